@@ -1,0 +1,1 @@
+"""Experiments: what can be set, and how a file becomes a validated, frozen value."""

@@ -1,0 +1,33 @@
+"""Where things are: data, runs, the local copy of IMDb, the shipped experiments and the bundled sample."""
+
+import os
+from pathlib import Path
+
+PACKAGE_DIR = Path(__file__).resolve().parents[1]
+
+
+def data_dir() -> Path:
+    """SENTIMENT_DATA, or ./data: downloads in raw/, prepared data in cache/."""
+    return Path(os.environ.get("SENTIMENT_DATA") or "data")
+
+
+def runs_dir() -> Path:
+    """SENTIMENT_RUNS, or ./runs: one directory per run."""
+    return Path(os.environ.get("SENTIMENT_RUNS") or "runs")
+
+
+def local_imdb() -> Path | None:
+    """SENTIMENT_IMDB: a copy of the IMDb archive, or a folder it was extracted to; used instead of the download."""
+    value = os.environ.get("SENTIMENT_IMDB")
+    return Path(value) if value else None
+
+
+def recipes_dir() -> Path:
+    """The shipped experiments: beside the package in a checkout (so that an edited one is used), else in the wheel."""
+    beside = PACKAGE_DIR.parent / "configs"
+    return beside if (beside / "default.yaml").is_file() else PACKAGE_DIR / "configs"
+
+
+def sample_dir() -> Path:
+    """The bundled sample beside the package; it need not exist, since its generator is packaged."""
+    return PACKAGE_DIR.parent / "data" / "sample"

@@ -1,0 +1,147 @@
+"""What an experiment can say: every key, its type, its range, its default and its meaning.
+
+Nothing here can name code: choices are spelled out, and text is only ever a name or a path.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Strict and frozen: no conversion between types, no unknown keys, no change after validation."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, validate_by_name=True
+    )
+
+
+class Valid(Section):
+    """How validation rows are taken out of the training rows."""
+
+    by: Literal["movie", "row"] = Field("movie", description="keep all reviews of a movie on one side, or draw rows")
+    share: Share = Field(0.1, description="share of the training rows held out")
+    seed: int = Field(0, ge=0, description="draw of the split; apart from `seed`, so that seeds share one split")
+
+
+class Data(Section):
+    """Where reviews come from."""
+
+    source: Literal["imdb", "sample"] = Field("imdb", description="the IMDb reviews, or the bundled synthetic sample")
+    valid: Valid = Valid()
+
+
+class Text(Section):
+    """How text becomes tokens, and how many of them a model reads."""
+
+    tokenizer: Literal["words", "whitespace"] = Field(
+        "words", description="words and punctuation marks as tokens of their own, or split on white space alone"
+    )
+    lowercase: bool = Field(True, description="lower-case the text")
+    markup: Literal["break", "keep"] = Field("break", description="read <br /> as a line break, or as text")
+    punctuation: Literal["keep", "delete"] = Field("keep", description="keep ASCII punctuation, or delete it first")
+    max_tokens: Count | None = Field(400, description="longest row a model reads; null reads whole reviews")
+    truncate: Literal["head", "tail", "ends"] = Field(
+        "ends", description="what of a longer review is read: its start, its end, or a quarter of start and the end"
+    )
+    pad: Literal["none", "left"] = Field("none", description="left makes padding to pad_to part of the input")
+    pad_to: Count | None = Field(None, description="fixed length in tokens, padded on the left (with pad: left)")
+
+    @model_validator(mode="after")
+    def _padding_agrees(self) -> "Text":
+        if (self.pad == "left") != (self.pad_to is not None):
+            raise ValueError("text.pad: left and text.pad_to go together; only one of them is set")
+        if self.pad_to is not None and (self.max_tokens is None or self.max_tokens > self.pad_to):
+            raise ValueError(f"text.max_tokens is {self.max_tokens}, which does not fit in text.pad_to {self.pad_to}")
+        return self
+
+
+class Vocabulary(Section):
+    """Which words a model knows."""
+
+    size: Annotated[int, Field(ge=3)] | None = Field(30_000, description="most frequent entries kept; null keeps all")
+    min_count: Count = Field(2, description="words seen fewer times are unknown")
+    from_: tuple[Literal["train", "valid"], ...] = Field(
+        ("train",), alias="from", min_length=1, strict=False, description="rows whose words are counted"
+    )
+    unknown: Literal["own", "padding"] = Field("own", description="unknown words get an entry, or share padding's 0")
+
+
+class Embedding(Section):
+    """The table of word vectors."""
+
+    width: Count = Field(128, description="numbers per word")
+    dropout: Rate = Field(0.0, description="share of the numbers zeroed, the same ones at every step of a row")
+    word_dropout: Rate = Field(0.0, description="share of the words of a row read as unknown while training")
+
+
+class Encoder(Section):
+    """The recurrent layers."""
+
+    cell: Literal["lstm", "rnn"] = Field("lstm", description="LSTM, or Elman RNN with tanh")
+    width: Count = Field(128, description="state width of one direction")
+    layers: Annotated[int, Field(ge=1, le=16)] = Field(1, description="layers on top of each other")
+    bidirectional: bool = Field(False, description="read each row from both ends")
+    dropout: Rate = Field(0.0, description="share zeroed between layers, the same at every step of a row")
+
+
+class Model(Section):
+    """What is trained."""
+
+    kind: Literal["recurrent"] = Field("recurrent", description="family of models")
+    embedding: Embedding = Embedding()
+    encoder: Encoder = Encoder()
+    pooling: Literal["last", "mean", "max", "both", "attention"] = Field(
+        "last", description="one vector per review from the states; both is mean and max side by side"
+    )
+    dropout: Rate = Field(0.0, description="share of the pooled vector zeroed while training")
+
+
+class Train(Section):
+    """How it is trained."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = Field(
+        "auto", description="auto, cpu, cuda, cuda:1 or mps"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto takes bf16 where it is faster")
+    threads: Count | None = Field(None, description="CPU threads; null leaves torch's choice")
+    optimizer: Literal["adamw", "adam"] = Field("adamw", description="AdamW decays weights apart from the gradient")
+    lr: Annotated[float, Field(gt=0)] = Field(1e-3, description="peak learning rate")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="on matrices; biases and embeddings spared")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="how the learning rate falls to nothing over the planned steps"
+    )
+    warmup: Rate = Field(0.0, description="share of the planned steps in which the learning rate rises")
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="clip the gradient to this norm")
+    epochs: Count = Field(10, description="passes over the training rows")
+    max_steps: Count | None = Field(None, description="stop after this many steps, wherever the epoch is")
+    batch_tokens: Count = Field(16_384, description="rows times width of a batch, padding included")
+    monitor: Literal["loss", "accuracy"] = Field("loss", description="validation figure that chooses the best epoch")
+    patience: Count | None = Field(None, description="stop after this many epochs without a better figure")
+
+
+class Experiment(Section):
+    """One experiment: data, text, vocabulary, model and training."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = Field(description="name of its runs")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="every random draw of training follows from it")
+    data: Data = Data()
+    text: Text = Text()
+    vocabulary: Vocabulary = Vocabulary()
+    model: Model = Model()
+    train: Train = Train()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "Experiment":
+        width = self.text.pad_to or self.text.max_tokens
+        if width is not None and self.train.batch_tokens < width:
+            raise ValueError(f"train.batch_tokens is {self.train.batch_tokens}, less than one row of {width} tokens")
+        if self.model.embedding.word_dropout and self.vocabulary.unknown == "padding":
+            raise ValueError("model.embedding.word_dropout needs vocabulary.unknown: own, which is padding")
+        if self.train.patience is not None and self.train.patience >= self.train.epochs:
+            raise ValueError(f"train.patience {self.train.patience} is not less than train.epochs {self.train.epochs}")
+        return self

@@ -1,0 +1,98 @@
+"""The only module that prints: results on stdout, talk on stderr, and nothing that a terminal would obey.
+
+Text that came from outside (a review, a file name, a YAML value) passes `sanitize` on its way out.
+"""
+
+import contextlib
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from typing import TextIO
+
+# Everything a terminal obeys rather than shows: C0 and C1 controls, and the characters that reorder or break lines.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+_SECONDS_BETWEEN_PLAIN_LINES = 15.0
+
+
+def sanitize(text: str) -> str:
+    r"""Show control characters as escapes (ESC as \x1b); keep newlines and tabs."""
+    return _UNSAFE.sub(lambda match: _escape(ord(match.group())), text)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def result(text: str) -> None:
+    """Print what the command was asked for, on stdout."""
+    _write(sys.stdout, text)
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Print talk, on stderr."""
+    _write(sys.stderr, text)
+
+
+def warn(text: str) -> None:
+    say(f"warning: {text}")
+
+
+def report_error(message: str, hint: str | None) -> None:
+    """Print an error and the next thing to type."""
+    say(f"error: {message}")
+    if hint:
+        say(f"  try: {hint}")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(sanitize(text).encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+class Progress:
+    """How far a long job is: a bar on a terminal, elsewhere a plain line now and then. Use `progress(...)`."""
+
+    def __init__(self, label: str, total: float) -> None:
+        self._label, self._total = label, total
+        self._printed_at = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            from rich import progress as bars  # 40 ms that only a terminal needs
+            from rich.console import Console
+
+            self._bar = bars.Progress(
+                bars.TextColumn("{task.description}", markup=False),
+                bars.BarColumn(),
+                bars.TaskProgressColumn(),
+                bars.TimeRemainingColumn(),
+                bars.TextColumn("{task.fields[note]}", markup=False),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task(sanitize(label), total=total, note="")
+            self._bar.start()
+
+    def update(self, done: float, note: str = "") -> None:
+        """Say that `done` of the total is behind us; `note` holds the figures of the moment."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, note=sanitize(note))
+        elif time.monotonic() - self._printed_at > _SECONDS_BETWEEN_PLAIN_LINES:
+            self._printed_at = time.monotonic()
+            say(f"{self._label}: {done / self._total:.0%}{'  ' + note if note else ''}")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+@contextlib.contextmanager
+def progress(label: str, total: float) -> Iterator[Progress]:
+    """Yield a Progress that is cleared away at the end of the block."""
+    shown = Progress(label, total)
+    try:
+        yield shown
+    finally:
+        shown.close()

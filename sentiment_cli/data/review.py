@@ -1,0 +1,13 @@
+"""One review, as every source yields it."""
+
+from typing import NamedTuple
+
+
+class Review(NamedTuple):
+    """A text and what is known about it; `id` is unique within its split, `group` names the movie."""
+
+    id: str
+    text: str
+    label: str | None
+    stars: int | None
+    group: str | None
