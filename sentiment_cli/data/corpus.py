@@ -104,8 +104,7 @@ def _key(source: Source, experiment: Experiment) -> tuple[str, dict[str, object]
 def _open(directory: Path, key: str) -> Corpus:
     """Open a cache entry; the packs themselves, test's among them, are checked when they are read."""
     store.open_directory(directory, lambda file: file.endswith(".json"))
-    values = store.read_json(directory / "vocabulary.json")
-    vocabulary = Vocabulary(tuple(values["entries"]), tuple(values["counts"]), values["unknown_id"])
+    vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
     return Corpus(directory, key, LABELS, vocabulary)
 
 

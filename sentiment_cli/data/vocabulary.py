@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ class Vocabulary:
     entries: tuple[str, ...]
     counts: tuple[int, ...]
     unknown_id: int
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Vocabulary":
+        return cls(tuple(values["entries"]), tuple(values["counts"]), values["unknown_id"])
 
     @property
     def specials(self) -> int:

@@ -1,0 +1,85 @@
+"""`sentiment predict`."""
+
+import itertools
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from sentiment_cli import console, store
+from sentiment_cli.errors import DataError, UsageError
+
+_TEXTS_AT_ONCE = 512
+_HINT = 'sentiment predict "I just really loved the movie"'
+
+
+def predict(
+    text: Annotated[list[str] | None, Argument(help="Texts to judge; without any, lines of standard input.")] = None,
+    run: Annotated[str | None, Option(help="Run directory or name; without one, the newest finished run.")] = None,
+    file: Annotated[str | None, Option(help="Read one text per line from a file, or - for standard input.")] = None,
+    out: Annotated[Path | None, Option(help="Write the answers to a file instead of standard output.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object per text.")] = False,
+) -> None:
+    """Say for each text whether it is positive, and how surely: label, probability, text.
+
+    Examples: sentiment predict "I just really loved the movie"    sentiment predict --file reviews.txt --json
+    """
+    from sentiment_cli.inference.runs import find_run
+
+    texts = _texts(text or [], file)
+    path = find_run(run)
+    console.say("loading torch")
+    from sentiment_cli.inference.artefact import load_artefact
+    from sentiment_cli.inference.predictor import Prediction, Predictor
+
+    def line_of(prediction: Prediction) -> str:
+        if as_json:
+            return json.dumps(prediction._asdict())
+        one_line = " ".join(prediction.text.split())
+        return f"{prediction.label}\t{prediction.probability:.4f}\t{console.sanitize(one_line)}"
+
+    predictor = Predictor(load_artefact(path))
+    lines = (line_of(answer) for chunk in _chunks(texts) for answer in predictor.predict(chunk))
+    if out is None:
+        for line in lines:
+            console.result(line)
+        return
+    with store.replacing(out) as handle:
+        handle.writelines(f"{line}\n".encode() for line in lines)
+
+
+def _texts(texts: list[str], file: str | None) -> Iterable[str]:
+    if texts and file is not None:
+        raise UsageError("TEXT and --file are both given; one of them is enough", _HINT)
+    for i, one in enumerate(texts, 1):
+        if not one.strip():
+            raise UsageError(f"text {i} is empty" if len(texts) > 1 else "the text is empty", _HINT)
+    if texts:
+        # Bytes of an argument that are not UTF-8 arrive as lone surrogates.
+        return [one.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for one in texts]
+    if file is None and sys.stdin.isatty():
+        raise UsageError("there is no text", _HINT)
+    return _lines(file)
+
+
+def _lines(file: str | None) -> Iterator[str]:
+    if file in (None, "-"):
+        lines: Iterable[bytes] = sys.stdin.buffer
+        yield from (line.rstrip(b"\r\n").decode("utf-8", "replace") for line in lines)
+        return
+    assert file is not None
+    try:
+        handle = Path(file).open("rb")
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}", _HINT) from error
+    with handle:
+        yield from (line.rstrip(b"\r\n").decode("utf-8", "replace") for line in handle)
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(texts)
+    while chunk := list(itertools.islice(iterator, _TEXTS_AT_ONCE)):
+        yield chunk

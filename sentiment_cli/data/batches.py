@@ -1,0 +1,98 @@
+"""Batches of token ids: which rows, as a pure function of seed and epoch, and cut by one gather on the device."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sentiment_cli.config.schema import Text
+from sentiment_cli.data.corpus import Packed
+
+PAD_ID = 0
+# Rows of similar length share a batch; among this many batches' worth of rows the order stays random.
+_BATCHES_SORTED_TOGETHER = 50
+
+
+class Batch(NamedTuple):
+    """ids_BL int64, padded with 0; length_B int64, at least 1; label_B int64."""
+
+    ids_BL: Tensor
+    length_B: Tensor
+    label_B: Tensor
+
+
+class Rows(NamedTuple):
+    """A split's rows on the device, ready to be cut: ids_T int32, starts_N1 and label_N int64."""
+
+    ids_T: Tensor
+    starts_N1: Tensor
+    label_N: Tensor
+
+
+def rows_on(device: torch.device, packed: Packed) -> Rows:
+    """Put a split on the device, once, with one padding token behind it for empty rows to point at."""
+    ids_T = torch.from_numpy(np.append(packed.ids_T, np.int32(PAD_ID)))
+    return Rows(*(tensor.to(device) for tensor in (ids_T, *map(torch.from_numpy, (packed.starts_N1, packed.label_N)))))
+
+
+def read_lengths(length_N: NDArray[np.int64], text: Text) -> NDArray[np.int64]:
+    """Return how many tokens a model reads of rows of these lengths; an empty row reads as one padding token."""
+    if text.pad_to is not None:
+        return np.full_like(length_N, text.pad_to)
+    return np.clip(length_N, 1, text.max_tokens)
+
+
+def gather(rows: Rows, row_B: Tensor, width: int, text: Text) -> Batch:
+    """Cut rows out of the flat token array into a rectangle `width` tokens wide.
+
+    Longer rows than `text.max_tokens` lose their end, start or middle (`text.truncate`). With `text.pad: left` the
+    padding is on the left and belongs to the row; otherwise it is on the right and belongs to nobody.
+    """
+    start_B, end_B = rows.starts_N1[row_B], rows.starts_N1[row_B + 1]
+    full_B = end_B - start_B
+    kept_B = full_B.clamp(max=text.max_tokens)
+    head = {"head": text.max_tokens, "tail": 0, "ends": (text.max_tokens or 0) // 4}[text.truncate]
+    column_L = torch.arange(width, device=row_B.device)
+    if text.pad_to is None:
+        length_B, column_BL = kept_B.clamp(min=1), column_L.expand(len(row_B), width)
+    else:
+        length_B, column_BL = torch.full_like(kept_B, width), column_L - (width - kept_B)[:, None]
+    inside_BL = (column_BL >= 0) & (column_BL < kept_B[:, None])
+    position_BL = start_B[:, None] + column_BL
+    if head is not None:
+        position_BL = position_BL + (column_BL >= head) * (full_B - kept_B)[:, None]
+    ids_BL = rows.ids_T[torch.where(inside_BL, position_BL, -1)].masked_fill(~inside_BL, PAD_ID)
+    return Batch(ids_BL.long(), length_B, rows.label_N[row_B])
+
+
+def plan_batches(length_N: NDArray[np.int64], batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """Return the rows of each batch of an epoch: every row once, at most `batch_tokens` = rows × longest row each.
+
+    A pure function of its arguments. Rows are shuffled, sorted by length within large pieces, cut, and the batches
+    shuffled again.
+    """
+    generator = np.random.default_rng((seed, epoch))
+    order = generator.permutation(len(length_N))
+    piece = max(1, _BATCHES_SORTED_TOGETHER * batch_tokens // max(1, int(length_N.mean())))
+    batches: list[NDArray[np.int64]] = []
+    for start in range(0, len(order), piece):
+        rows = order[start : start + piece]
+        batches += cut_batches(rows[np.argsort(length_N[rows], kind="stable")], length_N, batch_tokens)
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def cut_batches(
+    order_N: NDArray[np.int64], length_N: NDArray[np.int64], batch_tokens: int
+) -> Iterator[NDArray[np.int64]]:
+    """Cut rows, in their order, into batches of at most `batch_tokens` = rows × longest row (one row at least)."""
+    start, widest = 0, 0
+    for end, length in enumerate(length_N[order_N].tolist()):
+        widest = max(widest, length)
+        if end > start and (end - start + 1) * widest > batch_tokens:
+            yield order_N[start:end]
+            start, widest = end, length
+    if start < len(order_N):
+        yield order_N[start:]

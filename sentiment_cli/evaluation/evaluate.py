@@ -1,0 +1,61 @@
+"""A run on a split: scores and predictions, printed and kept with the run."""
+
+import json
+from pathlib import Path
+
+from sentiment_cli import console, store
+from sentiment_cli.data.batches import rows_on
+from sentiment_cli.data.corpus import Packed, prepare
+from sentiment_cli.errors import DataError
+from sentiment_cli.evaluation.metrics import Scores, score
+from sentiment_cli.inference.artefact import load_artefact
+from sentiment_cli.inference.predictor import class_probabilities, score_rows
+from sentiment_cli.models.device import select_device
+
+
+def evaluate(run: Path, split: str) -> Scores:
+    """Score a run on a split of the corpus it was trained on; keep scores and predictions in RUN/evaluation/.
+
+    Raises DataError where the corpus at hand is not the one the run was trained on.
+    """
+    artefact = load_artefact(run)
+    corpus = prepare(artefact.experiment)
+    if corpus.key != artefact.data_key:
+        raise DataError(
+            f"{run} was trained on {artefact.data_key}; the data at hand is {corpus.key}, other bytes or another format",
+            "sentiment train",
+        )
+    packed = corpus.split(split)
+    device = select_device("auto")
+    rows = rows_on(device, packed)
+    logit_N = score_rows(artefact.model.to(device), rows, packed.length_N, artefact.experiment.text)
+    probability_NC = class_probabilities(logit_N)
+    scores = score(packed.label_N, probability_NC, corpus.labels)
+    lines = _prediction_lines(packed, probability_NC.tolist(), corpus.labels)
+    store.write_file(run / "evaluation" / f"{split}-predictions.jsonl", "".join(lines).encode())
+    store.write_file(
+        run / "evaluation" / f"{split}.json",
+        store.dump_json({"run": run.name, "split": split, **scores.to_json()}),
+    )
+    return scores
+
+
+def print_scores(scores: Scores, labels: tuple[str, ...]) -> None:
+    """Print scores for a reader, accuracy first."""
+    low, high = scores.accuracy_ci95
+    console.result(f"accuracy {scores.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}   n {scores.n:,}")
+    auc = "none" if scores.auc is None else f"{scores.auc:.4f}"
+    console.result(
+        f"loss {scores.loss:.4f}   F1 {scores.f1:.4f}   AUC {auc}   Brier {scores.brier:.4f}   ECE {scores.ece:.4f}"
+    )
+    width = max(8, *(len(label) + 2 for label in labels))
+    console.result("truth \\ predicted" + "".join(f"{label:>{width}}" for label in labels))
+    for label, row in zip(labels, scores.confusion, strict=True):
+        console.result(f"{label:>17}" + "".join(f"{count:>{width}}" for count in row))
+
+
+def _prediction_lines(packed: Packed, probability_NC: list[list[float]], labels: tuple[str, ...]) -> list[str]:
+    return [
+        json.dumps({"id": str(name), "label": labels[label], "probabilities": dict(zip(labels, row, strict=True))}) + "\n"
+        for name, label, row in zip(packed.id_N, packed.label_N.tolist(), probability_NC, strict=True)
+    ]

@@ -1,0 +1,91 @@
+"""Scores as pure functions of true labels and probabilities."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ECE_BINS = 15
+_Z95 = 1.959963984540054
+_SMALLEST_PROBABILITY = 1e-12  # keeps the log loss of a confident mistake finite
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one model on n rows; accuracies are fractions, confusion has the truth in rows."""
+
+    n: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    loss: float
+    f1: float
+    f1_per_label: dict[str, float]
+    auc: float | None
+    brier: float
+    ece: float
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def score(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64], labels: tuple[str, ...]) -> Scores:
+    """Score predictions; the predicted label is the likeliest one, the second of two from 0.5 on.
+
+    loss is the mean natural-log loss, f1 macro over labels, ece over 15 equally wide bins of confidence.
+    """
+    n = len(label_N)
+    predicted_N = probability_NC.shape[1] - 1 - probability_NC[:, ::-1].argmax(axis=1)
+    confusion_CC = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    np.add.at(confusion_CC, (label_N, predicted_N), 1)
+    right = int(confusion_CC.trace())
+    truth_NC = np.eye(len(labels))[label_N]
+    f1_C = 2 * confusion_CC.diagonal() / np.maximum(confusion_CC.sum(axis=0) + confusion_CC.sum(axis=1), 1)
+    own_N = probability_NC[np.arange(n), label_N]
+    return Scores(
+        n=n,
+        accuracy=right / n,
+        accuracy_ci95=wilson_interval(right, n),
+        loss=float(-np.log(np.maximum(own_N, _SMALLEST_PROBABILITY)).mean()),
+        f1=float(f1_C.mean()),
+        f1_per_label=dict(zip(labels, f1_C.tolist(), strict=True)),
+        auc=_macro_auc(label_N, probability_NC),
+        brier=float(((probability_NC - truth_NC) ** 2).sum(axis=1).mean() / 2),
+        ece=expected_calibration_error(predicted_N == label_N, probability_NC.max(axis=1)),
+        confusion=tuple(tuple(row) for row in confusion_CC.tolist()),
+    )
+
+
+def wilson_interval(right: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927), sound near 0 and 1 too."""
+    share, z2 = right / n, _Z95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def area_under_roc(is_positive_N: NDArray[np.bool_], score_N: NDArray[np.float64]) -> float | None:
+    """Return how often a positive row scores above a negative one, ties counting half; None without both kinds."""
+    n_positive = int(is_positive_N.sum())
+    n_pairs = n_positive * (len(is_positive_N) - n_positive)
+    if n_pairs == 0:
+        return None
+    _, place_N, count = np.unique(score_N, return_inverse=True, return_counts=True)
+    mean_rank = np.cumsum(count) - (count - 1) / 2
+    rank_sum = float(mean_rank[place_N][is_positive_N].sum())
+    return (rank_sum - n_positive * (n_positive + 1) / 2) / n_pairs
+
+
+def expected_calibration_error(is_right_N: NDArray[np.bool_], confidence_N: NDArray[np.float64]) -> float:
+    """Return the mean distance of confidence and accuracy over equally wide bins (Guo et al. 2017)."""
+    bin_N = np.minimum((confidence_N * _ECE_BINS).astype(np.int64), _ECE_BINS - 1)
+    gap = np.bincount(bin_N, weights=confidence_N - is_right_N, minlength=_ECE_BINS)
+    return float(np.abs(gap).sum() / len(bin_N))
+
+
+def _macro_auc(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64]) -> float | None:
+    classes = range(probability_NC.shape[1]) if probability_NC.shape[1] > 2 else [1]
+    areas = [area_under_roc(label_N == c, probability_NC[:, c]) for c in classes]
+    return None if None in areas else float(np.mean([area for area in areas if area is not None]))

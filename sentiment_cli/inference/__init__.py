@@ -1,0 +1,1 @@
+"""Finished models: what they are on disk, and what they answer."""

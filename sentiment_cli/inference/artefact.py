@@ -1,0 +1,66 @@
+"""What a finished model is on disk, and how it comes back.
+
+    RUN/model/  weights.safetensors  tokenizer.json  vocabulary.json  model.json  manifest.json
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from tokenizers import Tokenizer
+
+from sentiment_cli import store
+from sentiment_cli.config.loader import experiment_from_values, experiment_values
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.data.vocabulary import Vocabulary
+from sentiment_cli.models.classifier import Classifier, build_classifier
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A finished model with all it needs to answer; `data_key` names the prepared corpus it was trained on."""
+
+    experiment: Experiment
+    labels: tuple[str, ...]
+    data_key: str
+    vocabulary: Vocabulary
+    tokenizer: Tokenizer
+    model: Classifier
+
+
+def save_artefact(run: Path, experiment: Experiment, corpus: Corpus, weights: dict[str, torch.Tensor]) -> None:
+    """Write RUN/model/: tensors alone in the weights file, everything else as JSON."""
+    about = {
+        "format": _FORMAT,
+        "labels": corpus.labels,
+        "data_key": corpus.key,
+        "experiment": experiment_values(experiment),
+    }
+    with store.new_directory(run / "model") as draft:
+        draft.write("weights.safetensors", safetensors.torch.save(weights))
+        draft.write("tokenizer.json", corpus.tokenizer_json)
+        draft.write("vocabulary.json", store.dump_json(vars(corpus.vocabulary)))
+        draft.write("model.json", store.dump_json(about))
+
+
+def load_artefact(run: Path) -> Artefact:
+    """Read RUN/model/ after checking every file's hash; the model comes back on the CPU, in evaluation mode.
+
+    Raises IntegrityError for damage, and for a format this version does not read.
+    """
+    directory = store.open_directory(run / "model")
+    about = store.read_json(directory / "model.json")
+    if about["format"] != _FORMAT:
+        raise store.IntegrityError(f"{directory} has format {about['format']}; this version reads {_FORMAT}")
+    experiment = experiment_from_values(about["experiment"])
+    vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
+    with torch.device("meta"):  # no time on random weights that are replaced at once
+        model = build_classifier(experiment, len(vocabulary.entries), vocabulary.unknown_id)
+    weights = safetensors.torch.load((directory / "weights.safetensors").read_bytes())
+    model.load_state_dict(weights, strict=True, assign=True)
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    return Artefact(experiment, tuple(about["labels"]), about["data_key"], vocabulary, tokenizer, model.eval())

@@ -1,0 +1,95 @@
+"""What a model says of texts."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sentiment_cli.config.schema import Text
+from sentiment_cli.data.batches import Rows, cut_batches, gather, read_lengths
+from sentiment_cli.data.tokenizer import encode
+from sentiment_cli.inference.artefact import Artefact
+from sentiment_cli.models.classifier import Classifier
+
+# Rows times width of one batch: large enough to fill a device, small enough for the caches of a CPU.
+_BATCH_TOKENS = 16_384
+
+
+class Prediction(NamedTuple):
+    """One text's answer; `probability` is the label's, tokens are counted before truncation."""
+
+    text: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    tokens: int
+    unknown: int
+    truncated: bool
+    low_evidence: bool
+
+
+class Predictor:
+    """Answers for texts, with the pipeline the model was trained with."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        self._artefact = artefact
+        text, vocabulary = artefact.experiment.text, artefact.vocabulary
+        self._most_read = text.max_tokens
+        self._is_word_V = np.array([len(entry) > 1 and any(map(str.isalpha, entry)) for entry in vocabulary.entries])
+        self._is_word_V[: vocabulary.specials] = False
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Return one prediction per text, in order; one with no known word has `low_evidence`."""
+        artefact = self._artefact
+        rows_ids = list(encode(artefact.tokenizer, texts))
+        logit_N = score_rows(artefact.model, *rows_of(rows_ids), artefact.experiment.text)
+        probability_NC = class_probabilities(logit_N)
+        return [
+            self._prediction(text, ids, probabilities)
+            for text, ids, probabilities in zip(texts, rows_ids, probability_NC, strict=True)
+        ]
+
+    def _prediction(self, text: str, ids_L: NDArray[np.int32], probability_C: NDArray[np.float64]) -> Prediction:
+        labels = self._artefact.labels
+        best = int(probability_C.argmax())
+        return Prediction(
+            text=text,
+            label=labels[best],
+            probability=float(probability_C[best]),
+            probabilities=dict(zip(labels, probability_C.tolist(), strict=True)),
+            tokens=len(ids_L),
+            unknown=int((ids_L == self._artefact.vocabulary.unknown_id).sum()),
+            truncated=self._most_read is not None and len(ids_L) > self._most_read,
+            low_evidence=not self._is_word_V[ids_L].any(),
+        )
+
+
+def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int64]]:
+    """Pack token ids of unlabelled rows; return them and the rows' lengths."""
+    ids = [*rows_ids, np.zeros(1, dtype=np.int32)]  # the padding token that empty rows point at
+    length_N = np.array([len(row) for row in ids[:-1]], dtype=np.int64)
+    starts_N1 = torch.from_numpy(np.concatenate([[0], np.cumsum(length_N)]))
+    return Rows(torch.from_numpy(np.concatenate(ids)), starts_N1, torch.zeros(len(length_N), dtype=torch.long)), length_N
+
+
+@torch.inference_mode()
+def score_rows(model: Classifier, rows: Rows, length_N: NDArray[np.int64], text: Text) -> NDArray[np.float64]:
+    """Return logit_N of all rows, in their order, in float32 arithmetic; rows of like length are read together."""
+    was_training = model.training
+    model.eval()
+    read_N = read_lengths(length_N, text)
+    logit_N = np.empty(len(length_N))
+    device = rows.starts_N1.device
+    for row_B in cut_batches(np.argsort(read_N, kind="stable"), read_N, _BATCH_TOKENS):
+        batch = gather(rows, torch.from_numpy(row_B).to(device), int(read_N[row_B].max()), text)
+        logit_N[row_B] = model(batch.ids_BL, batch.length_B).cpu().numpy()
+    model.train(was_training)
+    return logit_N
+
+
+def class_probabilities(logit_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return probability_NC of both labels from the second one's logit."""
+    positive_N = 0.5 * (1.0 + np.tanh(0.5 * logit_N))  # the sigmoid, without overflow
+    return np.stack([1.0 - positive_N, positive_N], axis=1)

@@ -1,0 +1,1 @@
+"""The networks: embedding, recurrent encoder, pooling, output."""

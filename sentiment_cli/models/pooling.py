@@ -1,0 +1,41 @@
+"""One vector per review out of one per token; padding has no part in it."""
+
+import torch
+from torch import Tensor, nn
+
+from sentiment_cli.models.encoders import Encoded
+
+
+class Pooling(nn.Module):
+    """Pool by `kind`: last state, mean, maximum, both of these side by side, or attention.
+
+    Attention weighs each state by a learnt query (Bahdanau et al. 2015 without the decoder): softmax over the tokens
+    of v · tanh(W h).
+    """
+
+    def __init__(self, kind: str, width: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.width = 2 * width if kind == "both" else width
+        if kind == "attention":
+            self.key = nn.Linear(width, width)
+            self.query = nn.Linear(width, 1, bias=False)
+
+    def forward(self, encoded: Encoded, length_B: Tensor) -> Tensor:
+        """Return pooled_BD, of width `self.width`."""
+        if self.kind == "last":
+            return encoded.last_BD
+        states_BLD = encoded.states_BLD
+        padding_BL = torch.arange(states_BLD.shape[1], device=length_B.device) >= length_B[:, None]
+        if self.kind == "attention":
+            score_BL = self.query(torch.tanh(self.key(states_BLD))).squeeze(2)
+            weight_BL = score_BL.float().masked_fill(padding_BL, -torch.inf).softmax(dim=1)
+            return torch.bmm(weight_BL[:, None].to(states_BLD.dtype), states_BLD).squeeze(1)
+        pooled = []
+        if self.kind in ("mean", "both"):
+            # The mean as one product with a matrix of 1 / length: no masked copy of the states is made.
+            weight_BL = (~padding_BL).float() / length_B[:, None]
+            pooled.append(torch.bmm(weight_BL[:, None].to(states_BLD.dtype), states_BLD).squeeze(1))
+        if self.kind in ("max", "both"):
+            pooled.append(states_BLD.masked_fill(padding_BL[:, :, None], -torch.inf).amax(dim=1))
+        return torch.cat(pooled, dim=1)
