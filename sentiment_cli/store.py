@@ -5,6 +5,8 @@
     with new_directory(path) as draft:  several files that appear together, under a manifest
         draft.write("a.json", data)
     directory = open_directory(path)    every file's size and sha256 compared with the manifest
+
+What the disk refuses is a MachineError that names the path.
 """
 
 import contextlib

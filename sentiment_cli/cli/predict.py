@@ -72,11 +72,10 @@ def _lines(file: str | None) -> Iterator[str]:
         return
     assert file is not None
     try:
-        handle = Path(file).open("rb")
+        with Path(file).open("rb") as handle:
+            yield from (line.rstrip(b"\r\n").decode("utf-8", "replace") for line in handle)
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}", _HINT) from error
-    with handle:
-        yield from (line.rstrip(b"\r\n").decode("utf-8", "replace") for line in handle)
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

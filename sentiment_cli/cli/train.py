@@ -8,9 +8,7 @@ from typer import Argument, Option
 from sentiment_cli import console
 
 Config = Annotated[str | None, Argument(help="Experiment file or shipped experiment; without one, the default.")]
-Override = Annotated[
-    list[str] | None, Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting; repeatable.")
-]
+Override = Annotated[list[str] | None, Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
 
 
 def train(

@@ -113,7 +113,7 @@ class _Loader(yaml.SafeLoader):
         self._depth = getattr(self, "_depth", 0) + 1
         if self._depth > _MAX_DEPTH:
             raise yaml.composer.ComposerError(None, None, f"deeper than {_MAX_DEPTH} levels", event.start_mark)
-        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
         self._depth -= 1
         return node
 
@@ -138,6 +138,7 @@ def _value(node: yaml.Node, path: Path, document: Document) -> Any:
         return dict(_items(node, path, document))
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*path, i), document) for i, item in enumerate(node.value)]
+    assert isinstance(node, yaml.ScalarNode)
     return _scalar(node.value) if node.style is None else node.value
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from sentiment_cli.errors import DataError
 
 # train/pos/123_10.txt, train/urls_pos.txt
-MEMBER = re.compile(r"(?P<split>train|test)/(?:(?P<label>pos|neg|unsup)/(?P<number>\d{1,6})_(?P<stars>\d{1,2})"
-                    r"|urls_(?P<urls>pos|neg|unsup))\.txt")
+MEMBER = re.compile(
+    r"(?P<split>train|test)/(?:(?P<label>pos|neg|unsup)/(?P<number>\d{1,6})_(?P<stars>\d{1,2})"
+    r"|urls_(?P<urls>pos|neg|unsup))\.txt"
+)
 _ROOT = re.compile(r"(?:\./)?aclImdb/")
 
 Member = re.Match[str]

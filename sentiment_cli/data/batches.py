@@ -53,8 +53,7 @@ def gather(rows: Rows, row_B: Tensor, width: int, text: Text) -> Batch:
     """
     start_B, end_B = rows.starts_N1[row_B], rows.starts_N1[row_B + 1]
     full_B = end_B - start_B
-    kept_B = full_B.clamp(max=text.max_tokens)
-    head = {"head": text.max_tokens, "tail": 0, "ends": (text.max_tokens or 0) // 4}[text.truncate]
+    kept_B = full_B if text.max_tokens is None else full_B.clamp(max=text.max_tokens)
     column_L = torch.arange(width, device=row_B.device)
     if text.pad_to is None:
         length_B, column_BL = kept_B.clamp(min=1), column_L.expand(len(row_B), width)
@@ -62,7 +61,8 @@ def gather(rows: Rows, row_B: Tensor, width: int, text: Text) -> Batch:
         length_B, column_BL = torch.full_like(kept_B, width), column_L - (width - kept_B)[:, None]
     inside_BL = (column_BL >= 0) & (column_BL < kept_B[:, None])
     position_BL = start_B[:, None] + column_BL
-    if head is not None:
+    if text.max_tokens is not None and text.truncate != "head":
+        head = 0 if text.truncate == "tail" else text.max_tokens // 4
         position_BL = position_BL + (column_BL >= head) * (full_B - kept_B)[:, None]
     ids_BL = rows.ids_T[torch.where(inside_BL, position_BL, -1)].masked_fill(~inside_BL, PAD_ID)
     return Batch(ids_BL.long(), length_B, rows.label_N[row_B])

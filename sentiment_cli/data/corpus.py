@@ -63,8 +63,8 @@ class Corpus:
         Raises IntegrityError where its bytes are not those that were written.
         """
         store.open_directory(self.directory, lambda file: file.startswith(f"{name}-"))
-        arrays = (_array(self.directory, name, field) for field in Packed.__dataclass_fields__)
-        return Packed(*arrays)
+        paths = {field: self.directory / f"{name}-{field}.npy" for field in Packed.__dataclass_fields__}
+        return Packed(**{field: np.load(path, mmap_mode="c", allow_pickle=False) for field, path in paths.items()})
 
 
 def prepare(experiment: Experiment) -> Corpus:
@@ -164,8 +164,3 @@ def _pack(reviews: list[Review], groups: dict[str, int], rows: Iterable[NDArray[
         np.array([groups[row.group or ""] for row in reviews], dtype=np.int64),
         np.array([row.id for row in reviews], dtype=np.str_),
     )
-
-
-def _array(directory: Path, split: str, field: str) -> NDArray[np.generic]:
-    array: NDArray[np.generic] = np.load(directory / f"{split}-{field}.npy", mmap_mode="c", allow_pickle=False)
-    return array

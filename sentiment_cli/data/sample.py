@@ -35,8 +35,14 @@ _VERBS_BAD = "hated disliked regretted resented loathed".split()
 _NEGATIONS = ["was not {}", "wasn't {}", "was hardly {}", "was never {}", "was anything but {}", "was far from {}"]
 _STRONG = ["very", "really", "truly", "absolutely", "incredibly", "so"]
 _MILD = ["fairly", "rather", "somewhat", "a bit"]
-_CONTRAST = ["Although {weak}, {strong}.", "Even though {weak}, {strong}.", "{Weak}, but {strong}.",
-             "{Weak}; still, {strong}.", "{Strong}, although {weak}.", "{Strong}, even though {weak}."]
+_CONTRAST = [
+    "Although {weak}, {strong}.",
+    "Even though {weak}, {strong}.",
+    "{Weak}, but {strong}.",
+    "{Weak}; still, {strong}.",
+    "{Strong}, although {weak}.",
+    "{Strong}, even though {weak}.",
+]
 _NEUTRAL = """I saw {title} on a rainy {day}.|My sister lent me the disc of {title}.|It runs for about {n} minutes.
 |{title} was shot in {place}.|The cinema was half empty.|There is a long scene near {place}.|We watched it on {day}.
 |It was made by the team of {other}.|I had read about {title} before.|Some people left after {n} minutes.""".replace(

@@ -22,7 +22,8 @@ def evaluate(run: Path, split: str) -> Scores:
     corpus = prepare(artefact.experiment)
     if corpus.key != artefact.data_key:
         raise DataError(
-            f"{run} was trained on {artefact.data_key}; the data at hand is {corpus.key}, other bytes or another format",
+            f"{run} was trained on {artefact.data_key}; the data at hand is {corpus.key}: "
+            "other bytes, or prepared by another version",
             "sentiment train",
         )
     packed = corpus.split(split)
@@ -55,7 +56,8 @@ def print_scores(scores: Scores, labels: tuple[str, ...]) -> None:
 
 
 def _prediction_lines(packed: Packed, probability_NC: list[list[float]], labels: tuple[str, ...]) -> list[str]:
-    return [
-        json.dumps({"id": str(name), "label": labels[label], "probabilities": dict(zip(labels, row, strict=True))}) + "\n"
-        for name, label, row in zip(packed.id_N, packed.label_N.tolist(), probability_NC, strict=True)
-    ]
+    lines = []
+    for name, label, row in zip(packed.id_N, packed.label_N.tolist(), probability_NC, strict=True):
+        answer = {"id": str(name), "label": labels[label], "probabilities": dict(zip(labels, row, strict=True))}
+        lines.append(json.dumps(answer) + "\n")
+    return lines

@@ -1,6 +1,8 @@
 """What a finished model is on disk, and how it comes back.
 
     RUN/model/  weights.safetensors  tokenizer.json  vocabulary.json  model.json  manifest.json
+
+model.json holds the format, the labels, the experiment, and the key of the data it was trained on.
 """
 
 from dataclasses import dataclass

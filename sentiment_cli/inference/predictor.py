@@ -71,7 +71,8 @@ def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int
     ids = [*rows_ids, np.zeros(1, dtype=np.int32)]  # the padding token that empty rows point at
     length_N = np.array([len(row) for row in ids[:-1]], dtype=np.int64)
     starts_N1 = torch.from_numpy(np.concatenate([[0], np.cumsum(length_N)]))
-    return Rows(torch.from_numpy(np.concatenate(ids)), starts_N1, torch.zeros(len(length_N), dtype=torch.long)), length_N
+    no_label_N = torch.zeros(len(length_N), dtype=torch.long)
+    return Rows(torch.from_numpy(np.concatenate(ids)), starts_N1, no_label_N), length_N
 
 
 @torch.inference_mode()

@@ -30,7 +30,7 @@ from sentiment_cli.inference.artefact import save_artefact
 from sentiment_cli.inference.predictor import class_probabilities, score_rows
 from sentiment_cli.inference.runs import SUMMARY
 from sentiment_cli.models.classifier import Classifier, build_classifier
-from sentiment_cli.models.device import describe, runs_bf16, select_device
+from sentiment_cli.models.device import describe, runs_bf16, select_device, set_up_cpu
 from sentiment_cli.training.loop import Step, train_steps
 from sentiment_cli.training.objectives import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer, learning_rate_at
@@ -85,8 +85,8 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
     settings = experiment.train
     started = time.monotonic()
     device = select_device(settings.device)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    if device.type == "cpu":
+        set_up_cpu(settings.threads)
     corpus = prepare(experiment)
     train, valid = corpus.split("train"), corpus.split("valid")
     seconds = {"prepare": time.monotonic() - started, "train": 0.0, "validate": 0.0}
@@ -94,7 +94,6 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
     run = store.claim_directory(runs_dir(), name or experiment.name)
     store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
     bf16 = runs_bf16(device, settings.precision)
-    torch.use_deterministic_algorithms(device.type == "cpu")
     torch.manual_seed(experiment.seed)
     model = build_classifier(experiment, len(corpus.vocabulary.entries), corpus.vocabulary.unknown_id).to(device)
     n_parameters = sum(p.numel() for p in model.parameters())
@@ -107,9 +106,10 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
     try:
         with _stop_on_sigint() as stop:
             n_tokens = _train(experiment, model, device, bf16, (train, valid), run, best, seconds, stop)
-    except InterruptedRun:
+    except InterruptedRun as error:
         _finish(run, experiment, corpus, best, model, seconds, "interrupted")
-        raise
+        state = f"epoch {best.epoch}, the best so far," if best.epoch else "the present state, not validated,"
+        raise InterruptedRun(f"{error}; {state} is kept in {run}", f"sentiment eval {run.name} --split valid") from None
     assert best.scores is not None
     rate = n_tokens / seconds["train"]
     _finish(run, experiment, corpus, best, model, seconds, "finished", tokens_per_second=rate)
@@ -159,7 +159,7 @@ def _train(
     plan = plan_steps(length_N, settings, experiment.seed)
     if dropped := int((length_N == 0).sum()):
         console.say(f"{dropped:,} training reviews without a token are left out")
-    console.say(f"training: {plan.n_steps:,} steps, {settings.epochs} epochs at most, best by validation {settings.monitor}")
+    console.say(f"training: {plan.n_steps:,} steps, {settings.epochs} epochs, best by validation {settings.monitor}")
     console.say("epoch   step  train loss  valid loss  valid accuracy  tokens/s  seconds  best")
     train_rows, valid_rows = rows_on(device, train), rows_on(device, valid)
     steps = train_steps(
@@ -229,7 +229,8 @@ def _run_epoch(
                     )
                 rate = n_tokens / (time.monotonic() - began)
                 left_s = (plan.n_steps - number - 1) * (time.monotonic() - began) / (number - start + 1)
-                shown.update(number - start + 1, f"loss {loss:.4f}  {rate:,.0f} tokens/s  {left_s / 60:.1f} min in all left")
+                note = f"loss {loss:.4f}  {rate:,.0f} tokens/s  {left_s / 60:.1f} min left in all"
+                shown.update(number - start + 1, note)
     return float(torch.stack(losses).mean())
 
 
@@ -255,7 +256,11 @@ def _finish(
         "valid": best.scores.to_json() if best.scores else None,
         "seconds": seconds,
         "tokens_per_second": tokens_per_second,
-        "versions": {"sentiment": sentiment_cli.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "sentiment": sentiment_cli.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     }
     store.write_file(run / SUMMARY, store.dump_json(summary))
 

@@ -12,11 +12,13 @@ _OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
 def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     """Return AdamW (Loshchilov & Hutter 2019) or Adam (Kingma & Ba 2015); decay spares biases and embeddings."""
-    spared = {id(weight) for module in model.modules() if isinstance(module, nn.Embedding) for weight in module.parameters()}
+    tables = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
+    spared = {id(table) for table in tables}
     decayed = [p for p in model.parameters() if p.dim() > 1 and id(p) not in spared]
     other = [p for p in model.parameters() if p.dim() <= 1 or id(p) in spared]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": other, "weight_decay": 0.0}]
-    return _OPTIMIZERS[settings.optimizer](groups, lr=settings.lr, fused=True)
+    optimizer: torch.optim.Optimizer = _OPTIMIZERS[settings.optimizer](groups, lr=settings.lr, fused=True)
+    return optimizer
 
 
 def learning_rate_at(step: int, n_steps: int, settings: Train) -> float:

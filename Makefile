@@ -1,0 +1,40 @@
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+help:  ## Show this list (the default)
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(READY)  ## Make .venv with everything in it
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## Train, evaluate and predict on the bundled synthetic sample, in under a minute
+	run=$$($(BIN)/sentiment train sample) && \
+	$(BIN)/sentiment eval "$$run" && \
+	$(BIN)/sentiment predict --run "$$run" "Although the music was lovely, the plot was not good."
+
+test: $(READY)  ## Run the test suite
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto -m "not slow"
+
+slow: $(READY)  ## Run the tests that take minutes
+	$(BIN)/pytest -q -m slow
+
+check: $(READY)  ## Check format, lint, types and imports, then run the test suite
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+train: $(READY)  ## Train the default experiment on IMDb, then score it on the test reviews
+	run=$$($(BIN)/sentiment train) && $(BIN)/sentiment eval "$$run"
+
+clean:  ## Remove the virtual environment and what tools cached; data and runs stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help install demo test slow check train clean

@@ -1,0 +1,129 @@
+"""The command line, in processes of its own: what it prints, where, and with which exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sentiment_cli.config.paths import runs_dir
+
+QUICK = ("--set", "train.epochs=1", "--set", "model.encoder.width=8")
+NO_TORCH = "import sys; from sentiment_cli.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+
+
+def test_the_whole_pipeline_on_the_sample(cli, tmp_path: Path) -> None:
+    trained = cli("train", "sample", "--json", *QUICK)
+    assert trained.returncode == 0, trained.stderr
+    report = json.loads(trained.stdout)
+    assert report.keys() == {"run", "valid", "seconds", "tokens_per_second"}
+    assert Path(report["run"]) == runs_dir() / "sample"
+    assert "epoch   step  train loss" in trained.stderr
+
+    again = cli("train", "sample", *QUICK)
+    assert again.stdout.splitlines()[-1] == str(runs_dir() / "sample-2")
+    assert "prepared before" in again.stderr
+
+    evaluated = cli("eval", "sample", "--json")
+    scores = json.loads(evaluated.stdout)
+    keys = {"run", "split", "n", "accuracy", "accuracy_ci95", "loss", "f1", "auc", "brier", "ece", "confusion"}
+    assert keys <= scores.keys()
+    assert scores["n"] == 1000
+    assert sum(map(sum, scores["confusion"])) == 1000
+    low, high = scores["accuracy_ci95"]
+    assert low < scores["accuracy"] < high
+    lines = (runs_dir() / "sample" / "evaluation" / "test-predictions.jsonl").read_text().splitlines()
+    assert len(lines) == 1000
+    right = sum(max(p := json.loads(line)["probabilities"], key=p.get) == json.loads(line)["label"] for line in lines)
+    assert right / 1000 == scores["accuracy"]
+
+    newest = cli("eval", "--split", "valid")
+    assert newest.stdout.startswith("accuracy ")
+    assert f"run: {runs_dir() / 'sample-2'}" in newest.stderr
+    assert "only runs on the bundled sample" in newest.stderr
+
+    predicted = cli("predict", "--json", "--run", "sample", "The plot was good.", "It was \x1b[2J dull.")
+    answers = [json.loads(line) for line in predicted.stdout.splitlines()]
+    assert [answer["text"] for answer in answers] == ["The plot was good.", "It was \x1b[2J dull."]
+    keys = ["text", "label", "probability", "probabilities", "tokens", "unknown", "truncated", "low_evidence"]
+    assert list(answers[0]) == keys
+
+    texts = "The plot was good.\n\nIt was \x1b[2J dull.\r\nno newline at the end"
+    piped = cli("predict", "--run", str(runs_dir() / "sample"), stdin=texts)
+    rows = [line.split("\t") for line in piped.stdout.splitlines()]
+    assert [row[2] for row in rows] == ["The plot was good.", "", r"It was \x1b[2J dull.", "no newline at the end"]
+    (tmp_path / "texts").write_text(texts)
+    filed = cli("predict", "--run", "sample", "--file", str(tmp_path / "texts"), "--out", str(tmp_path / "answers"))
+    assert filed.stdout == ""
+    assert (tmp_path / "answers").read_text() == piped.stdout
+
+    (runs_dir() / "sample" / "model" / "weights.safetensors").write_bytes(b"")
+    damaged = cli("predict", "--run", "sample", "good")
+    assert (damaged.returncode, damaged.stdout) == (3, "")
+    assert "weights.safetensors is damaged" in damaged.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said", "hint"),
+    [
+        (["predict", "good"], 2, "there is no finished run under", "sentiment train"),
+        (["eval"], 2, "there is no finished run under", "sentiment train"),
+        (["eval", "nosuch"], 2, "there is no run 'nosuch'", "sentiment train"),
+        (["predict", ""], 2, "the text is empty", "sentiment predict"),
+        (["predict", "good", " \n"], 2, "text 2 is empty", "sentiment predict"),
+        (["predict", "good", "--file", "x"], 2, "TEXT and --file are both given", "sentiment predict"),
+        (["train", "nosuch.yaml"], 2, "neither a file nor a shipped experiment", "sentiment train default"),
+        (
+            ["train", "--set", "train.lrr=1"],
+            2,
+            "train.lrr is not a setting (did you mean lr?)",
+            "Nothing was downloaded",
+        ),
+        (["train", "--name", "../up", "sample"], 2, "is not a run name", "--name my-run"),
+        (["train", "--set", "train.device=cuda:99", "sample"], 2, "train.device is cuda:99", "train.device=auto"),
+        (["prepare"], 3, "SENTIMENT_IMDB names nowhere, which does not exist", "export SENTIMENT_IMDB="),
+        (["train", "--nosuch"], 2, "--nosuch", ""),
+    ],
+)
+def test_bad_input_is_one_line_and_a_next_command(cli, args, code, said, hint) -> None:
+    done = cli(*args, SENTIMENT_IMDB="nowhere")
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert hint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not runs_dir().exists()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["--help"], ["--version"], ["train", "--help"], ["train", "--set", "a=1"], ["train", "nosuch"], ["eval", "x"]],
+)
+def test_invariant_12_help_and_config_errors_never_import_torch(args: list[str]) -> None:
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", NO_TORCH, *args], capture_output=True, text=True)
+    assert done.stdout.endswith("False\n")
+
+
+def test_a_run_that_is_no_run(cli, tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    assert "is not a run" in cli("eval", str(tmp_path / "dir")).stderr
+    (tmp_path / "dir" / "experiment.yaml").write_text("name: x\n")
+    assert "holds no trained model" in cli("eval", str(tmp_path / "dir")).stderr
+
+
+def test_a_real_run_is_preferred_to_a_newer_one_on_the_sample(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    from sentiment_cli import store
+    from sentiment_cli.inference.runs import find_run
+
+    for name, source, status, at in [
+        ("old", "imdb", "finished", 1),
+        ("real", "imdb", "finished", 2),
+        ("half", "imdb", "interrupted", 4),
+        ("toy", "sample", "finished", 3),
+    ]:
+        (runs_dir() / name / "model").mkdir(parents=True)
+        summary = {"status": status, "source": source, "finished_at": at}
+        store.write_file(runs_dir() / name / "summary.json", store.dump_json(summary))
+    assert find_run(None) == runs_dir() / "real"

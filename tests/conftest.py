@@ -1,0 +1,61 @@
+"""Shared by all tests: folders of their own, a tiny experiment, and the real corpus where there is one."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.schema import Experiment
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give each test its own data and runs, and keep the real corpus out unless a test asks for it."""
+    monkeypatch.setenv("SENTIMENT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SENTIMENT_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("SENTIMENT_IMDB", raising=False)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session")
+def imdb_path() -> Path:
+    """The real corpus."""
+    path = _IMDB
+    if not path:
+        pytest.skip("SENTIMENT_IMDB does not name the real corpus")
+    return Path(path).resolve()
+
+
+_IMDB = os.environ.get("SENTIMENT_IMDB")  # read before `folders` hides it
+
+
+@pytest.fixture
+def experiment() -> Callable[..., Experiment]:
+    """Build an experiment on the sample from KEY=VALUE settings."""
+
+    def build(*settings: str) -> Experiment:
+        return load_experiment("sample", list(settings))
+
+    return build
+
+
+@pytest.fixture
+def cli() -> Cli:
+    """Run the command line in a process of its own."""
+
+    def run(*args: str, stdin: str | bytes = "", **env: str) -> "subprocess.CompletedProcess[str]":
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            [sys.executable, "-m", "sentiment_cli", *args], input=data, capture_output=True, env={**os.environ, **env}
+        )
+        return subprocess.CompletedProcess(args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run

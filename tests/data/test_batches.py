@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+
+from sentiment_cli.config.schema import Text
+from sentiment_cli.data.batches import gather, plan_batches, read_lengths
+from sentiment_cli.inference.predictor import rows_of
+
+ROWS = [np.arange(1, n + 1, dtype=np.int32) for n in (3, 10, 0, 1)]
+
+
+def cut(text: Text) -> list[list[int]]:
+    rows, length_N = rows_of(ROWS)
+    read_N = read_lengths(length_N, text)
+    batch = gather(rows, torch.arange(len(ROWS)), int(read_N.max()), text)
+    assert batch.length_B.tolist() == read_N.tolist()
+    assert batch.ids_BL.dtype == torch.long
+    assert all(not batch.ids_BL[i, length:].any() for i, length in enumerate(read_N))  # padding behind every row
+    return [batch.ids_BL[i, :length].tolist() for i, length in enumerate(read_N)]
+
+
+@pytest.mark.parametrize(
+    ("truncate", "long_row"),
+    [("head", [1, 2, 3, 4, 5, 6, 7, 8]), ("tail", [3, 4, 5, 6, 7, 8, 9, 10]), ("ends", [1, 2, 5, 6, 7, 8, 9, 10])],
+)
+def test_gather_cuts_long_rows_and_leaves_short_ones(truncate, long_row) -> None:
+    assert cut(Text(max_tokens=8, truncate=truncate)) == [[1, 2, 3], long_row, [0], [1]]
+
+
+def test_gather_without_a_limit_reads_whole_rows() -> None:
+    assert cut(Text(max_tokens=None)) == [[1, 2, 3], list(range(1, 11)), [0], [1]]
+
+
+def test_left_padding_is_part_of_the_row() -> None:
+    text = Text(max_tokens=5, truncate="head", pad="left", pad_to=5)
+    assert cut(text) == [[0, 0, 1, 2, 3], [1, 2, 3, 4, 5], [0] * 5, [0, 0, 0, 0, 1]]
+
+
+def test_plan_is_a_pure_function_of_seed_and_epoch() -> None:
+    length_N = np.random.default_rng(0).integers(1, 400, 3000)
+
+    def plan(seed: int, epoch: int) -> list[list[int]]:
+        return [rows.tolist() for rows in plan_batches(length_N, 4096, seed, epoch)]
+
+    torch.manual_seed(1)
+    np.random.seed(1)
+    first = plan(0, 0)
+    torch.manual_seed(2)
+    np.random.seed(2)
+    assert plan(0, 0) == first
+    assert plan(0, 1) != first
+    assert plan(1, 0) != first
+
+
+@pytest.mark.parametrize("batch_tokens", [400, 4096, 10**9])
+def test_plan_reads_every_row_once_within_the_budget(batch_tokens: int) -> None:
+    length_N = np.random.default_rng(0).integers(1, 401, 3000)
+    batches = plan_batches(length_N, batch_tokens, 0, 0)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(3000))
+    assert max(len(rows) * length_N[rows].max() for rows in batches) <= batch_tokens
+    padded = sum(len(rows) * int(length_N[rows].max()) for rows in batches)
+    if batch_tokens == 4096:
+        assert length_N.sum() / padded > 0.9  # bucketing keeps padding under a tenth
+
+
+def test_a_row_longer_than_the_budget_is_a_batch_by_itself() -> None:
+    assert [rows.tolist() for rows in plan_batches(np.array([9]), 4, 0, 0)] == [[0]]
+    assert plan_batches(np.array([], dtype=np.int64), 4, 0, 0) == []
+
+
+def test_rows_of_equal_length_make_batches_of_equal_size() -> None:
+    sizes = sorted(len(rows) for rows in plan_batches(np.full(100, 512), 16_384, 0, 0))
+    assert sizes == [4, 32, 32, 32]

@@ -1,0 +1,182 @@
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.paths import sample_dir
+from sentiment_cli.data import corpus, sample
+from sentiment_cli.data.corpus import SPLITS, Corpus, prepare
+from sentiment_cli.data.sources import find_source, read_reviews
+from sentiment_cli.errors import DataError
+
+
+def words_of(prepared: Corpus, split: str) -> list[list[str]]:
+    packed = prepared.split(split)
+    rows = np.split(packed.ids_T, packed.starts_N1[1:-1])
+    return [[prepared.vocabulary.entries[i] for i in row] for row in rows]
+
+
+def test_the_bundled_sample_is_the_generators_output() -> None:
+    source = find_source(load_experiment("sample").data)
+    written = sorted(read_reviews(source, ("train", "test", "unsup")))
+    assert written == sorted(sample.generate())
+
+
+def test_the_sample_is_as_promised() -> None:
+    rows = list(sample.generate())
+    movies = {split: Counter(r.group for s, r in rows if s == split) for split in ("train", "test", "unsup")}
+    assert Counter(split for split, _ in rows) == {"train": 2000, "test": 1000, "unsup": 2000}
+    assert len(movies["train"]) == 100
+    assert max(max(counts.values()) for counts in movies.values()) <= 30
+    assert not movies["train"].keys() & (movies["test"].keys() | movies["unsup"].keys())
+    for split in ("train", "test"):
+        both = {(r.group, r.label) for s, r in rows if s == split}
+        assert len(both) == 2 * len(movies[split])
+    assert all((r.stars >= 7) == (r.label == "pos") and r.stars not in (5, 6) for s, r in rows if s != "unsup")
+
+
+def test_movies_of_training_and_validation_are_disjoint(experiment) -> None:
+    prepared = prepare(experiment())
+    train, valid, test = (prepared.split(split) for split in ("train", "valid", "test"))
+    assert not set(train.group_N) & set(valid.group_N)
+    assert not set(train.group_N) & set(test.group_N)
+    assert len(train.label_N) + len(valid.label_N) == 2000
+    assert not set(train.id_N) & set(valid.id_N)
+
+
+def test_packs_hold_the_reviews_words_in_order(experiment) -> None:
+    prepared = prepare(experiment("vocabulary.size=null"))
+    texts = {review.id: review for split, review in sample.generate() if split == "test"}
+    packed = prepared.split("test")
+    for name, label, stars, words in zip(
+        packed.id_N[:50], packed.label_N, packed.stars_N, words_of(prepared, "test"), strict=False
+    ):
+        review = texts[str(name)]
+        assert (prepared.labels[label], stars) == (review.label, review.stars)
+        text = review.text.lower().replace("<br />", " ")
+        known = [word for word in words if word != "<unk>"]
+        position = 0
+        for word in known:  # each word stands in the text, after the one before
+            position = text.index(word, position) + len(word)
+
+
+@pytest.mark.parametrize("splits", [("train",), ("train", "valid"), ("valid",)])
+def test_invariant_10_the_vocabulary_comes_from_the_named_rows_only(experiment, splits) -> None:
+    prepared = prepare(experiment(f"vocabulary.from=[{', '.join(splits)}]", "vocabulary.size=null"))
+    counted = Counter(word for split in splits for row in words_of(prepared, split) for word in row)
+    vocabulary = prepared.vocabulary
+    assert dict(zip(vocabulary.entries[2:], vocabulary.counts[2:], strict=True)) == counted
+    words = {name: {w for s, r in sample.generate() if s == name for w in r.text.lower().split()} for name in SPLITS}
+    test_only = words["test"] - words["train"]
+    assert test_only
+    assert not test_only & set(vocabulary.entries)
+
+
+def test_cache_hit_and_miss(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    build = corpus._build
+    monkeypatch.setattr(corpus, "_build", lambda *args: built.append(args[2].name) or build(*args))
+    first = prepare(experiment())
+    for setting in ("train.lr=1", "seed=5", "text.max_tokens=10", "model.encoder.width=3", "name=other"):
+        assert prepare(experiment(setting)).key == first.key
+    assert len(built) == 1
+    for setting in ("vocabulary.size=50", "text.lowercase=false", "data.valid.seed=1", "text.markup=keep"):
+        assert prepare(experiment(setting)).key != first.key
+    assert len(built) == 5
+
+
+def test_invariant_2_a_damaged_cache_rebuilds_itself_with_a_warning(experiment, capsys) -> None:
+    first = prepare(experiment())
+    good = {path.name: path.read_bytes() for path in first.directory.iterdir()}
+    (first.directory / "vocabulary.json").write_bytes(b"{}")
+    again = prepare(experiment())
+    assert "preparing it again" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in again.directory.iterdir()} == good
+
+
+def test_an_archive_and_its_folder_give_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packs = []
+    for kind in ("gz", "xz", "folder"):
+        path = sample_dir()
+        if kind != "folder":
+            path = tmp_path / f"a.tar.{kind}"
+            with (
+                tarfile.open(path, f"w:{kind}", preset=0)
+                if kind == "xz"
+                else tarfile.open(path, f"w:{kind}") as archive
+            ):
+                archive.add(sample_dir(), "aclImdb")
+        monkeypatch.setenv("SENTIMENT_IMDB", str(path))
+        prepared = prepare(load_experiment("default"))
+        packs.append({f.name: f.read_bytes() for f in prepared.directory.iterdir() if f.suffix == ".npy"})
+    assert packs[0] == packs[1] == packs[2]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda p: None, "does not exist"),
+        (lambda p: p.write_bytes(b"not an archive"), "is not a readable tar archive"),
+        (lambda p: p.write_bytes(b""), "is not"),
+        (lambda p: p.mkdir(), "is not the IMDb corpus"),
+        (lambda p: tarfile.open(p, "w:gz").close(), "is not the IMDb corpus"),
+        (lambda p: truncated(p), "is not a readable tar archive"),
+    ],
+)
+def test_what_is_not_imdb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make, said: str) -> None:
+    path = tmp_path / "a.tar.gz"
+    make(path)
+    monkeypatch.setenv("SENTIMENT_IMDB", str(path))
+    with pytest.raises(DataError, match=said) as caught:
+        prepare(load_experiment("default"))
+    assert str(path) in str(caught.value)
+    assert "SENTIMENT_IMDB" in (caught.value.hint or "")
+    assert not (tmp_path / "data").exists()
+
+
+def truncated(path: Path) -> None:
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(sample_dir() / "train" / "pos", "aclImdb/train/pos")
+    path.write_bytes(path.read_bytes()[:20_000])
+
+
+def test_invariant_4_member_names_choose_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for name in ("../../evil/1_9.txt", "/abs/1_9.txt", "aclImdb/train/pos/../../../1_9.txt", "aclImdb/x/1_9.txt"):
+            archive.addfile(tarfile.TarInfo(name))
+        link = tarfile.TarInfo("aclImdb/train/pos/1_9.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setenv("SENTIMENT_IMDB", str(path))
+    with pytest.raises(DataError, match="is not the IMDb corpus"):
+        prepare(load_experiment("default"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.corpus
+def test_the_tutorials_data_agree_with_the_published_counts(imdb_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTIMENT_IMDB", str(imdb_path))
+    prepared = prepare(load_experiment("tutorial-rnn"))
+    vocabulary = prepared.vocabulary
+    assert len(prepared.split("train").label_N) == 18_750
+    assert len(prepared.split("valid").label_N) == 6_250
+    assert len(prepared.split("test").label_N) == 25_000
+    assert len(vocabulary.entries) - vocabulary.specials == 121_364
+    assert vocabulary.unknown_id == 0
+    assert dict(zip(vocabulary.entries[1:11], vocabulary.counts[1:11], strict=True)) == {
+        "the": 334_691,
+        "and": 162_228,
+        "a": 161_940,
+        "of": 145_326,
+        "to": 135_042,
+        "is": 106_855,
+        "in": 93_028,
+        "it": 77_099,
+        "i": 75_719,
+        "this": 75_190,
+    }

@@ -1,0 +1,69 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as oracle
+
+from sentiment_cli.evaluation.metrics import (
+    area_under_roc,
+    expected_calibration_error,
+    score,
+    wilson_interval,
+)
+
+GENERATOR = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_scores_agree_with_scikit_learn(n_labels: int) -> None:
+    label_N = GENERATOR.integers(0, n_labels, 500)
+    probability_NC = GENERATOR.dirichlet(np.ones(n_labels), 500).round(2)
+    probability_NC[:, -1] = 1 - probability_NC[:, :-1].sum(axis=1)
+    scores = score(label_N, probability_NC, tuple("abc"[:n_labels]))
+    predicted_N = probability_NC.argmax(axis=1)
+    ties = probability_NC[np.arange(500), predicted_N] == np.sort(probability_NC, axis=1)[:, -2]
+    predicted_N[ties] = n_labels - 1 - probability_NC[ties, ::-1].argmax(axis=1)
+    clipped = np.clip(probability_NC, 1e-12, 1)
+    assert scores.accuracy == oracle.accuracy_score(label_N, predicted_N)
+    assert scores.f1 == pytest.approx(oracle.f1_score(label_N, predicted_N, average="macro"))
+    assert list(scores.f1_per_label.values()) == pytest.approx(oracle.f1_score(label_N, predicted_N, average=None))
+    assert scores.confusion == tuple(map(tuple, oracle.confusion_matrix(label_N, predicted_N).tolist()))
+    assert scores.loss == pytest.approx(-np.log(clipped[np.arange(500), label_N]).mean())
+    if n_labels == 2:
+        assert scores.auc == pytest.approx(oracle.roc_auc_score(label_N, probability_NC[:, 1]))
+        assert scores.brier == pytest.approx(oracle.brier_score_loss(label_N, probability_NC[:, 1]))
+    else:
+        assert scores.auc == pytest.approx(oracle.roc_auc_score(label_N, clipped, multi_class="ovr"), abs=1e-6)
+
+
+def test_a_half_counts_for_the_second_label() -> None:
+    assert score(np.array([1]), np.array([[0.5, 0.5]]), ("neg", "pos")).accuracy == 1
+
+
+def test_wilson_interval() -> None:
+    assert wilson_interval(9, 10) == pytest.approx((0.5958, 0.9821), abs=1e-4)  # Newcombe 1998's method 3
+    assert wilson_interval(0, 10)[0] == 0
+    assert wilson_interval(10, 10)[1] == 1
+    low, high = wilson_interval(22_000, 25_000)
+    assert (high - low) / 2 == pytest.approx(0.00403, abs=1e-5)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=30))
+def test_auc_is_the_share_of_pairs_in_order(rows: list[tuple[bool, int]]) -> None:
+    pairs = [(p > n) + (p == n) / 2 for is_p, p in rows if is_p for is_n, n in rows if not is_n]
+    area = area_under_roc(np.array([p for p, _ in rows]), np.array([float(s) for _, s in rows]))
+    assert area == (pytest.approx(sum(pairs) / len(pairs)) if pairs else None)
+
+
+def test_calibration_error_by_hand() -> None:
+    is_right = np.array([True, False, True, True])
+    confidence = np.array([0.7, 0.7, 1.0, 0.99])
+    assert expected_calibration_error(is_right, confidence) == pytest.approx((2 * 0.2 + 0.01) / 4)
+
+
+def test_a_confident_mistake_has_a_finite_loss() -> None:
+    scores = score(np.array([0]), np.array([[0.0, 1.0]]), ("neg", "pos"))
+    assert math.isfinite(scores.loss)
+    assert scores.auc is None

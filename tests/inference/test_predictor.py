@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from sentiment_cli import store
+from sentiment_cli.inference.artefact import load_artefact
+from sentiment_cli.inference.predictor import Predictor, class_probabilities
+from sentiment_cli.training.fit import fit
+
+TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1", "text.max_tokens=6")
+
+
+@pytest.fixture
+def predictor(experiment) -> Predictor:
+    return Predictor(load_artefact(fit(experiment(*TINY)).directory))
+
+
+def test_a_prediction_says_what_it_read(predictor: Predictor) -> None:
+    (answer,) = predictor.predict(["The plot was zzzz good, but long it was."])
+    assert answer.tokens == 11
+    assert answer.unknown == 1
+    assert answer.truncated
+    assert not answer.low_evidence
+    assert answer.probability == answer.probabilities[answer.label] >= 0.5
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("text", ["", "   ", "a", "!!!", "zzzz qqqq", "<br />", "\x00", "\u200b", "🎬"])
+def test_b06_what_says_nothing_has_a_probability_and_low_evidence(predictor: Predictor, text: str) -> None:
+    (answer,) = predictor.predict([text])
+    assert 0.5 <= answer.probability <= 1
+    assert answer.low_evidence
+
+
+def test_invariant_8_and_11_answers_come_in_order_and_do_not_depend_on_neighbours(predictor: Predictor) -> None:
+    texts = ["The plot was good.", "", "The music was dull and the ending was not lovely at all, I hated it."] * 200
+    together = predictor.predict(texts)
+    assert [answer.text for answer in together] == texts
+    alone = [predictor.predict([text])[0].probability for text in texts[:3]]
+    np.testing.assert_allclose([answer.probability for answer in together], alone * 200, atol=1e-5)
+
+
+def test_probabilities_of_extreme_logits() -> None:
+    np.testing.assert_allclose(class_probabilities(np.array([-1e4, 0, 1e4])), [[1, 0], [0.5, 0.5], [0, 1]])
+
+
+def test_invariant_2_a_damaged_model_is_refused(experiment) -> None:
+    run = fit(experiment(*TINY)).directory
+    weights = run / "model" / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(store.IntegrityError, match=r"weights\.safetensors is damaged"):
+        load_artefact(run)
