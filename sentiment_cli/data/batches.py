@@ -76,7 +76,7 @@ def plan_batches(length_N: NDArray[np.int64], batch_tokens: int, seed: int, epoc
     """
     generator = np.random.default_rng((seed, epoch))
     order = generator.permutation(len(length_N))
-    piece = max(1, _BATCHES_SORTED_TOGETHER * batch_tokens // max(1, int(length_N.mean())))
+    piece = max(1, _BATCHES_SORTED_TOGETHER * batch_tokens * len(length_N) // max(1, int(length_N.sum())))
     batches: list[NDArray[np.int64]] = []
     for start in range(0, len(order), piece):
         rows = order[start : start + piece]

@@ -9,8 +9,8 @@ from sentiment_cli.config.schema import Valid
 def valid_rows(label_N: NDArray[np.int64], group_N: NDArray[np.int64], valid: Valid) -> NDArray[np.bool_]:
     """Mark the rows to hold out: a pure function of labels, groups and the split's seed.
 
-    By movie: movies are drawn one after the other, each with all its rows, as long as no label takes more than its
-    share; so the sides share no movie, and each label's share is met to within one movie's rows.
+    By movie: movies are drawn one after the other, and one is taken, with all its rows, when that brings the labels
+    nearer to their shares; so the sides share no movie, and the shares are met to within about a movie's rows.
     """
     generator = np.random.default_rng(valid.seed)
     if valid.by == "row":
@@ -24,7 +24,7 @@ def valid_rows(label_N: NDArray[np.int64], group_N: NDArray[np.int64], valid: Va
     room = np.round(counts.sum(axis=0) * valid.share).astype(np.int64)
     chosen = np.zeros(len(counts), dtype=bool)
     for group in generator.permutation(len(counts)):
-        if np.all(counts[group] <= room):
+        if np.square(room - counts[group]).sum() < np.square(room).sum():
             chosen[group] = True
             room -= counts[group]
     return chosen[group_N]
