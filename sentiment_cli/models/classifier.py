@@ -21,8 +21,9 @@ class Classifier(nn.Module):
         self.pooling = Pooling(settings.pooling, self.encoder.width)
         self.dropout = nn.Dropout(settings.dropout)
         self.output = nn.Linear(self.pooling.width, 1)
-        if not pad_is_input:  # only an empty row reads padding: let it read nothing
-            with torch.no_grad():
+        with torch.no_grad():
+            self.embedding.weight.mul_(settings.embedding.std)  # torch draws them with standard deviation 1
+            if not pad_is_input:  # only an empty row reads padding: let it read nothing
                 self.embedding.weight[0].zero_()
 
     def forward(self, ids_BL: Tensor, length_B: Tensor) -> Tensor:
