@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import TextIO
 
+from sentiment_cli.errors import MachineError
+
 # Everything a terminal obeys rather than shows: C0 and C1 controls, and the characters that reorder or break lines.
 _UNSAFE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
@@ -28,14 +30,28 @@ def _escape(code: int) -> str:
 
 
 def result(text: str) -> None:
-    """Print what the command was asked for, on stdout."""
-    _write(sys.stdout, text)
-    sys.stdout.flush()
+    """Print what the command was asked for, on stdout.
+
+    Where the reader has gone (`| head -1`) the program ends quietly; where stdout takes nothing, MachineError.
+    """
+    if sys.stdout is None:
+        raise MachineError("standard output is closed; there is nowhere to print the result")
+    try:
+        _write(sys.stdout, text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        raise SystemExit(0) from None
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise MachineError(f"standard output cannot be written: {error.strerror}") from error
 
 
 def say(text: str) -> None:
-    """Print talk, on stderr."""
-    _write(sys.stderr, text)
+    """Print talk, on stderr; where nobody listens, nothing."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            _write(sys.stderr, text)
 
 
 def warn(text: str) -> None:
@@ -61,7 +77,7 @@ class Progress:
         self._label, self._total = label, total
         self._printed_at = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             from rich import progress as bars  # 40 ms that only a terminal needs
             from rich.console import Console
 

@@ -2,17 +2,26 @@
 
 import os
 import sys
+from typing import Annotated, NoReturn
 
 import typer
+from typer import Option
 
 from sentiment_cli import __version__, console
+from sentiment_cli.cli import config, doctor, predict, prepare, recipes, runs, train
 from sentiment_cli.cli import eval as eval_command
-from sentiment_cli.cli import predict, prepare, train
 from sentiment_cli.errors import SentimentError
 
 app = typer.Typer(
     name="sentiment",
-    help="Train, evaluate and use recurrent text-sentiment models from YAML experiments.",
+    help="""Train, evaluate and use recurrent text-sentiment models from YAML experiments.
+
+    \b
+    Examples:
+      sentiment train
+      sentiment eval
+      sentiment predict "I just really loved the movie"
+    """,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -21,23 +30,55 @@ app.command()(train.train)
 app.command("eval")(eval_command.evaluate)
 app.command()(predict.predict)
 app.command()(prepare.prepare)
+app.add_typer(config.app, name="config")
+app.add_typer(recipes.app, name="recipes")
+app.add_typer(runs.app, name="runs")
+app.command()(doctor.doctor)
 
 
-@app.callback()
-def options(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-) -> None:
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         console.result(f"sentiment {__version__}")
         raise typer.Exit
 
 
-def main() -> None:
+@app.callback()
+def options(
+    version: Annotated[
+        bool, Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def main() -> NoReturn:
     """Run the command line. Exit codes: 0 done, 1 bug, 2 usage, 3 data, 4 machine, 5 diverged, 130 interrupted."""
     # OpenMP threads that spin at barriers make an LSTM 94 times slower beside another torch job. Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
-        app()
+        code = app(prog_name="sentiment", standalone_mode=False)
     except SentimentError as error:
         console.report_error(str(error), error.hint)
-        sys.exit(error.exit_code)
+        code = error.exit_code
+    except typer.Abort:
+        code = 130
+    except Exception as error:
+        code = _report_usage(error)
+    sys.exit(code)
+
+
+def _report_usage(error: Exception) -> int:
+    """Print what the parser has against the command line. Typer keeps its exception types to itself."""
+    context = getattr(error, "ctx", None)
+    if not hasattr(error, "format_message"):
+        raise error
+    if context is not None and type(error).__name__ == "NoArgsIsHelpError":
+        console.say(context.get_help())
+        return 2
+    path = context.command_path if context is not None else "sentiment"
+    message = str(error.format_message())
+    hint = f"{path} --help"
+    if path.endswith("predict") and message.startswith("No such option"):
+        hint = 'sentiment predict -- "-text that starts with a dash"'
+    console.report_error(message[0].lower() + message[1:], hint)
+    return int(getattr(error, "exit_code", 2))

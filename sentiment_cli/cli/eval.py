@@ -22,7 +22,10 @@ def evaluate(
 ) -> None:
     """Score a run on the held-out test reviews, or on another split.
 
-    Examples: sentiment eval    sentiment eval imdb-lstm --split valid --json
+    \b
+    Examples:
+      sentiment eval
+      sentiment eval imdb-lstm --split valid --json
     """
     from sentiment_cli.inference.runs import find_run
 

@@ -25,7 +25,10 @@ def predict(
 ) -> None:
     """Say for each text whether it is positive, and how surely: label, probability, text.
 
-    Examples: sentiment predict "I just really loved the movie"    sentiment predict --file reviews.txt --json
+    \b
+    Examples:
+      sentiment predict "I just really loved the movie"
+      sentiment predict --file reviews.txt --json
     """
     from sentiment_cli.inference.runs import find_run
 

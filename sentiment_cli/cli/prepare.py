@@ -7,7 +7,10 @@ from sentiment_cli.cli.train import Config, Override
 def prepare(config: Config = None, override: Override = None) -> None:
     """Download, tokenize and pack the data of an experiment; prints where it lies.
 
-    Examples: sentiment prepare    sentiment prepare configs/tutorial-rnn.yaml
+    \b
+    Examples:
+      sentiment prepare
+      sentiment prepare configs/tutorial-rnn.yaml
     """
     from sentiment_cli.config.loader import load_experiment
 

@@ -19,7 +19,11 @@ def train(
 ) -> None:
     """Train what an experiment describes; the last line is the run's directory.
 
-    Examples: sentiment train    sentiment train configs/sample.yaml    sentiment train --set train.lr=3e-4
+    \b
+    Examples:
+      sentiment train
+      sentiment train configs/sample.yaml
+      sentiment train --set train.lr=3e-4
     """
     from sentiment_cli.config.loader import load_experiment
 

@@ -1,18 +1,44 @@
-"""From a file and `--set` overrides to a validated Experiment, every mistake reported at once with its place."""
+"""From a file, what it extends, and `--set` overrides to a validated Experiment, every mistake reported at once."""
 
+import copy
 import difflib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from sentiment_cli.config import yaml_text
-from sentiment_cli.config.paths import recipes_dir
+from sentiment_cli.config.recipes import find_config, recipe_names
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.config.yaml_text import Document, Place, Problem
+from sentiment_cli.config.yaml_text import Document, KeyPath, Place, Problem
 from sentiment_cli.errors import UsageError
+
+EXTENDS = "extends"
+_HOW_TO_SET = "sentiment train --set train.lr=3e-4"
+
+
+class Setting(NamedTuple):
+    """One value of a resolved experiment and who set it: `default`, `FILE:LINE`, or the `--set`."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """Values of all layers laid over each other, and which of them said what: the last one that has the path."""
+
+    values: dict[str, Any]
+    documents: list[Document]
+
+    def source_of(self, path: KeyPath) -> Document | None:
+        return next((document for document in reversed(self.documents) if path in document.values), None)
 
 
 def load_experiment(config: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
@@ -20,18 +46,24 @@ def load_experiment(config: str | Path | None, overrides: Sequence[str] = ()) ->
 
     Raises UsageError that shows each problem's line and column. Needs neither torch nor the network.
     """
-    path = find_config(config)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    document = yaml_text.parse(str(path), data)
-    origin = {}
-    for override in overrides:
-        key, value = _split_override(override)
-        _put(document.values, key, value, override)
-        origin[tuple(key)] = override
-    return _validate(document, origin)
+    return _validate(_load_layers(config, overrides))
+
+
+def load_settings(config: str | Path | None, overrides: Sequence[str] = ()) -> list[Setting]:
+    """Load as `load_experiment` does and return every value with its origin, in the schema's order."""
+    layers = _load_layers(config, overrides)
+    experiment = _validate(layers)
+    settings = []
+    for path, value in _leaves(experiment_values(experiment)):
+        document = layers.source_of(path)
+        if document is None:
+            origin = "default"
+        elif document.is_file:
+            origin = f"{document.name}:{document.place_of(path)[1].line}"
+        else:
+            origin = document.name
+        settings.append(Setting(".".join(map(str, path)), value, origin))
+    return settings
 
 
 def experiment_from_values(values: dict[str, Any]) -> Experiment:
@@ -50,95 +82,203 @@ def experiment_yaml(experiment: Experiment) -> bytes:
     return text.encode()
 
 
-def find_config(config: str | Path | None) -> Path:
-    """Return the file that CONFIG names: a path, or a shipped recipe's name; None is the default experiment."""
-    if config is None:
-        return recipes_dir() / "default.yaml"
-    if Path(config).is_file():
-        return Path(config)
-    names = sorted(path.stem for path in recipes_dir().glob("*.yaml"))
-    if str(config) in names:
-        return recipes_dir() / f"{config}.yaml"
-    near = difflib.get_close_matches(str(config), names, n=1)
-    raise UsageError(
-        f"{config} is neither a file nor a shipped experiment ({', '.join(names)})",
-        f"sentiment train {near[0] if near else 'default'}",
-    )
+def differences(one: Experiment, other: Experiment) -> list[tuple[str, Any, Any]]:
+    """Return (key, value, other value) for the settings in which two experiments differ."""
+    pairs = zip(_leaves(experiment_values(one)), _leaves(experiment_values(other)), strict=True)
+    return [(".".join(map(str, path)), value, theirs) for (path, value), (_, theirs) in pairs if value != theirs]
 
 
-def _split_override(override: str) -> tuple[list[str], Any]:
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise UsageError(f"--set {override!r} is not KEY=VALUE", "sentiment train --set train.lr=3e-4")
-    return key.strip().split("."), yaml_text.parse_scalar(value)
+def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers:
+    documents = _load_chain(find_config(None if config is None else str(config)), [])
+    values: dict[str, Any] = {}
+    for document in documents:
+        _lay_over(values, copy.deepcopy(document.value), documents, document)
+    for override in overrides:
+        document, path, value = _parse_override(override)
+        documents.append(document)
+        nested = value
+        for part in reversed(path):
+            nested = {part: nested}
+        _lay_over(values, nested, documents, document)
+    values.pop(EXTENDS, None)
+    return _Layers(values, documents)
 
 
-def _put(values: dict[str, Any], key: list[str], value: Any, override: str) -> None:
-    for part in key[:-1]:
-        inner = values.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise UsageError(f"--set {override}: {part} is a value, not a section")
-        values = inner
-    values[key[-1]] = value
-
-
-def _validate(document: Document, origin: dict[tuple[str, ...], str]) -> Experiment:
+def _load_chain(path: Path, above: list[Path]) -> list[Document]:
+    """Load a file and all it extends, the base first."""
     try:
-        experiment = Experiment.model_validate(document.values)
-    except ValidationError as error:
-        problems, said = [], []
-        for detail in error.errors(include_url=False):
-            path = tuple(part for part in detail["loc"] if not _is_union_branch(part))
-            message, hint = _explain(path, detail["type"], detail["msg"], detail.get("input"))
-            override = next((text for key, text in origin.items() if path[: len(key)] == key), None)
-            if override is not None:
-                said.append(f"--set {override}: {message}{' (' + hint + ')' if hint else ''}")
-            else:
-                unknown = detail["type"] == "extra_forbidden"
-                problems.append(_problem(document, path, message, hint, at_key=unknown))
-        if said and not problems and not document.problems:
-            raise UsageError("\n".join([*said, "Nothing was downloaded or written."])) from None
-        for line in said:
-            document.problems.append(Problem(Place(len(document.text.splitlines()) + 1, 1), line))
-        yaml_text.fail(document, *problems)
-    if document.problems:
-        yaml_text.fail(document)
+        with path.open("rb") as handle:
+            data = handle.read(yaml_text.MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", "sentiment recipes list") from error
+    document = yaml_text.parse_file(_shown(path), data)
+    if EXTENDS not in document.value:
+        return [document]
+    _, place = document.place_of((EXTENDS,))
+    base = document.value[EXTENDS]
+    if not isinstance(base, str):
+        yaml_text.fail([Problem(document, place, f"extends is {base!r}: it should be a file or a shipped experiment")])
+    target = path.parent / base
+    if not target.is_file():
+        if base not in recipe_names():
+            message = f"extends is {base!r}, which is neither a file beside {path.name} nor a shipped experiment"
+            near = difflib.get_close_matches(Path(base).stem, recipe_names(), n=1)
+            hint = f"did you mean {near[0]}?" if near else None
+            yaml_text.fail([Problem(document, place, message, len(base), hint)])
+        target = find_config(base)
+    chain = [*above, path]
+    if any(target.samefile(earlier) for earlier in chain):
+        names = " extends ".join(str(step) for step in [*chain, target])
+        yaml_text.fail([Problem(document, place, f"extends goes in a circle: {names}", len(base))])
+    return [*_load_chain(target, chain), document]
+
+
+def _parse_override(override: str) -> tuple[Document, list[str], Any]:
+    key, equals, text = override.partition("=")
+    path = key.split(".")
+    if not equals or not all(path):
+        raise UsageError(f"--set {override!r} is not KEY=VALUE", _HOW_TO_SET)
+    name = f"--set {' '.join(override.split())}"
+    document = yaml_text.parse(name, text.encode("utf-8", "surrogateescape"), is_file=False)
+    value, start = document.value, tuple(path)
+    document.values = {(*start, *inner): place for inner, place in document.values.items()}
+    document.values |= {start[:end]: Place(1, 1) for end in range(1, len(start) + 1)}
+    return document, path, value
+
+
+def _lay_over(values: dict[str, Any], upper: dict[str, Any], documents: list[Document], document: Document) -> None:
+    """Lay `upper` over `values`: mappings merge, anything else replaces, and what was below it is forgotten."""
+
+    def merge(lower: dict[str, Any], new: dict[str, Any], path: KeyPath) -> None:
+        for key, value in new.items():
+            if isinstance(value, dict) and isinstance(lower.get(key), dict):
+                merge(lower[key], value, (*path, key))
+                continue
+            if key in lower:
+                gone = (*path, key)
+                for earlier in documents:
+                    if earlier is not document:
+                        earlier.values = {p: v for p, v in earlier.values.items() if p[: len(gone)] != gone}
+            lower[key] = value
+
+    merge(values, upper, ())
+
+
+def _validate(layers: _Layers) -> Experiment:
+    """Validate, and on mistakes validate again without the wrong values: contradictions show up only then."""
+    problems = [problem for document in layers.documents for problem in document.problems]
+    values = copy.deepcopy(layers.values)
+    told: set[KeyPath] = set()
+    while True:
+        try:
+            experiment = Experiment.model_validate(values)
+            break
+        except ValidationError as error:
+            found = [detail for detail in error.errors(include_url=False) if detail["loc"] not in told]
+            told |= {detail["loc"] for detail in found}
+            problems += [_problem(layers, detail) for detail in found if not _is_consequence(detail, found)]
+            removed = [_remove(values, detail["loc"]) for detail in found if detail["type"] != "value_error"]
+            if not any(removed):
+                break
+    if problems:
+        yaml_text.fail(problems)
     return experiment
 
 
-def _problem(
-    document: Document, path: tuple[str | int, ...], message: str, hint: str | None, *, at_key: bool
-) -> Problem:
-    for end in range(len(path), -1, -1):
-        place = (document.keys if at_key else document.places).get(path[:end])
-        if place is not None:
-            width = len(str(path[end - 1])) if at_key and end else 1
-            return Problem(place, message, width, hint)
-    return Problem(Place(1, 1), message, 1, hint)
+def _is_consequence(detail: Any, found: list[Any]) -> bool:
+    """A list that is too short only because its items were wrong."""
+    return detail["type"] == "too_short" and any(
+        other["loc"][:-1] == detail["loc"] and other is not detail for other in found
+    )
 
 
-def _explain(path: tuple[str | int, ...], kind: str, said: str, value: Any) -> tuple[str, str | None]:
+def _remove(values: Any, path: KeyPath) -> bool:
+    """Take the value at `path` (or the list around it) out; say whether there was one."""
+    for part in path[:-1]:
+        if isinstance(values[part], list):
+            path = (*path[: path.index(part)], part)
+            break
+        values = values[part]
+    return values.pop(path[-1], None) is not None if isinstance(values, dict) and path else False
+
+
+def _problem(layers: _Layers, detail: Any) -> Problem:
+    path, kind = detail["loc"], detail["type"]
     dotted = ".".join(map(str, path))
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(path[-1]), _known_keys(path[:-1]), n=1, cutoff=0.5)
-        return f"{dotted} is not a setting", f"did you mean {near[0]}?" if near else None
+    unknown = kind == "extra_forbidden"
+    document = None
+    for end in range(len(path), -1, -1):
+        document = layers.source_of(path[:end])
+        if document is not None:
+            break
+    if document is None or kind == "missing":
+        document = next(d for d in reversed(layers.documents) if d.is_file)
+    reached, place = document.place_of(path, at_key=unknown)
+    width = len(str(reached[-1])) if unknown and reached else 1
+    if unknown:
+        near = _nearest(str(path[-1]), path[:-1])
+        return Problem(document, place, f"{dotted} is not a setting", width, near)
     if kind == "missing":
-        return f"{dotted} is missing", f"add a line such as `{path[-1]}: my-run`"
+        return Problem(document, place, f"{dotted} is missing", 1, f"add a line such as `{path[-1]}: my-run`")
+    said = detail["msg"]
     if kind == "value_error":
-        return said.removeprefix("Value error, "), None
-    said = said[0].lower() + said[1:]
-    return f"{dotted} is {value!r}: {said.replace('input should', 'it should')}", None
+        return Problem(document, place, said.removeprefix("Value error, "), 1)
+    said = (said[0].lower() + said[1:]).replace("input should", "it should")
+    if kind == "string_pattern_mismatch":
+        said = f"it should be {_field(path).description}"
+    elif kind == "model_type":
+        said = "it should be a section of settings"
+    value = detail.get("input")
+    shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
+    near = None
+    if kind == "literal_error" and isinstance(value, str):
+        choices = [part.strip("'") for part in detail["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        close = difflib.get_close_matches(value, choices, n=1)
+        near = f"did you mean {close[0]}?" if close else None
+    return Problem(document, place, f"{dotted} is {shown}: {said}", max(1, len(str(value)) if near else 1), near)
 
 
-def _known_keys(path: tuple[str | int, ...]) -> list[str]:
+def _nearest(key: str, section: KeyPath) -> str | None:
+    """Suggest the nearest key of the section, or else the section that has this key."""
+    near = difflib.get_close_matches(key, known_keys(section), n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]}?"
+    places = [path for path, _ in _leaves(experiment_values(Experiment(name="x"))) if path[-1] == key]
+    return f"did you mean {'.'.join(map(str, places[0]))}?" if places else None
+
+
+def known_keys(section: KeyPath) -> list[str]:
+    """Return the keys of a section; () is the top level."""
+    model = _section(section)
+    keys = [field.alias or name for name, field in model.model_fields.items()] if model else []
+    return keys if section else [*keys, EXTENDS]
+
+
+def _section(path: KeyPath) -> type[BaseModel] | None:
     model: type[BaseModel] = Experiment
     for part in path:
-        field = model.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
-            return []
-        model = field.annotation
-    return [field.alias or name for name, field in model.model_fields.items()]
+        annotation = next((f.annotation for name, f in model.model_fields.items() if part in (name, f.alias)), None)
+        if not isinstance(annotation, type) or not issubclass(annotation, BaseModel):
+            return None
+        model = annotation
+    return model
 
 
-def _is_union_branch(part: str | int) -> bool:
-    return isinstance(part, str) and ("[" in part or part in {"int", "float", "none"})
+def _field(path: KeyPath) -> FieldInfo:
+    model = _section(path[:-1])
+    assert model is not None
+    return model.model_fields[str(path[-1])]
+
+
+def _shown(path: Path) -> str:
+    """Name a file from here where it lies below, so that an editor finds it and a screen holds it."""
+    path = Path(os.path.normpath(path))
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _leaves(values: dict[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value

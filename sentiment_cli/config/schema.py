@@ -128,7 +128,9 @@ class Train(Section):
 class Experiment(Section):
     """One experiment: data, text, vocabulary, model and training."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = Field(description="name of its runs")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = Field(
+        description="a name for its runs: 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="every random draw of training follows from it")
     data: Data = Data()
     text: Text = Text()

@@ -13,14 +13,16 @@ import yaml
 
 from sentiment_cli.errors import UsageError
 
-_MAX_BYTES = 256 * 1024
+MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 20
+_SHOWN_WIDTH = 160  # of a line with a mistake in it
+_LINE_BREAK = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,30})")
-_FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?")
+_FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]{1,4})?")
 _CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
-_KIND = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+_PLAIN_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "!"}
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -33,107 +35,131 @@ class Place:
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: where, what, and what would be right."""
+    """One mistake: in which text, where, what, how many characters wide, and what would be right."""
 
+    document: "Document"
     place: Place
     message: str
     width: int = 1
     hint: str | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Document:
-    """The values of a file, where each key and value stands, and what is wrong with it."""
+    """The value of a text, where each key and value stands in it, and what is wrong with it.
+
+    `is_file` is false for a `--set`, whose position says nothing that its text does not.
+    """
 
     name: str
     text: str
-    values: dict[str, Any] = field(default_factory=dict)
-    keys: dict[Path, Place] = field(default_factory=dict)
-    places: dict[Path, Place] = field(default_factory=dict)
+    is_file: bool = True
+    value: Any = None
+    keys: dict[KeyPath, Place] = field(default_factory=dict)
+    values: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
+    def place_of(self, path: KeyPath, *, at_key: bool = False) -> tuple[KeyPath, Place]:
+        """Return where `path`, or the nearest thing around it, stands: its value, or with `at_key` its key."""
+        places = self.keys if at_key else self.values
+        while path and path not in places:
+            path = path[:-1]
+        return path, places.get(path, Place(1, 1))
 
-def parse(name: str, data: bytes) -> Document:
-    """Parse a file's bytes. Raises UsageError where they cannot be read at all; lesser mistakes are in `problems`."""
-    document = Document(name, _decode(name, data))
+
+def parse(name: str, data: bytes, *, is_file: bool = True) -> Document:
+    """Parse one YAML document. Raises UsageError where it cannot be read; lesser mistakes are in `problems`."""
+    document = Document(name, "", is_file)
+    document.text = _decode(document, data)
     try:
         root = yaml.compose(document.text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
-        fail(document, Problem(place, f"not YAML: {error.problem or error.context}"))
+        fail([Problem(document, place, f"not YAML: {error.problem or error.context}")])
     except yaml.reader.ReaderError as error:
-        before = document.text[: error.position]
-        place = Place(before.count("\n") + 1, error.position - (before.rfind("\n") + 1) + 1)
-        fail(document, Problem(place, f"the character U+{ord(document.text[error.position]):04X} cannot stand in YAML"))
-    if root is None:
-        return document
-    if not isinstance(root, yaml.MappingNode):
-        fail(document, Problem(Place(1, 1), "an experiment is a mapping of settings, such as `name: my-run`"))
-    document.values = _value(root, (), document)
+        place = _place_at(document.text, error.position)
+        code = ord(document.text[error.position])
+        fail([Problem(document, place, f"the character U+{code:04X} cannot stand in YAML")])
+    if root is not None:
+        document.value = _value(root, (), document)
     return document
 
 
-def parse_scalar(text: str) -> Any:
-    """Read one value as it would be read in a file; a flow list such as [train, valid] counts."""
-    document = parse("--set", f"value: {text}\n".encode())
-    if document.problems:
-        raise UsageError(f"--set: {document.problems[0].message}")
-    return document.values.get("value")
+def parse_file(name: str, data: bytes) -> Document:
+    """Parse an experiment file, which is a mapping of settings; an empty file is an empty one."""
+    document = parse(name, data)
+    if document.value is None:
+        document.value = {}
+    if not isinstance(document.value, dict):
+        fail([Problem(document, document.values[()], "an experiment is a mapping of settings, such as `name: my-run`")])
+    return document
 
 
-def fail(document: Document, *problems: Problem) -> NoReturn:
-    """Raise UsageError that shows every problem with its line and a caret."""
-    found = [*document.problems, *problems]
-    lines = document.text.splitlines()
+def fail(problems: list[Problem]) -> NoReturn:
+    """Raise UsageError that shows every problem, those of files with line, column and a caret."""
     parts = []
-    for problem in sorted(found, key=lambda problem: (problem.place.line, problem.place.column)):
-        parts.append(f"{document.name}:{problem.place.line}:{problem.place.column}: {problem.message}")
-        if problem.place.line <= len(lines):
-            margin, caret = f"{problem.place.line:>5} | ", " " * (problem.place.column - 1) + "^" * problem.width
-            parts.append(margin + lines[problem.place.line - 1][:200])
-            parts.append(f"      | {caret}{' ' + problem.hint if problem.hint else ''}")
-        elif problem.hint:
-            parts.append(f"      | {problem.hint}")
-    count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
-    parts.append(f"{count} in {document.name}. Nothing was downloaded or written.")
+    problems = sorted(problems, key=lambda problem: (problem.document.name, problem.place.line, problem.place.column))
+    for problem in problems:
+        document, place, hint = problem.document, problem.place, problem.hint
+        if not document.is_file:
+            parts.append(f"{document.name}: {problem.message}{f' ({hint})' if hint else ''}")
+            continue
+        parts.append(f"{document.name}:{place.line}:{place.column}: {problem.message}")
+        lines = _LINE_BREAK.split(document.text)
+        if place.line <= len(lines):
+            first = max(0, place.column - _SHOWN_WIDTH // 2)
+            parts.append(f"{place.line:>5} | {lines[place.line - 1][first : first + _SHOWN_WIDTH]}")
+            parts.append(f"      | {' ' * (place.column - 1 - first)}{'^' * problem.width}{f' {hint}' if hint else ''}")
+        elif hint:
+            parts.append(f"      | {hint}")
+    names = ", ".join(dict.fromkeys(problem.document.name for problem in problems))
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    parts.append(f"{count} in {names}. Nothing was downloaded or written.")
     raise UsageError("\n".join(parts))
 
 
 class _Loader(yaml.SafeLoader):
     """Composes nodes only; anchors, aliases, tags and depth are refused before they can do harm."""
 
+    depth = 0
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        # The scanner runs ahead of the composer, and takes quadratic time over thousands of brackets.
+        if self.flow_level > _MAX_DEPTH:
+            raise yaml.scanner.ScannerError(None, None, f"deeper than {_MAX_DEPTH} levels", self.get_mark())
+        super().fetch_flow_collection_start(token)
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         tag = getattr(event, "tag", None)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise yaml.composer.ComposerError(None, None, "anchors and aliases are not read", event.start_mark)
-        if tag is not None and tag not in _KIND and tag != "!":
+        if tag is not None and tag not in _PLAIN_TAGS:
             raise yaml.composer.ComposerError(None, None, f"the tag {tag} is not read", event.start_mark)
-        self._depth = getattr(self, "_depth", 0) + 1
-        if self._depth > _MAX_DEPTH:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
             raise yaml.composer.ComposerError(None, None, f"deeper than {_MAX_DEPTH} levels", event.start_mark)
         node = super().compose_node(parent, index)
-        self._depth -= 1
+        self.depth -= 1
         return node
 
 
-def _decode(name: str, data: bytes) -> str:
-    if len(data) > _MAX_BYTES:
-        raise UsageError(f"{name} has {len(data):,} bytes; an experiment has at most {_MAX_BYTES:,}")
+def _decode(document: Document, data: bytes) -> str:
+    start = Place(1, 1)
+    if len(data) > MAX_BYTES:
+        fail([Problem(document, start, f"the file has more than {MAX_BYTES:,} bytes, the most an experiment may have")])
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UsageError(f"{name}:1:1: the file is UTF-16; save it as UTF-8")
+        fail([Problem(document, start, "the file is UTF-16; save it as UTF-8")])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = data[: error.start]
-        column = error.start - (before.rfind(b"\n") + 1) + 1
-        line = before.count(b"\n") + 1
-        raise UsageError(f"{name}:{line}:{column}: byte 0x{data[error.start]:02x} is not UTF-8") from error
+        before = data[: error.start].decode("utf-8", "replace")
+        fail([Problem(document, _place_at(before, len(before)), f"byte 0x{data[error.start]:02x} is not UTF-8")])
 
 
-def _value(node: yaml.Node, path: Path, document: Document) -> Any:
-    document.places[path] = _place(node)
+def _value(node: yaml.Node, path: KeyPath, document: Document) -> Any:
+    document.values[path] = _place(node)
     if isinstance(node, yaml.MappingNode):
         return dict(_items(node, path, document))
     if isinstance(node, yaml.SequenceNode):
@@ -142,16 +168,16 @@ def _value(node: yaml.Node, path: Path, document: Document) -> Any:
     return _scalar(node.value) if node.style is None else node.value
 
 
-def _items(node: yaml.MappingNode, path: Path, document: Document) -> Iterator[tuple[str, Any]]:
+def _items(node: yaml.MappingNode, path: KeyPath, document: Document) -> Iterator[tuple[str, Any]]:
     first: dict[str, int] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
-            document.problems.append(Problem(_place(key_node), "a key must be a word"))
+            document.problems.append(Problem(document, _place(key_node), "a key must be a word"))
             continue
         key = key_node.value
         if key in first:
             message = f"{'.'.join(map(str, (*path, key)))} is set twice, first in line {first[key]}"
-            document.problems.append(Problem(_place(key_node), message, len(key)))
+            document.problems.append(Problem(document, _place(key_node), message, len(key)))
             continue
         first[key] = key_node.start_mark.line + 1
         document.keys[(*path, key)] = _place(key_node)
@@ -170,3 +196,8 @@ def _scalar(text: str) -> Any:
 
 def _place(node: yaml.Node) -> Place:
     return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _place_at(text: str, position: int) -> Place:
+    before = text[:position]
+    return Place(before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1)

@@ -1,6 +1,7 @@
-"""Which run is meant: a directory, a name under the runs root, or the newest finished one."""
+"""Runs on disk: which one is meant, what there is, what one holds."""
 
 import difflib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +13,96 @@ SUMMARY = "summary.json"
 _TRAIN = "sentiment train"
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run and what its summary says; one that was killed has no summary and is `unfinished`."""
+
+    path: Path
+    status: str
+    source: str | None
+    finished_at: float
+    valid_accuracy: float | None
+
+
 def find_run(run: str | None) -> Path:
-    """Return the run's directory; without a name the newest finished one, runs on the bundled sample last.
+    """Return the directory of a run that has a model; without a name the newest finished one, on the sample last.
 
     Raises UsageError with the command to type where there is none. The chosen run's name goes to stderr.
     """
-    path = _newest() if run is None else _named(run)
+    path = _newest() if run is None else named_run(run)
     if not (path / "model").is_dir():
         raise UsageError(f"{path} holds no trained model: its training did not get that far", _TRAIN)
     console.say(f"run: {path}")
     return path
 
 
-def _named(run: str) -> Path:
+def named_run(run: str) -> Path:
+    """Return the directory of RUN: a path, or a name under the runs root. Raises UsageError with the nearest name."""
+    experiment = find_experiment(run)
+    if experiment is not None:
+        return experiment.parent
+    if Path(run).is_dir():
+        raise UsageError(f"{run} is not a run: it holds no experiment.yaml", "sentiment runs list")
+    near = difflib.get_close_matches(run, [known.path.name for known in all_runs()], n=1)
+    suggestion = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"there is no run {run!r} under {runs_dir()}{suggestion}", "sentiment runs list")
+
+
+def find_experiment(run: str) -> Path | None:
+    """Return RUN/experiment.yaml where `run` is a run."""
     for path in (Path(run), runs_dir() / run):
         if (path / "experiment.yaml").is_file():
-            return path
-    if Path(run).is_dir():
-        raise UsageError(f"{run} is not a run: it holds no experiment.yaml", _TRAIN)
-    names = [path.parent.name for path in runs_dir().glob("*/experiment.yaml")]
-    near = difflib.get_close_matches(run, names, n=1)
-    raise UsageError(
-        f"there is no run {run!r} under {runs_dir()}{f'; did you mean {near[0]}?' if near else ''}",
-        f"--run {near[0]}" if near else _TRAIN,
-    )
+            return path / "experiment.yaml"
+    return None
+
+
+def all_runs() -> list[Run]:
+    """Return every run under the runs root, the newest last."""
+    runs = [_load(path.parent) for path in runs_dir().glob("*/experiment.yaml")]
+    return sorted(runs, key=lambda run: (run.finished_at, run.path))
+
+
+def describe_run(path: Path) -> list[str]:
+    """Return lines that tell a run's state, scores, seconds and versions."""
+    lines = [f"run: {path}", f"state: {_load(path).status}"]
+    summary: dict[str, Any] = store.read_json(path / SUMMARY) if (path / SUMMARY).exists() else {}
+    if summary.get("valid"):
+        scores = summary["valid"]
+        lines.append(f"validation: accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f}, n {scores['n']:,}")
+    for file in sorted((path / "evaluation").glob("*.json")):
+        scores = store.read_json(file)
+        low, high = scores["accuracy_ci95"]
+        lines.append(f"{file.stem}: accuracy {scores['accuracy']:.2%} ({low:.2%} to {high:.2%}), n {scores['n']:,}")
+    if summary:
+        lines.append("seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary["seconds"].items()))
+        lines.append("versions: " + ", ".join(f"{name} {version}" for name, version in summary["versions"].items()))
+    return lines
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of all files under a directory."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def remove_run(path: Path) -> None:
+    """Delete a run that `named_run` found."""
+    assert (path / "experiment.yaml").is_file()
+    store.remove_directory(path)
+
+
+def _load(path: Path) -> Run:
+    if not (path / SUMMARY).exists():
+        return Run(path, "unfinished", None, (path / "experiment.yaml").stat().st_mtime, None)
+    summary: dict[str, Any] = store.read_json(path / SUMMARY)
+    accuracy = summary["valid"]["accuracy"] if summary["valid"] else None
+    return Run(path, summary["status"], summary["source"], summary["finished_at"], accuracy)
 
 
 def _newest() -> Path:
-    finished: list[tuple[bool, float, Path]] = []
-    for path in runs_dir().glob(f"*/{SUMMARY}"):
-        summary: dict[str, Any] = store.read_json(path)
-        if summary["status"] == "finished":
-            finished.append((summary["source"] != "sample", summary["finished_at"], path.parent))
+    finished = [run for run in all_runs() if run.status == "finished"]
     if not finished:
         raise UsageError(f"there is no finished run under {runs_dir()}", _TRAIN)
-    is_real, _, path = max(finished)
-    if not is_real:
+    real = [run for run in finished if run.source != "sample"]
+    if not real:
         console.say("there are only runs on the bundled sample, whose reviews are synthetic")
-    return path
+    return (real or finished)[-1].path

@@ -19,7 +19,7 @@ def select_device(name: str) -> torch.device:
     available = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
     available += ["cuda", *(f"cuda:{i}" for i in range(n_cuda))] if n_cuda else []
     if name == "auto":
-        if not n_cuda and Path("/proc/driver/nvidia/version").exists():
+        if not n_cuda and nvidia_driver():
             built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
             console.warn(f"an NVIDIA GPU is here, but torch {torch.__version__} (built for {built}) cannot use it")
         name = "cuda" if n_cuda else "mps" if "mps" in available else "cpu"
@@ -30,6 +30,11 @@ def select_device(name: str) -> torch.device:
             "sentiment train --set train.device=auto",
         )
     return torch.device(name)
+
+
+def nvidia_driver() -> bool:
+    """Say whether an NVIDIA driver is loaded, whatever torch can do with it."""
+    return Path("/proc/driver/nvidia/version").exists()
 
 
 def runs_bf16(device: torch.device, precision: str) -> bool:

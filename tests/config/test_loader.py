@@ -1,102 +1,372 @@
+"""Robustness cases B01 to B05, M05, M06 and M10 by name, and every key of the schema misspelt once."""
+
+import time
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sentiment_cli.config.loader import experiment_yaml, find_config, load_experiment
-from sentiment_cli.config.paths import recipes_dir
+from sentiment_cli.config.loader import (
+    _leaves,
+    differences,
+    experiment_values,
+    experiment_yaml,
+    load_experiment,
+    load_settings,
+)
+from sentiment_cli.config.recipes import find_config, recipe_names
+from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import UsageError
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in recipes_dir().glob("*.yaml")))
-def test_shipped_experiments_load_and_come_back_the_same(name: str, tmp_path: Path) -> None:
-    experiment = load_experiment(name)
-    (tmp_path / "again.yaml").write_bytes(experiment_yaml(experiment))
-    assert load_experiment(tmp_path / "again.yaml") == experiment
-
-
-def test_every_mistake_is_reported_with_its_place(tmp_path: Path) -> None:
-    path = tmp_path / "exp.yaml"
-    path.write_text(
-        "name: x\nmodel:\n  encoder:\n    widht: 256\n  pooling: lst\ntrain:\n  lr: 1e-3\n  lr: 2\n  epochs: no\n"
-    )
+def refusal(path: Path, *overrides: str) -> str:
     with pytest.raises(UsageError) as caught:
-        load_experiment(path)
-    message = str(caught.value)
-    assert f"{path}:4:5: model.encoder.widht is not a setting" in message
-    assert "    4 |     widht: 256\n      |     ^^^^^ did you mean width?" in message
-    assert f"{path}:5:12: model.pooling is 'lst': it should be 'last', 'mean'," in message
-    assert f"{path}:8:3: train.lr is set twice, first in line 7" in message
-    assert f"{path}:9:11: train.epochs is 'no'" in message
-    assert message.endswith(f"4 problems in {path}. Nothing was downloaded or written.")
+        load_experiment(path, overrides)
+    return str(caught.value)
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str | bytes, name: str = "exp.yaml") -> Path:
+        (tmp_path / name).write_bytes(text.encode() if isinstance(text, str) else text)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_experiments_load_and_come_back_the_same(name: str, write) -> None:
+    experiment = load_experiment(name)
+    assert load_experiment(write(experiment_yaml(experiment))) == experiment
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "said"),
+    [
+        ("a: x\n\tb: 1\n", "2:1", "not YAML"),
+        ("name: [\n", "2:1", "not YAML"),
+        ('name: "x\n', "2:1", "not YAML"),
+        ("name: a\x00b\n", "1:8", "the character U+0000 cannot stand in YAML"),
+        ("name: a\x1bb\n", "1:8", "the character U+001B cannot stand in YAML"),
+        (b"\xff\xfen\x00", "1:1", "the file is UTF-16; save it as UTF-8"),
+        (b"x: 1\nname: \xe9\n", "2:7", "byte 0xe9 is not UTF-8"),
+        ("- name: x\n", "1:1", "an experiment is a mapping of settings"),
+        ("just text\n", "1:1", "an experiment is a mapping of settings"),
+        ("name: x\n---\nname: y\n", "2:1", "not YAML"),
+        ("", "1:1", "name is missing"),
+        (b"#" * 5_000_000, "1:1", "the file has more than 262,144 bytes"),
+    ],
+)
+def test_b01_malformed_yaml(write, data, place: str, said: str) -> None:
+    path = write(data)
+    message = refusal(path)
+    assert f"{path}:{place}: " in message
+    assert said in message
+    assert message.endswith(f"1 problem in {path}. Nothing was downloaded or written.")
+
+
+def test_b01_a_bom_is_no_mistake(write) -> None:
+    assert load_experiment(write(b"\xef\xbb\xbfname: x\n")).name == "x"
+
+
+def test_b02_five_mistakes_are_five_reports(write) -> None:
+    path = write(
+        "name: x\nmodel:\n  encoder:\n    widht: 256\n  pooling: lst\ntrain:\n  lr: 1e-3\n  lr: 2\n  epochs: no\n"
+        "text: {pad: left}\n"
+    )
+    assert refusal(path) == (
+        f"{path}:4:5: model.encoder.widht is not a setting\n"
+        "    4 |     widht: 256\n"
+        "      |     ^^^^^ did you mean width?\n"
+        f"{path}:5:12: model.pooling is 'lst': it should be 'last', 'mean', 'max', 'both' or 'attention'\n"
+        "    5 |   pooling: lst\n"
+        "      |            ^^^ did you mean last?\n"
+        f"{path}:8:3: train.lr is set twice, first in line 7\n"
+        "    8 |   lr: 2\n"
+        "      |   ^^\n"
+        f"{path}:9:11: train.epochs is 'no': it should be a valid integer\n"
+        "    9 |   epochs: no\n"
+        "      |           ^\n"
+        f"{path}:10:7: text.pad: left and text.pad_to go together; only one of them is set\n"
+        "   10 | text: {pad: left}\n"
+        "      |       ^\n"
+        f"5 problems in {path}. Nothing was downloaded or written."
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: &x 1\nb: *x\n", "anchors and aliases are not read"),
-        ("name: !!python/object:os.system x\n", "is not read"),
-        ("- 1\n", "an experiment is a mapping"),
-        ("name: [\n", "not YAML"),
-        ("name:\tx\n\ty: 1\n", "not YAML"),
-        ("name: x\n---\nname: y\n", "not YAML"),
-        ("name: a\x00b\n", "U+0000"),
-        ("x: " + "[" * 30 + "]" * 30, "deeper than 20 levels"),
-        ("", "name is missing"),
+        ("lr: 1", "lr is not a setting"),
+        ("Train: {lr: 1}", "did you mean train?"),
+        ("train: {LR: 1}", "train.LR is not a setting"),
+        ("width: 3", "did you mean model.embedding.width?"),
+        ("model: {lr: 1}", "did you mean train.lr?"),
     ],
 )
-def test_yaml_that_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "e.yaml").write_text(text)
-    with pytest.raises(UsageError, match=said.replace("+", r"\+")):
-        load_experiment(tmp_path / "e.yaml")
+def test_b02_wrong_case_and_wrong_section(write, text: str, said: str) -> None:
+    assert said in refusal(write(f"name: x\n{text}\n"))
+
+
+KEYS = [path for path, _ in _leaves(experiment_values(Experiment(name="x")))]
+
+
+@pytest.mark.parametrize("path", KEYS, ids=[".".join(map(str, path)) for path in KEYS])
+def test_every_key_misspelt_by_one_letter_is_found_and_corrected(write, path) -> None:
+    for key in range(len(path)):
+        right = str(path[key])
+        for wrong in {
+            right[:-1] + "q",
+            "q" + right[1:],
+            right + "q",
+            right[: len(right) // 2] + "q" + right[len(right) // 2 :],
+        }:
+            parts = [*map(str, path[:key]), wrong, *map(str, path[key + 1 :])]
+            lines = ["name: x"] if path != ("name",) else []
+            lines += [f"{'  ' * i}{part}:" for i, part in enumerate(parts)]
+            message = refusal(write("\n".join(lines) + " 1\n"))
+            line = len(lines) - len(parts) + key + 1
+            assert f"exp.yaml:{line}:{2 * key + 1}: {'.'.join(parts[: key + 1])} is not a setting" in message
+            suggested = message.split("did you mean ")[1].split("?")[0].split(".")[-1]
+            assert suggested == right
 
 
 @pytest.mark.parametrize(
-    ("data", "said"), [(b"\xff\xfea", "UTF-16"), (b"a: \xe9\n", ":1:4: byte 0xe9"), (b"#" * 300_000, "at most")]
-)
-def test_bytes_that_are_refused(tmp_path: Path, data: bytes, said: str) -> None:
-    (tmp_path / "e.yaml").write_bytes(data)
-    with pytest.raises(UsageError, match=said):
-        load_experiment(tmp_path / "e.yaml")
-
-
-def test_set_is_validated_as_the_file_is() -> None:
-    experiment = load_experiment("default", ["train.lr=1e-4", "vocabulary.from=[train, valid]", "train.patience=null"])
-    assert (experiment.train.lr, experiment.vocabulary.from_, experiment.train.patience) == (
-        1e-4,
-        ("train", "valid"),
-        None,
-    )
-    for override, said in [
-        ("train.lr", "is not KEY=VALUE"),
-        ("train.lrr=1", r"train.lrr is not a setting \(did you mean lr\?\)"),
-        ("train.lr=-1", "train.lr is -1: it should be greater than 0"),
-        ("train.epochs=1.5", "train.epochs is 1.5"),
-        ("name.x=1", "name is a value, not a section"),
-    ]:
-        with pytest.raises(UsageError, match=said):
-            load_experiment("default", [override])
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
+    ("setting", "value"),
     [
+        ("train.lr: 1e-3", 0.001),
+        ("train.lr: 1", 1.0),
+        ("train.lr: .5", 0.5),
+        ("train.batch_tokens: 16_384", 16384),
+        ("name: no", "no"),
+        ("name: on", "on"),
+        ("text.lowercase: false", False),
+        ("text.max_tokens: null", None),
+        ("text.max_tokens: ~", None),
+    ],
+)
+def test_b03_plain_values(write, setting: str, value: object) -> None:
+    key, _, text = setting.partition(": ")
+    settings_ = {s.key: s.value for s in load_settings(write("name: x\n"), [f"{key}={text}"])}
+    assert settings_[key] == value
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        'train.epochs="64"',
+        "train.epochs=3.0",
+        "train.epochs=true",
+        "train.epochs=null",
+        "train.epochs=[1]",
+        "train.epochs=12:30:45",
+        "train.lr=nan",
+        "train.lr=.inf",
+        "train.lr=" + "9" * 400,
+        "text.lowercase=yes",
+        "text.lowercase=1",
+        "name=1",
+        "name=true",
+        "train={}x",
+        "vocabulary.from=train",
+        "vocabulary.from=[]",
+    ],
+)
+def test_b03_wrong_types_are_refused(setting: str) -> None:
+    key = setting.partition("=")[0]
+    with pytest.raises(UsageError, match=f"(?s)--set {key}=.*: ({key}|not YAML)"):
+        load_experiment("default", [setting])
+
+
+def test_b03_a_duplicate_key_shows_both_lines_and_does_not_stop_the_other_checks(write) -> None:
+    message = refusal(write("name: x\nname: y\nseed: -1\n"))
+    assert "exp.yaml:2:1: name is set twice, first in line 1" in message
+    assert "exp.yaml:3:7: seed is -1" in message
+
+
+@pytest.mark.parametrize(
+    ("settings_", "said"),
+    [
+        (["train.lr=0"], "train.lr is 0: it should be greater than 0"),
+        (["model.dropout=1"], "model.dropout is 1: it should be less than 1"),
+        (["train.batch_tokens=0"], "train.batch_tokens is 0"),
+        (["text.max_tokens=0"], "text.max_tokens is 0"),
+        (["data.valid.share=1.0"], "data.valid.share is 1.0: it should be less than 1"),
+        (["vocabulary.size=2"], "vocabulary.size is 2"),
+        (["model.encoder.layers=0"], "model.encoder.layers is 0"),
+        (["train.device=gpu"], "train.device is 'gpu': it should be auto, cpu, cuda, cuda:1 or mps"),
+        (["train.precision=fp16"], "it should be 'auto', 'fp32' or 'bf16'"),
+        (["seed=2147483648"], "seed is 2147483648"),
         (["text.pad=left"], "text.pad: left and text.pad_to go together"),
+        (["text.pad_to=512"], "text.pad: left and text.pad_to go together"),
         (["text.pad=left", "text.pad_to=100"], "text.max_tokens is 400, which does not fit in text.pad_to 100"),
         (["train.batch_tokens=10"], "train.batch_tokens is 10, less than one row of 400 tokens"),
         (["train.patience=99"], "train.patience 99 is not less than train.epochs"),
         (["model.embedding.word_dropout=0.1", "vocabulary.unknown=padding"], "needs vocabulary.unknown: own"),
     ],
 )
-def test_contradictions_name_both_keys(settings: list[str], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        load_experiment("default", settings)
+def test_b04_out_of_range_and_contradictory(write, settings_: list[str], said: str) -> None:
+    base = write("name: x\ntext: {max_tokens: 400}\ntrain: {epochs: 5}\n")
+    assert said in refusal(base, *settings_)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.lr", "--set 'train.lr' is not KEY=VALUE"),
+        ("=1", "--set '=1' is not KEY=VALUE"),
+        ("train..lr=1", "is not KEY=VALUE"),
+        ("train.lrr=1", "--set train.lrr=1: train.lrr is not a setting (did you mean lr?)"),
+        ("train.lr=-1", "--set train.lr=-1: train.lr is -1: it should be greater than 0"),
+        ("name.x=1", "--set name.x=1: name is {'x': 1}"),
+        ("train=3", "--set train=3: train is 3: it should be a section of settings"),
+        ("train.lr=[1", "--set train.lr=[1: not YAML"),
+        ("name=", "--set name=: name is None"),
+        ("name=a=b", "name is 'a=b'"),  # split on the first = alone
+    ],
+)
+def test_b05_set_is_checked_as_the_file_is(override: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_experiment("default", [override])
+    assert said in str(caught.value)
+
+
+def test_b05_later_sets_win_and_leave_the_rest() -> None:
+    experiment = load_experiment("default", ["train.lr=1e-4", "train.lr=2e-4", "vocabulary.from=[train, valid]"])
+    assert experiment.train.lr == 2e-4
+    assert experiment.vocabulary.from_ == ("train", "valid")
+    assert experiment.model == load_experiment("default").model
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: !!python/object/apply:os.system [x]\n", "the tag tag:yaml.org,2002:python/object/apply:os.system"),
+        ("name: !x y\n", "the tag !x is not read"),
+        ("a: &x 1\nb: *x\n", "anchors and aliases are not read"),
+        ("a: &a [*a]\n", "anchors and aliases are not read"),
+        ("base: &b {x: 1}\nname: {<<: *b}\n", "anchors and aliases are not read"),
+        ("a: [" + "[" * 2000 + "]" * 2000 + "]\n", "deeper than 20 levels"),
+        ("a: &x [l,l,l]\n" + "".join(f"a{i}: &x{i} [*x,*x,*x]\n" for i in range(50)), "anchors and aliases"),
+        (b" " * 50_000_000, "more than 262,144 bytes"),
+    ],
+)
+def test_m05_yaml_bombs_are_refused_at_once(write, text, said: str) -> None:
+    path = write(text)
+    spent = []
+    for _ in range(3):
+        began = time.process_time()
+        assert said in refusal(path)
+        spent.append(time.process_time() - began)
+    assert min(spent) < 0.1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc",
+        "~",
+        "$(id)",
+        "{{x}}",
+        "file:///x",
+        "os.system/x",
+        '"a\\nb"',
+        "a" * 300,
+        '"\\e[2J"',
+        '"\\u202eb"',
+        '""',
+    ],
+)
+def test_m06_m10_names_choose_no_path_and_no_code(name: str) -> None:
+    with pytest.raises(UsageError, match=r"name is .*: it should be a"):
+        load_experiment("default", [f"name={name}"])
+
+
+def test_m06_every_text_setting_is_a_choice_or_a_pattern() -> None:
+    for path, value in _leaves(experiment_values(Experiment(name="x"))):
+        if isinstance(value, str):
+            with pytest.raises(UsageError):
+                load_experiment("default", [f"{'.'.join(map(str, path))}=sentiment_cli.store:remove_directory"])
+
+
+def said_of(config: str | Path, *overrides: str) -> str:
+    """What is said against a config; where nothing is, its place and option, so that the caller finds them."""
+    try:
+        load_experiment(config, overrides)
+    except UsageError as error:
+        return str(error)
+    return f"{config}: --set"
+
+
+YAMLISH = st.text(alphabet="name: x\n-[]{}&*!|>'\"#,?%@`\t0.e1~<trainlmodwih\x00\ufeff\u2028é", max_size=60)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(st.binary(max_size=60), YAMLISH.map(str.encode)))
+def test_any_bytes_give_an_experiment_or_an_error_with_a_position(tmp_path_factory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(data)
+    assert f"{path}:" in said_of(path)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=30).filter(lambda text: "extends" not in text))
+def test_any_override_gives_an_experiment_or_an_error(text: str) -> None:
+    for override in (text, f"train.lr={text}", f"{text}=1"):
+        assert "--set" in said_of("sample", override)
+
+
+def test_extends_lays_a_file_over_another_and_says_who_set_what(write, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    write("name: base\nseed: 3\ntrain: {lr: 1e-3, epochs: 4}\nmodel: {pooling: max}\n", "base.yaml")
+    write("extends: ../base.yaml\nname: child\ntrain:\n  lr: 2e-3\n", "sub/child.yaml")
+    origins = {s.key: (s.value, s.origin) for s in load_settings("sub/child.yaml", ["seed=5"])}
+    assert origins["name"] == ("child", "sub/child.yaml:2")
+    assert origins["train.lr"] == (0.002, "sub/child.yaml:4")
+    assert origins["train.epochs"] == (4, "base.yaml:3")
+    assert origins["model.pooling"] == ("max", "base.yaml:4")
+    assert origins["seed"] == (5, "--set seed=5")
+    assert origins["train.warmup"] == (0.0, "default")
+
+
+def test_extends_takes_a_shipped_experiment_too(write) -> None:
+    experiment = load_experiment(write("extends: sample\nname: mine\n"))
+    assert [key for key, *_ in differences(load_experiment("sample"), experiment)] == ["name"]
+
+
+def test_a_mistake_is_reported_in_the_file_that_made_it(write, tmp_path: Path) -> None:
+    base = write("name: base\ntrain: {lrr: 1}\n", "base.yaml")
+    child = write("extends: base.yaml\nmodel: {pooling: 3}\n", "child.yaml")
+    message = refusal(child)
+    assert f"{base}:2:9: train.lrr is not a setting" in message
+    assert f"{child}:2:18: model.pooling is 3" in message
+    assert f"2 problems in {base}, {child}." in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: nosuch.yaml\n", "extends is 'nosuch.yaml', which is neither a file beside exp.yaml nor"),
+        ("extends: sampel\n", "did you mean sample?"),
+        ("extends: 3\n", "extends is 3: it should be a file"),
+        ("extends: exp.yaml\n", "extends goes in a circle"),
+        ("extends: other.yaml\n", "extends goes in a circle"),
+    ],
+)
+def test_extends_that_leads_nowhere(write, text: str, said: str) -> None:
+    write("extends: exp.yaml\n", "other.yaml")
+    message = refusal(write(text))
+    assert said in message
+    assert ":1:10: " in message
 
 
 def test_an_unknown_config_names_the_shipped_ones() -> None:
-    assert find_config("sample") == recipes_dir() / "sample.yaml"
+    assert find_config("sample").name == "sample.yaml"
     with pytest.raises(UsageError, match="default, sample, tutorial-rnn") as caught:
-        find_config("sampel")
+        find_config("sampel.yaml")
     assert caught.value.hint == "sentiment train sample"
 
 

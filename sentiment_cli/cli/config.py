@@ -1,0 +1,115 @@
+"""`sentiment config show | check | diff | schema`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from sentiment_cli import console
+from sentiment_cli.cli.train import Config, Override
+from sentiment_cli.errors import UsageError
+
+app = typer.Typer(
+    help="Look at experiments: what they say, what is wrong with them, how they differ.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def show(
+    config: Config = None,
+    override: Override = None,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object per setting.")] = False,
+) -> None:
+    """Print every setting with its value and where the value comes from.
+
+    \b
+    Examples:
+      sentiment config show
+      sentiment config show my.yaml --set train.lr=1e-4
+    """
+    from sentiment_cli.config.loader import load_settings
+
+    settings = load_settings(config, override or [])
+    if as_json:
+        for setting in settings:
+            console.result(json.dumps(setting._asdict()))
+        return
+    lines = [f"{setting.key}: {_yaml(setting.value)}" for setting in settings]
+    width = max(map(len, lines))
+    for line, setting in zip(lines, settings, strict=True):
+        console.result(f"{line:<{width}}  # {setting.origin}")
+
+
+@app.command()
+def check(
+    configs: Annotated[list[str], Argument(metavar="CONFIG...", help="Experiment files or shipped experiments.")],
+    override: Override = None,
+) -> None:
+    """Report every mistake in experiment files; the exit code is 2 if there is one.
+
+    \b
+    Examples:
+      sentiment config check my.yaml
+      sentiment config check experiments/*.yaml
+    """
+    from sentiment_cli.config.loader import load_experiment
+
+    wrong = []
+    for config in configs:
+        try:
+            load_experiment(config, override or [])
+        except UsageError as error:
+            wrong.append(str(error))
+        else:
+            console.result(f"{config}: no mistakes")
+    if wrong:
+        raise UsageError("\n".join(wrong))
+
+
+@app.command()
+def diff(
+    one: Annotated[str, Argument(metavar="A", help="Experiment file, shipped experiment or run.")],
+    other: Annotated[str, Argument(metavar="B", help="Another one.")],
+) -> None:
+    """Print the settings in which two experiments or runs differ, and nothing where they agree.
+
+    \b
+    Examples:
+      sentiment config diff default my.yaml
+      sentiment config diff imdb-lstm imdb-lstm-2
+    """
+    from sentiment_cli.config.loader import differences, load_experiment
+
+    first, second = (load_experiment(_file_of(name)) for name in (one, other))
+    for key, value, theirs in differences(first, second):
+        console.result(f"{key}: {_yaml(value)} -> {_yaml(theirs)}")
+
+
+@app.command()
+def schema(
+    markdown: Annotated[bool, Option("--markdown", help="Print docs/configuration.md instead.")] = False,
+) -> None:
+    """Print a JSON Schema of experiment files, which editors complete and check from.
+
+    \b
+    Example:
+      sentiment config schema > experiment.schema.json
+    """
+    from sentiment_cli.config import reference
+
+    console.result(reference.markdown().rstrip() if markdown else json.dumps(reference.json_schema(), indent=2))
+
+
+def _file_of(name: str) -> str | Path:
+    """A run's experiment.yaml, or the name as it is."""
+    from sentiment_cli.inference.runs import find_experiment
+
+    return find_experiment(name) or name
+
+
+def _yaml(value: Any) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else json.dumps(value).strip('"')

@@ -1,0 +1,32 @@
+"""`sentiment doctor`."""
+
+from typing import Annotated
+
+from typer import Option
+
+from sentiment_cli import console
+
+
+def doctor(
+    markdown: Annotated[bool, Option("--markdown", help="Print a table for a bug report.")] = False,
+    seconds: Annotated[float, Option(min=0.1, max=600, help="How long to train on made-up rows.")] = 10,
+) -> None:
+    """Say what this machine can do, and train on made-up rows for ten seconds to prove it.
+
+    \b
+    Examples:
+      sentiment doctor
+      sentiment doctor --markdown
+    """
+    console.say("loading torch")
+    from sentiment_cli.training.checkup import facts, synthetic_training
+
+    found = facts()
+    console.say(f"training on made-up rows for {seconds:g} s")
+    rate, first, last = synthetic_training(seconds)
+    found["training"] = f"{rate:,.0f} tokens/s, loss from {first:.3f} to {last:.3f}"
+    if markdown:
+        console.result("| what | found |\n|---|---|")
+    for name, value in found.items():
+        cell = value.replace("|", r"\|")
+        console.result(f"| {name} | {cell} |" if markdown else f"{name:<12} {value}")

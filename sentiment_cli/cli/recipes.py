@@ -1,0 +1,63 @@
+"""`sentiment recipes list | show | copy`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from sentiment_cli import console, store
+from sentiment_cli.config.recipes import recipe_names, recipe_path, recipe_summary
+from sentiment_cli.errors import UsageError
+
+app = typer.Typer(
+    help="The shipped experiments; each goes by its name wherever a CONFIG is taken.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Name = Annotated[str, Argument(help="Name of a shipped experiment.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """List the shipped experiments.
+
+    \b
+    Example:
+      sentiment recipes list
+    """
+    names = recipe_names()
+    width = max(map(len, names))
+    for name in names:
+        console.result(f"{name:<{width}}  {recipe_summary(name)}")
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Print a shipped experiment.
+
+    \b
+    Example:
+      sentiment recipes show default
+    """
+    console.result(recipe_path(name).read_text("utf-8").rstrip())
+
+
+@app.command()
+def copy(
+    name: Name,
+    to: Annotated[Path | None, Option(help="File to write; without it, NAME.yaml here.")] = None,
+) -> None:
+    """Copy a shipped experiment to edit it; a file that exists is left alone.
+
+    \b
+    Example:
+      sentiment recipes copy default --to my.yaml
+    """
+    target = to or Path(f"{name}.yaml")
+    data = recipe_path(name).read_bytes()
+    if target.exists():
+        raise UsageError(f"{target} exists already", f"sentiment recipes copy {name} --to other-name.yaml")
+    store.write_file(target, data)
+    console.result(str(target))

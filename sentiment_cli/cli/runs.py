@@ -1,0 +1,77 @@
+"""`sentiment runs list | show | remove`."""
+
+import sys
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from sentiment_cli import console
+from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.errors import UsageError
+from sentiment_cli.inference.runs import all_runs, describe_run, named_run, remove_run, size_of
+
+app = typer.Typer(help="What was trained: list, show and remove runs.", no_args_is_help=True, rich_markup_mode=None)
+
+Run = Annotated[str, Argument(help="Run directory or name.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """List the runs, the newest last: name, state, validation accuracy, size.
+
+    \b
+    Example:
+      sentiment runs list
+    """
+    runs = all_runs()
+    if not runs:
+        console.say(f"there are no runs under {runs_dir()}; sentiment train makes one")
+        return
+    width = max(len(run.path.name) for run in runs)
+    for run in runs:
+        accuracy = "" if run.valid_accuracy is None else f"valid {run.valid_accuracy:.2%}"
+        console.result(f"{run.path.name:<{width}}  {run.status:<11}  {accuracy:<12}  {_megabytes(size_of(run.path))}")
+
+
+@app.command()
+def show(run: Run) -> None:
+    """Show a run: its state, scores, time, versions, and the files it holds.
+
+    \b
+    Example:
+      sentiment runs show imdb-lstm
+    """
+    path = named_run(run)
+    for line in describe_run(path):
+        console.result(line)
+    console.result(f"size: {_megabytes(size_of(path))}")
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            console.result(f"  {_megabytes(file.stat().st_size):>9}  {file.relative_to(path)}")
+
+
+@app.command()
+def remove(
+    runs: Annotated[list[str], Argument(metavar="RUN...", help="Run directories or names.")],
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete runs, after asking.
+
+    \b
+    Example:
+      sentiment runs remove imdb-lstm-2 --yes
+    """
+    paths = [named_run(run) for run in runs]
+    for path in paths:
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError(f"nobody can be asked whether to remove {path}", f"sentiment runs remove {path} --yes")
+            if not typer.confirm(f"remove {console.sanitize(str(path))} ({_megabytes(size_of(path))})?", err=True):
+                continue
+        remove_run(path)
+        console.say(f"removed {path}")
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.1f} MB"
