@@ -59,3 +59,16 @@ def cli() -> Cli:
         return subprocess.CompletedProcess(args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small finished run on the sample."""
+    from sentiment_cli.training.fit import fit
+
+    root = tmp_path_factory.mktemp("quick")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENTIMENT_DATA", str(root / "data"))
+        patch.setenv("SENTIMENT_RUNS", str(root / "runs"))
+        small = ["model.encoder.width=8", "model.embedding.width=8", "train.epochs=1"]
+        return fit(load_experiment("sample", small), "quick").directory

@@ -1,23 +1,39 @@
+"""Robustness cases M10 and B17 at the printing boundary."""
+
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sentiment_cli import console
+
+OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("plain\ttext\nnext", "plain\ttext\nnext"),
-        ("\x1b[2J", r"\x1b[2J"),
+        ("\x1b[2J\x1b[A", r"\x1b[2J\x1b[A"),
         ("\x1b]52;c;aGk=\x07", r"\x1b]52;c;aGk=\x07"),
+        ("\x1b]8;;http://x\x1b\\y", r"\x1b]8;;http://x\x1b" + "\\y"),
+        ("\x1bPq\x1b\\", r"\x1bPq\x1b" + "\\"),
         ("over\rwritten", r"over\x0dwritten"),
-        ("\x9b31m", r"\x9b31m"),
-        ("a\u202eb", r"a\u202eb"),
-        ("[link=x]y[/link]", "[link=x]y[/link]"),
+        ("\x9b31m\x90", r"\x9b31m\x90"),
+        ("a\u202eb\u2066c", r"a\u202eb\u2066c"),
+        ("[link=x]y[/link] [red]", "[link=x]y[/link] [red]"),
         ("naïve 🎬", "naïve 🎬"),
+        ("\ud800", r"\ud800"),
     ],
 )
-def test_sanitize_shows_what_a_terminal_would_obey(text: str, shown: str) -> None:
+def test_m10_what_a_terminal_would_obey_is_shown(text: str, shown: str) -> None:
     assert console.sanitize(text) == shown
+
+
+@given(st.text())
+def test_m10_nothing_a_terminal_obeys_gets_through(text: str) -> None:
+    assert not OBEYED.search(console.sanitize(text))
 
 
 def test_results_go_to_stdout_and_talk_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

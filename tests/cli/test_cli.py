@@ -67,11 +67,11 @@ def test_the_whole_pipeline_on_the_sample(cli, tmp_path: Path) -> None:
     [
         (["predict", "good"], 2, "there is no finished run under", "sentiment train"),
         (["eval"], 2, "there is no finished run under", "sentiment train"),
-        (["eval", "nosuch"], 2, "there is no run 'nosuch'", "sentiment train"),
+        (["eval", "nosuch"], 2, "there is no run 'nosuch'", "sentiment runs list"),
         (["predict", ""], 2, "the text is empty", "sentiment predict"),
         (["predict", "good", " \n"], 2, "text 2 is empty", "sentiment predict"),
         (["predict", "good", "--file", "x"], 2, "TEXT and --file are both given", "sentiment predict"),
-        (["train", "nosuch.yaml"], 2, "neither a file nor a shipped experiment", "sentiment train default"),
+        (["train", "nosuch.yaml"], 2, "neither a file nor a shipped experiment", "sentiment recipes list"),
         (
             ["train", "--set", "train.lrr=1"],
             2,
@@ -124,6 +124,7 @@ def test_a_real_run_is_preferred_to_a_newer_one_on_the_sample(monkeypatch: pytes
         ("toy", "sample", "finished", 3),
     ]:
         (runs_dir() / name / "model").mkdir(parents=True)
-        summary = {"status": status, "source": source, "finished_at": at}
+        summary = {"status": status, "source": source, "finished_at": at, "valid": None}
         store.write_file(runs_dir() / name / "summary.json", store.dump_json(summary))
+        store.write_file(runs_dir() / name / "experiment.yaml", b"name: x\n")
     assert find_run(None) == runs_dir() / "real"

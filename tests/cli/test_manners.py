@@ -1,0 +1,213 @@
+"""Robustness cases B16, B17, M10 and M12 through the command line: quiet and readable wherever it runs."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sentiment_cli.config.paths import runs_dir
+
+COMMANDS = ["", "train", "eval", "predict", "prepare", "config", "config show", "config check", "config diff"]
+COMMANDS += [
+    "config schema",
+    "recipes",
+    "recipes list",
+    "recipes show",
+    "recipes copy",
+    "runs",
+    "runs list",
+    "runs show",
+]
+COMMANDS += ["runs remove", "doctor"]
+GROUPS = {"", "config", "recipes", "runs"}
+SENTIMENT = [sys.executable, "-m", "sentiment_cli"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(cli, command: str) -> None:
+    done = cli(*command.split(), "--help")
+    assert done.returncode == 0
+    assert "Usage: sentiment" in done.stdout
+    if command not in GROUPS - {""}:
+        assert re.search(rf"Examples?:\n\s+sentiment {command.split()[0] if command else ''}", done.stdout)
+
+
+@pytest.mark.parametrize("env", [{"COLUMNS": "20"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {"LC_ALL": "C"}])
+def test_b17_any_terminal_gets_readable_text(cli, env: dict[str, str]) -> None:
+    done = cli("--help", **env)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    wrong = cli("train", "--set", "train.lrr=1", **env)
+    assert wrong.returncode == 2
+    assert "train.lrr is not a setting (did you mean lr?)" in wrong.stderr
+    assert "\x1b" not in wrong.stderr
+
+
+def test_b17_text_that_the_encoding_lacks_is_escaped(cli) -> None:
+    done = cli("config", "check", "é.yaml", PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert r"\xe9.yaml is neither a file nor" in done.stderr
+
+
+def test_b17_closed_stderr_and_stdout(tmp_path: Path) -> None:
+    quiet = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *SENTIMENT, "recipes", "list"], capture_output=True)
+    assert quiet.returncode == 0
+    assert b"default" in quiet.stdout
+    wrong = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *SENTIMENT, "config", "check", "x"], capture_output=True)
+    assert (wrong.returncode, wrong.stdout) == (2, b"")
+    closed = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *SENTIMENT, "recipes", "list"], capture_output=True)
+    assert closed.returncode == 4
+    assert b"standard output is closed" in closed.stderr
+    full = subprocess.run(["sh", "-c", '"$@" >/dev/full', "sh", *SENTIMENT, "recipes", "list"], capture_output=True)
+    assert full.returncode == 4
+    assert b"No space left" in full.stderr
+
+
+def test_b17_a_reader_that_leaves_is_no_error() -> None:
+    command = ["bash", "-c", 'set -o pipefail; "$@" | head -1', "sh", *SENTIMENT, "config", "show"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("name:")
+
+
+def on_a_terminal(*args: str, **env: str) -> str:
+    """Run the command with stderr on a pseudo-terminal; return what a person would have been sent."""
+    leader, follower = pty.openpty()
+    done = subprocess.Popen(
+        [*SENTIMENT, *args], stdin=follower, stdout=subprocess.DEVNULL, stderr=follower, env={**os.environ, **env}
+    )
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            seen += (part := os.read(leader, 65536))
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+    assert done.wait() == 0
+    return seen.decode()
+
+
+def test_a_terminal_gets_a_bar_and_a_dumb_one_plain_lines() -> None:
+    settings = ("train", "sample", "--set", "train.epochs=1", "--set", "model.encoder.width=8")
+    assert "\x1b[" in on_a_terminal(*settings, TERM="xterm")
+    assert "\x1b[" not in on_a_terminal(*settings, TERM="dumb")
+
+
+def test_m10_names_and_values_are_shown_not_obeyed(cli, tmp_path: Path) -> None:
+    (tmp_path / "\x1b[2J.yaml").write_text('name: "\\e]52;c;aGk=\\a"\n')
+    done = cli("config", "check", str(tmp_path / "\x1b[2J.yaml"))
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
+    assert r"\x1b[2J.yaml:1:7: name is '\x1b]52;c;aGk=\x07'" in done.stderr
+
+
+def test_unknown_things_suggest_the_nearest(cli) -> None:
+    assert "Did you mean 'train'?" in cli("trian").stderr
+    assert "sentiment recipes show default" in cli("recipes", "show", "defualt").stderr
+    (runs_dir() / "imdb-lstm").mkdir(parents=True)
+    (runs_dir() / "imdb-lstm" / "experiment.yaml").write_text("name: imdb-lstm\n")
+    assert "did you mean imdb-lstm?" in cli("eval", "imdb-lsmt").stderr
+
+
+def test_a_text_that_starts_with_a_dash_gets_a_hint(cli) -> None:
+    done = cli("predict", "-5 stars")
+    assert done.returncode == 2
+    assert "sentiment predict -- " in done.stderr
+
+
+def test_version_and_completion(cli) -> None:
+    assert re.fullmatch(r"sentiment \d+\.\d+\.\d+\n", cli("--version").stdout)
+    shown = cli("", _SENTIMENT_COMPLETE="complete_bash", COMP_WORDS="sentiment tr", COMP_CWORD="1")
+    assert "train" in shown.stdout
+
+
+def test_config_commands(cli, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("extends: default\nname: mine\ntrain: {lr: 1e-4}\n")
+    shown = cli("config", "show", str(tmp_path / "my.yaml"), "--set", "seed=3").stdout
+    assert re.search(r"^seed: 3 +# --set seed=3$", shown, re.M)
+    assert re.search(r"^train\.lr: 0\.0001 +# .*my\.yaml:3$", shown, re.M)
+    assert re.search(r"^data\.source: imdb +# default$", shown, re.M)
+    rows = cli("config", "show", "sample", "--json").stdout.splitlines()
+    assert json.loads(rows[0])["value"] == "sample"
+    assert cli("config", "check", "default", str(tmp_path / "my.yaml")).returncode == 0
+    (tmp_path / "bad.yaml").write_text("nmae: x\n")
+    both = cli("config", "check", str(tmp_path / "bad.yaml"), str(tmp_path / "nosuch"))
+    assert both.returncode == 2
+    assert "did you mean name?" in both.stderr
+    assert "neither a file nor a shipped experiment" in both.stderr
+    differing = cli("config", "diff", "default", str(tmp_path / "my.yaml")).stdout
+    assert "name: imdb-lstm -> mine\n" in differing
+    assert "train.lr: " in differing
+    assert cli("config", "diff", "sample", "sample").stdout == ""
+    assert json.loads(cli("config", "schema").stdout)["properties"]["extends"]
+
+
+def test_recipes_commands(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    listed = cli("recipes", "list").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == ["default", "sample", "tutorial-rnn"]
+    assert all(len(line.split()) > 3 for line in listed)  # each says what it is
+    assert "name: imdb-lstm" in cli("recipes", "show", "default").stdout
+    assert cli("recipes", "copy", "default").stdout == "default.yaml\n"
+    assert cli("config", "diff", "default", "default.yaml").stdout == ""
+    again = cli("recipes", "copy", "default")
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+def test_runs_commands(cli) -> None:
+    assert "there are no runs" in cli("runs", "list").stderr
+    cli("train", "sample", "--set", "train.epochs=1", "--set", "model.encoder.width=8")
+    cli("eval", "sample")
+    (runs_dir() / "killed").mkdir()
+    (runs_dir() / "killed" / "experiment.yaml").write_text("name: killed\n")
+    listed = cli("runs", "list").stdout
+    assert re.search(r"^sample +finished +valid \d\d\.\d\d% +\d+\.\d MB$", listed, re.M)
+    assert re.search(r"^killed +unfinished", listed, re.M)
+    shown = cli("runs", "show", "sample").stdout
+    assert "test: accuracy" in shown
+    assert "model/weights.safetensors" in shown
+    asked = cli("runs", "remove", "killed")
+    assert asked.returncode == 2
+    assert "--yes" in asked.stderr
+    assert (runs_dir() / "killed").exists()
+    assert cli("runs", "remove", "killed", "--yes").returncode == 0
+    assert not (runs_dir() / "killed").exists()
+    assert cli("runs", "remove", "sample", "killed", "--yes").returncode == 2
+    assert (runs_dir() / "sample").exists()  # nothing is removed when one of the names is wrong
+
+
+def test_doctor(cli) -> None:
+    done = cli("doctor", "--markdown", "--seconds", "0.5", SECRET_TOKEN="hunter2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("| what | found |\n|---|---|\n")
+    for row in ("torch", "cores", "GPU", "bf16", "data", "runs", "training"):
+        assert f"| {row} | " in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr  # M12: the environment is not printed
+
+
+def test_m12_a_log_line_is_one_line(experiment) -> None:
+    from sentiment_cli import store
+
+    with pytest.raises(AssertionError):
+        store.append_line(runs_dir() / "log", "one\ntwo")
+
+
+def test_help_version_and_config_errors_are_quick(tmp_path: Path) -> None:
+    """Whole-process time; the bound is loose here because tests share the machine. CI proves that torch stays out."""
+    (tmp_path / "bad.yaml").write_text("nmae: x\n")
+    for args in (["--help"], ["--version"], ["config", "check", str(tmp_path / "bad.yaml")]):
+        spent = []
+        for _ in range(3):
+            began = time.perf_counter()
+            subprocess.run([*SENTIMENT, *args], capture_output=True)
+            spent.append(time.perf_counter() - began)
+        assert min(spent) < 1.0

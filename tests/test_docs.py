@@ -1,0 +1,57 @@
+"""Every command in the README and the docs is run here, or, where it is slow or needs the network, parsed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sentiment_cli.config.loader import load_experiment
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What training or downloading takes minutes is only parsed, and its experiment loaded.
+SLOW = {"sentiment train", "sentiment eval"}
+
+
+def commands() -> list[str]:
+    found = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for block in re.findall(r"^```\n(.*?)^```", text, re.M | re.S):
+            found += [
+                line.split(" #")[0].strip() for line in block.splitlines() if line.startswith(("sentiment", "make"))
+            ]
+        found += [code for code in re.findall(r"`(sentiment [^`]+)`", text) if "|" not in code]
+    return sorted(set(found))
+
+
+def test_there_are_commands() -> None:
+    assert {"make demo", "make test", "sentiment train", "sentiment eval"} <= set(commands())
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if command.startswith("make")])
+def test_make_targets_exist(command: str) -> None:
+    target = shlex.split(command)[1]
+    assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text("utf-8"), re.M)
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if command.startswith("sentiment")])
+def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch, quick_run: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SENTIMENT_RUNS", str(quick_run.parent))
+    for name in ("my-lstm.yaml", "FILE"):
+        (tmp_path / name).write_text("name: my-lstm\n")
+    words = shlex.split(command.partition(">")[0])[1:]
+    if words[0] in ("train", "prepare"):
+        settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+        config = next((word for i, word in enumerate(words[1:], 1) if word[0] != "-" and words[i - 1] != "--set"), None)
+        settings = [setting for setting in settings if "KEY=VALUE" not in setting]
+        assert load_experiment(config, settings)
+        assert cli(words[0], "--help").returncode == 0
+        return
+    if words[0] == "eval":
+        words.append(quick_run.name)
+    done = cli(*words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout

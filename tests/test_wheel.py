@@ -1,0 +1,76 @@
+"""What an installed wheel holds, outside the repository."""
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(folder),
+        str(ROOT),
+    ]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_the_experiments_and_no_surprises(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "sentiment_cli/configs/default.yaml" in names
+    assert all(name.startswith(("sentiment_cli/", "sentiment_cli-")) for name in names)
+    assert not [name for name in names if name.endswith((".pth", ".so", ".pyc"))]
+
+
+def test_recipes_are_found_from_an_installed_wheel(wheel: Path, tmp_path: Path) -> None:
+    """The wheel alone goes into an environment that sees this one's libraries, but not this repository."""
+    venv.create(tmp_path / "env", with_pip=False)
+    site = next((tmp_path / "env" / "lib").glob("python*/site-packages"))
+    zipfile.ZipFile(wheel).extractall(site)
+    libraries = [path for path in sys.path if path.endswith("site-packages")]
+    # a .pth file of paths, not of code; the editable install's own .pth is not processed this way
+    (site / "libraries.pth").write_text("\n".join(libraries))
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        python = tmp_path / "env" / "bin" / "python"
+        env = {**os.environ, "SENTIMENT_DATA": str(tmp_path / "data"), "SENTIMENT_RUNS": str(tmp_path / "runs")}
+        return subprocess.run(
+            [python, "-m", "sentiment_cli", *args], capture_output=True, text=True, cwd=tmp_path, env=env
+        )
+
+    listed = run("recipes", "list")
+    assert listed.stdout.startswith("default"), listed.stderr
+    assert "site-packages/sentiment_cli/configs/default.yaml" in run("config", "show").stdout
+    trained = run("train", "sample", "--set", "train.max_steps=1")  # the sample is generated, since it is not beside
+    assert trained.returncode == 0, trained.stderr
+    assert "the generated sample" in trained.stderr
+
+
+def test_an_edited_experiment_beside_the_package_is_the_one_that_runs(tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(ROOT / "sentiment_cli", tmp_path / "sentiment_cli", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    edited = tmp_path / "configs" / "default.yaml"
+    edited.write_text(edited.read_text("utf-8").replace("name: imdb-lstm", "name: edited"))
+    done = subprocess.run(
+        [sys.executable, "-m", "sentiment_cli", "config", "show"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert "name: edited" in done.stdout
