@@ -21,7 +21,7 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.data.batches import Batch, read_lengths, rows_on
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.models.classifier import build_classifier
-from sentiment_cli.models.device import describe, runs_bf16, select_device, set_up_cpu
+from sentiment_cli.models.device import describe, runs_bf16, select_device, set_up
 from sentiment_cli.training.fit import cut, plan_steps
 from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.objectives import classification_loss
@@ -39,10 +39,9 @@ def main() -> None:
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.config, arguments.override)
     device = select_device(experiment.train.device)
-    if device.type == "cpu":
-        set_up_cpu(experiment.train.threads)
+    set_up(device, experiment.train.threads)
     bf16 = runs_bf16(device, experiment.train.precision)
-    corpus = prepare(experiment)
+    corpus = prepare(experiment, ("train",))
     packed = corpus.split("train")
     read_N = read_lengths(packed.length_N, experiment.text)
     plan = plan_steps(read_N, experiment.train, experiment.seed)

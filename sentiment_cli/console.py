@@ -15,7 +15,7 @@ from sentiment_cli.errors import MachineError
 
 # Everything a terminal obeys rather than shows: C0 and C1 controls, and the characters that reorder or break lines.
 _UNSAFE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
 _SECONDS_BETWEEN_PLAIN_LINES = 15.0
 

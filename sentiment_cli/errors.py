@@ -3,7 +3,7 @@
     SentimentError
      ├─ UsageError        2   the command line or an experiment file is wrong
      ├─ DataError         3   the data or an artefact is not what it should be
-     ├─ MachineError      4   disk, network, memory, device
+     ├─ MachineError      4   disk, network, memory
      ├─ DivergedError     5   training left the finite numbers
      └─ InterruptedRun  130   stopped by the user, with what was learnt saved
 

@@ -10,12 +10,13 @@ What the disk refuses is a MachineError that names the path.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,18 +68,27 @@ def write_file(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file that takes `path`'s place when the block ends well and vanishes when it does not."""
+    """Yield a file that takes `path`'s place when the block ends well and vanishes when it does not.
+
+    A link stays one, and its target is replaced; what is no regular file (a pipe, /dev/stdout) is written straight.
+    """
     with _disk_errors(path):
+        if path.exists() and not path.is_file():
+            with path.open("wb") as handle:
+                yield handle
+            return
+        path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        draft = _draft_of(path)
         try:
-            with os.fdopen(descriptor, "wb") as handle:
+            with draft.open("xb") as handle:
                 yield handle
                 _flush(handle)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
+            if path.exists():
+                draft.chmod(path.stat().st_mode)
+            draft.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
             raise
         _flush_directory(path.parent)
 
@@ -99,18 +109,20 @@ def new_directory(path: Path) -> Iterator[Draft]:
     """
     with _disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        draft = _draft_of(path)
+        draft.mkdir()
         try:
-            draft.chmod(0o755)
             yield Draft(draft)
             names = sorted(file.name for file in draft.iterdir())
             files = {name: {"size": (draft / name).stat().st_size, "sha256": sha256_of(draft / name)} for name in names}
             Draft(draft).write(MANIFEST, dump_json({"files": files}))
             _flush_directory(draft)
-            if path.exists():
-                shutil.rmtree(draft)
-            else:
+            try:
                 draft.rename(path)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                shutil.rmtree(draft)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
@@ -126,7 +138,7 @@ def open_directory(path: Path, is_read: Callable[[str], bool] = lambda name: Tru
     files = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files, dict):
         raise IntegrityError(f"{path / MANIFEST} is not a manifest")
-    present = {file.name for file in path.iterdir()} - {MANIFEST}
+    present = {file.name for file in path.iterdir() if not file.name.startswith(".")} - {MANIFEST}
     if present != files.keys():
         raise IntegrityError(f"{path} holds {sorted(present)}, its manifest names {sorted(files)}")
     for name, expected in files.items():
@@ -142,20 +154,27 @@ def read_json(path: Path) -> Any:
     """Read a JSON file of ours; raise IntegrityError where it is missing or broken."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise MachineError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def claim_directory(root: Path, name: str) -> Path:
-    """Make and return root/name, or root/name-2, -3 … where earlier ones exist; nothing is overwritten.
-
-    Raises UsageError for a name that is not 1 to 64 letters, digits, dots, underscores or dashes.
-    """
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that is not 1 to 64 letters, digits, dots, underscores or dashes."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} is not a run name: 1 to 64 of A-Z a-z 0-9 . _ -, starting with a letter or digit",
             "sentiment train --name my-run",
         )
+
+
+def claim_directory(root: Path, name: str) -> Path:
+    """Make and return root/name, or root/name-2, -3 … where earlier ones exist; nothing is overwritten.
+
+    Raises UsageError for what is no name.
+    """
+    check_name(name)
     with _disk_errors(root / name):
         root.mkdir(parents=True, exist_ok=True)
         n = 1
@@ -173,6 +192,10 @@ def remove_directory(path: Path) -> None:
     """Delete a directory of ours with all that is in it."""
     with _disk_errors(path):
         shutil.rmtree(path)
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _flush(handle: BinaryIO) -> None:

@@ -42,7 +42,7 @@ def experiment() -> Callable[..., Experiment]:
     """Build an experiment on the sample from KEY=VALUE settings."""
 
     def build(*settings: str) -> Experiment:
-        return load_experiment("sample", list(settings))
+        return load_experiment("sample", ["train.device=cpu", *settings])
 
     return build
 

@@ -71,6 +71,18 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
             store.claim_directory(tmp_path, name)
 
 
+def test_links_pipes_and_modes_stay_what_they_are(tmp_path: Path) -> None:
+    store.write_file(tmp_path / "target", b"old")
+    (tmp_path / "target").chmod(0o600)
+    (tmp_path / "link").symlink_to("target")
+    store.write_file(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"new"
+    assert (tmp_path / "target").stat().st_mode & 0o777 == 0o600
+    store.write_file(Path("/dev/null"), b"gone")
+    assert not Path("/dev/null").is_file()
+
+
 def test_the_disk_refusing_is_a_machine_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(MachineError, match="cannot write"):

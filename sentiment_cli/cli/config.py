@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from sentiment_cli import console
 from sentiment_cli.cli.train import Config, Override
+from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.errors import UsageError
 
 app = typer.Typer(
@@ -105,9 +106,12 @@ def schema(
 
 
 def _file_of(name: str) -> str | Path:
-    """A run's experiment.yaml, or the name as it is."""
+    """A file or a shipped experiment as it is; otherwise the experiment.yaml of the run of that name."""
+    from sentiment_cli.config.paths import is_file
     from sentiment_cli.inference.runs import find_experiment
 
+    if is_file(Path(name)) or name in recipe_names():
+        return name
     return find_experiment(name) or name
 
 

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 from typer import Argument, Option
 
@@ -63,22 +63,20 @@ def _texts(texts: list[str], file: str | None) -> Iterable[str]:
     if texts:
         # Bytes of an argument that are not UTF-8 arrive as lone surrogates.
         return [one.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for one in texts]
-    if file is None and sys.stdin.isatty():
+    if file not in (None, "-"):
+        try:
+            return _lines(Path(file or "").open("rb"))
+        except OSError as error:
+            raise DataError(f"{file} cannot be read: {error.strerror}", _HINT) from error
+    if sys.stdin is None or (file is None and sys.stdin.isatty()):
         raise UsageError("there is no text", _HINT)
-    return _lines(file)
+    return _lines(sys.stdin.buffer)
 
 
-def _lines(file: str | None) -> Iterator[str]:
-    if file in (None, "-"):
-        lines: Iterable[bytes] = sys.stdin.buffer
-        yield from (line.rstrip(b"\r\n").decode("utf-8", "replace") for line in lines)
-        return
-    assert file is not None
-    try:
-        with Path(file).open("rb") as handle:
-            yield from (line.rstrip(b"\r\n").decode("utf-8", "replace") for line in handle)
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}", _HINT) from error
+def _lines(handle: BinaryIO) -> Iterator[str]:
+    with handle:
+        for line in handle:
+            yield line.rstrip(b"\r\n").decode("utf-8", "replace")
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from sentiment_cli import console
+from sentiment_cli import console, store
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import UsageError
-from sentiment_cli.inference.runs import all_runs, describe_run, named_run, remove_run, size_of
+from sentiment_cli.inference.runs import all_runs, describe_run, named_run, removable_run, size_of
 
 app = typer.Typer(help="What was trained: list, show and remove runs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -62,14 +62,13 @@ def remove(
     Example:
       sentiment runs remove imdb-lstm-2 --yes
     """
-    paths = [named_run(run) for run in runs]
-    for path in paths:
+    for path in dict.fromkeys([removable_run(run) for run in runs]):  # every name is checked before anything goes
         if not yes:
-            if not sys.stdin.isatty():
+            if sys.stdin is None or not sys.stdin.isatty():
                 raise UsageError(f"nobody can be asked whether to remove {path}", f"sentiment runs remove {path} --yes")
             if not typer.confirm(f"remove {console.sanitize(str(path))} ({_megabytes(size_of(path))})?", err=True):
                 continue
-        remove_run(path)
+        store.remove_directory(path)
         console.say(f"removed {path}")
 
 

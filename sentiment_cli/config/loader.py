@@ -13,8 +13,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from sentiment_cli.config import yaml_text
+from sentiment_cli.config.paths import is_file
 from sentiment_cli.config.recipes import find_config, recipe_names
-from sentiment_cli.config.schema import Experiment
+from sentiment_cli.config.schema import Experiment, contradictions
 from sentiment_cli.config.yaml_text import Document, KeyPath, Place, Problem
 from sentiment_cli.errors import UsageError
 
@@ -78,8 +79,18 @@ def experiment_values(experiment: Experiment) -> dict[str, Any]:
 
 def experiment_yaml(experiment: Experiment) -> bytes:
     """Return the resolved experiment as a file that loads to the same experiment."""
-    text = yaml.safe_dump(experiment_values(experiment), sort_keys=False, allow_unicode=True)
-    return text.encode()
+    return yaml.dump(experiment_values(experiment), Dumper=_Dumper, sort_keys=False, allow_unicode=True).encode()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what our own reading of plain scalars would not take for text, such as 1e3."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        style = None if yaml_text.read_scalar(text) == text else "'"
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def differences(one: Experiment, other: Experiment) -> list[tuple[str, Any, Any]]:
@@ -119,7 +130,7 @@ def _load_chain(path: Path, above: list[Path]) -> list[Document]:
     if not isinstance(base, str):
         yaml_text.fail([Problem(document, place, f"extends is {base!r}: it should be a file or a shipped experiment")])
     target = path.parent / base
-    if not target.is_file():
+    if not is_file(target):
         if base not in recipe_names():
             message = f"extends is {base!r}, which is neither a file beside {path.name} nor a shipped experiment"
             near = difflib.get_close_matches(Path(base).stem, recipe_names(), n=1)
@@ -138,6 +149,8 @@ def _parse_override(override: str) -> tuple[Document, list[str], Any]:
     path = key.split(".")
     if not equals or not all(path):
         raise UsageError(f"--set {override!r} is not KEY=VALUE", _HOW_TO_SET)
+    if key == EXTENDS:
+        raise UsageError(f"--set {override}: extends belongs in a file", "sentiment recipes copy default --to my.yaml")
     name = f"--set {' '.join(override.split())}"
     document = yaml_text.parse(name, text.encode("utf-8", "surrogateescape"), is_file=False)
     value, start = document.value, tuple(path)
@@ -165,7 +178,7 @@ def _lay_over(values: dict[str, Any], upper: dict[str, Any], documents: list[Doc
 
 
 def _validate(layers: _Layers) -> Experiment:
-    """Validate, and on mistakes validate again without the wrong values: contradictions show up only then."""
+    """Validate; on mistakes repair and go on, so that contradictions among the right settings are reported too."""
     problems = [problem for document in layers.documents for problem in document.problems]
     values = copy.deepcopy(layers.values)
     told: set[KeyPath] = set()
@@ -174,15 +187,31 @@ def _validate(layers: _Layers) -> Experiment:
             experiment = Experiment.model_validate(values)
             break
         except ValidationError as error:
-            found = [detail for detail in error.errors(include_url=False) if detail["loc"] not in told]
-            told |= {detail["loc"] for detail in found}
-            problems += [_problem(layers, detail) for detail in found if not _is_consequence(detail, found)]
-            removed = [_remove(values, detail["loc"]) for detail in found if detail["type"] != "value_error"]
-            if not any(removed):
-                break
+            found = error.errors(include_url=False)
+            fresh = [detail for detail in found if detail["loc"] not in told]
+            problems += [_problem(layers, detail) for detail in fresh if not _is_consequence(detail, found)]
+            told |= {detail["loc"] for detail in fresh}
+            for detail in found:
+                if detail["type"] == "missing":
+                    values["name"] = "unnamed"  # the one setting without a default
+                else:
+                    _remove(values, detail["loc"])
+    for contradiction in contradictions(experiment):
+        paths = [tuple(key.split(".")) for key in contradiction.keys]
+        if not any(path[: len(wrong)] == wrong for path in paths for wrong in told):
+            problems.append(Problem(*_last_said(layers, paths), contradiction.message))
     if problems:
         yaml_text.fail(problems)
     return experiment
+
+
+def _last_said(layers: _Layers, paths: Sequence[KeyPath]) -> tuple[Document, Place]:
+    """Return where the last of several settings was set: that is the one that brought the contradiction in."""
+    for document in reversed(layers.documents):
+        places = [document.values[path] for path in paths if path in document.values]
+        if places:
+            return document, max(places, key=lambda place: (place.line, place.column))
+    return layers.documents[0], Place(1, 1)
 
 
 def _is_consequence(detail: Any, found: list[Any]) -> bool:
@@ -192,14 +221,14 @@ def _is_consequence(detail: Any, found: list[Any]) -> bool:
     )
 
 
-def _remove(values: Any, path: KeyPath) -> bool:
-    """Take the value at `path` (or the list around it) out; say whether there was one."""
-    for part in path[:-1]:
-        if isinstance(values[part], list):
-            path = (*path[: path.index(part)], part)
+def _remove(values: Any, path: KeyPath) -> None:
+    """Take the value at `path`, or the list that it stands in, out."""
+    for i, part in enumerate(path[:-1]):
+        if not isinstance(values.get(part), dict):
+            path = path[: i + 1]
             break
         values = values[part]
-    return values.pop(path[-1], None) is not None if isinstance(values, dict) and path else False
+    values.pop(path[-1], None)
 
 
 def _problem(layers: _Layers, detail: Any) -> Problem:
@@ -240,10 +269,13 @@ def _problem(layers: _Layers, detail: Any) -> Problem:
 
 def _nearest(key: str, section: KeyPath) -> str | None:
     """Suggest the nearest key of the section, or else the section that has this key."""
+    keys = [path for path, _ in _leaves(experiment_values(Experiment(name="x")))]
+    if (*section, *key.split(".")) in keys and "." in key:
+        return f"write it as {': {'.join(key.split('.'))}: …{'}' * key.count('.')}"
     near = difflib.get_close_matches(key, known_keys(section), n=1, cutoff=0.5)
     if near:
         return f"did you mean {near[0]}?"
-    places = [path for path, _ in _leaves(experiment_values(Experiment(name="x"))) if path[-1] == key]
+    places = [path for path in keys if path[-1] == key]
     return f"did you mean {'.'.join(map(str, places[0]))}?" if places else None
 
 

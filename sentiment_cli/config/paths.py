@@ -6,6 +6,14 @@ from pathlib import Path
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
 
 
+def is_file(path: Path) -> bool:
+    """Say whether a file is there; a name that no file can have is not."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def data_dir() -> Path:
     """SENTIMENT_DATA, or ./data: downloads in raw/, prepared data in cache/."""
     return Path(os.environ.get("SENTIMENT_DATA") or "data")

@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from sentiment_cli.config.paths import recipes_dir
+from sentiment_cli.config.paths import is_file, recipes_dir
 from sentiment_cli.errors import UsageError
 
 
@@ -33,13 +33,14 @@ def find_config(config: str | None) -> Path:
     """Return the file that CONFIG names: a path, or a shipped experiment's name; None is the default experiment."""
     if config is None:
         return recipes_dir() / "default.yaml"
-    if Path(config).is_file():
+    if is_file(Path(config)):
         return Path(config)
     names = recipe_names()
     if config in names:
         return recipes_dir() / f"{config}.yaml"
     near = difflib.get_close_matches(Path(config).stem, names, n=1)
     raise UsageError(
-        f"{config} is neither a file nor a shipped experiment ({', '.join(names)})",
-        f"sentiment train {near[0]}" if near else "sentiment recipes list",
+        f"{config} is neither a file nor a shipped experiment ({', '.join(names)})"
+        f"{f'; did you mean {near[0]}?' if near else ''}",
+        "sentiment recipes list",
     )

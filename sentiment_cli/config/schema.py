@@ -3,13 +3,21 @@
 Nothing here can name code: choices are spelled out, and text is only ever a name or a path.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+
+
+def _without_repeats(rows: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(rows)) < len(rows):
+        raise ValueError("an entry stands twice")
+    return rows
 
 
 class Section(BaseModel):
@@ -51,21 +59,13 @@ class Text(Section):
     pad: Literal["none", "left"] = Field("none", description="left makes padding to pad_to part of the input")
     pad_to: Count | None = Field(None, description="fixed length in tokens, padded on the left (with pad: left)")
 
-    @model_validator(mode="after")
-    def _padding_agrees(self) -> "Text":
-        if (self.pad == "left") != (self.pad_to is not None):
-            raise ValueError("text.pad: left and text.pad_to go together; only one of them is set")
-        if self.pad_to is not None and (self.max_tokens is None or self.max_tokens > self.pad_to):
-            raise ValueError(f"text.max_tokens is {self.max_tokens}, which does not fit in text.pad_to {self.pad_to}")
-        return self
-
 
 class Vocabulary(Section):
     """Which words a model knows."""
 
     size: Annotated[int, Field(ge=3)] | None = Field(30_000, description="most frequent entries kept; null keeps all")
     min_count: Count = Field(2, description="words seen fewer times are unknown")
-    from_: tuple[Literal["train", "valid"], ...] = Field(
+    from_: Annotated[tuple[Literal["train", "valid"], ...], AfterValidator(_without_repeats)] = Field(
         ("train",), alias="from", min_length=1, strict=False, description="rows whose words are counted"
     )
     unknown: Literal["own", "padding"] = Field("own", description="unknown words get an entry, or share padding's 0")
@@ -74,7 +74,7 @@ class Vocabulary(Section):
 class Embedding(Section):
     """The table of word vectors."""
 
-    width: Count = Field(128, description="numbers per word")
+    width: Width = Field(128, description="numbers per word")
     std: Annotated[float, Field(gt=0)] = Field(0.1, description="standard deviation of the fresh vectors")
     dropout: Rate = Field(0.0, description="share of the numbers zeroed, the same ones at every step of a row")
     word_dropout: Rate = Field(0.0, description="share of the words of a row read as unknown while training")
@@ -84,7 +84,7 @@ class Encoder(Section):
     """The recurrent layers."""
 
     cell: Literal["lstm", "rnn"] = Field("lstm", description="LSTM, or Elman RNN with tanh")
-    width: Count = Field(128, description="state width of one direction")
+    width: Width = Field(128, description="state width of one direction")
     layers: Annotated[int, Field(ge=1, le=16)] = Field(1, description="layers on top of each other")
     bidirectional: bool = Field(False, description="read each row from both ends")
     dropout: Rate = Field(0.0, description="share zeroed between layers, the same at every step of a row")
@@ -138,13 +138,31 @@ class Experiment(Section):
     model: Model = Model()
     train: Train = Train()
 
-    @model_validator(mode="after")
-    def _sections_agree(self) -> "Experiment":
-        width = self.text.pad_to or self.text.max_tokens
-        if width is not None and self.train.batch_tokens < width:
-            raise ValueError(f"train.batch_tokens is {self.train.batch_tokens}, less than one row of {width} tokens")
-        if self.model.embedding.word_dropout and self.vocabulary.unknown == "padding":
-            raise ValueError("model.embedding.word_dropout needs vocabulary.unknown: own, which is padding")
-        if self.train.patience is not None and self.train.patience >= self.train.epochs:
-            raise ValueError(f"train.patience {self.train.patience} is not less than train.epochs {self.train.epochs}")
-        return self
+
+class Contradiction(NamedTuple):
+    """Two settings that are each right and cannot hold together."""
+
+    keys: tuple[str, str]
+    message: str
+
+
+def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
+    """Yield every contradiction between two settings."""
+    text, train = experiment.text, experiment.train
+    if (text.pad == "left") != (text.pad_to is not None):
+        message = f"text.pad is {text.pad} and text.pad_to is {text.pad_to or 'null'}: left and a length go together"
+        yield Contradiction(("text.pad", "text.pad_to"), message)
+    if text.pad_to is not None and (text.max_tokens is None or text.max_tokens > text.pad_to):
+        message = f"text.max_tokens is {text.max_tokens or 'null'}, which does not fit in text.pad_to {text.pad_to}"
+        yield Contradiction(("text.max_tokens", "text.pad_to"), message)
+    widest = "text.pad_to" if text.pad_to is not None else "text.max_tokens"
+    width = text.pad_to or text.max_tokens
+    if width is not None and train.batch_tokens < width:
+        message = f"train.batch_tokens is {train.batch_tokens}, less than one row of {widest} {width}"
+        yield Contradiction(("train.batch_tokens", widest), message)
+    if experiment.model.embedding.word_dropout and experiment.vocabulary.unknown == "padding":
+        message = "model.embedding.word_dropout reads words as unknown, which needs vocabulary.unknown: own"
+        yield Contradiction(("model.embedding.word_dropout", "vocabulary.unknown"), message)
+    if train.patience is not None and train.patience >= train.epochs:
+        message = f"train.patience is {train.patience}, not less than train.epochs {train.epochs}"
+        yield Contradiction(("train.patience", "train.epochs"), message)

@@ -165,7 +165,7 @@ def _value(node: yaml.Node, path: KeyPath, document: Document) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*path, i), document) for i, item in enumerate(node.value)]
     assert isinstance(node, yaml.ScalarNode)
-    return _scalar(node.value) if node.style is None else node.value
+    return read_scalar(node.value) if node.style is None else node.value
 
 
 def _items(node: yaml.MappingNode, path: KeyPath, document: Document) -> Iterator[tuple[str, Any]]:
@@ -184,7 +184,8 @@ def _items(node: yaml.MappingNode, path: KeyPath, document: Document) -> Iterato
         yield key, _value(value_node, (*path, key), document)
 
 
-def _scalar(text: str) -> Any:
+def read_scalar(text: str) -> Any:
+    """Read a plain scalar: null, true, false, a number, or else text."""
     if text.lower() in _CONSTANTS:
         return _CONSTANTS[text.lower()]
     if _INT.fullmatch(text):

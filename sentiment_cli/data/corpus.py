@@ -46,46 +46,50 @@ class Packed:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A prepared corpus on disk."""
+    """A prepared corpus on disk, of which the splits in `checked` were compared with the manifest."""
 
     directory: Path
     key: str
     labels: tuple[str, ...]
     vocabulary: Vocabulary
+    checked: tuple[str, ...]
 
     @property
     def tokenizer_json(self) -> bytes:
         return (self.directory / "tokenizer.json").read_bytes()
 
     def split(self, name: str) -> Packed:
-        """Map a split's arrays into memory, copy on write (torch warns about read-only memory).
-
-        Raises IntegrityError where its bytes are not those that were written.
-        """
-        store.open_directory(self.directory, lambda file: file.startswith(f"{name}-"))
+        """Map a split's arrays into memory, copy on write (torch warns about read-only memory)."""
+        assert name in self.checked
         paths = {field: self.directory / f"{name}-{field}.npy" for field in Packed.__dataclass_fields__}
         return Packed(**{field: np.load(path, mmap_mode="c", allow_pickle=False) for field, path in paths.items()})
 
 
-def prepare(experiment: Experiment) -> Corpus:
-    """Return the experiment's corpus, out of the cache where it is there whole, else made anew."""
+def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str | None = None) -> Corpus:
+    """Return the experiment's corpus, out of the cache where it is there whole, else made anew.
+
+    Only the named splits are read and checked, so that training never opens test's. With `key`, an entry of that key
+    serves without a look at its source, and a source that gives another key is refused with a DataError.
+    """
     started = time.monotonic()
+    if key is not None and (corpus := _open(key, splits)):
+        return corpus
     source = find_source(experiment.data)
-    key, depends_on = _key(source, experiment)
-    directory = data_dir() / "cache" / key
-    if directory.exists():
-        try:
-            corpus = _open(directory, key)
-            console.say(f"data: {source.name}, prepared before in {directory}")
-            return corpus
-        except store.IntegrityError as error:
-            console.warn(f"{error}; preparing it again")
-            store.remove_directory(directory)
+    found, depends_on = _key(source, experiment)
+    if key is not None and found != key:
+        raise DataError(
+            f"the data at hand is {found}, other bytes than {key} or prepared by another version",
+            "export SENTIMENT_IMDB=PATH_TO_THE_ARCHIVE_OF_THE_TRAINING",
+        )
+    if corpus := _open(found, splits):
+        return corpus
     console.say(f"data: preparing {source.path or 'the generated sample'}")
-    counts = _build(source, experiment, directory, depends_on)
+    counts = _build(source, experiment, _entry(found), depends_on)
     summary = ", ".join(f"{split} {count:,}" for split, count in counts.items())
-    console.say(f"data: {summary} reviews in {directory} ({time.monotonic() - started:.1f} s)")
-    return _open(directory, key)
+    console.say(f"data: {summary} reviews in {_entry(found)} ({time.monotonic() - started:.1f} s)")
+    corpus = _open(found, splits)
+    assert corpus is not None
+    return corpus
 
 
 def _key(source: Source, experiment: Experiment) -> tuple[str, dict[str, object]]:
@@ -101,11 +105,25 @@ def _key(source: Source, experiment: Experiment) -> tuple[str, dict[str, object]
     return f"{source.name}-{digest[:16]}", depends_on
 
 
-def _open(directory: Path, key: str) -> Corpus:
-    """Open a cache entry; the packs themselves, test's among them, are checked when they are read."""
-    store.open_directory(directory, lambda file: file.endswith(".json"))
-    vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
-    return Corpus(directory, key, LABELS, vocabulary)
+def _entry(key: str) -> Path:
+    return data_dir() / "cache" / key
+
+
+def _open(key: str, splits: tuple[str, ...]) -> Corpus | None:
+    """Open a cache entry where there is one; a damaged one is removed, loudly."""
+    directory = _entry(key)
+    if not directory.exists():
+        return None
+    try:
+        prefixes = tuple(f"{split}-" for split in splits)
+        store.open_directory(directory, lambda file: file.endswith(".json") or file.startswith(prefixes))
+        vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
+    except store.IntegrityError as error:
+        console.warn(f"{error}; preparing it again")
+        store.remove_directory(directory)
+        return None
+    console.say(f"data: prepared before, in {directory}")
+    return Corpus(directory, key, LABELS, vocabulary, splits)
 
 
 def _build(source: Source, experiment: Experiment, directory: Path, depends_on: dict[str, object]) -> dict[str, int]:

@@ -1,7 +1,9 @@
 """The published IMDb archive, fetched once and checked against its sha256."""
 
 import hashlib
+import http.client
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from sentiment_cli import console, store
@@ -30,17 +32,25 @@ def download_imdb(target: Path) -> Path:
     digest, size = hashlib.sha256(), 0
     by_hand = f"download {URL} elsewhere, then: export SENTIMENT_IMDB=PATH_TO_IT"
     with console.progress("download", SIZE) as shown, store.replacing(target) as handle:
-        try:
-            with urllib.request.urlopen(URL, timeout=_TIMEOUT_S) as response:
-                while chunk := response.read(_CHUNK):
-                    size += len(chunk)
-                    if size > SIZE:
-                        break
-                    digest.update(chunk)
-                    handle.write(chunk)
-                    shown.update(size)
-        except OSError as error:
-            raise MachineError(f"{URL} cannot be downloaded: {error}", by_hand) from error
-        if size != SIZE or digest.hexdigest() != SHA256:
-            raise DataError(f"{URL} sent {size:,} bytes that are not the published {SIZE:,}; nothing was kept", by_hand)
+        for chunk in _chunks(by_hand):
+            size += len(chunk)
+            digest.update(chunk)
+            handle.write(chunk)
+            shown.update(size)
+            if size > SIZE:
+                break
+        if size < SIZE:
+            raise MachineError(f"{URL} stopped after {size:,} of {SIZE:,} bytes; nothing was kept", by_hand)
+        if size > SIZE or digest.hexdigest() != SHA256:
+            raise DataError(f"{URL} sent other bytes than the published ones; nothing was kept", by_hand)
     return target
+
+
+def _chunks(by_hand: str) -> Iterator[bytes]:
+    """Yield what the server sends; its failures, and not those of the disk, become MachineError."""
+    try:
+        with urllib.request.urlopen(URL, timeout=_TIMEOUT_S) as response:
+            while chunk := response.read(_CHUNK):
+                yield chunk
+    except (OSError, http.client.HTTPException) as error:
+        raise MachineError(f"{URL} cannot be downloaded: {error}", by_hand) from error

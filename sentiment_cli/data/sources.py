@@ -16,7 +16,7 @@ from sentiment_cli.data.review import Review
 from sentiment_cli.errors import DataError
 
 LABELS = ("neg", "pos")
-_MOVIE = re.compile(rb"/title/(tt\d+)")
+_MOVIE = re.compile(r"/title/(tt\d+)")
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,11 @@ def read_reviews(source: Source, splits: Collection[str]) -> Iterator[tuple[str,
         yield from (row for row in sample.generate() if row[0] in splits)
         return
     texts: dict[tuple[str, str], list[tuple[int, int, bytes]]] = {}
-    movies: dict[tuple[str, str], list[str]] = {}
+    movies: dict[tuple[str, str], list[str | None]] = {}
     for member, data in read_members(source.path, lambda member: _split_of(member) in splits):
         if member["urls"]:
-            movies[member["split"], member["urls"]] = [name.decode() for name in _MOVIE.findall(data)]
+            lines = data.decode("ascii", "replace").splitlines()  # line N is the review with number N
+            movies[member["split"], member["urls"]] = [m[1] if (m := _MOVIE.search(line)) else None for line in lines]
         else:
             row = (int(member["number"]), int(member["stars"]), data)
             texts.setdefault((member["split"], member["label"]), []).append(row)

@@ -36,7 +36,7 @@ def build_vocabulary(settings: schema.Vocabulary, words: Sequence[str], count_V:
     """Keep the most frequent words; among equals, the order is that of the words themselves."""
     specials = (PAD, UNKNOWN) if settings.unknown == "own" else (PAD,)
     order = np.lexsort((np.arange(len(words)), -count_V))  # words come sorted
-    order = order[count_V[order] >= settings.min_count]
+    order = order[[count_V[i] >= settings.min_count and words[i] not in specials for i in order]]
     if settings.size is not None:
         order = order[: settings.size - len(specials)]
     entries = (*specials, *(words[i] for i in order))

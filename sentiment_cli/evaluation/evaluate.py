@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import torch
+
 from sentiment_cli import console, store
 from sentiment_cli.data.batches import rows_on
 from sentiment_cli.data.corpus import Packed, prepare
-from sentiment_cli.errors import DataError
+from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.metrics import Scores, score
 from sentiment_cli.inference.artefact import load_artefact
 from sentiment_cli.inference.predictor import class_probabilities, score_rows
-from sentiment_cli.models.device import select_device
+from sentiment_cli.models.device import memory_errors, select_device, set_up
 
 
 def evaluate(run: Path, split: str) -> Scores:
@@ -19,17 +21,13 @@ def evaluate(run: Path, split: str) -> Scores:
     Raises DataError where the corpus at hand is not the one the run was trained on.
     """
     artefact = load_artefact(run)
-    corpus = prepare(artefact.experiment)
-    if corpus.key != artefact.data_key:
-        raise DataError(
-            f"{run} was trained on {artefact.data_key}; the data at hand is {corpus.key}: "
-            "other bytes, or prepared by another version",
-            "sentiment train",
-        )
+    corpus = prepare(artefact.experiment, (split,), artefact.data_key)
     packed = corpus.split(split)
-    device = select_device("auto")
-    rows = rows_on(device, packed)
-    logit_N = score_rows(artefact.model.to(device), rows, packed.length_N, artefact.experiment.text)
+    device = _device_of(artefact.experiment.train.device)
+    set_up(device, artefact.experiment.train.threads)
+    with memory_errors():
+        rows = rows_on(device, packed)
+        logit_N = score_rows(artefact.model.to(device), rows, packed.length_N, artefact.experiment.text)
     probability_NC = class_probabilities(logit_N)
     scores = score(packed.label_N, probability_NC, corpus.labels)
     lines = _prediction_lines(packed, probability_NC.tolist(), corpus.labels)
@@ -53,6 +51,15 @@ def print_scores(scores: Scores, labels: tuple[str, ...]) -> None:
     console.result("truth \\ predicted" + "".join(f"{label:>{width}}" for label in labels))
     for label, row in zip(labels, scores.confusion, strict=True):
         console.result(f"{label:>17}" + "".join(f"{count:>{width}}" for count in row))
+
+
+def _device_of(name: str) -> torch.device:
+    """The device the run was trained on, or, on a machine without it, what there is."""
+    try:
+        return select_device(name)
+    except UsageError as error:
+        console.warn(f"{error}; taking what there is")
+        return select_device("auto")
 
 
 def _prediction_lines(packed: Packed, probability_NC: list[list[float]], labels: tuple[str, ...]) -> list[str]:

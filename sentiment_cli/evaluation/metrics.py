@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_cli.inference.predictor import likeliest
+
 _ECE_BINS = 15
 _Z95 = 1.959963984540054
 _SMALLEST_PROBABILITY = 1e-12  # keeps the log loss of a confident mistake finite
@@ -32,12 +34,12 @@ class Scores:
 
 
 def score(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64], labels: tuple[str, ...]) -> Scores:
-    """Score predictions; the predicted label is the likeliest one, the second of two from 0.5 on.
+    """Score predictions; the predicted label is the likeliest one.
 
     loss is the mean natural-log loss, f1 macro over labels, ece over 15 equally wide bins of confidence.
     """
     n = len(label_N)
-    predicted_N = probability_NC.shape[1] - 1 - probability_NC[:, ::-1].argmax(axis=1)
+    predicted_N = likeliest(probability_NC)
     confusion_CC = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(confusion_CC, (label_N, predicted_N), 1)
     right = int(confusion_CC.trace())

@@ -53,7 +53,7 @@ class Predictor:
 
     def _prediction(self, text: str, ids_L: NDArray[np.int32], probability_C: NDArray[np.float64]) -> Prediction:
         labels = self._artefact.labels
-        best = int(probability_C.argmax())
+        best = int(likeliest(probability_C[None])[0])
         return Prediction(
             text=text,
             label=labels[best],
@@ -88,6 +88,12 @@ def score_rows(model: Classifier, rows: Rows, length_N: NDArray[np.int64], text:
         logit_N[row_B] = model(batch.ids_BL, batch.length_B).cpu().numpy()
     model.train(was_training)
     return logit_N
+
+
+def likeliest(probability_NC: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return each row's likeliest label; of equals the last, so that the second of two labels has it from 0.5 on."""
+    likeliest_N: NDArray[np.int64] = probability_NC.shape[1] - 1 - probability_NC[:, ::-1].argmax(axis=1)
+    return likeliest_N
 
 
 def class_probabilities(logit_N: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,12 +1,13 @@
 """Runs on disk: which one is meant, what there is, what one holds."""
 
 import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sentiment_cli import console, store
-from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.config.paths import is_file, runs_dir
 from sentiment_cli.errors import UsageError
 
 SUMMARY = "summary.json"
@@ -41,7 +42,7 @@ def named_run(run: str) -> Path:
     experiment = find_experiment(run)
     if experiment is not None:
         return experiment.parent
-    if Path(run).is_dir():
+    if os.path.isdir(run):  # noqa: PTH112 - says no, where Path.is_dir raises, to a name that none can have
         raise UsageError(f"{run} is not a run: it holds no experiment.yaml", "sentiment runs list")
     near = difflib.get_close_matches(run, [known.path.name for known in all_runs()], n=1)
     suggestion = f"; did you mean {near[0]}?" if near else ""
@@ -51,7 +52,7 @@ def named_run(run: str) -> Path:
 def find_experiment(run: str) -> Path | None:
     """Return RUN/experiment.yaml where `run` is a run."""
     for path in (Path(run), runs_dir() / run):
-        if (path / "experiment.yaml").is_file():
+        if is_file(path / "experiment.yaml"):
             return path / "experiment.yaml"
     return None
 
@@ -64,8 +65,9 @@ def all_runs() -> list[Run]:
 
 def describe_run(path: Path) -> list[str]:
     """Return lines that tell a run's state, scores, seconds and versions."""
-    lines = [f"run: {path}", f"state: {_load(path).status}"]
-    summary: dict[str, Any] = store.read_json(path / SUMMARY) if (path / SUMMARY).exists() else {}
+    status = _load(path).status
+    lines = [f"run: {path}", f"state: {status}"]
+    summary: dict[str, Any] = {} if status in ("unfinished", "damaged") else store.read_json(path / SUMMARY)
     if summary.get("valid"):
         scores = summary["valid"]
         lines.append(f"validation: accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f}, n {scores['n']:,}")
@@ -84,18 +86,25 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def remove_run(path: Path) -> None:
-    """Delete a run that `named_run` found."""
-    assert (path / "experiment.yaml").is_file()
-    store.remove_directory(path)
+def removable_run(run: str) -> Path:
+    """Return the directory of a run under the runs root. Raises UsageError for one elsewhere."""
+    path = named_run(run)
+    if path.resolve().parent != runs_dir().resolve():
+        raise UsageError(f"{path} does not lie in {runs_dir()}, so it is left alone", "sentiment runs list")
+    return path
 
 
 def _load(path: Path) -> Run:
+    """Read a run's summary; one that cannot be understood makes its run `damaged`, and no other."""
     if not (path / SUMMARY).exists():
-        return Run(path, "unfinished", None, (path / "experiment.yaml").stat().st_mtime, None)
-    summary: dict[str, Any] = store.read_json(path / SUMMARY)
-    accuracy = summary["valid"]["accuracy"] if summary["valid"] else None
-    return Run(path, summary["status"], summary["source"], summary["finished_at"], accuracy)
+        return Run(path, "unfinished", None, 0.0, None)
+    try:
+        summary: dict[str, Any] = store.read_json(path / SUMMARY)
+        accuracy = summary["valid"]["accuracy"] if summary["valid"] else None
+        return Run(path, summary["status"], summary["source"], float(summary["finished_at"]), accuracy)
+    except (store.IntegrityError, KeyError, TypeError, ValueError) as error:
+        console.warn(f"{path / SUMMARY} is damaged ({error}); the run counts only when it is named")
+        return Run(path, "damaged", None, 0.0, None)
 
 
 def _newest() -> Path:

@@ -15,7 +15,7 @@ from sentiment_cli.config.paths import data_dir, local_imdb, recipes_dir, runs_d
 from sentiment_cli.data.batches import Batch
 from sentiment_cli.errors import MachineError
 from sentiment_cli.models.classifier import build_classifier
-from sentiment_cli.models.device import describe, nvidia_driver, runs_bf16, select_device, set_up_cpu
+from sentiment_cli.models.device import describe, nvidia_driver, runs_bf16, select_device, set_up
 from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.objectives import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
@@ -53,8 +53,7 @@ def synthetic_training(seconds: float) -> tuple[float, float, float]:
     """
     experiment = load_experiment(None)
     device = select_device("auto")
-    if device.type == "cpu":
-        set_up_cpu(None)
+    set_up(device, None)
     torch.manual_seed(0)
     model = build_classifier(experiment, _ENTRIES, 1).to(device)
     ids_BL = torch.randint(2, _ENTRIES, (64, 64), device=device)

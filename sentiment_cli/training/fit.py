@@ -23,14 +23,14 @@ from sentiment_cli.config.loader import experiment_yaml
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment, Train
 from sentiment_cli.data.batches import Batch, Rows, gather, plan_batches, read_lengths, rows_on
-from sentiment_cli.data.corpus import Corpus, Packed, prepare
+from sentiment_cli.data.corpus import Corpus, prepare
 from sentiment_cli.errors import DivergedError, InterruptedRun
 from sentiment_cli.evaluation.metrics import Scores, score
 from sentiment_cli.inference.artefact import save_artefact
 from sentiment_cli.inference.predictor import class_probabilities, score_rows
 from sentiment_cli.inference.runs import SUMMARY
 from sentiment_cli.models.classifier import Classifier, build_classifier
-from sentiment_cli.models.device import describe, runs_bf16, select_device, set_up_cpu
+from sentiment_cli.models.device import describe, memory_errors, runs_bf16, select_device, set_up
 from sentiment_cli.training.loop import Step, train_steps
 from sentiment_cli.training.objectives import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer, learning_rate_at
@@ -84,10 +84,10 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
     """
     settings = experiment.train
     started = time.monotonic()
+    store.check_name(name or experiment.name)
     device = select_device(settings.device)
-    if device.type == "cpu":
-        set_up_cpu(settings.threads)
-    corpus = prepare(experiment)
+    set_up(device, settings.threads)
+    corpus = prepare(experiment, ("train", "valid"))
     train, valid = corpus.split("train"), corpus.split("valid")
     seconds = {"prepare": time.monotonic() - started, "train": 0.0, "validate": 0.0}
 
@@ -104,12 +104,17 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
 
     best = _Best()
     try:
-        with _stop_on_sigint() as stop:
-            n_tokens = _train(experiment, model, device, bf16, (train, valid), run, best, seconds, stop)
+        with _stop_on_sigint() as stop, memory_errors():
+            n_tokens = _train(experiment, model, device, bf16, corpus, run, best, seconds, stop)
     except InterruptedRun as error:
         _finish(run, experiment, corpus, best, model, seconds, "interrupted")
         state = f"epoch {best.epoch}, the best so far," if best.epoch else "the present state, not validated,"
         raise InterruptedRun(f"{error}; {state} is kept in {run}", f"sentiment eval {run.name} --split valid") from None
+    except DivergedError as error:
+        if not best.epoch:
+            raise
+        _finish(run, experiment, corpus, best, model, seconds, "diverged")
+        raise DivergedError(f"{error}; epoch {best.epoch}, the best before it, is kept in {run}", error.hint) from None
     assert best.scores is not None
     rate = n_tokens / seconds["train"]
     _finish(run, experiment, corpus, best, model, seconds, "finished", tokens_per_second=rate)
@@ -147,14 +152,14 @@ def _train(
     model: Classifier,
     device: torch.device,
     bf16: bool,
-    data: tuple[Packed, Packed],
+    corpus: Corpus,
     run: Path,
     best: _Best,
     seconds: dict[str, float],
     stop: "_Stop",
 ) -> int:
     """Train to the end of the plan or of patience; return how many tokens were read."""
-    settings, (train, valid) = experiment.train, data
+    settings, train, valid = experiment.train, corpus.split("train"), corpus.split("valid")
     length_N = np.where(train.length_N > 0, read_lengths(train.length_N, experiment.text), 0)
     plan = plan_steps(length_N, settings, experiment.seed)
     if dropped := int((length_N == 0).sum()):
@@ -182,7 +187,12 @@ def _train(
 
         began = time.monotonic()
         logit_N = score_rows(model, valid_rows, valid.length_N, experiment.text)
-        scores = score(valid.label_N, class_probabilities(logit_N), ("neg", "pos"))
+        if not np.isfinite(logit_N).all():
+            raise _diverged(
+                f"validation after step {end} gives scores that are not finite",
+                learning_rate_at(end - 1, plan.n_steps, settings),
+            )
+        scores = score(valid.label_N, class_probabilities(logit_N), corpus.labels)
         is_best = best.take(scores, epoch, model, settings.monitor)
         seconds["validate"] += time.monotonic() - began
         row = {
@@ -223,10 +233,7 @@ def _run_epoch(
             if number % _STEPS_BETWEEN_READINGS == 0 or number + 1 == end:
                 loss = float(step.loss)
                 if not math.isfinite(loss):
-                    raise DivergedError(
-                        f"the loss is {loss} at step {number + 1}, learning rate {step.lr:.2g}",
-                        f"sentiment train --set train.lr={step.lr / 10:.1g} --set train.max_grad_norm=1",
-                    )
+                    raise _diverged(f"the loss is {loss} at step {number + 1}", step.lr)
                 rate = n_tokens / (time.monotonic() - began)
                 left_s = (plan.n_steps - number - 1) * (time.monotonic() - began) / (number - start + 1)
                 note = f"loss {loss:.4f}  {rate:,.0f} tokens/s  {left_s / 60:.1f} min left in all"
@@ -263,6 +270,11 @@ def _finish(
         },
     }
     store.write_file(run / SUMMARY, store.dump_json(summary))
+
+
+def _diverged(what: str, lr: float) -> DivergedError:
+    hint = f"the same command with --set train.lr={lr / 10:.1g} --set train.max_grad_norm=1"
+    return DivergedError(f"{what}, at learning rate {lr:.2g}", hint)
 
 
 class _Stop:

@@ -57,6 +57,9 @@ def test_the_whole_pipeline_on_the_sample(cli, tmp_path: Path) -> None:
     assert (tmp_path / "answers").read_text() == piped.stdout
 
     (runs_dir() / "sample" / "model" / "weights.safetensors").write_bytes(b"")
+    assert cli("predict", "--run", "sample", "--out", "/dev/stdout", "good").stdout.endswith("\tgood\n")
+    (runs_dir() / "sample-2" / "summary.json").write_text("{}")
+    assert "sample-2/summary.json is damaged" in cli("runs", "list").stderr
     damaged = cli("predict", "--run", "sample", "good")
     assert (damaged.returncode, damaged.stdout) == (3, "")
     assert "weights.safetensors is damaged" in damaged.stderr
@@ -79,9 +82,17 @@ def test_the_whole_pipeline_on_the_sample(cli, tmp_path: Path) -> None:
             "Nothing was downloaded",
         ),
         (["train", "--name", "../up", "sample"], 2, "is not a run name", "--name my-run"),
-        (["train", "--set", "train.device=cuda:99", "sample"], 2, "train.device is cuda:99", "train.device=auto"),
+        (
+            ["train", "--set", "train.device=cuda:99", "sample"],
+            2,
+            "train.device is cuda:99",
+            "with --set train.device=auto",
+        ),
         (["prepare"], 3, "SENTIMENT_IMDB names nowhere, which does not exist", "export SENTIMENT_IMDB="),
         (["train", "--nosuch"], 2, "--nosuch", ""),
+        (["eval", "a" * 300], 2, "there is no run", "sentiment runs list"),
+        (["train", "a" * 300], 2, "neither a file nor a shipped experiment", "sentiment recipes list"),
+        (["predict", "--file", "nosuch"], 3, "nosuch cannot be read", "sentiment predict"),
     ],
 )
 def test_bad_input_is_one_line_and_a_next_command(cli, args, code, said, hint) -> None:

@@ -69,6 +69,12 @@ def test_b17_closed_stderr_and_stdout(tmp_path: Path) -> None:
     assert b"No space left" in full.stderr
 
 
+def test_b17_closed_stdin() -> None:
+    done = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *SENTIMENT, "predict"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "there is no text" in done.stderr
+
+
 def test_b17_a_reader_that_leaves_is_no_error() -> None:
     command = ["bash", "-c", 'set -o pipefail; "$@" | head -1', "sh", *SENTIMENT, "config", "show"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -146,7 +152,11 @@ def test_config_commands(cli, tmp_path: Path) -> None:
     differing = cli("config", "diff", "default", str(tmp_path / "my.yaml")).stdout
     assert "name: imdb-lstm -> mine\n" in differing
     assert "train.lr: " in differing
-    assert cli("config", "diff", "sample", "sample").stdout == ""
+    (runs_dir() / "sample").mkdir(parents=True)
+    (runs_dir() / "sample" / "experiment.yaml").write_text("extends: sample\nseed: 9\n")
+    same = cli("config", "diff", "sample", "sample")  # the shipped one, and not the run of that name
+    assert (same.returncode, same.stdout) == (0, "")
+    assert cli("config", "diff", "sample", str(runs_dir() / "sample")).stdout == "seed: 0 -> 9\n"
     assert json.loads(cli("config", "schema").stdout)["properties"]["extends"]
 
 
@@ -183,6 +193,13 @@ def test_runs_commands(cli) -> None:
     assert not (runs_dir() / "killed").exists()
     assert cli("runs", "remove", "sample", "killed", "--yes").returncode == 2
     assert (runs_dir() / "sample").exists()  # nothing is removed when one of the names is wrong
+    elsewhere = runs_dir().parent / "project"
+    elsewhere.mkdir()
+    (elsewhere / "experiment.yaml").write_text("name: x\n")
+    outside = cli("runs", "remove", str(elsewhere), "--yes")
+    assert (outside.returncode, elsewhere.exists()) == (2, True)
+    assert "so it is left alone" in outside.stderr
+    assert cli("runs", "remove", "sample", "sample", "--yes").returncode == 0
 
 
 def test_doctor(cli) -> None:
@@ -192,13 +209,6 @@ def test_doctor(cli) -> None:
     for row in ("torch", "cores", "GPU", "bf16", "data", "runs", "training"):
         assert f"| {row} | " in done.stdout
     assert "hunter2" not in done.stdout + done.stderr  # M12: the environment is not printed
-
-
-def test_m12_a_log_line_is_one_line(experiment) -> None:
-    from sentiment_cli import store
-
-    with pytest.raises(AssertionError):
-        store.append_line(runs_dir() / "log", "one\ntwo")
 
 
 def test_help_version_and_config_errors_are_quick(tmp_path: Path) -> None:

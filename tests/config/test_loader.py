@@ -89,9 +89,9 @@ def test_b02_five_mistakes_are_five_reports(write) -> None:
         f"{path}:9:11: train.epochs is 'no': it should be a valid integer\n"
         "    9 |   epochs: no\n"
         "      |           ^\n"
-        f"{path}:10:7: text.pad: left and text.pad_to go together; only one of them is set\n"
+        f"{path}:10:13: text.pad is left and text.pad_to is null: left and a length go together\n"
         "   10 | text: {pad: left}\n"
-        "      |       ^\n"
+        "      |             ^\n"
         f"5 problems in {path}. Nothing was downloaded or written."
     )
 
@@ -104,6 +104,7 @@ def test_b02_five_mistakes_are_five_reports(write) -> None:
         ("train: {LR: 1}", "train.LR is not a setting"),
         ("width: 3", "did you mean model.embedding.width?"),
         ("model: {lr: 1}", "did you mean train.lr?"),
+        ("train.lr: 1", "write it as train: {lr: …}"),
     ],
 )
 def test_b02_wrong_case_and_wrong_section(write, text: str, said: str) -> None:
@@ -199,17 +200,29 @@ def test_b03_a_duplicate_key_shows_both_lines_and_does_not_stop_the_other_checks
         (["train.device=gpu"], "train.device is 'gpu': it should be auto, cpu, cuda, cuda:1 or mps"),
         (["train.precision=fp16"], "it should be 'auto', 'fp32' or 'bf16'"),
         (["seed=2147483648"], "seed is 2147483648"),
-        (["text.pad=left"], "text.pad: left and text.pad_to go together"),
-        (["text.pad_to=512"], "text.pad: left and text.pad_to go together"),
+        (["text.pad=left"], "text.pad is left and text.pad_to is null: left and a length go together"),
+        (["text.pad_to=512"], "text.pad is none and text.pad_to is 512: left and a length go together"),
         (["text.pad=left", "text.pad_to=100"], "text.max_tokens is 400, which does not fit in text.pad_to 100"),
-        (["train.batch_tokens=10"], "train.batch_tokens is 10, less than one row of 400 tokens"),
-        (["train.patience=99"], "train.patience 99 is not less than train.epochs"),
-        (["model.embedding.word_dropout=0.1", "vocabulary.unknown=padding"], "needs vocabulary.unknown: own"),
+        (["train.batch_tokens=10"], "train.batch_tokens is 10, less than one row of text.max_tokens 400"),
+        (["train.patience=99"], "train.patience is 99, not less than train.epochs 5"),
+        (["model.embedding.word_dropout=0.1", "vocabulary.unknown=padding"], "which needs vocabulary.unknown: own"),
     ],
 )
 def test_b04_out_of_range_and_contradictory(write, settings_: list[str], said: str) -> None:
     base = write("name: x\ntext: {max_tokens: 400}\ntrain: {epochs: 5}\n")
     assert said in refusal(base, *settings_)
+
+
+def test_b04_contradictions_are_all_told_and_placed_where_the_last_word_was_said(write) -> None:
+    path = write("name: x\ntrain:\n  epochs: 3\n  batch_tokens: 9\n")
+    message = refusal(path, "train.patience=9")
+    assert f"{path}:4:17: train.batch_tokens is 9, less than one row of text.max_tokens 400" in message
+    assert "--set train.patience=9: train.patience is 9, not less than train.epochs 3" in message
+    assert "2 problems" in message
+
+
+def test_b04_a_typo_brings_no_second_false_mistake(write) -> None:
+    assert "1 problem in" in refusal(write("name: x\ntext: {pad: lefft, pad_to: 512}\n"))
 
 
 @pytest.mark.parametrize(
@@ -225,6 +238,8 @@ def test_b04_out_of_range_and_contradictory(write, settings_: list[str], said: s
         ("train.lr=[1", "--set train.lr=[1: not YAML"),
         ("name=", "--set name=: name is None"),
         ("name=a=b", "name is 'a=b'"),  # split on the first = alone
+        ("extends=sample", "--set extends=sample: extends belongs in a file"),
+        ("vocabulary.from=[train, train]", "an entry stands twice"),
     ],
 )
 def test_b05_set_is_checked_as_the_file_is(override: str, said: str) -> None:
@@ -304,7 +319,14 @@ YAMLISH = st.text(alphabet="name: x\n-[]{}&*!|>'\"#,?%@`\t0.e1~<trainlmodwih\x00
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.one_of(st.binary(max_size=60), YAMLISH.map(str.encode)))
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        YAMLISH.map(str.encode),
+        st.text(max_size=300).map(lambda text: b"name: x\nextends: " + text.encode("utf-8", "replace")),
+        st.just(b"extends: " + b"a" * 300),
+    )
+)
 def test_any_bytes_give_an_experiment_or_an_error_with_a_position(tmp_path_factory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(data)
@@ -316,6 +338,20 @@ def test_any_bytes_give_an_experiment_or_an_error_with_a_position(tmp_path_facto
 def test_any_override_gives_an_experiment_or_an_error(text: str) -> None:
     for override in (text, f"train.lr={text}", f"{text}=1"):
         assert "--set" in said_of("sample", override)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True))
+def test_any_name_comes_back_from_the_resolved_file(tmp_path_factory, name: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "name.yaml"
+    experiment = Experiment(name=name)
+    path.write_bytes(experiment_yaml(experiment))
+    assert load_experiment(path) == experiment
+
+
+@pytest.mark.parametrize("name", ["1e3", "null", "12", "1_0", "true"])
+def test_names_that_look_like_values_come_back(write, name: str) -> None:
+    assert load_experiment(write(experiment_yaml(Experiment(name=name)))).name == name
 
 
 def test_extends_lays_a_file_over_another_and_says_who_set_what(write, tmp_path: Path, monkeypatch) -> None:
@@ -365,9 +401,9 @@ def test_extends_that_leads_nowhere(write, text: str, said: str) -> None:
 
 def test_an_unknown_config_names_the_shipped_ones() -> None:
     assert find_config("sample").name == "sample.yaml"
-    with pytest.raises(UsageError, match="default, sample, tutorial-rnn") as caught:
+    with pytest.raises(UsageError, match=r"default, sample, tutorial-rnn.*did you mean sample\?") as caught:
         find_config("sampel.yaml")
-    assert caught.value.hint == "sentiment train sample"
+    assert caught.value.hint == "sentiment recipes list"
 
 
 def test_the_resolved_experiment_spells_out_every_default() -> None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from sentiment_cli import store
 from sentiment_cli.inference.artefact import load_artefact
@@ -51,3 +52,16 @@ def test_invariant_2_a_damaged_model_is_refused(experiment) -> None:
     weights.write_bytes(data)
     with pytest.raises(store.IntegrityError, match=r"weights\.safetensors is damaged"):
         load_artefact(run)
+
+
+def test_padding_that_is_part_of_the_input_is_the_same_at_prediction(experiment) -> None:
+    left = ("text.pad=left", "text.pad_to=20", "text.max_tokens=20", "text.truncate=head", "vocabulary.unknown=padding")
+    run = fit(experiment(*TINY[:3], *left, "model.embedding.word_dropout=0", "model.pooling=last")).directory
+    artefact = load_artefact(run)
+    ids = artefact.tokenizer.encode("The plot was zzzz good.").ids
+    assert ids[3] == 0  # an unknown word reads as padding
+    padded_BL = torch.tensor([[0] * (20 - len(ids)) + ids])
+    logit = artefact.model(padded_BL, torch.tensor([20])).item()
+    (answer,) = Predictor(artefact).predict(["The plot was zzzz good."])
+    assert answer.probabilities["pos"] == pytest.approx(class_probabilities(np.array([logit]))[0, 1], abs=1e-5)
+    assert artefact.model.embedding.weight[0].any()

@@ -10,15 +10,15 @@ def test_the_cpu_is_always_there() -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "mps", "cuda"])
-def test_a_device_that_is_not_here_is_refused_and_those_that_are_get_named(name: str, monkeypatch) -> None:
+def test_b16_a_device_that_is_not_here_is_refused_and_those_that_are_get_named(name: str, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UsageError, match=f"train.device is {name}, .* it finds cpu$") as caught:
         select_device(name)
-    assert caught.value.hint == "sentiment train --set train.device=auto"
+    assert caught.value.hint == "the same command with --set train.device=auto"
 
 
-def test_auto_takes_the_cpu_without_a_gpu_and_warns_of_one_it_cannot_use(monkeypatch, capsys) -> None:
+def test_b16_auto_takes_the_cpu_without_a_gpu_and_warns_of_one_it_cannot_use(monkeypatch, capsys) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr("pathlib.Path.exists", lambda path: False)

@@ -8,7 +8,7 @@ import torch
 
 from sentiment_cli.config import schema
 from sentiment_cli.data.batches import Batch
-from sentiment_cli.errors import DivergedError, InterruptedRun
+from sentiment_cli.errors import DivergedError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.evaluation.metrics import score
 from sentiment_cli.inference.artefact import load_artefact
 from sentiment_cli.inference.predictor import Predictor
@@ -140,6 +140,48 @@ def test_a_loss_that_is_not_finite_stops_the_run(experiment) -> None:
     with pytest.raises(DivergedError, match="the loss is nan at step") as caught:
         fit(experiment(*TINY, "train.lr=1e39"))
     assert "train.lr=" in (caught.value.hint or "")
+
+
+def test_scores_that_are_not_finite_are_a_divergence_too(experiment) -> None:
+    with pytest.raises(DivergedError, match="validation after step 1 gives scores that are not finite"):
+        fit(experiment(*TINY, "train.lr=1e39", "train.max_steps=1"))
+
+
+def test_a_late_divergence_keeps_the_best_epoch(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def fail_later(model, batch):
+        calls.append(None)
+        return classification_loss(model, batch) * (float("nan") if len(calls) > 12 else 1)
+
+    monkeypatch.setattr(fit_module, "classification_loss", fail_later)
+    with pytest.raises(DivergedError, match="epoch 1, the best before it, is kept in"):
+        fit(experiment(*TINY), "late")
+    run = fit_module.runs_dir() / "late"
+    assert json.loads((run / "summary.json").read_text())["status"] == "diverged"
+    assert load_artefact(run).model
+
+
+def test_too_little_memory_is_a_machine_error(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("x: can't allocate memory"),
+    ):
+
+        def refuse(model, batch, error=error):
+            raise error
+
+        monkeypatch.setattr(fit_module, "classification_loss", refuse)
+        with pytest.raises(MachineError, match="there is not enough memory") as caught:
+            fit(experiment(*TINY))
+        assert "train.batch_tokens" in (caught.value.hint or "")
+
+
+def test_the_name_is_checked_before_any_work(experiment, tmp_path) -> None:
+    with pytest.raises(UsageError, match="is not a run name"):
+        fit(experiment(*TINY), "../up")
+    assert not (tmp_path / "data").exists()
 
 
 def test_invariant_10_training_finishes_with_the_test_pack_unreadable(experiment) -> None:
