@@ -75,7 +75,7 @@ class Embedding(Section):
     """The table of word vectors."""
 
     width: Width = Field(128, description="numbers per word")
-    std: Annotated[float, Field(gt=0)] = Field(0.1, description="standard deviation of the fresh vectors")
+    std: Annotated[float, Field(gt=0)] = Field(1.0, description="standard deviation of the fresh vectors")
     dropout: Rate = Field(0.0, description="share of the numbers zeroed, the same ones at every step of a row")
     word_dropout: Rate = Field(0.0, description="share of the words of a row read as unknown while training")
 

@@ -56,8 +56,10 @@ def test_the_whole_pipeline_on_the_sample(cli, tmp_path: Path) -> None:
     assert filed.stdout == ""
     assert (tmp_path / "answers").read_text() == piped.stdout
 
+    straight = cli("predict", "--run", "sample", "--out", "/dev/stdout", "good")
+    assert straight.stdout.endswith("\tgood\n")
+
     (runs_dir() / "sample" / "model" / "weights.safetensors").write_bytes(b"")
-    assert cli("predict", "--run", "sample", "--out", "/dev/stdout", "good").stdout.endswith("\tgood\n")
     (runs_dir() / "sample-2" / "summary.json").write_text("{}")
     assert "sample-2/summary.json is damaged" in cli("runs", "list").stderr
     damaged = cli("predict", "--run", "sample", "good")
