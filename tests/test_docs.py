@@ -50,6 +50,8 @@ def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch
         return
     if words[0] == "eval":
         words.append(quick_run.name)
+    if words[0] == "doctor":
+        words += ["--seconds", "0.5"]
     done = cli(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout

@@ -24,7 +24,13 @@ class Section(BaseModel):
     """Strict and frozen: no conversion between types, no unknown keys, no change after validation."""
 
     model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, validate_by_name=True
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        defer_build=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        validate_by_name=True,
     )
 
 

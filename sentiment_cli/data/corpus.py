@@ -72,7 +72,7 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     serves without a look at its source, and a source that gives another key is refused with a DataError.
     """
     started = time.monotonic()
-    if key is not None and (corpus := _open(key, splits)):
+    if key is not None and (corpus := _open_said(key, splits)):
         return corpus
     source = find_source(experiment.data)
     found, depends_on = _key(source, experiment)
@@ -81,7 +81,7 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
             f"the data at hand is {found}, other bytes than {key} or prepared by another version",
             "export SENTIMENT_IMDB=PATH_TO_THE_ARCHIVE_OF_THE_TRAINING",
         )
-    if corpus := _open(found, splits):
+    if corpus := _open_said(found, splits):
         return corpus
     console.say(f"data: preparing {source.path or 'the generated sample'}")
     counts = _build(source, experiment, _entry(found), depends_on)
@@ -122,8 +122,14 @@ def _open(key: str, splits: tuple[str, ...]) -> Corpus | None:
         console.warn(f"{error}; preparing it again")
         store.remove_directory(directory)
         return None
-    console.say(f"data: prepared before, in {directory}")
     return Corpus(directory, key, LABELS, vocabulary, splits)
+
+
+def _open_said(key: str, splits: tuple[str, ...]) -> Corpus | None:
+    corpus = _open(key, splits)
+    if corpus is not None:
+        console.say(f"data: prepared before, in {corpus.directory}")
+    return corpus
 
 
 def _build(source: Source, experiment: Experiment, directory: Path, depends_on: dict[str, object]) -> dict[str, int]:

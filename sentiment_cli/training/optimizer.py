@@ -1,5 +1,6 @@
 """Optimizers, and the learning rate as a function of the step."""
 
+import inspect
 import math
 
 import torch
@@ -7,7 +8,15 @@ from torch import nn
 
 from sentiment_cli.config.schema import Train
 
-_OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+
+def _without_dynamo(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """Take off what keeps torch.compile out of an optimizer: its first use imports torch._dynamo, which costs 3 s."""
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "zero_grad", "step")}
+    methods["step"] = torch.no_grad()(methods["step"])
+    return type(kind.__name__, (kind,), methods)
+
+
+_OPTIMIZERS = {"adamw": _without_dynamo(torch.optim.AdamW), "adam": _without_dynamo(torch.optim.Adam)}
 
 
 def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
@@ -17,8 +26,7 @@ def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     decayed = [p for p in model.parameters() if p.dim() > 1 and id(p) not in spared]
     other = [p for p in model.parameters() if p.dim() <= 1 or id(p) in spared]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": other, "weight_decay": 0.0}]
-    optimizer: torch.optim.Optimizer = _OPTIMIZERS[settings.optimizer](groups, lr=settings.lr, fused=True)
-    return optimizer
+    return _OPTIMIZERS[settings.optimizer](groups, lr=settings.lr, fused=True)  # type: ignore[call-arg]
 
 
 def learning_rate_at(step: int, n_steps: int, settings: Train) -> float:
