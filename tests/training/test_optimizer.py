@@ -51,7 +51,8 @@ def test_steps_are_those_of_torchs_own_optimizer(name: str, kind: type[torch.opt
 def test_training_never_imports_dynamo(tmp_path) -> None:
     """Its import costs as much as torch's own."""
     program = (
-        "import sys; from sentiment_cli.config.loader import load_experiment; from sentiment_cli.training.fit import fit;"
+        "import sys; from sentiment_cli.config.loader import load_experiment;"
+        "from sentiment_cli.training.fit import fit;"
         "fit(load_experiment('sample', ['train.max_steps=1'])); print('torch._dynamo' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
