@@ -220,4 +220,4 @@ def test_help_version_and_config_errors_are_quick(tmp_path: Path) -> None:
             began = time.perf_counter()
             subprocess.run([*SENTIMENT, *args], capture_output=True)
             spent.append(time.perf_counter() - began)
-        assert min(spent) < 1.0
+        assert min(spent) < 1.0  # benchmarks/startup.sh measures the 0.25 s promised, on a machine left to itself
