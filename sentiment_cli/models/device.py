@@ -66,13 +66,11 @@ def set_up(device: torch.device, n_threads: int | None) -> None:
         torch.set_num_threads(n_threads)
     if device.type != "cpu":
         return
-    torch.set_deterministic_debug_mode(
-        "error"
-    )  # use_deterministic_algorithms says the same and imports the compiler: 3 s
+    torch.set_deterministic_debug_mode("error")  # says what use_deterministic_algorithms says, without 3 s of imports
     # Filling fresh memory costs a write of every output and only shows up bugs.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # oneDNN keeps a prepared LSTM with its buffers for each shape of batch, and no shape comes twice: default.yaml's run
-    # grew to 5.8 GB with the cache and stays at 1.1 GB without it, no slower. Read when the first one is made.
+    # oneDNN keeps a prepared LSTM with its buffers for each shape of batch, and hardly a shape comes twice: the run of
+    # default.yaml grew to 5.8 GB with that cache. The variable is read when the first LSTM runs.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
     if platform.libc_ver()[0] == "glibc":
         mmap_max, trim_threshold = -4, -1  # malloc.h
