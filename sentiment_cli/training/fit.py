@@ -181,7 +181,8 @@ def _train(
     for epoch, end in enumerate(plan.epoch_ends, 1):
         began = time.monotonic()
         epoch_tokens = int(sum(length_N[row_B].sum() for row_B in plan.rows[done:end]))
-        train_loss = _run_epoch(steps, plan, done, end, length_N, stop, f"epoch {epoch}")
+        label = f"epoch {epoch}" + (f", best {best.scores.accuracy:.2%} valid accuracy" if best.scores else "")
+        train_loss = _run_epoch(steps, plan, done, end, length_N, stop, label)
         spent = time.monotonic() - began
         done, n_tokens, seconds["train"] = end, n_tokens + epoch_tokens, seconds["train"] + spent
 
