@@ -1,9 +1,11 @@
 """The published IMDb archive, fetched once and checked against its sha256."""
 
+import contextlib
 import hashlib
 import http.client
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from sentiment_cli import console, store
@@ -31,8 +33,12 @@ def download_imdb(target: Path) -> Path:
     console.say(CITATION)
     digest, size = hashlib.sha256(), 0
     by_hand = f"download {URL} elsewhere, then: export SENTIMENT_IMDB=PATH_TO_IT"
-    with console.progress("download", SIZE) as shown, store.replacing(target) as handle:
-        for chunk in _chunks(by_hand):
+    with (
+        console.progress("download", SIZE) as shown,
+        store.replacing(target) as handle,
+        contextlib.closing(_chunks(by_hand)) as chunks,
+    ):
+        for chunk in chunks:
             size += len(chunk)
             digest.update(chunk)
             handle.write(chunk)
@@ -46,11 +52,13 @@ def download_imdb(target: Path) -> Path:
     return target
 
 
-def _chunks(by_hand: str) -> Iterator[bytes]:
+def _chunks(by_hand: str) -> Generator[bytes, None, None]:
     """Yield what the server sends; its failures, and not those of the disk, become MachineError."""
     try:
         with urllib.request.urlopen(URL, timeout=_TIMEOUT_S) as response:
             while chunk := response.read(_CHUNK):
                 yield chunk
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the server's answer too
         raise MachineError(f"{URL} cannot be downloaded: {error}", by_hand) from error
