@@ -202,7 +202,7 @@ def test_runs_commands(cli) -> None:
     assert cli("runs", "remove", "sample", "sample", "--yes").returncode == 0
 
 
-def test_doctor(cli) -> None:
+def test_m12_doctor_says_what_is_here_and_prints_no_secret(cli) -> None:
     done = cli("doctor", "--markdown", "--seconds", "0.5", SECRET_TOKEN="hunter2")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("| what | found |\n|---|---|\n")
