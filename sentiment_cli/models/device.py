@@ -43,7 +43,7 @@ def nvidia_driver() -> bool:
 def runs_bf16(device: torch.device, precision: str) -> bool:
     """Say whether to train under bf16 autocast: as told, or (auto) where the hardware multiplies bf16 natively.
 
-    An LSTM of width 128 trains 1.7 times as fast under it on CPUs with AVX-512 bf16 or AMX, slower on others.
+    An LSTM of width 128 trains 1.7 times as fast under it on a CPU with AVX-512 bf16.
     """
     if precision != "auto":
         return precision == "bf16"
