@@ -1,31 +1,36 @@
-"""The only module that writes artefacts: all or nothing, flushed to disk, and checked when read.
+"""The only module that writes files: all or nothing, flushed to disk, and checked when read.
 
     write_file(path, data)              one file, replaced atomically
     append_line(path, line)             one line of a log, flushed
     with new_directory(path) as draft:  several files that appear together, under a manifest
         draft.write("a.json", data)
     directory = open_directory(path)    every file's size and sha256 compared with the manifest
+    with partial_file(path) as part:    a file that grows over several tries, until part.publish()
+    with lock(path, console.say):       one process at a time
 
-What the disk refuses is a MachineError that names the path.
+What the disk refuses is a MachineError that names the path. `disk` holds the operations that this is made of.
 """
 
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import re
-import secrets
-import shutil
+import stat
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from sentiment_cli.errors import DataError, MachineError, UsageError
+from sentiment_cli import disk, failpoints
+from sentiment_cli.errors import DataError, UsageError
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LONGEST_LINE = 1 << 20
 
 
 class IntegrityError(DataError):
@@ -37,16 +42,40 @@ class Draft:
     """A directory being written; nobody else sees it before it is whole."""
 
     path: Path
+    target: Path
+    _files: dict[str, dict[str, object]] = field(default_factory=dict)
+    _scratch: list[disk.Scratch] = field(default_factory=list)
 
     def write(self, name: str, data: bytes) -> None:
-        with self.create(name) as handle:
-            handle.write(data)
+        with self.create(name) as output:
+            output.write(data)
 
     @contextlib.contextmanager
-    def create(self, name: str) -> Iterator[BinaryIO]:
-        with (self.path / name).open("xb") as handle:
-            yield handle
-            _flush(handle)
+    def create(self, name: str) -> Iterator[disk.Output]:
+        with disk.Output(disk.create(self.path / name), self.target / name) as output:
+            yield output
+            output.sync()
+        self._files[name] = {"size": output.size, "sha256": output.sha256}
+
+    def scratch(self, name: str) -> disk.Scratch:
+        """Return an empty file to write and read back, by np.memmap too; it is no part of the result."""
+        failpoints.reach("create", self.path / name)
+        self._scratch.append(disk.Scratch(self.path / name, "x+"))
+        return self._scratch[-1]
+
+    def finish(self) -> None:
+        """Remove the scratch files and write the manifest."""
+        for scratch in self._scratch:
+            scratch.close()
+            disk.remove(Path(os.fsdecode(scratch.name)))
+        assert self._files.keys() == {file.name for file in self.path.iterdir()}, "files not made by create or write"
+        self.write(MANIFEST, _manifest(self._files))
+        disk.flush_directory(self.path)
+
+    def abandon(self) -> None:
+        for scratch in self._scratch:
+            scratch.close()
+        disk.discard(self.path)
 
 
 def dump_json(value: Any) -> bytes:
@@ -62,43 +91,51 @@ def sha256_of(path: Path) -> str:
 
 def write_file(path: Path, data: bytes) -> None:
     """Put `data` at `path`, replacing what was there; a reader sees the old bytes or the new, never a mixture."""
-    with replacing(path) as handle:
-        handle.write(data)
+    with replacing(path) as output:
+        output.write(data)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[disk.Output]:
     """Yield a file that takes `path`'s place when the block ends well and vanishes when it does not.
 
     A link stays one, and its target is replaced; what is no regular file (a pipe, /dev/stdout) is written straight.
     """
-    with _disk_errors(path):
+    with disk.write_errors(path):
         if path.exists() and not path.is_file():
-            with path.open("wb") as handle:
-                yield handle
+            with disk.Output(io.FileIO(path, "w"), path) as output:
+                yield output
             return
         path = path.resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = _draft_of(path)
+        disk.make_directories(path.parent)
+        draft = disk.new_draft(path)
         try:
-            with draft.open("xb") as handle:
-                yield handle
-                _flush(handle)
+            with disk.Output(disk.create(draft), path) as output:
+                yield output
+                output.sync()
             if path.exists():
-                draft.chmod(path.stat().st_mode)
-            draft.replace(path)
+                disk.copy_mode(path, draft)
+            disk.rename(draft, path)
         except BaseException:
-            draft.unlink(missing_ok=True)
+            disk.discard(draft)
             raise
-        _flush_directory(path.parent)
+        disk.flush_directory(path.parent)
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a log."""
+    """Add one line to a log. Half a line, which a process left that died over it, goes first."""
     assert "\n" not in line
-    with _disk_errors(path), path.open("ab") as handle:
-        handle.write(line.encode() + b"\n")
-        _flush(handle)
+    with disk.write_errors(path), disk.open_to_append(path) as handle:
+        end = _end_of_lines(handle)
+        disk.truncate(handle, end, path)
+        try:
+            failpoints.write(handle.write, memoryview(line.encode() + b"\n"), path)
+            disk.flush(handle, path)
+        except OSError:
+            disk.truncate(handle, end, path)
+            raise
+        if end == 0:
+            disk.flush_directory(path.parent)
 
 
 @contextlib.contextmanager
@@ -107,44 +144,45 @@ def new_directory(path: Path) -> Iterator[Draft]:
 
     Where `path` has come to exist meanwhile (another process made the same artefact), theirs stays and ours goes.
     """
-    with _disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = _draft_of(path)
-        draft.mkdir()
+    with disk.write_errors(path):
+        disk.make_directories(path.parent)
+        draft = Draft(disk.new_draft(path), path)
         try:
-            yield Draft(draft)
-            names = sorted(file.name for file in draft.iterdir())
-            files = {name: {"size": (draft / name).stat().st_size, "sha256": sha256_of(draft / name)} for name in names}
-            Draft(draft).write(MANIFEST, dump_json({"files": files}))
-            _flush_directory(draft)
+            disk.make_directory(draft.path)
+            yield draft
+            draft.finish()
             try:
-                draft.rename(path)
+                disk.rename(draft.path, path)
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-                shutil.rmtree(draft)
+                draft.abandon()
         except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
+            draft.abandon()
             raise
-        _flush_directory(path.parent)
+        disk.flush_directory(path.parent)
 
 
 def open_directory(path: Path, is_read: Callable[[str], bool] = lambda name: True) -> Path:
     """Return `path` after checking against the manifest the names of its files and the bytes of those to be read.
 
-    Raises IntegrityError for a file that is missing, too many, of another size or of another hash.
+    Raises IntegrityError for a file that is missing, too many, of another size or of another hash, and DataError where
+    another user could have put something there: a link, another owner, a directory that everyone may write to.
     """
+    present = _names_in(path)
     manifest = read_json(path / MANIFEST)
     files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict):
-        raise IntegrityError(f"{path / MANIFEST} is not a manifest")
-    present = {file.name for file in path.iterdir() if not file.name.startswith(".")} - {MANIFEST}
-    if present != files.keys():
-        raise IntegrityError(f"{path} holds {sorted(present)}, its manifest names {sorted(files)}")
+    # Bytes are compared, so that no two of them mean the same and no flipped bit goes unseen.
+    if not isinstance(files, dict) or _read(path / MANIFEST) != _manifest(files):
+        raise IntegrityError(f"{path / MANIFEST} is damaged, or no manifest")
+    if present - {MANIFEST} != files.keys():
+        raise IntegrityError(f"{path} holds {sorted(present - {MANIFEST})}, its manifest names {sorted(files)}")
     for name, expected in files.items():
         if not is_read(name):
             continue
-        found = {"size": (path / name).stat().st_size, "sha256": sha256_of(path / name)}
+        with _opened(path / name) as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+            found = {"size": handle.tell(), "sha256": digest}
         if found != expected:
             raise IntegrityError(f"{path / name} is damaged: {found} where the manifest says {expected}")
     return path
@@ -153,11 +191,9 @@ def open_directory(path: Path, is_read: Callable[[str], bool] = lambda name: Tru
 def read_json(path: Path) -> Any:
     """Read a JSON file of ours; raise IntegrityError where it is missing or broken."""
     try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError) as error:
+        return json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
-    except OSError as error:
-        raise MachineError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def check_name(name: str) -> None:
@@ -175,13 +211,13 @@ def claim_directory(root: Path, name: str) -> Path:
     Raises UsageError for what is no name.
     """
     check_name(name)
-    with _disk_errors(root / name):
-        root.mkdir(parents=True, exist_ok=True)
+    with disk.write_errors(root / name):
+        disk.make_directories(root)
         n = 1
         while True:
             path = root / (name if n == 1 else f"{name}-{n}")
             try:
-                path.mkdir()
+                disk.make_directory(path)
             except FileExistsError:
                 n += 1
                 continue
@@ -189,31 +225,103 @@ def claim_directory(root: Path, name: str) -> Path:
 
 
 def remove_directory(path: Path) -> None:
-    """Delete a directory of ours with all that is in it."""
-    with _disk_errors(path):
-        shutil.rmtree(path)
+    """Delete a directory of ours with all that is in it; half of it never stands under its name."""
+    with disk.write_errors(path):
+        going = disk.new_draft(path)
+        disk.rename(path, going)
+        disk.remove(going)
 
 
-def _draft_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-
-
-def _flush(handle: BinaryIO) -> None:
-    handle.flush()
-    os.fsync(handle.fileno())
-
-
-def _flush_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def remove_file(path: Path) -> None:
+    """Delete a file of ours where it is there."""
+    with disk.write_errors(path):
+        disk.remove(path)
 
 
 @contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def partial_file(path: Path) -> Iterator[disk.Partial]:
+    """Yield PATH.part, made where it is missing; it stays unless the block publishes it or sets it aside."""
+    with disk.write_errors(disk.partial_path(path)):
+        disk.make_directories(path.parent)
+        with disk.open_to_append(disk.partial_path(path)) as handle:
+            yield disk.Partial(handle, path)
+
+
+@contextlib.contextmanager
+def lock(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Let one process at a time into the block; `say` is told of a wait of more than a second.
+
+    The kernel frees the lock of a process that was killed. A lock that cannot be taken is told too, and gone without:
+    it saves work done twice, and nothing's being right hangs on it.
+    """
+    import filelock  # 50 ms that only the makers of artefacts need
+
+    held = filelock.FileLock(path)
+    try:
+        with warnings.catch_warnings():
+            # Where flock is missing, filelock would warn and take to locks that outlive a killed process.
+            warnings.filterwarnings("error", message="flock not supported")
+            failpoints.reach("lock", path)
+            disk.make_directories(path.parent)
+            try:
+                held.acquire(timeout=1)
+            except filelock.Timeout:
+                say(f"waiting for another process, which holds {path}")
+                held.acquire()
+    except (OSError, NotImplementedError, Warning) as error:
+        say(f"going on without the lock {path}, which cannot be taken: {error}")
     try:
         yield
-    except OSError as error:
-        raise MachineError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if held.is_locked:
+            disk.discard(path)  # while it is held: who waits for it sees that it has gone, and makes it anew
+            held.release()
+
+
+def _manifest(files: dict[str, Any]) -> bytes:
+    """Encode a manifest, with a hash of its own."""
+    try:
+        return dump_json({"files": files, "sha256": hashlib.sha256(dump_json(files)).hexdigest()})
+    except ValueError as error:
+        raise IntegrityError(f"what a manifest cannot hold: {error}") from error
+
+
+def _names_in(path: Path) -> set[str]:
+    """Return the names in an artefact, hidden ones left out, after seeing who could have put them there."""
+    with _missing_is_damage(path), disk.read_errors(path):
+        disk.check_trust(path.parent, path.parent.stat())
+        disk.check_trust(path, path.lstat())
+        with os.scandir(path) as entries:
+            found = {entry.name: entry.stat(follow_symlinks=False) for entry in entries if entry.name[0] != "."}
+    for name, about in found.items():
+        disk.check_trust(path / name, about)
+        if not stat.S_ISREG(about.st_mode):
+            raise IntegrityError(f"{path / name} is not a file")
+    return set(found)
+
+
+def _read(path: Path) -> bytes:
+    with _opened(path) as handle:
+        return handle.read()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    with _missing_is_damage(path), disk.read_errors(path), disk.open_to_read(path) as handle:
+        yield handle
+
+
+@contextlib.contextmanager
+def _missing_is_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _end_of_lines(handle: io.FileIO) -> int:
+    """Return the position after the last newline."""
+    size = handle.seek(0, os.SEEK_END)
+    start = max(0, size - _LONGEST_LINE)
+    handle.seek(start)
+    return start + handle.readall().rfind(b"\n") + 1

@@ -59,7 +59,7 @@ def find_experiment(run: str) -> Path | None:
 
 def all_runs() -> list[Run]:
     """Return every run under the runs root, the newest last."""
-    runs = [_load(path.parent) for path in runs_dir().glob("*/experiment.yaml")]
+    runs = [_load(path.parent) for path in runs_dir().glob("[!.]*/experiment.yaml")]
     return sorted(runs, key=lambda run: (run.finished_at, run.path))
 
 

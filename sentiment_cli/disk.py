@@ -1,0 +1,307 @@
+"""Single operations on the disk, for `store` alone: each passes a place of `failpoints`; what is refused gets a fix.
+
+Drafts are what a file or directory is called until it is whole: `.NAME.HOST-PID-RANDOM.tmp`, beside it. One whose
+process was killed is swept when the next draft is made there.
+"""
+
+import contextlib
+import errno
+import hashlib
+import io
+import os
+import re
+import secrets
+import shlex
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sentiment_cli import failpoints
+from sentiment_cli.errors import DataError, MachineError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_DRAFT = re.compile(r"\..+\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp")
+_DAY_S = 86_400
+
+
+class Output(io.RawIOBase):
+    """A file being written; `size` and `sha256` are those of the bytes meant, whatever the disk makes of them."""
+
+    def __init__(self, handle: io.FileIO, path: Path) -> None:
+        self._handle, self._path = handle, path
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        view = memoryview(data).cast("B")
+        self._digest.update(view)
+        self.size += len(view)
+        with write_errors(self._path, self.size):
+            failpoints.write(self._handle.write, view, self._path)
+        return len(view)
+
+    def sync(self) -> None:
+        flush(self._handle, self._path)
+
+    def close(self) -> None:
+        self._handle.close()
+        super().close()
+
+
+class Scratch(io.FileIO):
+    """A file to write, and to read back, while a draft is made."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        view = memoryview(data).cast("B")
+        failpoints.write(super().write, view, Path(os.fsdecode(self.name)))
+        return len(view)
+
+
+class Partial:
+    """PATH.part, which outlives its process: the next one goes on where it ends."""
+
+    def __init__(self, handle: io.FileIO, path: Path) -> None:
+        self._handle, self._path = handle, path
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._handle.fileno()).st_size
+
+    def write(self, data: bytes) -> None:
+        """Add bytes at the end."""
+        size = self.size + len(data)
+        with write_errors(partial_path(self._path), size):
+            failpoints.write(self._handle.write, memoryview(data), partial_path(self._path))
+
+    def cut(self, size: int) -> None:
+        """Forget what comes after the first `size` bytes."""
+        truncate(self._handle, size, partial_path(self._path))
+
+    def sha256(self) -> str:
+        """Hash the bytes as they lie on the disk, whichever process put them there."""
+        self._handle.seek(0)
+        return hashlib.file_digest(self._handle, "sha256").hexdigest()
+
+    def publish(self) -> None:
+        """Give the file its name."""
+        flush(self._handle, partial_path(self._path))
+        rename(partial_path(self._path), self._path)
+        flush_directory(self._path.parent)
+
+    def quarantine(self) -> Path:
+        """Set the file aside as PATH.bad, for a person to look at, and return that path."""
+        bad = self._path.with_name(f"{self._path.name}.bad")
+        rename(partial_path(self._path), bad)
+        return bad
+
+
+@contextlib.contextmanager
+def write_errors(path: Path, n_bytes: int | None = None) -> Iterator[None]:
+    """Turn an OSError into a MachineError about writing `path`, of which `n_bytes` were to be on the disk by now."""
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror or error}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            size = "" if n_bytes is None else f"{n_bytes:,} bytes of it were to be written, "
+            message += f"; {size}{shutil.disk_usage(_nearest(path)).free:,} bytes are free"
+        raise MachineError(message, _fix(path, error.errno)) from error
+
+
+@contextlib.contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError, but for a missing file, into a MachineError about reading `path`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _is_link(path) from error
+        raise MachineError(f"{path} cannot be read: {error.strerror or error}", _fix(path, error.errno)) from error
+
+
+def check_trust(path: Path, found: os.stat_result) -> None:
+    """Raise DataError where another user could have put this here: a link, another owner, a folder open to everyone."""
+    if stat.S_ISLNK(found.st_mode):
+        raise _is_link(path)
+    if found.st_uid not in (os.geteuid(), 0):
+        raise DataError(
+            f"{path} belongs to another user (uid {found.st_uid}), who could have put anything there",
+            f"sudo chown -R {os.geteuid()} {_quoted(path)}",
+        )
+    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise DataError(f"every user may write to {path} and put anything there", f"chmod o-w {_quoted(path)}")
+
+
+def partial_path(path: Path) -> Path:
+    """Return where `path` lies until it is whole."""
+    return path.with_name(f"{path.name}.part")
+
+
+def make_directories(path: Path) -> None:
+    failpoints.reach("mkdir", path)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def make_directory(path: Path) -> None:
+    failpoints.reach("mkdir", path)
+    path.mkdir()
+
+
+def create(path: Path) -> io.FileIO:
+    """Make a file that is not there yet. Unbuffered, so that no bytes are left for closing to fail on."""
+    failpoints.reach("create", path)
+    return io.FileIO(path, "x")
+
+
+def open_to_append(path: Path) -> io.FileIO:
+    failpoints.reach("append", path)
+    handle = io.FileIO(path, "a+", opener=_open_no_link)
+    try:
+        check_trust(path, os.fstat(handle.fileno()))
+    except BaseException:
+        handle.close()
+        raise
+    return handle
+
+
+def open_to_read(path: Path) -> io.BufferedReader:
+    failpoints.reach("read", path)
+    return open(path, "rb", opener=_open_no_link)
+
+
+def truncate(handle: io.FileIO, size: int, path: Path) -> None:
+    failpoints.reach("truncate", path)
+    handle.truncate(size)
+
+
+def flush(handle: io.FileIO, path: Path) -> None:
+    failpoints.reach("flush", path)
+    os.fsync(handle.fileno())
+
+
+def flush_directory(path: Path) -> None:
+    failpoints.reach("flush_directory", path)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_mode(source: Path, path: Path) -> None:
+    failpoints.reach("chmod", path)
+    path.chmod(source.stat().st_mode)
+
+
+def rename(path: Path, target: Path) -> None:
+    failpoints.reach("rename", target)
+    path.replace(target)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a whole directory; what is not there is no error."""
+    failpoints.reach("remove", path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def discard(path: Path) -> None:
+    """Delete a draft as far as possible: on the way out of another error, which is the one to report."""
+    with contextlib.suppress(OSError):
+        remove(path)
+
+
+def new_draft(path: Path) -> Path:
+    """Return a name for a draft of `path`, and sweep the drafts beside it that nobody writes any more."""
+    _sweep(path.parent)
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _sweep(directory: Path) -> None:
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in [entry for entry in entries if entry.name.endswith(".tmp")]:
+            draft = _DRAFT.fullmatch(entry.name)
+            if draft and _is_abandoned(draft, entry.stat(follow_symlinks=False).st_mtime):
+                discard(Path(entry.path))
+
+
+def _is_abandoned(draft: re.Match[str], changed_at: float) -> bool:
+    """Ask for the process where it would be here; of another host's (a shared disk) only the age is known."""
+    if draft["host"] != _host():
+        return time.time() - changed_at > _DAY_S
+    try:
+        os.kill(int(draft["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
+
+
+def _host() -> str:
+    """Name this machine, and the container in it: containers of one host name number their processes apart."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        namespace = ""
+    return hashlib.sha256(f"{os.uname().nodename} {namespace}".encode()).hexdigest()[:8]
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    # Without O_NONBLOCK the opening of a planted pipe would wait for ever.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+
+def _is_link(path: Path) -> DataError:
+    return DataError(f"{path} is a symbolic link, and nothing of ours is one", f"rm {_quoted(path)}")
+
+
+def _fix(path: Path, number: int | None) -> str | None:
+    """Return what to type against an error of this number."""
+    nearest = _nearest(path)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return f"df -h {_quoted(nearest)}, and the same command again when there is room"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "export SENTIMENT_DATA=DIR SENTIMENT_RUNS=DIR, with directories that you may write to"
+    if number in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+        return f"mv {_quoted(nearest)} {_quoted(nearest.with_name(nearest.name + '.old'))}"
+    if number == errno.ENOENT:
+        return "cd to a directory that exists" if _is_here_gone() else f"ls -l {_quoted(nearest)}"
+    if number == errno.ELOOP:
+        return f"rm {_quoted(nearest)}"
+    if number == errno.EFBIG:
+        return "ulimit -f unlimited"
+    return None
+
+
+def _nearest(path: Path) -> Path:
+    """Return `path`, or the nearest directory above that is there."""
+    return next((place for place in (path, *path.parents) if os.path.lexists(place)), Path("/"))
+
+
+def _is_here_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
