@@ -73,7 +73,7 @@ def _write(stream: TextIO, text: str) -> None:
 class Progress:
     """How far a long job is: a bar on a terminal, elsewhere a plain line now and then. Use `progress(...)`."""
 
-    def __init__(self, label: str, total: float) -> None:
+    def __init__(self, label: str, total: float | None) -> None:
         self._label, self._total = label, total
         self._printed_at = time.monotonic()
         self._bar = None
@@ -94,12 +94,13 @@ class Progress:
             self._bar.start()
 
     def update(self, done: float, note: str = "") -> None:
-        """Say that `done` of the total is behind us; `note` holds the figures of the moment."""
+        """Say that so much of the total is behind us; `note` holds the figures of the moment."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, note=sanitize(note))
         elif time.monotonic() - self._printed_at > _SECONDS_BETWEEN_PLAIN_LINES:
             self._printed_at = time.monotonic()
-            say(f"{self._label}: {done / self._total:.0%}{'  ' + note if note else ''}")
+            share = f"{done:,.0f}" if self._total is None else f"{done / self._total:.0%}"
+            say(f"{self._label}: {share}{'  ' + note if note else ''}")
 
     def close(self) -> None:
         if self._bar is not None:
@@ -107,8 +108,8 @@ class Progress:
 
 
 @contextlib.contextmanager
-def progress(label: str, total: float) -> Iterator[Progress]:
-    """Yield a Progress that is cleared away at the end of the block."""
+def progress(label: str, total: float | None) -> Iterator[Progress]:
+    """Yield a Progress that is cleared away at the end of the block; a total of None is one that nobody knows yet."""
     shown = Progress(label, total)
     try:
         yield shown

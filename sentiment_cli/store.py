@@ -169,12 +169,7 @@ def open_directory(path: Path, is_read: Callable[[str], bool] = lambda name: Tru
     Raises IntegrityError for a file that is missing, too many, of another size or of another hash, and DataError where
     another user could have put something there: a link, another owner, a directory that everyone may write to.
     """
-    present = _names_in(path)
-    manifest = read_json(path / MANIFEST)
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    # Bytes are compared, so that no two of them mean the same and no flipped bit goes unseen.
-    if not isinstance(files, dict) or _read(path / MANIFEST) != _manifest(files):
-        raise IntegrityError(f"{path / MANIFEST} is damaged, or no manifest")
+    present, files = _names_in(path), read_manifest(path)
     if present - {MANIFEST} != files.keys():
         raise IntegrityError(f"{path} holds {sorted(present - {MANIFEST})}, its manifest names {sorted(files)}")
     for name, expected in files.items():
@@ -186,6 +181,16 @@ def open_directory(path: Path, is_read: Callable[[str], bool] = lambda name: Tru
         if found != expected:
             raise IntegrityError(f"{path / name} is damaged: {found} where the manifest says {expected}")
     return path
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return size and sha256 of each file of an artefact, as its manifest has them; raise IntegrityError for damage."""
+    manifest = read_json(path / MANIFEST)
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    # Bytes are compared, so that no two of them mean the same and no flipped bit goes unseen.
+    if not isinstance(files, dict) or _read(path / MANIFEST) != _manifest(files):
+        raise IntegrityError(f"{path / MANIFEST} is damaged, or no manifest")
+    return files
 
 
 def read_json(path: Path) -> Any:

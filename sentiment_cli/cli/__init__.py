@@ -8,7 +8,7 @@ import typer
 from typer import Option
 
 from sentiment_cli import __version__, console
-from sentiment_cli.cli import config, doctor, predict, prepare, recipes, runs, train
+from sentiment_cli.cli import config, data, doctor, predict, prepare, recipes, runs, train
 from sentiment_cli.cli import eval as eval_command
 from sentiment_cli.errors import SentimentError
 
@@ -30,6 +30,7 @@ app.command()(train.train)
 app.command("eval")(eval_command.evaluate)
 app.command()(predict.predict)
 app.command()(prepare.prepare)
+app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")

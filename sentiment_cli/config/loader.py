@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from sentiment_cli.config import yaml_text
 from sentiment_cli.config.paths import is_file
 from sentiment_cli.config.recipes import find_config, recipe_names
-from sentiment_cli.config.schema import Experiment, contradictions
+from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment, contradictions
 from sentiment_cli.config.yaml_text import Document, KeyPath, Place, Problem
 from sentiment_cli.errors import UsageError
 
@@ -112,7 +112,21 @@ def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers
             nested = {part: nested}
         _lay_over(values, nested, documents, document)
     values.pop(EXTENDS, None)
-    return _Layers(values, documents)
+    layers = _Layers(values, documents)
+    _anchor_paths(layers)
+    return layers
+
+
+def _anchor_paths(layers: _Layers) -> None:
+    """Make the paths of data absolute: those in a file are meant from where it lies, those of --set from here."""
+    data = layers.values.get("data")
+    if not isinstance(data, dict):
+        return
+    for key in PATH_KEYS:
+        value, document = data.get(key), layers.source_of(("data", key))
+        if isinstance(value, str) and value and value not in CORPORA and document is not None:
+            folder = Path(document.name).parent if document.is_file else Path()
+            data[key] = os.path.abspath(folder / value)  # noqa: PTH100 - Path.resolve would follow links
 
 
 def _load_chain(path: Path, above: list[Path]) -> list[Document]:

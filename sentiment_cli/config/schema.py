@@ -11,6 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+CORPORA = ("imdb", "sample")  # what data.source can name beside a path
+PATH_KEYS = ("source", "test", "unlabelled")  # of the section data
+SMALLEST_BPE = 512  # 256 bytes, two specials, and merges
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
 
@@ -18,6 +21,14 @@ def _without_repeats(rows: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(rows)) < len(rows):
         raise ValueError("an entry stands twice")
     return rows
+
+
+def _label_pairs(pairs: tuple[str, ...]) -> tuple[str, ...]:
+    for pair in pairs:
+        old, equals, new = pair.partition("=")
+        if not (old.strip() and equals and new.strip()):
+            raise ValueError(f"{pair!r} is not OLD=NEW")
+    return _without_repeats(pairs)
 
 
 class Section(BaseModel):
@@ -37,7 +48,10 @@ class Section(BaseModel):
 class Valid(Section):
     """How validation rows are taken out of the training rows."""
 
-    by: Literal["movie", "row"] = Field("movie", description="keep all reviews of a movie on one side, or draw rows")
+    by: Literal["auto", "movie", "group", "row"] = Field(
+        "auto",
+        description="keep each movie's (each group's) rows on one side, or draw rows; auto: by group if there are",
+    )
     share: Share = Field(0.1, description="share of the training rows held out")
     seed: int = Field(0, ge=0, description="draw of the split; apart from `seed`, so that seeds share one split")
 
@@ -45,15 +59,34 @@ class Valid(Section):
 class Data(Section):
     """Where reviews come from."""
 
-    source: Literal["imdb", "sample"] = Field("imdb", description="the IMDb reviews, or the bundled synthetic sample")
+    source: Annotated[str, Field(min_length=1)] = Field(
+        "imdb",
+        description="imdb, sample (the bundled synthetic one), a CSV, TSV, JSON Lines or Parquet file, or a folder",
+    )
+    test: str | None = Field(None, description="file or folder of test rows, where the source has none of its own")
+    test_share: Share = Field(0.1, description="share of the rows held out for test, where none are given")
+    unlabelled: str | None = Field(None, description="file or folder of rows without labels")
+    text_column: str | None = Field(None, description="column of the texts; null finds it by its name")
+    label_column: str | None = Field(None, description="column of the labels; null finds it by its name")
+    group_column: str | None = Field(None, description="column whose equal values must stay in one split")
+    label_map: Annotated[tuple[str, ...], AfterValidator(_label_pairs)] = Field(
+        (), strict=False, description="labels to rename, such as [Positive=pos, Negative=neg]"
+    )
+    without_label: Literal["refuse", "unlabelled"] = Field(
+        "refuse", description="rows whose label is missing are an error, or are the unlabelled rows"
+    )
+    on_error: Literal["stop", "skip"] = Field(
+        "stop", description="a row that cannot be read stops the work, or is left out and listed"
+    )
+    deduplicate: bool = Field(False, description="leave out training rows whose text stood before")
     valid: Valid = Valid()
 
 
 class Text(Section):
     """How text becomes tokens, and how many of them a model reads."""
 
-    tokenizer: Literal["words", "whitespace"] = Field(
-        "words", description="words and punctuation marks as tokens of their own, or split on white space alone"
+    tokenizer: Literal["words", "whitespace", "bpe"] = Field(
+        "words", description="words and punctuation marks, what white space separates, or byte pairs learnt from them"
     )
     lowercase: bool = Field(True, description="lower-case the text")
     markup: Literal["break", "keep"] = Field("break", description="read <br /> as a line break, or as text")
@@ -71,7 +104,7 @@ class Vocabulary(Section):
 
     size: Annotated[int, Field(ge=3)] | None = Field(30_000, description="most frequent entries kept; null keeps all")
     min_count: Count = Field(2, description="words seen fewer times are unknown")
-    from_: Annotated[tuple[Literal["train", "valid"], ...], AfterValidator(_without_repeats)] = Field(
+    from_: Annotated[tuple[Literal["train", "valid", "unsup"], ...], AfterValidator(_without_repeats)] = Field(
         ("train",), alias="from", min_length=1, strict=False, description="rows whose words are counted"
     )
     unknown: Literal["own", "padding"] = Field("own", description="unknown words get an entry, or share padding's 0")
@@ -154,10 +187,22 @@ class Contradiction(NamedTuple):
 
 def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
     """Yield every contradiction between two settings."""
-    text, train = experiment.text, experiment.train
+    data, text, train = experiment.data, experiment.text, experiment.train
     if (text.pad == "left") != (text.pad_to is not None):
         message = f"text.pad is {text.pad} and text.pad_to is {text.pad_to or 'null'}: left and a length go together"
         yield Contradiction(("text.pad", "text.pad_to"), message)
+    size = experiment.vocabulary.size
+    if text.tokenizer == "bpe" and (size is None or size < SMALLEST_BPE):
+        message = f"text.tokenizer bpe needs a vocabulary.size of {SMALLEST_BPE} or more, not {size or 'null'}"
+        yield Contradiction(("text.tokenizer", "vocabulary.size"), message)
+    if data.source in CORPORA:
+        for key in ("test", "unlabelled", "text_column", "label_column", "group_column"):
+            if getattr(data, key) is not None:
+                message = f"data.{key} is for your own data; data.source is {data.source}, which brings its own"
+                yield Contradiction((f"data.{key}", "data.source"), message)
+    if data.unlabelled is not None and data.without_label == "unlabelled":
+        message = "data.unlabelled names the unlabelled rows, and data.without_label says they are in the source"
+        yield Contradiction(("data.unlabelled", "data.without_label"), message)
     if text.pad_to is not None and (text.max_tokens is None or text.max_tokens > text.pad_to):
         message = f"text.max_tokens is {text.max_tokens or 'null'}, which does not fit in text.pad_to {text.pad_to}"
         yield Contradiction(("text.max_tokens", "text.pad_to"), message)

@@ -1,35 +1,38 @@
 """Packed token ids of each split, made once and cached under a key of all they depend on."""
 
-import hashlib
-import json
 import time
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from sentiment_cli import console, store
-from sentiment_cli.config.paths import data_dir
-from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.review import Review
-from sentiment_cli.data.sources import LABELS, Source, find_source, read_reviews
-from sentiment_cli.data.splits import valid_rows
-from sentiment_cli.data.tokenizer import all_words, build_tokenizer, encode
-from sentiment_cli.data.vocabulary import Vocabulary, build_vocabulary
+from sentiment_cli.config.schema import Data, Experiment
+from sentiment_cli.data import cache
+from sentiment_cli.data.sources import Part, Source, find_source
+from sentiment_cli.data.splits import held_out
+from sentiment_cli.data.texts import Texts, find_fingerprint, key_of, prepare_texts
+from sentiment_cli.data.tokenizer import PAD, UNKNOWN, encode, train_tokenizer
+from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
 
-_FORMAT = 1
+_FORMAT = 2
 SPLITS = ("train", "valid", "test")
+Splits = dict[str, tuple[str, NDArray[np.bool_]]]  # of each split, the split of the texts and which of its rows
 
 
 @dataclass(frozen=True)
 class Packed:
     """Rows of token ids, ragged, in flat arrays: row i is ids_T[starts_N1[i]:starts_N1[i + 1]].
 
-    ids_T int32, starts_N1 int64, label_N int64, stars_N int64 (0 where unknown), group_N int64, id_N text.
+    ids_T int32, starts_N1 int64, label_N and group_N int64 (-1: none), stars_N int64 (0: none), in_train_N bool (the
+    same text, white space folded, stands among the source's training rows too), id_N text in UTF-8.
     """
 
     ids_T: NDArray[np.int32]
@@ -37,7 +40,8 @@ class Packed:
     label_N: NDArray[np.int64]
     stars_N: NDArray[np.int64]
     group_N: NDArray[np.int64]
-    id_N: NDArray[np.str_]
+    in_train_N: NDArray[np.bool_]
+    id_N: NDArray[np.bytes_]
 
     @property
     def length_N(self) -> NDArray[np.int64]:
@@ -46,13 +50,13 @@ class Packed:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A prepared corpus on disk, of which the splits in `checked` were compared with the manifest."""
+    """A prepared corpus on disk: where each split that was asked for lies, compared with its manifest."""
 
-    directory: Path
     key: str
     labels: tuple[str, ...]
     vocabulary: Vocabulary
-    checked: tuple[str, ...]
+    directory: Path
+    directories: dict[str, Path]
 
     @property
     def tokenizer_json(self) -> bytes:
@@ -60,131 +64,234 @@ class Corpus:
 
     def split(self, name: str) -> Packed:
         """Map a split's arrays into memory, copy on write (torch warns about read-only memory)."""
-        assert name in self.checked
-        paths = {field: self.directory / f"{name}-{field}.npy" for field in Packed.__dataclass_fields__}
-        return Packed(**{field: np.load(path, mmap_mode="c", allow_pickle=False) for field, path in paths.items()})
+        directory = self.directories[name]
+        fields = [field for field in Packed.__dataclass_fields__ if field != "ids_T"]
+        arrays = {
+            field: np.load(directory / f"{name}-{field}.npy", mmap_mode="c", allow_pickle=False) for field in fields
+        }
+        path = directory / f"{name}-ids_T.int32"
+        is_empty = path.stat().st_size == 0  # which cannot be mapped
+        ids_T = np.zeros(0, np.int32) if is_empty else np.memmap(path, dtype=np.int32, mode="c")
+        return Packed(ids_T, **arrays)
 
 
 def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str | None = None) -> Corpus:
     """Return the experiment's corpus, out of the cache where it is there whole, else made anew.
 
-    Only the named splits are read and checked, so that training never opens test's. With `key`, an entry of that key
-    serves without a look at its source, and a source that gives another key is refused with a DataError.
+    Only the named splits (train, valid, test, unsup) are read and checked, so that training never opens test's. With
+    `key`, an entry of that key serves without a look at its source, and a source that gives another key is refused
+    with a DataError.
     """
     started = time.monotonic()
-    if key is not None and (corpus := _open_said(key, splits)):
+    labelled = tuple(split for split in splits if split != "unsup")
+    if key is not None and "unsup" not in splits and (corpus := _open_said(key, labelled)):
         return corpus
     source = find_source(experiment.data)
-    found, depends_on = _key(source, experiment)
-    if key is not None and found != key:
-        raise DataError(
-            f"the data at hand is {found}, other bytes than {key} or prepared by another version",
-            "export SENTIMENT_IMDB=PATH_TO_THE_ARCHIVE_OF_THE_TRAINING",
-        )
-    if corpus := _open_said(found, splits):
-        return corpus
-    console.say(f"data: preparing {source.path or 'the generated sample'}")
-    counts = _build(source, experiment, _entry(found), depends_on)
-    summary = ", ".join(f"{split} {count:,}" for split, count in counts.items())
-    console.say(f"data: {summary} reviews in {_entry(found)} ({time.monotonic() - started:.1f} s)")
-    corpus = _open(found, splits)
-    assert corpus is not None
+    corpus = _prepare_labelled(source, experiment, labelled, key)
+    if "unsup" in splits:
+        corpus.directories["unsup"] = _prepare_unsup(source, corpus)
+    counts = ", ".join(f"{split} {len(corpus.split(split).label_N):,}" for split in corpus.directories)
+    console.say(f"data: {counts} reviews ({time.monotonic() - started:.1f} s)")
     return corpus
 
 
-def _key(source: Source, experiment: Experiment) -> tuple[str, dict[str, object]]:
-    depends_on: dict[str, object] = {
-        "format": _FORMAT,
-        "tokenizers": tokenizers.__version__,
-        "source": source.sha256,
-        "valid": experiment.data.valid.model_dump(mode="json"),
-        "text": experiment.text.model_dump(mode="json", include={"tokenizer", "lowercase", "markup", "punctuation"}),
-        "vocabulary": experiment.vocabulary.model_dump(mode="json"),
+def corpus_keys(experiment: Experiment) -> list[cache.Key]:
+    """Return the keys of what an experiment needs: its texts and, once these are there, its packs."""
+    source = find_source(experiment.data)
+    parts: list[Part] = ["labelled", "unlabelled"] if "unsup" in experiment.vocabulary.from_ else ["labelled"]
+    keys = [key_of(source, part) for part in parts]
+    fingerprints = [find_fingerprint(key) for key in keys]
+    if all(fingerprints):
+        keys.append(_key(source, experiment, [found for found in fingerprints if found]))
+    return keys
+
+
+def assign_rows(texts: Texts, data: Data) -> Splits:
+    """Say which rows are training, validation and test: the source's own test rows, or some held out."""
+    train, n_test = texts.rows("train"), len(texts.rows("test"))
+    valid = data.valid
+    is_test_N = np.zeros(len(train), dtype=bool)
+    if n_test == 0:
+        is_test_N = held_out(train.label_N, train.group_N, valid.by, data.test_share, valid.seed)
+    rest = np.flatnonzero(~is_test_N)
+    is_valid_N = np.zeros(len(train), dtype=bool)
+    is_valid_N[rest] = held_out(train.label_N[rest], train.group_N[rest], valid.by, valid.share, valid.seed)
+    is_train_N = ~is_test_N & ~is_valid_N
+    if data.deduplicate:
+        first = np.zeros(len(train), dtype=bool)
+        kept = np.flatnonzero(is_train_N)
+        first[kept[np.unique(train.digest_N[kept], return_index=True)[1]]] = True
+        is_train_N &= first
+    own_test = ("test", np.ones(n_test, dtype=bool)) if n_test else ("train", is_test_N)
+    return {"train": ("train", is_train_N), "valid": ("train", is_valid_N), "test": own_test}
+
+
+def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str, ...], wanted: str | None) -> Corpus:
+    parts: list[Part] = ["labelled", "unlabelled"] if "unsup" in experiment.vocabulary.from_ else ["labelled"]
+    texts: list[Texts] = []
+    fingerprints = [find_fingerprint(key_of(source, part)) for part in parts]
+    if not all(fingerprints):
+        texts = [prepare_texts(source, part) for part in parts]
+        fingerprints = [part.fingerprint for part in texts]
+    key = _key(source, experiment, [found for found in fingerprints if found])
+    if wanted is not None and key.directory_name != wanted:
+        raise DataError(
+            f"the data at hand is {key.directory_name}, other reviews than {wanted} or prepared by another version",
+            "export SENTIMENT_IMDB=PATH_TO_THE_ARCHIVE_OF_THE_TRAINING",
+        )
+    if corpus := _open_said(key.directory_name, splits):
+        return corpus
+    with cache.building(key):
+        if corpus := _open_said(key.directory_name, splits):  # another process has made it
+            return corpus
+        cache.say_miss(key)
+        texts = texts or [prepare_texts(source, part) for part in parts]
+        _build(texts, experiment, key)
+    corpus = _open(key.directory_name, splits)
+    assert corpus is not None
+    console.say(f"data: prepared in {corpus.directory}")
+    return corpus
+
+
+def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cache.Key:
+    return cache.Key(
+        source.name,
+        {
+            "format": _FORMAT,
+            "tokenizers": tokenizers.__version__,
+            "texts": fingerprints,
+            "data": experiment.data.model_dump(mode="json", include={"valid", "test_share", "deduplicate"}),
+            "text": experiment.text.model_dump(
+                mode="json", include={"tokenizer", "lowercase", "markup", "punctuation"}
+            ),
+            "vocabulary": experiment.vocabulary.model_dump(mode="json", by_alias=True),
+        },
+    )
+
+
+def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
+    labelled, splits = texts[0], assign_rows(texts[0], experiment.data)
+    if len(labelled.labels) < 2:
+        raise DataError(
+            f"every training row is labelled {labelled.labels[0]!r}; a classifier needs two labels at least",
+            "sentiment data check",
+        )
+    for name in ("train", "valid", "test"):
+        if not splits[name][1].any():
+            raise DataError(
+                f"there are too few rows: the {name} split gets none of {len(labelled.rows('train')):,}",
+                "--set data.valid.share=0.5",
+            )
+    vocabulary = experiment.vocabulary
+
+    def counted() -> Iterator[list[str]]:
+        for name in vocabulary.from_:
+            if name == "unsup":
+                yield from texts[1].read("unsup", _not_in_test(texts[1], labelled))
+            else:
+                yield from labelled.read(*splits[name])
+
+    console.say(f"data: learning the vocabulary from {' and '.join(vocabulary.from_)}")
+    tokenizer, entries = train_tokenizer(experiment.text, vocabulary, counted())
+    with store.new_directory(cache.directory_of(key.directory_name)) as draft:
+        train_digest_N = np.unique(labelled.rows("train").digest_N)
+        for name, (of, is_wanted_N) in splits.items():
+            _write_split(draft, name, labelled, of, is_wanted_N, tokenizer, train_digest_N)
+        draft.write("tokenizer.json", tokenizer.to_str().encode())
+        unknown = entries.index(UNKNOWN if vocabulary.unknown == "own" else PAD)
+        draft.write("vocabulary.json", store.dump_json(vars(Vocabulary(tuple(entries), unknown))))
+        draft.write("labels.json", store.dump_json(labelled.labels))
+        draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
+
+
+def _prepare_unsup(source: Source, corpus: Corpus) -> Path:
+    """Pack the unlabelled rows by the corpus's tokenizer, less the texts that also stand in its test rows."""
+    part_key = key_of(source, "unlabelled")
+    texts = None
+    fingerprint = find_fingerprint(part_key)
+    if fingerprint is None:
+        texts = prepare_texts(source, "unlabelled")
+        fingerprint = texts.fingerprint
+    key = cache.Key(f"unsup-{source.name}", {"format": _FORMAT, "texts": fingerprint, "corpus": corpus.key})
+    if directory := cache.open_entry(key.directory_name):
+        return directory
+    with cache.building(key):
+        if directory := cache.open_entry(key.directory_name):
+            return directory
+        texts = texts or prepare_texts(source, "unlabelled")
+        labelled = prepare_texts(source, "labelled")
+        is_wanted_N = _not_in_test(texts, labelled)
+        tokenizer = Tokenizer.from_file(str(corpus.directory / "tokenizer.json"))
+        with store.new_directory(cache.directory_of(key.directory_name)) as draft:
+            train_digest_N = np.unique(labelled.rows("train").digest_N)
+            _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, train_digest_N)
+            draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
+    console.say(f"data: unsup {is_wanted_N.sum():,} reviews, {(~is_wanted_N).sum():,} left out that stand in test")
+    directory = cache.open_entry(key.directory_name)
+    assert directory is not None
+    return directory
+
+
+def _not_in_test(unsup: Texts, labelled: Texts) -> NDArray[np.bool_]:
+    is_in_test_N: NDArray[np.bool_] = np.isin(unsup.rows("unsup").digest_N, labelled.rows("test").digest_N)
+    return ~is_in_test_N
+
+
+def _write_split(
+    draft: store.Draft,
+    name: str,
+    texts: Texts,
+    of: str,
+    is_wanted_N: NDArray[np.bool_],
+    tokenizer: Tokenizer,
+    train_digest_N: NDArray[np.uint64],
+) -> None:
+    """Encode and write the wanted rows of a split of the texts."""
+    rows = texts.rows(of)
+    n_rows, lengths = int(is_wanted_N.sum()), array("q")
+    with draft.create(f"{name}-ids_T.int32") as handle, console.progress(f"packing {name}", n_rows) as shown:
+        for ids in encode_ahead(tokenizer, texts.read(of, is_wanted_N)):
+            handle.write(np.concatenate(ids).tobytes() if ids else b"")
+            lengths.extend(map(len, ids))
+            shown.update(len(lengths))
+    arrays = {
+        "starts_N1": np.concatenate([[0], np.cumsum(np.frombuffer(lengths, dtype=np.int64))]).astype(np.int64),
+        "label_N": rows.label_N[is_wanted_N],
+        "stars_N": rows.stars_N[is_wanted_N],
+        "group_N": rows.group_N[is_wanted_N],
+        "in_train_N": np.isin(rows.digest_N[is_wanted_N], train_digest_N),
+        "id_N": rows.id_N[is_wanted_N],
     }
-    digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
-    return f"{source.name}-{digest[:16]}", depends_on
+    for field, array_N in arrays.items():
+        with draft.create(f"{name}-{field}.npy") as handle:
+            np.save(handle, array_N, allow_pickle=False)
 
 
-def _entry(key: str) -> Path:
-    return data_dir() / "cache" / key
+def encode_ahead(tokenizer: Tokenizer, chunks: Iterable[list[str]]) -> Iterator[list[NDArray[np.int32]]]:
+    """Encode chunks of texts, the next one while the caller is busy with the last."""
+    with ThreadPoolExecutor(1) as worker:
+        pending = None
+        for chunk in chunks:
+            following = worker.submit(lambda texts: list(encode(tokenizer, texts)), chunk)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
 
 
-def _open(key: str, splits: tuple[str, ...]) -> Corpus | None:
-    """Open a cache entry where there is one; a damaged one is removed, loudly."""
-    directory = _entry(key)
-    if not directory.exists():
+def _open(name: str, splits: tuple[str, ...]) -> Corpus | None:
+    prefixes = tuple(f"{split}-" for split in splits)
+    directory = cache.open_entry(name, lambda file: file.endswith(".json") or file.startswith(prefixes))
+    if directory is None:
         return None
-    try:
-        prefixes = tuple(f"{split}-" for split in splits)
-        store.open_directory(directory, lambda file: file.endswith(".json") or file.startswith(prefixes))
-        vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
-    except store.IntegrityError as error:
-        console.warn(f"{error}; preparing it again")
-        store.remove_directory(directory)
-        return None
-    return Corpus(directory, key, LABELS, vocabulary, splits)
+    vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
+    labels = tuple(store.read_json(directory / "labels.json"))
+    return Corpus(name, labels, vocabulary, directory, dict.fromkeys(splits, directory))
 
 
-def _open_said(key: str, splits: tuple[str, ...]) -> Corpus | None:
-    corpus = _open(key, splits)
+def _open_said(name: str, splits: tuple[str, ...]) -> Corpus | None:
+    corpus = _open(name, splits)
     if corpus is not None:
         console.say(f"data: prepared before, in {corpus.directory}")
     return corpus
-
-
-def _build(source: Source, experiment: Experiment, directory: Path, depends_on: dict[str, object]) -> dict[str, int]:
-    reviews: dict[str, list[Review]] = {"train": [], "valid": [], "test": []}
-    for split, review in read_reviews(source, ("train", "test")):
-        reviews[split].append(review)
-    groups = {name: i for i, name in enumerate(sorted({row.group or "" for row in reviews["train"] + reviews["test"]}))}
-    train = reviews["train"]
-    label_N = np.array([LABELS.index(row.label or "") for row in train])
-    group_N = np.array([groups[row.group or ""] for row in train])
-    held_N = valid_rows(label_N, group_N, experiment.data.valid)
-    reviews["train"] = [row for row, held in zip(train, held_N, strict=True) if not held]
-    reviews["valid"] = [row for row, held in zip(train, held_N, strict=True) if held]
-    if not reviews["train"] or not reviews["valid"]:
-        raise DataError(f"data.valid.share {experiment.data.valid.share} leaves no rows on one side")
-
-    counted = [row.text for split in experiment.vocabulary.from_ for row in reviews[split]]
-    words = all_words(experiment.text, counted)
-    index = {word: i for i, word in enumerate(words)}
-    # One encoding with every word known serves both to count and to pack: `final_V` then maps to the kept entries.
-    open_tokenizer = build_tokenizer(experiment.text, ["", *words], "")
-    encoded = {
-        split: _pack(reviews[split], groups, encode(open_tokenizer, [row.text for row in reviews[split]]))
-        for split in SPLITS
-    }
-    count_V = sum(
-        np.bincount(encoded[split].ids_T, minlength=len(words) + 1)[1:] for split in experiment.vocabulary.from_
-    )
-    vocabulary = build_vocabulary(experiment.vocabulary, words, np.asarray(count_V))
-    final_V = np.full(len(words) + 1, vocabulary.unknown_id, dtype=np.int32)
-    for i, word in enumerate(vocabulary.entries[vocabulary.specials :], vocabulary.specials):
-        final_V[index[word] + 1] = i
-
-    tokenizer = build_tokenizer(experiment.text, vocabulary.entries, vocabulary.entries[vocabulary.unknown_id])
-    with store.new_directory(directory) as draft:
-        for split, packed in encoded.items():
-            for field in Packed.__dataclass_fields__:
-                array = final_V[packed.ids_T] if field == "ids_T" else getattr(packed, field)
-                with draft.create(f"{split}-{field}.npy") as handle:
-                    np.save(handle, array, allow_pickle=False)
-        draft.write("tokenizer.json", tokenizer.to_str().encode())
-        draft.write("vocabulary.json", store.dump_json(vars(vocabulary)))
-        draft.write("key.json", store.dump_json(depends_on))
-    return {split: len(rows) for split, rows in reviews.items()}
-
-
-def _pack(reviews: list[Review], groups: dict[str, int], rows: Iterable[NDArray[np.int32]]) -> Packed:
-    ids = list(rows)
-    starts_N1 = np.zeros(len(ids) + 1, dtype=np.int64)
-    np.cumsum([len(row) for row in ids], out=starts_N1[1:])
-    return Packed(
-        np.concatenate(ids),
-        starts_N1,
-        np.array([LABELS.index(row.label or "") for row in reviews], dtype=np.int64),
-        np.array([row.stars or 0 for row in reviews], dtype=np.int64),
-        np.array([groups[row.group or ""] for row in reviews], dtype=np.int64),
-        np.array([row.id for row in reviews], dtype=np.str_),
-    )

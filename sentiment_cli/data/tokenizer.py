@@ -1,14 +1,15 @@
 """Text to tokens, by the `tokenizers` library: the whole treatment of a text stands in one saved tokenizer."""
 
+import json
 import re
 import string
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from sentiment_cli.config.schema import Text
+from sentiment_cli.config.schema import Text, Vocabulary
 
 PAD = "<pad>"
 UNKNOWN = "<unk>"
@@ -18,9 +19,63 @@ _BREAK = r"<\s*[bB][rR]\s*/?\s*>"
 _ROWS_AT_ONCE = 1024
 
 
+def train_tokenizer(text: Text, vocabulary: Vocabulary, rows: Iterable[Sequence[str]]) -> tuple[Tokenizer, list[str]]:
+    """Learn a tokenizer from the counted rows, given some at a time; return it with its entries in order of their ids.
+
+    Words: the most frequent ones; among equals the order is that of the words. Byte pairs: Sennrich et al. 2016 over
+    the bytes of a text (Radford et al. 2019), so that nothing is unknown. Specials come first: padding is 0.
+    """
+    specials = [PAD, UNKNOWN] if vocabulary.unknown == "own" else [PAD]
+    most = 2**31 if vocabulary.size is None else vocabulary.size
+    if text.tokenizer == "bpe":
+        learner = _with_pipeline(Tokenizer(models.BPE()), text)
+        learner.train_from_iterator(
+            rows,
+            trainers.BpeTrainer(
+                vocab_size=most - len(specials),
+                min_frequency=vocabulary.min_count,
+                initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                special_tokens=[],
+                show_progress=False,
+            ),
+        )
+        merges = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]]
+        entries = [*specials, *_entries(learner)]
+        # Specials stand in the table alone, where no text can spell them; as the library's own they would be read.
+        model = models.BPE({entry: i for i, entry in enumerate(entries)}, merges)
+        return _with_pipeline(Tokenizer(model), text), entries
+    learner = _with_pipeline(Tokenizer(models.WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN)), text)
+    learner.train_from_iterator(
+        rows,
+        trainers.WordLevelTrainer(
+            vocab_size=most, min_frequency=vocabulary.min_count, special_tokens=[], show_progress=False
+        ),
+    )
+    words = [word for word in _entries(learner) if word not in specials]
+    entries = [*specials, *words[: most - len(specials)]]
+    return build_tokenizer(text, entries, specials[-1]), entries
+
+
 def build_tokenizer(text: Text, entries: Sequence[str], unknown: str) -> Tokenizer:
-    """Return a tokenizer whose ids are positions in `entries`; other words read as `unknown`, one of the entries."""
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(entries)}, unk_token=unknown))
+    """Return a tokenizer of words whose ids are positions in `entries`; other words read as `unknown`, an entry."""
+    model = models.WordLevel({word: i for i, word in enumerate(entries)}, unk_token=unknown)
+    return _with_pipeline(Tokenizer(model), text)
+
+
+def encode(tokenizer: Tokenizer, rows: Sequence[str]) -> Iterator[NDArray[np.int32]]:
+    """Yield each text's token ids, in order; the library works on all cores."""
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        encodings = tokenizer.encode_batch_fast(rows[start : start + _ROWS_AT_ONCE], add_special_tokens=False)
+        for encoding in encodings:
+            yield np.array(encoding.ids, dtype=np.int32)
+
+
+def _entries(tokenizer: Tokenizer) -> list[str]:
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    return sorted(vocabulary, key=vocabulary.__getitem__)
+
+
+def _with_pipeline(tokenizer: Tokenizer, text: Text) -> Tokenizer:
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     if text.markup == "break":
         steps.append(normalizers.Replace(Regex(_BREAK), "\n"))
@@ -31,22 +86,9 @@ def build_tokenizer(text: Text, entries: Sequence[str], unknown: str) -> Tokeniz
     tokenizer.normalizer = normalizers.Sequence(steps)
     if text.tokenizer == "words":
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS), "removed", invert=True)
-    else:
+    elif text.tokenizer == "whitespace":
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
-
-
-def all_words(text: Text, rows: Iterable[str]) -> list[str]:
-    """Return every distinct word of `rows`, sorted."""
-    tokenizer = build_tokenizer(text, [UNKNOWN], UNKNOWN)
-    trainer = trainers.WordLevelTrainer(vocab_size=2**31, min_frequency=1, special_tokens=[], show_progress=False)
-    tokenizer.train_from_iterator(rows, trainer)
-    return sorted(tokenizer.get_vocab())
-
-
-def encode(tokenizer: Tokenizer, rows: Sequence[str]) -> Iterator[NDArray[np.int32]]:
-    """Yield each text's token ids, in order; the library works on all cores."""
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        encodings = tokenizer.encode_batch_fast(rows[start : start + _ROWS_AT_ONCE], add_special_tokens=False)
-        for encoding in encodings:
-            yield np.array(encoding.ids, dtype=np.int32)

@@ -64,7 +64,11 @@ def _device_of(name: str) -> torch.device:
 
 def _prediction_lines(packed: Packed, probability_NC: list[list[float]], labels: tuple[str, ...]) -> list[str]:
     lines = []
-    for name, label, row in zip(packed.id_N, packed.label_N.tolist(), probability_NC, strict=True):
-        answer = {"id": str(name), "label": labels[label], "probabilities": dict(zip(labels, row, strict=True))}
+    for name, label, row in zip(packed.id_N.tolist(), packed.label_N.tolist(), probability_NC, strict=True):
+        answer = {
+            "id": name.decode("utf-8", "replace"),
+            "label": labels[label],
+            "probabilities": dict(zip(labels, row, strict=True)),
+        }
         lines.append(json.dumps(answer) + "\n")
     return lines

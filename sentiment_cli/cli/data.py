@@ -1,0 +1,227 @@
+"""`sentiment data …`."""
+
+import io
+import itertools
+import json
+import shlex
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from sentiment_cli import console, store
+from sentiment_cli.cli.train import Config, Override
+from sentiment_cli.errors import DataError, MachineError
+
+app = typer.Typer(no_args_is_help=True, help="What is in the data, what is wrong with it, and what is kept of it.")
+cache_app = typer.Typer(no_args_is_help=True, help="Prepared data: what there is, why it fits or not, away with it.")
+app.add_typer(cache_app, name="cache")
+
+AsJson = Annotated[bool, Option("--json", help="Print one JSON object.")]
+_BINS = 24
+_BAR = 40
+
+
+@app.command()
+def info(
+    config: Config = None,
+    override: Override = None,
+    plot: Annotated[
+        Path | None, Option(metavar="FILE", help="Save the histogram as a picture: .png, .svg, .pdf.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in the data of an experiment, all its splits: rows, labels, lengths, unknown words.
+
+    \b
+    Examples:
+      sentiment data info sample
+      sentiment data info --set data.source=my.csv --plot lengths.svg
+    """
+    from sentiment_cli.config.loader import load_experiment
+
+    experiment = load_experiment(config, override or [])
+    from sentiment_cli.data import facts
+
+    found = facts.corpus_facts(experiment)
+    if plot is not None:
+        _save_plot(plot, facts.token_lengths(experiment), experiment.text.max_tokens)
+    if as_json:
+        console.result(json.dumps(found))
+        return
+    for split, came in found["source"].items():
+        words, groups = came["words"], f", {came['groups']:,} groups" if came["groups"] else ""
+        balance = ", ".join(f"{label} {count:,}" for label, count in came["labels"].items()) or "no labels"
+        console.result(
+            f"{split:<6} {came['rows']:>9,} reviews ({balance}), {came['bytes'] / 1e6:.1f} MB{groups}; "
+            f"words: mean {words['mean']:.1f}, longest {words['longest']:,}"
+        )
+    console.result("\nas a model reads them")
+    console.result(f"{'split':<6} {'reviews':>9}  {'tokens':>11}  {'cut':>6}  {'unknown':>7}  percentiles of tokens")
+    for split, row in found["splits"].items():
+        spread = "  ".join(f"{p}%: {value}" for p, value in row["length_percentiles"].items())
+        console.result(
+            f"{split:<6} {row['rows']:>9,}  {row['tokens']:>11,}  {row['truncated_share']:>6.1%}  "
+            f"{row['unknown_share']:>7.2%}  {spread}"
+        )
+    common = ", ".join(f"{word} {count:,}" for word, count in found["vocabulary"]["commonest"].items())
+    console.result(f"\n{found['vocabulary']['entries']:,} vocabulary entries; commonest words: {common}")
+    console.result("\ntokens of a training review")
+    for line in _histogram(facts.token_lengths(experiment)):
+        console.result(line)
+
+
+@app.command()
+def check(config: Config = None, override: Override = None, as_json: AsJson = False) -> None:
+    """Say what is wrong with the data: duplicates, leaks between splits, contradicting labels, damage.
+
+    Exit code 3 where something is an error, 0 where there are only warnings and notes.
+
+    \b
+    Examples:
+      sentiment data check sample
+      sentiment data check --set data.source=my.csv --json
+    """
+    from sentiment_cli.config.loader import load_experiment
+
+    experiment = load_experiment(config, override or [])
+    from sentiment_cli.data.checks import check_data
+
+    report = check_data(experiment.data)
+    if as_json:
+        console.result(json.dumps(report.to_json()))
+    else:
+        for finding in report.findings:
+            rows = f": {', '.join(finding.rows)}" if finding.rows else ""
+            console.result(f"{finding.severity:<8}{finding.count:>8,}  {finding.what}{rows}")
+        console.result("\nduplicates    " + "".join(f"{name:>13}" for name in report.duplicates))
+        for kind in ("exact", "normalised", "near"):
+            counts = getattr(report, "duplicates" if kind == "exact" else f"duplicates_{kind}")
+            console.result(f"  {kind:<12}" + "".join(f"{counts[name]:>13,}" for name in report.duplicates))
+    if report.is_bad:
+        worst = next(finding for finding in report.findings if finding.severity == "error")
+        raise DataError(f"the data cannot be trained on: {worst.what}")
+
+
+@cache_app.command("list")
+def list_cache(as_json: AsJson = False) -> None:
+    """List prepared data with their sizes.
+
+    \b
+    Examples:
+      sentiment data cache list
+      sentiment data cache list --json
+    """
+    from sentiment_cli.data import cache
+
+    rows: list[dict[str, Any]] = []
+    for entry in cache.entries():
+        size = sum(file.stat().st_size for file in entry.path.iterdir())
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.path.stat().st_mtime))
+        rows.append({"name": entry.path.name, "bytes": size, "made": made})
+    if as_json:
+        console.result(json.dumps(rows))
+        return
+    for row in rows:
+        console.result(f"{row['bytes'] / 1e6:>9.1f} MB  {row['made']}  {row['name']}")
+    if not rows:
+        console.say("nothing is prepared; sentiment prepare does it")
+
+
+@cache_app.command()
+def why(config: Config = None, override: Override = None, as_json: AsJson = False) -> None:
+    """Say whether an experiment's data are prepared, and if not, which part of the key differs from what is there.
+
+    \b
+    Examples:
+      sentiment data cache why sample
+      sentiment data cache why sample --set text.lowercase=false
+    """
+    from sentiment_cli.config.loader import load_experiment
+
+    experiment = load_experiment(config, override or [])
+    from sentiment_cli.data import cache, corpus
+
+    rows: list[dict[str, Any]] = []
+    for key in corpus.corpus_keys(experiment):
+        is_there = cache.directory_of(key.directory_name).is_dir()
+        nearest = None if is_there else cache.nearest_entry(key)
+        rows.append(
+            {
+                "name": key.directory_name,
+                "is_there": is_there,
+                "nearest": nearest.path.name if nearest else None,
+                "differs": cache.differing(key, nearest) if nearest else [],
+            }
+        )
+    if as_json:
+        console.result(json.dumps(rows))
+        return
+    for row in rows:
+        if row["is_there"]:
+            console.result(f"{row['name']} is there")
+        elif row["nearest"]:
+            console.result(f"{row['name']} is not there; {row['nearest']} is another one:")
+            for difference in row["differs"]:
+                console.result(f"  {difference}")
+        else:
+            console.result(f"{row['name']} is not there, nor anything like it")
+
+
+@cache_app.command()
+def remove(
+    names: Annotated[list[str] | None, Argument(metavar="NAME...", help="Entries, as `list` names them.")] = None,
+    everything: Annotated[bool, Option("--all", help="Remove every entry; downloads and runs stay.")] = False,
+) -> None:
+    """Remove prepared data; what is needed again is made again.
+
+    \b
+    Examples:
+      sentiment data cache remove imdb-0123456789abcdef
+      sentiment data cache remove --all
+    """
+    from sentiment_cli.data import cache
+    from sentiment_cli.errors import UsageError
+
+    if bool(names) == everything:
+        raise UsageError("name entries, or say --all", "sentiment data cache list")
+    for name in names or [entry.path.name for entry in cache.entries()]:
+        console.result(str(cache.remove_entry(name)))
+
+
+def _histogram(length_N: Any) -> list[str]:
+    """Draw a histogram in which the longest hundredth shares the last bar."""
+    import numpy as np
+
+    edges = np.linspace(0, max(_BINS, float(np.percentile(length_N, 99))), _BINS + 1).astype(int)
+    counts, _ = np.histogram(np.minimum(length_N, edges[-1]), edges)
+    bars = (counts * _BAR / max(1, counts.max())).round().astype(int)
+    signs = [f"{low:>6}-{high - 1}" for low, high in itertools.pairwise(edges)]
+    signs[-1] = f"{edges[-2]:>6} on"
+    return [f"{sign:<13} {'#' * bar:<{_BAR}} {count:,}" for sign, bar, count in zip(signs, bars, counts, strict=True)]
+
+
+def _save_plot(path: Path, length_N: Any, max_tokens: int | None) -> None:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MachineError("--plot needs matplotlib", "pip install 'sentiment-cli[plot]'") from None
+    kind = path.suffix.removeprefix(".")
+    if kind not in ("png", "svg", "pdf"):
+        from sentiment_cli.errors import UsageError
+
+        raise UsageError(
+            f"--plot {path}: the name should end in .png, .svg or .pdf", f"--plot {shlex.quote(str(path))}.svg"
+        )
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.hist(length_N, bins=60, color="#4477aa")
+    if max_tokens is not None:
+        axes.axvline(max_tokens, color="#cc3311", linestyle="--", label=f"text.max_tokens {max_tokens}")
+        axes.legend()
+    axes.set(xlabel="tokens", ylabel="training reviews")
+    picture = io.BytesIO()
+    figure.savefig(picture, format=kind)
+    store.write_file(path, picture.getvalue())

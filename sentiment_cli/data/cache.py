@@ -1,0 +1,122 @@
+"""Prepared data on disk: one directory per key of all that it depends on, made once, found again, and explained."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentiment_cli import console, store
+from sentiment_cli.config.paths import data_dir
+from sentiment_cli.errors import UsageError
+
+KEY_FILE = "key.json"
+
+
+@dataclass(frozen=True)
+class Key:
+    """What an entry depends on, under a name for people: `imdb`, `texts-labelled-imdb`."""
+
+    name: str
+    depends_on: dict[str, Any]
+
+    @property
+    def directory_name(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.depends_on, sort_keys=True).encode()).hexdigest()
+        return f"{self.name}-{digest[:16]}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry as it lies there; `depends_on` is empty where that cannot be read."""
+
+    path: Path
+    depends_on: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path.name.rpartition("-")[0]
+
+
+def directory_of(name: str) -> Path:
+    """Return where the entry of a key's `directory_name` lies or would lie."""
+    return data_dir() / "cache" / name
+
+
+def open_entry(name: str, is_read: Callable[[str], bool] = lambda name: True) -> Path | None:
+    """Return an entry's directory, those of its files checked that are to be read; None where it is not there.
+
+    A damaged one is removed, loudly.
+    """
+    directory = directory_of(name)
+    if not directory.exists():
+        return None
+    try:
+        return store.open_directory(directory, is_read)
+    except store.IntegrityError as error:
+        console.warn(f"{error}; preparing it again")
+        store.remove_directory(directory)
+        return None
+
+
+@contextlib.contextmanager
+def building(key: Key) -> Iterator[None]:
+    """Let one process at a time build an entry; the others then find it."""
+    with store.lock(directory_of(f".{key.directory_name}.lock"), console.say):
+        yield
+
+
+def say_miss(key: Key) -> None:
+    """Say why an entry has to be made, where one like it is there."""
+    nearest = nearest_entry(key)
+    if nearest is not None:
+        console.say(f"data: {nearest.path.name} does not fit: {'; '.join(differing(key, nearest))}")
+
+
+def nearest_entry(key: Key) -> Entry | None:
+    """Return the entry of the same name that differs from the key in the fewest parts."""
+    like = [e for e in entries() if e.name == key.name and e.depends_on and e.path.name != key.directory_name]
+    return min(like, key=lambda entry: len(differing(key, entry)), default=None)
+
+
+def differing(key: Key, entry: Entry) -> list[str]:
+    """Say in which parts an entry differs from a key."""
+    wanted, there = _flat(key.depends_on), _flat(entry.depends_on)
+    changed = [name for name in sorted(wanted.keys() | there.keys()) if wanted.get(name) != there.get(name)]
+    return [f"{name} is {_shown(wanted.get(name))}, there it is {_shown(there.get(name))}" for name in changed]
+
+
+def entries() -> list[Entry]:
+    """Return every entry, by name."""
+    found = []
+    for path in sorted((data_dir() / "cache").glob("*-*")):
+        if path.is_dir() and not path.name.startswith("."):
+            try:
+                depends_on = store.read_json(path / KEY_FILE)
+            except store.IntegrityError:
+                depends_on = {}
+            found.append(Entry(path, depends_on if isinstance(depends_on, dict) else {}))
+    return found
+
+
+def remove_entry(name: str) -> Path:
+    """Remove an entry by its directory's name. Raises UsageError for a name that is none."""
+    for entry in entries():
+        if entry.path.name == name:
+            store.remove_directory(entry.path)
+            return entry.path
+    raise UsageError(f"there is no cache entry {name!r} in {data_dir() / 'cache'}", "sentiment data cache list")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 24 else f"{text[:12]}…"

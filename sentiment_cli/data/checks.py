@@ -1,0 +1,161 @@
+"""What is wrong with a corpus: findings with a severity, and the duplicates counted."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from sentiment_cli.config.schema import Data
+from sentiment_cli.data.duplicates import count_duplicates, near_duplicates, normalised_hashes, signatures
+from sentiment_cli.data.sources import find_source, has_unlabelled
+from sentiment_cli.data.texts import SPLITS_OF, Texts, prepare_texts
+
+Severity = Literal["error", "warning", "note"]
+_MOJIBAKE = re.compile(r"Ã[\x80-\xbf]|â€|Â[\x80-\xbf]")  # UTF-8 that was read as Latin-1 and written again
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_RAREST_SHARE = 0.05
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know; `rows` names some of the rows concerned."""
+
+    severity: Severity
+    what: str
+    count: int
+    rows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Findings, the worst first, and the duplicates by kind."""
+
+    findings: tuple[Finding, ...]
+    duplicates: dict[str, int]
+    duplicates_normalised: dict[str, int]
+    duplicates_near: dict[str, int]
+
+    @property
+    def is_bad(self) -> bool:
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "duplicates": self.duplicates,
+            "duplicates_normalised": self.duplicates_normalised,
+            "duplicates_near": self.duplicates_near,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def check_data(data: Data) -> Report:
+    """Read every split of a source and say what is wrong with it.
+
+    An error is what training would be wrong about (one class, contradicting rows that are most of a class); a warning
+    what a score would be wrong about; a note what one should know.
+    """
+    source = find_source(data)
+    parts = [prepare_texts(source, "labelled")]
+    if has_unlabelled(source):
+        parts.append(prepare_texts(source, "unlabelled"))
+    where = {split: part for part in parts for split in SPLITS_OF[_part_of(part, parts)] if len(part.rows(split))}
+    findings = [*_label_findings(parts[0]), *_group_findings(where)]
+    for split, texts in where.items():
+        findings += _text_findings(split, texts)
+    for part in parts:
+        if part.rejected:
+            findings.append(
+                Finding("warning", f"rows left out, listed in {part.directory / 'rejects.jsonl'}", part.rejected)
+            )
+    exact = {split: texts.rows(split).digest_N for split, texts in where.items()}
+    normalised = {split: normalised_hashes(texts.read(split)) for split, texts in where.items()}
+    near = {split: signatures(texts.read(split)) for split, texts in where.items()}
+    duplicates = count_duplicates(exact)
+    for name, count in duplicates.items():
+        if count:
+            across = name.replace("_", " and ")
+            what = f"texts that stand in both {across}" if "_" in name else f"rows of {name} that repeat another"
+            findings.append(Finding("warning" if "_" in name else "note", what, count))
+    severities = ("error", "warning", "note")
+    return Report(
+        tuple(sorted(findings, key=lambda finding: severities.index(finding.severity))),
+        duplicates,
+        count_duplicates(normalised),
+        near_duplicates(near, exact),
+    )
+
+
+def _part_of(part: Texts, parts: list[Texts]) -> Literal["labelled", "unlabelled"]:
+    return "labelled" if part is parts[0] else "unlabelled"
+
+
+def _label_findings(labelled: Texts) -> list[Finding]:
+    findings = []
+    counts = np.bincount(labelled.rows("train").label_N, minlength=len(labelled.labels))
+    if len(labelled.labels) < 2:
+        findings.append(Finding("error", f"every training row is labelled {labelled.labels[0]}", int(counts.sum())))
+    rarest = int(counts.argmin())
+    if len(labelled.labels) > 1 and counts[rarest] * len(counts) < _RAREST_SHARE * counts.sum():
+        what = f"few training rows are labelled {labelled.labels[rarest]}: {counts[rarest] / counts.sum():.1%}"
+        findings.append(Finding("warning", what, int(counts[rarest])))
+    labels_of: dict[int, set[int]] = {}
+    for split in SPLITS_OF["labelled"]:
+        rows = labelled.rows(split)
+        for digest, label in zip(rows.digest_N.tolist(), rows.label_N.tolist(), strict=True):
+            labels_of.setdefault(digest, set()).add(label)
+    conflicts = [digest for digest, labels in labels_of.items() if len(labels) > 1]
+    if conflicts:
+        rows = labelled.rows("train")
+        names = rows.id_N[np.isin(rows.digest_N, np.array(conflicts, dtype=np.uint64))][:_EXAMPLES]
+        named = tuple(f"train {name.decode('utf-8', 'replace')}" for name in names)
+        findings.append(Finding("warning", "texts with more than one label", len(conflicts), named))
+    return findings
+
+
+def _group_findings(where: dict[str, Texts]) -> list[Finding]:
+    groups = {}
+    for split, texts in where.items():
+        numbers = np.unique(texts.rows(split).group_N)
+        groups[split] = {texts.groups[number] for number in numbers.tolist() if number >= 0}
+    findings = []
+    for one, other in (("train", "test"), ("unsup", "train"), ("unsup", "test")):
+        shared = sorted(groups.get(one, set()) & groups.get(other, set()))
+        if shared:
+            findings.append(
+                Finding("warning", f"groups in both {one} and {other}", len(shared), tuple(shared[:_EXAMPLES]))
+            )
+    return findings
+
+
+def _text_findings(split: str, texts: Texts) -> list[Finding]:
+    kinds: dict[str, Callable[[str], object]] = {
+        "empty texts": lambda text: not text.strip(),
+        "texts that were not all UTF-8": lambda text: "\ufffd" in text,
+        "texts that look like UTF-8 read as Latin-1": lambda text: not text.isascii() and _MOJIBAKE.search(text),
+        "texts with control characters": lambda text: not text.isprintable() and _CONTROL.search(text),
+    }
+    counts: Counter[str] = Counter()
+    places: dict[str, list[int]] = {what: [] for what in kinds}
+    number = 0
+    for chunk in texts.read(split):
+        for text in chunk:
+            for what, is_so in kinds.items():
+                if is_so(text):
+                    counts[what] += 1
+                    if len(places[what]) < _EXAMPLES:
+                        places[what].append(number)
+            number += 1
+    ids = texts.rows(split).id_N
+    return [
+        Finding(
+            "warning",
+            f"{what} in {split}",
+            count,
+            tuple(f"{split} {ids[i].decode('utf-8', 'replace')}" for i in places[what]),
+        )
+        for what, count in counts.items()
+    ]
