@@ -110,8 +110,9 @@ def _label_findings(labelled: Texts) -> list[Finding]:
     conflicts = [digest for digest, labels in labels_of.items() if len(labels) > 1]
     if conflicts:
         rows = labelled.rows("train")
-        names = rows.id_N[np.isin(rows.digest_N, np.array(conflicts, dtype=np.uint64))][:_EXAMPLES]
-        named = tuple(f"train {name.decode('utf-8', 'replace')}" for name in names)
+        places = np.flatnonzero(np.isin(rows.digest_N, np.array(conflicts, dtype=np.uint64)))[:_EXAMPLES]
+        ids = labelled.ids("train")
+        named = tuple(f"train {ids[place]}" for place in places)
         findings.append(Finding("warning", "texts with more than one label", len(conflicts), named))
     return findings
 
@@ -149,13 +150,13 @@ def _text_findings(split: str, texts: Texts) -> list[Finding]:
                     if len(places[what]) < _EXAMPLES:
                         places[what].append(number)
             number += 1
-    ids = texts.rows(split).id_N
+    ids = texts.ids(split)
     return [
         Finding(
             "warning",
             f"{what} in {split}",
             count,
-            tuple(f"{split} {ids[i].decode('utf-8', 'replace')}" for i in places[what]),
+            tuple(f"{split} {ids[i]}" for i in places[what]),
         )
         for what, count in counts.items()
     ]

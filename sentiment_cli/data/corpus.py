@@ -1,7 +1,7 @@
 """Packed token ids of each split, made once and cached under a key of all they depend on."""
 
+import itertools
 import time
-from array import array
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from sentiment_cli import console, store
 from sentiment_cli.config.schema import Data, Experiment
 from sentiment_cli.data import cache
+from sentiment_cli.data.columns import copy_rows, read_column, read_ids, writing
 from sentiment_cli.data.sources import Part, Source, find_source
 from sentiment_cli.data.splits import held_out
 from sentiment_cli.data.texts import Texts, find_fingerprint, key_of, prepare_texts
@@ -27,12 +28,22 @@ SPLITS = ("train", "valid", "test")
 Splits = dict[str, tuple[str, NDArray[np.bool_]]]  # of each split, the split of the texts and which of its rows
 
 
+_COLUMNS = {
+    "ids_T": "int32",
+    "end_N": "int64",
+    "label_N": "int64",
+    "stars_N": "int64",
+    "group_N": "int64",
+    "in_train_N": "bool",
+}
+
+
 @dataclass(frozen=True)
 class Packed:
     """Rows of token ids, ragged, in flat arrays: row i is ids_T[starts_N1[i]:starts_N1[i + 1]].
 
     ids_T int32, starts_N1 int64, label_N and group_N int64 (-1: none), stars_N int64 (0: none), in_train_N bool (the
-    same text, white space folded, stands among the source's training rows too), id_N text in UTF-8.
+    same text, white space folded, stands among the source's training rows too).
     """
 
     ids_T: NDArray[np.int32]
@@ -41,7 +52,6 @@ class Packed:
     stars_N: NDArray[np.int64]
     group_N: NDArray[np.int64]
     in_train_N: NDArray[np.bool_]
-    id_N: NDArray[np.bytes_]
 
     @property
     def length_N(self) -> NDArray[np.int64]:
@@ -63,16 +73,14 @@ class Corpus:
         return (self.directory / "tokenizer.json").read_bytes()
 
     def split(self, name: str) -> Packed:
-        """Map a split's arrays into memory, copy on write (torch warns about read-only memory)."""
-        directory = self.directories[name]
-        fields = [field for field in Packed.__dataclass_fields__ if field != "ids_T"]
-        arrays = {
-            field: np.load(directory / f"{name}-{field}.npy", mmap_mode="c", allow_pickle=False) for field in fields
-        }
-        path = directory / f"{name}-ids_T.int32"
-        is_empty = path.stat().st_size == 0  # which cannot be mapped
-        ids_T = np.zeros(0, np.int32) if is_empty else np.memmap(path, dtype=np.int32, mode="c")
-        return Packed(ids_T, **arrays)
+        """Map a split's arrays into memory."""
+        columns = {column: read_column(self.directories[name], name, column, kind) for column, kind in _COLUMNS.items()}
+        starts_N1 = np.concatenate([np.zeros(1, np.int64), columns.pop("end_N")])
+        return Packed(starts_N1=starts_N1, **columns)
+
+    def ids(self, name: str) -> list[str]:
+        """Return the ids of a split's rows, as the source names them."""
+        return [found.decode("utf-8", "replace") for found in read_ids(self.directories[name], name)]
 
 
 def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str | None = None) -> Corpus:
@@ -194,7 +202,7 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
     console.say(f"data: learning the vocabulary from {' and '.join(vocabulary.from_)}")
     tokenizer, entries = train_tokenizer(experiment.text, vocabulary, counted())
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
-        train_digest_N = np.unique(labelled.rows("train").digest_N)
+        train_digest_N = np.sort(labelled.rows("train").digest_N)
         for name, (of, is_wanted_N) in splits.items():
             _write_split(draft, name, labelled, of, is_wanted_N, tokenizer, train_digest_N)
         draft.write("tokenizer.json", tokenizer.to_str().encode())
@@ -223,7 +231,7 @@ def _prepare_unsup(source: Source, corpus: Corpus) -> Path:
         is_wanted_N = _not_in_test(texts, labelled)
         tokenizer = Tokenizer.from_file(str(corpus.directory / "tokenizer.json"))
         with store.new_directory(cache.directory_of(key.directory_name)) as draft:
-            train_digest_N = np.unique(labelled.rows("train").digest_N)
+            train_digest_N = np.sort(labelled.rows("train").digest_N)
             _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, train_digest_N)
             draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     console.say(f"data: unsup {is_wanted_N.sum():,} reviews, {(~is_wanted_N).sum():,} left out that stand in test")
@@ -246,25 +254,26 @@ def _write_split(
     tokenizer: Tokenizer,
     train_digest_N: NDArray[np.uint64],
 ) -> None:
-    """Encode and write the wanted rows of a split of the texts."""
-    rows = texts.rows(of)
-    n_rows, lengths = int(is_wanted_N.sum()), array("q")
-    with draft.create(f"{name}-ids_T.int32") as handle, console.progress(f"packing {name}", n_rows) as shown:
+    """Encode and write the wanted rows of a split of the texts; `train_digest_N` is sorted."""
+    n_rows, done, end = int(is_wanted_N.sum()), 0, 0
+    with writing(draft, name, _COLUMNS) as writer, console.progress(f"packing {name}", n_rows) as shown:
         for ids in encode_ahead(tokenizer, texts.read(of, is_wanted_N)):
-            handle.write(np.concatenate(ids).tobytes() if ids else b"")
-            lengths.extend(map(len, ids))
-            shown.update(len(lengths))
-    arrays = {
-        "starts_N1": np.concatenate([[0], np.cumsum(np.frombuffer(lengths, dtype=np.int64))]).astype(np.int64),
-        "label_N": rows.label_N[is_wanted_N],
-        "stars_N": rows.stars_N[is_wanted_N],
-        "group_N": rows.group_N[is_wanted_N],
-        "in_train_N": np.isin(rows.digest_N[is_wanted_N], train_digest_N),
-        "id_N": rows.id_N[is_wanted_N],
-    }
-    for field, array_N in arrays.items():
-        with draft.create(f"{name}-{field}.npy") as handle:
-            np.save(handle, array_N, allow_pickle=False)
+            if ids:
+                end_B = end + np.cumsum([len(row) for row in ids])
+                writer.write(ids_T=np.concatenate(ids), end_N=end_B)
+                done, end = done + len(ids), int(end_B[-1])
+                shown.update(done)
+        rows = texts.rows(of)
+        copy_rows(writer, is_wanted_N, label_N=rows.label_N, stars_N=rows.stars_N, group_N=rows.group_N)
+        copy_rows(writer, is_wanted_N, in_train_N=_stand_in(rows.digest_N, train_digest_N))
+        writer.write_ids(itertools.compress(read_ids(texts.directory, of), is_wanted_N))
+
+
+def _stand_in(digest_N: NDArray[np.uint64], sorted_M: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Say which digests stand among the sorted ones."""
+    place_N = np.minimum(np.searchsorted(sorted_M, digest_N), len(sorted_M) - 1)
+    is_there_N: NDArray[np.bool_] = sorted_M[place_N] == digest_N
+    return is_there_N
 
 
 def encode_ahead(tokenizer: Tokenizer, chunks: Iterable[list[str]]) -> Iterator[list[NDArray[np.int32]]]:

@@ -42,7 +42,7 @@ def corpus_facts(experiment: Experiment) -> dict[str, Any]:
                 "labels": {
                     label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels) if part == "labelled"
                 },
-                "bytes": int(rows.starts_N1[-1]),
+                "bytes": int(rows.end_N[-1]),
                 "words": {"mean": float(words_N.mean()), "longest": int(words_N.max()), "in_all": int(words_N.sum())},
                 "characters_longest": int(characters_N.max()),
                 "groups": len(groups[split]),

@@ -7,7 +7,7 @@ from sentiment_cli.errors import UsageError
 
 
 def held_out(
-    label_N: NDArray[np.int64], group_N: NDArray[np.int64], by: str, share: float, seed: int
+    label_N: NDArray[np.integer], group_N: NDArray[np.integer], by: str, share: float, seed: int
 ) -> NDArray[np.bool_]:
     """Mark the rows to hold out: a pure function of labels, groups (-1: none) and the seed.
 
@@ -38,4 +38,5 @@ def held_out(
         if np.square(room - counts[group]).sum() < np.square(room).sum():
             chosen[group] = True
             room -= counts[group]
-    return chosen[group_N]
+    held_N = chosen[group_N]
+    return held_N

@@ -1,6 +1,6 @@
 """The reviews of a source as they came, kept on disk once: what packing, checks and reports read, again and again.
 
-    cache/texts-labelled-imdb-…/   train.text  train-starts_N1.npy  train-label_N.npy  …  about.json  manifest.json
+    cache/texts-labelled-imdb-…/   train.text  train-end_N.int64  train-label_N.int32  …  about.json  manifest.json
 
 A part (labelled: train and test; unlabelled: unsup) is one such directory, keyed by the hash of the source's bytes and
 the settings that bear on reading it. Its `fingerprint` is of the rows themselves: the same whether they came out of an
@@ -10,19 +10,18 @@ archive or a folder.
 import hashlib
 import itertools
 import json
-from array import array
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli import console, disk, store
 from sentiment_cli.data import cache
+from sentiment_cli.data.columns import Writer, read_column, read_ids, writing
 from sentiment_cli.data.labels import refuse_unknown, sort_labels
 from sentiment_cli.data.review import Review
 from sentiment_cli.data.sources import Part, Source, hash_source, read_part
@@ -35,52 +34,61 @@ _ROWS_AT_ONCE = 1024
 _ROWS_BETWEEN_UPDATES = 5000
 
 
+_COLUMNS = {"end_N": "int64", "label_N": "int32", "stars_N": "int8", "group_N": "int32", "digest_N": "uint64"}
+
+
 @dataclass(frozen=True)
 class Rows:
     """What is known of a split's rows beside their texts; -1 is none, 0 stars are none.
 
-    `digest_N` is a hash of the text with white space folded: equal for exact duplicates.
+    `end_N` is where each text ends among the bytes of all. `digest_N` is a hash of the text with white space folded:
+    equal for exact duplicates.
     """
 
-    starts_N1: NDArray[np.int64]
-    label_N: NDArray[np.int64]
-    stars_N: NDArray[np.int64]
-    group_N: NDArray[np.int64]
+    end_N: NDArray[np.int64]
+    label_N: NDArray[np.int32]
+    stars_N: NDArray[np.int8]
+    group_N: NDArray[np.int32]
     digest_N: NDArray[np.uint64]
-    id_N: NDArray[np.bytes_]
 
     def __len__(self) -> int:
-        return len(self.label_N)
+        return len(self.end_N)
 
 
 @dataclass(frozen=True)
 class Texts:
-    """A part's reviews on disk."""
+    """A part's reviews on disk: their labels and groups in order, and the rank of each as it was first met."""
 
     directory: Path
     labels: tuple[str, ...]
     groups: tuple[str, ...]
     fingerprint: str
     rejected: int
+    _label_ranks: NDArray[np.int32]
+    _group_ranks: NDArray[np.int32]
 
     def rows(self, split: str) -> Rows:
-        """Load a split's rows, without their texts."""
-        paths = {name: self.directory / f"{split}-{name}.npy" for name in Rows.__dataclass_fields__}
-        return Rows(**{name: np.load(path, allow_pickle=False) for name, path in paths.items()})
+        """Map what is known of a split's rows into memory; label_N and group_N are places in `labels` and `groups`."""
+        columns = {name: read_column(self.directory, split, name, kind) for name, kind in _COLUMNS.items()}
+        columns["label_N"] = self._label_ranks[columns["label_N"]]
+        columns["group_N"] = self._group_ranks[columns["group_N"]]
+        return Rows(**columns)
+
+    def ids(self, split: str) -> list[str]:
+        """Return the rows' ids."""
+        return [name.decode("utf-8", "replace") for name in read_ids(self.directory, split)]
 
     def read(self, split: str, is_wanted_N: NDArray[np.bool_] | None = None) -> Iterator[list[str]]:
         """Yield a split's texts in order, some at a time; those of the wanted rows only."""
-        starts_N1 = np.load(self.directory / f"{split}-starts_N1.npy", allow_pickle=False)
+        end_N = read_column(self.directory, split, "end_N", _COLUMNS["end_N"])
         with (self.directory / f"{split}.text").open("rb") as handle:
-            for first in range(0, len(starts_N1) - 1, _ROWS_AT_ONCE):
-                edges = (starts_N1[first : first + _ROWS_AT_ONCE + 1] - starts_N1[first]).tolist()
-                block = handle.read(edges[-1])
-                texts = [block[start:end].decode() for start, end in itertools.pairwise(edges)]
-                if is_wanted_N is None:
-                    yield texts
-                else:
-                    wanted = is_wanted_N[first : first + _ROWS_AT_ONCE].tolist()
-                    yield [text for text, is_wanted in zip(texts, wanted, strict=True) if is_wanted]
+            for first in range(0, len(end_N), _ROWS_AT_ONCE):
+                start = handle.tell()
+                edges = [0, *(end_N[first : first + _ROWS_AT_ONCE] - start).tolist()]
+                block = memoryview(handle.read(edges[-1]))
+                wanted = itertools.repeat(True) if is_wanted_N is None else is_wanted_N[first:]
+                pairs = zip(itertools.pairwise(edges), wanted, strict=False)
+                yield [str(block[start:end], "utf-8") for (start, end), is_wanted in pairs if is_wanted]
 
 
 def key_of(source: Source, part: Part) -> cache.Key:
@@ -91,10 +99,10 @@ def key_of(source: Source, part: Part) -> cache.Key:
     return cache.Key(f"texts-{part}-{source.name}", depends_on)
 
 
-def open_texts(key: cache.Key, part: Part) -> Texts | None:
+def open_texts(key: cache.Key) -> Texts | None:
     """Open a part's texts where they are there whole."""
     directory = cache.open_entry(key.directory_name)
-    return None if directory is None else _load(directory, part)
+    return None if directory is None else _load(directory)
 
 
 def find_fingerprint(key: cache.Key) -> str | None:
@@ -110,47 +118,47 @@ def prepare_texts(source: Source, part: Part) -> Texts:
     """Return a part's texts, out of the cache where they are there whole, else read from the source."""
     key = key_of(source, part)
     with cache.building(key):
-        found = open_texts(key, part)
+        found = open_texts(key)
         if found is None:
             cache.say_miss(key)
             console.say(f"data: reading the {part} reviews of {source.path or 'the generated sample'}")
             _write(source, part, key)
-            found = open_texts(key, part)
+            found = open_texts(key)
     assert found is not None
     return found
 
 
-@dataclass
-class _Columns:
-    """One split's rows while they are read."""
+class _Split:
+    """One split while it is read; what is known of its rows goes to disk some rows at a time."""
 
-    text: disk.Output
-    start: "array[int]" = field(default_factory=lambda: array("q", [0]))
-    label: "array[int]" = field(default_factory=lambda: array("q"))
-    stars: "array[int]" = field(default_factory=lambda: array("q"))
-    group: "array[int]" = field(default_factory=lambda: array("q"))
-    digest: "array[int]" = field(default_factory=lambda: array("Q"))
-    ids: list[NDArray[np.bytes_]] = field(default_factory=list)
-    fresh_ids: list[bytes] = field(default_factory=list)
-    labels: Counter[str] = field(default_factory=Counter)
+    def __init__(self, text: disk.Output, columns: Writer) -> None:
+        self._text, self._columns = text, columns
+        self._end = 0
+        self._rows: list[tuple[int, int, int, int, int]] = []
+        self._ids: list[bytes] = []
+        self.labels: Counter[str] = Counter()
+
+    @property
+    def is_empty(self) -> bool:
+        return self._end == 0 and not self._rows
 
     def add(self, review: Review, label: int, group: int) -> None:
         data = review.text.encode("utf-8", "replace")  # a lone surrogate, which JSON can spell, is no text
-        self.text.write(data)
-        self.start.append(self.start[-1] + len(data))
-        self.label.append(label)
-        self.stars.append(review.stars or 0)
-        self.group.append(group)
+        self._text.write(data)
+        self._end += len(data)
         folded = " ".join(review.text.split()).encode("utf-8", "replace")
-        self.digest.append(int.from_bytes(hashlib.blake2b(folded, digest_size=8).digest(), "little"))
-        self.fresh_ids.append(review.id.encode("utf-8", "surrogateescape"))
-        if len(self.fresh_ids) == _ROWS_AT_ONCE:
-            self.pack_ids()
+        digest = int.from_bytes(hashlib.blake2b(folded, digest_size=8).digest(), "little")
+        self._rows.append((self._end, label, review.stars or 0, group, digest))
+        self._ids.append(review.id.encode("utf-8", "surrogateescape").replace(b"\0", b""))
+        if len(self._rows) == _ROWS_AT_ONCE:
+            self.flush()
 
-    def pack_ids(self) -> None:
-        """Turn ids into an array before they are many: as objects they would outgrow all else."""
-        self.ids.append(np.array(self.fresh_ids, dtype=np.bytes_))
-        self.fresh_ids.clear()
+    def flush(self) -> None:
+        if self._rows:
+            self._columns.write(**dict(zip(_COLUMNS, zip(*self._rows, strict=True), strict=True)))
+            self._columns.write_ids(self._ids)
+            self._rows.clear()
+            self._ids.clear()
 
 
 def _write(source: Source, part: Part, key: cache.Key) -> None:
@@ -163,52 +171,38 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
         ExitStack() as stack,
         console.progress(f"reading the {part} reviews", None) as shown,
     ):
-        splits = {split: _Columns(stack.enter_context(draft.create(f"{split}.text"))) for split in SPLITS_OF[part]}
+        splits = {
+            split: _Split(
+                stack.enter_context(draft.create(f"{split}.text")),
+                stack.enter_context(writing(draft, split, _COLUMNS)),
+            )
+            for split in SPLITS_OF[part]
+        }
         for split, review in read_part(source, part, rejects):
-            columns = splits[split]
-            label = -1
+            label = group = -1
             if review.label is not None:
                 label = labels.setdefault(review.label, len(labels))
-                columns.labels[review.label] += 1
-            group = -1 if review.group is None else groups.setdefault(review.group, len(groups))
-            columns.add(review, label, group)
+                splits[split].labels[review.label] += 1
+            if review.group is not None:
+                group = groups.setdefault(review.group, len(groups))
+            splits[split].add(review, label, group)
             n_damaged += "\ufffd" in review.text
             n_rows += 1
             if n_rows % _ROWS_BETWEEN_UPDATES == 0:
                 shown.update(n_rows)
         first, *others = splits.values()
-        if not first.label:
-            raise DataError(
-                f"{source.path} holds no {part} reviews"
-                + (f": all {len(rejects.found):,} rows were rejected" if rejects.found else "")
-            )
-        names = sort_labels(first.labels)
+        if first.is_empty:
+            rejected = f": all {len(rejects.found):,} rows were left out" if rejects.found else ""
+            raise DataError(f"{source.path} holds no {part} reviews{rejected}")
         for other in others:
+            names = sort_labels(first.labels)
             refuse_unknown(f"the test split of {source.path}", other.labels, names, "--set 'data.label_map=[{}]'")
-        final_labels = _ranks(labels, names)
-        final_groups = _ranks(groups, sorted(groups))
-        for split, columns in splits.items():
-            columns.pack_ids()
-            rows = Rows(
-                np.frombuffer(columns.start, dtype=np.int64),
-                final_labels[np.frombuffer(columns.label, dtype=np.int64)],
-                np.frombuffer(columns.stars, dtype=np.int64),
-                final_groups[np.frombuffer(columns.group, dtype=np.int64)],
-                np.frombuffer(columns.digest, dtype=np.uint64),
-                np.concatenate(columns.ids),
-            )
-            for name, array_N in vars(rows).items():
-                with draft.create(f"{split}-{name}.npy") as handle:
-                    np.save(handle, array_N, allow_pickle=False)
+        for columns in splits.values():
+            columns.flush()
         if rejects.found:
             lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rejects.found)
             draft.write("rejects.jsonl", "".join(lines).encode())
-        about = {
-            "labels": names,
-            "groups": sorted(groups),
-            "rows": {split: len(columns.label) for split, columns in splits.items()},
-            "rejected": len(rejects.found),
-        }
+        about = {"labels": list(labels), "groups": list(groups), "rejected": len(rejects.found)}
         draft.write("about.json", store.dump_json(about))
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     if n_damaged:
@@ -220,15 +214,17 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
         )
 
 
-def _ranks(found: dict[str, int], names: Any) -> NDArray[np.int64]:
-    """Map the numbers of first appearance to places among `names`; the last entry maps -1 to itself."""
-    rank_of = {name: i for i, name in enumerate(names)}
-    return np.array([*(rank_of.get(name, -1) for name in found), -1], dtype=np.int64)
-
-
-def _load(directory: Path, part: Part) -> Texts:
+def _load(directory: Path) -> Texts:
     about = store.read_json(directory / "about.json")
-    return Texts(directory, tuple(about["labels"]), tuple(about["groups"]), _fingerprint(directory), about["rejected"])
+    labels, groups = sort_labels(about["labels"]), tuple(sorted(about["groups"]))
+    ranks = [_ranks(about["labels"], labels), _ranks(about["groups"], groups)]
+    return Texts(directory, labels, groups, _fingerprint(directory), about["rejected"], *ranks)
+
+
+def _ranks(found: list[str], names: tuple[str, ...]) -> NDArray[np.int32]:
+    """Map numbers of first appearance to places among the names; the last entry serves -1, none."""
+    rank_of = {name: i for i, name in enumerate(names)}
+    return np.array([*(rank_of[name] for name in found), -1], dtype=np.int32)
 
 
 def _fingerprint(directory: Path) -> str:

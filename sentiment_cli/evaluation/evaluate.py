@@ -30,7 +30,7 @@ def evaluate(run: Path, split: str) -> Scores:
         logit_N = score_rows(artefact.model.to(device), rows, packed.length_N, artefact.experiment.text)
     probability_NC = class_probabilities(logit_N)
     scores = score(packed.label_N, probability_NC, corpus.labels)
-    lines = _prediction_lines(packed, probability_NC.tolist(), corpus.labels)
+    lines = _prediction_lines(corpus.ids(split), packed, probability_NC.tolist(), corpus.labels)
     store.write_file(run / "evaluation" / f"{split}-predictions.jsonl", "".join(lines).encode())
     store.write_file(
         run / "evaluation" / f"{split}.json",
@@ -62,11 +62,13 @@ def _device_of(name: str) -> torch.device:
         return select_device("auto")
 
 
-def _prediction_lines(packed: Packed, probability_NC: list[list[float]], labels: tuple[str, ...]) -> list[str]:
+def _prediction_lines(
+    ids: list[str], packed: Packed, probability_NC: list[list[float]], labels: tuple[str, ...]
+) -> list[str]:
     lines = []
-    for name, label, row in zip(packed.id_N.tolist(), packed.label_N.tolist(), probability_NC, strict=True):
+    for name, label, row in zip(ids, packed.label_N.tolist(), probability_NC, strict=True):
         answer = {
-            "id": name.decode("utf-8", "replace"),
+            "id": name,
             "label": labels[label],
             "probabilities": dict(zip(labels, row, strict=True)),
         }

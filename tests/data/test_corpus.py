@@ -51,7 +51,7 @@ def test_movies_of_training_and_validation_are_disjoint(experiment) -> None:
     assert not set(train.group_N) & set(valid.group_N)
     assert not set(train.group_N) & set(test.group_N)
     assert len(train.label_N) + len(valid.label_N) == 2000
-    assert not set(train.id_N) & set(valid.id_N)
+    assert not set(prepared.ids("train")) & set(prepared.ids("valid"))
 
 
 def test_packs_hold_the_reviews_words_in_order(experiment) -> None:
@@ -59,9 +59,9 @@ def test_packs_hold_the_reviews_words_in_order(experiment) -> None:
     texts = {review.id: review for split, review in sample.generate() if split == "test"}
     packed = prepared.split("test")
     for name, label, stars, words in zip(
-        packed.id_N[:50], packed.label_N, packed.stars_N, words_of(prepared, "test"), strict=False
+        prepared.ids("test")[:50], packed.label_N, packed.stars_N, words_of(prepared, "test"), strict=False
     ):
-        review = texts[name.decode()]
+        review = texts[name]
         assert (prepared.labels[label], stars) == (review.label, review.stars)
         text = review.text.lower().replace("<br />", " ")
         known = [word for word in words if word != "<unk>"]
@@ -97,7 +97,7 @@ def test_cache_hit_and_miss(experiment, monkeypatch: pytest.MonkeyPatch) -> None
     assert len(built) == 5
 
 
-@pytest.mark.parametrize("name", ["vocabulary.json", "train-ids_T.int32", "valid-label_N.npy", "manifest.json"])
+@pytest.mark.parametrize("name", ["vocabulary.json", "train-ids_T.int32", "valid-label_N.int64", "manifest.json"])
 def test_invariant_2_a_damaged_cache_rebuilds_itself_with_a_warning(experiment, capsys, name: str) -> None:
     first = prepare(experiment())
     good = {path.name: path.read_bytes() for path in first.directory.iterdir()}
