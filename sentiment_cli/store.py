@@ -188,6 +188,16 @@ def open_directory(path: Path, is_read: Callable[[str], bool] = lambda name: Tru
     return path
 
 
+def is_there(path: Path) -> bool:
+    """Say whether anything, if only a broken link, is at `path`; raise MachineError where that cannot be seen."""
+    try:
+        with disk.read_errors(path):
+            path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file of ours; raise IntegrityError where it is missing or broken."""
     try:

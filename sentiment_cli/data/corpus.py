@@ -112,7 +112,7 @@ def _entry(key: str) -> Path:
 def _open(key: str, splits: tuple[str, ...]) -> Corpus | None:
     """Open a cache entry where there is one; a damaged one is removed, loudly."""
     directory = _entry(key)
-    if not directory.exists():
+    if not store.is_there(directory):
         return None
     try:
         prefixes = tuple(f"{split}-" for split in splits)
