@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentiment_cli import store
-from sentiment_cli.config.paths import data_dir, local_imdb, sample_dir
+from sentiment_cli.config.paths import local_imdb, sample_dir
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data import sample
 from sentiment_cli.data.archive import Member, read_members
-from sentiment_cli.data.download import download_imdb
+from sentiment_cli.data.download import archive_path, download_imdb
 from sentiment_cli.data.review import Review
 from sentiment_cli.errors import DataError
 
@@ -35,8 +35,8 @@ def find_source(data: Data) -> Source:
         return Source("sample", path, _hash_folder(path) if path else sample.FINGERPRINT)
     path = local_imdb()
     if path is None:
-        path = data_dir() / "raw" / "aclImdb_v1.tar.gz"
-        if not path.exists():
+        path = archive_path()
+        if not store.is_there(path):
             download_imdb(path)
     elif not path.exists():
         raise DataError(
