@@ -70,10 +70,10 @@ class Scratch(io.FileIO):
 
 
 class Partial:
-    """PATH.part, which outlives its process: the next one goes on where it ends."""
+    """A file that grows at `part`, and takes its name `path` when it is whole."""
 
-    def __init__(self, handle: io.FileIO, path: Path) -> None:
-        self._handle, self._path = handle, path
+    def __init__(self, handle: io.FileIO, part: Path, path: Path) -> None:
+        self._handle, self._part, self._path = handle, part, path
 
     @property
     def size(self) -> int:
@@ -81,13 +81,13 @@ class Partial:
 
     def write(self, data: bytes) -> None:
         """Add bytes at the end."""
-        size = self.size + len(data)
-        with write_errors(partial_path(self._path), size):
-            failpoints.write(self._handle.write, memoryview(data), partial_path(self._path))
+        with write_errors(self._part, self.size + len(data)):
+            failpoints.write(self._handle.write, memoryview(data), self._part)
 
     def cut(self, size: int) -> None:
         """Forget what comes after the first `size` bytes."""
-        truncate(self._handle, size, partial_path(self._path))
+        if self.size > size:
+            truncate(self._handle, size, self._part)
 
     def sha256(self) -> str:
         """Hash the bytes as they lie on the disk, whichever process put them there."""
@@ -96,14 +96,14 @@ class Partial:
 
     def publish(self) -> None:
         """Give the file its name."""
-        flush(self._handle, partial_path(self._path))
-        rename(partial_path(self._path), self._path)
+        flush(self._handle, self._part)
+        rename(self._part, self._path)
         flush_directory(self._path.parent)
 
     def quarantine(self) -> Path:
         """Set the file aside as PATH.bad, for a person to look at, and return that path."""
         bad = self._path.with_name(f"{self._path.name}.bad")
-        rename(partial_path(self._path), bad)
+        rename(self._part, bad)
         return bad
 
 
@@ -144,11 +144,6 @@ def check_trust(path: Path, found: os.stat_result) -> None:
         )
     if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         raise DataError(f"every user may write to {path} and put anything there", f"chmod o-w {_quoted(path)}")
-
-
-def partial_path(path: Path) -> Path:
-    """Return where `path` lies until it is whole."""
-    return path.with_name(f"{path.name}.part")
 
 
 def make_directories(path: Path) -> None:

@@ -26,8 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_cli import disk, failpoints
+from sentiment_cli.disk import Output, Partial, Scratch
 from sentiment_cli.errors import DataError, UsageError
 
+__all__ = ["Draft", "Output", "Partial", "Scratch"]
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST_LINE = 1 << 20
@@ -44,23 +46,23 @@ class Draft:
     path: Path
     target: Path
     _files: dict[str, dict[str, object]] = field(default_factory=dict)
-    _scratch: list[disk.Scratch] = field(default_factory=list)
+    _scratch: list[Scratch] = field(default_factory=list)
 
     def write(self, name: str, data: bytes) -> None:
         with self.create(name) as output:
             output.write(data)
 
     @contextlib.contextmanager
-    def create(self, name: str) -> Iterator[disk.Output]:
-        with disk.Output(disk.create(self.path / name), self.target / name) as output:
+    def create(self, name: str) -> Iterator[Output]:
+        with Output(disk.create(self.path / name), self.target / name) as output:
             yield output
             output.sync()
         self._files[name] = {"size": output.size, "sha256": output.sha256}
 
-    def scratch(self, name: str) -> disk.Scratch:
+    def scratch(self, name: str) -> Scratch:
         """Return an empty file to write and read back, by np.memmap too; it is no part of the result."""
         failpoints.reach("create", self.path / name)
-        self._scratch.append(disk.Scratch(self.path / name, "x+"))
+        self._scratch.append(Scratch(self.path / name, "x+"))
         return self._scratch[-1]
 
     def finish(self) -> None:
@@ -96,21 +98,21 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[disk.Output]:
+def replacing(path: Path) -> Iterator[Output]:
     """Yield a file that takes `path`'s place when the block ends well and vanishes when it does not.
 
     A link stays one, and its target is replaced; what is no regular file (a pipe, /dev/stdout) is written straight.
     """
     with disk.write_errors(path):
         if path.exists() and not path.is_file():
-            with disk.Output(io.FileIO(path, "w"), path) as output:
+            with Output(io.FileIO(path, "w"), path) as output:
                 yield output
             return
         path = path.resolve()
         disk.make_directories(path.parent)
         draft = disk.new_draft(path)
         try:
-            with disk.Output(disk.create(draft), path) as output:
+            with Output(disk.create(draft), path) as output:
                 yield output
                 output.sync()
             if path.exists():
@@ -193,6 +195,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return files
 
 
+def is_there(path: Path) -> bool:
+    """Say whether anything, if only a broken link, is at `path`; raise MachineError where that cannot be seen."""
+    try:
+        with disk.read_errors(path):
+            path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file of ours; raise IntegrityError where it is missing or broken."""
     try:
@@ -244,20 +256,28 @@ def remove_file(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def partial_file(path: Path) -> Iterator[disk.Partial]:
-    """Yield PATH.part, made where it is missing; it stays unless the block publishes it or sets it aside."""
-    with disk.write_errors(disk.partial_path(path)):
+def partial_file(path: Path, is_alone: bool = True) -> Iterator[Partial]:
+    """Yield PATH.part, made where it is missing; it stays unless the block publishes it or sets it aside.
+
+    Who is not sure to be the only one at it gets a file of its own, which the next process does not find.
+    """
+    with disk.write_errors(path):
         disk.make_directories(path.parent)
-        with disk.open_to_append(disk.partial_path(path)) as handle:
-            yield disk.Partial(handle, path)
+        part = path.with_name(f"{path.name}.part") if is_alone else disk.new_draft(path)
+        with disk.open_to_append(part) as handle:
+            try:
+                yield Partial(handle, part, path)
+            finally:
+                if not is_alone or os.fstat(handle.fileno()).st_size == 0:
+                    disk.discard(part)
 
 
 @contextlib.contextmanager
-def lock(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
     """Let one process at a time into the block; `say` is told of a wait of more than a second.
 
-    The kernel frees the lock of a process that was killed. A lock that cannot be taken is told too, and gone without:
-    it saves work done twice, and nothing's being right hangs on it.
+    The kernel frees the lock of a process that was killed. A lock that cannot be taken is told too, and gone without
+    (False): it saves work done twice, and nothing's being right hangs on it.
     """
     import filelock  # 50 ms that only the makers of artefacts need
 
@@ -276,7 +296,7 @@ def lock(path: Path, say: Callable[[str], None]) -> Iterator[None]:
     except (OSError, NotImplementedError, Warning) as error:
         say(f"going on without the lock {path}, which cannot be taken: {error}")
     try:
-        yield
+        yield held.is_locked
     finally:
         if held.is_locked:
             disk.discard(path)  # while it is held: who waits for it sees that it has gone, and makes it anew

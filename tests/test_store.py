@@ -1,10 +1,18 @@
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sentiment_cli import store
-from sentiment_cli.errors import MachineError, UsageError
+from sentiment_cli import disk, store
+from sentiment_cli.errors import DataError, MachineError, UsageError
 
 
 def test_write_file_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -87,3 +95,216 @@ def test_the_disk_refusing_is_a_machine_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(MachineError, match="cannot write"):
         store.write_file(tmp_path / "file" / "a", b"1")
+
+
+@pytest.fixture
+def artefact(tmp_path: Path) -> Path:
+    with store.new_directory(tmp_path / "artefact") as draft:
+        draft.write("a.json", store.dump_json({"words": ["one", "two"], "n": 2}))
+        with draft.create("b.npy") as output:
+            np.save(output, np.arange(20))
+    return tmp_path / "artefact"
+
+
+FILES = ["a.json", "b.npy", "manifest.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_f11_a_file_cut_at_any_length_is_refused(artefact: Path, name: str) -> None:
+    data = (artefact / name).read_bytes()
+    for length in np.linspace(0, len(data) - 1, 20, dtype=int):
+        (artefact / name).write_bytes(data[:length])
+        with pytest.raises(store.IntegrityError, match=f"{artefact / name} (is damaged|cannot be read)"):
+            store.open_directory(artefact)
+    (artefact / name).write_bytes(data + b"\n")
+    with pytest.raises(store.IntegrityError, match=f"{artefact / name} is damaged"):
+        store.open_directory(artefact)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_f12_a_bit_flipped_anywhere_is_refused(artefact: Path, name: str) -> None:
+    data = (artefact / name).read_bytes()
+    draw = random.Random(0)
+    for _ in range(60):
+        damaged = bytearray(data)
+        damaged[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        (artefact / name).write_bytes(damaged)
+        with pytest.raises(store.IntegrityError, match=str(artefact)):
+            store.open_directory(artefact)
+    (artefact / name).write_bytes(data)
+    assert store.open_directory(artefact) == artefact
+
+
+def test_f12_a_manifest_is_checked_whole_even_where_only_some_files_are_read(artefact: Path) -> None:
+    manifest = artefact / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"size": 288', b'"size": 289'))
+    with pytest.raises(store.IntegrityError, match=r"manifest\.json is damaged"):
+        store.open_directory(artefact, lambda name: name == "a.json")
+
+
+@pytest.mark.parametrize("text", ['{"files": {"a": NaN}}', '{"files": {"\\ud800": 1}}', "[" * 100_000, "{}", "\xff"])
+def test_m13_what_no_manifest_is(artefact: Path, text: str) -> None:
+    (artefact / "manifest.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(store.IntegrityError):
+        store.open_directory(artefact)
+
+
+def test_scratch_files_are_read_back_and_do_not_stay(tmp_path: Path) -> None:
+    with store.new_directory(tmp_path / "d") as draft:
+        scratch = draft.scratch("ids")
+        scratch.write(np.arange(5, dtype=np.int32))
+        with draft.create("a.npy") as output:
+            np.save(output, np.memmap(scratch, np.int32, "r")[::-1])
+    assert sorted(path.name for path in store.open_directory(tmp_path / "d").iterdir()) == ["a.npy", "manifest.json"]
+    assert np.load(tmp_path / "d" / "a.npy").tolist() == [4, 3, 2, 1, 0]
+
+
+def test_half_a_line_of_a_killed_process_goes(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text('{"a": 1}\n{"a":')
+    store.append_line(tmp_path / "log", '{"a": 2}')
+    assert (tmp_path / "log").read_text() == '{"a": 1}\n{"a": 2}\n'
+
+
+def test_drafts_of_the_dead_are_swept_and_those_of_the_living_kept(tmp_path: Path, forked) -> None:
+    def leave_draft() -> None:
+        store.write_file(tmp_path / "x", b"")
+
+    assert forked(leave_draft, "flush:1:kill") < 0
+    assert len(list(tmp_path.iterdir())) == 1  # the draft of a process that is dead
+    with store.replacing(tmp_path / "living"):
+        living = next(path for path in tmp_path.iterdir() if path.name.startswith(".living."))
+        elsewhere = living.name.replace(disk._host(), "0123abcd")
+        for name in (elsewhere, f"{elsewhere[:-8]}0000.tmp", "mine.tmp", ".mine.tmp"):
+            (tmp_path / name).write_bytes(b"")
+        two_days_ago = time.time() - 2 * 86_400
+        os.utime(tmp_path / f"{elsewhere[:-8]}0000.tmp", (two_days_ago, two_days_ago))
+        os.utime(living, (two_days_ago, two_days_ago))
+        store.write_file(tmp_path / "other", b"")
+        assert {path.name for path in tmp_path.iterdir()} == {living.name, elsewhere, "mine.tmp", ".mine.tmp", "other"}
+
+
+def test_f15_two_processes_build_the_same(tmp_path: Path, forked) -> None:
+    def build() -> None:
+        with store.lock(tmp_path / "d.lock", lambda said: None):
+            if (tmp_path / "d").exists():
+                return
+            with store.new_directory(tmp_path / "d") as draft:
+                store.append_line(tmp_path / "builds", str(os.getpid()))
+                draft.write("a", b"1")
+                time.sleep(0.2)
+
+    for fail, n_builds in ((None, 1), ("lock:1:ioerror", 2)):
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(lambda _, fail=fail: forked(build, fail), range(2))) == [0, 0]
+        assert (store.open_directory(tmp_path / "d") / "a").read_bytes() == b"1"
+        assert len((tmp_path / "builds").read_text().splitlines()) == n_builds
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["builds", "d"]
+        store.remove_directory(tmp_path / "d")
+        store.remove_file(tmp_path / "builds")
+
+
+def test_f16_the_lock_of_a_killed_process_is_free(tmp_path: Path, forked) -> None:
+    def die_with_it() -> None:
+        with store.lock(tmp_path / "l", lambda said: None):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert forked(die_with_it) == -signal.SIGKILL
+    assert (tmp_path / "l").exists()
+    said: list[str] = []
+    started = time.monotonic()
+    with store.lock(tmp_path / "l", said.append):
+        assert time.monotonic() - started < 1
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_f16_who_waits_is_told_for_what(tmp_path: Path) -> None:
+    holder = "import sys, time, filelock\nheld = filelock.FileLock(sys.argv[1])\nheld.acquire()\nprint(flush=True)\n"
+    holder += "time.sleep(1.3)"
+    with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path / "l")], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        said: list[str] = []
+        with store.lock(tmp_path / "l", said.append):
+            assert said == [f"waiting for another process, which holds {tmp_path / 'l'}"]
+
+
+def test_f16_m07_a_lock_that_cannot_be_taken_is_gone_without(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "victim").write_bytes(b"precious")
+    (tmp_path / "link").symlink_to("victim")
+    for path in (tmp_path / "file" / "l", tmp_path / "link"):
+        said: list[str] = []
+        with store.lock(path, said.append):
+            assert said[0].startswith(f"going on without the lock {path}, which cannot be taken: ")
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `path` another user's; who is not root becomes another user instead."""
+    if os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+
+
+def plant_link(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.rename(path.with_name(".away"))
+    path.symlink_to(".away")
+
+
+def open_to_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.chmod(0o777)
+
+
+@pytest.mark.parametrize(
+    ("plant", "place", "said", "fix"),
+    [
+        (plant_link, "", "artefact is a symbolic link", "rm "),
+        (plant_link, "a.json", r"a\.json is a symbolic link", "rm "),
+        (plant_link, "manifest.json", r"manifest\.json is a symbolic link", "rm "),
+        (give_away, "", "belongs to another user", "sudo chown -R "),
+        (give_away, "a.json", "belongs to another user", "sudo chown -R "),
+        (give_away, "..", "belongs to another user", "sudo chown -R "),
+        (open_to_all, "", "every user may write to", "chmod o-w "),
+        (open_to_all, "..", "every user may write to", "chmod o-w "),
+    ],
+)
+def test_m07_what_another_user_could_have_planted_is_refused(artefact, monkeypatch, plant, place, said, fix) -> None:
+    target = (artefact / place).resolve()
+    plant(target, monkeypatch)
+    with pytest.raises(DataError, match=said) as caught:
+        store.open_directory(artefact)
+    assert not isinstance(caught.value, store.IntegrityError)  # so that no cache of somebody else's is removed
+    assert caught.value.exit_code == 3
+    assert (caught.value.hint or "").startswith(fix)
+
+
+def test_m07_a_sticky_directory_and_a_link_to_another_disk_are_fine(artefact: Path) -> None:
+    artefact.parent.chmod(0o1777)
+    (artefact.parent / "data").symlink_to(artefact.parent)
+    assert store.open_directory(artefact.parent / "data" / "artefact").name == "artefact"
+
+
+@pytest.mark.parametrize("name", ["log", "f.part"])
+def test_m07_a_link_is_not_followed_to_what_it_would_change(tmp_path: Path, name: str) -> None:
+    (tmp_path / "victim").write_bytes(b"precious\n")
+    (tmp_path / name).symlink_to("victim")
+    with pytest.raises(MachineError, match="Too many levels of symbolic links") as caught:
+        if name == "log":
+            store.append_line(tmp_path / name, "x")
+        else:
+            with store.partial_file(tmp_path / "f"):
+                pass
+    assert caught.value.hint == f"rm {tmp_path / name}"
+    assert (tmp_path / "victim").read_bytes() == b"precious\n"
+
+
+def test_m07_a_pipe_in_an_artefacts_place_does_not_hang(artefact: Path) -> None:
+    (artefact / "a.json").unlink()
+    os.mkfifo(artefact / "a.json")
+    with pytest.raises(store.IntegrityError, match=r"a\.json is not a file"):
+        store.open_directory(artefact)
+    os.mkfifo(artefact.parent / "pipe")
+    with pytest.raises(store.IntegrityError, match="pipe cannot be read"):
+        store.read_json(artefact.parent / "pipe")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -10,7 +11,7 @@ from typer import Option
 from sentiment_cli import __version__, console
 from sentiment_cli.cli import config, data, doctor, predict, prepare, recipes, runs, train
 from sentiment_cli.cli import eval as eval_command
-from sentiment_cli.errors import SentimentError
+from sentiment_cli.errors import MachineError, SentimentError
 
 app = typer.Typer(
     name="sentiment",
@@ -59,6 +60,7 @@ def main() -> NoReturn:
     # Other packages' pydantic plugins have no business in an experiment, and looking for them takes 10 ms.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
+        _check_here()
         code = app(prog_name="sentiment", standalone_mode=False)
     except SentimentError as error:
         console.report_error(str(error), error.hint)
@@ -68,6 +70,14 @@ def main() -> NoReturn:
     except Exception as error:
         code = _report_usage(error)
     sys.exit(code)
+
+
+def _check_here() -> None:
+    """Raise MachineError where the current directory was deleted: loading torch would end the process (oneMKL does)."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise MachineError("the current directory has been deleted", "cd to a directory that exists") from None
 
 
 def _report_usage(error: Exception) -> int:

@@ -1,10 +1,20 @@
 """`sentiment prepare`."""
 
+from typing import Annotated
+
+from typer import Option
+
 from sentiment_cli import console
 from sentiment_cli.cli.train import Config, Override
+from sentiment_cli.errors import UsageError
 
 
-def prepare(config: Config = None, override: Override = None) -> None:
+def prepare(
+    config: Config = None,
+    override: Override = None,
+    mirror: Annotated[str | None, Option(metavar="URL", help="Download the archive from here; needs --sha256.")] = None,
+    sha256: Annotated[str | None, Option(metavar="HASH", help="What the bytes of --mirror must hash to.")] = None,
+) -> None:
     """Download, tokenize and pack the data of an experiment; prints where it lies.
 
     \b
@@ -15,6 +25,25 @@ def prepare(config: Config = None, override: Override = None) -> None:
     from sentiment_cli.config.loader import load_experiment
 
     experiment = load_experiment(config, override or [])
+    if mirror is not None or sha256 is not None:
+        _fetch(mirror, sha256, experiment.data.source)
     from sentiment_cli.data import corpus
 
     console.result(str(corpus.prepare(experiment).directory))
+
+
+def _fetch(url: str | None, sha256: str | None, source: str) -> None:
+    from sentiment_cli.config.paths import local_imdb
+    from sentiment_cli.data.download import archive_path, download_imdb
+    from sentiment_cli.data.mirror import Mirror
+
+    if sha256 is None:
+        raise UsageError("--mirror needs --sha256, the hash that proves its bytes", "--mirror URL --sha256 HASH")
+    if url is None:
+        raise UsageError("--sha256 needs --mirror, the URL of the bytes it proves", "--mirror URL --sha256 HASH")
+    mirror = Mirror(url, sha256.lower())
+    if source != "imdb":
+        raise UsageError(f"--mirror is of no use: data.source is {source}, which is not downloaded")
+    if local_imdb() is not None:
+        raise UsageError("--mirror is of no use: SENTIMENT_IMDB names a copy", "unset SENTIMENT_IMDB")
+    download_imdb(archive_path(), mirror)

@@ -51,7 +51,7 @@ def open_entry(name: str, is_read: Callable[[str], bool] = lambda name: True) ->
     A damaged one is removed, loudly.
     """
     directory = directory_of(name)
-    if not directory.exists():
+    if not store.is_there(directory):
         return None
     try:
         return store.open_directory(directory, is_read)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sentiment_cli import store
-from sentiment_cli.config.paths import data_dir, local_imdb, sample_dir
+from sentiment_cli.config.paths import local_imdb, sample_dir
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data import sample
 from sentiment_cli.data.archive import Member, read_members
-from sentiment_cli.data.download import download_imdb
+from sentiment_cli.data.download import archive_path, download_imdb
 from sentiment_cli.data.labels import check_labels, parse_label, parse_label_map
 from sentiment_cli.data.review import Review
 from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, is_table, read_table
@@ -50,8 +50,8 @@ def find_source(data: Data) -> Source:
     if data.source == "imdb":
         path = local_imdb()
         if path is None:
-            path = data_dir() / "raw" / "aclImdb_v1.tar.gz"
-            if not path.exists():
+            path = archive_path()
+            if not store.is_there(path):
                 download_imdb(path)
         elif not path.exists():
             raise DataError(f"SENTIMENT_IMDB names {path}, which does not exist", _HINT_IMDB)

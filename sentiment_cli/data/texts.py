@@ -109,7 +109,7 @@ def find_fingerprint(key: cache.Key) -> str | None:
     """Return the fingerprint of a part's texts, if they are there, without reading them."""
     directory = cache.directory_of(key.directory_name)
     try:
-        return _fingerprint(directory) if directory.exists() else None
+        return _fingerprint(directory) if store.is_there(directory) else None
     except store.IntegrityError:
         return None
 

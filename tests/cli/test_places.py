@@ -1,0 +1,96 @@
+"""Robustness case F10 through the command line: places that are missing, closed, or not what they should be."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SENTIMENT = [sys.executable, "-m", "sentiment_cli"]
+
+
+def a_file(root: Path) -> Path:
+    (root / "file").write_bytes(b"")
+    return root / "file"
+
+
+def a_file_named_cache(root: Path) -> Path:
+    (root / "data").mkdir()
+    (root / "data" / "cache").write_bytes(b"")
+    return root / "data"
+
+
+def a_broken_link(root: Path) -> Path:
+    (root / "link").symlink_to("gone/away")
+    return root / "link"
+
+
+def a_read_only_directory(root: Path) -> Path:
+    if os.geteuid() == 0:  # whom no mode stops, but the kernel does
+        return Path("/proc/sentiment")
+    (root / "closed").mkdir(mode=0o555)
+    return root / "closed"
+
+
+@pytest.mark.parametrize(
+    ("place", "hint"),
+    [
+        (a_file, "try: mv {}"),
+        (a_file_named_cache, "try: mv {}/cache {}/cache.old"),
+        (a_broken_link, "try: mv {} {}.old"),
+        (a_read_only_directory, "try: "),
+        (lambda root: a_file(root) / "below", "try: mv {}.parent"),
+        (lambda root: root / ("x" * 300), ""),
+    ],
+)
+def test_f10_data_in_an_impossible_place(cli, tmp_path: Path, place: Callable[[Path], Path], hint: str) -> None:
+    path = place(tmp_path)
+    done = cli("prepare", "sample", SENTIMENT_DATA=str(path))
+    assert done.returncode == 4, done.stderr
+    assert f"error: cannot write {path}" in done.stderr or f"error: {path}" in done.stderr
+    assert hint.replace("{}.parent", str(path.parent)).replace("{}", str(path)) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_f10_a_directory_where_a_file_is_expected(cli, quick_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "answers").mkdir()
+    done = cli("predict", "--run", str(quick_run), "--out", str(tmp_path / "answers"), "good")
+    assert done.returncode == 4
+    assert f"cannot write {tmp_path / 'answers'}: Is a directory" in done.stderr
+    assert f"try: mv {tmp_path / 'answers'} {tmp_path / 'answers.old'}" in done.stderr
+
+
+def test_f10_a_file_where_a_cache_entry_is_expected(cli) -> None:
+    entry = Path(cli("prepare", "sample").stdout.strip())
+    assert entry.is_dir()
+    entry.rename(entry.with_name("away"))
+    entry.write_bytes(b"")
+    done = cli("prepare", "sample")
+    assert done.returncode == 4
+    assert f"{entry} cannot be read: Not a directory" in done.stderr
+    assert f"try: mv {entry} {entry}.old" in done.stderr
+
+
+def test_f10_spaces_unicode_and_no_home(tmp_path: Path) -> None:
+    env = {key: value for key, value in os.environ.items() if key not in ("HOME", "SENTIMENT_DATA")}
+    (tmp_path / "Übungs daten 'α'").mkdir()
+    env["SENTIMENT_DATA"] = str(tmp_path / "Übungs daten 'α'" / "d")
+    done = subprocess.run([*SENTIMENT, "prepare", "sample"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).parent == tmp_path / "Übungs daten 'α'" / "d" / "cache"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["prepare", "sample"], ["train", "sample"], ["config", "check", "sample"], ["recipes", "copy", "sample"]],
+)
+def test_f10_the_current_directory_is_gone(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "gone").mkdir()
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", str(tmp_path / "gone"), *SENTIMENT, *command], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == ("error: the current directory has been deleted\n  try: cd to a directory that exists\n")

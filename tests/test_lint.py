@@ -1,0 +1,204 @@
+"""Rules that no linter has: only the store writes, and nothing reads or writes pickles."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sentiment_cli
+
+PACKAGE = Path(sentiment_cli.__file__).parent
+MAY_WRITE = {"store.py", "disk.py", "failpoints.py"}
+PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "torch.hub"}
+PICKLE_CALLS = {"torch.load", "torch.save", "torch.jit.load", "np.fromfile"}
+# Of these modules only what changes nothing.
+READ_ONLY = {
+    "shutil": {"disk_usage", "get_terminal_size", "which"},
+    "tempfile": set[str](),
+}
+OS_WRITES = set("remove unlink rename renames replace mkdir makedirs rmdir removedirs link symlink truncate".split())
+OS_WRITES |= set("ftruncate write writev pwrite chmod chown mkfifo mknod utime".split())
+METHODS = set("write_text write_bytes rename unlink rmdir mkdir touch symlink_to hardlink_to chmod tofile".split())
+METHODS |= set("save_file savefig savetxt to_csv to_parquet to_pickle FileHandler".split())
+# These take a path or a handle; the handle is one that the store yielded.
+SAVERS = {
+    "np.save",
+    "np.savez",
+    "np.savez_compressed",
+    "zipfile.ZipFile",
+    "tarfile.open",
+    "onnx.save",
+    "pq.write_table",
+}
+OPENERS = {"tarfile", "zipfile", "gzip", "bz2", "lzma", "io", "codecs"}
+
+
+def problems(source: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, what) for every way of writing that is not the store's, and for every pickle."""
+    tree = ast.parse(source)
+    handles = {item.optional_vars.id for item in _with_items(tree) if isinstance(item.optional_vars, ast.Name)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [f"{node.module}.{a.name}" for a in node.names] if isinstance(node, ast.ImportFrom) else []
+            for name in (*names, *(alias.name for alias in node.names if isinstance(node, ast.Import))):
+                module, _, attribute = name.partition(".")
+                if module in PICKLES or name in PICKLES | PICKLE_CALLS or name.startswith("torch.hub"):
+                    yield node.lineno, f"import {name}"
+                if attribute and module in READ_ONLY and attribute not in READ_ONLY[module]:
+                    yield node.lineno, f"import {name}"
+                if module == "os" and attribute in OS_WRITES:
+                    yield node.lineno, f"import {name}"
+        elif isinstance(node, ast.Attribute):
+            name = ast.unparse(node)
+            if name in PICKLE_CALLS or name.startswith("torch.hub"):
+                yield node.lineno, name
+            module = ast.unparse(node.value)
+            if module in READ_ONLY and node.attr not in READ_ONLY[module]:
+                yield node.lineno, name
+            if module == "os" and node.attr in OS_WRITES:
+                yield node.lineno, name
+        elif isinstance(node, ast.Call) and _writes(node, handles):
+            yield node.lineno, ast.unparse(node)
+
+
+def _with_items(tree: ast.AST) -> Iterator[ast.withitem]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.With):
+            yield from node.items
+
+
+def _writes(call: ast.Call, handles: set[str]) -> bool:
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+    if not _is_constant(keywords.get("allow_pickle"), {False}) or not _is_constant(
+        keywords.get("mmap_mode"), {"r", "c"}
+    ):
+        return True
+    name = ast.unparse(call.func)
+    if name in SAVERS and not (name.startswith(("zip", "tar")) and not _may_write(call, 1, "r")):
+        return not (call.args and isinstance(call.args[0], ast.Name) and call.args[0].id in handles)
+    if name == "json.dump":
+        return True
+    if name == "os.open":
+        return ast.unparse(call.args[0]) != "os.devnull"
+    if name in ("open", "io.FileIO") or (name.endswith(".open") and name.rpartition(".")[0] in OPENERS):
+        return _may_write(call, 1, "r")
+    if isinstance(call.func, ast.Attribute):
+        if call.func.attr == "open":
+            return _may_write(call, 0, "r")
+        if call.func.attr == "replace":  # of a path; that of a string takes two arguments
+            return len(call.args) == 1 and not keywords
+        return call.func.attr in METHODS
+    return False
+
+
+def _is_constant(value: ast.expr | None, allowed: set[object]) -> bool:
+    return value is None or (isinstance(value, ast.Constant) and value.value in allowed)
+
+
+def _may_write(call: ast.Call, position: int, default: str) -> bool:
+    """Say whether a mode is one for writing, or cannot be known."""
+    modes = [keyword.value for keyword in call.keywords if keyword.arg == "mode"] + call.args[position : position + 1]
+    mode = modes[0] if modes else ast.Constant(default)
+    return not (isinstance(mode, ast.Constant) and isinstance(mode.value, str) and not set(mode.value) & set("wax+"))
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_store_writes_and_nothing_pickles(path: Path) -> None:
+    if path.parent == PACKAGE and path.name in MAY_WRITE:
+        return
+    found = [f"{path}:{line}: {what}" for line, what in problems(path.read_text("utf-8"))]
+    assert not found, "\n".join(found)
+
+
+def test_only_the_store_uses_single_operations_of_the_disk() -> None:
+    users = {
+        path.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sentiment_cli"))
+        and "disk" in {*(alias.name for alias in node.names), (node.module or "").rpartition(".")[2]}
+    }
+    assert users == {"store.py"}
+
+
+@pytest.mark.parametrize(
+    "planted",
+    """open('a', 'w')
+open('a', mode='ab')
+open('a', 'r+')
+open('a', mode)
+Path('a').open('x')
+path.open(mode='w')
+io.open('a', 'w')
+gzip.open('a', 'wt')
+tarfile.open('a', 'w:gz')
+zipfile.ZipFile('a', 'w')
+os.open('a', os.O_WRONLY)
+path.write_text('x')
+path.write_bytes(b'x')
+shutil.rmtree('a')
+shutil.copy('a', 'b')
+from shutil import move
+os.rename('a', 'b')
+os.replace('a', 'b')
+os.remove('a')
+os.unlink('a')
+os.mkdir('a')
+os.makedirs('a')
+from os import rename
+path.rename(other)
+path.replace(other)
+path.unlink()
+path.unlink(missing_ok=True)
+path.rmdir()
+path.mkdir(parents=True)
+path.touch()
+path.symlink_to('a')
+np.save('a', x)
+np.save(path / 'a', x)
+np.savez(path, x=x)
+x.tofile('a')
+json.dump(x, handle)
+import tempfile; tempfile.mkdtemp()
+from tempfile import TemporaryDirectory
+np.load('a', mmap_mode='r+')
+np.load('a', allow_pickle=True)
+np.load('a', allow_pickle=flag)
+import pickle
+from pickle import loads
+import torch.hub
+from torch import load
+torch.load('a')
+torch.save(x, 'a')
+torch.hub.load('a', 'b')
+import joblib
+safetensors.torch.save_file(x, 'a')
+onnx.save(model, 'a')""".splitlines(),
+)
+def test_the_rules_find_what_they_forbid(planted: str) -> None:
+    assert list(problems(f"def f():\n    {planted}\n"))
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        "open('a')",
+        "path.open('rb')",
+        "open('a', encoding='utf-8')",
+        "tarfile.open(path, 'r|*')",
+        "zipfile.ZipFile(path)",
+        "os.open(os.devnull, os.O_WRONLY)",
+        "text.replace('a', 'b')",
+        "dataclasses.replace(x, lr=1)",
+        "handle.write(b'x')",
+        "json.dumps(x)",
+        "safetensors.torch.save(x)",
+        "shutil.disk_usage('a')",
+        "np.load('a', mmap_mode='c', allow_pickle=False)",
+        "with draft.create('a') as handle: np.save(handle, x, allow_pickle=False)",
+        "with store.replacing(path) as handle: zipfile.ZipFile(handle, 'w')",
+    ],
+)
+def test_the_rules_let_pass_what_is_fine(allowed: str) -> None:
+    assert not list(problems(allowed))
