@@ -316,13 +316,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_read_in_one_order(folder: Path) -> None:
-    for name in (
-        "test/pos/1_9.txt",
-        "test/neg/1_2.txt",
-        "train/unsup/3_0.txt",
-        "train/pos/x.txt",
-        "train/pos/1_9.feat",
-    ):
+    other = ("train/pos/x.txt", "train/pos/1_9.feat", "train/pos/١_9.txt")  # the last with an Arabic 1
+    for name in ("test/pos/1_9.txt", "test/neg/1_2.txt", "train/unsup/3_0.txt", *other):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     names = [
