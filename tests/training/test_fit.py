@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import torch
 
 from sentiment_cli.config import schema
 from sentiment_cli.data.batches import Batch
+from sentiment_cli.data.corpus import Packed
+from sentiment_cli.data.tokenizer import build_tokenizer
+from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import DivergedError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.evaluation.metrics import score
 from sentiment_cli.inference.artefact import load_artefact
@@ -31,7 +35,7 @@ def test_32_reviews_are_learnt_by_heart(cell: str, bidirectional: bool, pooling:
         encoder=schema.Encoder(cell=cell, width=16, bidirectional=bidirectional),
         pooling=pooling,
     )
-    model = Classifier(settings, 50, 1, pad_is_input=False)
+    model = Classifier(settings, 50, 1, 2, pad_is_input=False)
     length_B = torch.randint(3, 12, (32,))
     ids_BL = torch.randint(2, 50, (32, 12)) * (torch.arange(12) < length_B[:, None])
     batch = Batch(ids_BL, length_B, torch.arange(32) % 2)
@@ -45,7 +49,7 @@ def test_32_reviews_are_learnt_by_heart(cell: str, bidirectional: bool, pooling:
 def test_every_draw_of_a_step_follows_from_seed_and_step() -> None:
     assert step_seed(0, 1) != step_seed(1, 0)
     assert step_seed(3, 4) == step_seed(3, 4)
-    model = Classifier(schema.Model(dropout=0.5), 9, 1, pad_is_input=False)
+    model = Classifier(schema.Model(dropout=0.5), 9, 1, 2, pad_is_input=False)
     batch = Batch(torch.ones(2, 3, dtype=torch.long), torch.tensor([3, 3]), torch.tensor([0, 1]))
 
     def losses(start: int, noise: int) -> list[float]:
@@ -80,6 +84,29 @@ def test_a_run_holds_what_it_promises(experiment) -> None:
     best = min(rows, key=lambda row: row["valid_loss"])
     assert finished.scores.loss == best["valid_loss"]
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+
+
+def test_a_run_of_three_labels_learns_scores_and_answers(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = experiment(*TINY, "train.epochs=8", "train.lr=0.05", "train.batch_tokens=500", "text.max_tokens=3")
+    vocabulary = Vocabulary(("<pad>", "<unk>", "bad", "fair", "good"), (0, 0, 1, 1, 1), 1)
+    label_N = np.random.default_rng(0).integers(0, 3, 300)
+    zero_N = np.zeros(300, dtype=np.int64)
+    ids_T = np.stack([zero_N + 1, label_N + 2], axis=1).astype(np.int32).ravel()  # an unknown word and the telling one
+    packed = Packed(ids_T, np.arange(301) * 2, label_N, zero_N, zero_N, zero_N.astype(np.str_))
+    tokenizer_json = build_tokenizer(settings.text, vocabulary.entries, "<unk>").to_str().encode()
+    corpus = SimpleNamespace(
+        labels=("bad", "fair", "good"),
+        key="toy",
+        vocabulary=vocabulary,
+        tokenizer_json=tokenizer_json,
+        split=lambda name: packed,
+    )
+    monkeypatch.setattr(fit_module, "prepare", lambda *args: corpus)
+    finished = fit(settings)
+    assert finished.scores.accuracy > 0.99
+    assert list(finished.scores.f1_per_label) == ["bad", "fair", "good"]
+    answers = Predictor(load_artefact(finished.directory)).predict(["so good", "so fair", "so bad"])
+    assert [answer.label for answer in answers] == ["good", "fair", "bad"]
 
 
 def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
