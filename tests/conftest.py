@@ -6,6 +6,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -62,6 +64,36 @@ def cli() -> Cli:
         )
         return subprocess.CompletedProcess(args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
+    return run
+
+
+@pytest.fixture
+def three_labels(tmp_path: Path, experiment: Callable[..., Experiment]) -> Path:
+    """A run whose model reads `so`, `good` and `bad` as so-so, good and bad; no training, no corpus."""
+    from sentiment_cli.data.tokenizer import build_tokenizer
+    from sentiment_cli.data.vocabulary import Vocabulary
+    from sentiment_cli.inference.artefact import save_artefact
+    from sentiment_cli.models.classifier import build_classifier
+
+    settings = experiment(
+        "model.embedding.width=3", "model.encoder.width=3", "model.encoder.bidirectional=false", "model.pooling=max"
+    )
+    vocabulary = Vocabulary(("<pad>", "<unk>", "so", "good", "bad"), 1)
+    model = build_classifier(settings, 5, 1, 3)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        model.embedding.weight[2:] = torch.eye(3)
+        (lstm,) = model.encoder.forward_layers
+        lstm.bias_ih_l0.copy_(torch.tensor([9.0] * 3 + [-9.0] * 3 + [0.0] * 3 + [9.0] * 3))  # gates: i, f, g, o
+        lstm.weight_ih_l0[6:9] = 3 * torch.eye(3)
+        model.output.weight.copy_(5 * torch.eye(3))
+    tokenizer = build_tokenizer(settings.text, vocabulary.entries, "<unk>")
+    corpus: Any = SimpleNamespace(
+        labels=("so-so", "good", "bad"), key="toy", vocabulary=vocabulary, tokenizer_json=tokenizer.to_str().encode()
+    )
+    run = tmp_path / "three"
+    save_artefact(run, settings, corpus, model.state_dict())
     return run
 
 

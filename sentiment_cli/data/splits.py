@@ -38,5 +38,5 @@ def held_out(
         if np.square(room - counts[group]).sum() < np.square(room).sum():
             chosen[group] = True
             room -= counts[group]
-    held_N = chosen[group_N]
+    held_N: NDArray[np.bool_] = chosen[group_N]
     return held_N

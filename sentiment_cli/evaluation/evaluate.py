@@ -27,8 +27,8 @@ def evaluate(run: Path, split: str) -> Scores:
     set_up(device, artefact.experiment.train.threads)
     with memory_errors():
         rows = rows_on(device, packed)
-        logit_N = score_rows(artefact.model.to(device), rows, packed.length_N, artefact.experiment.text)
-    probability_NC = class_probabilities(logit_N)
+        logits = score_rows(artefact.model.to(device), rows, packed.length_N, artefact.experiment.text)
+    probability_NC = class_probabilities(logits)
     scores = score(packed.label_N, probability_NC, corpus.labels)
     lines = _prediction_lines(corpus.ids(split), packed, probability_NC.tolist(), corpus.labels)
     store.write_file(run / "evaluation" / f"{split}-predictions.jsonl", "".join(lines).encode())
@@ -47,10 +47,11 @@ def print_scores(scores: Scores, labels: tuple[str, ...]) -> None:
     console.result(
         f"loss {scores.loss:.4f}   F1 {scores.f1:.4f}   AUC {auc}   Brier {scores.brier:.4f}   ECE {scores.ece:.4f}"
     )
-    width = max(8, *(len(label) + 2 for label in labels))
-    console.result("truth \\ predicted" + "".join(f"{label:>{width}}" for label in labels))
+    width, corner = max(8, *(len(label) + 2 for label in labels)), "truth \\ predicted"
+    margin = max(len(corner), width)
+    console.result(f"{corner:>{margin}}" + "".join(f"{label:>{width}}" for label in labels))
     for label, row in zip(labels, scores.confusion, strict=True):
-        console.result(f"{label:>17}" + "".join(f"{count:>{width}}" for count in row))
+        console.result(f"{label:>{margin}}" + "".join(f"{count:>{width}}" for count in row))
 
 
 def _device_of(name: str) -> torch.device:

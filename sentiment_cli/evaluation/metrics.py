@@ -36,7 +36,9 @@ class Scores:
 def score(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64], labels: tuple[str, ...]) -> Scores:
     """Score predictions; the predicted label is the likeliest one.
 
-    loss is the mean natural-log loss, f1 macro over labels, ece over 15 equally wide bins of confidence.
+    loss is the mean natural-log loss; f1 is macro over the labels that stand in truth or predictions, auc macro over
+    one label against the rest, and None where a label has no row; brier is half the squared distance, so from 0 to 1
+    for any number of labels; ece is over 15 equally wide bins of confidence.
     """
     n = len(label_N)
     predicted_N = likeliest(probability_NC)
@@ -44,14 +46,15 @@ def score(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64], label
     np.add.at(confusion_CC, (label_N, predicted_N), 1)
     right = int(confusion_CC.trace())
     truth_NC = np.eye(len(labels))[label_N]
-    f1_C = 2 * confusion_CC.diagonal() / np.maximum(confusion_CC.sum(axis=0) + confusion_CC.sum(axis=1), 1)
+    seen_C = confusion_CC.sum(axis=0) + confusion_CC.sum(axis=1)
+    f1_C = 2 * confusion_CC.diagonal() / np.maximum(seen_C, 1)
     own_N = probability_NC[np.arange(n), label_N]
     return Scores(
         n=n,
         accuracy=right / n,
         accuracy_ci95=wilson_interval(right, n),
         loss=float(-np.log(np.maximum(own_N, _SMALLEST_PROBABILITY)).mean()),
-        f1=float(f1_C.mean()),
+        f1=float(f1_C[seen_C > 0].mean()),
         f1_per_label=dict(zip(labels, f1_C.tolist(), strict=True)),
         auc=_macro_auc(label_N, probability_NC),
         brier=float(((probability_NC - truth_NC) ** 2).sum(axis=1).mean() / 2),

@@ -60,9 +60,10 @@ def load_artefact(run: Path) -> Artefact:
         raise store.IntegrityError(f"{directory} has format {about['format']}; this version reads {_FORMAT}")
     experiment = experiment_from_values(about["experiment"])
     vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
+    labels = tuple(about["labels"])
     with torch.device("meta"):  # no time on random weights that are replaced at once
-        model = build_classifier(experiment, len(vocabulary.entries), vocabulary.unknown_id)
+        model = build_classifier(experiment, len(vocabulary.entries), vocabulary.unknown_id, len(labels))
     weights = safetensors.torch.load((directory / "weights.safetensors").read_bytes())
     model.load_state_dict(weights, strict=True, assign=True)
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-    return Artefact(experiment, tuple(about["labels"]), about["data_key"], vocabulary, tokenizer, model.eval())
+    return Artefact(experiment, labels, about["data_key"], vocabulary, tokenizer, model.eval())

@@ -44,8 +44,8 @@ class Predictor:
         """Return one prediction per text, in order; one with no known word has `low_evidence`."""
         artefact = self._artefact
         rows_ids = list(encode(artefact.tokenizer, texts))
-        logit_N = score_rows(artefact.model, *rows_of(rows_ids), artefact.experiment.text)
-        probability_NC = class_probabilities(logit_N)
+        logits = score_rows(artefact.model, *rows_of(rows_ids), artefact.experiment.text)
+        probability_NC = class_probabilities(logits)
         return [
             self._prediction(text, ids, probabilities)
             for text, ids, probabilities in zip(texts, rows_ids, probability_NC, strict=True)
@@ -77,17 +77,20 @@ def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int
 
 @torch.inference_mode()
 def score_rows(model: Classifier, rows: Rows, length_N: NDArray[np.int64], text: Text) -> NDArray[np.float64]:
-    """Return logit_N of all rows, in their order, in float32 arithmetic; rows of like length are read together."""
+    """Return the logits of all rows, in their order, in float32 arithmetic; rows of like length are read together.
+
+    They are logit_N, or logit_NC where the model has a logit per label.
+    """
     was_training = model.training
     model.eval()
     read_N = read_lengths(length_N, text)
-    logit_N = np.empty(len(length_N))
+    logits = np.empty(len(length_N) if model.n_logits == 1 else (len(length_N), model.n_logits))
     device = rows.starts_N1.device
     for row_B in cut_batches(np.argsort(read_N, kind="stable"), read_N, _BATCH_TOKENS):
         batch = gather(rows, torch.from_numpy(row_B).to(device), int(read_N[row_B].max()), text)
-        logit_N[row_B] = model(batch.ids_BL, batch.length_B).cpu().numpy()
+        logits[row_B] = model(batch.ids_BL, batch.length_B).cpu().numpy()
     model.train(was_training)
-    return logit_N
+    return logits
 
 
 def likeliest(probability_NC: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -96,7 +99,11 @@ def likeliest(probability_NC: NDArray[np.float64]) -> NDArray[np.int64]:
     return likeliest_N
 
 
-def class_probabilities(logit_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return probability_NC of both labels from the second one's logit."""
-    positive_N = 0.5 * (1.0 + np.tanh(0.5 * logit_N))  # the sigmoid, without overflow
-    return np.stack([1.0 - positive_N, positive_N], axis=1)
+def class_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return probability_NC from logit_NC, or from logit_N of the second of two labels, without overflow."""
+    if logits.ndim == 1:
+        positive_N = 0.5 * (1.0 + np.tanh(0.5 * logits))  # the sigmoid
+        return np.stack([1.0 - positive_N, positive_N], axis=1)
+    odds_NC = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probability_NC: NDArray[np.float64] = odds_NC / odds_NC.sum(axis=1, keepdims=True)
+    return probability_NC

@@ -1,4 +1,4 @@
-"""Embedding → recurrent encoder → pooling → one logit."""
+"""Embedding → recurrent encoder → pooling → logits."""
 
 import torch
 import torch.nn.functional as F
@@ -10,34 +10,38 @@ from sentiment_cli.models.pooling import Pooling
 
 
 class Classifier(nn.Module):
-    """A recurrent classifier of two labels; the logit is that of the second."""
+    """A recurrent classifier: one logit, that of the second label, where there are two, else one per label."""
 
-    def __init__(self, settings: schema.Model, n_entries: int, unknown_id: int, *, pad_is_input: bool) -> None:
+    def __init__(
+        self, settings: schema.Model, n_entries: int, unknown_id: int, n_labels: int, *, pad_is_input: bool
+    ) -> None:
         super().__init__()
+        assert n_labels >= 2
+        self.n_logits = 1 if n_labels == 2 else n_labels
         self.word_dropout, self.embedding_dropout = settings.embedding.word_dropout, settings.embedding.dropout
         self.unknown_id = unknown_id
         self.embedding = nn.Embedding(n_entries, settings.embedding.width)
         self.encoder = RecurrentEncoder(settings.encoder, settings.embedding.width)
         self.pooling = Pooling(settings.pooling, self.encoder.width)
         self.dropout = nn.Dropout(settings.dropout)
-        self.output = nn.Linear(self.pooling.width, 1)
+        self.output = nn.Linear(self.pooling.width, self.n_logits)
         with torch.no_grad():
             self.embedding.weight.mul_(settings.embedding.std)  # torch draws them with standard deviation 1
             if not pad_is_input:  # only an empty row reads padding: let it read nothing
                 self.embedding.weight[0].zero_()
 
     def forward(self, ids_BL: Tensor, length_B: Tensor) -> Tensor:
-        """Return logit_B, in float32 whatever the precision."""
+        """Return logit_B for two labels, logit_BC for more, in float32 whatever the precision."""
         if self.training and self.word_dropout:
             dropped_BL = torch.rand(ids_BL.shape, device=ids_BL.device) < self.word_dropout
             ids_BL = ids_BL.masked_fill(dropped_BL, self.unknown_id)
         embedded_BLD = F.embedding(ids_BL, self.embedding.weight)
         embedded_BLD = drop_columns(embedded_BLD, self.embedding_dropout, self.training)
         pooled_BD = self.pooling(self.encoder(embedded_BLD, length_B), length_B)
-        logit_B: Tensor = self.output(self.dropout(pooled_BD)).squeeze(1).float()
-        return logit_B
+        logit_BC: Tensor = self.output(self.dropout(pooled_BD)).float()
+        return logit_BC.squeeze(1) if self.n_logits == 1 else logit_BC
 
 
-def build_classifier(experiment: schema.Experiment, n_entries: int, unknown_id: int) -> Classifier:
+def build_classifier(experiment: schema.Experiment, n_entries: int, unknown_id: int, n_labels: int) -> Classifier:
     """Build the experiment's model, with fresh weights from torch's global generator."""
-    return Classifier(experiment.model, n_entries, unknown_id, pad_is_input=experiment.text.pad != "none")
+    return Classifier(experiment.model, n_entries, unknown_id, n_labels, pad_is_input=experiment.text.pad != "none")

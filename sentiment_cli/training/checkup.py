@@ -55,7 +55,7 @@ def synthetic_training(seconds: float) -> tuple[float, float, float]:
     device = select_device("auto")
     set_up(device, None)
     torch.manual_seed(0)
-    model = build_classifier(experiment, _ENTRIES, 1).to(device)
+    model = build_classifier(experiment, _ENTRIES, 1, 2).to(device)
     ids_BL = torch.randint(2, _ENTRIES, (64, 64), device=device)
     length_B = torch.full((64,), 64, device=device)
     batch = Batch(ids_BL, length_B, ((ids_BL % 2 == 0).sum(dim=1) > 32).long())

@@ -95,7 +95,8 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
     store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
     bf16 = runs_bf16(device, settings.precision)
     torch.manual_seed(experiment.seed)
-    model = build_classifier(experiment, len(corpus.vocabulary.entries), corpus.vocabulary.unknown_id).to(device)
+    vocabulary = corpus.vocabulary
+    model = build_classifier(experiment, len(vocabulary.entries), vocabulary.unknown_id, len(corpus.labels)).to(device)
     n_parameters = sum(p.numel() for p in model.parameters())
     console.say(
         f"run: {run} on {describe(device)}, {'bf16' if bf16 else 'fp32'}, {n_parameters:,} parameters, "
@@ -187,13 +188,13 @@ def _train(
         done, n_tokens, seconds["train"] = end, n_tokens + epoch_tokens, seconds["train"] + spent
 
         began = time.monotonic()
-        logit_N = score_rows(model, valid_rows, valid.length_N, experiment.text)
-        if not np.isfinite(logit_N).all():
+        logits = score_rows(model, valid_rows, valid.length_N, experiment.text)
+        if not np.isfinite(logits).all():
             raise _diverged(
                 f"validation after step {end} gives scores that are not finite",
                 learning_rate_at(end - 1, plan.n_steps, settings),
             )
-        scores = score(valid.label_N, class_probabilities(logit_N), corpus.labels)
+        scores = score(valid.label_N, class_probabilities(logits), corpus.labels)
         is_best = best.take(scores, epoch, model, settings.monitor)
         seconds["validate"] += time.monotonic() - began
         row = {

@@ -7,6 +7,8 @@ from sentiment_cli.data.batches import Batch
 
 
 def classification_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Return the mean binary cross-entropy of the batch's logits, in natural-log units."""
-    logit_B = model(batch.ids_BL, batch.length_B)
-    return F.binary_cross_entropy_with_logits(logit_B, batch.label_B.to(logit_B.dtype))
+    """Return the mean cross-entropy of the batch's logits, in natural-log units; of one logit a row, the binary one."""
+    logits = model(batch.ids_BL, batch.length_B)
+    if logits.dim() == 1:
+        return F.binary_cross_entropy_with_logits(logits, batch.label_B.to(logits.dtype))
+    return F.cross_entropy(logits, batch.label_B)

@@ -31,11 +31,27 @@ def test_scores_agree_with_scikit_learn(n_labels: int) -> None:
     assert list(scores.f1_per_label.values()) == pytest.approx(oracle.f1_score(label_N, predicted_N, average=None))
     assert scores.confusion == tuple(map(tuple, oracle.confusion_matrix(label_N, predicted_N).tolist()))
     assert scores.loss == pytest.approx(-np.log(clipped[np.arange(500), label_N]).mean())
+    assert scores.brier == pytest.approx(oracle.brier_score_loss(label_N, clipped, scale_by_half=True))
     if n_labels == 2:
         assert scores.auc == pytest.approx(oracle.roc_auc_score(label_N, probability_NC[:, 1]))
-        assert scores.brier == pytest.approx(oracle.brier_score_loss(label_N, probability_NC[:, 1]))
     else:
         assert scores.auc == pytest.approx(oracle.roc_auc_score(label_N, clipped, multi_class="ovr"), abs=1e-6)
+
+
+def test_a_label_without_rows_leaves_the_other_scores_alone() -> None:
+    label_N = np.array([0, 2, 2, 0, 2])
+    probability_NC = np.array([[0.8, 0.1, 0.1], [0.2, 0.2, 0.6], [0.5, 0.1, 0.4], [0.9, 0.1, 0], [0.1, 0.3, 0.6]])
+    scores = score(label_N, probability_NC, ("bad", "so-so", "good"))
+    predicted_N = probability_NC.argmax(axis=1)
+    assert scores.auc is None
+    assert scores.confusion == ((2, 0, 0), (0, 0, 0), (1, 0, 2))
+    assert scores.f1_per_label == pytest.approx({"bad": 0.8, "so-so": 0, "good": 0.8})
+    assert list(scores.f1_per_label) == ["bad", "so-so", "good"]
+    assert scores.f1 == pytest.approx(oracle.f1_score(label_N, predicted_N, average="macro"))
+    wrong_N = np.array([0, 1, 2, 0, 2])  # a label that only predictions name counts, with 0
+    scores = score(label_N, np.eye(3)[wrong_N], ("bad", "so-so", "good"))
+    assert scores.f1 == pytest.approx(oracle.f1_score(label_N, wrong_N, average="macro"))
+    assert scores.f1 == pytest.approx((1 + 0 + 0.8) / 3)
 
 
 def test_a_half_counts_for_the_second_label() -> None:

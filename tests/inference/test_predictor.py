@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from sentiment_cli import store
 from sentiment_cli.inference.artefact import load_artefact
@@ -42,6 +43,32 @@ def test_invariant_8_and_11_answers_come_in_order_and_do_not_depend_on_neighbour
 
 def test_probabilities_of_extreme_logits() -> None:
     np.testing.assert_allclose(class_probabilities(np.array([-1e4, 0, 1e4])), [[1, 0], [0.5, 0.5], [0, 1]])
+
+
+def test_probabilities_of_several_labels_sum_to_one_whatever_the_logits() -> None:
+    logit_NC = np.concatenate([np.random.default_rng(0).normal(0, 9, (50, 4)), [[1e4, -1e4, 0, 1e4]], [[-1e4] * 4]])
+    probability_NC = class_probabilities(logit_NC)
+    assert probability_NC.dtype == np.float64
+    np.testing.assert_allclose(probability_NC, softmax(logit_NC, axis=1))
+    np.testing.assert_allclose(probability_NC[-2:], [[0.5, 0, 0, 0.5], [0.25] * 4])
+    two_NC = np.stack([np.zeros(50), logit_NC[:50, 0]], axis=1)
+    np.testing.assert_allclose(class_probabilities(logit_NC[:50, 0]), class_probabilities(two_NC), atol=1e-15)
+
+
+def test_a_model_of_three_labels_comes_back_and_answers_in_their_order(experiment, three_labels) -> None:
+    """A model that was built to name the label whose word it read."""
+    artefact = load_artefact(three_labels)
+    assert artefact.labels == ("so-so", "good", "bad")
+    assert artefact.model.output.weight.shape[0] == 3
+    predictor = Predictor(artefact)
+    assert predictor.predict([]) == []
+    answers = predictor.predict(["bad", "good", "so", "good good good", "zzzz"])
+    assert [answer.label for answer in answers[:4]] == ["bad", "good", "so-so", "good"]
+    for answer in answers:
+        assert list(answer.probabilities) == ["so-so", "good", "bad"]
+        assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-12)
+        assert answer.probability == answer.probabilities[answer.label] == max(answer.probabilities.values())
+    assert answers[4].low_evidence
 
 
 def test_invariant_2_a_damaged_model_is_refused(experiment) -> None:

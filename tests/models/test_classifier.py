@@ -84,7 +84,7 @@ def test_invariant_11_neighbours_and_padding_change_nothing(cell, layers, bidire
         pooling=pooling,
         dropout=0.5,
     )
-    model = Classifier(settings, 20, 1, pad_is_input=False).eval()
+    model = Classifier(settings, 20, 1, 2, pad_is_input=False).eval()
     ids_BL = torch.randint(1, 20, (4, 9)) * (torch.arange(9) < LENGTHS[:, None])
     together_B = model(ids_BL, LENGTHS)
     wider_B = model(nn.functional.pad(ids_BL, (0, 13)), LENGTHS)
@@ -94,10 +94,49 @@ def test_invariant_11_neighbours_and_padding_change_nothing(cell, layers, bidire
     torch.testing.assert_close(alone_B, together_B, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_of_two_labels_the_second_has_the_only_logit_drawn_as_ever(pooling: str) -> None:
+    settings = schema.Model(embedding=schema.Embedding(width=4, std=0.5), pooling=pooling)
+    torch.manual_seed(3)
+    model = Classifier(settings, 20, 1, 2, pad_is_input=False)
+    torch.manual_seed(3)
+    embedding, encoder = nn.Embedding(20, 4), RecurrentEncoder(settings.encoder, 4)
+    pool = Pooling(pooling, encoder.width)
+    output = nn.Linear(pool.width, 1)
+    with torch.no_grad():
+        embedding.weight.mul_(0.5)
+        embedding.weight[0].zero_()
+    parts = {"embedding": embedding, "encoder": encoder, "pooling": pool, "output": output}
+    expected = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
+    assert model.state_dict().keys() == expected.keys()
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in expected.items())
+    ids_BL = torch.randint(1, 20, (4, 9)) * (torch.arange(9) < LENGTHS[:, None])
+    logit_B = output(pool(encoder(embedding(ids_BL), LENGTHS), LENGTHS)).squeeze(1).float()
+    assert torch.equal(model(ids_BL, LENGTHS), logit_B)
+
+
+@pytest.mark.parametrize("n_labels", [2, 3, 7])
+def test_every_weight_has_a_gradient_for_any_number_of_labels(n_labels: int) -> None:
+    torch.manual_seed(0)
+    settings = schema.Model(encoder=schema.Encoder(width=6, bidirectional=True), pooling="attention")
+    model = Classifier(settings, 20, 1, n_labels, pad_is_input=True)
+    logits = model(torch.randint(1, 20, (4, 9)), LENGTHS)
+    assert logits.shape == ((4,) if n_labels == 2 else (4, n_labels))
+    assert logits.dtype == torch.float32
+    assert (
+        model(torch.ones(1, 1, dtype=torch.long), torch.ones(1, dtype=torch.long)).shape
+        == (1, n_labels)[: logits.dim()]
+    )
+    (logits * torch.randn_like(logits)).sum().backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.abs().sum() > 0, name
+
+
 def test_an_empty_row_reads_nothing() -> None:
-    model = Classifier(schema.Model(), 20, 1, pad_is_input=False)
+    model = Classifier(schema.Model(), 20, 1, 2, pad_is_input=False)
     assert not model.embedding.weight[0].any()
-    assert Classifier(schema.Model(), 20, 0, pad_is_input=True).embedding.weight[0].any()
+    assert Classifier(schema.Model(), 20, 0, 2, pad_is_input=True).embedding.weight[0].any()
 
 
 def test_dropped_columns_stay_dropped_through_time_and_keep_the_mean() -> None:
@@ -111,6 +150,6 @@ def test_dropped_columns_stay_dropped_through_time_and_keep_the_mean() -> None:
 
 def test_dropped_words_read_as_unknown() -> None:
     settings = schema.Model(embedding=schema.Embedding(word_dropout=0.999), pooling="mean")
-    model = Classifier(settings, 20, 1, pad_is_input=False).train()
+    model = Classifier(settings, 20, 1, 2, pad_is_input=False).train()
     ids_BL, length_B = torch.randint(2, 20, (3, 5)), torch.full((3,), 5)
     torch.testing.assert_close(model(ids_BL, length_B), model(torch.ones_like(ids_BL), length_B))

@@ -31,7 +31,7 @@ def test_32_reviews_are_learnt_by_heart(cell: str, bidirectional: bool, pooling:
         encoder=schema.Encoder(cell=cell, width=16, bidirectional=bidirectional),
         pooling=pooling,
     )
-    model = Classifier(settings, 50, 1, pad_is_input=False)
+    model = Classifier(settings, 50, 1, 2, pad_is_input=False)
     length_B = torch.randint(3, 12, (32,))
     ids_BL = torch.randint(2, 50, (32, 12)) * (torch.arange(12) < length_B[:, None])
     batch = Batch(ids_BL, length_B, torch.arange(32) % 2)
@@ -45,7 +45,7 @@ def test_32_reviews_are_learnt_by_heart(cell: str, bidirectional: bool, pooling:
 def test_every_draw_of_a_step_follows_from_seed_and_step() -> None:
     assert step_seed(0, 1) != step_seed(1, 0)
     assert step_seed(3, 4) == step_seed(3, 4)
-    model = Classifier(schema.Model(dropout=0.5), 9, 1, pad_is_input=False)
+    model = Classifier(schema.Model(dropout=0.5), 9, 1, 2, pad_is_input=False)
     batch = Batch(torch.ones(2, 3, dtype=torch.long), torch.tensor([3, 3]), torch.tensor([0, 1]))
 
     def losses(start: int, noise: int) -> list[float]:

@@ -1,0 +1,83 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sentiment_cli.config import schema
+from sentiment_cli.data.batches import Batch, Rows
+from sentiment_cli.evaluation.metrics import score
+from sentiment_cli.inference.predictor import class_probabilities, score_rows
+from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.training.loop import train_steps
+from sentiment_cli.training.objectives import classification_loss
+
+LOGITS = [[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 1.0, 4.0], [9.0, -9.0, 0.0]]
+LABELS = torch.tensor([1, 0, 1, 0])
+
+
+class Said(nn.Module):
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, ids_BL: Tensor, length_B: Tensor) -> Tensor:
+        return self.logits
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_the_loss_is_the_cross_entropy(two: bool) -> None:
+    logits = torch.tensor(LOGITS)[:, 0] if two else torch.tensor(LOGITS)
+    batch = Batch(torch.ones(4, 1), torch.ones(4), LABELS)
+    rows = [[0.0, row[0]] if two else row for row in LOGITS]
+    own = [math.log(sum(math.exp(x - row[y]) for x in row)) for row, y in zip(rows, LABELS.tolist(), strict=True)]
+    assert float(classification_loss(Said(logits), batch)) == pytest.approx(sum(own) / 4)
+    probability_NC = class_probabilities(logits.double().numpy())
+    assert score(LABELS.numpy(), probability_NC, tuple("abc")[: probability_NC.shape[1]]).loss == pytest.approx(
+        sum(own) / 4, abs=1e-6
+    )
+
+
+def test_the_loss_of_two_labels_is_the_one_it_was() -> None:
+    logit_B = torch.randn(100, generator=torch.Generator().manual_seed(0)) * 5
+    label_B = torch.arange(100) % 2
+    expected = nn.functional.binary_cross_entropy_with_logits(logit_B, label_B.float())
+    assert torch.equal(
+        classification_loss(Said(logit_B), Batch(torch.ones(100, 1), torch.ones(100), label_B)), expected
+    )
+
+
+@pytest.mark.parametrize("n_labels", [2, 3, 5])
+def test_a_toy_problem_of_several_labels_is_learnt(n_labels: int) -> None:
+    """A row's label is which of the first words comes up in it; the rest are noise of another length each time."""
+    torch.manual_seed(0)
+    settings = schema.Model(
+        embedding=schema.Embedding(width=16), encoder=schema.Encoder(width=16), pooling="max", dropout=0.1
+    )
+    model = Classifier(settings, 30, 1, n_labels, pad_is_input=False)
+
+    def draw(n_rows: int) -> Batch:
+        label_B, length_B = torch.randint(n_labels, (n_rows,)), torch.randint(1, 9, (n_rows,))
+        ids_BL = torch.randint(10, 30, (n_rows, 8))
+        place_B = (torch.rand(n_rows) * length_B).long()
+        ids_BL[torch.arange(n_rows), place_B] = label_B + 2
+        return Batch(ids_BL * (torch.arange(8) < length_B[:, None]), length_B, label_B)
+
+    steps = train_steps(
+        model, classification_loss, [draw(64) for _ in range(120)], torch.optim.Adam(model.parameters()),
+        lambda step: 0.02, seed=0, bf16=False, max_grad_norm=1.0,
+    )  # fmt: skip
+    losses = [float(step.loss) for step in steps]
+    assert losses[0] == pytest.approx(math.log(n_labels), rel=0.2)
+    fresh = draw(300)
+    length_N = fresh.length_B.numpy()
+    ids_T = torch.cat([ids_L[:length] for ids_L, length in zip(fresh.ids_BL, length_N, strict=True)])
+    starts_N1 = torch.from_numpy(np.concatenate([[0], np.cumsum(length_N)]))
+    rows = Rows(torch.cat([ids_T, torch.zeros(1, dtype=torch.long)]).int(), starts_N1, fresh.label_B)
+    logits = score_rows(model, rows, length_N, schema.Text())
+    assert logits.shape == ((300,) if n_labels == 2 else (300, n_labels))
+    scores = score(fresh.label_B.numpy(), class_probabilities(logits), tuple("abcde")[:n_labels])
+    assert scores.accuracy > 0.98
+    assert scores.auc is not None
+    assert scores.auc > 0.99
