@@ -16,12 +16,12 @@ def held_out(
     within about a group's rows. `auto` is by group where rows have groups. Raises UsageError for groups asked for
     where there are none.
     """
+    held_N: NDArray[np.bool_] = np.zeros(len(label_N), dtype=bool)
     generator = np.random.default_rng(seed)
     has_groups = bool((group_N >= 0).any())
     if by in ("movie", "group") and not has_groups:
         raise UsageError(f"data.valid.by is {by}, and the rows have no groups", "--set data.group_column=NAME")
     if by == "row" or not has_groups:
-        held_N = np.zeros(len(label_N), dtype=bool)
         order = generator.permutation(len(label_N))
         for label in np.unique(label_N):
             rows = order[label_N[order] == label]
@@ -38,5 +38,5 @@ def held_out(
         if np.square(room - counts[group]).sum() < np.square(room).sum():
             chosen[group] = True
             room -= counts[group]
-    held_N: NDArray[np.bool_] = chosen[group_N]
+    held_N[:] = chosen[group_N]
     return held_N
