@@ -32,6 +32,7 @@ from sentiment_cli.errors import DataError
 _FORMAT = 1
 SPLITS_OF: dict[Part, tuple[str, ...]] = {"labelled": ("train", "test"), "unlabelled": ("unsup",)}
 _ROWS_AT_ONCE = 1024
+_BYTES_AT_ONCE = 4_000_000  # of rows that are long; a thousand reviews have 1.3 million
 _ROWS_BETWEEN_UPDATES = 5000
 
 
@@ -72,15 +73,18 @@ class Texts:
         """Yield a split's texts in order, some at a time; those of the wanted rows only."""
         starts_N1 = np.load(self.directory / f"{split}-starts_N1.npy", allow_pickle=False)
         with (self.directory / f"{split}.text").open("rb") as handle:
-            for first in range(0, len(starts_N1) - 1, _ROWS_AT_ONCE):
-                edges = (starts_N1[first : first + _ROWS_AT_ONCE + 1] - starts_N1[first]).tolist()
+            first, n_rows = 0, len(starts_N1) - 1
+            while first < n_rows:
+                within = int(np.searchsorted(starts_N1, starts_N1[first] + _BYTES_AT_ONCE, "right")) - 1
+                last = min(max(within, first + 1), first + _ROWS_AT_ONCE, n_rows)
+                edges = (starts_N1[first : last + 1] - starts_N1[first]).tolist()
                 block = handle.read(edges[-1])
                 texts = [block[start:end].decode() for start, end in itertools.pairwise(edges)]
                 if is_wanted_N is None:
                     yield texts
                 else:
-                    wanted = is_wanted_N[first : first + _ROWS_AT_ONCE].tolist()
-                    yield [text for text, is_wanted in zip(texts, wanted, strict=True) if is_wanted]
+                    yield [text for text, is_wanted in zip(texts, is_wanted_N[first:last], strict=True) if is_wanted]
+                first = last
 
 
 def key_of(source: Source, part: Part) -> cache.Key:
@@ -101,7 +105,7 @@ def find_fingerprint(key: cache.Key) -> str | None:
     """Return the fingerprint of a part's texts, if they are there, without reading them."""
     directory = cache.directory_of(key.directory_name)
     try:
-        return _fingerprint(directory) if directory.exists() else None
+        return _fingerprint(cache.read_manifest(directory)) if directory.exists() else None
     except store.IntegrityError:
         return None
 
@@ -116,7 +120,8 @@ def prepare_texts(source: Source, part: Part) -> Texts:
             console.say(f"data: reading the {part} reviews of {source.path or 'the generated sample'}")
             _write(source, part, key)
             found = open_texts(key, part)
-    assert found is not None
+    if found is None:
+        raise cache.unreadable(key.directory_name)
     return found
 
 
@@ -135,13 +140,13 @@ class _Columns:
     labels: Counter[str] = field(default_factory=Counter)
 
     def add(self, review: Review, label: int, group: int) -> None:
-        data = review.text.encode("utf-8", "replace")  # a lone surrogate, which JSON can spell, is no text
+        data = review.text.encode()
         self.text.write(data)
         self.start.append(self.start[-1] + len(data))
         self.label.append(label)
         self.stars.append(review.stars or 0)
         self.group.append(group)
-        folded = " ".join(review.text.split()).encode("utf-8", "replace")
+        folded = " ".join(review.text.split()).encode()
         self.digest.append(int.from_bytes(hashlib.blake2b(folded, digest_size=8).digest(), "little"))
         self.fresh_ids.append(review.id.encode("utf-8", "surrogateescape"))
         if len(self.fresh_ids) == _ROWS_AT_ONCE:
@@ -176,6 +181,8 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
             n_rows += 1
             if n_rows % _ROWS_BETWEEN_UPDATES == 0:
                 shown.update(n_rows)
+        if hash_source(source, part) != key.depends_on["source"]:
+            raise DataError(f"{source.path} was changed while it was read", "the same command again")
         first, *others = splits.values()
         if not first.label:
             raise DataError(
@@ -201,7 +208,7 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
                 with draft.create(f"{split}-{name}.npy") as handle:
                     np.save(handle, array_N, allow_pickle=False)
         if rejects.found:
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rejects.found)
+            lines = (json.dumps(row) + "\n" for row in rejects.found)  # ASCII, which any file name can be written in
             draft.write("rejects.jsonl", "".join(lines).encode())
         about = {
             "labels": names,
@@ -212,7 +219,7 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
         draft.write("about.json", store.dump_json(about))
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     if n_damaged:
-        console.warn(f"{n_damaged:,} texts are not all UTF-8; what could not be read stands as \ufffd in them")
+        console.warn(f"{n_damaged:,} texts hold \ufffd, which stands for what was no UTF-8")
     if rejects.found:
         where = cache.directory_of(key.directory_name) / "rejects.jsonl"
         console.warn(
@@ -228,11 +235,11 @@ def _ranks(found: dict[str, int], names: Any) -> NDArray[np.int64]:
 
 def _load(directory: Path, part: Part) -> Texts:
     about = store.read_json(directory / "about.json")
-    return Texts(directory, tuple(about["labels"]), tuple(about["groups"]), _fingerprint(directory), about["rejected"])
+    fingerprint = _fingerprint(cache.read_manifest(directory))
+    return Texts(directory, tuple(about["labels"]), tuple(about["groups"]), fingerprint, about["rejected"])
 
 
-def _fingerprint(directory: Path) -> str:
+def _fingerprint(files: dict[str, Any]) -> str:
     """Hash the rows and what they mean, and not where they came from."""
-    files = store.read_manifest(directory)
     rows = {name: entry for name, entry in files.items() if name != cache.KEY_FILE}
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
