@@ -55,8 +55,8 @@ class Report:
 def check_data(data: Data) -> Report:
     """Read every split of a source and say what is wrong with it.
 
-    An error is what training would be wrong about (one class, contradicting rows that are most of a class); a warning
-    what a score would be wrong about; a note what one should know.
+    An error is what cannot be trained on (one class); a warning what a model or a score would be wrong about; a note
+    what one should know.
     """
     source = find_source(data)
     parts = [prepare_texts(source, "labelled")]
@@ -102,18 +102,24 @@ def _label_findings(labelled: Texts) -> list[Finding]:
     if len(labelled.labels) > 1 and counts[rarest] * len(counts) < _RAREST_SHARE * counts.sum():
         what = f"few training rows are labelled {labelled.labels[rarest]}: {counts[rarest] / counts.sum():.1%}"
         findings.append(Finding("warning", what, int(counts[rarest])))
-    labels_of: dict[int, set[int]] = {}
-    for split in SPLITS_OF["labelled"]:
-        rows = labelled.rows(split)
-        for digest, label in zip(rows.digest_N.tolist(), rows.label_N.tolist(), strict=True):
-            labels_of.setdefault(digest, set()).add(label)
-    conflicts = [digest for digest, labels in labels_of.items() if len(labels) > 1]
-    if conflicts:
-        rows = labelled.rows("train")
-        names = rows.id_N[np.isin(rows.digest_N, np.array(conflicts, dtype=np.uint64))][:_EXAMPLES]
-        named = tuple(f"train {name.decode('utf-8', 'replace')}" for name in names)
-        findings.append(Finding("warning", "texts with more than one label", len(conflicts), named))
+    rows_of = {split: labelled.rows(split) for split in SPLITS_OF["labelled"]}
+    digest_N = np.concatenate([rows.digest_N for rows in rows_of.values()])
+    label_N = np.concatenate([rows.label_N for rows in rows_of.values()])
+    order = np.lexsort((label_N, digest_N))
+    is_other_label = (np.diff(digest_N[order]) == 0) & (np.diff(label_N[order]) != 0)
+    conflicts = np.unique(digest_N[order][1:][is_other_label])
+    if len(conflicts):
+        named = [
+            _named(split, rows.id_N[i])
+            for split, rows in rows_of.items()
+            for i in np.flatnonzero(np.isin(rows.digest_N, conflicts))[:_EXAMPLES]
+        ]
+        findings.append(Finding("warning", "texts with more than one label", len(conflicts), tuple(named[:_EXAMPLES])))
     return findings
+
+
+def _named(split: str, name: bytes) -> str:
+    return f"{split} {name.decode('utf-8', 'replace')}"
 
 
 def _group_findings(where: dict[str, Texts]) -> list[Finding]:
@@ -134,7 +140,7 @@ def _group_findings(where: dict[str, Texts]) -> list[Finding]:
 def _text_findings(split: str, texts: Texts) -> list[Finding]:
     kinds: dict[str, Callable[[str], object]] = {
         "empty texts": lambda text: not text.strip(),
-        "texts that were not all UTF-8": lambda text: "\ufffd" in text,
+        "texts that hold \ufffd, which stands for what was no UTF-8,": lambda text: "\ufffd" in text,
         "texts that look like UTF-8 read as Latin-1": lambda text: not text.isascii() and _MOJIBAKE.search(text),
         "texts with control characters": lambda text: not text.isprintable() and _CONTROL.search(text),
     }
@@ -155,7 +161,7 @@ def _text_findings(split: str, texts: Texts) -> list[Finding]:
             "warning",
             f"{what} in {split}",
             count,
-            tuple(f"{split} {ids[i].decode('utf-8', 'replace')}" for i in places[what]),
+            tuple(_named(split, ids[i]) for i in places[what]),
         )
         for what, count in counts.items()
     ]
