@@ -5,6 +5,7 @@ import itertools
 import json
 import shlex
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from typer import Argument, Option
 
 from sentiment_cli import console, store
 from sentiment_cli.cli.train import Config, Override
-from sentiment_cli.errors import DataError, MachineError
+from sentiment_cli.errors import DataError, MachineError, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="What is in the data, what is wrong with it, and what is kept of it.")
 cache_app = typer.Typer(no_args_is_help=True, help="Prepared data: what there is, why it fits or not, away with it.")
@@ -43,6 +44,8 @@ def info(
     from sentiment_cli.config.loader import load_experiment
 
     experiment = load_experiment(config, override or [])
+    if plot is not None:
+        _check_plot(plot)
     from sentiment_cli.data import facts
 
     found = facts.corpus_facts(experiment)
@@ -183,12 +186,12 @@ def remove(
       sentiment data cache remove --all
     """
     from sentiment_cli.data import cache
-    from sentiment_cli.errors import UsageError
 
     if bool(names) == everything:
         raise UsageError("name entries, or say --all", "sentiment data cache list")
-    for name in names or [entry.path.name for entry in cache.entries()]:
-        console.result(str(cache.remove_entry(name)))
+    for entry in [cache.find_entry(name) for name in dict.fromkeys(names or [])] or cache.entries():
+        store.remove_directory(entry.path)
+        console.result(str(entry.path))
 
 
 def _histogram(length_N: Any) -> list[str]:
@@ -203,18 +206,19 @@ def _histogram(length_N: Any) -> list[str]:
     return [f"{sign:<13} {'#' * bar:<{_BAR}} {count:,}" for sign, bar, count in zip(signs, bars, counts, strict=True)]
 
 
-def _save_plot(path: Path, length_N: Any, max_tokens: int | None) -> None:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MachineError("--plot needs matplotlib", "pip install 'sentiment-cli[plot]'") from None
-    kind = path.suffix.removeprefix(".")
-    if kind not in ("png", "svg", "pdf"):
-        from sentiment_cli.errors import UsageError
-
+def _check_plot(path: Path) -> None:
+    """Raise UsageError or MachineError for a picture that cannot be made, before the work that it is to show."""
+    if path.suffix not in (".png", ".svg", ".pdf"):
         raise UsageError(
             f"--plot {path}: the name should end in .png, .svg or .pdf", f"--plot {shlex.quote(str(path))}.svg"
         )
+    if find_spec("matplotlib") is None:
+        raise MachineError("--plot needs matplotlib", "pip install 'sentiment-cli[plot]'")
+
+
+def _save_plot(path: Path, length_N: Any, max_tokens: int | None) -> None:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     axes.hist(length_N, bins=60, color="#4477aa")
@@ -223,5 +227,5 @@ def _save_plot(path: Path, length_N: Any, max_tokens: int | None) -> None:
         axes.legend()
     axes.set(xlabel="tokens", ylabel="training reviews")
     picture = io.BytesIO()
-    figure.savefig(picture, format=kind)
+    figure.savefig(picture, format=path.suffix.removeprefix("."))
     store.write_file(path, picture.getvalue())

@@ -196,8 +196,8 @@ def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
         message = f"text.tokenizer bpe needs a vocabulary.size of {SMALLEST_BPE} or more, not {size or 'null'}"
         yield Contradiction(("text.tokenizer", "vocabulary.size"), message)
     if data.source in CORPORA:
-        for key in ("test", "unlabelled", "text_column", "label_column", "group_column"):
-            if getattr(data, key) is not None:
+        for key in ("test", "unlabelled", "text_column", "label_column", "group_column", "label_map"):
+            if getattr(data, key):
                 message = f"data.{key} is for your own data; data.source is {data.source}, which brings its own"
                 yield Contradiction((f"data.{key}", "data.source"), message)
     if data.unlabelled is not None and data.without_label == "unlabelled":

@@ -10,7 +10,7 @@ from typing import Any
 
 from sentiment_cli import console, store
 from sentiment_cli.config.paths import data_dir
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import MachineError, UsageError
 
 KEY_FILE = "key.json"
 
@@ -48,17 +48,37 @@ def directory_of(name: str) -> Path:
 def open_entry(name: str, is_read: Callable[[str], bool] = lambda name: True) -> Path | None:
     """Return an entry's directory, those of its files checked that are to be read; None where it is not there.
 
-    A damaged one is removed, loudly.
+    A damaged one, or one that was given another's name, is removed, loudly.
     """
     directory = directory_of(name)
     if not store.is_there(directory):
         return None
     try:
+        read_manifest(directory)
         return store.open_directory(directory, is_read)
     except store.IntegrityError as error:
         console.warn(f"{error}; preparing it again")
         store.remove_directory(directory)
         return None
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Return an entry's manifest. Raises IntegrityError where it is not of the key that the directory's name says."""
+    files = store.read_manifest(directory)
+    depends_on = store.read_json(directory / KEY_FILE)
+    key = Key(directory.name.rpartition("-")[0], depends_on)
+    written = hashlib.sha256(store.dump_json(depends_on)).hexdigest()
+    if key.directory_name != directory.name or files.get(KEY_FILE, {}).get("sha256") != written:
+        raise store.IntegrityError(f"{directory} was prepared for something else than its name says")
+    return files
+
+
+def unreadable(name: str) -> MachineError:
+    """Return the error about an entry that was made this moment and cannot be opened."""
+    return MachineError(
+        f"{directory_of(name)} was written and does not read back: the disk damages data, or something removed it",
+        "sentiment doctor",
+    )
 
 
 @contextlib.contextmanager
@@ -101,12 +121,11 @@ def entries() -> list[Entry]:
     return found
 
 
-def remove_entry(name: str) -> Path:
-    """Remove an entry by its directory's name. Raises UsageError for a name that is none."""
+def find_entry(name: str) -> Entry:
+    """Return an entry by its directory's name. Raises UsageError for a name that is none."""
     for entry in entries():
         if entry.path.name == name:
-            store.remove_directory(entry.path)
-            return entry.path
+            return entry
     raise UsageError(f"there is no cache entry {name!r} in {data_dir() / 'cache'}", "sentiment data cache list")
 
 

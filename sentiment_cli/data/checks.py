@@ -55,8 +55,8 @@ class Report:
 def check_data(data: Data) -> Report:
     """Read every split of a source and say what is wrong with it.
 
-    An error is what training would be wrong about (one class, contradicting rows that are most of a class); a warning
-    what a score would be wrong about; a note what one should know.
+    An error is what cannot be trained on (one class); a warning what a model or a score would be wrong about; a note
+    what one should know.
     """
     source = find_source(data)
     parts = [prepare_texts(source, "labelled")]
@@ -102,18 +102,20 @@ def _label_findings(labelled: Texts) -> list[Finding]:
     if len(labelled.labels) > 1 and counts[rarest] * len(counts) < _RAREST_SHARE * counts.sum():
         what = f"few training rows are labelled {labelled.labels[rarest]}: {counts[rarest] / counts.sum():.1%}"
         findings.append(Finding("warning", what, int(counts[rarest])))
-    labels_of: dict[int, set[int]] = {}
-    for split in SPLITS_OF["labelled"]:
-        rows = labelled.rows(split)
-        for digest, label in zip(rows.digest_N.tolist(), rows.label_N.tolist(), strict=True):
-            labels_of.setdefault(digest, set()).add(label)
-    conflicts = [digest for digest, labels in labels_of.items() if len(labels) > 1]
-    if conflicts:
-        rows = labelled.rows("train")
-        places = np.flatnonzero(np.isin(rows.digest_N, np.array(conflicts, dtype=np.uint64)))[:_EXAMPLES]
-        ids = labelled.ids("train")
-        named = tuple(f"train {ids[place]}" for place in places)
-        findings.append(Finding("warning", "texts with more than one label", len(conflicts), named))
+    rows_of = {split: labelled.rows(split) for split in SPLITS_OF["labelled"]}
+    digest_N = np.concatenate([rows.digest_N for rows in rows_of.values()])
+    label_N = np.concatenate([rows.label_N for rows in rows_of.values()])
+    order = np.lexsort((label_N, digest_N))
+    is_other_label = (np.diff(digest_N[order]) == 0) & (np.diff(label_N[order]) != 0)
+    conflicts = np.unique(digest_N[order][1:][is_other_label])
+    if len(conflicts):
+        ids_of = {split: labelled.ids(split) for split in rows_of}
+        named = [
+            f"{split} {ids_of[split][i]}"
+            for split, rows in rows_of.items()
+            for i in np.flatnonzero(np.isin(rows.digest_N, conflicts))[:_EXAMPLES]
+        ]
+        findings.append(Finding("warning", "texts with more than one label", len(conflicts), tuple(named[:_EXAMPLES])))
     return findings
 
 
@@ -135,7 +137,7 @@ def _group_findings(where: dict[str, Texts]) -> list[Finding]:
 def _text_findings(split: str, texts: Texts) -> list[Finding]:
     kinds: dict[str, Callable[[str], object]] = {
         "empty texts": lambda text: not text.strip(),
-        "texts that were not all UTF-8": lambda text: "\ufffd" in text,
+        "texts that hold \ufffd, which stands for what was no UTF-8,": lambda text: "\ufffd" in text,
         "texts that look like UTF-8 read as Latin-1": lambda text: not text.isascii() and _MOJIBAKE.search(text),
         "texts with control characters": lambda text: not text.isprintable() and _CONTROL.search(text),
     }

@@ -43,7 +43,7 @@ class Packed:
     """Rows of token ids, ragged, in flat arrays: row i is ids_T[starts_N1[i]:starts_N1[i + 1]].
 
     ids_T int32, starts_N1 int64, label_N and group_N int64 (-1: none), stars_N int64 (0: none), in_train_N bool (the
-    same text, white space folded, stands among the source's training rows too).
+    same text, white space folded, is another split's too among the source's training rows).
     """
 
     ids_T: NDArray[np.int32]
@@ -97,7 +97,7 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     source = find_source(experiment.data)
     corpus = _prepare_labelled(source, experiment, labelled, key)
     if "unsup" in splits:
-        corpus.directories["unsup"] = _prepare_unsup(source, corpus)
+        corpus.directories["unsup"] = _prepare_unsup(source, experiment, corpus)
     counts = ", ".join(f"{split} {len(corpus.split(split).label_N):,}" for split in corpus.directories)
     console.say(f"data: {counts} reviews ({time.monotonic() - started:.1f} s)")
     return corpus
@@ -156,7 +156,8 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
         texts = texts or [prepare_texts(source, part) for part in parts]
         _build(texts, experiment, key)
     corpus = _open(key.directory_name, splits)
-    assert corpus is not None
+    if corpus is None:
+        raise cache.unreadable(key.directory_name)
     console.say(f"data: prepared in {corpus.directory}")
     return corpus
 
@@ -184,27 +185,28 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
             f"every training row is labelled {labelled.labels[0]!r}; a classifier needs two labels at least",
             "sentiment data check",
         )
-    for name in ("train", "valid", "test"):
+    for name in SPLITS:
         if not splits[name][1].any():
             raise DataError(
                 f"there are too few rows: the {name} split gets none of {len(labelled.rows('train')):,}",
-                "--set data.valid.share=0.5",
+                f"--set data.{'test_share' if name == 'test' else 'valid.share'}=0.5",
             )
     vocabulary = experiment.vocabulary
 
     def counted() -> Iterator[list[str]]:
         for name in vocabulary.from_:
             if name == "unsup":
-                yield from texts[1].read("unsup", _not_in_test(texts[1], labelled))
+                yield from texts[1].read("unsup", _not_in_test(texts[1], labelled, splits))
             else:
                 yield from labelled.read(*splits[name])
 
     console.say(f"data: learning the vocabulary from {' and '.join(vocabulary.from_)}")
     tokenizer, entries = train_tokenizer(experiment.text, vocabulary, counted())
+    train_digest_N = labelled.rows("train").digest_N
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
-        train_digest_N = np.sort(labelled.rows("train").digest_N)
         for name, (of, is_wanted_N) in splits.items():
-            _write_split(draft, name, labelled, of, is_wanted_N, tokenizer, train_digest_N)
+            others = train_digest_N[~is_wanted_N] if of == "train" else train_digest_N
+            _write_split(draft, name, labelled, of, is_wanted_N, tokenizer, others)
         draft.write("tokenizer.json", tokenizer.to_str().encode())
         unknown = entries.index(UNKNOWN if vocabulary.unknown == "own" else PAD)
         draft.write("vocabulary.json", store.dump_json(vars(Vocabulary(tuple(entries), unknown))))
@@ -212,7 +214,7 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
 
 
-def _prepare_unsup(source: Source, corpus: Corpus) -> Path:
+def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Path:
     """Pack the unlabelled rows by the corpus's tokenizer, less the texts that also stand in its test rows."""
     part_key = key_of(source, "unlabelled")
     texts = None
@@ -228,20 +230,22 @@ def _prepare_unsup(source: Source, corpus: Corpus) -> Path:
             return directory
         texts = texts or prepare_texts(source, "unlabelled")
         labelled = prepare_texts(source, "labelled")
-        is_wanted_N = _not_in_test(texts, labelled)
+        is_wanted_N = _not_in_test(texts, labelled, assign_rows(labelled, experiment.data))
         tokenizer = Tokenizer.from_file(str(corpus.directory / "tokenizer.json"))
         with store.new_directory(cache.directory_of(key.directory_name)) as draft:
-            train_digest_N = np.sort(labelled.rows("train").digest_N)
-            _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, train_digest_N)
+            _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, labelled.rows("train").digest_N)
             draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     console.say(f"data: unsup {is_wanted_N.sum():,} reviews, {(~is_wanted_N).sum():,} left out that stand in test")
     directory = cache.open_entry(key.directory_name)
-    assert directory is not None
+    if directory is None:
+        raise cache.unreadable(key.directory_name)
     return directory
 
 
-def _not_in_test(unsup: Texts, labelled: Texts) -> NDArray[np.bool_]:
-    is_in_test_N: NDArray[np.bool_] = np.isin(unsup.rows("unsup").digest_N, labelled.rows("test").digest_N)
+def _not_in_test(unsup: Texts, labelled: Texts, splits: Splits) -> NDArray[np.bool_]:
+    of, is_test_N = splits["test"]
+    test_digest_N = labelled.rows(of).digest_N[is_test_N]
+    is_in_test_N: NDArray[np.bool_] = np.isin(unsup.rows("unsup").digest_N, test_digest_N)
     return ~is_in_test_N
 
 
@@ -254,7 +258,7 @@ def _write_split(
     tokenizer: Tokenizer,
     train_digest_N: NDArray[np.uint64],
 ) -> None:
-    """Encode and write the wanted rows of a split of the texts; `train_digest_N` is sorted."""
+    """Encode and write the wanted rows of a split of the texts; `train_digest_N` is of the rows they may repeat."""
     n_rows, done, end = int(is_wanted_N.sum()), 0, 0
     with writing(draft, name, _COLUMNS) as writer, console.progress(f"packing {name}", n_rows) as shown:
         for ids in encode_ahead(tokenizer, texts.read(of, is_wanted_N)):
@@ -265,7 +269,7 @@ def _write_split(
                 shown.update(done)
         rows = texts.rows(of)
         copy_rows(writer, is_wanted_N, label_N=rows.label_N, stars_N=rows.stars_N, group_N=rows.group_N)
-        copy_rows(writer, is_wanted_N, in_train_N=_stand_in(rows.digest_N, train_digest_N))
+        copy_rows(writer, is_wanted_N, in_train_N=_stand_in(rows.digest_N, np.sort(train_digest_N)))
         writer.write_ids(itertools.compress(read_ids(texts.directory, of), is_wanted_N))
 
 

@@ -20,7 +20,9 @@ _DROPPED = bytes(code for code in range(128) if not chr(code).isalnum())
 _SHINGLE = 5  # words
 _N_HASHES = 32
 _BAND = 4  # rows that agree in four hashes at a stretch are compared in all
+_NEIGHBOURS = 8  # of the rows that agree so, each is compared with as many before it
 _NEAR = 0.8
+_NO_SHINGLE = 2**32 - 1
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
 
@@ -51,33 +53,53 @@ def normalised_hashes(texts: Iterable[Sequence[str]]) -> Hashes:
 
 
 def near_duplicates(signature_NH_of: dict[str, NDArray[np.uint32]], exact_N_of: dict[str, Hashes]) -> dict[str, int]:
-    """Count rows that nearly repeat an earlier one: about 80 % of their five-word shingles shared, not all text.
+    """Count texts that nearly repeat another: about 80 % of their five-word shingles shared, not all text.
 
-    By MinHash signatures (Broder 1997) compared where a band of them agrees; an estimate, not a proof.
+    Inside a split those that nearly repeat an earlier one, across two those of the first that nearly repeat one of the
+    second. By MinHash signatures (Broder 1997) compared where a band of them agrees; an estimate, not a proof.
     """
-    names = [name for name in ("train", "test", "unsup") if name in signature_NH_of]
-    signature_NH = np.concatenate([signature_NH_of[name] for name in names])
-    exact_N = np.concatenate([exact_N_of[name] for name in names])
-    split_N = np.repeat(np.arange(len(names)), [len(signature_NH_of[name]) for name in names])
-    has_shingles_N = signature_NH.min(axis=1, initial=2**32 - 1) < 2**32 - 1
-    pairs = []
-    for band in range(0, _N_HASHES, _BAND):
-        key_N = np.ascontiguousarray(signature_NH[:, band : band + _BAND]).view(f"V{4 * _BAND}").ravel()
-        _, first_N, place_N = np.unique(key_N, return_index=True, return_inverse=True)
-        earlier_N = first_N[place_N]
-        later = np.flatnonzero((earlier_N != np.arange(len(key_N))) & has_shingles_N)
-        pairs.append(np.stack([earlier_N[later], later], axis=1))
-    pair_P2 = np.unique(np.concatenate(pairs), axis=0)
-    one_P, other_P = pair_P2.T
-    alike_P = (signature_NH[one_P] == signature_NH[other_P]).mean(axis=1) >= _NEAR
-    near = pair_P2[alike_P & (exact_N[one_P] != exact_N[other_P])]
+    distinct = {}
+    for name, exact_N in exact_N_of.items():
+        rows = np.sort(np.unique(exact_N, return_index=True)[1])
+        rows = rows[signature_NH_of[name][rows].min(axis=1, initial=_NO_SHINGLE) < _NO_SHINGLE]
+        distinct[name] = signature_NH_of[name][rows], exact_N[rows]
     counts = {}
     for first, second in PAIRS:
-        if first in names and second in names:
-            wanted = sorted((names.index(first), names.index(second)))
-            rows = near[(split_N[near[:, 0]] == wanted[0]) & (split_N[near[:, 1]] == wanted[1])]
-            counts[first if first == second else f"{first}_{second}"] = len(np.unique(rows[:, 1]))
+        if first in distinct and second in distinct:
+            name = first if first == second else f"{first}_{second}"
+            counts[name] = int(_is_near(*distinct[first], *distinct[second], is_inside=first == second).sum())
     return counts
+
+
+def _is_near(
+    signature_NH: NDArray[np.uint32],
+    exact_N: Hashes,
+    other_MH: NDArray[np.uint32],
+    exact_M: Hashes,
+    *,
+    is_inside: bool,
+) -> NDArray[np.bool_]:
+    """Mark the texts that nearly repeat one of the others or, inside a split, an earlier one."""
+    is_near_N = np.zeros(len(signature_NH), dtype=bool)
+    for band in range(0, _N_HASHES, _BAND):
+        key_N, key_M = (_band_keys(hashes[:, band : band + _BAND]) for hashes in (signature_NH, other_MH))
+        order_M = np.argsort(key_M, kind="stable")
+        place_N = np.argsort(order_M) if is_inside else np.searchsorted(key_M[order_M], key_N, side="right")
+        for back in range(1, _NEIGHBOURS + 1):
+            rows = np.flatnonzero(place_N >= back)
+            others = order_M[place_N[rows] - back]
+            agree = key_N[rows] == key_M[others]
+            rows, others = rows[agree], others[agree]
+            if not len(rows):
+                break
+            is_alike = (signature_NH[rows] == other_MH[others]).mean(axis=1) >= _NEAR
+            is_near_N[rows[is_alike & (exact_N[rows] != exact_M[others])]] = True
+    return is_near_N
+
+
+def _band_keys(band_NB: NDArray[np.uint32]) -> Hashes:
+    key_N: Hashes = (band_NB * _BASE ** np.arange(_BAND, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+    return key_N
 
 
 def signatures(texts: Iterable[Sequence[str]]) -> NDArray[np.uint32]:
@@ -94,7 +116,7 @@ def _signatures(texts: Sequence[str], factor_H: Hashes) -> NDArray[np.uint32]:
     A word's hash is that of its bytes as a polynomial, read off a running sum over the whole chunk; a shingle's is that
     of its words' hashes.
     """
-    signature_NH = np.full((len(texts), _N_HASHES), 2**32 - 1, dtype=np.uint32)
+    signature_NH = np.full((len(texts), _N_HASHES), _NO_SHINGLE, dtype=np.uint32)
     data = np.frombuffer("\n".join(" ".join(text.lower().split()) for text in texts).encode() + b"\n", dtype=np.uint8)
     power = np.multiply.accumulate(np.full(len(data) + 1, _BASE)) * _INVERSE  # power[i] = base**i
     running = np.concatenate([[np.uint64(0)], np.cumsum((data.astype(np.uint64) + np.uint64(1)) * power[:-1])])

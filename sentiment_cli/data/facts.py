@@ -53,7 +53,11 @@ def corpus_facts(experiment: Experiment) -> dict[str, Any]:
         "labels": list(corpus.labels),
         "source": came,
         "groups_shared": {f"{one}_{other}": len(groups[one] & groups[other]) for one, other in pairs},
-        "splits": {split: _split_facts(corpus.split(split), corpus, experiment) for split in corpus.directories},
+        "splits": {
+            split: _split_facts(packed, corpus, experiment)
+            for split in corpus.directories
+            if len((packed := corpus.split(split)).label_N)
+        },
         "vocabulary": {
             "entries": len(corpus.vocabulary.entries),
             "specials": corpus.vocabulary.specials,

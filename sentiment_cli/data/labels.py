@@ -51,19 +51,12 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(labels, key=place))
 
 
-def check_labels(path: str, counts: Counter[str], renamed: dict[str, str], seen: set[str]) -> None:
-    """Raise DataError for labels that cannot be meant: differing in case alone, too many, or renamed though absent.
-
-    `counts` is of the labels after renaming, `seen` holds those of the file.
-    """
-    absent = [old for old in renamed if old not in seen]
-    if absent:
-        raise DataError(
-            f"data.label_map renames {', '.join(map(repr, absent))}, which no row of {path} has: {said(counts)}"
-        )
+def check_labels(path: str, counts: Counter[str]) -> None:
+    """Raise DataError for labels that cannot be meant: too many, or differing in case alone."""
     if len(counts) > MOST_LABELS:
         raise DataError(
-            f"{path} has {len(counts):,} different labels; is that the label column?", "--set data.label_column=NAME"
+            f"{path} has more than {MOST_LABELS:,} different labels; is that the label column?",
+            "--set data.label_column=NAME",
         )
     alike = defaultdict(list)
     for label in counts:
@@ -78,6 +71,17 @@ def check_labels(path: str, counts: Counter[str], renamed: dict[str, str], seen:
             )
 
 
+def refuse_unused(renamed: dict[str, str], seen: Counter[str]) -> None:
+    """Raise DataError for a renaming of what no row is labelled; `seen` counts the labels as the files have them."""
+    absent = [old for old in renamed if old not in seen]
+    if absent:
+        kept = ", ".join(f"{old}={new}" for old, new in renamed.items() if old in seen)
+        raise DataError(
+            f"data.label_map renames {', '.join(map(repr, absent))}, and no row is labelled so: {said(seen)}",
+            f"--set 'data.label_map=[{kept}]'",
+        )
+
+
 def refuse_unknown(what: str, counts: Counter[str], labels: Sequence[str], option: str) -> None:
     """Raise DataError that shows both sides where rows are labelled otherwise than `labels`.
 
@@ -85,11 +89,18 @@ def refuse_unknown(what: str, counts: Counter[str], labels: Sequence[str], optio
     """
     unknown = sort_labels(label for label in counts if label not in labels)
     if unknown:
-        pairs = ",".join(f"{label}={labels[i % len(labels)]}" for i, label in enumerate(unknown))
+        pairs = ",".join(f"{label}={_alike(label, labels)}" for label in unknown)
         raise DataError(
             f"{what} is labelled {said(counts)}; the training labels are {', '.join(map(repr, labels))}",
             option.format(pairs),
         )
+
+
+def _alike(label: str, labels: Sequence[str]) -> str:
+    """Return the one label that begins as this one does or the other way round; a guess would turn labels round."""
+    folded = label.casefold()
+    fits = [k for k in labels if folded.startswith(k.casefold()) or k.casefold().startswith(folded)]
+    return fits[0] if len(fits) == 1 else "LABEL"
 
 
 def said(counts: Counter[str]) -> str:

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ from sentiment_cli.config.schema import Data
 from sentiment_cli.data import sample
 from sentiment_cli.data.archive import Member, read_members
 from sentiment_cli.data.download import archive_path, download_imdb
-from sentiment_cli.data.labels import check_labels, parse_label, parse_label_map
+from sentiment_cli.data.labels import MOST_LABELS, check_labels, parse_label, parse_label_map, refuse_unused
 from sentiment_cli.data.review import Review
-from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, is_table, read_table
-from sentiment_cli.errors import DataError
+from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind
+from sentiment_cli.errors import DataError, UsageError
 
 Part = Literal["labelled", "unlabelled"]
 IMDB_LABELS = ("neg", "pos")
@@ -30,6 +31,7 @@ _MOVIE = re.compile(r"/title/(tt\d+)")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
 # Folders of a class-per-folder corpus that hold texts of no class.
 _NO_CLASS = ("unsup", "unlabelled", "unlabeled")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _HINT_IMDB = "export SENTIMENT_IMDB=PATH_TO/aclImdb_v1.tar.gz"
 
 
@@ -44,7 +46,22 @@ class Source:
 
 
 def find_source(data: Data) -> Source:
-    """Find (or download) what `data.source` names. Raises DataError where it is not there or nothing we read."""
+    """Find (or download) what `data.source` names.
+
+    Raises DataError where it is not there or nothing we read, UsageError for settings that its layout has no use for.
+    """
+    source = _find(data)
+    for key, value in (("test", data.test), ("unlabelled", data.unlabelled), ("label_map", data.label_map)):
+        if value and source.kind == "imdb":
+            raise UsageError(
+                f"data.{key} is for tables and folders of classes; {data.source} is laid out as IMDb is, with rows and "
+                "labels of its own",
+                f"--set data.{key}={'[]' if key == 'label_map' else 'null'}",
+            )
+    return source
+
+
+def _find(data: Data) -> Source:
     if data.source == "sample":
         return Source("sample", "imdb", sample_dir() if sample_dir().is_dir() else None, data)
     if data.source == "imdb":
@@ -80,7 +97,10 @@ def hash_source(source: Source, part: Part) -> str:
             digest.update(sample.FINGERPRINT.encode())
             continue
         try:
-            digest.update(_hash_folder(path, source, part) if path.is_dir() else store.sha256_of(path).encode())
+            if path.is_dir():
+                digest.update(_hash_folder(path, source, part))
+            else:
+                digest.update(f"{table_kind(path) or ''} {store.sha256_of(path)}".encode())
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
@@ -92,52 +112,70 @@ def read_part(source: Source, part: Part, rejects: Rejects) -> Iterator[tuple[st
     IMDb's rows come ordered by split, label and number, so an archive and its extracted folder give the same rows;
     others keep the order of their file or of their names. Raises DataError where something is missing or no review.
     """
+    if part == "unlabelled" and not has_unlabelled(source):
+        raise DataError(f"{source.path} has no unlabelled reviews", "--set data.unlabelled=PATH_TO_YOUR_FILE")
     if source.kind == "imdb":
         yield from _imdb_reviews(source.path, part)
         return
     data = source.settings
     renamed = parse_label_map(data.label_map)
+    seen: Counter[str] = Counter()
+    if part == "unlabelled" and data.unlabelled is None and data.on_error == "skip":
+        rejects = Rejects("skip")  # of the same file: they stand in the list of the labelled rows
     for path, split in zip(_paths(source, part), ("train", "test") if part == "labelled" else ("unsup",), strict=False):
         assert path is not None
         counts: Counter[str] = Counter()
-        seen: set[str] = set()
         for found, review in _read_path(path, split, data, rejects):
-            label = review.label
-            if label is not None:
-                seen.add(label)
-                label = renamed.get(label, label)
-                counts[label] += 1
-                review = review._replace(label=label)
+            review = _without_surrogates(review)
+            if review.label is not None:
+                seen[review.label] += 1
+                review = review._replace(label=renamed.get(review.label, review.label))
+                counts[str(review.label)] += 1
+                if len(counts) > MOST_LABELS:
+                    break
             yield found, review
-        if part == "labelled":
-            check_labels(str(path), counts, renamed, seen)
+        check_labels(str(path), counts)
+    if part == "labelled":
+        refuse_unused(renamed, seen)
+
+
+def _without_surrogates(review: Review) -> Review:
+    """Replace what UTF-8 cannot hold and a JSON escape, or a file name that is no UTF-8, can spell."""
+    label = review.label and _SURROGATE.sub("\ufffd", review.label)
+    group = review.group and _SURROGATE.sub("\ufffd", review.group)
+    text = review.text if review.text.isascii() else _SURROGATE.sub("\ufffd", review.text)
+    return review._replace(text=text, label=label, group=group)
 
 
 def _paths(source: Source, part: Part) -> list[Path | None]:
     """Return the files or folders of a part: the source, then the test rows given apart."""
     data = source.settings
     if part == "unlabelled" and data.unlabelled is not None:
-        _kind_of(Path(data.unlabelled), "data.unlabelled")
-        return [Path(data.unlabelled)]
-    paths = [source.path]
+        return [_given_apart(data.unlabelled, "data.unlabelled")]
     if part == "labelled" and data.test is not None:
-        _kind_of(Path(data.test), "data.test")
-        paths.append(Path(data.test))
-    return paths
+        return [source.path, _given_apart(data.test, "data.test")]
+    return [source.path]
+
+
+def _given_apart(name: str, key: str) -> Path:
+    path = Path(name)
+    if _kind_of(path, key) == "imdb" and not path.is_dir():
+        raise DataError(f"{key} is {path}: only a table or a folder can be given apart, no archive")
+    return path
 
 
 def _kind_of(path: Path, key: str) -> Literal["imdb", "table", "folders"]:
     if not os.path.exists(path):  # noqa: PTH110 - says no, where Path.exists raises, to a name that none can have
-        beside = os.listdir(path.parent) if os.path.isdir(path.parent) else []  # noqa: PTH112, PTH208
+        beside = os.listdir(path.parent) if os.access(path.parent, os.R_OK | os.X_OK) else []  # noqa: PTH208
         near = difflib.get_close_matches(path.name, beside, n=1)
         raise DataError(
             f"{key} is {path}: there is no such file or folder",
-            f"--set {key}={path.parent / near[0]}" if near else f"--set {key}=PATH_TO_YOUR_FILE",
+            f"--set {key}={shlex.quote(str(path.parent / near[0]))}" if near else f"--set {key}=PATH_TO_YOUR_FILE",
         )
     if path.is_dir():
         root = _imdb_root(path)
         return "imdb" if all((root / "train" / f"urls_{label}.txt").is_file() for label in IMDB_LABELS) else "folders"
-    if is_table(path):
+    if table_kind(path):
         return "table"
     if path.name.lower().endswith(_ARCHIVES):
         return "imdb"
@@ -194,16 +232,12 @@ def _imdb_root(path: Path) -> Path:
 
 def _read_path(path: Path, split: str, data: Data, rejects: Rejects) -> Iterator[tuple[str, Review]]:
     """Yield the rows of one file or folder that belong to the part of `split`."""
-    wants_unlabelled = split == "unsup"
     if path.is_dir():
-        for found, name, file in _class_files(path):
-            label = None if name in _NO_CLASS else name
-            if (label is None) == wants_unlabelled and not (data.test is not None and found == "test"):
-                text = file.read_bytes().decode("utf-8", "replace")
-                found = "unsup" if wants_unlabelled else ("test" if split == "test" else found)
-                yield found, Review(f"{name}/{file.stem}", text, label, None, None)
+        yield from _folder_reviews(path, split, data)
         return
-    has_labels = not wants_unlabelled or data.without_label == "unlabelled"
+    wants_unlabelled = split == "unsup"
+    sorts_out = data.without_label == "unlabelled" and split != "test"  # a test row must have a label
+    has_labels = sorts_out or not wants_unlabelled
     columns = Columns(data.text_column, data.label_column, data.group_column)
     for row in read_table(path, columns, rejects, has_labels=has_labels):
         if not isinstance(row.text, str):
@@ -214,37 +248,54 @@ def _read_path(path: Path, split: str, data: Data, rejects: Rejects) -> Iterator
         except ValueError as error:
             rejects.reject(path, row.number, row.line, str(error))
             continue
-        if has_labels and data.without_label == "unlabelled":
+        if sorts_out:
             if (label is None) != wants_unlabelled:
                 continue
         elif has_labels and label is None:
             rejects.reject(path, row.number, row.line, "its label is missing")
             continue
-        group = None if row.group in (None, "") else str(row.group)
-        yield split, Review(str(row.number), row.text, label, None, group)
+        is_alone = row.group in (None, "") or row.group != row.group  # NaN
+        yield split, Review(str(row.number), row.text, label, None, None if is_alone else str(row.group))
 
 
 def _kind_said(value: Any) -> str:
     return "missing" if value is None else f"a {type(value).__name__}"
 
 
-def _class_files(root: Path) -> Iterator[tuple[str, str, Path]]:
-    """Yield (split, class, file) of ROOT/CLASS/*.txt or ROOT/{train,test}/CLASS/*.txt, in the order of the names."""
+def _folder_reviews(root: Path, split: str, data: Data) -> Iterator[tuple[str, Review]]:
+    """Yield a folder's texts: without its test/ where data.test is given, and of that one's train/ and test/ test/."""
+    for found, name, file, text in _class_texts(root, "unlabelled" if split == "unsup" else "labelled", data):
+        found = "unsup" if split == "unsup" else found or split
+        if found == split or (split == "train" and data.test is None):
+            label = None if split == "unsup" else name
+            yield found, Review(f"{name}/{file}", text.decode("utf-8", "replace"), label, None, None)
+
+
+def _class_texts(root: Path, part: Part, data: Data) -> Iterator[tuple[str | None, str, str, bytes]]:
+    """Yield (split, class, name, bytes) of ROOT/CLASS/NAME.txt or ROOT/{train,test}/CLASS/NAME.txt, ordered by name.
+
+    Unlabelled ones have no class: those in unsup/ and, in a folder given apart, those that lie in ROOT itself.
+    """
     root = _imdb_root(root)
-    splits = [root / "train", root / "test"] if (root / "train").is_dir() else [root]
-    n_files = 0
-    for folder in (split for split in splits if split.is_dir()):
-        for directory in sorted(entry.path for entry in os.scandir(folder) if entry.is_dir()):
-            names = sorted(e.name for e in os.scandir(directory) if e.name.endswith(".txt") and e.is_file())
+    splits = ("train", "test") if (root / "train").is_dir() else (None,)
+    has_any = False
+    try:
+        for split in splits:
+            folder = root if split is None else root / split
+            names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.is_dir() else []
+            names = [name for name in names if name[0] != "." and (name in _NO_CLASS) == (part == "unlabelled")]
+            if part == "unlabelled" and data.unlabelled is not None:
+                names.append("")
             for name in names:
-                n_files += 1
-                yield (
-                    ("test" if folder.name == "test" and folder != root else "train"),
-                    Path(directory).name,
-                    Path(directory, name),
-                )
-    if n_files == 0:
-        raise DataError(f"{root} holds no texts: CLASS/NAME.txt or train/CLASS/NAME.txt is looked for")
+                files = sorted(e.name for e in os.scandir(folder / name) if e.name.endswith(".txt") and e.is_file())
+                for file in files:
+                    has_any = True
+                    yield split, name, file.removesuffix(".txt"), (folder / name / file).read_bytes()
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+    if not has_any:
+        wanted = "CLASS/NAME.txt or train/CLASS/NAME.txt" if part == "labelled" else "unsup/NAME.txt"
+        raise DataError(f"{root} holds no {part} texts: {wanted} is looked for")
 
 
 def _hash_folder(path: Path, source: Source, part: Part) -> bytes:
@@ -258,6 +309,6 @@ def _hash_folder(path: Path, source: Source, part: Part) -> bytes:
         for member, data in read_members(path, lambda member: (_split_of(member) == "unsup") == (part == "unlabelled")):
             add(member[0], data)
     else:
-        for split, name, file in _class_files(path):
-            add(f"{split}/{name}/{file.name}", file.read_bytes())
+        for split, name, file, data in _class_texts(path, part, source.settings):
+            add(f"{split}/{name}/{file}", data)
     return digest.digest()

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,8 @@ _DELIMITERS = ",;\t|"
 # The csv module's own 131,072 would refuse an honest long text; a quote left open must still end somewhere.
 _LONGEST_FIELD = 16_000_000
 _ROWS_AT_ONCE = 1024
+# A JSON object may leave out what it has no value for, such as a label: the first ones together name the columns.
+_OBJECTS_LOOKED_AT = 100
 _HOW_TO_SKIP = "--set data.on_error=skip leaves such rows out and lists them"
 
 
@@ -56,9 +59,10 @@ class Rejects:
         self.found.append({"file": path.name, "row": number, "line": line, "reason": reason})
 
 
-def is_table(path: Path) -> bool:
-    """Say whether the name is that of a table we read."""
-    return _kind(path) in SUFFIXES
+def table_kind(path: Path) -> str | None:
+    """Return which of SUFFIXES a name ends in, before .gz; None for what is no table."""
+    kind = Path(path.name.lower().removesuffix(".gz")).suffix
+    return kind if kind in SUFFIXES else None
 
 
 def read_table(path: Path, asked: Columns, rejects: Rejects, *, has_labels: bool) -> Iterator[Row]:
@@ -66,24 +70,18 @@ def read_table(path: Path, asked: Columns, rejects: Rejects, *, has_labels: bool
 
     Raises DataError for a file that is none, for a column that is not there, and, by `rejects`, for a bad row.
     """
-    kind = _kind(path)
     rows = {
         ".parquet": _parquet_rows,
         ".jsonl": _json_rows,
         ".ndjson": _json_rows,
         ".csv": _csv_rows,
         ".tsv": _csv_rows,
-    }[kind]
+    }[str(table_kind(path))]
     try:
         yield from rows(path, lambda names: _find_columns(path, names, asked, has_labels), rejects)
     except (OSError, EOFError, zlib.error) as error:  # gzip raises all three
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path} cannot be read: {reason}") from error
-
-
-def _kind(path: Path) -> str:
-    name = path.name.lower().removesuffix(".gz")
-    return Path(name).suffix
 
 
 def _find_columns(path: Path, names: Sequence[str], asked: Columns, has_labels: bool) -> Columns:
@@ -95,22 +93,19 @@ def _find_columns(path: Path, names: Sequence[str], asked: Columns, has_labels: 
         if role == "label" and not has_labels:
             found.append(None)
             continue
-        if name is not None:
-            fits = [column for column in names if column == name]
+        if name is None:
+            fits = [column for word in known for column in names if column.strip().lower() == word]
         else:
-            fits = sorted(
-                (c for c in names if c.strip().lower() in known), key=lambda c: known.index(c.strip().lower())
-            )
-        if name is not None and len(fits) > 1:
-            raise DataError(f"{path} has {len(fits)} columns named {name!r}")
+            fits = [name] if name in names else []
         if not fits and (name is not None or role != "group"):
             there = ", ".join(map(repr, names))
             wanted = f"no column {name!r}" if name is not None else f"no column that is clearly the {role}"
             raise DataError(f"{path} has {wanted}; it has {there}", f"--set data.{role}_column=NAME")
-        if len(set(fits)) < len(fits):
-            raise DataError(f"{path} has {len(fits)} columns named {fits[0]!r}", f"--set data.{role}_column=NAME")
         found.append(fits[0] if fits else None)
     columns = Columns(*found)
+    for name in filter(None, columns):
+        if names.count(name) > 1:
+            raise DataError(f"{path} has {names.count(name)} columns named {name!r}; each needs a name of its own")
     said = [f"{role} in {name!r}" for role, name in zip(columns._fields, columns, strict=True) if name is not None]
     others = [name for name in names if name not in columns]
     console.say(f"data: {path.name}: {', '.join(said)}" + (f"; not read: {', '.join(others)}" if others else ""))
@@ -125,7 +120,8 @@ def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
     start = handle.read(2)
     handle.seek(0)
     if start == b"\x1f\x8b":
-        return gzip.open(handle)
+        handle.close()
+        return gzip.open(path)
     if start in (b"\xff\xfe", b"\xfe\xff"):
         handle.close()
         raise DataError(f"{path} is UTF-16 text; UTF-8 is read", f"iconv -f UTF-16 -t UTF-8 {path.name} > utf8.csv")
@@ -139,7 +135,7 @@ def _csv_rows(path: Path, find_columns: FindColumns, rejects: Rejects) -> Iterat
         header = handle.readline()
         if not header.strip():
             raise DataError(f"{path} is empty; its first line should name the columns, such as text,label")
-        delimiter = "\t" if _kind(path) == ".tsv" else max(_DELIMITERS, key=header.count)
+        delimiter = "\t" if table_kind(path) == ".tsv" else max(_DELIMITERS, key=header.count)
         names = next(csv.reader([header], delimiter=delimiter))
         columns = find_columns(names)
         places = [None if name is None else names.index(name) for name in columns]
@@ -165,7 +161,15 @@ def _csv_rows(path: Path, find_columns: FindColumns, rejects: Rejects) -> Iterat
 
 
 def _json_rows(path: Path, find_columns: FindColumns, rejects: Rejects) -> Iterator[Row]:
-    columns, number = None, 0
+    looked_at = itertools.islice(_json_objects(path, Rejects("skip")), _OBJECTS_LOOKED_AT)
+    names = list(dict.fromkeys(name for _, _, values in looked_at for name in values))
+    columns = find_columns(names) if names else Columns()
+    for number, line, values in _json_objects(path, rejects):
+        yield Row(number, line, *(None if name is None else values.get(name) for name in columns))
+
+
+def _json_objects(path: Path, rejects: Rejects) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    number = 0
     with _open(path) as raw:
         for line, data in enumerate(raw, 1):
             if not data.strip():
@@ -179,8 +183,7 @@ def _json_rows(path: Path, find_columns: FindColumns, rejects: Rejects) -> Itera
             if not isinstance(values, dict):
                 rejects.reject(path, number, line, f"a JSON {type(values).__name__} where an object should be")
                 continue
-            columns = columns or find_columns(list(values))
-            yield Row(number, line, *(None if name is None else values.get(name) for name in columns))
+            yield number, line, values
     if number == 0:
         raise DataError(f'{path} is empty; each line should be an object such as {{"text": "…", "label": "pos"}}')
 
@@ -202,5 +205,5 @@ def _parquet_rows(path: Path, find_columns: FindColumns, rejects: Rejects) -> It
                 for text, label, group in zip(*of_columns, strict=True):
                     number += 1
                     yield Row(number, None, text, label, group)
-    except ArrowException as error:
+    except (ArrowException, UnicodeDecodeError) as error:  # Parquet promises UTF-8, and pyarrow takes its word
         raise DataError(f"{path} is not a readable Parquet file: {error}") from error

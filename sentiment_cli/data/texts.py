@@ -31,6 +31,7 @@ from sentiment_cli.errors import DataError
 _FORMAT = 1
 SPLITS_OF: dict[Part, tuple[str, ...]] = {"labelled": ("train", "test"), "unlabelled": ("unsup",)}
 _ROWS_AT_ONCE = 1024
+_BYTES_AT_ONCE = 4_000_000  # of rows that are long; a thousand reviews have 1.3 million
 _ROWS_BETWEEN_UPDATES = 5000
 
 
@@ -82,13 +83,17 @@ class Texts:
         """Yield a split's texts in order, some at a time; those of the wanted rows only."""
         end_N = read_column(self.directory, split, "end_N", _COLUMNS["end_N"])
         with (self.directory / f"{split}.text").open("rb") as handle:
-            for first in range(0, len(end_N), _ROWS_AT_ONCE):
+            first = 0
+            while first < len(end_N):
                 start = handle.tell()
-                edges = [0, *(end_N[first : first + _ROWS_AT_ONCE] - start).tolist()]
+                within = int(np.searchsorted(end_N, start + _BYTES_AT_ONCE))
+                last = min(max(within, first + 1), first + _ROWS_AT_ONCE, len(end_N))
+                edges = [0, *(end_N[first:last] - start).tolist()]
                 block = memoryview(handle.read(edges[-1]))
-                wanted = itertools.repeat(True) if is_wanted_N is None else is_wanted_N[first:]
+                wanted = itertools.repeat(True) if is_wanted_N is None else is_wanted_N[first:last]
                 pairs = zip(itertools.pairwise(edges), wanted, strict=False)
                 yield [str(block[start:end], "utf-8") for (start, end), is_wanted in pairs if is_wanted]
+                first = last
 
 
 def key_of(source: Source, part: Part) -> cache.Key:
@@ -124,7 +129,8 @@ def prepare_texts(source: Source, part: Part) -> Texts:
             console.say(f"data: reading the {part} reviews of {source.path or 'the generated sample'}")
             _write(source, part, key)
             found = open_texts(key)
-    assert found is not None
+    if found is None:
+        raise cache.unreadable(key.directory_name)
     return found
 
 
@@ -134,22 +140,20 @@ class _Split:
     def __init__(self, text: disk.Output, columns: Writer) -> None:
         self._text, self._columns = text, columns
         self._end = 0
+        self.n_rows = 0
         self._rows: list[tuple[int, int, int, int, int]] = []
         self._ids: list[bytes] = []
         self.labels: Counter[str] = Counter()
 
-    @property
-    def is_empty(self) -> bool:
-        return self._end == 0 and not self._rows
-
     def add(self, review: Review, label: int, group: int) -> None:
-        data = review.text.encode("utf-8", "replace")  # a lone surrogate, which JSON can spell, is no text
+        data = review.text.encode()
         self._text.write(data)
         self._end += len(data)
-        folded = " ".join(review.text.split()).encode("utf-8", "replace")
+        folded = " ".join(review.text.split()).encode()
         digest = int.from_bytes(hashlib.blake2b(folded, digest_size=8).digest(), "little")
         self._rows.append((self._end, label, review.stars or 0, group, digest))
         self._ids.append(review.id.encode("utf-8", "surrogateescape").replace(b"\0", b""))
+        self.n_rows += 1
         if len(self._rows) == _ROWS_AT_ONCE:
             self.flush()
 
@@ -190,8 +194,10 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
             n_rows += 1
             if n_rows % _ROWS_BETWEEN_UPDATES == 0:
                 shown.update(n_rows)
+        if hash_source(source, part) != key.depends_on["source"]:
+            raise DataError(f"{source.path} was changed while it was read", "the same command again")
         first, *others = splits.values()
-        if first.is_empty:
+        if not first.n_rows:
             rejected = f": all {len(rejects.found):,} rows were left out" if rejects.found else ""
             raise DataError(f"{source.path} holds no {part} reviews{rejected}")
         for other in others:
@@ -200,13 +206,13 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
         for columns in splits.values():
             columns.flush()
         if rejects.found:
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rejects.found)
+            lines = (json.dumps(row) + "\n" for row in rejects.found)  # ASCII, which any file name can be written in
             draft.write("rejects.jsonl", "".join(lines).encode())
         about = {"labels": list(labels), "groups": list(groups), "rejected": len(rejects.found)}
         draft.write("about.json", store.dump_json(about))
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     if n_damaged:
-        console.warn(f"{n_damaged:,} texts are not all UTF-8; what could not be read stands as \ufffd in them")
+        console.warn(f"{n_damaged:,} texts hold \ufffd, which stands for what was no UTF-8")
     if rejects.found:
         where = cache.directory_of(key.directory_name) / "rejects.jsonl"
         console.warn(
@@ -229,6 +235,6 @@ def _ranks(found: list[str], names: tuple[str, ...]) -> NDArray[np.int32]:
 
 def _fingerprint(directory: Path) -> str:
     """Hash the rows and what they mean, and not where they came from."""
-    files = store.read_manifest(directory)
+    files = cache.read_manifest(directory)
     rows = {name: entry for name, entry in files.items() if name != cache.KEY_FILE}
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

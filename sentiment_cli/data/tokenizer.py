@@ -15,8 +15,12 @@ PAD = "<pad>"
 UNKNOWN = "<unk>"
 # Letters and digits with apostrophes inside are one token (don't, it's), every other mark is one by itself.
 _WORDS = r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|_"
-_BREAK = r"<\s*[bB][rR]\s*/?\s*>"
+_BREAK = r"<\s*[bB][rR]\s*(?:/\s*)?>"  # no two \s* side by side: those take quadratic time over many spaces
 _ROWS_AT_ONCE = 1024
+_CHARACTERS_AT_ONCE = 2_000_000
+_LONGEST_PIECE = 65_536
+# No token and no <br /> goes across such a space.
+_CUT = re.compile(r"(?<=[0-9A-Za-z]) (?=[0-9A-Za-z])")
 
 
 def train_tokenizer(text: Text, vocabulary: Vocabulary, rows: Iterable[Sequence[str]]) -> tuple[Tokenizer, list[str]]:
@@ -63,11 +67,36 @@ def build_tokenizer(text: Text, entries: Sequence[str], unknown: str) -> Tokeniz
 
 
 def encode(tokenizer: Tokenizer, rows: Sequence[str]) -> Iterator[NDArray[np.int32]]:
-    """Yield each text's token ids, in order; the library works on all cores."""
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        encodings = tokenizer.encode_batch_fast(rows[start : start + _ROWS_AT_ONCE], add_special_tokens=False)
-        for encoding in encodings:
-            yield np.array(encoding.ids, dtype=np.int32)
+    """Yield each text's token ids, in order; the library works on all cores, at a long text's pieces too."""
+    ids: list[NDArray[np.int32]] = []
+    for batch in _batches(rows):
+        encodings = tokenizer.encode_batch_fast([piece for piece, _ in batch], add_special_tokens=False)
+        for encoding, (_, is_last) in zip(encodings, batch, strict=True):
+            ids.append(np.array(encoding.ids, dtype=np.int32))
+            if is_last:
+                yield ids[0] if len(ids) == 1 else np.concatenate(ids)
+                ids.clear()
+
+
+def _batches(rows: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
+    """Yield pieces of the texts, each with whether it is a text's last, so many at a time as memory is given to."""
+    batch: list[tuple[str, bool]] = []
+    n_characters = 0
+    for text in rows:
+        start, is_last = 0, False
+        while not is_last:
+            is_long = len(text) - start > _LONGEST_PIECE
+            cut = _CUT.search(text, start + _LONGEST_PIECE) if is_long else None
+            is_last = cut is None
+            end = len(text) if cut is None else cut.start()
+            batch.append((text[start:end], is_last))
+            n_characters += end - start
+            start = end
+            if len(batch) == _ROWS_AT_ONCE or n_characters >= _CHARACTERS_AT_ONCE:
+                yield batch
+                batch, n_characters = [], 0
+    if batch:
+        yield batch
 
 
 def _entries(tokenizer: Tokenizer) -> list[str]:
