@@ -156,7 +156,7 @@ class _Transfer:
         if offset and self._validator is not None:
             headers["If-Range"] = self._validator
         try:
-            response = self._mirror.open(headers, _TIMEOUT_S)
+            response = self._mirror.ask(headers, _TIMEOUT_S)
         except urllib.error.HTTPError as error:
             with error:
                 self._refused(error, offset)
