@@ -88,5 +88,5 @@ def retry_after_s(headers: Message) -> float:
         return float(value)
     try:
         return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0
