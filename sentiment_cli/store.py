@@ -261,9 +261,9 @@ def partial_file(path: Path, is_alone: bool = True) -> Iterator[Partial]:
 
     Who is not sure to be the only one at it gets a file of its own, which the next process does not find.
     """
-    with disk.write_errors(path):
+    part = path.with_name(f"{path.name}.part") if is_alone else disk.new_draft(path)
+    with disk.write_errors(part):
         disk.make_directories(path.parent)
-        part = path.with_name(f"{path.name}.part") if is_alone else disk.new_draft(path)
         with disk.open_to_append(part) as handle:
             try:
                 yield Partial(handle, part, path)

@@ -193,8 +193,9 @@ class LossyDisk:
         self.bytes: dict[int, bytes] = {}
         self.flushed: dict[int, bytes] = {}
         self.names: dict[Path, int] = {}
-        self.kept_names: dict[Path, int] = {}
-        self.states: list[dict[Path, bytes]] = []
+        self.safe_names: set[Path] = set()  # as their directory was flushed with them, wherever it has moved since
+        self.last_names: dict[Path, int] = {}  # as they were when the root was flushed
+        self.states: list[tuple[set[Path], dict[Path, bytes]]] = []
 
     def create(self, path: Path) -> None:
         self.names[path] = len(self.bytes)
@@ -207,20 +208,27 @@ class LossyDisk:
         self.flushed[self.names[path]] = self.bytes[self.names[path]]
 
     def rename(self, path: Path, target: Path) -> None:
-        moved = {name: node for name, node in self.names.items() if path in (name, *name.parents)}
-        for name, node in moved.items():
-            del self.names[name]
-            self.names[target / name.relative_to(path)] = node
+        for name in [name for name in self.names if path in (name, *name.parents)]:
+            moved = target / name.relative_to(path)
+            self.names[moved] = self.names.pop(name)
+            if name in self.safe_names and name != path:
+                self.safe_names.add(moved)
 
     def flush_directory(self, path: Path) -> None:
-        here = {name: node for name, node in self.names.items() if path in name.parents}
-        self.kept_names = {name: node for name, node in self.kept_names.items() if path not in name.parents} | here
+        self.safe_names |= {name for name in self.names if name.parent == path}
+        if path not in {name.parent for name in self.names if name.parent.name.endswith(".tmp")}:
+            self.last_names = dict(self.names)
 
-    def crash(self) -> None:
-        """Add what may be found now: names as they are or as last flushed, bytes likewise."""
-        for found in (self.names, self.kept_names):
+    def crash(self, root: Path) -> None:
+        """Add what may be found now: names as they are, or but for unsafe ones below, or as last flushed."""
+        by_chance = {name: node for name, node in self.names.items() if name in self.safe_names or name.parent == root}
+        for found, directories in (
+            (self.names, {name.parent for name in self.names}),
+            (by_chance, {name.parent for name in self.names}),
+            (self.last_names, {name.parent for name in self.last_names}),
+        ):
             for content in (self.bytes, self.flushed):
-                self.states.append({name: content[node] for name, node in found.items()})
+                self.states.append((directories, {name: content[node] for name, node in found.items()}))
 
 
 @pytest.mark.parametrize(
@@ -231,20 +239,20 @@ class LossyDisk:
     ],
 )
 def test_f04_power_lost_at_any_operation_leaves_the_old_or_the_new(case: Case, tmp_path: Path, monkeypatch) -> None:
-    lossy = LossyDisk()
+    lossy, root = LossyDisk(), tmp_path / "real"
 
     def follow(operation: str, note: Callable[..., None]) -> None:
         original = getattr(disk, operation)
 
         def both(*args):
-            lossy.crash()
+            lossy.crash(root)
             note(*args)
             return original(*args)
 
         monkeypatch.setattr(disk, operation, both)
 
     def write(write_some, data: memoryview, path: Path) -> None:
-        lossy.crash()
+        lossy.crash(root)
         lossy.write(Path(write_some.__self__.name), bytes(data))
         write_some(data)
 
@@ -256,19 +264,17 @@ def test_f04_power_lost_at_any_operation_leaves_the_old_or_the_new(case: Case, t
     follow("rename", lossy.rename)
     follow("flush_directory", lossy.flush_directory)
     monkeypatch.setattr(failpoints, "write", write)
-    root = tmp_path / "real"
     case.prepare(root)
     n_before = len(lossy.states)
     case.act(root)
-    lossy.crash()
+    lossy.crash(root)
     seen = set()
-    for i, state in enumerate(lossy.states[n_before:]):
+    for i, (directories, files) in enumerate(lossy.states[n_before:]):
         replayed = tmp_path / str(i)
-        replayed.mkdir()
-        for path, data in state.items():
-            copy = replayed / path.relative_to(root)
-            copy.parent.mkdir(exist_ok=True)
-            copy.write_bytes(data)
+        for directory in (root, *directories):
+            (replayed / directory.relative_to(root)).mkdir(parents=True, exist_ok=True)
+        for path, data in files.items():
+            (replayed / path.relative_to(root)).write_bytes(data)
         seen.add(case.state(replayed))
     assert seen == {"old", "new"}
     assert case.state(tmp_path / str(i)) == "new"  # what was reported done stays done

@@ -84,7 +84,7 @@ def _writes(call: ast.Call, handles: set[str]) -> bool:
     if name in ("open", "io.FileIO") or (name.endswith(".open") and name.rpartition(".")[0] in OPENERS):
         return _may_write(call, 1, "r")
     if isinstance(call.func, ast.Attribute):
-        if call.func.attr == "open":
+        if call.func.attr == "open" and "timeout" not in keywords:  # that one is of a URL
             return _may_write(call, 0, "r")
         if call.func.attr == "replace":  # of a path; that of a string takes two arguments
             return len(call.args) == 1 and not keywords
@@ -193,6 +193,7 @@ def test_the_rules_find_what_they_forbid(planted: str) -> None:
         "dataclasses.replace(x, lr=1)",
         "handle.write(b'x')",
         "json.dumps(x)",
+        "build_opener().open(request, timeout=3)",
         "safetensors.torch.save(x)",
         "shutil.disk_usage('a')",
         "np.load('a', mmap_mode='c', allow_pickle=False)",

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 import random
@@ -5,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -238,6 +241,20 @@ def test_f16_m07_a_lock_that_cannot_be_taken_is_gone_without(tmp_path: Path) -> 
         with store.lock(path, said.append):
             assert said[0].startswith(f"going on without the lock {path}, which cannot be taken: ")
     assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+def test_f16_where_locks_are_not_supported_it_goes_without(tmp_path: Path, monkeypatch) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    said: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as for a user; in tests every warning is an error
+        with store.lock(tmp_path / "l", said.append) as is_held:
+            assert not is_held
+    assert said[0].startswith(f"going on without the lock {tmp_path / 'l'}, which cannot be taken: ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

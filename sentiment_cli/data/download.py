@@ -37,7 +37,7 @@ _TIMEOUT_S = 30.0
 _WINDOW_S, _LEAST_BYTES = 30.0, 30_000  # slower than 1 kB/s is no download
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 120.0
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
-_RANGE = re.compile(r"bytes (?:(?P<start>\d+)-\d+|\*)/(?:(?P<total>\d+)|\*)")
+_RANGE = re.compile(r"bytes (?:(?P<start>\d{1,15})-\d+|\*)/(?:(?P<total>\d{1,15})|\*)")
 _PAGE_BYTES = 1 << 16
 _sleep = time.sleep
 
@@ -156,7 +156,7 @@ class _Transfer:
         if offset and self._validator is not None:
             headers["If-Range"] = self._validator
         try:
-            response = self._mirror.open(headers, _TIMEOUT_S)
+            response = self._mirror.ask(headers, _TIMEOUT_S)
         except urllib.error.HTTPError as error:
             with error:
                 self._refused(error, offset)
@@ -206,7 +206,7 @@ class _Transfer:
         # One byte more than there should be shows that it is not the file; what comes may have no end.
         for chunk in self._chunks(response, (self._size or _MOST_BYTES) + 1 - start):
             if is_first:
-                self._check_no_page(chunk, response)
+                self._check_no_page(chunk)
                 self._part.cut(0)
                 self.is_doubtful = offset > 0
                 self._remember(validator_of(response.headers))
@@ -235,7 +235,7 @@ class _Transfer:
                     raise _Interrupted(f"only {n_bytes:,} bytes came in {passed_s:.0f} s")
                 began, n_bytes = time.monotonic(), 0
 
-    def _check_no_page(self, start: bytes, response: http.client.HTTPResponse) -> None:
+    def _check_no_page(self, start: bytes) -> None:
         """Refuse a web page, which networks with a login send in place of anything; the part stays as it was."""
         if not start.lstrip().startswith(b"<"):
             return

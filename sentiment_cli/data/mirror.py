@@ -45,7 +45,7 @@ class Mirror:
         """The URL without what may be secret in it: user, password, query."""
         return self.parts._replace(netloc=self.parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
-    def open(self, headers: dict[str, str], timeout_s: float) -> http.client.HTTPResponse:
+    def ask(self, headers: dict[str, str], timeout_s: float) -> http.client.HTTPResponse:
         """Ask for the raw bytes; user and password go to this host alone, not where it redirects."""
         bare = self.parts._replace(netloc=self.parts.netloc.rpartition("@")[2], fragment="").geturl()
         always = {"Accept-Encoding": "identity", "User-Agent": "sentiment-cli"}
@@ -88,5 +88,5 @@ def retry_after_s(headers: Message) -> float:
         return float(value)
     try:
         return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0
