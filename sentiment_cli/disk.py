@@ -60,15 +60,6 @@ class Output(io.RawIOBase):
         super().close()
 
 
-class Scratch(io.FileIO):
-    """A file to write, and to read back, while a draft is made."""
-
-    def write(self, data: "ReadableBuffer", /) -> int:
-        view = memoryview(data).cast("B")
-        failpoints.write(super().write, view, Path(os.fsdecode(self.name)))
-        return len(view)
-
-
 class Partial:
     """A file that grows at `part`, and takes its name `path` when it is whole."""
 

@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_cli import disk, failpoints
-from sentiment_cli.disk import Output, Partial, Scratch
+from sentiment_cli.disk import Output as Output
+from sentiment_cli.disk import Partial as Partial
 from sentiment_cli.errors import DataError, UsageError
 
-__all__ = ["Draft", "Output", "Partial", "Scratch"]
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST_LINE = 1 << 20
@@ -46,7 +46,6 @@ class Draft:
     path: Path
     target: Path
     _files: dict[str, dict[str, object]] = field(default_factory=dict)
-    _scratch: list[Scratch] = field(default_factory=list)
 
     def write(self, name: str, data: bytes) -> None:
         with self.create(name) as output:
@@ -59,24 +58,13 @@ class Draft:
             output.sync()
         self._files[name] = {"size": output.size, "sha256": output.sha256}
 
-    def scratch(self, name: str) -> Scratch:
-        """Return an empty file to write and read back, by np.memmap too; it is no part of the result."""
-        failpoints.reach("create", self.path / name)
-        self._scratch.append(Scratch(self.path / name, "x+"))
-        return self._scratch[-1]
-
     def finish(self) -> None:
-        """Remove the scratch files and write the manifest."""
-        for scratch in self._scratch:
-            scratch.close()
-            disk.remove(Path(os.fsdecode(scratch.name)))
+        """Write the manifest."""
         assert self._files.keys() == {file.name for file in self.path.iterdir()}, "files not made by create or write"
         self.write(MANIFEST, _manifest(self._files))
         disk.flush_directory(self.path)
 
     def abandon(self) -> None:
-        for scratch in self._scratch:
-            scratch.close()
         disk.discard(self.path)
 
 

@@ -152,16 +152,6 @@ def test_m13_what_no_manifest_is(artefact: Path, text: str) -> None:
         store.open_directory(artefact)
 
 
-def test_scratch_files_are_read_back_and_do_not_stay(tmp_path: Path) -> None:
-    with store.new_directory(tmp_path / "d") as draft:
-        scratch = draft.scratch("ids")
-        scratch.write(np.arange(5, dtype=np.int32))
-        with draft.create("a.npy") as output:
-            np.save(output, np.memmap(scratch, np.int32, "r")[::-1])
-    assert sorted(path.name for path in store.open_directory(tmp_path / "d").iterdir()) == ["a.npy", "manifest.json"]
-    assert np.load(tmp_path / "d" / "a.npy").tolist() == [4, 3, 2, 1, 0]
-
-
 def test_half_a_line_of_a_killed_process_goes(tmp_path: Path) -> None:
     (tmp_path / "log").write_text('{"a": 1}\n{"a":')
     store.append_line(tmp_path / "log", '{"a": 2}')

@@ -54,12 +54,13 @@ def open_entry(name: str, is_read: Callable[[str], bool] = lambda name: True) ->
     if not store.is_there(directory):
         return None
     try:
+        store.open_directory(directory, is_read)
         read_manifest(directory)
-        return store.open_directory(directory, is_read)
     except store.IntegrityError as error:
         console.warn(f"{error}; preparing it again")
         store.remove_directory(directory)
         return None
+    return directory
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli import disk, store
+from sentiment_cli import store
 
 _ROWS_AT_ONCE = 1 << 16
 _BLOCK = 1 << 18
@@ -18,7 +18,7 @@ _BLOCK = 1 << 18
 class Writer:
     """The columns of one split, being written: `write` takes an array or a list of each column's next values."""
 
-    def __init__(self, outputs: dict[str, disk.Output], types: dict[str, str]) -> None:
+    def __init__(self, outputs: dict[str, store.Output], types: dict[str, str]) -> None:
         self._outputs, self._types = outputs, types
 
     def write(self, **values: Any) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli import console, disk, store
+from sentiment_cli import console, store
 from sentiment_cli.data import cache
 from sentiment_cli.data.columns import Writer, read_column, read_ids, writing
 from sentiment_cli.data.labels import refuse_unknown, sort_labels
@@ -137,7 +137,7 @@ def prepare_texts(source: Source, part: Part) -> Texts:
 class _Split:
     """One split while it is read; what is known of its rows goes to disk some rows at a time."""
 
-    def __init__(self, text: disk.Output, columns: Writer) -> None:
+    def __init__(self, text: store.Output, columns: Writer) -> None:
         self._text, self._columns = text, columns
         self._end = 0
         self.n_rows = 0
