@@ -151,7 +151,7 @@ def test_f07_any_operation_refused_by_the_disk(name: str, action: str, said: str
 
 
 def test_f07_a_full_disk_says_how_much_was_wanted(tmp_path: Path) -> None:
-    failpoints.arm("write:3:nospace")
+    failpoints.arm("write:2:nospace")
     with pytest.raises(MachineError, match=rf"cannot write {tmp_path}/d/a: No space .*; 6,000 bytes of it were to be"):
         make_directory(tmp_path / ".")
 

@@ -20,9 +20,10 @@ READ_ONLY = {
 OS_WRITES = set("remove unlink rename renames replace mkdir makedirs rmdir removedirs link symlink truncate".split())
 OS_WRITES |= set("ftruncate write writev pwrite chmod chown mkfifo mknod utime".split())
 METHODS = set("write_text write_bytes rename unlink rmdir mkdir touch symlink_to hardlink_to chmod tofile".split())
-METHODS |= set("save_file savefig savetxt to_csv to_parquet to_pickle FileHandler".split())
-# These take a path or a handle; the handle is one that the store yielded.
+METHODS |= set("save_file savetxt to_csv to_parquet to_pickle FileHandler".split())
+# These take a path or a handle; the handle is one that the store yielded, or is memory.
 SAVERS = {
+    "figure.savefig",
     "np.save",
     "np.savez",
     "np.savez_compressed",
@@ -31,6 +32,7 @@ SAVERS = {
     "onnx.save",
     "pq.write_table",
 }
+READ_FLAGS = {"os.O_RDONLY", "os.O_NOFOLLOW", "os.O_NONBLOCK"}
 OPENERS = {"tarfile", "zipfile", "gzip", "bz2", "lzma", "io", "codecs"}
 
 
@@ -38,6 +40,13 @@ def problems(source: str) -> Iterator[tuple[int, str]]:
     """Yield (line, what) for every way of writing that is not the store's, and for every pickle."""
     tree = ast.parse(source)
     handles = {item.optional_vars.id for item in _with_items(tree) if isinstance(item.optional_vars, ast.Name)}
+    handles |= {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.value) == "io.BytesIO()"
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [f"{node.module}.{a.name}" for a in node.names] if isinstance(node, ast.ImportFrom) else []
@@ -80,7 +89,8 @@ def _writes(call: ast.Call, handles: set[str]) -> bool:
     if name == "json.dump":
         return True
     if name == "os.open":
-        return ast.unparse(call.args[0]) != "os.devnull"
+        flags = ast.unparse(call.args[1])
+        return ast.unparse(call.args[0]) != "os.devnull" and bool(set(flags.split(" | ")) - READ_FLAGS)
     if name in ("open", "io.FileIO") or (name.endswith(".open") and name.rpartition(".")[0] in OPENERS):
         return _may_write(call, 1, "r")
     if isinstance(call.func, ast.Attribute):
