@@ -7,7 +7,7 @@ import pytest
 
 from sentiment_cli.data.corpus import Packed
 from sentiment_cli.evaluation import evaluate as evaluate_module
-from sentiment_cli.evaluation.evaluate import evaluate, print_scores
+from sentiment_cli.evaluation.evaluate import Evaluation, evaluate, print_scores
 from sentiment_cli.evaluation.metrics import score
 
 
@@ -21,16 +21,18 @@ def test_three_labels_are_scored_and_kept_in_their_order(
         np.array([0, 1, 2, 2, 2]),
         np.zeros(5, dtype=np.int64),
         np.zeros(5, dtype=np.int64),
-        np.zeros(5, dtype=bool),
+        np.array([True, False, False, True, False]),
     )
     labels = ("so-so", "good", "bad")
     corpus = SimpleNamespace(labels=labels, split=lambda name: packed, ids=lambda name: list("abcde"))
     monkeypatch.setattr(evaluate_module, "prepare", lambda *args: corpus)
-    scores = evaluate(three_labels, "test")
+    evaluation = evaluate(three_labels, "test")
+    scores = evaluation.scores
     assert scores.confusion == ((1, 0, 0), (0, 1, 0), (0, 1, 2))
     assert scores.accuracy == 0.8
     kept = json.loads((three_labels / "evaluation" / "test.json").read_text())
     assert list(kept["f1_per_label"]) == list(labels)
+    assert (kept["unseen"]["n"], kept["unseen"]["accuracy"]) == (3, 2 / 3)
     assert kept["confusion"] == [list(row) for row in scores.confusion]
     lines = (three_labels / "evaluation" / "test-predictions.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
@@ -38,8 +40,10 @@ def test_three_labels_are_scored_and_kept_in_their_order(
     assert all(list(row["probabilities"]) == list(labels) for row in rows)
     assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows)
     capsys.readouterr()
-    print_scores(scores, labels)
-    assert capsys.readouterr().out.splitlines()[-4:] == [
+    print_scores(evaluation)
+    out = capsys.readouterr().out
+    assert "without the 2 that stand in train too: 66.67%" in out
+    assert out.splitlines()[-4:] == [
         r"truth \ predicted   so-so    good     bad",
         "            so-so       1       0       0",
         "             good       0       1       0",
@@ -49,6 +53,6 @@ def test_three_labels_are_scored_and_kept_in_their_order(
 
 def test_long_labels_keep_the_columns_straight(capsys: pytest.CaptureFixture[str]) -> None:
     labels = ("neither good nor bad", "good", "bad")
-    print_scores(score(np.arange(3), np.eye(3), labels), labels)
+    print_scores(Evaluation("test", score(np.arange(3), np.eye(3), labels)))
     table = capsys.readouterr().out.splitlines()[-4:]
     assert len({len(line) for line in table}) == 1

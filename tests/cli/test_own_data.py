@@ -1,0 +1,129 @@
+"""People's own data from the first command to the last: trained, evaluated, predicted."""
+
+import csv
+import gzip
+import io
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+QUICK = "model.encoder.width=16 model.embedding.width=16 train.epochs=6 train.lr=1e-2 train.batch_tokens=256".split()
+QUICK += ["vocabulary.min_count=1", "text.max_tokens=20", "train.device=cpu", "model.embedding.word_dropout=0"]
+SETTINGS = [word for setting in QUICK for word in ("--set", setting)]
+WORDS = {"bad": "awful dull poor".split(), "fair": "plain fine usual".split(), "good": "lovely fresh bright".split()}
+
+
+def rows(n: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Sentences of which one word tells the label."""
+    draw = random.Random(seed)
+    labels = [draw.choice(list(WORDS)) for _ in range(n)]
+    return [
+        (f"The {draw.choice(['film', 'cast', 'plot'])} was {draw.choice(WORDS[label])}.", label) for label in labels
+    ]
+
+
+def csv_file(folder: Path) -> Path:
+    text = io.StringIO()
+    csv.writer(text).writerows([("review", "sentiment"), *rows(400)])
+    (folder / "mine.csv").write_text(text.getvalue())
+    return folder / "mine.csv"
+
+
+def class_folders(folder: Path) -> Path:
+    for number, (text, label) in enumerate(rows(400)):
+        (folder / "mine" / label).mkdir(parents=True, exist_ok=True)
+        (folder / "mine" / label / f"{number}.txt").write_text(text)
+    return folder / "mine"
+
+
+def gzipped_json_lines(folder: Path) -> Path:
+    lines = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows(400))
+    (folder / "mine.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    return folder / "mine.jsonl.gz"
+
+
+@pytest.mark.parametrize("make", [csv_file, class_folders, gzipped_json_lines])
+def test_three_classes_are_trained_evaluated_and_predicted(cli, tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    trained = cli("train", "--set", f"data.source={make(tmp_path)}", *SETTINGS)
+    assert trained.returncode == 0, trained.stderr
+    run = trained.stdout.strip()
+    evaluated = cli("eval", run, "--json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    scores = json.loads(evaluated.stdout)
+    assert scores["n"] == 40
+    assert scores["accuracy"] > 0.95
+    assert list(scores["f1_per_label"]) == ["bad", "fair", "good"]
+    predicted = cli("predict", "--run", run, "--json", "The plot was lovely.", "The film was usual.")
+    answers = [json.loads(line) for line in predicted.stdout.splitlines()]
+    assert [answer["label"] for answer in answers] == ["good", "fair"]
+    assert all(sum(answer["probabilities"].values()) == pytest.approx(1) for answer in answers)
+
+
+@pytest.fixture(scope="module")
+def run_of_two_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from sentiment_cli.config.loader import load_experiment
+    from sentiment_cli.training.fit import fit
+
+    root = tmp_path_factory.mktemp("two")
+    (root / "train.csv").write_text(
+        "text,label\n" + "".join(f"{text},{label}\n" for text, label in rows(600) if label != "fair")
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENTIMENT_DATA", str(root / "data"))
+        patch.setenv("SENTIMENT_RUNS", str(root / "runs"))
+        return fit(load_experiment(None, [f"data.source={root / 'train.csv'}", *QUICK])).directory
+
+
+def test_b12_data_labelled_otherwise_are_refused_with_both_maps_or_translated(
+    cli, tmp_path: Path, run_of_two_labels: Path
+) -> None:
+    data = tmp_path / "new.csv"
+    names = {"good": "Positive", "bad": "Negative"}
+    lines = [f"{text},{names[label]}\n" for text, label in rows(200, seed=1) if label in names]
+    data.write_text("body,stars,sentiment\n" + "".join(lines).replace(",", ",9,"))
+    refused = cli("eval", str(run_of_two_labels), "--data", str(data))
+    assert refused.returncode == 3
+    n_good = sum("Positive" in line for line in lines)
+    assert f"'Positive' ({n_good})" in refused.stderr
+    assert f"'Negative' ({len(lines) - n_good})" in refused.stderr
+    assert "the training labels are 'bad', 'good'" in refused.stderr
+    assert "--label-map Negative=LABEL,Positive=LABEL" in refused.stderr
+    done = cli(
+        "eval", str(run_of_two_labels), "--data", str(data), "--label-map", "Positive=good,Negative=bad", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(done.stdout)
+    assert scores["split"] == "new"
+    assert scores["n"] == len(lines)
+    assert scores["accuracy"] > 0.95
+    swapped = cli(
+        "eval", str(run_of_two_labels), "--data", str(data), "--label-map", "Positive=bad,Negative=good", "--json"
+    )
+    assert json.loads(swapped.stdout)["accuracy"] < 0.05
+    kept = run_of_two_labels / "evaluation"
+    assert len((kept / "data-new-predictions.jsonl").read_text().splitlines()) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--label-map", "a=b"], "--label-map goes with --data"),
+        (["--data", "x.csv", "--split", "test"], "--split and --data are both given"),
+        (["--data", "x.csv", "--label-map", "ab"], "'ab' is not OLD=NEW"),
+    ],
+)
+def test_options_that_cannot_be_meant(cli, run_of_two_labels: Path, args: list[str], said: str) -> None:
+    done = cli("eval", str(run_of_two_labels), *args)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_missing_file_names_the_near_one(cli, tmp_path: Path, run_of_two_labels: Path) -> None:
+    (tmp_path / "review.csv").write_text("text,label\n")
+    done = cli("eval", str(run_of_two_labels), "--data", str(tmp_path / "reviews.csv"))
+    assert done.returncode == 3
+    assert "reviews.csv: there is no such file or folder" in done.stderr
+    assert "review.csv" in done.stderr
