@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-QUICK = "model.encoder.width=16 model.embedding.width=16 train.epochs=6 train.lr=1e-2 train.batch_tokens=256".split()
+QUICK = "model.encoder.width=16 model.embedding.width=16 train.epochs=12 train.lr=1e-2 train.batch_tokens=256".split()
 QUICK += ["vocabulary.min_count=1", "text.max_tokens=20", "train.device=cpu", "model.embedding.word_dropout=0"]
 SETTINGS = [word for setting in QUICK for word in ("--set", setting)]
 WORDS = {"bad": "awful dull poor".split(), "fair": "plain fine usual".split(), "good": "lovely fresh bright".split()}
