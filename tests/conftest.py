@@ -3,14 +3,17 @@
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from sentiment_cli import failpoints
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.errors import SentimentError
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -22,6 +25,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("SENTIMENT_RUNS", str(tmp_path / "runs"))
     monkeypatch.delenv("SENTIMENT_IMDB", raising=False)
     yield
+    failpoints.arm(None)
     torch.set_deterministic_debug_mode("default")
 
 
@@ -72,3 +76,41 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("SENTIMENT_RUNS", str(root / "runs"))
         small = ["model.encoder.width=8", "model.embedding.width=8", "train.epochs=1"]
         return fit(load_experiment("sample", small), "quick").directory
+
+
+@pytest.fixture
+def forked() -> Callable[..., int]:
+    """Do some work in a child process; return its exit code, or minus the signal that ended it."""
+
+    def run(work: Callable[[], object], fail: str | None = None) -> int:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on, for a parent with threads
+            child = os.fork()
+        if child:
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        code = 1
+        try:
+            failpoints.arm(fail)
+            work()
+            code = 0
+        except SentimentError as error:
+            code = error.exit_code
+        finally:
+            os._exit(code)
+
+    return run
+
+
+@pytest.fixture
+def places_of(forked: Callable[..., int], tmp_path: Path) -> Callable[..., list[str]]:
+    """Return the failpoints that some work passes, as SITE:K."""
+
+    def places(work: Callable[[], object]) -> list[str]:
+        visited = tmp_path / "visited"
+        visited.write_text("")
+        assert forked(work, f"list:{visited}") == 0
+        visits = visited.read_text().split()
+        visited.unlink()
+        return [f"{site}:{visits[: i + 1].count(site)}" for i, site in enumerate(visits)]
+
+    return places
