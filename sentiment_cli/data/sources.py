@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -279,23 +279,34 @@ def _class_texts(root: Path, part: Part, data: Data) -> Iterator[tuple[str | Non
     root = _imdb_root(root)
     splits = ("train", "test") if (root / "train").is_dir() else (None,)
     has_any = False
-    try:
-        for split in splits:
-            folder = root if split is None else root / split
-            names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.is_dir() else []
-            names = [name for name in names if name[0] != "." and (name in _NO_CLASS) == (part == "unlabelled")]
-            if part == "unlabelled" and data.unlabelled is not None:
-                names.append("")
-            for name in names:
-                files = sorted(e.name for e in os.scandir(folder / name) if e.name.endswith(".txt") and e.is_file())
-                for file in files:
-                    has_any = True
-                    yield split, name, file.removesuffix(".txt"), (folder / name / file).read_bytes()
-    except OSError as error:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+    for split in splits:
+        folder = root if split is None else root / split
+        names = _names_in(folder, os.DirEntry.is_dir) if folder.is_dir() else []
+        names = [name for name in names if name[0] != "." and (name in _NO_CLASS) == (part == "unlabelled")]
+        if part == "unlabelled" and data.unlabelled is not None:
+            names.append("")
+        for name in names:
+            for file in _names_in(folder / name, lambda entry: entry.name.endswith(".txt") and entry.is_file()):
+                has_any = True
+                yield split, name, file.removesuffix(".txt"), _bytes_of(folder / name / file)
     if not has_any:
         wanted = "CLASS/NAME.txt or train/CLASS/NAME.txt" if part == "labelled" else "unsup/NAME.txt"
         raise DataError(f"{root} holds no {part} texts: {wanted} is looked for")
+
+
+def _names_in(folder: Path, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if is_wanted(entry))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _hash_folder(path: Path, source: Source, part: Part) -> bytes:
