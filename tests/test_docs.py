@@ -40,9 +40,17 @@ def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch
     monkeypatch.setenv("SENTIMENT_RUNS", str(quick_run.parent))
     for name in ("my-lstm.yaml", "FILE"):
         (tmp_path / name).write_text("name: my-lstm\n")
+    for name, labels in (("my.csv", ("bad", "good")), ("new.csv", ("Negative", "Positive"))):
+        rows = [f"sentence {number} of it,{labels[number % 2]}\n" for number in range(100)]
+        (tmp_path / name).write_text("text,label\n" + "".join(rows))
     words = shlex.split(command.partition(">")[0])[1:]
     if words == ["--install-completion"]:  # would change this person's shell
         assert words[0] in cli("--help").stdout
+        return
+    if words[:2] == ["data", "cache"]:
+        cli("prepare", "sample")
+    if "--mirror" in words:  # of a server that there is not
+        assert {"--mirror", "--sha256"} <= set(re.findall(r"--\w+", cli("prepare", "--help").stdout))
         return
     if words[0] in ("train", "prepare") and "sample" not in words:  # minutes on IMDb: parsed, and the experiment loaded
         settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]

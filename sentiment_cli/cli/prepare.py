@@ -12,6 +12,7 @@ from sentiment_cli.errors import UsageError
 def prepare(
     config: Config = None,
     override: Override = None,
+    everything: Annotated[bool, Option("--all", help="Pack the unlabelled rows too.")] = False,
     mirror: Annotated[str | None, Option(metavar="URL", help="Download the archive from here; needs --sha256.")] = None,
     sha256: Annotated[str | None, Option(metavar="HASH", help="What the bytes of --mirror must hash to.")] = None,
 ) -> None:
@@ -29,7 +30,8 @@ def prepare(
         _fetch(mirror, sha256, experiment.data.source)
     from sentiment_cli.data import corpus
 
-    console.result(str(corpus.prepare(experiment).directory))
+    splits = (*corpus.SPLITS, "unsup") if everything else corpus.SPLITS
+    console.result(str(corpus.prepare(experiment, splits).directory))
 
 
 def _fetch(url: str | None, sha256: str | None, source: str) -> None:

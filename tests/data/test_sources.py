@@ -136,9 +136,9 @@ def test_invariant_10_unlabelled_texts_that_stand_in_test_are_dropped(own, small
     (tmp_path / "u.csv").write_text("\n".join(["text", *texts, "something else"]))
     settings = (f"data.unlabelled={tmp_path}/u.csv", "vocabulary.from=[unsup]", "data.test_share=0.25")
     corpus = prepare(own("x.csv", small_csv, *settings), ("train", "valid", "test", "unsup"))
-    test = {texts[int(name) - 1] for name in corpus.split("test").id_N.tolist()}
+    test = {texts[int(name) - 1] for name in corpus.ids("test")}
     assert len(test) == 10
-    unsup = [[*texts, "something else"][int(name) - 1] for name in corpus.split("unsup").id_N.tolist()]
+    unsup = [[*texts, "something else"][int(name) - 1] for name in corpus.ids("unsup")]
     assert unsup == [text for text in [*texts, "something else"] if text not in test]
     numbers = {word for text in test for word in text.split() if word.isdigit()}
     assert numbers
@@ -148,15 +148,15 @@ def test_invariant_10_unlabelled_texts_that_stand_in_test_are_dropped(own, small
 def test_rows_known_from_training_are_marked_split_by_split(own) -> None:
     rows = [f"text {i % 30},{'ab'[i % 2]}" for i in range(60)]
     corpus = prepare(own("x.csv", "\n".join(["text,label", *rows])))
-    test, valid = corpus.split("test"), corpus.split("valid")
     twin_of = {str(i + 1): str((i + 30) % 60 + 1) for i in range(60)}
-    for packed in (test, valid):
-        names = {name.decode() for name in packed.id_N.tolist()}
-        expected = [twin_of[name.decode()] not in names for name in packed.id_N.tolist()]
-        assert packed.in_train_N.tolist() == expected
-    assert not prepare(own("y.csv", "text,label\n" + "".join(f"{i},{i % 2}\n" for i in range(40)))).split(
-        "test"
-    ).in_train_N.any()
+    for split in ("test", "valid"):
+        names = corpus.ids(split)
+        assert corpus.split(split).in_train_N.tolist() == [twin_of[name] not in names for name in names]
+    assert (
+        not prepare(own("y.csv", "text,label\n" + "".join(f"{i},{i % 2}\n" for i in range(40))))
+        .split("test")
+        .in_train_N.any()
+    )
 
 
 def test_a_folder_in_aclimdbs_layout(own, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_names_that_are_no_utf_8(own, folder, tmp_path: Path) -> None:
     folder("f", "a/1.txt", "b\udcff/2.txt", "b\udcff/\udcfe.txt")
     corpus = prepare_texts(find_source(own("f", None).data), "labelled")
     assert corpus.labels == ("a", "b\ufffd")
-    assert corpus.rows("train").id_N.tolist() == [b"a/1", b"b\xff/2", b"b\xff/\xfe"]
+    assert corpus.ids("train") == ["a/1", "b\ufffd/2", "b\ufffd/\ufffd"]
 
 
 def test_paths_in_a_file_are_from_the_files_folder_and_of_set_from_here(own, tmp_path, monkeypatch) -> None:
@@ -243,4 +243,6 @@ def test_paths_in_a_file_are_from_the_files_folder_and_of_set_from_here(own, tmp
     data = load_experiment("my.yaml", ["data.source=../b.csv", "data.test=/abs/t.csv"]).data
     assert (data.source, data.test) == (f"{tmp_path}/b.csv", "/abs/t.csv")
     assert load_experiment("my.yaml", ["data={source: c.csv}"]).data.source == f"{tmp_path}/here/c.csv"
-    assert load_experiment("my.yaml", ["data.source=sample", "data.test=null", "data.unlabelled=null"]).data.test is None
+    assert (
+        load_experiment("my.yaml", ["data.source=sample", "data.test=null", "data.unlabelled=null"]).data.test is None
+    )
