@@ -97,7 +97,9 @@ def test_a_hint_never_guesses_what_a_label_means() -> None:
 
 def test_b12_one_class_is_reported_and_not_trained_on(own, small_csv: str) -> None:
     experiment = own("x.csv", small_csv.replace(",neg", ",pos"))
-    with pytest.raises(DataError, match="every training row is labelled 'pos'; a classifier needs two labels") as caught:
+    with pytest.raises(
+        DataError, match="every training row is labelled 'pos'; a classifier needs two labels"
+    ) as caught:
         prepare(experiment)
     assert caught.value.exit_code == 3
     report = check_data(experiment.data)

@@ -154,9 +154,11 @@ def test_rows_known_from_training_are_marked_split_by_split(own) -> None:
         names = {name.decode() for name in packed.id_N.tolist()}
         expected = [twin_of[name.decode()] not in names for name in packed.id_N.tolist()]
         assert packed.in_train_N.tolist() == expected
-    assert not prepare(own("y.csv", "text,label\n" + "".join(f"{i},{i % 2}\n" for i in range(40)))).split(
-        "test"
-    ).in_train_N.any()
+    assert (
+        not prepare(own("y.csv", "text,label\n" + "".join(f"{i},{i % 2}\n" for i in range(40))))
+        .split("test")
+        .in_train_N.any()
+    )
 
 
 def test_a_folder_in_aclimdbs_layout(own, tmp_path: Path) -> None:
@@ -243,4 +245,6 @@ def test_paths_in_a_file_are_from_the_files_folder_and_of_set_from_here(own, tmp
     data = load_experiment("my.yaml", ["data.source=../b.csv", "data.test=/abs/t.csv"]).data
     assert (data.source, data.test) == (f"{tmp_path}/b.csv", "/abs/t.csv")
     assert load_experiment("my.yaml", ["data={source: c.csv}"]).data.source == f"{tmp_path}/here/c.csv"
-    assert load_experiment("my.yaml", ["data.source=sample", "data.test=null", "data.unlabelled=null"]).data.test is None
+    assert (
+        load_experiment("my.yaml", ["data.source=sample", "data.test=null", "data.unlabelled=null"]).data.test is None
+    )

@@ -165,7 +165,9 @@ def test_invariant_8_rejected_rows_are_listed_beside_those_kept(own, capsys) -> 
     assert len(texts.rows("train")) + len(listed) == 700
     assert [reject["row"] for reject in listed] == [i + 1 for i in range(0, 700, 7)]
     assert all(reject["file"] == "x.jsonl" and reject["line"] == reject["row"] for reject in listed)
-    assert f"100 of 700 rows were left out; they are listed in {texts.directory}/rejects.jsonl" in capsys.readouterr().err
+    assert (
+        f"100 of 700 rows were left out; they are listed in {texts.directory}/rejects.jsonl" in capsys.readouterr().err
+    )
 
 
 def test_b10_all_rows_bad_is_no_corpus(own) -> None:
@@ -178,7 +180,9 @@ def test_columns_are_said_and_can_be_named(own, capsys) -> None:
     content = "text,review,class,label,movie\nt,r,c,l,m\n"
     rows, _ = read(own, "x.csv", content)
     assert rows[0] == Review("1", "t", "l", None, "m")
-    assert "x.csv: text in 'text', label in 'label', group in 'movie'; not read: review, class" in capsys.readouterr().err
+    assert (
+        "x.csv: text in 'text', label in 'label', group in 'movie'; not read: review, class" in capsys.readouterr().err
+    )
     named = ("data.text_column=review", "data.label_column=class", "data.group_column=label")
     assert read(own, "x.csv", content, *named)[0][0] == Review("1", "r", "c", None, "l")
     with pytest.raises(DataError, match="has no column 'revue'; it has 'text', 'review'"):

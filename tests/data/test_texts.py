@@ -39,7 +39,9 @@ DAMAGED = [number for number, (_, text) in enumerate(ODD_TEXTS) if "\ufffd" in t
 
 
 def test_b08_odd_texts_are_kept_and_damage_is_counted(own, capsys) -> None:
-    lines = [b'{"label": %d, "text": "%s"}' % (i % 2, raw.replace(b"\0", b"\\u0000")) for i, (raw, _) in enumerate(ODD_TEXTS)]
+    lines = [
+        b'{"label": %d, "text": "%s"}' % (i % 2, raw.replace(b"\0", b"\\u0000")) for i, (raw, _) in enumerate(ODD_TEXTS)
+    ]
     kept = prepare_texts(find_source(own("x.jsonl", b"\n".join(lines)).data), "labelled")
     assert [text for chunk in kept.read("train") for text in chunk] == [text for _, text in ODD_TEXTS]
     assert f"{len(DAMAGED)} texts hold \ufffd, which stands for what was no UTF-8" in capsys.readouterr().err
