@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from sentiment_cli.config.paths import data_dir
 from sentiment_cli.errors import MachineError, UsageError
 
 KEY_FILE = "key.json"
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # a few digits say as much
 
 
 @dataclass(frozen=True)
@@ -138,5 +140,4 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 24 else f"{text[:12]}…"
+    return _HASH.sub(r"\1…", json.dumps(value, ensure_ascii=False))
