@@ -9,6 +9,7 @@ import pytest
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import sample_dir
 from sentiment_cli.data import corpus, sample
+from sentiment_cli.data.checks import check_data
 from sentiment_cli.data.corpus import SPLITS, Corpus, prepare
 from sentiment_cli.data.facts import corpus_facts
 from sentiment_cli.data.review import Review
@@ -192,7 +193,9 @@ def truncated(path: Path) -> None:
 
 
 @pytest.mark.corpus
-def test_the_tutorials_data_agree_with_the_published_counts(imdb_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_b13_the_real_corpus_has_its_published_counts_and_duplicates(
+    imdb_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SENTIMENT_IMDB", str(imdb_path))
     facts = corpus_facts(load_experiment("tutorial-rnn"))
     assert {split: row["rows"] for split, row in facts["splits"].items()} == {
@@ -225,3 +228,7 @@ def test_the_tutorials_data_agree_with_the_published_counts(imdb_path: Path, mon
         "i": 75_719,
         "this": 75_190,
     }
+    found = check_data(load_experiment("tutorial-rnn").data)
+    names = ["train", "test", "unsup", "train_test", "unsup_test", "unsup_train"]
+    assert found.to_json()["duplicates"] == dict(zip(names, [96, 199, 493, 123, 266, 354], strict=True))
+    assert list(found.duplicates_near) == names
