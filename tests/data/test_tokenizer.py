@@ -1,6 +1,18 @@
+import json
+import resource
+import sys
+import time
+import unicodedata
+
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from sentiment_cli.config.schema import Text, Vocabulary
+from sentiment_cli.data import tokenizer as tokenizer_module
+from sentiment_cli.data.corpus import prepare
 from sentiment_cli.data.tokenizer import encode, train_tokenizer
 
 EVERY = Vocabulary(size=None, min_count=1)
@@ -82,3 +94,143 @@ def test_byte_pairs_join_what_is_frequent_know_everything_and_come_back_whole() 
 def test_byte_pairs_of_rare_text_stop_where_nothing_repeats() -> None:
     _, learnt = train_tokenizer(Text(tokenizer="bpe"), Vocabulary(size=5000, min_count=2), [["abab", "cdcd"]])
     assert 2 + 256 < len(learnt) < 300
+
+
+KINDS = ("words", "whitespace", "bpe")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    rows = ["a quite ordinary film, it's fine! <br /><br />", "Café d’or 🎬 電影 e\u0301"] * 5
+    return train_tokenizer(Text(tokenizer=request.param), Vocabulary(size=600, min_count=1), [rows])[0]
+
+
+@pytest.mark.parametrize("text", ["", " \t\n", "x", "?!...", "zyx qwv", "<br />", "<br /><br />", "\x00", "\ufeff"])
+def test_b06_any_text_however_poor_has_ids(tokenizer: Tokenizer, text: str) -> None:
+    (ids,) = encode(tokenizer, [text])
+    assert ids.dtype == np.int32
+    assert (ids > 0).all()  # padding is no word
+    if not text.strip():
+        assert len(ids) == 0 or tokenizer.decode(ids.tolist()).strip() == ""
+
+
+def test_b06_poor_rows_are_packed(own) -> None:
+    poor = ["", " ", "x", "?!", "zzz yyy", "<br />", "a b"]
+    lines = [json.dumps({"text": f"{text}", "label": i % 2}) for i in range(4) for text in poor]
+    for kind in KINDS:
+        corpus = prepare(own("x.jsonl", "\n".join(lines), f"text.tokenizer={kind}", "data.valid.share=0.3"))
+        packs = [corpus.split(split) for split in ("train", "valid", "test")]
+        assert sum(len(pack.label_N) for pack in packs) == 28
+        assert all((pack.length_N >= 0).all() and pack.starts_N1[-1] == len(pack.ids_T) for pack in packs)
+
+
+def test_b06_rows_of_nothing_at_all_are_packed(own) -> None:
+    content = "text,label\n" + "".join(f'"{" " * i}",{i % 2}\n' for i in range(40))
+    corpus = prepare(own("x.csv", content))
+    assert len(corpus.split("train").ids_T) == 0
+    assert len(corpus.vocabulary.entries) == 2
+
+
+LONG_SHAPES = {
+    "10 MB": "a quite ordinary film, it's fine! ",
+    "one token": "x",
+    "a ": "a ",
+    "marks": "\u0301",
+    "apostrophes": "a'",
+    "spaces": " ",
+    "opened breaks": "<br",
+    "a break that never ends": "\t",
+    "a tag that never ends": "< ",
+    "digits": "7",
+    "CJK": "電",
+    "joined emoji": "👩\u200d",
+}
+
+
+@pytest.mark.parametrize("shape", LONG_SHAPES)
+def test_b07_time_is_linear_in_a_texts_length(tokenizer: Tokenizer, shape: str) -> None:
+    """At 2 s on a machine to itself, and 6 beside other work."""
+    part = LONG_SHAPES[shape]
+    n_bytes = {"10 MB": 10_000_000, "a ": 2_000_000}.get(shape, 1_000_000)
+    start = "<br" if shape == "a break that never ends" else ""
+
+    def seconds(n: int) -> float:
+        text = start + part * (n // len(part.encode()))
+        began = time.perf_counter()
+        list(encode(tokenizer, [text]))
+        return time.perf_counter() - began
+
+    short = min(seconds(n_bytes // 10) for _ in range(2))
+    long = seconds(n_bytes)
+    assert long < 6
+    assert long <= 15 * short + 0.1
+
+
+def test_b07_a_long_text_needs_little_memory(forked) -> None:
+    def encode_much() -> None:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        learnt, _ = train_tokenizer(Text(tokenizer="bpe"), Vocabulary(size=600, min_count=1), [["a film"]])
+        list(encode(learnt, ["a quite ordinary film, it's fine! " * 300_000]))
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert grown * (1 if sys.platform == "darwin" else 1024) < 500_000_000
+
+    assert forked(encode_much) == 0
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.sampled_from("ab1 \n<br/>'’é\u0301İ_,.電🎬\x00"), min_size=30, max_size=400))
+def test_a_text_in_pieces_has_the_ids_it_has_as_a_whole(tokenizer: Tokenizer, text: str) -> None:
+    (whole,) = encode(tokenizer, [text])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenizer_module, "_LONGEST_PIECE", 7)
+        patch.setattr(tokenizer_module, "_CHARACTERS_AT_ONCE", 50)
+        again, empty, other = encode(tokenizer, [text, "", text])
+    assert again.tolist() == other.tolist() == whole.tolist()
+    assert len(empty) == 0
+
+
+def test_pieces_are_cut_where_they_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer_module, "_LONGEST_PIECE", 4)
+    batches = list(tokenizer_module._batches(["a b<br / >c d e f g", "short", ""]))
+    assert batches == [[("a b<br / >c", False), (" d e", False), (" f g", True), ("short", True), ("", True)]]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "a\x00b",
+        "a \ufffd b",
+        "\ufeffa film",
+        "a\r\nfilm\rfine",
+        "a\u2028film\u2029fine\x85",
+        "fi\u200blm zero\u00adwidth",
+        "e\u0301\u0323 many\u0302\u0303 marks",
+        "👩\u200d👩\u200d👧 family",
+        "\u202eשלום עולם",
+        "電影很好",
+        "İSTANBUL ǅ ﬁlm",
+        "x\u0301" * 50,
+    ],
+)
+def test_b08_odd_texts_have_ids_the_same_ones_composed_or_not(tokenizer: Tokenizer, odd: str) -> None:
+    learnt, entries = train_tokenizer(Text(), EVERY, [[odd]])
+    for known in (tokenizer, learnt):
+        composed, decomposed = encode(known, [unicodedata.normalize(form, odd) for form in ("NFC", "NFD")])
+        assert composed.tolist() == decomposed.tolist()
+        assert len(composed) > 0
+    assert not set(entries) & {"\r", "\n", "\u2028", ""}
+
+
+def test_b08_line_ends_of_every_kind_part_words() -> None:
+    for end in ("\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\t", "\u00a0", "\u3000"):
+        assert tokens(Text(), f"one{end}two") == ["one", "two"]
+
+
+@pytest.mark.parametrize("text", ["<br>", "<br/>", "< BR / >", "<br \t>", "<Br  />", "<br\n/>"])
+def test_line_breaks_in_every_spelling(text: str) -> None:
+    assert tokens(Text(), f"a{text}b") == ["a", "b"]
+
+
+@pytest.mark.parametrize("text", ["<b>", "<br", "<br / /", "<brr>", "br />"])
+def test_what_is_no_line_break_stays_text(text: str) -> None:
+    assert len(tokens(Text(), f"a{text}b")) > 2
