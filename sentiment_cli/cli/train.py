@@ -1,11 +1,15 @@
 """`sentiment train`."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from sentiment_cli.training.fit import Finished
 
 Config = Annotated[str | None, Argument(help="Experiment file or shipped experiment; without one, the default.")]
 Override = Annotated[list[str] | None, Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
@@ -15,6 +19,10 @@ def train(
     config: Config = None,
     override: Override = None,
     name: Annotated[str | None, Option(help="Name of the run, instead of the experiment's.")] = None,
+    resume: Annotated[str | None, Option(metavar="RUN", help="Go on with a run that was stopped.")] = None,
+    allow: Annotated[
+        list[str] | None, Option("--allow-change", metavar="KEY", help="With --resume: let this differ; repeatable.")
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object instead of the run directory.")] = False,
 ) -> None:
     """Train what an experiment describes; the last line is the run's directory.
@@ -24,13 +32,21 @@ def train(
       sentiment train
       sentiment train configs/sample.yaml
       sentiment train --set train.lr=3e-4
+      sentiment train --resume imdb-lstm
     """
     from sentiment_cli.config.loader import load_experiment
 
-    experiment = load_experiment(config, override or [])  # every mistake is reported here, before torch is imported
-    from sentiment_cli.training.fit import fit
+    if resume is not None:
+        finished = _resume(resume, config, override or [], name, allow or [])
+    else:
+        if allow:
+            raise UsageError(
+                "--allow-change goes with --resume", "sentiment train --resume RUN --allow-change train.lr"
+            )
+        experiment = load_experiment(config, override or [])  # mistakes are reported here, before torch is imported
+        from sentiment_cli.training.fit import fit
 
-    finished = fit(experiment, name)
+        finished = fit(experiment, name)
     if as_json:
         report = {
             "run": str(finished.directory),
@@ -41,3 +57,16 @@ def train(
         console.result(json.dumps(report))
     else:
         console.result(str(finished.directory))
+
+
+def _resume(run: str, config: str | None, override: list[str], name: str | None, allow: list[str]) -> "Finished":
+    from sentiment_cli.config.loader import load_experiment
+    from sentiment_cli.inference.runs import named_run
+
+    path = named_run(run)
+    if name is not None:
+        raise UsageError(f"--name {name}: a resumed run keeps its name", f"sentiment train --resume {run}")
+    experiment = load_experiment(config or path / "experiment.yaml", override)
+    from sentiment_cli.training.fit import resume
+
+    return resume(path, experiment, allow)

@@ -129,6 +129,11 @@ class Train(Section):
     batch_tokens: Count = Field(16_384, description="rows times width of a batch, padding included")
     monitor: Literal["loss", "accuracy"] = Field("loss", description="validation figure that chooses the best epoch")
     patience: Count | None = Field(None, description="stop after this many epochs without a better figure")
+    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        10.0, description="save a checkpoint this often within an epoch; each epoch ends with one"
+    )
+    checkpoint_steps: Count | None = Field(None, description="save a checkpoint every so many steps, too")
+    keep: Count = Field(2, description="checkpoints kept; each holds the best state so far beside the present one")
 
 
 class Experiment(Section):
@@ -143,6 +148,7 @@ class Experiment(Section):
     vocabulary: Vocabulary = Vocabulary()
     model: Model = Model()
     train: Train = Train()
+    init_from: str | None = Field(None, min_length=1, description="run whose model training starts from")
 
 
 class Contradiction(NamedTuple):

@@ -11,12 +11,15 @@ from sentiment_cli.data.batches import Batch
 from sentiment_cli.errors import DivergedError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.evaluation.metrics import score
 from sentiment_cli.inference.artefact import load_artefact
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import Predictor, score_rows
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training import fit as fit_module
-from sentiment_cli.training.fit import fit, plan_steps
+from sentiment_cli.training import session as session_module
+from sentiment_cli.training.checkpoints import weights_of
+from sentiment_cli.training.fit import fit
 from sentiment_cli.training.loop import step_seed, train_steps
 from sentiment_cli.training.objectives import classification_loss
+from sentiment_cli.training.plan import plan_steps
 
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=2", "train.threads=1")
 
@@ -74,7 +77,8 @@ def test_the_plan_leaves_out_empty_rows_and_stops_at_max_steps() -> None:
 def test_a_run_holds_what_it_promises(experiment) -> None:
     finished = fit(experiment(*TINY))
     run = finished.directory
-    assert {path.name for path in run.iterdir()} == {"experiment.yaml", "metrics.jsonl", "model", "summary.json"}
+    held = {"experiment.yaml", "metrics.jsonl", "model", "summary.json", "run.json", "checkpoints"}
+    assert {path.name for path in run.iterdir()} == held
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
     best = min(rows, key=lambda row: row["valid_loss"])
@@ -83,22 +87,17 @@ def test_a_run_holds_what_it_promises(experiment) -> None:
 
 
 def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([0.5, 0.3, 0.4])
-    states = []
+    losses, weights = iter([0.5, 0.3, 0.4]), []
 
     def scripted(*args):
-        states.append(None)
-        real = score(*args)
-        return type(real)(**{**vars(real), "loss": next(losses)})
+        return type(real := score(*args))(**{**vars(real), "loss": next(losses)})
 
-    weights = []
-    take = fit_module._Best.take
-    monkeypatch.setattr(fit_module, "score", scripted)
-    monkeypatch.setattr(
-        fit_module._Best,
-        "take",
-        lambda self, s, e, model, m: weights.append(fit_module.weights_of(model)) or take(self, s, e, model, m),
-    )
+    def watched(model, *args):
+        weights.append(weights_of(model))
+        return score_rows(model, *args)
+
+    monkeypatch.setattr(session_module, "score", scripted)
+    monkeypatch.setattr(session_module, "score_rows", watched)
     finished = fit(experiment(*TINY, "train.epochs=3"))
     kept = load_artefact(finished.directory).model.state_dict()
     assert all(torch.equal(kept[name], weights[1][name]) for name in kept)
@@ -108,7 +107,7 @@ def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPa
 def test_patience_stops_early(experiment, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     accuracies = iter([0.5, 0.9, 0.9, 0.8, 0.95])
     monkeypatch.setattr(
-        fit_module, "score", lambda *args: type(s := score(*args))(**{**vars(s), "accuracy": next(accuracies)})
+        session_module, "score", lambda *args: type(s := score(*args))(**{**vars(s), "accuracy": next(accuracies)})
     )
     finished = fit(experiment(*TINY, "train.epochs=5", "train.patience=2", "train.monitor=accuracy"))
     assert finished.scores.accuracy == 0.9
@@ -127,7 +126,7 @@ def test_sigint_leaves_a_usable_run(experiment, monkeypatch: pytest.MonkeyPatch)
         os.kill(os.getpid(), signal.SIGINT)
         return classification_loss(model, batch)
 
-    monkeypatch.setattr(fit_module, "classification_loss", interrupt)
+    monkeypatch.setattr(session_module, "classification_loss", interrupt)
     with pytest.raises(InterruptedRun, match="interrupted after step 1") as caught:
         fit(experiment(*TINY), "stopped")
     assert "stopped" in (caught.value.hint or "")
@@ -136,28 +135,45 @@ def test_sigint_leaves_a_usable_run(experiment, monkeypatch: pytest.MonkeyPatch)
     assert Predictor(load_artefact(run)).predict(["The plot was good."])[0].label in ("neg", "pos")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(experiment) -> None:
-    with pytest.raises(DivergedError, match="the loss is nan at step") as caught:
-        fit(experiment(*TINY, "train.lr=1e39"))
+def test_f21_a_loss_that_is_not_finite_stops_at_its_step(experiment) -> None:
+    with pytest.raises(DivergedError, match="step 2 gives loss nan and gradient norm nan; its") as caught:
+        fit(experiment(*TINY, "train.lr=1e39"), "nan")
+    assert "at learning rate" in str(caught.value)
+    assert "the last good checkpoint is none yet" in str(caught.value)
     assert "train.lr=" in (caught.value.hint or "")
+    about = json.loads((fit_module.runs_dir() / "nan" / "diverged.json").read_text())
+    assert about["step"] == 2
+    assert all(name.startswith(("pos/", "neg/")) or "/" in name for name in about["rows"])
+    assert str(len(about["rows"])) in str(caught.value)
 
 
-def test_scores_that_are_not_finite_are_a_divergence_too(experiment) -> None:
+def test_f21_an_infinite_gradient_under_a_finite_loss_stops_too(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def steep(model, batch):
+        loss = classification_loss(model, batch)
+        return loss + (model.output.bias - model.output.bias.detach()).abs().sqrt().sum()  # d sqrt(0) = inf
+
+    monkeypatch.setattr(session_module, "classification_loss", steep)
+    with pytest.raises(DivergedError, match=r"step 1 gives loss 0\.\d+ and gradient norm (inf|nan)"):
+        fit(experiment(*TINY))
+
+
+def test_f21_scores_that_are_not_finite_are_a_divergence_too(experiment) -> None:
     with pytest.raises(DivergedError, match="validation after step 1 gives scores that are not finite"):
         fit(experiment(*TINY, "train.lr=1e39", "train.max_steps=1"))
 
 
-def test_a_late_divergence_keeps_the_best_epoch(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f21_a_late_divergence_keeps_the_best_epoch(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def fail_later(model, batch):
         calls.append(None)
         return classification_loss(model, batch) * (float("nan") if len(calls) > 12 else 1)
 
-    monkeypatch.setattr(fit_module, "classification_loss", fail_later)
-    with pytest.raises(DivergedError, match="epoch 1, the best before it, is kept in"):
+    monkeypatch.setattr(session_module, "classification_loss", fail_later)
+    with pytest.raises(DivergedError, match="checkpoint is step-00000012; epoch 1, the best so far, is in") as caught:
         fit(experiment(*TINY), "late")
     run = fit_module.runs_dir() / "late"
+    assert f"sentiment train --resume {run} --set train.lr=0.001 --allow-change train.lr" in (caught.value.hint or "")
     assert json.loads((run / "summary.json").read_text())["status"] == "diverged"
     assert load_artefact(run).model
 
@@ -172,7 +188,7 @@ def test_too_little_memory_is_a_machine_error(experiment, monkeypatch: pytest.Mo
         def refuse(model, batch, error=error):
             raise error
 
-        monkeypatch.setattr(fit_module, "classification_loss", refuse)
+        monkeypatch.setattr(session_module, "classification_loss", refuse)
         with pytest.raises(MachineError, match="there is not enough memory") as caught:
             fit(experiment(*TINY))
         assert "train.batch_tokens" in (caught.value.hint or "")
