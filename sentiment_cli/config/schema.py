@@ -116,24 +116,41 @@ class Train(Section):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto takes bf16 where it is faster")
     threads: Count | None = Field(None, description="CPU threads; null leaves torch's choice")
-    optimizer: Literal["adamw", "adam"] = Field("adamw", description="AdamW decays weights apart from the gradient")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", description="AdamW decays weights apart from the gradient; SGD takes train.momentum"
+    )
     lr: Annotated[float, Field(gt=0)] = Field(1e-3, description="peak learning rate")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="on matrices; biases and embeddings spared")
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="how the learning rate falls to nothing over the planned steps"
+    schedule: Literal["constant", "linear", "cosine", "one-cycle", "plateau"] = Field(
+        "constant", description="how the learning rate falls over the planned steps; plateau: when validation stalls"
     )
     warmup: Rate = Field(0.0, description="share of the planned steps in which the learning rate rises")
     max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="clip the gradient to this norm")
     epochs: Count = Field(10, description="passes over the training rows")
     max_steps: Count | None = Field(None, description="stop after this many steps, wherever the epoch is")
     batch_tokens: Count = Field(16_384, description="rows times width of a batch, padding included")
-    monitor: Literal["loss", "accuracy"] = Field("loss", description="validation figure that chooses the best epoch")
+    monitor: Literal["loss", "accuracy", "f1", "auc"] = Field(
+        "loss", description="validation figure that chooses the best epoch"
+    )
     patience: Count | None = Field(None, description="stop after this many epochs without a better figure")
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = Field(
         10.0, description="save a checkpoint this often within an epoch; each epoch ends with one"
     )
     checkpoint_steps: Count | None = Field(None, description="save a checkpoint every so many steps, too")
     keep: Count = Field(2, description="checkpoints kept; each holds the best state so far beside the present one")
+    slices: Count = Field(1, description="slices of rows a batch is read in, one after the other or by processes")
+    on_memory_error: Literal["stop", "split"] = Field(
+        "stop", description="stop, or go on with twice the slices of the same batch"
+    )
+    momentum: Rate = Field(0.9, description="share of the last update that SGD adds to the next")
+    plateau_factor: Share = Field(0.5, description="what the learning rate is multiplied by (schedule: plateau)")
+    plateau_patience: Annotated[int, Field(ge=0)] = Field(
+        1, description="epochs without a better figure before that happens"
+    )
+    ema: Share | None = Field(
+        None, description="decay of a moving average of the weights, which is then what is validated and kept"
+    )
+    label_smoothing: Rate = Field(0.0, description="share of the truth spread evenly over the labels")
 
 
 class Experiment(Section):
@@ -175,6 +192,9 @@ def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
     if experiment.model.embedding.word_dropout and experiment.vocabulary.unknown == "padding":
         message = "model.embedding.word_dropout reads words as unknown, which needs vocabulary.unknown: own"
         yield Contradiction(("model.embedding.word_dropout", "vocabulary.unknown"), message)
+    if train.schedule == "one-cycle" and not train.warmup:
+        message = "train.schedule is one-cycle, whose rise takes the share train.warmup of the steps, which is 0"
+        yield Contradiction(("train.schedule", "train.warmup"), message)
     if train.patience is not None and train.patience >= train.epochs:
         message = f"train.patience is {train.patience}, not less than train.epochs {train.epochs}"
         yield Contradiction(("train.patience", "train.epochs"), message)

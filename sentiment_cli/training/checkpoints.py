@@ -2,8 +2,8 @@
 
     RUN/checkpoints/step-00000123/  tensors.safetensors  state.json  manifest.json
 
-tensors.safetensors holds model/NAME, optimizer/NAME/KEY, best/NAME (unless this very state is the best) and losses,
-those of the present epoch's steps. Random draws need no state: they follow from the step.
+tensors.safetensors holds model/NAME, optimizer/NAME/KEY, average/NAME (with train.ema), best/NAME (unless this very
+state is the best) and losses, those of the present epoch's steps. Random draws follow from the step and need no state.
 """
 
 from dataclasses import dataclass, field
@@ -45,13 +45,17 @@ class Best:
 
 @dataclass
 class Progress:
-    """Where a training stands: steps taken, rows of metrics.jsonl, losses and seconds of the present epoch's steps."""
+    """Where a training stands: steps taken, rows of metrics.jsonl, losses and seconds of the present epoch's steps.
+
+    `split` multiplies train.slices, after memory ran out.
+    """
 
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     n_tokens: int = 0
     epoch_s: float = 0.0
+    split: int = 1
     seconds: dict[str, float] = field(
         default_factory=lambda: {"prepare": 0.0, "train": 0.0, "validate": 0.0, "save": 0.0}
     )
@@ -73,7 +77,13 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_checkpoint(
-    run: Path, identity: Identity, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer, keep: int
+    run: Path,
+    identity: Identity,
+    progress: Progress,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None,
+    keep: int,
 ) -> Path:
     """Publish the present state, then remove all but the last `keep` checkpoints."""
     path = run / "checkpoints" / f"step-{progress.step:08}"
@@ -88,6 +98,7 @@ def save_checkpoint(
         "history": progress.history,
         "n_tokens": progress.n_tokens,
         "epoch_s": progress.epoch_s,
+        "split": progress.split,
         "seconds": progress.seconds,
         "best": {"epoch": best.epoch, "step": best.step, "scores": best.scores.to_json() if best.scores else None},
     }
@@ -95,6 +106,8 @@ def save_checkpoint(
     for name, parameter in model.named_parameters():
         state = optimizer.state.get(parameter, {})
         tensors |= {f"optimizer/{name}/{key}": value.cpu() for key, value in state.items() if value is not None}
+    if average is not None:
+        tensors |= {f"average/{name}": tensor for name, tensor in weights_of(average).items()}
     if best.step != progress.step:
         tensors |= {f"best/{name}": tensor for name, tensor in best.weights.items()}
     if progress.losses:
@@ -132,10 +145,14 @@ def newest_checkpoint(run: Path, run_id: str) -> Checkpoint | None:
     return None
 
 
-def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def restore(
+    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None
+) -> None:
     """Put a checkpoint's tensors into a model and optimizer of the same shape."""
     tensors = checkpoint.tensors
     model.load_state_dict(_below(tensors, "model/"))
+    if average is not None:
+        average.load_state_dict(_below(tensors, "average/"))
     for name, parameter in model.named_parameters():
         for key, value in _below(tensors, f"optimizer/{name}/").items():
             optimizer.state[parameter][key] = value.to(parameter.device)
@@ -179,13 +196,15 @@ def _read(path: Path, run_id: str) -> Checkpoint:
     )
     tensors = safetensors.torch.load((path / "tensors.safetensors").read_bytes())
     scores, epoch, step = (about["best"][key] for key in ("scores", "epoch", "step"))
-    weights = _below(tensors, "model/" if step == about["step"] else "best/")
+    present = "average/" if any(name.startswith("average/") for name in tensors) else "model/"
+    weights = _below(tensors, present if step == about["step"] else "best/")
     progress = Progress(
         about["step"],
         about["history"],
         list(tensors["losses"]) if "losses" in tensors else [],
         about["n_tokens"],
         about["epoch_s"],
+        about["split"],
         about["seconds"],
         Best(Scores(**scores), epoch, step, weights) if scores else Best(),
     )

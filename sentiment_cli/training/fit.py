@@ -34,6 +34,7 @@ from sentiment_cli.training.checkpoints import (
     weights_of,
 )
 from sentiment_cli.training.initial import first_model, load_origin
+from sentiment_cli.training.loop import Average
 from sentiment_cli.training.optimizer import build_optimizer
 from sentiment_cli.training.ownership import Record, owned
 from sentiment_cli.training.resuming import check_allowed, check_finished, record_changes
@@ -126,8 +127,10 @@ def _train(
     identity = Identity(record.id, experiment, corpus.key, _versions(), _machine(experiment, device))
     model = model.to(device)
     optimizer = build_optimizer(model, experiment.train)
+    average = Average(model, experiment.train.ema) if experiment.train.ema is not None else None
+    averaged = average.model if average is not None else None
     if checkpoint is not None:
-        restore(checkpoint, model, optimizer)
+        restore(checkpoint, model, optimizer, averaged)
     n_parameters = sum(p.numel() for p in model.parameters())
     rows = [f"{len(corpus.split(split).label_N):,}" for split in _SPLITS]
     console.say(
@@ -137,11 +140,11 @@ def _train(
 
     def save() -> None:
         began = time.monotonic()
-        save_checkpoint(run, identity, progress, model, optimizer, experiment.train.keep)
+        save_checkpoint(run, identity, progress, model, optimizer, averaged, experiment.train.keep)
         progress.seconds["save"] += time.monotonic() - began
 
     store.write_file(run / METRICS, metrics_lines(progress.history))
-    session = Session(run, experiment, device, bf16, model, optimizer, progress, corpus, save, stop)
+    session = Session(run, experiment, device, bf16, model, optimizer, average, progress, corpus, save, stop)
     try:
         with memory_errors():
             reason = train_to_the_end(session)
@@ -173,7 +176,7 @@ def _write_model(session: Session, status: str, tokens_per_second: float | None 
     began = time.monotonic()
     if (run / "model").exists():  # of an earlier sitting
         store.remove_directory(run / "model")
-    save_artefact(run, experiment, session.corpus, best.weights or weights_of(session.model))
+    save_artefact(run, experiment, session.corpus, best.weights or weights_of(session.validated))
     progress.seconds["save"] += time.monotonic() - began
     summary: dict[str, Any] = {
         "status": status,

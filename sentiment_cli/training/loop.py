@@ -1,5 +1,6 @@
 """The training loop, as a generator of steps: the caller logs, evaluates, saves and stops."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from sentiment_cli.data.batches import Batch
+from sentiment_cli.models.device import memory_errors
 
 Objective = Callable[[nn.Module, Batch], Tensor]
 
@@ -22,6 +24,22 @@ class Step(NamedTuple):
     grad_norm: Tensor
 
 
+class Average:
+    """An exponential moving average of a model's weights, as a model of its own (Polyak & Juditsky 1992).
+
+    The decay of the first steps is smaller, (1 + step) / (10 + step), so that the first weights are soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
+
+
 def train_steps(
     model: nn.Module,
     objective: Objective,
@@ -32,12 +50,14 @@ def train_steps(
     seed: int,
     bf16: bool,
     max_grad_norm: float | None,
+    slices: int = 1,
+    average: Average | None = None,
     start: int = 0,
 ) -> Iterator[Step]:
-    """Take one optimizer step per batch. Every random draw of a step follows from (seed, step).
+    """Take one optimizer step per batch, read in `slices` slices of its rows. Every random draw follows from the seed.
 
     From the first step on whose loss or gradient is not finite, a fused optimizer leaves weights and state as they
-    are, so that the caller may look at the losses now and then.
+    are, so that the caller may look at the losses now and then. Raises OutOfMemory, with nothing updated.
     """
     found_inf = None
     parameters = list(model.parameters())
@@ -45,22 +65,45 @@ def train_steps(
         lr = learning_rate_at(number)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        torch.manual_seed(step_seed(seed, number))
-        with torch.autocast(batch.ids_BL.device.type, dtype=torch.bfloat16, enabled=bf16):
-            loss = objective(model, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with memory_errors():
+            loss = _accumulate(model, objective, batch, slices, seed, number, bf16)
         grad_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         if max_grad_norm is not None:
             clip_grads_with_norm_(parameters, max_grad_norm, grad_norm)
         if optimizer.defaults.get("fused"):
-            is_bad = 1 - (loss.detach() + grad_norm).isfinite().float()
+            is_bad = 1 - (loss + grad_norm).isfinite().float()
             found_inf = is_bad if found_inf is None else torch.maximum(found_inf, is_bad)
             optimizer.found_inf = found_inf  # type: ignore[attr-defined]  # how a gradient scaler has a step skipped
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        yield Step(number, lr, loss.detach(), grad_norm)
+        if average is not None:
+            average.update(model, number)
+        yield Step(number, lr, loss, grad_norm)
 
 
-def step_seed(seed: int, step: int) -> int:
-    """Return the seed of one step's random draws, so that a step can be repeated without those before it."""
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
+def _accumulate(
+    model: nn.Module, objective: Objective, batch: Batch, slices: int, seed: int, number: int, bf16: bool
+) -> Tensor:
+    """Add up the gradients of a batch, slice by slice; return its mean loss.
+
+    A slice keeps the width of the whole batch and weighs as many rows as it has.
+    """
+    n_rows, device = len(batch.length_B), batch.ids_BL.device
+    losses = []
+    for i in range(slices):
+        first, last = n_rows * i // slices, n_rows * (i + 1) // slices
+        if first == last:
+            continue
+        torch.manual_seed(slice_seed(seed, number, i))
+        part = Batch(*(tensor_B[first:last] for tensor_B in batch))
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            loss = objective(model, part)
+        loss = loss * ((last - first) / n_rows)
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
+
+
+def slice_seed(seed: int, step: int, i: int) -> int:
+    """Return the seed of one slice's random draws, so that a step can be repeated without those before it."""
+    return int(np.random.SeedSequence((seed, step, i)).generate_state(1, np.uint64)[0] >> 1)

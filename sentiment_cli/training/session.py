@@ -1,5 +1,6 @@
 """One sitting of a training: from where it stands to its end, or to where something stops it."""
 
+import functools
 import json
 import math
 import time
@@ -20,10 +21,11 @@ from sentiment_cli.errors import DivergedError
 from sentiment_cli.evaluation.metrics import Scores, score
 from sentiment_cli.inference.predictor import class_probabilities, score_rows
 from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.models.device import OutOfMemory
 from sentiment_cli.training.checkpoints import Best, Progress, newest_path, weights_of
-from sentiment_cli.training.loop import Step, train_steps
+from sentiment_cli.training.loop import Average, Objective, Step, train_steps
 from sentiment_cli.training.objectives import classification_loss
-from sentiment_cli.training.optimizer import learning_rate_at
+from sentiment_cli.training.optimizer import count_plateaus, learning_rate_at
 from sentiment_cli.training.plan import Plan, cut, plan_steps
 from sentiment_cli.training.stopping import Stop, StopNow
 
@@ -43,10 +45,18 @@ class Session:
     bf16: bool
     model: Classifier
     optimizer: torch.optim.Optimizer
+    average: Average | None
     progress: Progress
     corpus: Corpus
     save: Callable[[], object]
     stop: Stop
+
+    @property
+    def validated(self) -> Classifier:
+        """The model that is validated and kept."""
+        model = self.model if self.average is None else self.average.model
+        assert isinstance(model, Classifier)
+        return model
 
 
 def train_to_the_end(session: Session) -> str:
@@ -68,25 +78,24 @@ def train_to_the_end(session: Session) -> str:
     for row in progress.history:
         console.say(_shown(row))
     train_rows, valid_rows = rows_on(session.device, train), rows_on(session.device, valid)
-    steps = train_steps(
-        session.model.train(),
-        classification_loss,
-        cut(plan, train_rows, read_N, session.experiment, progress.step),
-        session.optimizer,
-        lambda step: learning_rate_at(step, plan.n_steps, settings),
-        seed=session.experiment.seed,
-        bf16=session.bf16,
-        max_grad_norm=settings.max_grad_norm,
-        start=progress.step,
-    )
     try:
         while (reason := _reason_to_end(progress, plan, session.experiment)) is None:
             end = plan.epoch_ends[len(progress.history)]
-            _take_steps(session, steps, plan, end, read_N, train.id_N)
+            gains = [_gain(row[f"valid_{settings.monitor}"], settings.monitor) for row in progress.history]
+            n_reductions = count_plateaus(gains, settings.plateau_patience)
+
+            def lr_at(step: int, n_reductions: int = n_reductions) -> float:
+                return learning_rate_at(step, plan.n_steps, settings, n_reductions)
+
+            try:
+                _take_steps(session, _steps(session, plan, train_rows, read_N, lr_at), plan, end, read_N, train.id_N)
+            except OutOfMemory as error:
+                _split(session, error, max(len(row_B) for row_B in plan.rows))
+                continue
             with session.stop.at_once():
                 scores, validation_s = _validate(session, valid, valid_rows)
             epoch_tokens = int(sum(read_N[row_B].sum() for row_B in plan.rows[end - len(progress.losses) : end]))
-            _close_epoch(session, scores, validation_s, learning_rate_at(end - 1, plan.n_steps, settings), epoch_tokens)
+            _close_epoch(session, scores, validation_s, lr_at(end - 1), epoch_tokens)
             session.save()
             session.stop.check()
     except StopNow:
@@ -94,6 +103,48 @@ def train_to_the_end(session: Session) -> str:
             session.save()
         raise
     return reason
+
+
+def _steps(
+    session: Session, plan: Plan, rows: Rows, read_N: NDArray[np.int64], lr_at: Callable[[int], float]
+) -> Iterator[Step]:
+    """Yield the steps from where the training stands."""
+    settings, progress = session.experiment.train, session.progress
+    objective: Objective = classification_loss
+    if settings.label_smoothing:
+        objective = functools.partial(classification_loss, smoothing=settings.label_smoothing)
+    return train_steps(
+        session.model.train(),
+        objective,
+        cut(plan, rows, read_N, session.experiment, progress.step),
+        session.optimizer,
+        lr_at,
+        seed=session.experiment.seed,
+        bf16=session.bf16,
+        max_grad_norm=settings.max_grad_norm,
+        slices=settings.slices * progress.split,
+        average=session.average,
+        start=progress.step,
+    )
+
+
+def _split(session: Session, error: OutOfMemory, most_rows: int) -> None:
+    """Double the slices where that was asked for; else raise OutOfMemory with the budget and the next to try."""
+    settings, progress = session.experiment.train, session.progress
+    slices = settings.slices * progress.split
+    if settings.on_memory_error == "split" and slices < most_rows:
+        console.warn(f"{error}, at step {progress.step + 1}; going on with {2 * slices} slices of the same batch")
+        session.optimizer.zero_grad(set_to_none=True)
+        progress.split *= 2
+        if session.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return
+    more, config = f"train.slices={2 * settings.slices}", session.run / "experiment.yaml"
+    raise OutOfMemory(
+        f"{error}, at step {progress.step + 1} with train.batch_tokens {settings.batch_tokens:,} in {slices} slices",
+        f"sentiment train --resume {session.run} --set {more} --allow-change train.slices\n"
+        f"  or:  sentiment train {config} --set train.batch_tokens={settings.batch_tokens // 2}",
+    ) from error
 
 
 def _take_steps(
@@ -179,7 +230,7 @@ def _diverged(session: Session, what: str, lr: float) -> DivergedError:
 def _validate(session: Session, valid: Packed, rows: Rows) -> tuple[Scores, float]:
     """Score the validation rows; return the scores and the seconds it took."""
     began = time.monotonic()
-    logit_N = score_rows(session.model, rows, valid.length_N, session.experiment.text)
+    logit_N = score_rows(session.validated, rows, valid.length_N, session.experiment.text)
     if not np.isfinite(logit_N).all():
         step = session.progress.step
         lr = session.optimizer.param_groups[0]["lr"]
@@ -191,9 +242,10 @@ def _close_epoch(session: Session, scores: Scores, validation_s: float, lr: floa
     """Keep the best state, and add the epoch's row to the history and to metrics.jsonl."""
     progress, monitor = session.progress, session.experiment.train.monitor
     epoch = len(progress.history) + 1
-    is_best = _is_better(scores, progress.best.scores, monitor)
+    value, best = getattr(scores, monitor), progress.best.scores
+    is_best = best is None or _gain(value, monitor) > _gain(getattr(best, monitor), monitor)
     if is_best:
-        progress.best = Best(scores, epoch, progress.step, weights_of(session.model))
+        progress.best = Best(scores, epoch, progress.step, weights_of(session.validated))
     progress.seconds["validate"] += validation_s
     row = {
         "epoch": epoch,
@@ -201,6 +253,7 @@ def _close_epoch(session: Session, scores: Scores, validation_s: float, lr: floa
         "train_loss": float(torch.stack(progress.losses).mean()),
         "valid_loss": scores.loss,
         "valid_accuracy": scores.accuracy,
+        f"valid_{monitor}": value,
         "lr": lr,
         "tokens_per_second": n_tokens / progress.epoch_s,
         "seconds": progress.seconds["train"] + progress.seconds["validate"],
@@ -217,10 +270,9 @@ def metrics_lines(history: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in history).encode()
 
 
-def _is_better(new: Scores, old: Scores | None, monitor: str) -> bool:
-    if old is None:
-        return True
-    return new.loss < old.loss if monitor == "loss" else new.accuracy > old.accuracy
+def _gain(value: float | None, monitor: str) -> float:
+    """Turn a monitored figure so that higher is better; an AUC that does not exist is worst."""
+    return -math.inf if value is None else -value if monitor == "loss" else value
 
 
 def _reason_to_end(progress: Progress, plan: Plan, experiment: Experiment) -> str | None:

@@ -21,9 +21,11 @@ SETTINGS = (
     "train.batch_tokens=16384",
     "train.epochs=2",
     "train.checkpoint_steps=2",
+    "train.slices=2",
+    "train.ema=0.9",
 )
 PLACES = {
-    "step start": ("sentiment_cli.training.loop", "step_seed"),
+    "step start": ("sentiment_cli.training.loop", "slice_seed"),
     "after backward": ("sentiment_cli.training.loop", "get_total_norm"),
     "after the update": ("sentiment_cli.training.session", "_check_finite"),
     "validation": ("sentiment_cli.training.session", "score_rows"),

@@ -49,7 +49,7 @@ def save(run: Path, experiment, trained, step: int, keep: int = 2, run_id: str =
     scores = score(np.array([0, 1]), np.array([[0.9, 0.1], [0.4, 0.6]]), ("neg", "pos"))
     progress = Progress(step, [{"epoch": 1}], [torch.tensor(0.7)], best=Best(scores, 1, 1, weights_of(model)))
     identity = Identity(run_id, experiment, "key", {"torch": "1"}, {"device": "cpu"})
-    return save_checkpoint(run, identity, progress, model, optimizer, keep)
+    return save_checkpoint(run, identity, progress, model, optimizer, None, keep)
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, experiment, trained) -> None:
@@ -62,7 +62,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, experiment, trained) 
     model, optimizer = trained
     other = Classifier(experiment.model, 5, 1, pad_is_input=False)
     again = build_optimizer(other, experiment.train)
-    restore(checkpoint, other, again)
+    restore(checkpoint, other, again, None)
     for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(ours, theirs)
         assert optimizer.state[ours].keys() == again.state[theirs].keys()

@@ -2,76 +2,21 @@ import json
 import os
 import signal
 
-import numpy as np
 import pytest
 import torch
 
-from sentiment_cli.config import schema
-from sentiment_cli.data.batches import Batch
+from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.errors import DivergedError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.evaluation.metrics import score
 from sentiment_cli.inference.artefact import load_artefact
 from sentiment_cli.inference.predictor import Predictor, score_rows
-from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training import fit as fit_module
 from sentiment_cli.training import session as session_module
 from sentiment_cli.training.checkpoints import weights_of
-from sentiment_cli.training.fit import fit
-from sentiment_cli.training.loop import step_seed, train_steps
+from sentiment_cli.training.fit import fit, resume
 from sentiment_cli.training.objectives import classification_loss
-from sentiment_cli.training.plan import plan_steps
 
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=2", "train.threads=1")
-
-
-@pytest.mark.parametrize("cell", ["lstm", "rnn"])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("pooling", ["last", "mean", "max", "both", "attention"])
-def test_32_reviews_are_learnt_by_heart(cell: str, bidirectional: bool, pooling: str) -> None:
-    torch.manual_seed(0)
-    settings = schema.Model(
-        embedding=schema.Embedding(width=16),
-        encoder=schema.Encoder(cell=cell, width=16, bidirectional=bidirectional),
-        pooling=pooling,
-    )
-    model = Classifier(settings, 50, 1, pad_is_input=False)
-    length_B = torch.randint(3, 12, (32,))
-    ids_BL = torch.randint(2, 50, (32, 12)) * (torch.arange(12) < length_B[:, None])
-    batch = Batch(ids_BL, length_B, torch.arange(32) % 2)
-    optimizer = torch.optim.Adam(model.parameters())
-    steps = train_steps(
-        model, classification_loss, [batch] * 150, optimizer, lambda step: 0.02, seed=0, bf16=False, max_grad_norm=1.0
-    )
-    assert any(((model(ids_BL, length_B) > 0) == batch.label_B.bool()).all() for _ in steps)
-
-
-def test_every_draw_of_a_step_follows_from_seed_and_step() -> None:
-    assert step_seed(0, 1) != step_seed(1, 0)
-    assert step_seed(3, 4) == step_seed(3, 4)
-    model = Classifier(schema.Model(dropout=0.5), 9, 1, pad_is_input=False)
-    batch = Batch(torch.ones(2, 3, dtype=torch.long), torch.tensor([3, 3]), torch.tensor([0, 1]))
-
-    def losses(start: int, noise: int) -> list[float]:
-        torch.manual_seed(noise)
-        still = torch.optim.SGD(model.parameters(), lr=0.0)
-        steps = train_steps(
-            model, classification_loss, [batch] * (4 - start), still, lambda _: 0.0,
-            seed=7, bf16=False, max_grad_norm=None, start=start,
-        )  # fmt: skip
-        return [float(step.loss) for step in steps]
-
-    assert losses(2, noise=2) == losses(0, noise=1)[2:]
-    assert len(set(losses(0, noise=1))) == 4
-
-
-def test_the_plan_leaves_out_empty_rows_and_stops_at_max_steps() -> None:
-    length_N = np.array([5, 0, 7, 3])
-    whole = plan_steps(length_N, schema.Train(epochs=3, batch_tokens=7, max_steps=None), 0)
-    assert sorted(np.concatenate(whole.rows[: whole.epoch_ends[0]]).tolist()) == [0, 2, 3]
-    assert len(whole.epoch_ends) == 3
-    short = plan_steps(length_N, schema.Train(epochs=3, batch_tokens=7, max_steps=4), 0)
-    assert short.n_steps == 4
-    assert short.epoch_ends == [whole.epoch_ends[0], 4]
 
 
 def test_a_run_holds_what_it_promises(experiment) -> None:
@@ -178,20 +123,83 @@ def test_f21_a_late_divergence_keeps_the_best_epoch(experiment, monkeypatch: pyt
     assert load_artefact(run).model
 
 
-def test_too_little_memory_is_a_machine_error(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    for error in (
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("x: can't allocate memory"),
-    ):
+REFUSALS = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("x: can't allocate memory")]
 
-        def refuse(model, batch, error=error):
-            raise error
 
-        monkeypatch.setattr(session_module, "classification_loss", refuse)
-        with pytest.raises(MachineError, match="there is not enough memory") as caught:
-            fit(experiment(*TINY))
-        assert "train.batch_tokens" in (caught.value.hint or "")
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_f20_too_little_memory_names_the_budget_and_the_next(experiment, monkeypatch, refusal: Exception) -> None:
+    calls = []
+
+    def refuse(model, batch):
+        calls.append(None)
+        if len(calls) == 14:
+            raise refusal
+        return classification_loss(model, batch)
+
+    monkeypatch.setattr(session_module, "classification_loss", refuse)
+    with pytest.raises(
+        MachineError, match=r"not enough memory: .*, at step 14 with train\.batch_tokens 4,096 in 1 slices"
+    ) as caught:
+        fit(experiment(*TINY), "small")
+    run = fit_module.runs_dir() / "small"
+    hint = caught.value.hint or ""
+    assert f"sentiment train --resume {run} --set train.slices=2 --allow-change train.slices" in hint
+    assert f"sentiment train {run / 'experiment.yaml'} --set train.batch_tokens=2048" in hint
+    whole = load_artefact(fit(experiment(*TINY), "whole").directory)
+    slices = load_experiment(run / "experiment.yaml", ["train.slices=2"])
+    resumed = load_artefact(resume(run, slices, ["train.slices"]).directory)
+    for name, tensor in whole.model.state_dict().items():
+        assert resumed.model.state_dict()[name].shape == tensor.shape
+
+
+NO_DROPOUT = [f"model.{key}=0" for key in ("dropout", "embedding.dropout", "embedding.word_dropout")]
+
+
+def test_f20_asked_to_it_splits_the_batch_and_learns_the_same(experiment, monkeypatch, capsys) -> None:
+    settings = (*TINY, *NO_DROPOUT, "train.precision=fp32", "train.on_memory_error=split", "train.optimizer=sgd")
+    whole = load_artefact(fit(experiment(*settings), "whole").directory).model.state_dict()
+    rows = []
+
+    def refuse(model, batch):
+        rows.append(len(batch.length_B))
+        if len(rows) in (14, 15):
+            raise MemoryError
+        return classification_loss(model, batch)
+
+    monkeypatch.setattr(session_module, "classification_loss", refuse)
+    split = load_artefact(fit(experiment(*settings), "split").directory).model.state_dict()
+    said = capsys.readouterr().err
+    assert "at step 14; going on with 2 slices of the same batch" in said
+    assert "at step 14; going on with 4 slices of the same batch" in said
+    assert abs(rows[15] - rows[13] / 4) <= 1
+    for name, tensor in whole.items():
+        torch.testing.assert_close(split[name], tensor, atol=1e-6, rtol=1e-6)
+
+
+def test_f20_a_batch_that_cannot_be_split_further_stops(experiment, monkeypatch) -> None:
+    n_rows = []
+
+    def refuse(model, batch):
+        n_rows.append(len(batch.length_B))
+        raise MemoryError
+
+    monkeypatch.setattr(session_module, "classification_loss", refuse)
+    with pytest.raises(MachineError, match=r"at step 1 with train\.batch_tokens 4,096 in \d+ slices$"):
+        fit(experiment(*TINY, "train.on_memory_error=split"))
+    assert n_rows[-1] == 1
+
+
+@pytest.mark.parametrize("monitor", ["f1", "auc"])
+def test_the_best_can_be_chosen_by_any_score(experiment, monkeypatch, monitor: str) -> None:
+    values = iter([0.5, None if monitor == "auc" else 0.4, 0.9, 0.8])
+    monkeypatch.setattr(
+        session_module, "score", lambda *args: type(s := score(*args))(**{**vars(s), monitor: next(values)})
+    )
+    finished = fit(experiment(*TINY, "train.epochs=4", f"train.monitor={monitor}"))
+    assert getattr(finished.scores, monitor) == 0.9
+    rows = [json.loads(line) for line in (finished.directory / "metrics.jsonl").read_text().splitlines()]
+    assert [row["best"] for row in rows] == [True, False, True, False]
+    assert rows[2][f"valid_{monitor}"] == 0.9
 
 
 def test_the_name_is_checked_before_any_work(experiment, tmp_path) -> None:

@@ -28,7 +28,8 @@ def root(unbroken: Path, tmp_path: Path) -> Path:
 
 
 KILLS = [
-    *[(place, at) for place in ("step start", "after backward", "after the update") for at in (1, 4, 6)],
+    *[("step start", at) for at in (1, 7, 12)],  # there are two slices in a step
+    *[(place, at) for place in ("after backward", "after the update") for at in (1, 4, 6)],
     *[("validation", 1), ("validation", 2), ("log", 1), ("log", 2)],
     *[("disk", at) for at in (1, 2, 5, 9, 12, 14, 16, 18)],
     ("publication", 2),
