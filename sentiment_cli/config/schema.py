@@ -75,6 +75,9 @@ class Vocabulary(Section):
         ("train",), alias="from", min_length=1, strict=False, description="rows whose words are counted"
     )
     unknown: Literal["own", "padding"] = Field("own", description="unknown words get an entry, or share padding's 0")
+    vectors: str | None = Field(
+        None, min_length=1, description="file of word vectors to start from, as text: a word and its numbers per line"
+    )
 
 
 class Embedding(Section):
@@ -84,6 +87,7 @@ class Embedding(Section):
     std: Annotated[float, Field(gt=0)] = Field(1.0, description="standard deviation of the fresh vectors")
     dropout: Rate = Field(0.0, description="share of the numbers zeroed, the same ones at every step of a row")
     word_dropout: Rate = Field(0.0, description="share of the words of a row read as unknown while training")
+    element_dropout: Rate = Field(0.0, description="share of the numbers zeroed, other ones at every step")
 
 
 class Encoder(Section):
@@ -94,6 +98,11 @@ class Encoder(Section):
     layers: Annotated[int, Field(ge=1, le=16)] = Field(1, description="layers on top of each other")
     bidirectional: bool = Field(False, description="read each row from both ends")
     dropout: Rate = Field(0.0, description="share zeroed between layers, the same at every step of a row")
+    weight_dropout: Rate = Field(0.0, description="share of the recurrent weights zeroed, the same at every step")
+    state_dropout: Rate = Field(
+        0.0, description="share of the state zeroed before it is read, the same at every step of a row; slow"
+    )
+    forget_bias: float | None = Field(None, description="fresh bias of an LSTM's forget gate; null draws it")
 
 
 class Model(Section):
@@ -106,6 +115,9 @@ class Model(Section):
         "last", description="one vector per review from the states; both is mean and max side by side"
     )
     dropout: Rate = Field(0.0, description="share of the pooled vector zeroed while training")
+    init: Literal["layer", "uniform", "glorot", "he", "orthogonal"] = Field(
+        "layer", description="fresh matrices of encoder, pooling and output: by each layer's own rule, or all by one"
+    )
 
 
 class Train(Section):
@@ -192,6 +204,12 @@ def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
     if experiment.model.embedding.word_dropout and experiment.vocabulary.unknown == "padding":
         message = "model.embedding.word_dropout reads words as unknown, which needs vocabulary.unknown: own"
         yield Contradiction(("model.embedding.word_dropout", "vocabulary.unknown"), message)
+    if experiment.model.encoder.forget_bias is not None and experiment.model.encoder.cell != "lstm":
+        message = f"model.encoder.forget_bias is of an LSTM, and model.encoder.cell is {experiment.model.encoder.cell}"
+        yield Contradiction(("model.encoder.forget_bias", "model.encoder.cell"), message)
+    if experiment.init_from is not None and experiment.vocabulary.vectors is not None:
+        message = "init_from and vocabulary.vectors both say which word vectors to start from"
+        yield Contradiction(("init_from", "vocabulary.vectors"), message)
     if train.schedule == "one-cycle" and not train.warmup:
         message = "train.schedule is one-cycle, whose rise takes the share train.warmup of the steps, which is 0"
         yield Contradiction(("train.schedule", "train.warmup"), message)

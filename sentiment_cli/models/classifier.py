@@ -15,6 +15,7 @@ class Classifier(nn.Module):
     def __init__(self, settings: schema.Model, n_entries: int, unknown_id: int, *, pad_is_input: bool) -> None:
         super().__init__()
         self.word_dropout, self.embedding_dropout = settings.embedding.word_dropout, settings.embedding.dropout
+        self.element_dropout = settings.embedding.element_dropout
         self.unknown_id = unknown_id
         self.embedding = nn.Embedding(n_entries, settings.embedding.width)
         self.encoder = RecurrentEncoder(settings.encoder, settings.embedding.width)
@@ -33,6 +34,9 @@ class Classifier(nn.Module):
             ids_BL = ids_BL.masked_fill(dropped_BL, self.unknown_id)
         embedded_BLD = F.embedding(ids_BL, self.embedding.weight)
         embedded_BLD = drop_columns(embedded_BLD, self.embedding_dropout, self.training)
+        embedded_BLD = (
+            F.dropout(embedded_BLD, self.element_dropout, self.training) if self.element_dropout else embedded_BLD
+        )
         pooled_BD = self.pooling(self.encoder(embedded_BLD, length_B), length_B)
         logit_B: Tensor = self.output(self.dropout(pooled_BD)).squeeze(1).float()
         return logit_B
