@@ -8,7 +8,7 @@ import typer
 from typer import Option
 
 from sentiment_cli import __version__, console
-from sentiment_cli.cli import config, doctor, predict, prepare, recipes, runs, train
+from sentiment_cli.cli import config, doctor, predict, prepare, recipes, reproduce, runs, train
 from sentiment_cli.cli import eval as eval_command
 from sentiment_cli.errors import SentimentError
 
@@ -33,6 +33,7 @@ app.command()(prepare.prepare)
 app.add_typer(config.app, name="config")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
+app.command()(reproduce.reproduce)
 app.command()(doctor.doctor)
 
 

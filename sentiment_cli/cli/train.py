@@ -9,6 +9,7 @@ from sentiment_cli import console
 from sentiment_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from sentiment_cli.config.schema import Experiment
     from sentiment_cli.training.fit import Finished
 
 Config = Annotated[str | None, Argument(help="Experiment file or shipped experiment; without one, the default.")]
@@ -23,6 +24,7 @@ def train(
     allow: Annotated[
         list[str] | None, Option("--allow-change", metavar="KEY", help="With --resume: let this differ; repeatable.")
     ] = None,
+    seeds: Annotated[int | None, Option(min=2, help="Train this many runs, with this seed and those after it.")] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object instead of the run directory.")] = False,
 ) -> None:
     """Train what an experiment describes; the last line is the run's directory.
@@ -33,9 +35,15 @@ def train(
       sentiment train configs/sample.yaml
       sentiment train --set train.lr=3e-4
       sentiment train --resume imdb-lstm
+      sentiment train sample --seeds 5
     """
     from sentiment_cli.config.loader import load_experiment
 
+    if seeds is not None:
+        if resume is not None or allow:
+            raise UsageError("--seeds trains fresh runs; --resume goes on with one", "sentiment train sample --seeds 5")
+        _train_seeds(load_experiment(config, override or []), seeds, name, as_json)
+        return
     if resume is not None:
         finished = _resume(resume, config, override or [], name, allow or [])
     else:
@@ -70,3 +78,21 @@ def _resume(run: str, config: str | None, override: list[str], name: str | None,
     from sentiment_cli.training.fit import resume
 
     return resume(path, experiment, allow)
+
+
+def _train_seeds(experiment: "Experiment", n_seeds: int, name: str | None, as_json: bool) -> None:
+    """Train with several seeds; print the runs, then mean and standard deviation of their validation scores."""
+    from sentiment_cli.training.repeating import fit_seeds, spread
+
+    finished = fit_seeds(experiment, n_seeds, name)
+    accuracy, loss = (spread([getattr(one.scores, figure) for one in finished]) for figure in ("accuracy", "loss"))
+    if as_json:
+        runs = [str(one.directory) for one in finished]
+        console.result(json.dumps({"runs": runs, "accuracy": accuracy._asdict(), "loss": loss._asdict()}))
+        return
+    for one in finished:
+        console.result(f"{one.directory}  accuracy {one.scores.accuracy:.2%}  loss {one.scores.loss:.4f}")
+    console.result(
+        f"validation accuracy {accuracy.mean:.2%} ± {accuracy.std:.2%}, loss {loss.mean:.4f} ± {loss.std:.4f}, "
+        f"mean ± standard deviation of {n_seeds} seeds"
+    )

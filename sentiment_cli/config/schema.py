@@ -162,6 +162,9 @@ class Train(Section):
     ema: Share | None = Field(
         None, description="decay of a moving average of the weights, which is then what is validated and kept"
     )
+    refit: bool = Field(
+        False, description="train once more for the chosen number of steps, on validation's rows too, and keep that"
+    )
     label_smoothing: Rate = Field(0.0, description="share of the truth spread evenly over the labels")
 
 

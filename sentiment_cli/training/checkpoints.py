@@ -21,6 +21,7 @@ from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.metrics import Scores
 
 _FORMAT = 1
+_PLAIN = ("step", "history", "n_tokens", "epoch_s", "split", "refit", "selection", "offset", "seconds")  # of Progress
 
 
 class Identity(NamedTuple):
@@ -47,7 +48,8 @@ class Best:
 class Progress:
     """Where a training stands: steps taken, rows of metrics.jsonl, losses and seconds of the present epoch's steps.
 
-    `split` multiplies train.slices, after memory ran out.
+    `split` multiplies train.slices, after memory ran out. In the second training of train.refit, `selection` holds the
+    rows and `offset` the steps of the first, whose best state stays in `best`.
     """
 
     step: int = 0
@@ -56,10 +58,18 @@ class Progress:
     n_tokens: int = 0
     epoch_s: float = 0.0
     split: int = 1
+    refit: bool = False
+    selection: list[dict[str, Any]] = field(default_factory=list)
+    offset: int = 0
     seconds: dict[str, float] = field(
         default_factory=lambda: {"prepare": 0.0, "train": 0.0, "validate": 0.0, "save": 0.0}
     )
     best: Best = field(default_factory=Best)
+
+    def begin_refit(self) -> None:
+        """Go back to step 0 for the second training."""
+        self.refit, self.selection, self.offset = True, self.history, self.step
+        self.step, self.history, self.losses, self.epoch_s = 0, [], [], 0.0
 
 
 class Checkpoint(NamedTuple):
@@ -86,7 +96,7 @@ def save_checkpoint(
     keep: int,
 ) -> Path:
     """Publish the present state, then remove all but the last `keep` checkpoints."""
-    path = run / "checkpoints" / f"step-{progress.step:08}"
+    path = run / "checkpoints" / f"step-{progress.offset + progress.step:08}"
     if path.exists():  # the same step before its validation, which leads to the same
         return path
     best = progress.best
@@ -94,12 +104,7 @@ def save_checkpoint(
         "format": _FORMAT,
         **identity._asdict(),
         "experiment": experiment_values(identity.experiment),
-        "step": progress.step,
-        "history": progress.history,
-        "n_tokens": progress.n_tokens,
-        "epoch_s": progress.epoch_s,
-        "split": progress.split,
-        "seconds": progress.seconds,
+        **{key: getattr(progress, key) for key in _PLAIN},
         "best": {"epoch": best.epoch, "step": best.step, "scores": best.scores.to_json() if best.scores else None},
     }
     tensors = {f"model/{name}": tensor for name, tensor in weights_of(model).items()}
@@ -108,7 +113,7 @@ def save_checkpoint(
         tensors |= {f"optimizer/{name}/{key}": value.cpu() for key, value in state.items() if value is not None}
     if average is not None:
         tensors |= {f"average/{name}": tensor for name, tensor in weights_of(average).items()}
-    if best.step != progress.step:
+    if best.step != progress.step or progress.refit:
         tensors |= {f"best/{name}": tensor for name, tensor in best.weights.items()}
     if progress.losses:
         tensors["losses"] = torch.stack(progress.losses).cpu()
@@ -185,8 +190,8 @@ def _read(path: Path, run_id: str) -> Checkpoint:
         raise store.IntegrityError(f"{path} has format {about['format']}; this version reads {_FORMAT}")
     if about["run"] != run_id:
         raise store.IntegrityError(f"{path} belongs to run {about['run']}, not to {run_id}")
-    if path.name != f"step-{about['step']:08}":
-        raise store.IntegrityError(f"{path} holds step {about['step']}")
+    if path.name != f"step-{about['offset'] + about['step']:08}":
+        raise store.IntegrityError(f"{path} holds step {about['offset'] + about['step']}")
     identity = Identity(
         run_id,
         experiment_from_values(about["experiment"]),
@@ -197,16 +202,11 @@ def _read(path: Path, run_id: str) -> Checkpoint:
     tensors = safetensors.torch.load((path / "tensors.safetensors").read_bytes())
     scores, epoch, step = (about["best"][key] for key in ("scores", "epoch", "step"))
     present = "average/" if any(name.startswith("average/") for name in tensors) else "model/"
-    weights = _below(tensors, present if step == about["step"] else "best/")
+    weights = _below(tensors, present if step == about["step"] and not about["refit"] else "best/")
     progress = Progress(
-        about["step"],
-        about["history"],
-        list(tensors["losses"]) if "losses" in tensors else [],
-        about["n_tokens"],
-        about["epoch_s"],
-        about["split"],
-        about["seconds"],
-        Best(Scores(**scores), epoch, step, weights) if scores else Best(),
+        **{key: about[key] for key in _PLAIN},
+        losses=list(tensors["losses"]) if "losses" in tensors else [],
+        best=Best(Scores(**scores), epoch, step, weights) if scores else Best(),
     )
     return Checkpoint(path, identity, progress, tensors)
 

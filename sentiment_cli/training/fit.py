@@ -1,5 +1,6 @@
 """One experiment, from start to finished run, in one sitting or several."""
 
+import hashlib
 import platform
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import torch
 import sentiment_cli
 from sentiment_cli import console, store
 from sentiment_cli.config.loader import differences, experiment_yaml, load_experiment
-from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.config.paths import PACKAGE_DIR, runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import Corpus, prepare
 from sentiment_cli.errors import DivergedError, InterruptedRun
@@ -30,15 +31,15 @@ from sentiment_cli.training.checkpoints import (
     identity_differences,
     newest_checkpoint,
     restore,
-    save_checkpoint,
     weights_of,
 )
+from sentiment_cli.training.epochs import METRICS, metrics_lines, train_to_the_end
 from sentiment_cli.training.initial import first_model, load_origin
 from sentiment_cli.training.loop import Average
 from sentiment_cli.training.optimizer import build_optimizer
 from sentiment_cli.training.ownership import Record, owned
 from sentiment_cli.training.resuming import check_allowed, check_finished, record_changes
-from sentiment_cli.training.session import METRICS, Session, metrics_lines, train_to_the_end
+from sentiment_cli.training.session import Session
 from sentiment_cli.training.stopping import Stop, StopNow, watch_signals
 
 _SPLITS = ("train", "valid")
@@ -123,37 +124,33 @@ def _train(
     stop: Stop,
 ) -> Finished:
     """Train to the end and write the model and the summary; also those of the best so far when something stops it."""
-    bf16 = runs_bf16(device, experiment.train.precision)
     identity = Identity(record.id, experiment, corpus.key, _versions(), _machine(experiment, device))
-    model = model.to(device)
-    optimizer = build_optimizer(model, experiment.train)
-    average = Average(model, experiment.train.ema) if experiment.train.ema is not None else None
-    averaged = average.model if average is not None else None
+    session = _begin(run, identity, corpus, model, device, progress, stop)
     if checkpoint is not None:
-        restore(checkpoint, model, optimizer, averaged)
+        restore(checkpoint, session.model, session.optimizer, session.average.model if session.average else None)
     n_parameters = sum(p.numel() for p in model.parameters())
     rows = [f"{len(corpus.split(split).label_N):,}" for split in _SPLITS]
     console.say(
-        f"run: {run} on {describe(device)}, {'bf16' if bf16 else 'fp32'}, {n_parameters:,} parameters, "
+        f"run: {run} on {describe(device)}, {'bf16' if session.bf16 else 'fp32'}, {n_parameters:,} parameters, "
         f"{rows[0]} training and {rows[1]} validation reviews"
     )
-
-    def save() -> None:
-        began = time.monotonic()
-        save_checkpoint(run, identity, progress, model, optimizer, averaged, experiment.train.keep)
-        progress.seconds["save"] += time.monotonic() - began
-
-    store.write_file(run / METRICS, metrics_lines(progress.history))
-    session = Session(run, experiment, device, bf16, model, optimizer, average, progress, corpus, save, stop)
+    store.write_file(run / METRICS, metrics_lines(progress))
     try:
         with memory_errors():
             reason = train_to_the_end(session)
+            if experiment.train.refit and not progress.refit:
+                console.say(f"stopped: {reason}")
+                progress.begin_refit()
+                model = first_model(experiment, corpus, load_origin(experiment))
+                session = _begin(run, identity, corpus, model, device, progress, stop)
+                reason = train_to_the_end(session)
     except StopNow:
         if stop.twice:
             raise
         _write_model(session, "interrupted")
         raise InterruptedRun(
-            f"interrupted after step {progress.step:,}, which is saved; {_kept(progress)} is in {run / 'model'}",
+            f"interrupted after step {progress.offset + progress.step:,}, which is saved; "
+            f"{_kept(progress)} is in {run / 'model'}",
             f"sentiment train --resume {run}",
             stop.number,
         ) from None
@@ -169,26 +166,76 @@ def _train(
     return Finished(run, progress.best.scores, progress.seconds, rate)
 
 
+def _begin(
+    run: Path,
+    identity: Identity,
+    corpus: Corpus,
+    model: Classifier,
+    device: torch.device,
+    progress: Progress,
+    stop: Stop,
+) -> Session:
+    """Put a model on its device, with a fresh optimizer and average."""
+    experiment = identity.experiment
+    model = model.to(device)
+    return Session(
+        run=run,
+        experiment=experiment,
+        identity=identity,
+        corpus=corpus,
+        device=device,
+        bf16=runs_bf16(device, experiment.train.precision),
+        model=model,
+        optimizer=build_optimizer(model, experiment.train),
+        average=Average(model, experiment.train.ema) if experiment.train.ema is not None else None,
+        progress=progress,
+        stop=stop,
+    )
+
+
 def _write_model(session: Session, status: str, tokens_per_second: float | None = None) -> None:
-    """Write the model (the best state, or the present one where none was validated) and the summary."""
+    """Write the model and the summary.
+
+    The model is the best state; the present one where none was validated, and at the end of train.refit.
+    """
     run, progress, experiment = session.run, session.progress, session.experiment
     best = progress.best
     began = time.monotonic()
     if (run / "model").exists():  # of an earlier sitting
         store.remove_directory(run / "model")
-    save_artefact(run, experiment, session.corpus, best.weights or weights_of(session.validated))
+    is_refit = progress.refit and status == "finished"
+    weights = weights_of(session.validated) if is_refit or not best.weights else best.weights
+    save_artefact(run, experiment, session.corpus, weights)
     progress.seconds["save"] += time.monotonic() - began
+    fingerprint = {
+        "weights": store.sha256_of(run / "model" / "weights.safetensors"),
+        "data": session.corpus.key,
+        "code": _code_sha256(),
+        **{f"versions.{name}": version for name, version in session.identity.versions.items()},
+        **{f"machine.{name}": value for name, value in session.identity.machine.items()},
+    }
     summary: dict[str, Any] = {
         "status": status,
         "source": experiment.data.source,
         "finished_at": time.time(),
         "best_epoch": best.epoch,
+        "refit_steps": progress.step if is_refit else None,
         "valid": best.scores.to_json() if best.scores else None,
         "seconds": progress.seconds,
         "tokens_per_second": tokens_per_second,
         "versions": {**_versions(), "python": platform.python_version()},
+        "fingerprint": fingerprint,
     }
     store.write_file(run / SUMMARY, store.dump_json(summary))
+    if status == "finished":
+        shown = {key.partition(".")[2] or key: value[:24] for key, value in fingerprint.items()}
+        console.say("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
+
+
+def _code_sha256() -> str:
+    """Hash this package's source."""
+    files = sorted(PACKAGE_DIR.rglob("*.py"))
+    return hashlib.sha256("".join(store.sha256_of(file) for file in files).encode()).hexdigest()
 
 
 def _load_finished(run: Path) -> Finished | None:

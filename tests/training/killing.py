@@ -27,9 +27,9 @@ SETTINGS = (
 PLACES = {
     "step start": ("sentiment_cli.training.loop", "slice_seed"),
     "after backward": ("sentiment_cli.training.loop", "get_total_norm"),
-    "after the update": ("sentiment_cli.training.session", "_check_finite"),
-    "validation": ("sentiment_cli.training.session", "score_rows"),
-    "log": ("sentiment_cli.training.session", "store.append_line"),
+    "after the update": ("sentiment_cli.training.epochs", "check_finite"),
+    "validation": ("sentiment_cli.training.epochs", "score_rows"),
+    "log": ("sentiment_cli.training.epochs", "store.append_line"),
     "disk": ("os", "fsync"),
     "publication": ("pathlib", "Path.rename"),
     "purge": ("shutil", "rmtree"),

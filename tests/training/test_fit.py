@@ -10,8 +10,8 @@ from sentiment_cli.errors import DivergedError, InterruptedRun, MachineError, Us
 from sentiment_cli.evaluation.metrics import score
 from sentiment_cli.inference.artefact import load_artefact
 from sentiment_cli.inference.predictor import Predictor, score_rows
+from sentiment_cli.training import epochs as epochs_module
 from sentiment_cli.training import fit as fit_module
-from sentiment_cli.training import session as session_module
 from sentiment_cli.training.checkpoints import weights_of
 from sentiment_cli.training.fit import fit, resume
 from sentiment_cli.training.objectives import classification_loss
@@ -41,8 +41,8 @@ def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPa
         weights.append(weights_of(model))
         return score_rows(model, *args)
 
-    monkeypatch.setattr(session_module, "score", scripted)
-    monkeypatch.setattr(session_module, "score_rows", watched)
+    monkeypatch.setattr(epochs_module, "score", scripted)
+    monkeypatch.setattr(epochs_module, "score_rows", watched)
     finished = fit(experiment(*TINY, "train.epochs=3"))
     kept = load_artefact(finished.directory).model.state_dict()
     assert all(torch.equal(kept[name], weights[1][name]) for name in kept)
@@ -52,7 +52,7 @@ def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPa
 def test_patience_stops_early(experiment, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     accuracies = iter([0.5, 0.9, 0.9, 0.8, 0.95])
     monkeypatch.setattr(
-        session_module, "score", lambda *args: type(s := score(*args))(**{**vars(s), "accuracy": next(accuracies)})
+        epochs_module, "score", lambda *args: type(s := score(*args))(**{**vars(s), "accuracy": next(accuracies)})
     )
     finished = fit(experiment(*TINY, "train.epochs=5", "train.patience=2", "train.monitor=accuracy"))
     assert finished.scores.accuracy == 0.9
@@ -71,7 +71,7 @@ def test_sigint_leaves_a_usable_run(experiment, monkeypatch: pytest.MonkeyPatch)
         os.kill(os.getpid(), signal.SIGINT)
         return classification_loss(model, batch)
 
-    monkeypatch.setattr(session_module, "classification_loss", interrupt)
+    monkeypatch.setattr(epochs_module, "classification_loss", interrupt)
     with pytest.raises(InterruptedRun, match="interrupted after step 1") as caught:
         fit(experiment(*TINY), "stopped")
     assert "stopped" in (caught.value.hint or "")
@@ -97,7 +97,7 @@ def test_f21_an_infinite_gradient_under_a_finite_loss_stops_too(experiment, monk
         loss = classification_loss(model, batch)
         return loss + (model.output.bias - model.output.bias.detach()).abs().sqrt().sum()  # d sqrt(0) = inf
 
-    monkeypatch.setattr(session_module, "classification_loss", steep)
+    monkeypatch.setattr(epochs_module, "classification_loss", steep)
     with pytest.raises(DivergedError, match=r"step 1 gives loss 0\.\d+ and gradient norm (inf|nan)"):
         fit(experiment(*TINY))
 
@@ -114,7 +114,7 @@ def test_f21_a_late_divergence_keeps_the_best_epoch(experiment, monkeypatch: pyt
         calls.append(None)
         return classification_loss(model, batch) * (float("nan") if len(calls) > 12 else 1)
 
-    monkeypatch.setattr(session_module, "classification_loss", fail_later)
+    monkeypatch.setattr(epochs_module, "classification_loss", fail_later)
     with pytest.raises(DivergedError, match="checkpoint is step-00000012; epoch 1, the best so far, is in") as caught:
         fit(experiment(*TINY), "late")
     run = fit_module.runs_dir() / "late"
@@ -136,7 +136,7 @@ def test_f20_too_little_memory_names_the_budget_and_the_next(experiment, monkeyp
             raise refusal
         return classification_loss(model, batch)
 
-    monkeypatch.setattr(session_module, "classification_loss", refuse)
+    monkeypatch.setattr(epochs_module, "classification_loss", refuse)
     with pytest.raises(
         MachineError, match=r"not enough memory: .*, at step 14 with train\.batch_tokens 4,096 in 1 slices"
     ) as caught:
@@ -166,7 +166,7 @@ def test_f20_asked_to_it_splits_the_batch_and_learns_the_same(experiment, monkey
             raise MemoryError
         return classification_loss(model, batch)
 
-    monkeypatch.setattr(session_module, "classification_loss", refuse)
+    monkeypatch.setattr(epochs_module, "classification_loss", refuse)
     split = load_artefact(fit(experiment(*settings), "split").directory).model.state_dict()
     said = capsys.readouterr().err
     assert "at step 14; going on with 2 slices of the same batch" in said
@@ -183,7 +183,7 @@ def test_f20_a_batch_that_cannot_be_split_further_stops(experiment, monkeypatch)
         n_rows.append(len(batch.length_B))
         raise MemoryError
 
-    monkeypatch.setattr(session_module, "classification_loss", refuse)
+    monkeypatch.setattr(epochs_module, "classification_loss", refuse)
     with pytest.raises(MachineError, match=r"at step 1 with train\.batch_tokens 4,096 in \d+ slices$"):
         fit(experiment(*TINY, "train.on_memory_error=split"))
     assert n_rows[-1] == 1
@@ -193,7 +193,7 @@ def test_f20_a_batch_that_cannot_be_split_further_stops(experiment, monkeypatch)
 def test_the_best_can_be_chosen_by_any_score(experiment, monkeypatch, monitor: str) -> None:
     values = iter([0.5, None if monitor == "auc" else 0.4, 0.9, 0.8])
     monkeypatch.setattr(
-        session_module, "score", lambda *args: type(s := score(*args))(**{**vars(s), monitor: next(values)})
+        epochs_module, "score", lambda *args: type(s := score(*args))(**{**vars(s), monitor: next(values)})
     )
     finished = fit(experiment(*TINY, "train.epochs=4", f"train.monitor={monitor}"))
     assert getattr(finished.scores, monitor) == 0.9
@@ -216,3 +216,22 @@ def test_invariant_10_training_finishes_with_the_test_pack_unreadable(experiment
         path.write_bytes(b"")
     fit(experiment(*TINY))
     assert all(path.read_bytes() == b"" for path in directory.glob("test-*"))
+
+
+def test_refit_trains_once_more_on_all_rows_for_the_chosen_steps(experiment, capsys) -> None:
+    settings = (*TINY, "train.precision=fp32", "train.schedule=linear")
+    plain = fit(experiment(*settings), "plain")
+    refit = fit(experiment(*settings, "train.refit=true"), "refit")
+    said = capsys.readouterr().err
+    rows = [json.loads(line) for line in (refit.directory / "metrics.jsonl").read_text().splitlines()]
+    chosen = next(row["step"] for row in rows[::-1] if row["best"])
+    assert f"refit: {chosen} steps on all 2,000 reviews, validation included" in said
+    assert [row.get("stage") for row in rows] == [None, None, "refit", "refit"][: len(rows)]
+    assert rows[-1]["step"] == chosen
+    assert rows[-1]["valid_loss"] is None
+    assert rows[-1]["lr"] == pytest.approx(rows[chosen // 12 - 1]["lr"])  # the learning rate takes the same course
+    assert refit.scores == plain.scores
+    one, other = (load_artefact(run.directory).model.state_dict() for run in (plain, refit))
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    summary = json.loads((refit.directory / "summary.json").read_text())
+    assert (summary["status"], summary["refit_steps"]) == ("finished", chosen)

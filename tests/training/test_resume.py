@@ -76,6 +76,17 @@ def test_f28_a_run_of_three_sittings_equals_one(unbroken: Path, root: Path) -> N
     assert outcome(root / "runs" / "run") == outcome(unbroken / "runs" / "whole")
 
 
+@pytest.mark.parametrize("at", [7, 10])
+def test_f03_a_run_killed_while_it_refits_resumes_to_the_same_bytes(root: Path, at: int) -> None:
+    refit = ("train.refit=true",)
+    assert train(root, "whole", settings=refit)[0] == 0
+    assert train(root, "run", settings=refit, place="after backward", at=at)[0] == -signal.SIGKILL
+    code, said = train(root, "run", resumed=True)
+    assert code == 0, said
+    assert outcome(root / "runs" / "run") == outcome(root / "runs" / "whole")
+    assert any(row.get("stage") == "refit" for row in outcome(root / "runs" / "run")[1])
+
+
 SIGNALS = [(place, number) for place in ("step start", "validation", "disk", "purge") for number in (15, 2)]
 SIGNALS.append(("after backward", 1))
 
