@@ -1,7 +1,7 @@
 """`sentiment train`."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from typer import Argument, Option
 
@@ -10,7 +10,7 @@ from sentiment_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Experiment
-    from sentiment_cli.training.fit import Finished
+    from sentiment_cli.training.sitting import Finished
 
 Config = Annotated[str | None, Argument(help="Experiment file or shipped experiment; without one, the default.")]
 Override = Annotated[list[str] | None, Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
@@ -25,6 +25,9 @@ def train(
         list[str] | None, Option("--allow-change", metavar="KEY", help="With --resume: let this differ; repeatable.")
     ] = None,
     seeds: Annotated[int | None, Option(min=2, help="Train this many runs, with this seed and those after it.")] = None,
+    nproc: Annotated[
+        int | None, Option(min=1, help="Processes on this machine that share each batch; they divide train.slices.")
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object instead of the run directory.")] = False,
 ) -> None:
     """Train what an experiment describes; the last line is the run's directory.
@@ -36,9 +39,12 @@ def train(
       sentiment train --set train.lr=3e-4
       sentiment train --resume imdb-lstm
       sentiment train sample --seeds 5
+      sentiment train --nproc 2 --set train.slices=2
     """
     from sentiment_cli.config.loader import load_experiment
 
+    if nproc is not None and nproc > 1:
+        _launch(nproc, config, override or [], name, resume, allow or [], seeds, as_json)
     if seeds is not None:
         if resume is not None or allow:
             raise UsageError("--seeds trains fresh runs; --resume goes on with one", "sentiment train sample --seeds 5")
@@ -96,3 +102,30 @@ def _train_seeds(experiment: "Experiment", n_seeds: int, name: str | None, as_js
         f"validation accuracy {accuracy.mean:.2%} ± {accuracy.std:.2%}, loss {loss.mean:.4f} ± {loss.std:.4f}, "
         f"mean ± standard deviation of {n_seeds} seeds"
     )
+
+
+def _launch(
+    nproc: int,
+    config: str | None,
+    override: list[str],
+    name: str | None,
+    resume: str | None,
+    allow: list[str],
+    seeds: int | None,
+    as_json: bool,
+) -> NoReturn:
+    """Run the same command in processes of its own, and exit as they do."""
+    from sentiment_cli.config.loader import load_experiment
+    from sentiment_cli.inference.runs import named_run
+
+    if seeds is not None:
+        raise UsageError("--seeds and --nproc do not go together", "sentiment train sample --seeds 5")
+    path = config if resume is None or config is not None else named_run(resume) / "experiment.yaml"
+    experiment = load_experiment(path, override)
+    arguments = ["train", *([config] if config is not None else [])]
+    for option, values in (("--set", override), ("--allow-change", allow), ("--name", [name]), ("--resume", [resume])):
+        arguments += [part for value in values if value is not None for part in (option, value)]
+    from sentiment_cli.training.parallel import check_divides, launch
+
+    check_divides(nproc, experiment.train.slices)
+    raise SystemExit(launch(nproc, [*arguments, *(["--json"] if as_json else [])]))

@@ -134,7 +134,7 @@ def newest_checkpoint(run: Path, run_id: str) -> Checkpoint | None:
     damaged = []
     for path in paths:
         try:
-            checkpoint = _read(path, run_id)
+            checkpoint = read_checkpoint(path, run_id)
         except store.IntegrityError as error:
             console.warn(f"{error}; going back to the checkpoint before")
             damaged.append(path)
@@ -183,7 +183,8 @@ def _checkpoints(run: Path) -> list[Path]:
     return sorted((run / "checkpoints").glob("step-*"))
 
 
-def _read(path: Path, run_id: str) -> Checkpoint:
+def read_checkpoint(path: Path, run_id: str) -> Checkpoint:
+    """Read one checkpoint. Raises IntegrityError for damage, another format and one of another run."""
     store.open_directory(path)
     about = store.read_json(path / "state.json")
     if about["format"] != _FORMAT:

@@ -1,5 +1,6 @@
 """The steps, validations and checkpoints of one sitting, up to the end of training or to what stops it."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -65,12 +66,13 @@ def train_to_the_end(session: Session) -> str:
                 continue
             scores = None
             if not progress.refit:
-                with session.stop.at_once():
+                # Several processes leave a validation together, at its end.
+                with session.stop.at_once() if session.group.size == 1 else contextlib.nullcontext():
                     scores, validation_s = _validate(session, valid, valid_rows)
                 progress.seconds["validate"] += validation_s
             _close_epoch(session, course, scores)
             session.save()
-            session.stop.check()
+            session.check_stop()
     except StopNow:
         if not session.stop.twice:
             session.save()
@@ -134,6 +136,7 @@ def _steps(session: Session, course: _Course) -> Iterator[Step]:
         max_grad_norm=settings.max_grad_norm,
         slices=settings.slices * progress.split,
         average=session.average,
+        group=session.group,
         start=progress.step,
     )
 
@@ -175,13 +178,15 @@ def _take_steps(session: Session, course: _Course, end: int) -> None:
             if is_due:
                 session.save()
                 mark = saved = time.monotonic()
-            session.stop.check()
+            session.check_stop()
 
 
 def _validate(session: Session, valid: Packed, rows: Rows) -> tuple[Scores, float]:
     """Score the validation rows; return the scores and the seconds it took."""
     began = time.monotonic()
-    logit_N = score_rows(session.validated, rows, valid.length_N, session.experiment.text)
+    text, group = session.experiment.text, session.group
+    logit_N = score_rows(session.validated, rows, valid.length_N, text, first=group.rank, every=group.size)
+    group.add([torch.from_numpy(logit_N)])
     if not np.isfinite(logit_N).all():
         step = session.progress.step
         lr = session.optimizer.param_groups[0]["lr"]
@@ -215,7 +220,8 @@ def _close_epoch(session: Session, course: _Course, scores: Scores | None) -> No
         row["stage"] = "refit"
     progress.history.append(row)
     progress.losses, progress.epoch_s = [], 0.0
-    store.append_line(session.run / METRICS, json.dumps(row))
+    if session.group.is_writer:
+        store.append_line(session.run / METRICS, json.dumps(row))
     console.say(_shown(row))
 
 

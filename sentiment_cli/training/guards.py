@@ -30,7 +30,8 @@ def check_finite(session: Session, step: Step, id_B: NDArray[np.str_]) -> None:
         "grad_norm": str(grad_norm),
         "rows": ids,
     }
-    store.write_file(session.run / DIVERGED, store.dump_json(about))
+    if session.group.is_writer:
+        store.write_file(session.run / DIVERGED, store.dump_json(about))
     raise diverged(
         session,
         f"step {step.number + 1} gives loss {loss:.4g} and gradient norm {grad_norm:.4g}; its {len(ids)} rows "
@@ -55,7 +56,7 @@ def split_batch(session: Session, error: OutOfMemory, most_rows: int) -> None:
     """Double the slices where that was asked for; else raise OutOfMemory with the budget and the next to try."""
     settings, progress = session.experiment.train, session.progress
     slices = settings.slices * progress.split
-    if settings.on_memory_error == "split" and slices < most_rows:
+    if settings.on_memory_error == "split" and slices < most_rows and session.group.size == 1:
         console.warn(f"{error}, at step {progress.step + 1}; going on with {2 * slices} slices of the same batch")
         session.optimizer.zero_grad(set_to_none=True)
         progress.split *= 2

@@ -11,6 +11,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from sentiment_cli.data.batches import Batch
 from sentiment_cli.models.device import memory_errors
+from sentiment_cli.training.parallel import ALONE, Group
 
 Objective = Callable[[nn.Module, Batch], Tensor]
 
@@ -52,6 +53,7 @@ def train_steps(
     max_grad_norm: float | None,
     slices: int = 1,
     average: Average | None = None,
+    group: Group = ALONE,
     start: int = 0,
 ) -> Iterator[Step]:
     """Take one optimizer step per batch, read in `slices` slices of its rows. Every random draw follows from the seed.
@@ -63,10 +65,10 @@ def train_steps(
     parameters = list(model.parameters())
     for number, batch in enumerate(batches, start):
         lr = learning_rate_at(number)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        for parameter_group in optimizer.param_groups:
+            parameter_group["lr"] = lr
         with memory_errors():
-            loss = _accumulate(model, objective, batch, slices, seed, number, bf16)
+            loss = _backward(model, objective, batch, slices, group, seed, number, bf16)
         grad_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         if max_grad_norm is not None:
             clip_grads_with_norm_(parameters, max_grad_norm, grad_norm)
@@ -81,16 +83,45 @@ def train_steps(
         yield Step(number, lr, loss, grad_norm)
 
 
-def _accumulate(
-    model: nn.Module, objective: Objective, batch: Batch, slices: int, seed: int, number: int, bf16: bool
+def _backward(
+    model: nn.Module, objective: Objective, batch: Batch, slices: int, group: Group, seed: int, number: int, bf16: bool
 ) -> Tensor:
-    """Add up the gradients of a batch, slice by slice; return its mean loss.
+    """Put the gradient of a batch's mean loss into the parameters; return the loss."""
+    own = group.own(slices)
+    if group.size == 1 and slices % 2 == 0 and slices > 2:
+        # Half by half, as two processes would: the sum then has the same bits.
+        loss = _accumulate(model, objective, batch, slices, own[: slices // 2], seed, number, bf16)
+        half = [p.grad for p in model.parameters()]
+        model.zero_grad(set_to_none=True)
+        loss = loss + _accumulate(model, objective, batch, slices, own[slices // 2 :], seed, number, bf16)
+        for p, grad in zip(model.parameters(), half, strict=True):
+            p.grad = grad if p.grad is None or grad is None else p.grad.add_(grad)
+        return loss
+    loss = _accumulate(model, objective, batch, slices, own, seed, number, bf16)
+    if group.size > 1:
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        group.add([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
+    return loss
+
+
+def _accumulate(
+    model: nn.Module,
+    objective: Objective,
+    batch: Batch,
+    slices: int,
+    own: range,
+    seed: int,
+    number: int,
+    bf16: bool,
+) -> Tensor:
+    """Add up the gradients of a process's own slices of a batch; return their part of the batch's mean loss.
 
     A slice keeps the width of the whole batch and weighs as many rows as it has.
     """
     n_rows, device = len(batch.length_B), batch.ids_BL.device
-    losses = []
-    for i in range(slices):
+    losses = [torch.zeros((), device=device)]
+    for i in own:
         first, last = n_rows * i // slices, n_rows * (i + 1) // slices
         if first == last:
             continue

@@ -11,16 +11,18 @@ from typing import Any
 
 from sentiment_cli import store
 from sentiment_cli.errors import UsageError
+from sentiment_cli.training.parallel import launch_id
 
 _RECORD = "run.json"
 
 
 @dataclass
 class Record:
-    """RUN/run.json: the run's id, the process that trains it or did so last, and the changes it was allowed."""
+    """RUN/run.json: the run's id, who trains it or did so last, and the changes it was allowed."""
 
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     pid: int = 0
+    launch: str | None = None
     changes: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, run: Path) -> None:
@@ -44,11 +46,17 @@ def owned(run: Path) -> Iterator[Record]:
             ) from None
         _sweep(run)
         record = _load(run)
-        record.pid = os.getpid()
+        record.pid, record.launch = os.getpid(), launch_id()
         record.save(run)
         yield record
     finally:
         os.close(descriptor)
+
+
+def find_launched(root: Path, launch: str | None) -> Path | None:
+    """Return the newest run that processes of this launch trained before torchrun restarted them."""
+    records = [path for path in root.glob(f"*/{_RECORD}") if _load(path.parent).launch == launch]
+    return max(records, key=lambda path: path.stat().st_mtime).parent if records and launch else None
 
 
 def _sweep(run: Path) -> None:

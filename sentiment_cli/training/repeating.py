@@ -12,7 +12,8 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.runs import SUMMARY
 from sentiment_cli.training.epochs import METRICS
-from sentiment_cli.training.fit import Finished, fit
+from sentiment_cli.training.fit import fit
+from sentiment_cli.training.sitting import Finished
 
 _TIMES = ("seconds", "tokens_per_second")
 

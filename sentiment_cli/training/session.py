@@ -11,6 +11,7 @@ from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.checkpoints import Identity, Progress, save_checkpoint
 from sentiment_cli.training.loop import Average
+from sentiment_cli.training.parallel import Group
 from sentiment_cli.training.stopping import Stop
 
 
@@ -29,6 +30,7 @@ class Session:
     average: Average | None
     progress: Progress
     stop: Stop
+    group: Group
 
     @property
     def validated(self) -> Classifier:
@@ -38,9 +40,16 @@ class Session:
         return model
 
     def save(self) -> None:
-        """Save a checkpoint of the present step."""
+        """Save a checkpoint of the present step, in the first process."""
+        if not self.group.is_writer:
+            return
         began = time.monotonic()
         averaged = self.average.model if self.average is not None else None
         keep = self.experiment.train.keep
         save_checkpoint(self.run, self.identity, self.progress, self.model, self.optimizer, averaged, keep)
         self.progress.seconds["save"] += time.monotonic() - began
+
+    def check_stop(self) -> None:
+        """Raise StopNow in every process if a signal came to one."""
+        self.stop.number = self.group.largest(self.stop.number)
+        self.stop.check()

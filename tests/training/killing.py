@@ -33,7 +33,7 @@ PLACES = {
     "disk": ("os", "fsync"),
     "publication": ("pathlib", "Path.rename"),
     "purge": ("shutil", "rmtree"),
-    "model": ("sentiment_cli.training.fit", "save_artefact"),
+    "model": ("sentiment_cli.training.sitting", "save_artefact"),
 }
 
 _context = multiprocessing.get_context("forkserver")
