@@ -22,6 +22,7 @@ from sentiment_cli.inference.runs import SUMMARY
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.models.device import describe, memory_errors, runs_bf16
 from sentiment_cli.training.checkpoints import Checkpoint, Identity, Progress, restore, weights_of
+from sentiment_cli.training.curves import CURVES, draw_curves
 from sentiment_cli.training.epochs import METRICS, metrics_lines, train_to_the_end
 from sentiment_cli.training.initial import first_model, load_origin
 from sentiment_cli.training.loop import Average
@@ -144,6 +145,8 @@ def _write_model(session: Session, status: str, tokens_per_second: float | None 
     weights = weights_of(session.validated) if is_refit or not best.weights else best.weights
     save_artefact(run, experiment, session.corpus, weights)
     progress.seconds["save"] += time.monotonic() - began
+    if rows := progress.selection or progress.history:
+        store.write_file(run / CURVES, draw_curves(rows))
     fingerprint = {
         "weights": store.sha256_of(run / "model" / "weights.safetensors"),
         "data": session.corpus.key,

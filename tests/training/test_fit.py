@@ -22,7 +22,7 @@ TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=2", "t
 def test_a_run_holds_what_it_promises(experiment) -> None:
     finished = fit(experiment(*TINY))
     run = finished.directory
-    held = {"experiment.yaml", "metrics.jsonl", "model", "summary.json", "run.json", "checkpoints"}
+    held = {"experiment.yaml", "metrics.jsonl", "model", "summary.json", "run.json", "checkpoints", "curves.svg"}
     assert {path.name for path in run.iterdir()} == held
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
@@ -37,9 +37,9 @@ def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPa
     def scripted(*args):
         return type(real := score(*args))(**{**vars(real), "loss": next(losses)})
 
-    def watched(model, *args):
+    def watched(model, *args, **share):
         weights.append(weights_of(model))
-        return score_rows(model, *args)
+        return score_rows(model, *args, **share)
 
     monkeypatch.setattr(epochs_module, "score", scripted)
     monkeypatch.setattr(epochs_module, "score_rows", watched)
