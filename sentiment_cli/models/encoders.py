@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.models.cells import read_with_dropout
+from sentiment_cli.models.cells import read_elman, read_with_dropout
 
 _CELLS = {"lstm": nn.LSTM, "rnn": nn.RNN}
 
@@ -61,6 +61,9 @@ class RecurrentEncoder(nn.Module):
         if self.training and any(self.inner_dropouts):
             assert isinstance(layer, nn.RNNBase)
             return read_with_dropout(layer, input_BLD, *self.inner_dropouts)
+        on_cpu = input_BLD.device.type == "cpu"
+        if self.training and on_cpu and isinstance(layer, nn.RNN) and not torch.is_autocast_enabled("cpu"):
+            return read_elman(layer, input_BLD)
         states_BLD: Tensor = layer(input_BLD)[0]
         return states_BLD
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.models.cells import read_with_dropout
+from sentiment_cli.models.cells import read_elman, read_with_dropout
 from sentiment_cli.models.encoders import RecurrentEncoder
 
 
@@ -15,6 +15,19 @@ def test_without_dropout_it_is_the_layer_itself(kind: type[nn.RNNBase], monkeypa
     torch.testing.assert_close(read_with_dropout(cell, input_BLD, 0.0, 0.0), expected)
     monkeypatch.setattr("torch.nn.functional.dropout", lambda values, share: values)
     torch.testing.assert_close(read_with_dropout(cell, input_BLD, 0.0, 0.5), expected)
+
+
+@pytest.mark.parametrize("length", [1, 2, 9])
+def test_the_elman_scan_is_torchs_layer_with_its_gradients(length: int) -> None:
+    torch.manual_seed(0)
+    cell, input_BLD = nn.RNN(3, 5, batch_first=True).double(), torch.randn(4, length, 3).double().requires_grad_()
+    weight_BLD = torch.randn(4, length, 5).double()
+    found = []
+    for states_BLD in (cell(input_BLD)[0], read_elman(cell, input_BLD)):
+        gradients = torch.autograd.grad((states_BLD * weight_BLD).sum(), [input_BLD, *cell.parameters()])
+        found.append([states_BLD, *gradients])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.RNN])
