@@ -18,6 +18,13 @@ _UNSAFE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
 _SECONDS_BETWEEN_PLAIN_LINES = 15.0
+_is_muted = False
+
+
+def mute() -> None:
+    """Print nothing but errors from now on: another process of the same job speaks for this one."""
+    global _is_muted
+    _is_muted = True
 
 
 def sanitize(text: str) -> str:
@@ -34,6 +41,8 @@ def result(text: str) -> None:
 
     Where the reader has gone (`| head -1`) the program ends quietly; where stdout takes nothing, MachineError.
     """
+    if _is_muted:
+        return
     if sys.stdout is None:
         raise MachineError("standard output is closed; there is nowhere to print the result")
     try:
@@ -49,6 +58,11 @@ def result(text: str) -> None:
 
 def say(text: str) -> None:
     """Print talk, on stderr; where nobody listens, nothing."""
+    if not _is_muted:
+        _say(text)
+
+
+def _say(text: str) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             _write(sys.stderr, text)
@@ -60,9 +74,9 @@ def warn(text: str) -> None:
 
 def report_error(message: str, hint: str | None) -> None:
     """Print an error and the next thing to type."""
-    say(f"error: {message}")
+    _say(f"error: {message}")
     if hint:
-        say(f"  try: {hint}")
+        _say(f"  try: {hint}")
 
 
 def _write(stream: TextIO, text: str) -> None:
@@ -77,7 +91,7 @@ class Progress:
         self._label, self._total = label, total
         self._printed_at = time.monotonic()
         self._bar = None
-        if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if not _is_muted and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             from rich import progress as bars  # 40 ms that only a terminal needs
             from rich.console import Console
 

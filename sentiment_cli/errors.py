@@ -5,7 +5,7 @@
      ├─ DataError         3   the data or an artefact is not what it should be
      ├─ MachineError      4   disk, network, memory
      ├─ DivergedError     5   training left the finite numbers
-     └─ InterruptedRun  130   stopped by the user, with what was learnt saved
+     └─ InterruptedRun  130   stopped by a signal, with what was learnt saved; 143 for SIGTERM
 
 Only `sentiment_cli.cli.main` turns one into a message and an exit code.
 """
@@ -38,4 +38,6 @@ class DivergedError(SentimentError):
 
 
 class InterruptedRun(SentimentError):  # noqa: N818 - the user's wish, not a fault
-    exit_code = 130
+    def __init__(self, message: str, hint: str | None = None, signal_number: int = 2) -> None:
+        super().__init__(message, hint)
+        self.exit_code = 128 + signal_number

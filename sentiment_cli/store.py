@@ -237,6 +237,12 @@ def remove_directory(path: Path) -> None:
         disk.remove(going)
 
 
+def sweep(directory: Path) -> None:
+    """Remove what killed processes were writing in a directory."""
+    with disk.write_errors(directory):
+        disk.sweep(directory)
+
+
 def remove_file(path: Path) -> None:
     """Delete a file of ours where it is there."""
     with disk.write_errors(path):

@@ -1,11 +1,16 @@
 """`sentiment train`."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from sentiment_cli.config.schema import Experiment
+    from sentiment_cli.training.sitting import Finished
 
 Config = Annotated[str | None, Argument(help="Experiment file or shipped experiment; without one, the default.")]
 Override = Annotated[list[str] | None, Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
@@ -15,6 +20,14 @@ def train(
     config: Config = None,
     override: Override = None,
     name: Annotated[str | None, Option(help="Name of the run, instead of the experiment's.")] = None,
+    resume: Annotated[str | None, Option(metavar="RUN", help="Go on with a run that was stopped.")] = None,
+    allow: Annotated[
+        list[str] | None, Option("--allow-change", metavar="KEY", help="With --resume: let this differ; repeatable.")
+    ] = None,
+    seeds: Annotated[int | None, Option(min=2, help="Train this many runs, with this seed and those after it.")] = None,
+    nproc: Annotated[
+        int | None, Option(min=1, help="Processes on this machine that share each batch; they divide train.slices.")
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object instead of the run directory.")] = False,
 ) -> None:
     """Train what an experiment describes; the last line is the run's directory.
@@ -24,13 +37,30 @@ def train(
       sentiment train
       sentiment train configs/sample.yaml
       sentiment train --set train.lr=3e-4
+      sentiment train --resume imdb-lstm
+      sentiment train sample --seeds 5
+      sentiment train --nproc 2 --set train.slices=2
     """
     from sentiment_cli.config.loader import load_experiment
 
-    experiment = load_experiment(config, override or [])  # every mistake is reported here, before torch is imported
-    from sentiment_cli.training.fit import fit
+    if nproc is not None and nproc > 1:
+        _launch(nproc, config, override or [], name, resume, allow or [], seeds, as_json)
+    if seeds is not None:
+        if resume is not None or allow:
+            raise UsageError("--seeds trains fresh runs; --resume goes on with one", "sentiment train sample --seeds 5")
+        _train_seeds(load_experiment(config, override or []), seeds, name, as_json)
+        return
+    if resume is not None:
+        finished = _resume(resume, config, override or [], name, allow or [])
+    else:
+        if allow:
+            raise UsageError(
+                "--allow-change goes with --resume", "sentiment train --resume RUN --allow-change train.lr"
+            )
+        experiment = load_experiment(config, override or [])  # mistakes are reported here, before torch is imported
+        from sentiment_cli.training.fit import fit
 
-    finished = fit(experiment, name)
+        finished = fit(experiment, name)
     if as_json:
         report = {
             "run": str(finished.directory),
@@ -41,3 +71,61 @@ def train(
         console.result(json.dumps(report))
     else:
         console.result(str(finished.directory))
+
+
+def _resume(run: str, config: str | None, override: list[str], name: str | None, allow: list[str]) -> "Finished":
+    from sentiment_cli.config.loader import load_experiment
+    from sentiment_cli.inference.runs import named_run
+
+    path = named_run(run)
+    if name is not None:
+        raise UsageError(f"--name {name}: a resumed run keeps its name", f"sentiment train --resume {run}")
+    experiment = load_experiment(config or path / "experiment.yaml", override)
+    from sentiment_cli.training.fit import resume
+
+    return resume(path, experiment, allow)
+
+
+def _train_seeds(experiment: "Experiment", n_seeds: int, name: str | None, as_json: bool) -> None:
+    """Train with several seeds; print the runs, then mean and standard deviation of their validation scores."""
+    from sentiment_cli.training.repeating import fit_seeds, spread
+
+    finished = fit_seeds(experiment, n_seeds, name)
+    accuracy, loss = (spread([getattr(one.scores, figure) for one in finished]) for figure in ("accuracy", "loss"))
+    if as_json:
+        runs = [str(one.directory) for one in finished]
+        console.result(json.dumps({"runs": runs, "accuracy": accuracy._asdict(), "loss": loss._asdict()}))
+        return
+    for one in finished:
+        console.result(f"{one.directory}  accuracy {one.scores.accuracy:.2%}  loss {one.scores.loss:.4f}")
+    console.result(
+        f"validation accuracy {accuracy.mean:.2%} ± {accuracy.std:.2%}, loss {loss.mean:.4f} ± {loss.std:.4f}, "
+        f"mean ± standard deviation of {n_seeds} seeds"
+    )
+
+
+def _launch(
+    nproc: int,
+    config: str | None,
+    override: list[str],
+    name: str | None,
+    resume: str | None,
+    allow: list[str],
+    seeds: int | None,
+    as_json: bool,
+) -> NoReturn:
+    """Run the same command in processes of its own, and exit as they do."""
+    from sentiment_cli.config.loader import load_experiment
+    from sentiment_cli.inference.runs import named_run
+
+    if seeds is not None:
+        raise UsageError("--seeds and --nproc do not go together", "sentiment train sample --seeds 5")
+    path = config if resume is None or config is not None else named_run(resume) / "experiment.yaml"
+    experiment = load_experiment(path, override)
+    arguments = ["train", *([config] if config is not None else [])]
+    for option, values in (("--set", override), ("--allow-change", allow), ("--name", [name]), ("--resume", [resume])):
+        arguments += [part for value in values if value is not None for part in (option, value)]
+    from sentiment_cli.training.parallel import check_divides, launch
+
+    check_divides(nproc, experiment.train.slices)
+    raise SystemExit(launch(nproc, [*arguments, *(["--json"] if as_json else [])]))

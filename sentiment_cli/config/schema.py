@@ -108,6 +108,9 @@ class Vocabulary(Section):
         ("train",), alias="from", min_length=1, strict=False, description="rows whose words are counted"
     )
     unknown: Literal["own", "padding"] = Field("own", description="unknown words get an entry, or share padding's 0")
+    vectors: str | None = Field(
+        None, min_length=1, description="file of word vectors to start from, as text: a word and its numbers per line"
+    )
 
 
 class Embedding(Section):
@@ -117,6 +120,7 @@ class Embedding(Section):
     std: Annotated[float, Field(gt=0)] = Field(1.0, description="standard deviation of the fresh vectors")
     dropout: Rate = Field(0.0, description="share of the numbers zeroed, the same ones at every step of a row")
     word_dropout: Rate = Field(0.0, description="share of the words of a row read as unknown while training")
+    element_dropout: Rate = Field(0.0, description="share of the numbers zeroed, other ones at every step")
 
 
 class Encoder(Section):
@@ -127,6 +131,11 @@ class Encoder(Section):
     layers: Annotated[int, Field(ge=1, le=16)] = Field(1, description="layers on top of each other")
     bidirectional: bool = Field(False, description="read each row from both ends")
     dropout: Rate = Field(0.0, description="share zeroed between layers, the same at every step of a row")
+    weight_dropout: Rate = Field(0.0, description="share of the recurrent weights zeroed, the same at every step")
+    state_dropout: Rate = Field(
+        0.0, description="share of the state zeroed before it is read, the same at every step of a row; slow"
+    )
+    forget_bias: float | None = Field(None, description="fresh bias of an LSTM's forget gate; null draws it")
 
 
 class Model(Section):
@@ -139,6 +148,9 @@ class Model(Section):
         "last", description="one vector per review from the states; both is mean and max side by side"
     )
     dropout: Rate = Field(0.0, description="share of the pooled vector zeroed while training")
+    init: Literal["layer", "uniform", "glorot", "he", "orthogonal"] = Field(
+        "layer", description="fresh matrices of encoder, pooling and output: by each layer's own rule, or all by one"
+    )
 
 
 class Train(Section):
@@ -149,19 +161,44 @@ class Train(Section):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto takes bf16 where it is faster")
     threads: Count | None = Field(None, description="CPU threads; null leaves torch's choice")
-    optimizer: Literal["adamw", "adam"] = Field("adamw", description="AdamW decays weights apart from the gradient")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", description="AdamW decays weights apart from the gradient; SGD takes train.momentum"
+    )
     lr: Annotated[float, Field(gt=0)] = Field(1e-3, description="peak learning rate")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="on matrices; biases and embeddings spared")
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="how the learning rate falls to nothing over the planned steps"
+    schedule: Literal["constant", "linear", "cosine", "one-cycle", "plateau"] = Field(
+        "constant", description="how the learning rate falls over the planned steps; plateau: when validation stalls"
     )
     warmup: Rate = Field(0.0, description="share of the planned steps in which the learning rate rises")
     max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="clip the gradient to this norm")
     epochs: Count = Field(10, description="passes over the training rows")
     max_steps: Count | None = Field(None, description="stop after this many steps, wherever the epoch is")
     batch_tokens: Count = Field(16_384, description="rows times width of a batch, padding included")
-    monitor: Literal["loss", "accuracy"] = Field("loss", description="validation figure that chooses the best epoch")
+    monitor: Literal["loss", "accuracy", "f1", "auc"] = Field(
+        "loss", description="validation figure that chooses the best epoch"
+    )
     patience: Count | None = Field(None, description="stop after this many epochs without a better figure")
+    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        10.0, description="save a checkpoint this often within an epoch; each epoch ends with one"
+    )
+    checkpoint_steps: Count | None = Field(None, description="save a checkpoint every so many steps, too")
+    keep: Count = Field(2, description="checkpoints kept; each holds the best state so far beside the present one")
+    slices: Count = Field(1, description="slices of rows a batch is read in, one after the other or by processes")
+    on_memory_error: Literal["stop", "split"] = Field(
+        "stop", description="stop, or go on with twice the slices of the same batch"
+    )
+    momentum: Rate = Field(0.9, description="share of the last update that SGD adds to the next")
+    plateau_factor: Share = Field(0.5, description="what the learning rate is multiplied by (schedule: plateau)")
+    plateau_patience: Annotated[int, Field(ge=0)] = Field(
+        1, description="epochs without a better figure before that happens"
+    )
+    ema: Share | None = Field(
+        None, description="decay of a moving average of the weights, which is then what is validated and kept"
+    )
+    refit: bool = Field(
+        False, description="train once more for the chosen number of steps, on validation's rows too, and keep that"
+    )
+    label_smoothing: Rate = Field(0.0, description="share of the truth spread evenly over the labels")
 
 
 class Experiment(Section):
@@ -176,6 +213,7 @@ class Experiment(Section):
     vocabulary: Vocabulary = Vocabulary()
     model: Model = Model()
     train: Train = Train()
+    init_from: str | None = Field(None, min_length=1, description="run whose model training starts from")
 
 
 class Contradiction(NamedTuple):
@@ -214,6 +252,15 @@ def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
     if experiment.model.embedding.word_dropout and experiment.vocabulary.unknown == "padding":
         message = "model.embedding.word_dropout reads words as unknown, which needs vocabulary.unknown: own"
         yield Contradiction(("model.embedding.word_dropout", "vocabulary.unknown"), message)
+    if experiment.model.encoder.forget_bias is not None and experiment.model.encoder.cell != "lstm":
+        message = f"model.encoder.forget_bias is of an LSTM, and model.encoder.cell is {experiment.model.encoder.cell}"
+        yield Contradiction(("model.encoder.forget_bias", "model.encoder.cell"), message)
+    if experiment.init_from is not None and experiment.vocabulary.vectors is not None:
+        message = "init_from and vocabulary.vectors both say which word vectors to start from"
+        yield Contradiction(("init_from", "vocabulary.vectors"), message)
+    if train.schedule == "one-cycle" and not train.warmup:
+        message = "train.schedule is one-cycle, whose rise takes the share train.warmup of the steps, which is 0"
+        yield Contradiction(("train.schedule", "train.warmup"), message)
     if train.patience is not None and train.patience >= train.epochs:
         message = f"train.patience is {train.patience}, not less than train.epochs {train.epochs}"
         yield Contradiction(("train.patience", "train.epochs"), message)

@@ -1,5 +1,6 @@
 """What a model says of texts."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -76,17 +77,21 @@ def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int
 
 
 @torch.inference_mode()
-def score_rows(model: Classifier, rows: Rows, length_N: NDArray[np.int64], text: Text) -> NDArray[np.float64]:
+def score_rows(
+    model: Classifier, rows: Rows, length_N: NDArray[np.int64], text: Text, *, first: int = 0, every: int = 1
+) -> NDArray[np.float64]:
     """Return the logits of all rows, in their order, in float32 arithmetic; rows of like length are read together.
 
-    They are logit_N, or logit_NC where the model has a logit per label.
+    They are logit_N, or logit_NC where the model has a logit per label. Of several processes each reads every so
+    many-th batch, from its `first` on; the other rows' logits are then 0.
     """
     was_training = model.training
     model.eval()
     read_N = read_lengths(length_N, text)
-    logits = np.empty(len(length_N) if model.n_logits == 1 else (len(length_N), model.n_logits))
+    logits = np.zeros(len(length_N) if model.n_logits == 1 else (len(length_N), model.n_logits))
     device = rows.starts_N1.device
-    for row_B in cut_batches(np.argsort(read_N, kind="stable"), read_N, _BATCH_TOKENS):
+    batches = cut_batches(np.argsort(read_N, kind="stable"), read_N, _BATCH_TOKENS)
+    for row_B in itertools.islice(batches, first, None, every):
         batch = gather(rows, torch.from_numpy(row_B).to(device), int(read_N[row_B].max()), text)
         logits[row_B] = model(batch.ids_BL, batch.length_B).cpu().numpy()
     model.train(was_training)

@@ -19,6 +19,7 @@ class Classifier(nn.Module):
         assert n_labels >= 2
         self.n_logits = 1 if n_labels == 2 else n_labels
         self.word_dropout, self.embedding_dropout = settings.embedding.word_dropout, settings.embedding.dropout
+        self.element_dropout = settings.embedding.element_dropout
         self.unknown_id = unknown_id
         self.embedding = nn.Embedding(n_entries, settings.embedding.width)
         self.encoder = RecurrentEncoder(settings.encoder, settings.embedding.width)
@@ -37,6 +38,9 @@ class Classifier(nn.Module):
             ids_BL = ids_BL.masked_fill(dropped_BL, self.unknown_id)
         embedded_BLD = F.embedding(ids_BL, self.embedding.weight)
         embedded_BLD = drop_columns(embedded_BLD, self.embedding_dropout, self.training)
+        embedded_BLD = (
+            F.dropout(embedded_BLD, self.element_dropout, self.training) if self.element_dropout else embedded_BLD
+        )
         pooled_BD = self.pooling(self.encoder(embedded_BLD, length_B), length_B)
         logit_BC: Tensor = self.output(self.dropout(pooled_BD)).float()
         return logit_BC.squeeze(1) if self.n_logits == 1 else logit_BC

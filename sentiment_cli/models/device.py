@@ -79,9 +79,13 @@ def set_up(device: torch.device, n_threads: int | None) -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
+class OutOfMemory(MachineError):  # noqa: N818 - MemoryError and OutOfMemoryError have owners
+    """The device or the machine refuses memory."""
+
+
 @contextlib.contextmanager
 def memory_errors() -> Iterator[None]:
-    """Turn a refusal of memory, by the device or the machine, into MachineError."""
+    """Turn a refusal of memory, by the device or the machine, into OutOfMemory."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -92,9 +96,9 @@ def memory_errors() -> Iterator[None]:
         raise _out_of_memory(error) from error
 
 
-def _out_of_memory(error: BaseException) -> MachineError:
+def _out_of_memory(error: BaseException) -> OutOfMemory:
     reason = str(error).partition("\n")[0]
-    return MachineError(
+    return OutOfMemory(
         f"there is not enough memory: {reason or type(error).__name__}",
         "the same command with half of train.batch_tokens, or a smaller model.encoder.width",
     )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
+from sentiment_cli.models.cells import read_elman, read_with_dropout
 
 _CELLS = {"lstm": nn.LSTM, "rnn": nn.RNN}
 
@@ -28,6 +29,7 @@ class RecurrentEncoder(nn.Module):
         super().__init__()
         self.width = settings.width * (2 if settings.bidirectional else 1)
         self.dropout = settings.dropout
+        self.inner_dropouts = (settings.weight_dropout, settings.state_dropout)
         cell = _CELLS[settings.cell]
         widths = [input_width] + [self.width] * (settings.layers - 1)
         self.forward_layers = nn.ModuleList(cell(width, settings.width, batch_first=True) for width in widths)
@@ -46,14 +48,24 @@ class RecurrentEncoder(nn.Module):
         for i, forward in enumerate(self.forward_layers):
             if i:
                 states_BLD = drop_columns(states_BLD, self.dropout, self.training)
-            outputs, lasts = [forward(states_BLD)[0]], []
+            outputs, lasts = [self._read(forward, states_BLD)], []
             lasts.append(outputs[0].flatten(0, 1).index_select(0, last_B))
             if self.backward_layers:
-                turned_BLD = self.backward_layers[i](_permute_rows(states_BLD, flip_T))[0]
+                turned_BLD = self._read(self.backward_layers[i], _permute_rows(states_BLD, flip_T))
                 lasts.append(turned_BLD.flatten(0, 1).index_select(0, last_B))
                 outputs.append(_permute_rows(turned_BLD, flip_T))
             states_BLD, last_BD = torch.cat(outputs, dim=2), torch.cat(lasts, dim=1)
         return Encoded(states_BLD, last_BD)
+
+    def _read(self, layer: nn.Module, input_BLD: Tensor) -> Tensor:
+        if self.training and any(self.inner_dropouts):
+            assert isinstance(layer, nn.RNNBase)
+            return read_with_dropout(layer, input_BLD, *self.inner_dropouts)
+        on_cpu = input_BLD.device.type == "cpu"
+        if self.training and on_cpu and isinstance(layer, nn.RNN) and not torch.is_autocast_enabled("cpu"):
+            return read_elman(layer, input_BLD)
+        states_BLD: Tensor = layer(input_BLD)[0]
+        return states_BLD
 
 
 def drop_columns(values_BLD: Tensor, share: float, training: bool) -> Tensor:

@@ -1,14 +1,17 @@
 """The training loop, as a generator of steps: the caller logs, evaluates, saves and stops."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from sentiment_cli.data.batches import Batch
+from sentiment_cli.models.device import memory_errors
+from sentiment_cli.training.parallel import ALONE, Group
 
 Objective = Callable[[nn.Module, Batch], Tensor]
 
@@ -19,7 +22,23 @@ class Step(NamedTuple):
     number: int
     lr: float
     loss: Tensor
-    grad_norm: Tensor | None
+    grad_norm: Tensor
+
+
+class Average:
+    """An exponential moving average of a model's weights, as a model of its own (Polyak & Juditsky 1992).
+
+    The decay of the first steps is smaller, (1 + step) / (10 + step), so that the first weights are soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
 
 
 def train_steps(
@@ -32,23 +51,90 @@ def train_steps(
     seed: int,
     bf16: bool,
     max_grad_norm: float | None,
+    slices: int = 1,
+    average: Average | None = None,
+    group: Group = ALONE,
     start: int = 0,
 ) -> Iterator[Step]:
-    """Take one optimizer step per batch. Every random draw of a step follows from (seed, step)."""
+    """Take one optimizer step per batch, read in `slices` slices of its rows. Every random draw follows from the seed.
+
+    From the first step on whose loss or gradient is not finite, a fused optimizer leaves weights and state as they
+    are, so that the caller may look at the losses now and then. Raises OutOfMemory, with nothing updated.
+    """
+    found_inf = None
+    parameters = list(model.parameters())
     for number, batch in enumerate(batches, start):
         lr = learning_rate_at(number)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        torch.manual_seed(step_seed(seed, number))
-        with torch.autocast(batch.ids_BL.device.type, dtype=torch.bfloat16, enabled=bf16):
-            loss = objective(model, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        grad_norm = clip_grad_norm_(model.parameters(), max_grad_norm) if max_grad_norm is not None else None
+        for parameter_group in optimizer.param_groups:
+            parameter_group["lr"] = lr
+        with memory_errors():
+            loss = _backward(model, objective, batch, slices, group, seed, number, bf16)
+        grad_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if max_grad_norm is not None:
+            clip_grads_with_norm_(parameters, max_grad_norm, grad_norm)
+        if optimizer.defaults.get("fused"):
+            is_bad = 1 - (loss + grad_norm).isfinite().float()
+            found_inf = is_bad if found_inf is None else torch.maximum(found_inf, is_bad)
+            optimizer.found_inf = found_inf  # type: ignore[attr-defined]  # how a gradient scaler has a step skipped
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        yield Step(number, lr, loss.detach(), grad_norm)
+        if average is not None:
+            average.update(model, number)
+        yield Step(number, lr, loss, grad_norm)
 
 
-def step_seed(seed: int, step: int) -> int:
-    """Return the seed of one step's random draws, so that a step can be repeated without those before it."""
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
+def _backward(
+    model: nn.Module, objective: Objective, batch: Batch, slices: int, group: Group, seed: int, number: int, bf16: bool
+) -> Tensor:
+    """Put the gradient of a batch's mean loss into the parameters; return the loss."""
+    own = group.own(slices)
+    if group.size == 1 and slices % 2 == 0 and slices > 2:
+        # Half by half, as two processes would: the sum then has the same bits.
+        loss = _accumulate(model, objective, batch, slices, own[: slices // 2], seed, number, bf16)
+        half = [p.grad for p in model.parameters()]
+        model.zero_grad(set_to_none=True)
+        loss = loss + _accumulate(model, objective, batch, slices, own[slices // 2 :], seed, number, bf16)
+        for p, grad in zip(model.parameters(), half, strict=True):
+            p.grad = grad if p.grad is None or grad is None else p.grad.add_(grad)
+        return loss
+    loss = _accumulate(model, objective, batch, slices, own, seed, number, bf16)
+    if group.size > 1:
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        group.add([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
+    return loss
+
+
+def _accumulate(
+    model: nn.Module,
+    objective: Objective,
+    batch: Batch,
+    slices: int,
+    own: range,
+    seed: int,
+    number: int,
+    bf16: bool,
+) -> Tensor:
+    """Add up the gradients of a process's own slices of a batch; return their part of the batch's mean loss.
+
+    A slice keeps the width of the whole batch and weighs as many rows as it has.
+    """
+    n_rows, device = len(batch.length_B), batch.ids_BL.device
+    losses = [torch.zeros((), device=device)]
+    for i in own:
+        first, last = n_rows * i // slices, n_rows * (i + 1) // slices
+        if first == last:
+            continue
+        torch.manual_seed(slice_seed(seed, number, i))
+        part = Batch(*(tensor_B[first:last] for tensor_B in batch))
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            loss = objective(model, part)
+        loss = loss * ((last - first) / n_rows)
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
+
+
+def slice_seed(seed: int, step: int, i: int) -> int:
+    """Return the seed of one slice's random draws, so that a step can be repeated without those before it."""
+    return int(np.random.SeedSequence((seed, step, i)).generate_state(1, np.uint64)[0] >> 1)

@@ -6,9 +6,13 @@ from torch import Tensor, nn
 from sentiment_cli.data.batches import Batch
 
 
-def classification_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Return the mean cross-entropy of the batch's logits, in natural-log units; of one logit a row, the binary one."""
+def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy of the batch's logits, in natural-log units; of one logit a row, the binary one.
+
+    With label smoothing (Szegedy et al. 2016) that share of the truth is spread evenly over all labels.
+    """
     logits = model(batch.ids_BL, batch.length_B)
     if logits.dim() == 1:
-        return F.binary_cross_entropy_with_logits(logits, batch.label_B.to(logits.dtype))
-    return F.cross_entropy(logits, batch.label_B)
+        truth_B = batch.label_B.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits, truth_B)
+    return F.cross_entropy(logits, batch.label_B, label_smoothing=smoothing)

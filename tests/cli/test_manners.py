@@ -24,7 +24,7 @@ COMMANDS += [
     "runs list",
     "runs show",
 ]
-COMMANDS += ["runs remove", "doctor"]
+COMMANDS += ["runs remove", "reproduce", "doctor"]
 GROUPS = {"", "config", "recipes", "runs"}
 SENTIMENT = [sys.executable, "-m", "sentiment_cli"]
 

@@ -2,79 +2,28 @@ import json
 import os
 import signal
 
-import numpy as np
 import pytest
 import torch
 
-from sentiment_cli.config import schema
-from sentiment_cli.data.batches import Batch
+from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.errors import DivergedError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.evaluation.metrics import score
 from sentiment_cli.inference.artefact import load_artefact
-from sentiment_cli.inference.predictor import Predictor
-from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.inference.predictor import Predictor, score_rows
+from sentiment_cli.training import epochs as epochs_module
 from sentiment_cli.training import fit as fit_module
-from sentiment_cli.training.fit import fit, plan_steps
-from sentiment_cli.training.loop import step_seed, train_steps
+from sentiment_cli.training.checkpoints import weights_of
+from sentiment_cli.training.fit import fit, resume
 from sentiment_cli.training.objectives import classification_loss
 
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=2", "train.threads=1")
 
 
-@pytest.mark.parametrize("cell", ["lstm", "rnn"])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("pooling", ["last", "mean", "max", "both", "attention"])
-def test_32_reviews_are_learnt_by_heart(cell: str, bidirectional: bool, pooling: str) -> None:
-    torch.manual_seed(0)
-    settings = schema.Model(
-        embedding=schema.Embedding(width=16),
-        encoder=schema.Encoder(cell=cell, width=16, bidirectional=bidirectional),
-        pooling=pooling,
-    )
-    model = Classifier(settings, 50, 1, 2, pad_is_input=False)
-    length_B = torch.randint(3, 12, (32,))
-    ids_BL = torch.randint(2, 50, (32, 12)) * (torch.arange(12) < length_B[:, None])
-    batch = Batch(ids_BL, length_B, torch.arange(32) % 2)
-    optimizer = torch.optim.Adam(model.parameters())
-    steps = train_steps(
-        model, classification_loss, [batch] * 150, optimizer, lambda step: 0.02, seed=0, bf16=False, max_grad_norm=1.0
-    )
-    assert any(((model(ids_BL, length_B) > 0) == batch.label_B.bool()).all() for _ in steps)
-
-
-def test_every_draw_of_a_step_follows_from_seed_and_step() -> None:
-    assert step_seed(0, 1) != step_seed(1, 0)
-    assert step_seed(3, 4) == step_seed(3, 4)
-    model = Classifier(schema.Model(dropout=0.5), 9, 1, 2, pad_is_input=False)
-    batch = Batch(torch.ones(2, 3, dtype=torch.long), torch.tensor([3, 3]), torch.tensor([0, 1]))
-
-    def losses(start: int, noise: int) -> list[float]:
-        torch.manual_seed(noise)
-        still = torch.optim.SGD(model.parameters(), lr=0.0)
-        steps = train_steps(
-            model, classification_loss, [batch] * (4 - start), still, lambda _: 0.0,
-            seed=7, bf16=False, max_grad_norm=None, start=start,
-        )  # fmt: skip
-        return [float(step.loss) for step in steps]
-
-    assert losses(2, noise=2) == losses(0, noise=1)[2:]
-    assert len(set(losses(0, noise=1))) == 4
-
-
-def test_the_plan_leaves_out_empty_rows_and_stops_at_max_steps() -> None:
-    length_N = np.array([5, 0, 7, 3])
-    whole = plan_steps(length_N, schema.Train(epochs=3, batch_tokens=7, max_steps=None), 0)
-    assert sorted(np.concatenate(whole.rows[: whole.epoch_ends[0]]).tolist()) == [0, 2, 3]
-    assert len(whole.epoch_ends) == 3
-    short = plan_steps(length_N, schema.Train(epochs=3, batch_tokens=7, max_steps=4), 0)
-    assert short.n_steps == 4
-    assert short.epoch_ends == [whole.epoch_ends[0], 4]
-
-
 def test_a_run_holds_what_it_promises(experiment) -> None:
     finished = fit(experiment(*TINY))
     run = finished.directory
-    assert {path.name for path in run.iterdir()} == {"experiment.yaml", "metrics.jsonl", "model", "summary.json"}
+    held = {"experiment.yaml", "metrics.jsonl", "model", "summary.json", "run.json", "checkpoints", "curves.svg"}
+    assert {path.name for path in run.iterdir()} == held
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
     best = min(rows, key=lambda row: row["valid_loss"])
@@ -83,22 +32,17 @@ def test_a_run_holds_what_it_promises(experiment) -> None:
 
 
 def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([0.5, 0.3, 0.4])
-    states = []
+    losses, weights = iter([0.5, 0.3, 0.4]), []
 
     def scripted(*args):
-        states.append(None)
-        real = score(*args)
-        return type(real)(**{**vars(real), "loss": next(losses)})
+        return type(real := score(*args))(**{**vars(real), "loss": next(losses)})
 
-    weights = []
-    take = fit_module._Best.take
-    monkeypatch.setattr(fit_module, "score", scripted)
-    monkeypatch.setattr(
-        fit_module._Best,
-        "take",
-        lambda self, s, e, model, m: weights.append(fit_module.weights_of(model)) or take(self, s, e, model, m),
-    )
+    def watched(model, *args, **share):
+        weights.append(weights_of(model))
+        return score_rows(model, *args, **share)
+
+    monkeypatch.setattr(epochs_module, "score", scripted)
+    monkeypatch.setattr(epochs_module, "score_rows", watched)
     finished = fit(experiment(*TINY, "train.epochs=3"))
     kept = load_artefact(finished.directory).model.state_dict()
     assert all(torch.equal(kept[name], weights[1][name]) for name in kept)
@@ -108,7 +52,7 @@ def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPa
 def test_patience_stops_early(experiment, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     accuracies = iter([0.5, 0.9, 0.9, 0.8, 0.95])
     monkeypatch.setattr(
-        fit_module, "score", lambda *args: type(s := score(*args))(**{**vars(s), "accuracy": next(accuracies)})
+        epochs_module, "score", lambda *args: type(s := score(*args))(**{**vars(s), "accuracy": next(accuracies)})
     )
     finished = fit(experiment(*TINY, "train.epochs=5", "train.patience=2", "train.monitor=accuracy"))
     assert finished.scores.accuracy == 0.9
@@ -127,7 +71,7 @@ def test_sigint_leaves_a_usable_run(experiment, monkeypatch: pytest.MonkeyPatch)
         os.kill(os.getpid(), signal.SIGINT)
         return classification_loss(model, batch)
 
-    monkeypatch.setattr(fit_module, "classification_loss", interrupt)
+    monkeypatch.setattr(epochs_module, "classification_loss", interrupt)
     with pytest.raises(InterruptedRun, match="interrupted after step 1") as caught:
         fit(experiment(*TINY), "stopped")
     assert "stopped" in (caught.value.hint or "")
@@ -136,46 +80,126 @@ def test_sigint_leaves_a_usable_run(experiment, monkeypatch: pytest.MonkeyPatch)
     assert Predictor(load_artefact(run)).predict(["The plot was good."])[0].label in ("neg", "pos")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(experiment) -> None:
-    with pytest.raises(DivergedError, match="the loss is nan at step") as caught:
-        fit(experiment(*TINY, "train.lr=1e39"))
+def test_f21_a_loss_that_is_not_finite_stops_at_its_step(experiment) -> None:
+    with pytest.raises(DivergedError, match="step 2 gives loss nan and gradient norm nan; its") as caught:
+        fit(experiment(*TINY, "train.lr=1e39"), "nan")
+    assert "at learning rate" in str(caught.value)
+    assert "the last good checkpoint is none yet" in str(caught.value)
     assert "train.lr=" in (caught.value.hint or "")
+    about = json.loads((fit_module.runs_dir() / "nan" / "diverged.json").read_text())
+    assert about["step"] == 2
+    assert all(name.startswith(("pos/", "neg/")) or "/" in name for name in about["rows"])
+    assert str(len(about["rows"])) in str(caught.value)
 
 
-def test_scores_that_are_not_finite_are_a_divergence_too(experiment) -> None:
+def test_f21_an_infinite_gradient_under_a_finite_loss_stops_too(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def steep(model, batch):
+        loss = classification_loss(model, batch)
+        return loss + (model.output.bias - model.output.bias.detach()).abs().sqrt().sum()  # d sqrt(0) = inf
+
+    monkeypatch.setattr(epochs_module, "classification_loss", steep)
+    with pytest.raises(DivergedError, match=r"step 1 gives loss 0\.\d+ and gradient norm (inf|nan)"):
+        fit(experiment(*TINY))
+
+
+def test_f21_scores_that_are_not_finite_are_a_divergence_too(experiment) -> None:
     with pytest.raises(DivergedError, match="validation after step 1 gives scores that are not finite"):
         fit(experiment(*TINY, "train.lr=1e39", "train.max_steps=1"))
 
 
-def test_a_late_divergence_keeps_the_best_epoch(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f21_a_late_divergence_keeps_the_best_epoch(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def fail_later(model, batch):
         calls.append(None)
         return classification_loss(model, batch) * (float("nan") if len(calls) > 12 else 1)
 
-    monkeypatch.setattr(fit_module, "classification_loss", fail_later)
-    with pytest.raises(DivergedError, match="epoch 1, the best before it, is kept in"):
+    monkeypatch.setattr(epochs_module, "classification_loss", fail_later)
+    with pytest.raises(DivergedError, match="checkpoint is step-00000012; epoch 1, the best so far, is in") as caught:
         fit(experiment(*TINY), "late")
     run = fit_module.runs_dir() / "late"
+    assert f"sentiment train --resume {run} --set train.lr=0.001 --allow-change train.lr" in (caught.value.hint or "")
     assert json.loads((run / "summary.json").read_text())["status"] == "diverged"
     assert load_artefact(run).model
 
 
-def test_too_little_memory_is_a_machine_error(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    for error in (
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("x: can't allocate memory"),
-    ):
+REFUSALS = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("x: can't allocate memory")]
 
-        def refuse(model, batch, error=error):
-            raise error
 
-        monkeypatch.setattr(fit_module, "classification_loss", refuse)
-        with pytest.raises(MachineError, match="there is not enough memory") as caught:
-            fit(experiment(*TINY))
-        assert "train.batch_tokens" in (caught.value.hint or "")
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_f20_too_little_memory_names_the_budget_and_the_next(experiment, monkeypatch, refusal: Exception) -> None:
+    calls = []
+
+    def refuse(model, batch):
+        calls.append(None)
+        if len(calls) == 14:
+            raise refusal
+        return classification_loss(model, batch)
+
+    monkeypatch.setattr(epochs_module, "classification_loss", refuse)
+    with pytest.raises(
+        MachineError, match=r"not enough memory: .*, at step 14 with train\.batch_tokens 4,096 in 1 slices"
+    ) as caught:
+        fit(experiment(*TINY), "small")
+    run = fit_module.runs_dir() / "small"
+    hint = caught.value.hint or ""
+    assert f"sentiment train --resume {run} --set train.slices=2 --allow-change train.slices" in hint
+    assert f"sentiment train {run / 'experiment.yaml'} --set train.batch_tokens=2048" in hint
+    whole = load_artefact(fit(experiment(*TINY), "whole").directory)
+    slices = load_experiment(run / "experiment.yaml", ["train.slices=2"])
+    resumed = load_artefact(resume(run, slices, ["train.slices"]).directory)
+    for name, tensor in whole.model.state_dict().items():
+        assert resumed.model.state_dict()[name].shape == tensor.shape
+
+
+NO_DROPOUT = [f"model.{key}=0" for key in ("dropout", "embedding.dropout", "embedding.word_dropout")]
+
+
+def test_f20_asked_to_it_splits_the_batch_and_learns_the_same(experiment, monkeypatch, capsys) -> None:
+    settings = (*TINY, *NO_DROPOUT, "train.precision=fp32", "train.on_memory_error=split", "train.optimizer=sgd")
+    whole = load_artefact(fit(experiment(*settings), "whole").directory).model.state_dict()
+    rows = []
+
+    def refuse(model, batch):
+        rows.append(len(batch.length_B))
+        if len(rows) in (14, 15):
+            raise MemoryError
+        return classification_loss(model, batch)
+
+    monkeypatch.setattr(epochs_module, "classification_loss", refuse)
+    split = load_artefact(fit(experiment(*settings), "split").directory).model.state_dict()
+    said = capsys.readouterr().err
+    assert "at step 14; going on with 2 slices of the same batch" in said
+    assert "at step 14; going on with 4 slices of the same batch" in said
+    assert abs(rows[15] - rows[13] / 4) <= 1
+    for name, tensor in whole.items():
+        torch.testing.assert_close(split[name], tensor, atol=1e-6, rtol=1e-6)
+
+
+def test_f20_a_batch_that_cannot_be_split_further_stops(experiment, monkeypatch) -> None:
+    n_rows = []
+
+    def refuse(model, batch):
+        n_rows.append(len(batch.length_B))
+        raise MemoryError
+
+    monkeypatch.setattr(epochs_module, "classification_loss", refuse)
+    with pytest.raises(MachineError, match=r"at step 1 with train\.batch_tokens 4,096 in \d+ slices$"):
+        fit(experiment(*TINY, "train.on_memory_error=split"))
+    assert n_rows[-1] == 1
+
+
+@pytest.mark.parametrize("monitor", ["f1", "auc"])
+def test_the_best_can_be_chosen_by_any_score(experiment, monkeypatch, monitor: str) -> None:
+    values = iter([0.5, None if monitor == "auc" else 0.4, 0.9, 0.8])
+    monkeypatch.setattr(
+        epochs_module, "score", lambda *args: type(s := score(*args))(**{**vars(s), monitor: next(values)})
+    )
+    finished = fit(experiment(*TINY, "train.epochs=4", f"train.monitor={monitor}"))
+    assert getattr(finished.scores, monitor) == 0.9
+    rows = [json.loads(line) for line in (finished.directory / "metrics.jsonl").read_text().splitlines()]
+    assert [row["best"] for row in rows] == [True, False, True, False]
+    assert rows[2][f"valid_{monitor}"] == 0.9
 
 
 def test_the_name_is_checked_before_any_work(experiment, tmp_path) -> None:
@@ -192,3 +216,22 @@ def test_invariant_10_training_finishes_with_the_test_pack_unreadable(experiment
         path.write_bytes(b"")
     fit(experiment(*TINY))
     assert all(path.read_bytes() == b"" for path in directory.glob("test-*"))
+
+
+def test_refit_trains_once_more_on_all_rows_for_the_chosen_steps(experiment, capsys) -> None:
+    settings = (*TINY, "train.precision=fp32", "train.schedule=linear")
+    plain = fit(experiment(*settings), "plain")
+    refit = fit(experiment(*settings, "train.refit=true"), "refit")
+    said = capsys.readouterr().err
+    rows = [json.loads(line) for line in (refit.directory / "metrics.jsonl").read_text().splitlines()]
+    chosen = next(row["step"] for row in rows[::-1] if row["best"])
+    assert f"refit: {chosen} steps on all 2,000 reviews, validation included" in said
+    assert [row.get("stage") for row in rows] == [None, None, "refit", "refit"][: len(rows)]
+    assert rows[-1]["step"] == chosen
+    assert rows[-1]["valid_loss"] is None
+    assert rows[-1]["lr"] == pytest.approx(rows[chosen // 12 - 1]["lr"])  # the learning rate takes the same course
+    assert refit.scores == plain.scores
+    one, other = (load_artefact(run.directory).model.state_dict() for run in (plain, refit))
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    summary = json.loads((refit.directory / "summary.json").read_text())
+    assert (summary["status"], summary["refit_steps"]) == ("finished", chosen)

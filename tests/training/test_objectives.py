@@ -81,3 +81,15 @@ def test_a_toy_problem_of_several_labels_is_learnt(n_labels: int) -> None:
     assert scores.accuracy > 0.98
     assert scores.auc is not None
     assert scores.auc > 0.99
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_is_torchs_cross_entropy_of_both_labels(smoothing: float) -> None:
+    logit_B = torch.tensor([2.0, -1.0, 0.3])
+    batch = Batch(torch.zeros(3, 1), torch.ones(3), torch.tensor([1, 0, 0]))
+    loss = classification_loss(lambda ids_BL, length_B: logit_B, batch, smoothing=smoothing)
+    logit_BC = torch.stack([torch.zeros(3), logit_B], dim=1)
+    expected = nn.functional.cross_entropy(logit_BC, batch.label_B, label_smoothing=smoothing)
+    torch.testing.assert_close(loss, expected)
+    loss = classification_loss(lambda ids_BL, length_B: logit_BC, batch, smoothing=smoothing)
+    torch.testing.assert_close(loss, expected)

@@ -1,4 +1,5 @@
 import copy
+import functools
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from sentiment_cli.config.schema import Train
-from sentiment_cli.training.optimizer import build_optimizer, learning_rate_at
+from sentiment_cli.training.optimizer import build_optimizer, count_plateaus, learning_rate_at
 
 
 @pytest.mark.parametrize(
@@ -32,12 +33,44 @@ def test_weight_decay_spares_biases_and_embeddings() -> None:
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
-def test_steps_are_those_of_torchs_own_optimizer(name: str, kind: type[torch.optim.Optimizer]) -> None:
+@pytest.mark.parametrize(("warmup", "n_steps"), [(0.3, 20), (0.2, 10), (0.5, 7)])
+def test_one_cycle_is_torchs(warmup: float, n_steps: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    reference = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.5, total_steps=n_steps, pct_start=round(warmup * n_steps) / n_steps, cycle_momentum=False
+    )
+    settings = Train(lr=0.5, schedule="one-cycle", warmup=warmup)
+    for step in range(n_steps):
+        assert learning_rate_at(step, n_steps, settings) == pytest.approx(reference.get_last_lr()[0])
+        optimizer.step()
+        if step + 1 < n_steps:
+            reference.step()
+
+
+@pytest.mark.parametrize("patience", [0, 1, 3])
+def test_plateaus_are_torchs(patience: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    reference = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, "max", factor=0.5, patience=patience, threshold=0.0
+    )
+    settings = Train(lr=1.0, schedule="plateau", plateau_patience=patience)
+    gains = [0.1, 0.3, 0.2, 0.3, 0.2, 0.2, 0.4, 0.4, 0.4, 0.4, 0.1, 0.1, 0.1, 0.5]
+    for i, gain in enumerate(gains, 1):
+        reference.step(gain)
+        n_reductions = count_plateaus(gains[:i], patience)
+        assert learning_rate_at(5, 9, settings, n_reductions) == pytest.approx(reference.get_last_lr()[0])
+
+
+SGD = functools.partial(torch.optim.SGD, momentum=0.9)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", SGD)])
+def test_steps_are_those_of_torchs_own_optimizer(name: str, kind) -> None:
     torch.manual_seed(0)
     ours = nn.Linear(3, 3)
     theirs = copy.deepcopy(ours)
-    reference = kind([{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}])
+    groups = [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}]
+    reference = kind(groups, lr=1e-3)
     optimizer = build_optimizer(ours, Train(optimizer=name, lr=1e-3, weight_decay=0.1))
     for _ in range(3):
         for model, one in ((ours, optimizer), (theirs, reference)):

@@ -1,0 +1,27 @@
+"""`sentiment reproduce`."""
+
+from typing import Annotated
+
+from typer import Argument
+
+from sentiment_cli import console
+from sentiment_cli.errors import DataError
+from sentiment_cli.inference.runs import named_run
+
+
+def reproduce(run: Annotated[str, Argument(help="Run directory or name.")]) -> None:
+    """Train a finished run's experiment again and compare weights, scores and metrics, byte by byte.
+
+    \b
+    Example:
+      sentiment reproduce imdb-lstm
+    """
+    path = named_run(run)
+    from sentiment_cli.training import repeating
+
+    again = repeating.reproduce(path)
+    for key, old, new in again.differences:
+        console.result(f"{key}: {old} -> {new}")
+    if not again.is_same:
+        raise DataError(f"{again.directory} is not what {path} is", f"sentiment config diff {path} {again.directory}")
+    console.result(f"the same weights, scores and metrics: {again.directory}")

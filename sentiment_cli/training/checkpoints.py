@@ -1,0 +1,216 @@
+"""Checkpoints: all that a training's next step depends on, published whole and read only if whole.
+
+    RUN/checkpoints/step-00000123/  tensors.safetensors  state.json  manifest.json
+
+tensors.safetensors holds model/NAME, optimizer/NAME/KEY, average/NAME (with train.ema), best/NAME (unless this very
+state is the best) and losses, those of the present epoch's steps. Random draws follow from the step and need no state.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from sentiment_cli import console, store
+from sentiment_cli.config.loader import differences, experiment_from_values, experiment_values
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.errors import DataError
+from sentiment_cli.evaluation.metrics import Scores
+
+_FORMAT = 1
+_PLAIN = ("step", "history", "n_tokens", "epoch_s", "split", "refit", "selection", "offset", "seconds")  # of Progress
+
+
+class Identity(NamedTuple):
+    """What a training depends on beside its state; it goes on only where all of this is the same, or was allowed."""
+
+    run: str
+    experiment: Experiment
+    data: str
+    versions: dict[str, str]
+    machine: dict[str, str]
+
+
+@dataclass
+class Best:
+    """The best state so far by the monitored validation figure."""
+
+    scores: Scores | None = None
+    epoch: int = 0
+    step: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Progress:
+    """Where a training stands: steps taken, rows of metrics.jsonl, losses and seconds of the present epoch's steps.
+
+    `split` multiplies train.slices, after memory ran out. In the second training of train.refit, `selection` holds the
+    rows and `offset` the steps of the first, whose best state stays in `best`.
+    """
+
+    step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    n_tokens: int = 0
+    epoch_s: float = 0.0
+    split: int = 1
+    refit: bool = False
+    selection: list[dict[str, Any]] = field(default_factory=list)
+    offset: int = 0
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"prepare": 0.0, "train": 0.0, "validate": 0.0, "save": 0.0}
+    )
+    best: Best = field(default_factory=Best)
+
+    def begin_refit(self) -> None:
+        """Go back to step 0 for the second training."""
+        self.refit, self.selection, self.offset = True, self.history, self.step
+        self.step, self.history, self.losses, self.epoch_s = 0, [], [], 0.0
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint as read: whose it is, where the training stood, and the tensors of model and optimizer."""
+
+    path: Path
+    identity: Identity
+    progress: Progress
+    tensors: dict[str, Tensor]
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Copy the model's weights to the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+
+
+def save_checkpoint(
+    run: Path,
+    identity: Identity,
+    progress: Progress,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None,
+    keep: int,
+) -> Path:
+    """Publish the present state, then remove all but the last `keep` checkpoints."""
+    path = run / "checkpoints" / f"step-{progress.offset + progress.step:08}"
+    if path.exists():  # the same step before its validation, which leads to the same
+        return path
+    best = progress.best
+    about = {
+        "format": _FORMAT,
+        **identity._asdict(),
+        "experiment": experiment_values(identity.experiment),
+        **{key: getattr(progress, key) for key in _PLAIN},
+        "best": {"epoch": best.epoch, "step": best.step, "scores": best.scores.to_json() if best.scores else None},
+    }
+    tensors = {f"model/{name}": tensor for name, tensor in weights_of(model).items()}
+    for name, parameter in model.named_parameters():
+        state = optimizer.state.get(parameter, {})
+        tensors |= {f"optimizer/{name}/{key}": value.cpu() for key, value in state.items() if value is not None}
+    if average is not None:
+        tensors |= {f"average/{name}": tensor for name, tensor in weights_of(average).items()}
+    if best.step != progress.step or progress.refit:
+        tensors |= {f"best/{name}": tensor for name, tensor in best.weights.items()}
+    if progress.losses:
+        tensors["losses"] = torch.stack(progress.losses).cpu()
+    with store.new_directory(path) as draft:
+        draft.write("tensors.safetensors", safetensors.torch.save(tensors))
+        draft.write("state.json", store.dump_json(about))
+    for old in _checkpoints(run)[:-keep]:
+        store.remove_directory(old)
+    return path
+
+
+def newest_checkpoint(run: Path, run_id: str) -> Checkpoint | None:
+    """Read the newest checkpoint that is whole, saying which are not; None where there never was one.
+
+    Raises DataError where there are checkpoints and none is whole.
+    """
+    paths = _checkpoints(run)[::-1]
+    damaged = []
+    for path in paths:
+        try:
+            checkpoint = read_checkpoint(path, run_id)
+        except store.IntegrityError as error:
+            console.warn(f"{error}; going back to the checkpoint before")
+            damaged.append(path)
+            continue
+        for broken in damaged:  # else it would take the place of the one that training makes there again
+            store.remove_directory(broken)
+        return checkpoint
+    if paths:
+        raise DataError(
+            f"none of the {len(paths)} checkpoints in {run / 'checkpoints'} is whole",
+            f"sentiment train {run / 'experiment.yaml'}",
+        )
+    return None
+
+
+def restore(
+    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None
+) -> None:
+    """Put a checkpoint's tensors into a model and optimizer of the same shape."""
+    tensors = checkpoint.tensors
+    model.load_state_dict(_below(tensors, "model/"))
+    if average is not None:
+        average.load_state_dict(_below(tensors, "average/"))
+    for name, parameter in model.named_parameters():
+        for key, value in _below(tensors, f"optimizer/{name}/").items():
+            optimizer.state[parameter][key] = value.to(parameter.device)
+
+
+def newest_path(run: Path) -> Path | None:
+    """Return the newest checkpoint's directory, unread."""
+    paths = _checkpoints(run)
+    return paths[-1] if paths else None
+
+
+def identity_differences(old: Identity, new: Identity) -> list[tuple[str, Any, Any]]:
+    """Return (key, old value, new value) of settings, versions.* and machine.*; the data has a check of its own."""
+    found = differences(old.experiment, new.experiment)
+    for section in ("versions", "machine"):
+        one, other = getattr(old, section), getattr(new, section)
+        keys = sorted(one.keys() | other.keys())
+        found += [(f"{section}.{k}", one.get(k), other.get(k)) for k in keys if one.get(k) != other.get(k)]
+    return found
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    return sorted((run / "checkpoints").glob("step-*"))
+
+
+def read_checkpoint(path: Path, run_id: str) -> Checkpoint:
+    """Read one checkpoint. Raises IntegrityError for damage, another format and one of another run."""
+    store.open_directory(path)
+    about = store.read_json(path / "state.json")
+    if about["format"] != _FORMAT:
+        raise store.IntegrityError(f"{path} has format {about['format']}; this version reads {_FORMAT}")
+    if about["run"] != run_id:
+        raise store.IntegrityError(f"{path} belongs to run {about['run']}, not to {run_id}")
+    if path.name != f"step-{about['offset'] + about['step']:08}":
+        raise store.IntegrityError(f"{path} holds step {about['offset'] + about['step']}")
+    identity = Identity(
+        run_id,
+        experiment_from_values(about["experiment"]),
+        about["data"],
+        about["versions"],
+        about["machine"],
+    )
+    tensors = safetensors.torch.load((path / "tensors.safetensors").read_bytes())
+    scores, epoch, step = (about["best"][key] for key in ("scores", "epoch", "step"))
+    present = "average/" if any(name.startswith("average/") for name in tensors) else "model/"
+    weights = _below(tensors, present if step == about["step"] and not about["refit"] else "best/")
+    progress = Progress(
+        **{key: about[key] for key in _PLAIN},
+        losses=list(tensors["losses"]) if "losses" in tensors else [],
+        best=Best(Scores(**scores), epoch, step, weights) if scores else Best(),
+    )
+    return Checkpoint(path, identity, progress, tensors)
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

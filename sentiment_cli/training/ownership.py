@@ -1,0 +1,69 @@
+"""Whose run directory it is: one process at a time, and an id that binds its checkpoints to it."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sentiment_cli import store
+from sentiment_cli.errors import UsageError
+from sentiment_cli.training.parallel import launch_id
+
+_RECORD = "run.json"
+
+
+@dataclass
+class Record:
+    """RUN/run.json: the run's id, who trains it or did so last, and the changes it was allowed."""
+
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    pid: int = 0
+    launch: str | None = None
+    changes: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, run: Path) -> None:
+        store.write_file(run / _RECORD, store.dump_json(asdict(self)))
+
+
+@contextlib.contextmanager
+def owned(run: Path) -> Iterator[Record]:
+    """Hold the run for this process and yield its record; the system lets go of it when the process dies.
+
+    Raises UsageError where another process trains it.
+    """
+    # The directory itself is locked, so there is no lock file to be left behind.
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"{run} is being trained by process {_load(run).pid}", f"kill -TERM {_load(run).pid}"
+            ) from None
+        for directory in (run, *filter(Path.is_dir, run.iterdir())):
+            store.sweep(directory)
+        record = _load(run)
+        record.pid, record.launch = os.getpid(), launch_id()
+        record.save(run)
+        yield record
+    finally:
+        os.close(descriptor)
+
+
+def find_launched(root: Path, launch: str | None) -> Path | None:
+    """Return the newest run that processes of this launch trained before torchrun restarted them."""
+    records = [path for path in root.glob(f"*/{_RECORD}") if _load(path.parent).launch == launch]
+    return max(records, key=lambda path: path.stat().st_mtime).parent if records and launch else None
+
+
+def _load(run: Path) -> Record:
+    if not (run / _RECORD).exists():
+        return Record()
+    try:
+        return Record(**store.read_json(run / _RECORD))
+    except TypeError as error:
+        raise store.IntegrityError(f"{run / _RECORD} is damaged: {error}") from error

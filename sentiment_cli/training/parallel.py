@@ -1,0 +1,151 @@
+"""Several processes that train one model: each reads its slices of every batch, and they add up what they find.
+
+    torchrun --nproc-per-node 2 -m sentiment_cli train --set train.slices=2
+
+Gradients and loss travel as one flat sum per step over gloo (CPU) or NCCL (CUDA). DistributedDataParallel would divide
+by the number of processes and needs every process to have rows; a plain sum is exact for two and asks for neither.
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sentiment_cli import console
+from sentiment_cli.errors import MachineError, SentimentError, UsageError
+
+
+class Group:
+    """The processes of one training; alone, every method leaves things as they are."""
+
+    def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None) -> None:
+        self.rank, self.size, self.device = rank, size, device or torch.device("cpu")
+        # Stop flags and names travel on the CPU, so that a step never waits for the GPU.
+        self._talk = dist.new_group(backend="gloo") if size > 1 and self.device.type == "cuda" else None
+
+    @property
+    def is_writer(self) -> bool:
+        return self.rank == 0
+
+    def own(self, slices: int) -> range:
+        """Return this process's slices of a batch."""
+        return range(self.rank * slices // self.size, (self.rank + 1) * slices // self.size)
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over the processes."""
+        if self.size == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors]).to(self.device)
+        _reached(lambda: dist.all_reduce(flat))
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, total in zip(tensors, parts, strict=True):
+            tensor.copy_(total.view_as(tensor))
+
+    def largest(self, number: int) -> int:
+        """Return the largest number that a process brings."""
+        if self.size == 1:
+            return number
+        shared = torch.tensor(number)
+        _reached(lambda: dist.all_reduce(shared, dist.ReduceOp.MAX, group=self._talk))
+        return int(shared)
+
+    def told(self, text: str) -> str:
+        """Return the first process's text."""
+        if self.size == 1:
+            return text
+        data = text.encode()
+        buffer = torch.zeros(self.largest(len(data) if self.is_writer else 0), dtype=torch.uint8)
+        if self.is_writer:
+            buffer.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        _reached(lambda: dist.broadcast(buffer, 0, group=self._talk))
+        return bytes(buffer.tolist()).decode()
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        self.largest(0)
+
+
+ALONE = Group()
+
+
+def _reached(collective: Callable[[], object]) -> None:
+    try:
+        collective()
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise MachineError(f"another process of this training was lost: {reason}") from error
+
+
+@contextlib.contextmanager
+def joined(slices: int, device: torch.device) -> Iterator[Group]:
+    """Yield the group that torchrun's variables name; without them, this process alone.
+
+    Processes after the first say nothing; an error that the first one tells too ends them silently.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield ALONE
+        return
+    check_divides(size, slices)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    group = Group(dist.get_rank(), size, device)
+    if not group.is_writer:
+        console.mute()
+    try:
+        yield group
+    except SentimentError as error:
+        if group.is_writer or isinstance(error, MachineError):
+            raise
+        raise SystemExit(error.exit_code) from None
+    finally:
+        dist.destroy_process_group()
+
+
+def check_divides(n_processes: int, slices: int) -> None:
+    """Raise UsageError where the slices cannot be shared out evenly."""
+    if slices % n_processes:
+        raise UsageError(
+            f"{n_processes} processes do not divide train.slices, which is {slices}",
+            f"the same command with --set train.slices={n_processes}",
+        )
+
+
+def own_device(device: torch.device) -> torch.device:
+    """Return the GPU of this process where several share a machine."""
+    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+        return device
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device
+
+
+def launch_id() -> str | None:
+    """Return what torchrun calls this launch, the same after it restarted its processes."""
+    return os.environ.get("TORCHELASTIC_RUN_ID")
+
+
+def is_restarted() -> bool:
+    """Say whether torchrun started these processes in place of others that died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def launch(n_processes: int, arguments: Sequence[str]) -> int:
+    """Run the command line in processes of its own on this machine; return the exit code of the first that failed."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # our own processes say what went wrong
+    torchrun = ["--standalone", f"--nproc-per-node={n_processes}", "-m", "sentiment_cli", *arguments]
+    try:
+        run(parse_args(torchrun))  # type: ignore[no-untyped-call]
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+    except SignalException as error:
+        return 128 + int(error.sigval)
+    return 0

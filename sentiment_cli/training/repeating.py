@@ -1,0 +1,80 @@
+"""An experiment more than once: with other seeds, or again to see whether it gives the same."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sentiment_cli import console, store
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.errors import UsageError
+from sentiment_cli.inference.runs import SUMMARY
+from sentiment_cli.training.epochs import METRICS
+from sentiment_cli.training.fit import fit
+from sentiment_cli.training.sitting import Finished
+
+_TIMES = ("seconds", "tokens_per_second")
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation over seeds."""
+
+    mean: float
+    std: float
+
+
+class Repetition(NamedTuple):
+    """A run trained again: where it is, whether weights and metrics are the same, and what differed around it."""
+
+    directory: Path
+    is_same: bool
+    differences: list[tuple[str, Any, Any]]
+
+
+def fit_seeds(experiment: Experiment, n_seeds: int, name: str | None) -> list[Finished]:
+    """Train with this seed and those after it, one run each."""
+    finished: list[Finished] = []
+    for seed in range(experiment.seed, experiment.seed + n_seeds):
+        console.say(f"seed {seed}, {len(finished) + 1} of {n_seeds}")
+        one = experiment.model_copy(update={"seed": seed})
+        finished.append(fit(one, f"{name or experiment.name}-seed{seed}"))
+    return finished
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return mean and sample standard deviation of at least two values."""
+    return Spread(statistics.fmean(values), statistics.stdev(values))
+
+
+def reproduce(run: Path) -> Repetition:
+    """Train a finished run's experiment again, as a run of its own, and compare.
+
+    Raises UsageError for a run that is not finished.
+    """
+    before = _summary(run)
+    if before["status"] != "finished":
+        raise UsageError(f"{run} is {before['status']}, not finished", f"sentiment train --resume {run}")
+    again = fit(load_experiment(run / "experiment.yaml"), f"{run.resolve().name[:58]}-again").directory
+    old, new = before.get("fingerprint", {}), _summary(again)["fingerprint"]
+    keys = dict.fromkeys([*old, *new])
+    found = [(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
+    is_same = old.get("weights") == new["weights"] and before["valid"] == _summary(again)["valid"]
+    if _metrics(run) != _metrics(again):
+        found.append((METRICS, "one course", "another"))
+        is_same = False
+    return Repetition(again, is_same, found)
+
+
+def _summary(run: Path) -> dict[str, Any]:
+    if not (run / SUMMARY).exists():
+        return {"status": "unfinished"}
+    summary: dict[str, Any] = store.read_json(run / SUMMARY)
+    return summary
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    """Return the rows of metrics.jsonl without what depends on the clock."""
+    rows = [json.loads(line) for line in (run / METRICS).read_text("utf-8").splitlines()]
+    return [{key: value for key, value in row.items() if key not in _TIMES} for row in rows]

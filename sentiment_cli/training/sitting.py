@@ -1,0 +1,204 @@
+"""One sitting in a run's directory: train to the end, then write the model and the summary."""
+
+import hashlib
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import sentiment_cli
+from sentiment_cli import console, store
+from sentiment_cli.config.paths import PACKAGE_DIR
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.errors import DivergedError, InterruptedRun
+from sentiment_cli.evaluation.metrics import Scores
+from sentiment_cli.inference.artefact import save_artefact
+from sentiment_cli.inference.runs import SUMMARY
+from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.models.device import describe, memory_errors, runs_bf16
+from sentiment_cli.training.checkpoints import Checkpoint, Identity, Progress, restore, weights_of
+from sentiment_cli.training.curves import CURVES, draw_curves
+from sentiment_cli.training.epochs import METRICS, metrics_lines, train_to_the_end
+from sentiment_cli.training.initial import first_model, load_origin
+from sentiment_cli.training.loop import Average
+from sentiment_cli.training.optimizer import build_optimizer
+from sentiment_cli.training.parallel import Group
+from sentiment_cli.training.session import Session
+from sentiment_cli.training.stopping import Stop, StopNow
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run."""
+
+    directory: Path
+    scores: Scores
+    seconds: dict[str, float]
+    tokens_per_second: float
+
+
+def train(
+    run: Path,
+    identity: Identity,
+    corpus: Corpus,
+    model: Classifier,
+    device: torch.device,
+    progress: Progress,
+    checkpoint: Checkpoint | None,
+    stop: Stop,
+    group: Group,
+) -> Finished:
+    """Train to the end and write the model and the summary; also those of the best so far when something stops it."""
+    experiment = identity.experiment
+    session = _begin(run, identity, corpus, model, device, progress, stop, group)
+    if checkpoint is not None:
+        restore(checkpoint, session.model, session.optimizer, session.average.model if session.average else None)
+    n_parameters = sum(p.numel() for p in model.parameters())
+    rows = [f"{len(corpus.split(split).label_N):,}" for split in ("train", "valid")]
+    processes = f"{group.size} processes, " if group.size > 1 else ""
+    precision = "bf16" if session.bf16 else "fp32"
+    console.say(
+        f"run: {run} on {processes}{describe(device)}, {precision}, {n_parameters:,} parameters, "
+        f"{rows[0]} training and {rows[1]} validation reviews"
+    )
+    if group.is_writer:
+        store.write_file(run / METRICS, metrics_lines(progress))
+    try:
+        with memory_errors():
+            reason = train_to_the_end(session)
+            if experiment.train.refit and not progress.refit:
+                console.say(f"stopped: {reason}")
+                progress.begin_refit()
+                model = first_model(experiment, corpus, load_origin(experiment))
+                session = _begin(run, identity, corpus, model, device, progress, stop, group)
+                reason = train_to_the_end(session)
+    except StopNow:
+        if stop.twice:
+            raise
+        _write_model(session, "interrupted")
+        raise InterruptedRun(
+            f"interrupted after step {progress.offset + progress.step:,}, which is saved; "
+            f"{_kept(progress)} is in {run / 'model'}",
+            f"sentiment train --resume {run}",
+            stop.number,
+        ) from None
+    except DivergedError as error:
+        if progress.best.scores is None:
+            raise
+        _write_model(session, "diverged")
+        raise DivergedError(f"{error}; {_kept(progress)} is in {run / 'model'}", error.hint) from None
+    console.say(f"stopped: {reason}")
+    rate = progress.n_tokens / progress.seconds["train"]
+    _write_model(session, "finished", rate)
+    assert progress.best.scores is not None
+    return Finished(run, progress.best.scores, progress.seconds, rate)
+
+
+def _begin(
+    run: Path,
+    identity: Identity,
+    corpus: Corpus,
+    model: Classifier,
+    device: torch.device,
+    progress: Progress,
+    stop: Stop,
+    group: Group,
+) -> Session:
+    """Put a model on its device, with a fresh optimizer and average."""
+    experiment = identity.experiment
+    model = model.to(device)
+    return Session(
+        run=run,
+        experiment=experiment,
+        identity=identity,
+        corpus=corpus,
+        device=device,
+        bf16=runs_bf16(device, experiment.train.precision),
+        model=model,
+        optimizer=build_optimizer(model, experiment.train),
+        average=Average(model, experiment.train.ema) if experiment.train.ema is not None else None,
+        progress=progress,
+        stop=stop,
+        group=group,
+    )
+
+
+def _write_model(session: Session, status: str, tokens_per_second: float | None = None) -> None:
+    """Write the model and the summary.
+
+    The model is the best state; the present one where none was validated, and at the end of train.refit.
+    """
+    if not session.group.is_writer:
+        session.group.wait()
+        return
+    run, progress, experiment = session.run, session.progress, session.experiment
+    best = progress.best
+    began = time.monotonic()
+    if (run / "model").exists():  # of an earlier sitting
+        store.remove_directory(run / "model")
+    is_refit = progress.refit and status == "finished"
+    weights = weights_of(session.validated) if is_refit or not best.weights else best.weights
+    save_artefact(run, experiment, session.corpus, weights)
+    progress.seconds["save"] += time.monotonic() - began
+    if rows := progress.selection or progress.history:
+        store.write_file(run / CURVES, draw_curves(rows))
+    fingerprint = {
+        "weights": store.sha256_of(run / "model" / "weights.safetensors"),
+        "data": session.corpus.key,
+        "code": _code_sha256(),
+        **{f"versions.{name}": version for name, version in session.identity.versions.items()},
+        **{f"machine.{name}": value for name, value in session.identity.machine.items()},
+    }
+    summary: dict[str, Any] = {
+        "status": status,
+        "source": experiment.data.source,
+        "finished_at": time.time(),
+        "best_epoch": best.epoch,
+        "refit_steps": progress.step if is_refit else None,
+        "valid": best.scores.to_json() if best.scores else None,
+        "seconds": progress.seconds,
+        "tokens_per_second": tokens_per_second,
+        "versions": {**versions(), "python": platform.python_version()},
+        "fingerprint": fingerprint,
+    }
+    store.write_file(run / SUMMARY, store.dump_json(summary))
+    if status == "finished":
+        shown = {key.partition(".")[2] or key: value[:24] for key, value in fingerprint.items()}
+        console.say("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
+    session.group.wait()  # torchrun ends the other processes as soon as one has gone
+
+
+def _code_sha256() -> str:
+    """Hash this package's source."""
+    files = sorted(PACKAGE_DIR.rglob("*.py"))
+    return hashlib.sha256("".join(store.sha256_of(file) for file in files).encode()).hexdigest()
+
+
+def load_finished(run: Path) -> Finished | None:
+    """Return what a finished run's summary says; None for one that is not finished."""
+    summary = store.read_json(run / SUMMARY) if (run / SUMMARY).exists() else {}
+    if summary.get("status") != "finished":
+        return None
+    return Finished(run, Scores(**summary["valid"]), summary["seconds"], summary["tokens_per_second"])
+
+
+def versions() -> dict[str, str]:
+    """What may change the numbers of a training with the code or with a library."""
+    return {"sentiment": sentiment_cli.__version__, "torch": torch.__version__, "numpy": np.__version__}
+
+
+def machine(experiment: Experiment, device: torch.device) -> dict[str, str]:
+    """What may change the numbers of a training with where it runs."""
+    precision = "bf16" if runs_bf16(device, experiment.train.precision) else "fp32"
+    threads = str(torch.get_num_threads()) if device.type == "cpu" else "any"
+    return {"device": device.type, "precision": precision, "threads": threads}
+
+
+def _kept(progress: Progress) -> str:
+    best = progress.best
+    return f"epoch {best.epoch}, the best so far," if best.epoch else "the present state, not validated,"

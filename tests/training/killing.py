@@ -1,0 +1,121 @@
+"""Trainings in forked processes that kill themselves, or are signalled, at a chosen place.
+
+The fork server imports torch once; each case is a fork of it with one thread.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SETTINGS = (
+    "train.device=cpu",
+    "train.threads=1",
+    "train.precision=fp32",
+    "model.encoder.width=4",
+    "model.embedding.width=4",
+    "train.batch_tokens=16384",
+    "train.epochs=2",
+    "train.checkpoint_steps=2",
+    "train.slices=2",
+    "train.ema=0.9",
+)
+PLACES = {
+    "step start": ("sentiment_cli.training.loop", "slice_seed"),
+    "after backward": ("sentiment_cli.training.loop", "get_total_norm"),
+    "after the update": ("sentiment_cli.training.epochs", "check_finite"),
+    "validation": ("sentiment_cli.training.epochs", "score_rows"),
+    "log": ("sentiment_cli.training.epochs", "store.append_line"),
+    "disk": ("os", "fsync"),
+    "publication": ("pathlib", "Path.rename"),
+    "purge": ("shutil", "rmtree"),
+    "model": ("sentiment_cli.training.sitting", "save_artefact"),
+}
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["sentiment_cli.training.fit"])
+
+
+def train(
+    root: Path,
+    name: str,
+    *,
+    resumed: bool = False,
+    place: str | None = None,
+    at: int = 1,
+    send: tuple[int, ...] = (signal.SIGKILL,),
+    settings: tuple[str, ...] = (),
+    allowed: tuple[str, ...] = (),
+) -> tuple[int, str]:
+    """Train in a process of its own that gets the signals at the `at`-th passage of `place`; return code and stderr."""
+    log = root / "stderr"
+    arguments = (root, name, resumed, place, at, send, settings, allowed, log)
+    process = _context.Process(target=_train, args=arguments)
+    process.start()
+    process.join(60)
+    assert process.exitcode is not None, "the training hangs"
+    return process.exitcode, log.read_text()
+
+
+def _train(
+    root: Path, name: str, resumed: bool, place: str | None, at: int, send, settings, allowed, log: Path
+) -> None:
+    sys.stderr = log.open("w", buffering=1)
+    os.environ["SENTIMENT_DATA"], os.environ["SENTIMENT_RUNS"] = str(root / "data"), str(root / "runs")
+    from sentiment_cli.config.loader import load_experiment
+    from sentiment_cli.errors import SentimentError
+    from sentiment_cli.training.fit import fit, resume
+
+    if place is not None:
+        _arm(place, at, send)
+    code = 0
+    try:
+        if resumed:
+            run = root / "runs" / name
+            resume(run, load_experiment(run / "experiment.yaml", settings), allowed)
+        else:
+            fit(load_experiment("sample", [*SETTINGS, *settings]), name)
+    except SentimentError as error:
+        print(f"error: {error}\n  try: {error.hint}", file=sys.stderr)
+        code = error.exit_code
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _arm(place: str, at: int, send: tuple[int, ...]) -> None:
+    module_name, _, attribute = (*PLACES[place][:1], ".", PLACES[place][1])
+    owner: Any = __import__(module_name, fromlist=["_"])
+    *path, last = attribute.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    original: Callable[..., Any] = getattr(owner, last)
+    passages = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal passages
+        passages += 1
+        if passages == at:
+            for number in send:
+                os.kill(os.getpid(), number)
+        return original(*args, **kwargs)
+
+    setattr(owner, last, counted)
+
+
+def outcome(run: Path) -> tuple[str, list[dict[str, Any]], str]:
+    """Return what must not depend on where a run was stopped: weights, metrics without times, state."""
+    import hashlib
+
+    weights = hashlib.sha256((run / "model" / "weights.safetensors").read_bytes()).hexdigest()
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["tokens_per_second"], row["seconds"]
+    return weights, rows, json.loads((run / "summary.json").read_text())["status"]
+
+
+def leftovers(root: Path) -> list[Path]:
+    return [path for path in (root / "runs").rglob("*") if path.name.endswith(".tmp")]

@@ -1,0 +1,205 @@
+"""Robustness cases F07 and F11 to F14 for checkpoints: what is damaged or foreign is never read, loudly."""
+
+import errno
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.errors import DataError, MachineError
+from sentiment_cli.evaluation.metrics import score
+from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.store import IntegrityError
+from sentiment_cli.training.checkpoints import (
+    Best,
+    Identity,
+    Progress,
+    newest_checkpoint,
+    restore,
+    save_checkpoint,
+    weights_of,
+)
+from sentiment_cli.training.optimizer import build_optimizer
+
+
+@pytest.fixture
+def experiment():
+    return load_experiment("sample", ["model.encoder.width=3", "model.embedding.width=2", "train.device=cpu"])
+
+
+@pytest.fixture
+def trained(experiment):
+    """A model and optimizer after one step."""
+    torch.manual_seed(0)
+    model = Classifier(experiment.model, 5, 1, 2, pad_is_input=False)
+    optimizer = build_optimizer(model, experiment.train)
+    model(torch.tensor([[2, 3]]), torch.tensor([2])).sum().backward()
+    optimizer.step()
+    return model, optimizer
+
+
+def save(run: Path, experiment, trained, step: int, keep: int = 2, run_id: str = "a") -> Path:
+    model, optimizer = trained
+    scores = score(np.array([0, 1]), np.array([[0.9, 0.1], [0.4, 0.6]]), ("neg", "pos"))
+    progress = Progress(step, [{"epoch": 1}], [torch.tensor(0.7)], best=Best(scores, 1, 1, weights_of(model)))
+    identity = Identity(run_id, experiment, "key", {"torch": "1"}, {"device": "cpu"})
+    return save_checkpoint(run, identity, progress, model, optimizer, None, keep)
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, experiment, trained) -> None:
+    save(tmp_path, experiment, trained, 7)
+    checkpoint = newest_checkpoint(tmp_path, "a")
+    assert checkpoint is not None
+    assert checkpoint.identity == Identity("a", experiment, "key", {"torch": "1"}, {"device": "cpu"})
+    assert (checkpoint.progress.step, checkpoint.progress.history) == (7, [{"epoch": 1}])
+    assert torch.equal(torch.stack(checkpoint.progress.losses), torch.tensor([0.7]))
+    model, optimizer = trained
+    other = Classifier(experiment.model, 5, 1, 2, pad_is_input=False)
+    again = build_optimizer(other, experiment.train)
+    restore(checkpoint, other, again, None)
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+        assert optimizer.state[ours].keys() == again.state[theirs].keys()
+        assert all(torch.equal(optimizer.state[ours][key], again.state[theirs][key]) for key in optimizer.state[ours])
+    best = checkpoint.progress.best
+    assert (best.epoch, best.step, best.scores and best.scores.accuracy) == (1, 1, 1.0)
+    assert all(torch.equal(best.weights[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_f05_the_last_are_kept_and_never_none(tmp_path: Path, experiment, trained) -> None:
+    for step in range(1, 6):
+        save(tmp_path, experiment, trained, step, keep=2)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000004", "step-00000005"]
+    save(tmp_path, experiment, trained, 6, keep=1)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000006"]
+
+
+def damages(data: bytes) -> list[bytes]:
+    draw = random.Random(0)
+    cuts = [data[: len(data) * i // 20] for i in range(20)]
+    flips = []
+    for _ in range(60):
+        flipped = bytearray(data)
+        flipped[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        flips.append(bytes(flipped))
+    return cuts + flips
+
+
+@pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "manifest.json"])
+def test_f11_f12_damage_falls_back_to_the_checkpoint_before(
+    tmp_path: Path, experiment, trained, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path, experiment, trained, 1)
+    last = save(tmp_path, experiment, trained, 2)
+    shutil.copytree(tmp_path, tmp_path.with_name("safe"))
+    for data in damages((last / file).read_bytes()):
+        if file == "manifest.json" and _says_the_same(data, (last / file).read_bytes()):
+            continue
+        (last / file).write_bytes(data)
+        checkpoint = newest_checkpoint(tmp_path, "a")
+        assert checkpoint is not None
+        assert checkpoint.progress.step == 1
+        assert "going back to the checkpoint before" in capsys.readouterr().err
+        assert not last.exists()
+        shutil.copytree(tmp_path.with_name("safe") / "checkpoints" / last.name, last)
+    shutil.rmtree(tmp_path.with_name("safe"))
+
+
+def _says_the_same(one: bytes, other: bytes) -> bool:
+    try:
+        return json.loads(one) == json.loads(other)
+    except ValueError:
+        return False
+
+
+def test_f11_without_one_whole_checkpoint_nothing_is_removed_and_nothing_starts_over(
+    tmp_path: Path, experiment, trained
+) -> None:
+    for step in (1, 2):
+        (save(tmp_path, experiment, trained, step) / "state.json").write_bytes(b"")
+    with pytest.raises(DataError, match=r"none of the 2 checkpoints in .*checkpoints is whole") as caught:
+        newest_checkpoint(tmp_path, "a")
+    assert caught.value.hint == f"sentiment train {tmp_path / 'experiment.yaml'}"
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+def _delete(last: Path, first: Path) -> None:
+    (last / "state.json").unlink()
+
+
+def _add(last: Path, first: Path) -> None:
+    (last / "more").write_bytes(b"")
+
+
+def _swap(last: Path, first: Path) -> None:
+    shutil.copy(first / "tensors.safetensors", last / "tensors.safetensors")
+
+
+def _rename(last: Path, first: Path) -> None:
+    (last / "state.json").rename(last / "state2.json")
+
+
+def _copy_over(last: Path, first: Path) -> None:
+    shutil.rmtree(last)
+    shutil.copytree(first, last)
+
+
+@pytest.mark.parametrize("change", [_delete, _add, _swap, _rename, _copy_over])
+def test_f13_a_checkpoint_of_other_files_is_refused(tmp_path: Path, experiment, trained, change, capsys) -> None:
+    first = save(tmp_path, experiment, trained, 1)
+    torch.nn.init.ones_(trained[0].output.weight)
+    last = save(tmp_path, experiment, trained, 2)
+    change(last, first)
+    checkpoint = newest_checkpoint(tmp_path, "a")
+    assert checkpoint is not None
+    assert checkpoint.progress.step == 1
+    assert "step-00000002" in capsys.readouterr().err
+
+
+def test_f13_f14_a_checkpoint_of_another_run_or_format_is_refused(tmp_path: Path, experiment, trained) -> None:
+    save(tmp_path, experiment, trained, 1, run_id="other")
+    with pytest.raises(DataError, match="none of the 1"):
+        newest_checkpoint(tmp_path, "a")
+    assert newest_checkpoint(tmp_path, "other") is not None
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_f07_a_disk_that_refuses_leaves_the_checkpoint_before(
+    tmp_path: Path, experiment, trained, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, experiment, trained, 1)
+    for at in range(1, 6):
+        calls = []
+
+        def refuse(descriptor: int, at: int = at, calls: list[int] = calls) -> None:
+            calls.append(descriptor)
+            if len(calls) == at:
+                raise OSError(code, os.strerror(code))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", refuse)
+            with pytest.raises(MachineError, match=f"step-00000002: {os.strerror(code)}"):
+                save(tmp_path, experiment, trained, 2)
+        checkpoint = newest_checkpoint(tmp_path, "a")
+        assert checkpoint is not None
+        assert checkpoint.progress.step in (1, 2)
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".")] == []
+    save(tmp_path, experiment, trained, 2)
+    assert newest_checkpoint(tmp_path, "a").progress.step == 2
+
+
+def test_f14_a_damaged_record_is_refused(tmp_path: Path) -> None:
+    from sentiment_cli.training.ownership import owned
+
+    (tmp_path / "run.json").write_text("[1]")
+    with pytest.raises(IntegrityError, match=r"run\.json is damaged"), owned(tmp_path):
+        pass
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(IntegrityError, match=r"run\.json cannot be read"), owned(tmp_path):
+        pass

@@ -1,0 +1,117 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from sentiment_cli import store
+from sentiment_cli.config import schema
+from sentiment_cli.data.corpus import prepare
+from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.training.fit import fit
+from sentiment_cli.training.initial import draw_weights, first_model, load_origin
+
+TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1")
+
+
+def drawn(**settings) -> Classifier:
+    torch.manual_seed(0)
+    encoder = schema.Encoder(width=16, **{k: settings.pop(k) for k in ["forget_bias"] if k in settings})
+    model = Classifier(settings := schema.Model(encoder=encoder, **settings), 50, 1, 2, pad_is_input=False)
+    draw_weights(model, settings)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("init", "bound"),
+    [("uniform", 0.08), ("glorot", math.sqrt(6 / 32)), ("he", math.sqrt(6 / 16))],
+)
+def test_matrices_are_drawn_within_the_bound_of_their_rule(init: str, bound: float) -> None:
+    recurrent = drawn(init=init).encoder.forward_layers[0].weight_hh_l0
+    assert 0.9 * bound < recurrent.abs().max() <= bound
+    assert (drawn(init=init).output.bias == 0).all()
+    assert torch.equal(drawn(init=init).embedding.weight, drawn().embedding.weight)
+
+
+def test_each_gate_is_orthogonal() -> None:
+    for gate in drawn(init="orthogonal").encoder.forward_layers[0].weight_hh_l0.chunk(4):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(16), atol=1e-5, rtol=0)
+
+
+def test_the_forget_gate_starts_at_its_bias() -> None:
+    layer = drawn(forget_bias=1.0).encoder.forward_layers[0]
+    assert ((layer.bias_ih_l0 + layer.bias_hh_l0)[16:32] == 1).all()
+    assert ((layer.bias_ih_l0 + layer.bias_hh_l0)[:16] != 1).all()
+
+
+def test_vectors_come_from_a_file(experiment, tmp_path: Path, capsys) -> None:
+    (tmp_path / "vectors.txt").write_text(
+        "2 8\nthe 1 2 3 4 5 6 7 8\nnosuchword 1 1 1 1 1 1 1 1\nplot" + " .5" * 8 + "\n"
+    )
+    settings = experiment(*TINY, f"vocabulary.vectors={tmp_path / 'vectors.txt'}")
+    load_origin(settings)
+    corpus = prepare(settings, ("train",))
+    model = first_model(settings, corpus, None)
+    assert model.embedding.weight[corpus.vocabulary.entries.index("the")].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert model.embedding.weight[corpus.vocabulary.entries.index("plot")].tolist() == [0.5] * 8
+    assert "vectors: 2 of" in capsys.readouterr().err
+    fresh = first_model(experiment(*TINY), corpus, None).embedding.weight
+    assert torch.equal(model.embedding.weight[:2], fresh[:2])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("the 1 2 3\n", r"vectors.txt:1: 'the' has 3 numbers; model.embedding.width is 8"),
+        ("the 1 2 3 4 5 6 7 nan\n", r"vectors.txt:1: 'the' has 8 numbers; .* all should be finite"),
+        ("2 8\nthe 1 2 3 4 5 6 7 x\n", r"vectors.txt:2: could not convert string to float: 'x'"),
+        ("zzz 1 2 3 4 5 6 7 8\n", "a vector for no word of the vocabulary"),
+    ],
+)
+def test_a_file_that_is_no_file_of_vectors_is_refused(experiment, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "vectors.txt").write_text(text)
+    settings = experiment(*TINY, f"vocabulary.vectors={tmp_path / 'vectors.txt'}")
+    with pytest.raises(DataError, match=said):
+        first_model(settings, prepare(settings, ("train",)), None)
+    with pytest.raises(UsageError, match="which is no file"):
+        load_origin(experiment(*TINY, "vocabulary.vectors=nosuch.txt"))
+
+
+def test_init_from_starts_from_a_finished_run(experiment, quick_run: Path) -> None:
+    settings = experiment(*TINY, f"init_from={quick_run}")
+    origin = load_origin(settings)
+    assert origin is not None
+    model = first_model(settings, prepare(settings, ("train",)), origin)
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in origin.model.state_dict().items())
+    assert fit(settings, "more").scores.loss < fit(experiment(*TINY), "less").scores.loss
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("model.encoder.width=9", r"the run has .*weight_ih_l0 of shape \(32, 8\), this experiment \(36, 8\)"),
+        ("model.encoder.bidirectional=false", "the run has tensors"),
+        ("vocabulary.size=100", r"the run has a vocabulary of \d+ entries, this experiment one of 100"),
+    ],
+)
+def test_f14_init_from_another_shape_or_vocabulary_is_refused(experiment, quick_run, setting: str, said: str) -> None:
+    settings = experiment(*TINY, f"init_from={quick_run}", setting)
+    with pytest.raises(UsageError, match=said) as caught:
+        fit(settings, "other")
+    assert caught.value.hint == f"sentiment train {quick_run / 'experiment.yaml'} --set init_from={quick_run}"
+
+
+def test_f21_init_from_weights_that_are_not_finite_is_refused(experiment, quick_run: Path) -> None:
+    settings = experiment(*TINY, f"init_from={quick_run}")
+    origin = load_origin(settings)
+    assert origin is not None
+    origin.model.state_dict()["output.bias"].fill_(math.nan)
+    with pytest.raises(DataError, match=r"output\.bias holds numbers that are not finite"):
+        first_model(settings, prepare(settings, ("train",)), origin)
+
+
+def test_init_from_a_run_without_a_model_is_refused(experiment, tmp_path: Path) -> None:
+    store.write_file(tmp_path / "runs" / "half" / "experiment.yaml", b"name: half\n")
+    with pytest.raises(UsageError, match=r"init_from: .*half holds no trained model"):
+        load_origin(experiment(*TINY, "init_from=half"))

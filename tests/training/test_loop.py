@@ -1,0 +1,104 @@
+import copy
+
+import pytest
+import torch
+
+from sentiment_cli.config import schema
+from sentiment_cli.data.batches import Batch
+from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.training.loop import Average, slice_seed, train_steps
+from sentiment_cli.training.objectives import classification_loss
+from sentiment_cli.training.optimizer import build_optimizer
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "both", "attention"])
+def test_32_reviews_are_learnt_by_heart(cell: str, bidirectional: bool, pooling: str) -> None:
+    torch.manual_seed(0)
+    settings = schema.Model(
+        embedding=schema.Embedding(width=16),
+        encoder=schema.Encoder(cell=cell, width=16, bidirectional=bidirectional),
+        pooling=pooling,
+    )
+    model = Classifier(settings, 50, 1, 2, pad_is_input=False)
+    batch = _batch(32)
+    optimizer = torch.optim.Adam(model.parameters())
+    steps = train_steps(
+        model, classification_loss, [batch] * 150, optimizer, lambda step: 0.02, seed=0, bf16=False, max_grad_norm=1.0
+    )
+    assert any(((model(batch.ids_BL, batch.length_B) > 0) == batch.label_B.bool()).all() for _ in steps)
+
+
+def test_every_draw_of_a_step_follows_from_seed_step_and_slice() -> None:
+    assert len({slice_seed(0, 1, 0), slice_seed(1, 0, 0), slice_seed(0, 0, 1)}) == 3
+    assert slice_seed(3, 4, 5) == slice_seed(3, 4, 5)
+    model = Classifier(schema.Model(dropout=0.5), 9, 1, 2, pad_is_input=False)
+    batch = Batch(torch.ones(2, 3, dtype=torch.long), torch.tensor([3, 3]), torch.tensor([0, 1]))
+
+    def losses(start: int, noise: int) -> list[float]:
+        torch.manual_seed(noise)
+        still = torch.optim.SGD(model.parameters(), lr=0.0)
+        steps = train_steps(
+            model, classification_loss, [batch] * (4 - start), still, lambda _: 0.0,
+            seed=7, bf16=False, max_grad_norm=None, slices=2, start=start,
+        )  # fmt: skip
+        return [float(step.loss) for step in steps]
+
+    assert losses(2, noise=2) == losses(0, noise=1)[2:]
+    assert len(set(losses(0, noise=1))) == 4
+
+
+@pytest.mark.parametrize("slices", [2, 4, 7, 40])
+def test_invariant_7_slices_add_up_to_the_batch(slices: int) -> None:
+    torch.manual_seed(0)
+    whole = Classifier(schema.Model(encoder=schema.Encoder(bidirectional=True)), 50, 1, 2, pad_is_input=False)
+    sliced = copy.deepcopy(whole)
+    batches = [_batch(n) for n in (32, 31, 30)]
+    both = [list(_steps(model, batches, slices=n, max_grad_norm=0.5)) for model, n in ((whole, 1), (sliced, slices))]
+    for one, other in zip(*both, strict=True):
+        torch.testing.assert_close(other.loss, one.loss, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(other.grad_norm, one.grad_norm, atol=1e-6, rtol=1e-6)
+    for one, other in zip(whole.parameters(), sliced.parameters(), strict=True):
+        torch.testing.assert_close(other, one, atol=1e-6, rtol=1e-6)
+
+
+def test_the_average_is_what_its_equation_says() -> None:
+    torch.manual_seed(0)
+    model = Classifier(schema.Model(), 50, 1, 2, pad_is_input=False)
+    average = Average(model, 0.3)
+    expected = model.output.weight.detach().clone()
+    for step, _ in enumerate(_steps(model, [_batch(8)] * 4, average=average)):
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.output.weight.detach()
+        torch.testing.assert_close(average.model.output.weight, expected)
+    assert not average.model.output.weight.requires_grad
+
+
+def test_f21_after_a_bad_step_the_weights_stay_as_they_were() -> None:
+    torch.manual_seed(0)
+    model = Classifier(schema.Model(), 50, 1, 2, pad_is_input=False)
+    before = []
+
+    def spoilt(model, batch):
+        before.append([p.detach().clone() for p in model.parameters()])
+        return classification_loss(model, batch) * (float("inf") if len(before) == 2 else 1)
+
+    steps = list(_steps(model, [_batch(8)] * 4, objective=spoilt))
+    assert [step.loss.isfinite().item() for step in steps] == [True, False, True, True]
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before[1], strict=True))
+    assert any(not torch.equal(p, old) for p, old in zip(model.parameters(), before[0], strict=True))
+
+
+def _batch(n_rows: int) -> Batch:
+    length_B = torch.randint(3, 12, (n_rows,))
+    ids_BL = torch.randint(2, 50, (n_rows, 12)) * (torch.arange(12) < length_B[:, None])
+    return Batch(ids_BL, length_B, torch.arange(n_rows) % 2)
+
+
+def _steps(model, batches, *, slices=1, max_grad_norm=None, average=None, objective=classification_loss):
+    optimizer = build_optimizer(model, schema.Train(optimizer="sgd", momentum=0.5))
+    return train_steps(
+        model, objective, batches, optimizer, lambda _: 0.1,
+        seed=0, bf16=False, max_grad_norm=max_grad_norm, slices=slices, average=average,
+    )  # fmt: skip
