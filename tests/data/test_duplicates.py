@@ -120,6 +120,20 @@ def test_b13_among_many_versions_of_one_text_all_but_the_first_repeat() -> None:
     assert near(train=versions)["train"] >= 195
 
 
+def test_b13_rows_that_share_a_band_by_chance_hide_no_pair() -> None:
+    """Two texts agree in all hashes but one in each of six bands; between them stand others that share the last two."""
+    signature_NH = np.random.default_rng(0).integers(2**31, size=(7, 32)).astype(np.uint32)
+    signature_NH[1:, 24:] = signature_NH[0, 24:]
+    signature_NH[6] = signature_NH[0]
+    signature_NH[6, 0:24:4] += 1
+    exact_N = np.arange(7, dtype=np.uint64)
+    assert near_duplicates({"train": signature_NH}, {"train": exact_N}) == {"train": 1}
+    split = {"train": signature_NH[:1], "test": signature_NH[1:]}
+    assert near_duplicates(split, {"train": exact_N[:1], "test": exact_N[1:]})["train_test"] == 1
+    assert near_duplicates(split, {"train": exact_N[:1], "test": exact_N[:6]})["train_test"] == 1
+    assert near_duplicates(split, {"train": exact_N[:1], "test": exact_N[5::-1]})["train_test"] == 0  # to the letter
+
+
 def test_counts_inside_are_of_rows_and_across_of_texts() -> None:
     hashes = {
         "train": np.array([1, 1, 1, 2, 3], np.uint64),
