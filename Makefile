@@ -23,6 +23,9 @@ test: $(READY)  ## Run the test suite
 slow: $(READY)  ## Run the tests that take minutes
 	$(BIN)/pytest -q -m slow
 
+faults: $(READY)  ## Kill a training 200 times at random and resume it to the same bytes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow tests/training/test_faults.py
+
 check: $(READY)  ## Check format, lint, types and imports, then run the test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -37,4 +40,4 @@ clean:  ## Remove the virtual environment and what tools cached; data and runs s
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install demo test slow check train clean
+.PHONY: help install demo test slow faults check train clean

@@ -54,13 +54,15 @@ def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch
         return
     if words[0] in ("train", "prepare") and "sample" not in words:  # minutes on IMDb: parsed, and the experiment loaded
         settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-        config = next((word for i, word in enumerate(words[1:], 1) if word[0] != "-" and words[i - 1] != "--set"), None)
+        config = next((word for i, word in enumerate(words[1:], 1) if word[0] != "-" and words[i - 1][0] != "-"), None)
         settings = [setting for setting in settings if "KEY=VALUE" not in setting]
         assert load_experiment(config, settings)
         assert cli(words[0], "--help").returncode == 0
         return
     if words[0] == "eval":
         words.append(quick_run.name)
+    if words[0] == "reproduce":
+        words[1] = quick_run.name
     if words[0] == "doctor":
         words += ["--seconds", "0.5"]
     done = cli(*words)

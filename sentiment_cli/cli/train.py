@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sentiment_cli.config.schema import Experiment
     from sentiment_cli.training.sitting import Finished
 
+_OPERATORS_SHOWN = 15
 Config = Annotated[str | None, Argument(help="Experiment file or shipped experiment; without one, the default.")]
 Override = Annotated[list[str] | None, Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
 
@@ -28,6 +29,9 @@ def train(
     nproc: Annotated[
         int | None, Option(min=1, help="Processes on this machine that share each batch; they divide train.slices.")
     ] = None,
+    profile: Annotated[
+        bool, Option("--profile", help="Take a few steps and say where their time goes, instead of training.")
+    ] = False,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object instead of the run directory.")] = False,
 ) -> None:
     """Train what an experiment describes; the last line is the run's directory.
@@ -40,9 +44,13 @@ def train(
       sentiment train --resume imdb-lstm
       sentiment train sample --seeds 5
       sentiment train --nproc 2 --set train.slices=2
+      sentiment train sample --profile
     """
     from sentiment_cli.config.loader import load_experiment
 
+    if profile:
+        _profile(load_experiment(config, override or []), as_json)
+        return
     if nproc is not None and nproc > 1:
         _launch(nproc, config, override or [], name, resume, allow or [], seeds, as_json)
     if seeds is not None:
@@ -129,3 +137,20 @@ def _launch(
 
     check_divides(nproc, experiment.train.slices)
     raise SystemExit(launch(nproc, [*arguments, *(["--json"] if as_json else [])]))
+
+
+def _profile(experiment: "Experiment", as_json: bool) -> None:
+    """Print the speed of a few steps and their dearest operators."""
+    from sentiment_cli.training.profiling import profile_steps
+
+    found = profile_steps(experiment)
+    if as_json:
+        shares = [share._asdict() for share in found.shares]
+        console.result(json.dumps({**found._asdict(), "shares": shares}))
+        return
+    console.result(f"{found.tokens_per_second:,.0f} tokens/s, {found.ms_per_step:.1f} ms per step")
+    console.result("share  ms/step  calls/step  operator (its own time)")
+    for share in found.shares[:_OPERATORS_SHOWN]:
+        console.result(
+            f"{share.share:>5.1%}  {share.ms_per_step:>7.2f}  {share.calls_per_step:>10.1f}  {share.operator}"
+        )

@@ -173,7 +173,7 @@ def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cac
             "text": experiment.text.model_dump(
                 mode="json", include={"tokenizer", "lowercase", "markup", "punctuation"}
             ),
-            "vocabulary": experiment.vocabulary.model_dump(mode="json", by_alias=True),
+            "vocabulary": experiment.vocabulary.model_dump(mode="json", by_alias=True, exclude={"vectors"}),
         },
     )
 

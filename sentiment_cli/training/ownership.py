@@ -56,8 +56,15 @@ def owned(run: Path) -> Iterator[Record]:
 
 def find_launched(root: Path, launch: str | None) -> Path | None:
     """Return the newest run that processes of this launch trained before torchrun restarted them."""
-    records = [path for path in root.glob(f"*/{_RECORD}") if _load(path.parent).launch == launch]
-    return max(records, key=lambda path: path.stat().st_mtime).parent if records and launch else None
+    records = [path for path in root.glob(f"*/{_RECORD}") if launch and _launch_of(path.parent) == launch]
+    return max(records, key=lambda path: path.stat().st_mtime).parent if records else None
+
+
+def _launch_of(run: Path) -> str | None:
+    try:
+        return _load(run).launch
+    except store.IntegrityError:  # some other run's
+        return None
 
 
 def _load(run: Path) -> Record:

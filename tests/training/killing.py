@@ -6,6 +6,7 @@ The fork server imports torch once; each case is a fork of it with one thread.
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -50,10 +51,14 @@ def train(
     send: tuple[int, ...] = (signal.SIGKILL,),
     settings: tuple[str, ...] = (),
     allowed: tuple[str, ...] = (),
+    megabytes: int | None = None,
 ) -> tuple[int, str]:
-    """Train in a process of its own that gets the signals at the `at`-th passage of `place`; return code and stderr."""
+    """Train in a process of its own that gets the signals at the `at`-th passage of `place`; return code and stderr.
+
+    With `megabytes` the system gives it no more than that beyond what it has.
+    """
     log = root / "stderr"
-    arguments = (root, name, resumed, place, at, send, settings, allowed, log)
+    arguments = (root, name, resumed, place, at, send, settings, allowed, megabytes, log)
     process = _context.Process(target=_train, args=arguments)
     process.start()
     process.join(60)
@@ -62,7 +67,7 @@ def train(
 
 
 def _train(
-    root: Path, name: str, resumed: bool, place: str | None, at: int, send, settings, allowed, log: Path
+    root: Path, name: str, resumed: bool, place: str | None, at: int, send, settings, allowed, megabytes, log: Path
 ) -> None:
     sys.stderr = log.open("w", buffering=1)
     os.environ["SENTIMENT_DATA"], os.environ["SENTIMENT_RUNS"] = str(root / "data"), str(root / "runs")
@@ -70,6 +75,10 @@ def _train(
     from sentiment_cli.errors import SentimentError
     from sentiment_cli.training.fit import fit, resume
 
+    if megabytes is not None:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * os.sysconf("SC_PAGE_SIZE") + megabytes * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     if place is not None:
         _arm(place, at, send)
     code = 0

@@ -213,3 +213,14 @@ def _edit_state(run: Path, edit) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["state.json"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     (path / "manifest.json").write_bytes(store._manifest(manifest["files"]))
+
+
+def test_f20_memory_that_the_system_refuses_stops_a_run_that_then_resumes(unbroken: Path, root: Path) -> None:
+    more = ("train.batch_tokens=2097152", "model.encoder.width=512", "train.checkpoint_steps=1")
+    code, said = train(root, "run", settings=more, megabytes=600)
+    assert code == 4, said
+    run = root / "runs" / "run"
+    assert "not enough memory" in said
+    assert "with train.batch_tokens 2,097,152 in 2 slices" in said
+    assert f"try: sentiment train --resume {run} --set train.slices=4 --allow-change train.slices" in said
+    assert f"or:  sentiment train {run / 'experiment.yaml'} --set train.batch_tokens=1048576" in said
