@@ -8,6 +8,7 @@ archive or a folder.
 """
 
 import hashlib
+import io
 import itertools
 import json
 from array import array
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli import console, disk, store
+from sentiment_cli import console, store
 from sentiment_cli.data import cache
 from sentiment_cli.data.labels import refuse_unknown, sort_labels
 from sentiment_cli.data.review import Review
@@ -129,7 +130,7 @@ def prepare_texts(source: Source, part: Part) -> Texts:
 class _Columns:
     """One split's rows while they are read."""
 
-    text: disk.Output
+    text: io.RawIOBase
     start: "array[int]" = field(default_factory=lambda: array("q", [0]))
     label: "array[int]" = field(default_factory=lambda: array("q"))
     stars: "array[int]" = field(default_factory=lambda: array("q"))
