@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from sentiment_cli.config.paths import data_dir
+from sentiment_cli.data.cache import find_entry
+from sentiment_cli.errors import UsageError
 from sentiment_cli.store import open_directory
 
 THREE = "text,label\n" + "".join(f"film {i} {'abc'[i % 3] * 4},{('bad', 'fair', 'good')[i % 3]}\n" for i in range(90))
@@ -111,24 +113,15 @@ def test_cache_remove_takes_names_of_entries_and_nothing_else(cli, reviews: Path
     cache = pack.parent
     (cache / "not").mkdir()
     (tmp_path / "mine-1").mkdir()
-    outside = [
-        "../x",
-        "../../mine-1",
-        str(tmp_path / "mine-1"),
-        str(pack),
-        ".",
-        "..",
-        "",
-        f"{pack.name}/",
-        "not",
-        "x-*",
-    ]
-    for name in outside:
+    for name in ("..", "../../mine-1", str(pack), f"{pack.name}/", "not"):
         done = cli("data", "cache", "remove", "--", pack.name, name)
         assert done.returncode == 2, name
         assert f"there is no cache entry {name!r}" in done.stderr
         assert "try: sentiment data cache list" in done.stderr
     assert pack.is_dir()  # nothing is removed when one of the names is wrong
+    for name in ("", ".", "../x", "*", "*-*", str(tmp_path / "mine-1"), f"./{pack.name}", f"../cache/{pack.name}"):
+        with pytest.raises(UsageError, match="there is no cache entry"):
+            find_entry(name)
     for wrong in ([], [pack.name, "--all"]):
         done = cli("data", "cache", "remove", *wrong)
         assert (done.returncode, "name entries, or say --all" in done.stderr) == (2, True)
