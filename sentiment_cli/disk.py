@@ -224,11 +224,12 @@ def discard(path: Path) -> None:
 
 def new_draft(path: Path) -> Path:
     """Return a name for a draft of `path`, and sweep the drafts beside it that nobody writes any more."""
-    _sweep(path.parent)
+    sweep(path.parent)
     return path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
-def _sweep(directory: Path) -> None:
+def sweep(directory: Path) -> None:
+    """Delete the drafts in a directory that nobody writes any more."""
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in [entry for entry in entries if entry.name.endswith(".tmp")]:
             draft = _DRAFT.fullmatch(entry.name)

@@ -1,4 +1,5 @@
 import shutil
+import signal
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -132,6 +133,19 @@ def test_an_entry_serves_by_its_key_without_its_source(experiment, monkeypatch: 
         assert prepare(experiment(), key=first.key).key == first.key
     with pytest.raises(DataError, match=f"the data at hand is {first.key}, other reviews than other-key"):
         prepare(experiment(), key="other-key")
+
+
+def test_f16_who_finds_the_data_whole_removes_what_a_killed_process_left(experiment, forked, tmp_path: Path) -> None:
+    # Its fourth flush of a directory is the one after the pack has its name and before the lock is given back.
+    assert forked(lambda: prepare(experiment()), "flush_directory:4:kill") == -signal.SIGKILL
+    raw, entries = tmp_path / "data" / "raw", tmp_path / "data" / "cache"
+    raw.mkdir()
+    (raw / "aclImdb_v1.tar.gz.lock").touch()
+    assert len(list(entries.glob(".*.lock"))) == 1
+    before = prepare(experiment()).directory.stat()
+    assert {path.name[0] for path in entries.iterdir()} == {"s", "t"}
+    assert not list(raw.iterdir())
+    assert prepare(experiment()).directory.stat().st_ino == before.st_ino
 
 
 def test_rows_of_the_url_list_without_a_movie_shift_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
