@@ -30,6 +30,9 @@ check: $(READY)  ## Check format, lint, types and imports, then run the test sui
 	$(BIN)/lint-imports
 	$(MAKE) test
 
+faults: $(READY)  ## Do random faults to the data stage for 20 minutes, and count what goes wrong
+	$(BIN)/python benchmarks/faults.py
+
 train: $(READY)  ## Train the default experiment on IMDb, then score it on the test reviews
 	run=$$($(BIN)/sentiment train) && $(BIN)/sentiment eval "$$run"
 
@@ -37,4 +40,4 @@ clean:  ## Remove the virtual environment and what tools cached; data and runs s
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install demo test slow check train clean
+.PHONY: help install demo test slow check faults train clean
