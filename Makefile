@@ -23,15 +23,16 @@ test: $(READY)  ## Run the test suite
 slow: $(READY)  ## Run the tests that take minutes
 	$(BIN)/pytest -q -m slow
 
-faults: $(READY)  ## Kill a training 200 times at random and resume it to the same bytes
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow tests/training/test_faults.py
-
 check: $(READY)  ## Check format, lint, types and imports, then run the test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test
+
+faults: $(READY)  ## Do random faults to data for 20 minutes, then to 200 trainings, and count what goes wrong
+	$(BIN)/python benchmarks/faults.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow tests/training/test_faults.py
 
 train: $(READY)  ## Train the default experiment on IMDb, then score it on the test reviews
 	run=$$($(BIN)/sentiment train) && $(BIN)/sentiment eval "$$run"

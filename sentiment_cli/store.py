@@ -7,6 +7,7 @@
     directory = open_directory(path)    every file's size and sha256 compared with the manifest
     with partial_file(path) as part:    a file that grows over several tries, until part.publish()
     with lock(path, console.say):       one process at a time
+    sweep(directory)                    what killed processes left there goes
 
 What the disk refuses is a MachineError that names the path. `disk` holds the operations that this is made of.
 """
@@ -237,12 +238,6 @@ def remove_directory(path: Path) -> None:
         disk.remove(going)
 
 
-def sweep(directory: Path) -> None:
-    """Remove what killed processes were writing in a directory."""
-    with disk.write_errors(directory):
-        disk.sweep(directory)
-
-
 def remove_file(path: Path) -> None:
     """Delete a file of ours where it is there."""
     with disk.write_errors(path):
@@ -277,9 +272,7 @@ def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
 
     held = filelock.FileLock(path)
     try:
-        with warnings.catch_warnings():
-            # Where flock is missing, filelock would warn and take to locks that outlive a killed process.
-            warnings.filterwarnings("error", message="flock not supported")
+        with _flock_or_none():
             failpoints.reach("lock", path)
             disk.make_directories(path.parent)
             try:
@@ -295,6 +288,25 @@ def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
         if held.is_locked:
             disk.discard(path)  # while it is held: who waits for it sees that it has gone, and makes it anew
             held.release()
+
+
+def sweep(directory: Path) -> None:
+    """Remove what killed processes left in a directory of ours: drafts, and locks that nobody holds."""
+    disk.sweep(directory)
+    for path in directory.glob("*.lock"):
+        import filelock
+
+        held = filelock.FileLock(path, blocking=False)
+        with contextlib.suppress(OSError, NotImplementedError, Warning), _flock_or_none(), held:
+            disk.discard(path)
+
+
+@contextlib.contextmanager
+def _flock_or_none() -> Iterator[None]:
+    """Raise a Warning where flock is missing and filelock would take to locks that outlive a killed process."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="flock not supported")
+        yield
 
 
 def _manifest(files: dict[str, Any]) -> bytes:

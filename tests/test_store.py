@@ -222,6 +222,23 @@ def test_f16_who_waits_is_told_for_what(tmp_path: Path) -> None:
             assert said == [f"waiting for another process, which holds {tmp_path / 'l'}"]
 
 
+def test_f16_a_sweep_takes_what_the_killed_left_and_nothing_else(tmp_path: Path, forked) -> None:
+    def die_at_work() -> None:
+        with store.lock(tmp_path / ".free.lock", lambda said: None), store.new_directory(tmp_path / "d"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert forked(die_at_work) == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    with store.new_directory(tmp_path / "e"), store.lock(tmp_path / ".held.lock", lambda said: None):
+        (tmp_path / "kept").touch()
+        (tmp_path / ".free.lock").touch()
+        assert forked(lambda: store.sweep(tmp_path)) == 0
+        left = {path.name for path in tmp_path.iterdir()}
+    assert {".held.lock", "kept"} < left
+    assert [name[:3] for name in left - {".held.lock", "kept"}] == [".e."]
+    store.sweep(tmp_path / "not there")
+
+
 def test_f16_m07_a_lock_that_cannot_be_taken_is_gone_without(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "victim").write_bytes(b"precious")

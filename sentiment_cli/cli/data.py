@@ -189,6 +189,7 @@ def remove(
 
     if bool(names) == everything:
         raise UsageError("name entries, or say --all", "sentiment data cache list")
+    cache.sweep()
     for entry in [cache.find_entry(name) for name in dict.fromkeys(names or [])] or cache.entries():
         store.remove_directory(entry.path)
         console.result(str(entry.path))

@@ -76,6 +76,12 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return files
 
 
+def sweep() -> None:
+    """Remove what killed processes left beside the entries and the downloads."""
+    for name in ("cache", "raw"):
+        store.sweep(data_dir() / name)
+
+
 def unreadable(name: str) -> MachineError:
     """Return the error about an entry that was made this moment and cannot be opened."""
     return MachineError(

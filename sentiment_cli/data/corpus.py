@@ -91,6 +91,7 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     with a DataError.
     """
     started = time.monotonic()
+    cache.sweep()  # who finds its data whole makes no draft and takes no lock, and would leave what lies there
     labelled = tuple(split for split in splits if split != "unsup")
     if key is not None and "unsup" not in splits and (corpus := _open_said(key, labelled)):
         return corpus

@@ -100,7 +100,7 @@ def key_of(source: Source, part: Part) -> cache.Key:
     """Return the key of a part's texts."""
     names = {"label_map", "on_error", "without_label", "text_column", "label_column", "group_column"}
     settings = {} if source.kind == "imdb" else source.settings.model_dump(mode="json", include=names)
-    depends_on = {"format": _FORMAT, "source": hash_source(source, part), "data": settings}
+    depends_on = {"format": _FORMAT, "part": part, "source": hash_source(source, part), "data": settings}
     return cache.Key(f"texts-{part}-{source.name}", depends_on)
 
 

@@ -1,4 +1,5 @@
 import shutil
+import signal
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -8,14 +9,16 @@ import pytest
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import sample_dir
-from sentiment_cli.data import corpus, sample
+from sentiment_cli.data import cache, corpus, sample
 from sentiment_cli.data.checks import check_data
 from sentiment_cli.data.corpus import SPLITS, Corpus, prepare
 from sentiment_cli.data.facts import corpus_facts
 from sentiment_cli.data.review import Review
 from sentiment_cli.data.sources import find_source, read_part
 from sentiment_cli.data.tables import Rejects
+from sentiment_cli.data.texts import SPLITS_OF, key_of
 from sentiment_cli.errors import DataError
+from sentiment_cli.store import read_manifest
 
 
 def words_of(prepared: Corpus, split: str) -> list[list[str]]:
@@ -133,6 +136,37 @@ def test_an_entry_serves_by_its_key_without_its_source(experiment, monkeypatch: 
         assert prepare(experiment(), key=first.key).key == first.key
     with pytest.raises(DataError, match=f"the data at hand is {first.key}, other reviews than other-key"):
         prepare(experiment(), key="other-key")
+
+
+def test_f16_who_finds_the_data_whole_removes_what_a_killed_process_left(experiment, forked, tmp_path: Path) -> None:
+    # Its fourth flush of a directory is the one after the pack has its name and before the lock is given back.
+    assert forked(lambda: prepare(experiment()), "flush_directory:4:kill") == -signal.SIGKILL
+    raw, entries = tmp_path / "data" / "raw", tmp_path / "data" / "cache"
+    raw.mkdir()
+    (raw / "aclImdb_v1.tar.gz.lock").touch()
+    assert len(list(entries.glob(".*.lock"))) == 1
+    before = prepare(experiment()).directory.stat()
+    assert {path.name[0] for path in entries.iterdir()} == {"s", "t"}
+    assert not list(raw.iterdir())
+    assert prepare(experiment()).directory.stat().st_ino == before.st_ino
+
+
+def test_f14_parts_of_one_table_that_change_places_are_made_again(experiment, tmp_path: Path) -> None:
+    rows = [f"sentence {number},{('bad', 'good', '')[number % 3]}\n" for number in range(90)]
+    (tmp_path / "x.csv").write_text("text,label\n" + "".join(rows))
+    settings = experiment(f"data.source={tmp_path / 'x.csv'}", "data.without_label=unlabelled")
+    first = prepare(settings, (*SPLITS, "unsup"))
+    source = find_source(settings.data)
+    one, other = (cache.directory_of(key_of(source, part).directory_name) for part in SPLITS_OF)
+    manifests = read_manifest(one), read_manifest(other)
+    between = tmp_path / "between"
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+    for directory in set(first.directories.values()):
+        shutil.rmtree(directory)
+    assert prepare(settings, (*SPLITS, "unsup")) == first
+    assert (read_manifest(one), read_manifest(other)) == manifests
 
 
 def test_rows_of_the_url_list_without_a_movie_shift_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,13 +20,13 @@ def table(rows: list[str]) -> str:
 def test_b14_other_validation_and_test_texts_change_nothing_learnt(own, tokenizer: str) -> None:
     settings = (f"text.tokenizer={tokenizer}", "vocabulary.size=600")
     corpus = prepare(own("x.csv", table(ROWS), *settings))
-    held = {int(name) - 1 for split in ("valid", "test") for name in corpus.split(split).id_N.tolist()}
+    held = {int(name) - 1 for split in ("valid", "test") for name in corpus.ids(split)}
     assert len(held) == 12 + 10  # a tenth for test, a tenth of the others for validation, of each label
     changed = [f"leaked secret{i},{row[-1]}" if i in held else row for i, row in enumerate(ROWS)]
     other = prepare(own("x.csv", table(changed), *settings))
     assert other.key != corpus.key
     for split in ("train", "valid", "test"):
-        assert other.split(split).id_N.tolist() == corpus.split(split).id_N.tolist()
+        assert other.ids(split) == corpus.ids(split)
     assert other.vocabulary == corpus.vocabulary
     assert other.tokenizer_json == corpus.tokenizer_json
     assert other.split("train").ids_T.tolist() == corpus.split("train").ids_T.tolist()
@@ -41,7 +41,7 @@ def test_invariant_10_training_does_without_the_test_pack(own) -> None:
     for file in corpus.directory.glob("test-*"):
         file.write_bytes(b"no")
     assert prepare(experiment, ("train", "valid")).directory == corpus.directory
-    assert (corpus.directory / "test-label_N.npy").read_bytes() == b"no"
+    assert (corpus.directory / "test-label_N.int64").read_bytes() == b"no"
     assert len(prepare(experiment).split("test").label_N) == 12
 
 
@@ -59,6 +59,6 @@ def test_b14_shuffled_labels_teach_nothing(own, tmp_path: Path, is_shuffled: boo
     (tmp_path / "t.csv").write_text(table(rows[2000:]))
     small = ["model.encoder.width=8", "model.embedding.width=8", "train.epochs=2", "train.device=cpu", "train.lr=0.01"]
     experiment = own("x.csv", table(rows[:2000]), f"data.test={tmp_path}/t.csv", *small, "vocabulary.min_count=2")
-    scores = evaluate(fit(experiment).directory, "test")
+    scores = evaluate(fit(experiment).directory, "test").scores
     assert scores.n == 10_000
     assert low <= scores.accuracy <= high
