@@ -126,7 +126,8 @@ def _anchor_paths(layers: _Layers) -> None:
         value, document = data.get(key), layers.source_of(("data", key))
         if isinstance(value, str) and value and value not in CORPORA and document is not None:
             folder = Path(document.name).parent if document.is_file else Path()
-            data[key] = os.path.abspath(folder / value)  # noqa: PTH100 - Path.resolve would follow links
+            # Path.resolve would follow links, Path.expanduser raise for the home of nobody.
+            data[key] = os.path.abspath(folder / os.path.expanduser(value))  # noqa: PTH100, PTH111
 
 
 def _load_chain(path: Path, above: list[Path]) -> list[Document]:

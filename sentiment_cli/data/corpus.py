@@ -16,7 +16,8 @@ from sentiment_cli import console, store
 from sentiment_cli.config.schema import Data, Experiment
 from sentiment_cli.data import cache
 from sentiment_cli.data.columns import copy_rows, read_column, read_ids, writing
-from sentiment_cli.data.sources import Part, Source, find_source
+from sentiment_cli.data.review import Part
+from sentiment_cli.data.sources import Source, find_source
 from sentiment_cli.data.splits import held_out
 from sentiment_cli.data.texts import Texts, find_fingerprint, key_of, prepare_texts
 from sentiment_cli.data.tokenizer import PAD, UNKNOWN, encode, train_tokenizer
@@ -146,7 +147,7 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
     if wanted is not None and key.directory_name != wanted:
         raise DataError(
             f"the data at hand is {key.directory_name}, other reviews than {wanted} or prepared by another version",
-            "export SENTIMENT_IMDB=PATH_TO_THE_ARCHIVE_OF_THE_TRAINING",
+            "export SENTIMENT_IMDB=PATH_TO_THE_ARCHIVE_OF_THE_TRAINING" if source.name == "imdb" else None,
         )
     if corpus := _open_said(key.directory_name, splits):
         return corpus

@@ -1,6 +1,8 @@
 """One review, as every source yields it."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+Part = Literal["labelled", "unlabelled"]  # of a corpus: train and test rows, or unsup rows
 
 
 class Review(NamedTuple):

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,22 +17,15 @@ from typing import Any, Literal
 from sentiment_cli import store
 from sentiment_cli.config.paths import local_imdb, sample_dir
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data import sample
-from sentiment_cli.data.archive import Member, read_members
+from sentiment_cli.data import folders, imdb, sample
 from sentiment_cli.data.download import archive_path, download_imdb
 from sentiment_cli.data.labels import MOST_LABELS, check_labels, parse_label, parse_label_map, refuse_unused
-from sentiment_cli.data.review import Review
+from sentiment_cli.data.review import Part, Review
 from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind
 from sentiment_cli.errors import DataError, UsageError
 
-Part = Literal["labelled", "unlabelled"]
-IMDB_LABELS = ("neg", "pos")
-_MOVIE = re.compile(r"/title/(tt\d+)")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
-# Folders of a class-per-folder corpus that hold texts of no class.
-_NO_CLASS = ("unsup", "unlabelled", "unlabeled")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_HINT_IMDB = "export SENTIMENT_IMDB=PATH_TO/aclImdb_v1.tar.gz"
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ def _find(data: Data) -> Source:
             if not store.is_there(path):
                 download_imdb(path)
         elif not path.exists():
-            raise DataError(f"SENTIMENT_IMDB names {path}, which does not exist", _HINT_IMDB)
+            raise DataError(f"SENTIMENT_IMDB names {path}, which does not exist", imdb.HINT)
         return Source("imdb", "imdb", path, data)
     path = Path(data.source)
     name = re.sub(r"[^A-Za-z0-9]+", "-", path.name.partition(".")[0]).strip("-")[:32].lower() or "data"
@@ -85,8 +78,8 @@ def has_unlabelled(source: Source) -> bool:
         return data.unlabelled is not None or data.without_label == "unlabelled"
     if source.path is None or not source.path.is_dir():
         return True
-    root = _imdb_root(source.path)
-    return any((root / above / name).is_dir() for above in ("", "train") for name in _NO_CLASS)
+    root = imdb.root_of(source.path)
+    return any((root / above / name).is_dir() for above in ("", "train") for name in folders.NO_CLASS)
 
 
 def hash_source(source: Source, part: Part) -> str:
@@ -114,8 +107,11 @@ def read_part(source: Source, part: Part, rejects: Rejects) -> Iterator[tuple[st
     """
     if part == "unlabelled" and not has_unlabelled(source):
         raise DataError(f"{source.path} has no unlabelled reviews", "--set data.unlabelled=PATH_TO_YOUR_FILE")
+    if source.path is None:
+        yield from (row for row in sample.generate() if (row[0] == "unsup") == (part == "unlabelled"))
+        return
     if source.kind == "imdb":
-        yield from _imdb_reviews(source.path, part)
+        yield from imdb.read_reviews(source.path, part)
         return
     data = source.settings
     renamed = parse_label_map(data.label_map)
@@ -173,61 +169,13 @@ def _kind_of(path: Path, key: str) -> Literal["imdb", "table", "folders"]:
             f"--set {key}={shlex.quote(str(path.parent / near[0]))}" if near else f"--set {key}=PATH_TO_YOUR_FILE",
         )
     if path.is_dir():
-        root = _imdb_root(path)
-        return "imdb" if all((root / "train" / f"urls_{label}.txt").is_file() for label in IMDB_LABELS) else "folders"
+        return "imdb" if imdb.is_folder_of(path) else "folders"
     if table_kind(path):
         return "table"
     if path.name.lower().endswith(_ARCHIVES):
         return "imdb"
     known = ", ".join((*SUFFIXES, *_ARCHIVES[:1]))
     raise DataError(f"{key} is {path}: what kind of file is that? {known} (also gzipped) and folders are read")
-
-
-# IMDb's layout
-
-
-def _imdb_reviews(path: Path | None, part: Part) -> Iterator[tuple[str, Review]]:
-    splits = ("train", "test") if part == "labelled" else ("unsup",)
-    if path is None:
-        yield from (row for row in sample.generate() if row[0] in splits)
-        return
-    texts: dict[tuple[str, str], list[tuple[int, int, bytes]]] = {}
-    movies: dict[tuple[str, str], list[str | None]] = {}
-    for member, data in read_members(path, lambda member: _split_of(member) in splits):
-        if member["urls"]:
-            lines = data.decode("ascii", "replace").splitlines()  # line N is the review with number N
-            movies[member["split"], member["urls"]] = [m[1] if (m := _MOVIE.search(line)) else None for line in lines]
-        else:
-            row = (int(member["number"]), int(member["stars"]), data)
-            texts.setdefault((member["split"], member["label"]), []).append(row)
-    expected = [("train", "unsup")] if part == "unlabelled" else [(s, label) for s in splits for label in IMDB_LABELS]
-    for split, label in expected:
-        if (split, label) not in texts or (split, label) not in movies:
-            raise DataError(
-                f"{path} is not the IMDb corpus: it lacks aclImdb/{split}/{label}/NUMBER_STARS.txt "
-                f"or aclImdb/{split}/urls_{label}.txt",
-                _HINT_IMDB,
-            )
-    for split, label in sorted(texts):
-        names = movies[split, label]
-        for number, stars, data in sorted(texts.pop((split, label))):
-            group = names[number] if number < len(names) else None
-            text = data.decode("utf-8", errors="replace")
-            if label == "unsup":
-                yield "unsup", Review(f"unsup/{number}", text, None, None, group)
-            else:
-                yield split, Review(f"{label}/{number}_{stars}", text, label, stars, group)
-
-
-def _split_of(member: Member) -> str:
-    return "unsup" if "unsup" in (member["label"], member["urls"]) else member["split"]
-
-
-def _imdb_root(path: Path) -> Path:
-    return path / "aclImdb" if (path / "aclImdb").is_dir() else path
-
-
-# One's own tables and folders
 
 
 def _read_path(path: Path, split: str, data: Data, rejects: Rejects) -> Iterator[tuple[str, Review]]:
@@ -264,62 +212,22 @@ def _kind_said(value: Any) -> str:
 
 def _folder_reviews(root: Path, split: str, data: Data) -> Iterator[tuple[str, Review]]:
     """Yield a folder's texts: without its test/ where data.test is given, and of that one's train/ and test/ test/."""
-    for found, name, file, text in _class_texts(root, "unlabelled" if split == "unsup" else "labelled", data):
+    part: Part = "unlabelled" if split == "unsup" else "labelled"
+    for found, name, file, text in folders.read_texts(root, part, is_given_apart=data.unlabelled is not None):
         found = "unsup" if split == "unsup" else found or split
         if found == split or (split == "train" and data.test is None):
             label = None if split == "unsup" else name
             yield found, Review(f"{name}/{file}", text.decode("utf-8", "replace"), label, None, None)
 
 
-def _class_texts(root: Path, part: Part, data: Data) -> Iterator[tuple[str | None, str, str, bytes]]:
-    """Yield (split, class, name, bytes) of ROOT/CLASS/NAME.txt or ROOT/{train,test}/CLASS/NAME.txt, ordered by name.
-
-    Unlabelled ones have no class: those in unsup/ and, in a folder given apart, those that lie in ROOT itself.
-    """
-    root = _imdb_root(root)
-    splits = ("train", "test") if (root / "train").is_dir() else (None,)
-    has_any = False
-    for split in splits:
-        folder = root if split is None else root / split
-        names = _names_in(folder, os.DirEntry.is_dir) if folder.is_dir() else []
-        names = [name for name in names if name[0] != "." and (name in _NO_CLASS) == (part == "unlabelled")]
-        if part == "unlabelled" and data.unlabelled is not None:
-            names.append("")
-        for name in names:
-            for file in _names_in(folder / name, lambda entry: entry.name.endswith(".txt") and entry.is_file()):
-                has_any = True
-                yield split, name, file.removesuffix(".txt"), _bytes_of(folder / name / file)
-    if not has_any:
-        wanted = "CLASS/NAME.txt or train/CLASS/NAME.txt" if part == "labelled" else "unsup/NAME.txt"
-        raise DataError(f"{root} holds no {part} texts: {wanted} is looked for")
-
-
-def _names_in(folder: Path, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if is_wanted(entry))
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
-
-
-def _bytes_of(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}") from error
-
-
 def _hash_folder(path: Path, source: Source, part: Part) -> bytes:
     digest = hashlib.sha256()
-
-    def add(name: str, data: bytes) -> None:
+    if source.kind == "imdb":
+        files = imdb.read_bytes(path, part)
+    else:
+        texts = folders.read_texts(path, part, is_given_apart=source.settings.unlabelled is not None)
+        files = ((f"{split}/{name}/{file}", data) for split, name, file, data in texts)
+    for name, data in files:
         digest.update(f"{name} {len(data)}\n".encode("utf-8", "surrogateescape"))
         digest.update(data)
-
-    if source.kind == "imdb":
-        for member, data in read_members(path, lambda member: (_split_of(member) == "unsup") == (part == "unlabelled")):
-            add(member[0], data)
-    else:
-        for split, name, file, data in _class_texts(path, part, source.settings):
-            add(f"{split}/{name}/{file}", data)
     return digest.digest()

@@ -23,8 +23,8 @@ from sentiment_cli import console, store
 from sentiment_cli.data import cache
 from sentiment_cli.data.columns import Writer, read_column, read_ids, writing
 from sentiment_cli.data.labels import refuse_unknown, sort_labels
-from sentiment_cli.data.review import Review
-from sentiment_cli.data.sources import Part, Source, hash_source, read_part
+from sentiment_cli.data.review import Part, Review
+from sentiment_cli.data.sources import Source, hash_source, read_part
 from sentiment_cli.data.tables import Rejects
 from sentiment_cli.errors import DataError
 
