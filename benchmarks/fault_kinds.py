@@ -8,14 +8,14 @@ from fault_case import ARCHIVE, REPAIR, WRONG, Case, Command
 
 
 def kill_prepare(case: Case) -> None:
-    """kill -9 of `sentiment prepare`"""
+    """kill -9 of `prepare`"""
     command = case.take("csv", "sample", "archive")
     case.kill(command)
     case.check(command)
 
 
 def kill_all_splits(case: Case) -> None:
-    """kill -9 of `sentiment data info`, which prepares all splits"""
+    """kill -9 of `data info`, which prepares all splits"""
     command = case.take("csv info", "archive info")
     case.kill(command)
     case.check(command)
@@ -29,7 +29,7 @@ def kill_download(case: Case) -> None:
 
 
 def kill_removal(case: Case) -> None:
-    """kill -9 of `sentiment data cache remove`"""
+    """kill -9 of `data cache remove`"""
     command, everything = case.take("csv info", "archive info"), case.world.commands["removal"]
     entries = case.prepared(command)
     if case.draw.random() < 0.5:

@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--failures", type=Path, default=Path("faults.jsonl"), help="where failed cases are listed")
     parser.add_argument("--replay", type=Path, help="run the cases of such a list again, and print them as they go now")
     arguments = parser.parse_args()
+    measured = f"{arguments.seconds:.0f} s, seed {arguments.seed}, {describe()}"  # before somebody edits a file
     mirror.SCHEMES = ("http",)  # which plays the part of https
     with tempfile.TemporaryDirectory() as root:
         world = build_world(Path(root))
@@ -72,7 +73,8 @@ def main() -> None:
             if result["found"]:
                 with arguments.failures.open("a") as handle:
                     handle.write(json.dumps(result) + "\n")
-    print_table(totals, arguments.seed, arguments.seconds)
+    print_table(totals)
+    print(f"\n{measured}")
     sys.exit(any(counts[what] for counts in totals.values() for what in FINDINGS))
 
 
@@ -122,7 +124,7 @@ def run_case(world: World, seed: int, number: int) -> Result:
     return {**result, "done": case.done, "stderr": stderr}
 
 
-def print_table(totals: dict[str, Counter[str]], seed: int, seconds: float) -> None:
+def print_table(totals: dict[str, Counter[str]]) -> None:
     columns = ("faults", *FINDINGS)
     print(f"| kind of fault | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
     for kind, counts in totals.items():
@@ -131,15 +133,18 @@ def print_table(totals: dict[str, Counter[str]], seed: int, seconds: float) -> N
     n_faults, *found = [total[column] for column in columns]
     print(f"| all | {n_faults:,} | {' | '.join(map(str, found))} |")
     print(f"\n**{n_faults:,} / {found[0]} / {found[1]}** (faults / {FINDINGS[0]} / {FINDINGS[1]})")
-    processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, AttributeError):
-        processor = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]
+
+
+def describe() -> str:
+    """Say what is measured, and where."""
     asked = ["git", "-C", str(PACKAGE_DIR), "describe", "--always", "--dirty", "--exclude=*"]
     commit = subprocess.run(asked, capture_output=True, text=True).stdout.strip() or "unknown"
+    about = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", about.read_text() if about.exists() else "") or [platform.machine()]
     versions = ", ".join(f"{name} {version(name)}" for name in ("sentiment-cli", "numpy", "tokenizers", "filelock"))
-    print(
-        f"\nCommit {commit}, {seconds:.0f} s, seed {seed}, {os.cpu_count()} cores ({processor}), "
-        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {versions}."
+    return (
+        f"commit {commit}, {os.cpu_count()} cores ({names[0]}), {platform.system()}, "
+        f"Python {platform.python_version()}, {versions}"
     )
 
 
