@@ -144,7 +144,7 @@ def command(words: list[str], **env: str) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as empty:
         run = [sys.executable, "-c", _LAUNCH, sys.executable, "-m", "sentiment_cli", "prepare", *words]
         env = {**os.environ, "SENTIMENT_DATA": empty, **env}
-        done = subprocess.run(run, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(run, env=env, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr)
         seconds, kilobytes = done.stdout.split()[-2:]
