@@ -102,8 +102,7 @@ def worker(tmp_path: Path, place: str, at: int, number: int) -> Path:
 
 def test_d04_a_killed_process_is_started_again_and_ends_equal(alone: Path, tmp_path: Path) -> None:
     program = worker(tmp_path, "after backward", 7, signal.SIGKILL)
-    # On a busy machine gloo may fail to connect restarted processes, which torchrun then restarts once more.
-    command = [*TORCHRUN, "--max-restarts", "3", str(program)]
+    command = [*TORCHRUN, "--max-restarts", "1", str(program)]
     said = run(alone, command, "train", "sample", *settings(), "--name", "killed")
     assert f"going on with {alone / 'runs' / 'killed'} after step" in said
     assert outcome(alone / "runs" / "killed") == outcome(alone / "runs" / "alone")
