@@ -25,9 +25,8 @@ SENTIMENT = [sys.executable, "-m", "sentiment_cli"]
 
 
 def settings(*more: str) -> list[str]:
-    return [
-        part for setting in (*SETTINGS, "train.max_steps=20", "train.epochs=4", *more) for part in ("--set", setting)
-    ]
+    ours = ("train.max_steps=20", "train.epochs=4", "train.batch_tokens=16384")
+    return [part for setting in (*SETTINGS, *ours, *more) for part in ("--set", setting)]
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +89,9 @@ def worker(tmp_path: Path, place: str, at: int, number: int) -> Path:
     program = f"""
         import os, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from killing import _arm
+        from killing import arm
         if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-            _arm({place!r}, {at}, ({number},))
+            arm({place!r}, {at}, ({number},))
         from sentiment_cli.cli import main
         main()
     """
