@@ -85,6 +85,81 @@ def test_f28_a_run_of_three_sittings_equals_one(unbroken: Path, root: Path) -> N
     assert outcome(root / "runs" / "run") == outcome(unbroken / "runs" / "whole")
 
 
+@pytest.mark.parametrize(
+    ("fail", "path", "said_of_it"),
+    [
+        ("write:7:short", "checkpoints/step-00000004", "No space left on device"),
+        ("write:10:nospace", "metrics.jsonl", "No space left on device"),
+        ("rename:7:ioerror", "checkpoints/step-00000002", "Input/output error"),
+        ("flush:20:ioerror", "model", "Input/output error"),
+    ],
+)
+def test_f07_a_run_that_the_disk_refuses_resumes_to_the_same_bytes(
+    unbroken: Path, root: Path, fail: str, path: str, said_of_it: str
+) -> None:
+    code, said = train(root, "run", fail=fail)
+    run = root / "runs" / "run"
+    assert code == 4
+    assert f"error: cannot write {run / path}" in said
+    assert said_of_it in said
+    assert said.endswith(f"{'then' if 'No space' in said_of_it else 'try'}: sentiment train --resume {run}\n")
+    assert leftovers(root) == []
+    code, said = train(root, "run", resumed=True)
+    assert code == 0, said
+    assert outcome(run) == outcome(unbroken / "runs" / "whole")
+
+
+def test_f07_a_run_without_its_experiment_names_no_way_to_go_on_with_it(root: Path) -> None:
+    code, said = train(root, "run", fail="write:2:nospace")
+    assert code == 4
+    assert f"cannot write {root / 'runs' / 'run' / 'experiment.yaml'}" in said
+    assert "--resume" not in said
+
+
+def _swap(run: Path, other: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    shutil.copytree(other / "checkpoints", run / "checkpoints")
+
+
+def _cut_settings(run: Path, other: Path) -> None:
+    (run / "experiment.yaml").write_bytes((run / "experiment.yaml").read_bytes()[:300])
+
+
+def _cut_record(run: Path, other: Path) -> None:
+    (run / "run.json").write_bytes((run / "run.json").read_bytes()[:-5])
+
+
+def _swap_record(run: Path, other: Path) -> None:
+    shutil.copy(other / "run.json", run / "run.json")
+
+
+def _cut_metrics(run: Path, other: Path) -> None:
+    (run / "metrics.jsonl").write_bytes(b'{"epoch": 1')
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said_of_it"),
+    [
+        (_swap, 3, "none of the 2 checkpoints in"),
+        (_swap_record, 3, "none of the 2 checkpoints in"),
+        (_cut_record, 3, "run.json cannot be read"),
+        (_cut_settings, 2, "experiment.yaml"),
+        (_cut_metrics, 0, "going on with"),
+    ],
+)
+def test_f11_f13_damaged_or_foreign_files_of_a_run_are_refused_or_made_anew(
+    unbroken: Path, root: Path, change, code: int, said_of_it: str
+) -> None:
+    assert train(root, "run", place="step start", at=11, send=(signal.SIGTERM,))[0] == 143
+    run = root / "runs" / "run"
+    change(run, unbroken / "runs" / "whole")
+    found, said = train(root, "run", resumed=True)
+    assert found == code, said
+    assert said_of_it in said
+    if code == 0:
+        assert outcome(run) == outcome(unbroken / "runs" / "whole")
+
+
 @pytest.mark.parametrize("at", [7, 10])
 def test_f03_a_run_killed_while_it_refits_resumes_to_the_same_bytes(root: Path, at: int) -> None:
     refit = ("train.refit=true",)
