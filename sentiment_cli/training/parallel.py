@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from sentiment_cli import console
 from sentiment_cli.errors import MachineError, SentimentError, UsageError
@@ -107,8 +108,8 @@ def joined(slices: int, device: torch.device) -> Iterator[Group]:
 
 def _join(backend: str) -> None:
     # torchrun keeps one store over all restarts; under the same keys gloo would find the addresses of dead processes.
-    store, rank, size = next(dist.rendezvous("env://"))
-    store = dist.PrefixStore(f"restart-{_n_restarts()}", store)
+    store, rank, size = next(rendezvous("env://"))
+    store = dist.PrefixStore(f"restart-{_n_restarts()}", store)  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
 
 

@@ -1,5 +1,6 @@
 """Robustness cases F07 and F11 to F14 for checkpoints: what is damaged or foreign is never read, loudly."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -235,3 +236,15 @@ def test_f14_a_damaged_record_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(IntegrityError, match=r"run\.json cannot be read"), owned(tmp_path):
         pass
+
+
+def test_f12_a_flipped_bit_in_a_summary_is_no_bug(quick_run: Path, tmp_path: Path) -> None:
+    from sentiment_cli.training.sitting import load_finished
+
+    data = (quick_run / "summary.json").read_bytes()
+    for damaged in damages(data) + [data.replace(key, b"x") for key in (b"confusion", b"seconds", b"tokens")]:
+        (tmp_path / "summary.json").write_bytes(damaged)
+        with contextlib.suppress(IntegrityError):
+            load_finished(tmp_path)
+    with pytest.raises(IntegrityError, match=r"summary\.json is damaged: 'tokens_per_second'"):
+        load_finished(tmp_path)
