@@ -23,14 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.data.batches import read_lengths, rows_on
+from sentiment_cli.data.batches import cut, plan_steps, read_lengths, rows_on
 from sentiment_cli.data.corpus import Packed, prepare
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.device import describe, select_device, set_up
 from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.objectives import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
-from sentiment_cli.training.plan import cut, plan_steps
 
 _WORDS, _WIDTH, _LENGTH, _ROWS, _STATE = 121_365, 100, 512, 32, 32
 _TURN_S = 2.0

@@ -18,14 +18,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import torch
 
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.data.batches import Batch, read_lengths, rows_on
+from sentiment_cli.data.batches import Batch, cut, plan_steps, read_lengths, rows_on
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.device import describe, runs_bf16, select_device, set_up
 from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.objectives import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
-from sentiment_cli.training.plan import cut, plan_steps
 
 _WARM_UP = 5
 _TURN = 5  # steps of each before the other's turn

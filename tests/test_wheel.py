@@ -50,7 +50,12 @@ def test_recipes_are_found_from_an_installed_wheel(wheel: Path, tmp_path: Path) 
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         python = tmp_path / "env" / "bin" / "python"
-        env = {**os.environ, "SENTIMENT_DATA": str(tmp_path / "data"), "SENTIMENT_RUNS": str(tmp_path / "runs")}
+        env = {
+            **os.environ,
+            "PYTHONPATH": "",
+            "SENTIMENT_DATA": str(tmp_path / "data"),
+            "SENTIMENT_RUNS": str(tmp_path / "runs"),
+        }
         return subprocess.run(
             [python, "-m", "sentiment_cli", *args], capture_output=True, text=True, cwd=tmp_path, env=env
         )

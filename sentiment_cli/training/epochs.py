@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from sentiment_cli import console, store
-from sentiment_cli.data.batches import Rows, read_lengths, rows_on
+from sentiment_cli.data.batches import Plan, Rows, cut, plan_steps, read_lengths, rows_on
 from sentiment_cli.data.corpus import Packed
 from sentiment_cli.evaluation.metrics import Scores, score
 from sentiment_cli.inference.predictor import class_probabilities, score_rows
@@ -24,7 +24,6 @@ from sentiment_cli.training.guards import check_finite, diverged, split_batch
 from sentiment_cli.training.loop import Objective, Step, train_steps
 from sentiment_cli.training.objectives import classification_loss
 from sentiment_cli.training.optimizer import count_plateaus, learning_rate_at
-from sentiment_cli.training.plan import Plan, cut, plan_steps
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.stopping import StopNow
 

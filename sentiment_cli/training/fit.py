@@ -14,7 +14,7 @@ from sentiment_cli.config.loader import differences, experiment_yaml, load_exper
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import prepare
-from sentiment_cli.errors import InterruptedRun
+from sentiment_cli.errors import InterruptedRun, MachineError
 from sentiment_cli.models.device import select_device, set_up
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
@@ -139,8 +139,17 @@ def _newest(run: Path, run_id: str, group: Group) -> Checkpoint | None:
 
 @contextlib.contextmanager
 def _told(stop: Stop, what: str, run: Path | None) -> Iterator[None]:
-    """Turn StopNow into the error that says what was stopped and how to go on."""
+    """Turn StopNow into the error that says what was stopped; have it and a MachineError say how to go on."""
     try:
         yield
     except StopNow:
-        raise InterruptedRun(what, f"sentiment train --resume {run}" if run else None, stop.number) from None
+        raise InterruptedRun(what, _again(run), stop.number) from None
+    except MachineError as error:
+        if (again := _again(run)) and again not in (error.hint or ""):
+            error.hint = f"{error.hint}\n  then: {again}" if error.hint else again
+        raise
+
+
+def _again(run: Path | None) -> str | None:
+    is_run = run is not None and (run / "experiment.yaml").exists()
+    return f"sentiment train --resume {run}" if is_run else None

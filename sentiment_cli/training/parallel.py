@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from sentiment_cli import console
 from sentiment_cli.errors import MachineError, SentimentError, UsageError
@@ -91,7 +92,7 @@ def joined(slices: int, device: torch.device) -> Iterator[Group]:
         yield ALONE
         return
     check_divides(size, slices)
-    _reached(lambda: dist.init_process_group("nccl" if device.type == "cuda" else "gloo"))
+    _reached(lambda: _join("nccl" if device.type == "cuda" else "gloo"))
     group = Group(dist.get_rank(), size, device)
     if not group.is_writer:
         console.mute()
@@ -103,6 +104,13 @@ def joined(slices: int, device: torch.device) -> Iterator[Group]:
         raise SystemExit(error.exit_code) from None
     finally:
         dist.destroy_process_group()
+
+
+def _join(backend: str) -> None:
+    # torchrun keeps one store over all restarts; under the same keys gloo would find the addresses of dead processes.
+    store, rank, size = next(rendezvous("env://"))
+    store = dist.PrefixStore(f"restart-{_n_restarts()}", store)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
 
 
 def check_divides(n_processes: int, slices: int) -> None:
@@ -130,7 +138,11 @@ def launch_id() -> str | None:
 
 def is_restarted() -> bool:
     """Say whether torchrun started these processes in place of others that died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return _n_restarts() > 0
+
+
+def _n_restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def launch(n_processes: int, arguments: Sequence[str]) -> int:

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.batches import read_lengths, rows_on
+from sentiment_cli.data.batches import cut, plan_steps, read_lengths, rows_on
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.models.device import runs_bf16, select_device, set_up
 from sentiment_cli.training.initial import first_model, load_origin
 from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.objectives import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
-from sentiment_cli.training.plan import cut, plan_steps
 
 _WARM_UP, _STEPS = 5, 20
 

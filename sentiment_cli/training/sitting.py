@@ -180,11 +180,18 @@ def _code_sha256() -> str:
 
 
 def load_finished(run: Path) -> Finished | None:
-    """Return what a finished run's summary says; None for one that is not finished."""
-    summary = store.read_json(run / SUMMARY) if (run / SUMMARY).exists() else {}
+    """Return what a finished run's summary says; None for one that is not finished.
+
+    Raises IntegrityError for damage.
+    """
+    path = run / SUMMARY
+    summary = store.read_json(path) if path.exists() else {}
     if summary.get("status") != "finished":
         return None
-    return Finished(run, Scores(**summary["valid"]), summary["seconds"], summary["tokens_per_second"])
+    try:
+        return Finished(run, Scores(**summary["valid"]), summary["seconds"], summary["tokens_per_second"])
+    except (KeyError, TypeError) as error:
+        raise store.IntegrityError(f"{path} is damaged: {error}", f"rm {path}") from error
 
 
 def versions() -> dict[str, str]:

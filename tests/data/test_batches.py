@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from sentiment_cli.config.schema import Text
-from sentiment_cli.data.batches import gather, plan_batches, read_lengths
+from sentiment_cli.config.schema import Text, Train
+from sentiment_cli.data.batches import gather, plan_batches, plan_steps, read_lengths
 from sentiment_cli.inference.predictor import rows_of
 
 ROWS = [np.arange(1, n + 1, dtype=np.int32) for n in (3, 10, 0, 1)]
@@ -71,3 +71,13 @@ def test_a_row_longer_than_the_budget_is_a_batch_by_itself() -> None:
 def test_rows_of_equal_length_make_batches_of_equal_size() -> None:
     sizes = sorted(len(rows) for rows in plan_batches(np.full(100, 512), 16_384, 0, 0))
     assert sizes == [4, 32, 32, 32]
+
+
+def test_the_plan_leaves_out_empty_rows_and_stops_at_max_steps() -> None:
+    length_N = np.array([5, 0, 7, 3])
+    whole = plan_steps(length_N, Train(epochs=3, batch_tokens=7, max_steps=None), 0)
+    assert sorted(np.concatenate(whole.rows[: whole.epoch_ends[0]]).tolist()) == [0, 2, 3]
+    assert len(whole.epoch_ends) == 3
+    short = plan_steps(length_N, Train(epochs=3, batch_tokens=7, max_steps=4), 0)
+    assert short.n_steps == 4
+    assert short.epoch_ends == [whole.epoch_ends[0], 4]

@@ -3,15 +3,18 @@
 The fork server imports torch once; each case is a fork of it with one thread.
 """
 
+import csv
+import importlib
 import json
 import multiprocessing
 import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from sentiment_cli.data import sample
 
 SETTINGS = (
     "train.device=cpu",
@@ -19,7 +22,7 @@ SETTINGS = (
     "train.precision=fp32",
     "model.encoder.width=4",
     "model.embedding.width=4",
-    "train.batch_tokens=16384",
+    "train.batch_tokens=3072",
     "train.epochs=2",
     "train.checkpoint_steps=2",
     "train.slices=2",
@@ -30,15 +33,23 @@ PLACES = {
     "after backward": ("sentiment_cli.training.loop", "get_total_norm"),
     "after the update": ("sentiment_cli.training.epochs", "check_finite"),
     "validation": ("sentiment_cli.training.epochs", "score_rows"),
-    "log": ("sentiment_cli.training.epochs", "store.append_line"),
-    "disk": ("os", "fsync"),
-    "publication": ("pathlib", "Path.rename"),
-    "purge": ("shutil", "rmtree"),
+    "log": ("sentiment_cli.store", "append_line"),
+    "disk": ("sentiment_cli.disk", "flush"),
+    "publication": ("sentiment_cli.disk", "rename"),
+    "purge": ("sentiment_cli.disk", "remove"),
     "model": ("sentiment_cli.training.sitting", "save_artefact"),
 }
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["sentiment_cli.training.fit"])
+
+
+def write_reviews(root: Path) -> None:
+    """Write the reviews that `train` reads, for four steps an epoch: hashing the sample's files would take longer."""
+    reviews = [review for split, review in sample.generate() if split == "train"]
+    (root / "data").mkdir()
+    with (root / "data" / "reviews.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *((review.text, review.label) for review in reviews[::5])])
 
 
 def train(
@@ -49,16 +60,17 @@ def train(
     place: str | None = None,
     at: int = 1,
     send: tuple[int, ...] = (signal.SIGKILL,),
+    fail: str | None = None,
     settings: tuple[str, ...] = (),
     allowed: tuple[str, ...] = (),
     megabytes: int | None = None,
 ) -> tuple[int, str]:
     """Train in a process of its own that gets the signals at the `at`-th passage of `place`; return code and stderr.
 
-    With `megabytes` the system gives it no more than that beyond what it has.
+    `fail` is a failpoint of the store. With `megabytes` the system gives it no more than that beyond what it has.
     """
     log = root / "stderr"
-    arguments = (root, name, resumed, place, at, send, settings, allowed, megabytes, log)
+    arguments = (root, name, resumed, place, at, send, fail, settings, allowed, megabytes, log)
     process = _context.Process(target=_train, args=arguments)
     process.start()
     process.join(60)
@@ -67,10 +79,21 @@ def train(
 
 
 def _train(
-    root: Path, name: str, resumed: bool, place: str | None, at: int, send, settings, allowed, megabytes, log: Path
+    root: Path,
+    name: str,
+    resumed: bool,
+    place: str | None,
+    at: int,
+    send,
+    fail,
+    settings,
+    allowed,
+    megabytes,
+    log: Path,
 ) -> None:
     sys.stderr = log.open("w", buffering=1)
     os.environ["SENTIMENT_DATA"], os.environ["SENTIMENT_RUNS"] = str(root / "data"), str(root / "runs")
+    from sentiment_cli import failpoints
     from sentiment_cli.config.loader import load_experiment
     from sentiment_cli.errors import SentimentError
     from sentiment_cli.training.fit import fit, resume
@@ -79,15 +102,17 @@ def _train(
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * os.sysconf("SC_PAGE_SIZE") + megabytes * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    failpoints.arm(fail)
     if place is not None:
-        _arm(place, at, send)
+        arm(place, at, send)
     code = 0
     try:
         if resumed:
             run = root / "runs" / name
             resume(run, load_experiment(run / "experiment.yaml", settings), allowed)
         else:
-            fit(load_experiment("sample", [*SETTINGS, *settings]), name)
+            source = f"data.source={root / 'data' / 'reviews.csv'}"
+            fit(load_experiment("sample", [*SETTINGS, source, *settings]), name)
     except SentimentError as error:
         print(f"error: {error}\n  try: {error.hint}", file=sys.stderr)
         code = error.exit_code
@@ -95,13 +120,10 @@ def _train(
     os._exit(code)
 
 
-def _arm(place: str, at: int, send: tuple[int, ...]) -> None:
-    module_name, _, attribute = (*PLACES[place][:1], ".", PLACES[place][1])
-    owner: Any = __import__(module_name, fromlist=["_"])
-    *path, last = attribute.split(".")
-    for part in path:
-        owner = getattr(owner, part)
-    original: Callable[..., Any] = getattr(owner, last)
+def arm(place: str, at: int, send: tuple[int, ...]) -> None:
+    module, name = PLACES[place]
+    owner = importlib.import_module(module)
+    original = getattr(owner, name)
     passages = 0
 
     def counted(*args: Any, **kwargs: Any) -> Any:
@@ -112,7 +134,7 @@ def _arm(place: str, at: int, send: tuple[int, ...]) -> None:
                 os.kill(os.getpid(), number)
         return original(*args, **kwargs)
 
-    setattr(owner, last, counted)
+    setattr(owner, name, counted)
 
 
 def outcome(run: Path) -> tuple[str, list[dict[str, Any]], str]:

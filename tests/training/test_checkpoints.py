@@ -1,21 +1,24 @@
 """Robustness cases F07 and F11 to F14 for checkpoints: what is damaged or foreign is never read, loudly."""
 
-import errno
+import contextlib
 import json
-import os
 import random
 import shutil
+import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from sentiment_cli import failpoints
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.errors import DataError, MachineError
 from sentiment_cli.evaluation.metrics import score
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.store import IntegrityError
+from sentiment_cli.training import checkpoints
 from sentiment_cli.training.checkpoints import (
     Best,
     Identity,
@@ -162,36 +165,66 @@ def test_f13_a_checkpoint_of_other_files_is_refused(tmp_path: Path, experiment, 
     assert "step-00000002" in capsys.readouterr().err
 
 
-def test_f13_f14_a_checkpoint_of_another_run_or_format_is_refused(tmp_path: Path, experiment, trained) -> None:
-    save(tmp_path, experiment, trained, 1, run_id="other")
-    with pytest.raises(DataError, match="none of the 1"):
-        newest_checkpoint(tmp_path, "a")
-    assert newest_checkpoint(tmp_path, "other") is not None
-
-
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_f07_a_disk_that_refuses_leaves_the_checkpoint_before(
-    tmp_path: Path, experiment, trained, code: int, monkeypatch: pytest.MonkeyPatch
+def test_f13_f14_a_checkpoint_of_another_run_or_format_is_refused(
+    tmp_path: Path, experiment, trained, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     save(tmp_path, experiment, trained, 1)
-    for at in range(1, 6):
-        calls = []
+    save(tmp_path / "other", experiment, trained, 2, run_id="b")
+    shutil.copytree(tmp_path / "other" / "checkpoints", tmp_path / "checkpoints", dirs_exist_ok=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "_FORMAT", 2)
+        save(tmp_path, experiment, trained, 3, keep=3)
+    checkpoint = newest_checkpoint(tmp_path, "a")
+    assert checkpoint is not None
+    assert checkpoint.progress.step == 1
+    said = capsys.readouterr().err
+    assert "step-00000003 has format 2; this version reads 1" in said
+    assert "step-00000002 belongs to run b, not to a" in said
+    with pytest.raises(DataError, match="none of the 1"):
+        newest_checkpoint(tmp_path, "c")
 
-        def refuse(descriptor: int, at: int = at, calls: list[int] = calls) -> None:
-            calls.append(descriptor)
-            if len(calls) == at:
-                raise OSError(code, os.strerror(code))
 
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "fsync", refuse)
-            with pytest.raises(MachineError, match=f"step-00000002: {os.strerror(code)}"):
-                save(tmp_path, experiment, trained, 2)
-        checkpoint = newest_checkpoint(tmp_path, "a")
-        assert checkpoint is not None
-        assert checkpoint.progress.step in (1, 2)
-        assert [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".")] == []
-    save(tmp_path, experiment, trained, 2)
-    assert newest_checkpoint(tmp_path, "a").progress.step == 2
+def test_f04_f05_f06_a_save_killed_anywhere_leaves_one_that_is_whole(
+    tmp_path: Path, experiment, trained, forked, places_of
+) -> None:
+    save(tmp_path / "before", experiment, trained, 1)
+    for place in places_of_the_second_save(tmp_path, experiment, trained, places_of):
+        run = shutil.copytree(tmp_path / "before", tmp_path / place)
+        assert forked(partial(save, run, experiment, trained, 2, keep=1), f"{place}:kill") == -signal.SIGKILL
+        assert newest_checkpoint(run, "a").progress.step in (1, 2), place
+        assert forked(partial(save, run, experiment, trained, 2, keep=1), "rename:1:kill") in (0, -signal.SIGKILL)
+        save(run, experiment, trained, 2, keep=1)
+        assert newest_checkpoint(run, "a").progress.step == 2, place
+        save(run, experiment, trained, 3, keep=1)
+        assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000003"], place
+
+
+@pytest.mark.parametrize("action", ["nospace", "ioerror", "short"])
+def test_f07_a_disk_that_refuses_leaves_the_checkpoint_before(
+    tmp_path: Path, experiment, trained, action: str, places_of
+) -> None:
+    save(tmp_path / "before", experiment, trained, 1)
+    for place in places_of_the_second_save(tmp_path, experiment, trained, places_of):
+        run = shutil.copytree(tmp_path / "before", tmp_path / place)
+        failpoints.arm(f"{place}:{action}")
+        with pytest.raises(MachineError, match=rf"cannot write {run}/checkpoints.*: (No space left|Input/output)"):
+            save(run, experiment, trained, 2, keep=1)
+        failpoints.arm(None)
+        assert newest_checkpoint(run, "a").progress.step in (1, 2), place
+        save(run, experiment, trained, 2, keep=1)
+        assert newest_checkpoint(run, "a").progress.step == 2, place
+        save(run, experiment, trained, 3, keep=1)
+        assert [path.name for path in (run / "checkpoints").glob("step-*")] == ["step-00000003"], place
+        n_drafts = len(list((run / "checkpoints").glob(".*")))
+        assert n_drafts == (place == "remove:1"), place  # only what cannot be removed stays, for the next process
+
+
+def places_of_the_second_save(tmp_path: Path, experiment, trained, places_of) -> list[str]:
+    """Name what the store does in a save that also removes the checkpoint before."""
+    run = shutil.copytree(tmp_path / "before", tmp_path / "listed")
+    places = places_of(partial(save, run, experiment, trained, 2, keep=1))
+    assert len(places) > 15
+    return places
 
 
 def test_f14_a_damaged_record_is_refused(tmp_path: Path) -> None:
@@ -203,3 +236,15 @@ def test_f14_a_damaged_record_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(IntegrityError, match=r"run\.json cannot be read"), owned(tmp_path):
         pass
+
+
+def test_f12_a_flipped_bit_in_a_summary_is_no_bug(quick_run: Path, tmp_path: Path) -> None:
+    from sentiment_cli.training.sitting import load_finished
+
+    data = (quick_run / "summary.json").read_bytes()
+    for damaged in damages(data) + [data.replace(key, b"x") for key in (b"confusion", b"seconds", b"tokens")]:
+        (tmp_path / "summary.json").write_bytes(damaged)
+        with contextlib.suppress(IntegrityError):
+            load_finished(tmp_path)
+    with pytest.raises(IntegrityError, match=r"summary\.json is damaged: 'tokens_per_second'"):
+        load_finished(tmp_path)

@@ -6,13 +6,14 @@ import signal
 from pathlib import Path
 
 import pytest
-from killing import PLACES, leftovers, outcome, train
+from killing import PLACES, leftovers, outcome, train, write_reviews
 
 N_KILLS = 200
 
 
 @pytest.mark.slow
 def test_200_random_kills_resume_to_the_same_bytes(tmp_path: Path) -> None:
+    write_reviews(tmp_path)
     assert train(tmp_path, "whole")[0] == 0
     expected = outcome(tmp_path / "runs" / "whole")
     draw, n_killed = random.Random(0), 0

@@ -145,11 +145,9 @@ def test_f20_too_little_memory_names_the_budget_and_the_next(experiment, monkeyp
     hint = caught.value.hint or ""
     assert f"sentiment train --resume {run} --set train.slices=2 --allow-change train.slices" in hint
     assert f"sentiment train {run / 'experiment.yaml'} --set train.batch_tokens=2048" in hint
-    whole = load_artefact(fit(experiment(*TINY), "whole").directory)
     slices = load_experiment(run / "experiment.yaml", ["train.slices=2"])
-    resumed = load_artefact(resume(run, slices, ["train.slices"]).directory)
-    for name, tensor in whole.model.state_dict().items():
-        assert resumed.model.state_dict()[name].shape == tensor.shape
+    assert load_artefact(resume(run, slices, ["train.slices"]).directory).model
+    assert len(calls) == 13 + 1 + 2 * 12  # the epoch's checkpoint was saved at step 12
 
 
 NO_DROPOUT = [f"model.{key}=0" for key in ("dropout", "embedding.dropout", "embedding.word_dropout")]

@@ -86,7 +86,8 @@ def test_training_never_imports_dynamo(tmp_path) -> None:
     program = (
         "import sys; from sentiment_cli.config.loader import load_experiment;"
         "from sentiment_cli.training.fit import fit;"
-        "fit(load_experiment('sample', ['train.max_steps=1'])); print('torch._dynamo' in sys.modules)"
+        "fit(load_experiment('sample', ['train.max_steps=1', 'model.encoder.width=8']));"
+        "print('torch._dynamo' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr

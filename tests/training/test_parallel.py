@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from killing import SETTINGS, leftovers, outcome
+from killing import SETTINGS, leftovers, outcome, train, write_reviews
 
 from sentiment_cli.config import schema
 from sentiment_cli.errors import UsageError
@@ -24,17 +24,22 @@ from sentiment_cli.training.parallel import Group, check_divides
 SENTIMENT = [sys.executable, "-m", "sentiment_cli"]
 
 
-def settings(*more: str) -> list[str]:
-    return [
-        part for setting in (*SETTINGS, "train.max_steps=20", "train.epochs=4", *more) for part in ("--set", setting)
-    ]
+LONGER = ("train.max_steps=20", "train.epochs=5")
+
+
+def settings(root: Path, *more: str) -> list[str]:
+    """Return the command line's arguments for what `train` trains."""
+    ours = (*SETTINGS, f"data.source={root / 'data' / 'reviews.csv'}", *LONGER, *more)
+    return ["sample", *(part for setting in ours for part in ("--set", setting))]
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with the prepared sample and a run of one process."""
+    """A root with prepared reviews and a run of one process."""
     root = tmp_path_factory.mktemp("alone")
-    run(root, SENTIMENT, "train", "sample", *settings(), "--name", "alone")
+    write_reviews(root)
+    code, said = train(root, "alone", settings=LONGER)
+    assert code == 0, said
     return root
 
 
@@ -50,7 +55,7 @@ def run(root: Path, command: list[str], *args: str, code: int = 0) -> str:
 
 
 def test_d01_two_processes_train_the_same_bytes(alone: Path) -> None:
-    said = run(alone, SENTIMENT, "train", "sample", *settings(), "--name", "two", "--nproc", "2")
+    said = run(alone, SENTIMENT, "train", *settings(alone), "--name", "two", "--nproc", "2")
     assert "on 2 processes" in said
     assert said.count("epoch   step") == 1  # the second process says nothing
     assert outcome(alone / "runs" / "two") == outcome(alone / "runs" / "alone")
@@ -58,9 +63,9 @@ def test_d01_two_processes_train_the_same_bytes(alone: Path) -> None:
 
 
 def test_d02_other_numbers_of_processes_agree_to_rounding(alone: Path) -> None:
-    three = settings("train.slices=3", "train.optimizer=sgd", "train.ema=null")
-    run(alone, SENTIMENT, "train", "sample", *three, "--name", "one-of-three")
-    run(alone, SENTIMENT, "train", "sample", *three, "--name", "three", "--nproc", "3")
+    three = ("train.slices=3", "train.optimizer=sgd", "train.ema=null")
+    assert train(alone, "one-of-three", settings=(*LONGER, *three))[0] == 0
+    run(alone, SENTIMENT, "train", *settings(alone, *three), "--name", "three", "--nproc", "3")
     one, other = (
         safetensors.torch.load_file(alone / "runs" / name / "model" / "weights.safetensors")
         for name in ("one-of-three", "three")
@@ -90,9 +95,9 @@ def worker(tmp_path: Path, place: str, at: int, number: int) -> Path:
     program = f"""
         import os, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from killing import _arm
+        from killing import arm
         if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-            _arm({place!r}, {at}, ({number},))
+            arm({place!r}, {at}, ({number},))
         from sentiment_cli.cli import main
         main()
     """
@@ -102,9 +107,8 @@ def worker(tmp_path: Path, place: str, at: int, number: int) -> Path:
 
 def test_d04_a_killed_process_is_started_again_and_ends_equal(alone: Path, tmp_path: Path) -> None:
     program = worker(tmp_path, "after backward", 7, signal.SIGKILL)
-    # On a busy machine gloo may fail to connect restarted processes, which torchrun then restarts once more.
-    command = [*TORCHRUN, "--max-restarts", "3", str(program)]
-    said = run(alone, command, "train", "sample", *settings(), "--name", "killed")
+    command = [*TORCHRUN, "--max-restarts", "1", str(program)]
+    said = run(alone, command, "train", *settings(alone), "--name", "killed")
     assert f"going on with {alone / 'runs' / 'killed'} after step" in said
     assert outcome(alone / "runs" / "killed") == outcome(alone / "runs" / "alone")
     assert not (alone / "runs" / "killed-2").exists()
@@ -113,7 +117,7 @@ def test_d04_a_killed_process_is_started_again_and_ends_equal(alone: Path, tmp_p
 def test_d05_a_signal_to_one_process_stops_all_at_one_checkpoint(alone: Path, tmp_path: Path) -> None:
     program = worker(tmp_path, "after backward", 7, signal.SIGTERM)
     began = time.monotonic()
-    said = run(alone, [*TORCHRUN, str(program)], "train", "sample", *settings(), "--name", "told", code=1)
+    said = run(alone, [*TORCHRUN, str(program)], "train", *settings(alone), "--name", "told", code=1)
     assert time.monotonic() - began < 30
     assert "error: interrupted after step 7, which is saved" in said
     directory = alone / "runs" / "told"
@@ -124,7 +128,7 @@ def test_d05_a_signal_to_one_process_stops_all_at_one_checkpoint(alone: Path, tm
 
 
 def test_d05_a_signal_to_the_launcher_stops_all(alone: Path) -> None:
-    command = [*SENTIMENT, "train", "sample", *settings("train.epochs=9999", "train.max_steps=null")]
+    command = [*SENTIMENT, "train", *settings(alone, "train.epochs=2000", "train.max_steps=null")]
     launcher = subprocess.Popen(
         [*command, "--name", "long", "--nproc", "2"], env=environment(alone), stderr=subprocess.PIPE, text=True
     )

@@ -6,17 +6,19 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from killing import leftovers, outcome, train
+from killing import leftovers, outcome, train, write_reviews
 
 from sentiment_cli import store
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with the prepared sample and a run that nothing stopped."""
+    """A root with prepared reviews and a run that nothing stopped."""
     root = tmp_path_factory.mktemp("unbroken")
+    write_reviews(root)
     code, said = train(root, "whole")
     assert code == 0, said
     return root
@@ -29,20 +31,22 @@ def root(unbroken: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-KILLS = [
+PLACES = [
     *[("step start", at) for at in (1, 7, 12)],  # there are two slices in a step
     *[(place, at) for place in ("after backward", "after the update") for at in (1, 4, 6)],
     *[("validation", 1), ("validation", 2), ("log", 1), ("log", 2)],
-    *[("disk", at) for at in (1, 2, 5, 9, 12, 14, 16, 18)],
-    ("publication", 2),
-    *[("purge", at) for at in (1, 2)],
     ("model", 1),
 ]
+FAILPOINTS = [  # what a run has the store do, from run.json to summary.json; writes are left half done
+    *("write:1", "rename:2", "write:4", "flush:5", "rename:4", "write:8", "write:10", "rename:7", "remove:1"),
+    *("write:15", "rename:8", "remove:2", "write:17", "write:20", "rename:10", "write:24", "rename:12"),
+]
+KILLS = [{"place": place, "at": at} for place, at in PLACES] + [{"fail": f"{site}:kill"} for site in FAILPOINTS]
 
 
-@pytest.mark.parametrize(("place", "at"), KILLS)
-def test_f03_f04_f05_a_killed_run_resumes_to_the_same_bytes(unbroken: Path, root: Path, place: str, at: int) -> None:
-    code, said = train(root, "run", place=place, at=at)
+@pytest.mark.parametrize("kill", KILLS, ids=lambda kill: "-".join(map(str, kill.values())))
+def test_f03_f04_f05_a_killed_run_resumes_to_the_same_bytes(unbroken: Path, root: Path, kill: dict[str, Any]) -> None:
+    code, said = train(root, "run", **kill)
     assert code == -signal.SIGKILL, said
     run = root / "runs" / "run"
     if not (run / "experiment.yaml").exists():  # killed before it was a run: the plain command makes one
@@ -61,10 +65,13 @@ def test_f03_f04_f05_a_killed_run_resumes_to_the_same_bytes(unbroken: Path, root
     assert leftovers(root) == []
 
 
-@pytest.mark.parametrize(("place", "at"), [("disk", 3), ("disk", 9), ("after the update", 1), ("purge", 1)])
-def test_f06_a_run_killed_while_it_resumes_resumes(unbroken: Path, root: Path, place: str, at: int) -> None:
+RECOVERIES = [{"place": "after the update"}, *({"fail": f"{site}:kill"} for site in ("write:1", "write:4", "remove:1"))]
+
+
+@pytest.mark.parametrize("kill", RECOVERIES, ids=lambda kill: "-".join(kill.values()))
+def test_f06_a_run_killed_while_it_resumes_resumes(unbroken: Path, root: Path, kill: dict[str, Any]) -> None:
     assert train(root, "run", place="after backward", at=4)[0] == -signal.SIGKILL
-    assert train(root, "run", resumed=True, place=place, at=at)[0] == -signal.SIGKILL
+    assert train(root, "run", resumed=True, **kill)[0] == -signal.SIGKILL
     code, said = train(root, "run", resumed=True)
     assert code == 0, said
     assert outcome(root / "runs" / "run") == outcome(unbroken / "runs" / "whole")
@@ -76,6 +83,81 @@ def test_f28_a_run_of_three_sittings_equals_one(unbroken: Path, root: Path) -> N
         assert train(root, "run", resumed=True, place="step start", at=2, send=(signal.SIGINT,))[0] == 130
     assert train(root, "run", resumed=True)[0] == 0
     assert outcome(root / "runs" / "run") == outcome(unbroken / "runs" / "whole")
+
+
+@pytest.mark.parametrize(
+    ("fail", "path", "said_of_it"),
+    [
+        ("write:7:short", "checkpoints/step-00000004", "No space left on device"),
+        ("write:10:nospace", "metrics.jsonl", "No space left on device"),
+        ("rename:7:ioerror", "checkpoints/step-00000002", "Input/output error"),
+        ("flush:20:ioerror", "model", "Input/output error"),
+    ],
+)
+def test_f07_a_run_that_the_disk_refuses_resumes_to_the_same_bytes(
+    unbroken: Path, root: Path, fail: str, path: str, said_of_it: str
+) -> None:
+    code, said = train(root, "run", fail=fail)
+    run = root / "runs" / "run"
+    assert code == 4
+    assert f"error: cannot write {run / path}" in said
+    assert said_of_it in said
+    assert said.endswith(f"{'then' if 'No space' in said_of_it else 'try'}: sentiment train --resume {run}\n")
+    assert leftovers(root) == []
+    code, said = train(root, "run", resumed=True)
+    assert code == 0, said
+    assert outcome(run) == outcome(unbroken / "runs" / "whole")
+
+
+def test_f07_a_run_without_its_experiment_names_no_way_to_go_on_with_it(root: Path) -> None:
+    code, said = train(root, "run", fail="write:2:nospace")
+    assert code == 4
+    assert f"cannot write {root / 'runs' / 'run' / 'experiment.yaml'}" in said
+    assert "--resume" not in said
+
+
+def _swap(run: Path, other: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    shutil.copytree(other / "checkpoints", run / "checkpoints")
+
+
+def _cut_settings(run: Path, other: Path) -> None:
+    (run / "experiment.yaml").write_bytes((run / "experiment.yaml").read_bytes()[:300])
+
+
+def _cut_record(run: Path, other: Path) -> None:
+    (run / "run.json").write_bytes((run / "run.json").read_bytes()[:-5])
+
+
+def _swap_record(run: Path, other: Path) -> None:
+    shutil.copy(other / "run.json", run / "run.json")
+
+
+def _cut_metrics(run: Path, other: Path) -> None:
+    (run / "metrics.jsonl").write_bytes(b'{"epoch": 1')
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said_of_it"),
+    [
+        (_swap, 3, "none of the 2 checkpoints in"),
+        (_swap_record, 3, "none of the 2 checkpoints in"),
+        (_cut_record, 3, "run.json cannot be read"),
+        (_cut_settings, 2, "experiment.yaml"),
+        (_cut_metrics, 0, "going on with"),
+    ],
+)
+def test_f11_f13_damaged_or_foreign_files_of_a_run_are_refused_or_made_anew(
+    unbroken: Path, root: Path, change, code: int, said_of_it: str
+) -> None:
+    assert train(root, "run", place="step start", at=11, send=(signal.SIGTERM,))[0] == 143
+    run = root / "runs" / "run"
+    change(run, unbroken / "runs" / "whole")
+    found, said = train(root, "run", resumed=True)
+    assert found == code, said
+    assert said_of_it in said
+    if code == 0:
+        assert outcome(run) == outcome(unbroken / "runs" / "whole")
 
 
 @pytest.mark.parametrize("at", [7, 10])
@@ -119,6 +201,7 @@ def test_f19_two_signals_end_a_run_at_once_and_consistent(unbroken: Path, root: 
 
 def test_f18_a_signal_while_data_is_prepared_leaves_nothing(root: Path) -> None:
     (root / "data").unlink()
+    write_reviews(root)
     code, said = train(root, "run", place="disk", at=3, send=(signal.SIGTERM,))
     assert code == 143
     assert "interrupted while the data was prepared; no run was begun" in said
@@ -154,7 +237,7 @@ def test_a_finished_run_says_so_and_more_epochs_need_a_run_of_their_own(unbroken
 CHANGES = [
     ("train.lr=0.5", "train.lr was 0.01 and is 0.5", True),
     ("train.epochs=3", "train.epochs was 2 and is 3", True),
-    ("train.batch_tokens=8192", "train.batch_tokens was 16384 and is 8192", False),
+    ("train.batch_tokens=2048", "train.batch_tokens was 3072 and is 2048", False),
     ("seed=1", "seed was 0 and is 1", False),
     ("model.encoder.width=8", "model.encoder.width was 4 and is 8", False),
     ("vocabulary.min_count=2", "vocabulary.min_count was 1 and is 2", False),
@@ -195,10 +278,10 @@ def test_f27_another_torch_or_other_data_are_refused(root: Path) -> None:
     assert "versions.torch was 2.0.0 and is" in said
     assert f"try: sentiment train --resume {run} --allow-change versions.torch" in said
     assert train(root, "run", resumed=True, allowed=("versions.torch",), place="step start")[0] == -signal.SIGKILL
-    _edit_state(run, lambda about: about.update(data="sample-0123456789abcdef"))
+    _edit_state(run, lambda about: about.update(data="reviews-0123456789abcdef"))
     code, said = train(root, "run", resumed=True, allowed=("versions.torch",))
     assert code == 3
-    assert "other reviews than sample-0123456789abcdef" in said
+    assert "other reviews than reviews-0123456789abcdef" in said
 
 
 def _edit_state(run: Path, edit) -> None:
