@@ -54,6 +54,10 @@ class Valid(Section):
     )
     share: Share = Field(0.1, description="share of the training rows held out")
     seed: int = Field(0, ge=0, description="draw of the split; apart from `seed`, so that seeds share one split")
+    folds: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="cut the training rows into so many folds instead, near equal, and hold one out"
+    )
+    fold: Count | None = Field(None, description="which one, from 1 on; `sentiment train --folds N` takes each in turn")
 
 
 class Data(Section):
@@ -238,6 +242,16 @@ def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
             if getattr(data, key):
                 message = f"data.{key} is for your own data; data.source is {data.source}, which brings its own"
                 yield Contradiction((f"data.{key}", "data.source"), message)
+    folds, fold = data.valid.folds, data.valid.fold
+    if (folds is None) != (fold is None):
+        message = (
+            f"data.valid.folds is {folds or 'null'} and data.valid.fold is {fold or 'null'}: they go together; "
+            "sentiment train --folds N sets both"
+        )
+        yield Contradiction(("data.valid.folds", "data.valid.fold"), message)
+    elif folds is not None and fold is not None and fold > folds:
+        message = f"data.valid.fold is {fold}, more than data.valid.folds {folds}"
+        yield Contradiction(("data.valid.fold", "data.valid.folds"), message)
     if data.unlabelled is not None and data.without_label == "unlabelled":
         message = "data.unlabelled names the unlabelled rows, and data.without_label says they are in the source"
         yield Contradiction(("data.unlabelled", "data.without_label"), message)
