@@ -202,6 +202,9 @@ class Train(Section):
     refit: bool = Field(
         False, description="train once more for the chosen number of steps, on validation's rows too, and keep that"
     )
+    tensorboard: bool = Field(
+        False, description="write each evaluation for TensorBoard, too; needs the extra of the name"
+    )
     label_smoothing: Rate = Field(0.0, description="share of the truth spread evenly over the labels")
 
 

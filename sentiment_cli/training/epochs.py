@@ -27,6 +27,7 @@ from sentiment_cli.training.optimizer import count_plateaus, learning_rate_at
 from sentiment_cli.training.plan import Plan, cut, plan_steps
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.stopping import StopNow
+from sentiment_cli.training.tensorboard import write_events
 
 METRICS = "metrics.jsonl"
 _STEPS_BETWEEN_READINGS = 20  # on a GPU, where reading the loss waits for it
@@ -222,6 +223,8 @@ def _close_epoch(session: Session, course: _Course, scores: Scores | None) -> No
     progress.losses, progress.epoch_s = [], 0.0
     if session.group.is_writer:
         store.append_line(session.run / METRICS, json.dumps(row))
+        if session.experiment.train.tensorboard:
+            write_events(session.run, progress.offset + progress.step, row)
     console.say(_shown(row))
 
 

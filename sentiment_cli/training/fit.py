@@ -30,6 +30,7 @@ from sentiment_cli.training.parallel import Group, is_restarted, joined, launch_
 from sentiment_cli.training.resuming import check_allowed, check_finished, record_changes
 from sentiment_cli.training.sitting import Finished, load_finished, machine, train, versions
 from sentiment_cli.training.stopping import Stop, StopNow, watch_signals
+from sentiment_cli.training.tensorboard import check_tensorboard
 
 _SPLITS = ("train", "valid")
 
@@ -105,7 +106,8 @@ def _resume(
 
 @contextlib.contextmanager
 def _set_up(experiment: Experiment) -> Iterator[tuple[torch.device, Group, Stop]]:
-    """Set up the device, join the other processes and watch for signals."""
+    """Check and set up the machine, join the other processes and watch for signals."""
+    check_tensorboard(experiment.train)
     device = own_device(select_device(experiment.train.device))
     set_up(device, experiment.train.threads)
     with joined(experiment.train.slices, device) as group, watch_signals() as stop:

@@ -34,6 +34,7 @@ SAFE_KEYS = frozenset(
         "train.patience",
         "train.precision",
         "train.schedule",
+        "train.tensorboard",
         "train.threads",
         "train.warmup",
         "train.slices",
