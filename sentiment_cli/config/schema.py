@@ -163,7 +163,10 @@ class Train(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = Field(
         "auto", description="auto, cpu, cuda, cuda:1 or mps"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto takes bf16 where it is faster")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto takes bf16 where it is faster; fp16, with loss scaling, is for CUDA"
+    )
+    deterministic: bool = Field(False, description="on CUDA only algorithms that repeat themselves; on a CPU always so")
     threads: Count | None = Field(None, description="CPU threads; null leaves torch's choice")
     optimizer: Literal["adamw", "adam", "sgd"] = Field(
         "adamw", description="AdamW decays weights apart from the gradient; SGD takes train.momentum"
@@ -275,6 +278,9 @@ def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
     if experiment.init_from is not None and experiment.vocabulary.vectors is not None:
         message = "init_from and vocabulary.vectors both say which word vectors to start from"
         yield Contradiction(("init_from", "vocabulary.vectors"), message)
+    if train.precision == "fp16" and train.device in ("cpu", "mps"):
+        message = f"train.precision is fp16, which needs a CUDA device, and train.device is {train.device}"
+        yield Contradiction(("train.precision", "train.device"), message)
     if train.schedule == "one-cycle" and not train.warmup:
         message = "train.schedule is one-cycle, whose rise takes the share train.warmup of the steps, which is 0"
         yield Contradiction(("train.schedule", "train.warmup"), message)

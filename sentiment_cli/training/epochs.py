@@ -137,6 +137,7 @@ def _steps(session: Session, course: _Course) -> Iterator[Step]:
         max_grad_norm=settings.max_grad_norm,
         slices=settings.slices * progress.split,
         average=session.average,
+        scale=session.scale,
         group=session.group,
         start=progress.step,
     )

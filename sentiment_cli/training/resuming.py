@@ -25,6 +25,7 @@ SAFE_KEYS = frozenset(
         "model.encoder.state_dropout",
         "train.checkpoint_minutes",
         "train.checkpoint_steps",
+        "train.deterministic",
         "train.device",
         "train.epochs",
         "train.keep",
