@@ -26,6 +26,9 @@ def train(
         list[str] | None, Option("--allow-change", metavar="KEY", help="With --resume: let this differ; repeatable.")
     ] = None,
     seeds: Annotated[int | None, Option(min=2, help="Train this many runs, with this seed and those after it.")] = None,
+    folds: Annotated[
+        int | None, Option(min=2, help="Train this many runs, each validated on another fold of the rows.")
+    ] = None,
     nproc: Annotated[
         int | None, Option(min=1, help="Processes on this machine that share each batch; they divide train.slices.")
     ] = None,
@@ -43,6 +46,7 @@ def train(
       sentiment train --set train.lr=3e-4
       sentiment train --resume imdb-lstm
       sentiment train sample --seeds 5
+      sentiment train sample --folds 5
       sentiment train --nproc 2 --set train.slices=2
       sentiment train sample --profile
     """
@@ -51,12 +55,35 @@ def train(
     if profile:
         _profile(load_experiment(config, override or []), as_json)
         return
+    several = "--seeds" if seeds is not None else "--folds" if folds is not None else None
+    if several and (resume is not None or allow):
+        raise UsageError(
+            f"{several} trains fresh runs; --resume goes on with one", f"sentiment train sample {several} 5"
+        )
+    if several and nproc is not None and nproc > 1:
+        raise UsageError(f"{several} and --nproc do not go together", f"sentiment train sample {several} 5")
+    if seeds is not None and folds is not None:
+        raise UsageError(
+            "--seeds and --folds do not go together", "sentiment train sample --folds 5 --set seed=1 --name seed-1"
+        )
     if nproc is not None and nproc > 1:
-        _launch(nproc, config, override or [], name, resume, allow or [], seeds, as_json)
+        _launch(nproc, config, override or [], name, resume, allow or [], as_json)
     if seeds is not None:
-        if resume is not None or allow:
-            raise UsageError("--seeds trains fresh runs; --resume goes on with one", "sentiment train sample --seeds 5")
-        _train_seeds(load_experiment(config, override or []), seeds, name, as_json)
+        experiment = load_experiment(config, override or [])
+        from sentiment_cli.training.repeating import fit_seeds
+
+        _say_spread(fit_seeds(experiment, seeds, name), "seeds", as_json)
+        return
+    if folds is not None:
+        experiment = load_experiment(config, override or [])
+        if experiment.data.valid.folds is not None:
+            raise UsageError(
+                "--folds takes each fold, and the experiment names one",
+                "add --set data.valid.folds=null --set data.valid.fold=null",
+            )
+        from sentiment_cli.training.repeating import fit_folds
+
+        _say_spread(fit_folds(experiment, folds, name), "folds", as_json)
         return
     if resume is not None:
         finished = _resume(resume, config, override or [], name, allow or [])
@@ -94,11 +121,10 @@ def _resume(run: str, config: str | None, override: list[str], name: str | None,
     return resume(path, experiment, allow)
 
 
-def _train_seeds(experiment: "Experiment", n_seeds: int, name: str | None, as_json: bool) -> None:
-    """Train with several seeds; print the runs, then mean and standard deviation of their validation scores."""
-    from sentiment_cli.training.repeating import fit_seeds, spread
+def _say_spread(finished: "list[Finished]", of: str, as_json: bool) -> None:
+    """Print the runs, then mean and standard deviation of their validation scores."""
+    from sentiment_cli.training.repeating import spread
 
-    finished = fit_seeds(experiment, n_seeds, name)
     accuracy, loss = (spread([getattr(one.scores, figure) for one in finished]) for figure in ("accuracy", "loss"))
     if as_json:
         runs = [str(one.directory) for one in finished]
@@ -108,7 +134,7 @@ def _train_seeds(experiment: "Experiment", n_seeds: int, name: str | None, as_js
         console.result(f"{one.directory}  accuracy {one.scores.accuracy:.2%}  loss {one.scores.loss:.4f}")
     console.result(
         f"validation accuracy {accuracy.mean:.2%} ± {accuracy.std:.2%}, loss {loss.mean:.4f} ± {loss.std:.4f}, "
-        f"mean ± standard deviation of {n_seeds} seeds"
+        f"mean ± standard deviation of {len(finished)} {of}"
     )
 
 
@@ -119,15 +145,12 @@ def _launch(
     name: str | None,
     resume: str | None,
     allow: list[str],
-    seeds: int | None,
     as_json: bool,
 ) -> NoReturn:
     """Run the same command in processes of its own, and exit as they do."""
     from sentiment_cli.config.loader import load_experiment
     from sentiment_cli.inference.runs import named_run
 
-    if seeds is not None:
-        raise UsageError("--seeds and --nproc do not go together", "sentiment train sample --seeds 5")
     path = config if resume is None or config is not None else named_run(resume) / "experiment.yaml"
     experiment = load_experiment(path, override)
     arguments = ["train", *([config] if config is not None else [])]

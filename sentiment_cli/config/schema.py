@@ -54,6 +54,10 @@ class Valid(Section):
     )
     share: Share = Field(0.1, description="share of the training rows held out")
     seed: int = Field(0, ge=0, description="draw of the split; apart from `seed`, so that seeds share one split")
+    folds: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="cut the training rows into so many folds instead, near equal, and hold one out"
+    )
+    fold: Count | None = Field(None, description="which one, from 1 on; `sentiment train --folds N` takes each in turn")
 
 
 class Data(Section):
@@ -159,7 +163,10 @@ class Train(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = Field(
         "auto", description="auto, cpu, cuda, cuda:1 or mps"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto takes bf16 where it is faster")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto takes bf16 where it is faster; fp16, with loss scaling, is for CUDA"
+    )
+    deterministic: bool = Field(False, description="on CUDA only algorithms that repeat themselves; on a CPU always so")
     threads: Count | None = Field(None, description="CPU threads; null leaves torch's choice")
     optimizer: Literal["adamw", "adam", "sgd"] = Field(
         "adamw", description="AdamW decays weights apart from the gradient; SGD takes train.momentum"
@@ -197,6 +204,9 @@ class Train(Section):
     )
     refit: bool = Field(
         False, description="train once more for the chosen number of steps, on validation's rows too, and keep that"
+    )
+    tensorboard: bool = Field(
+        False, description="write each evaluation for TensorBoard, too; needs the extra of the name"
     )
     label_smoothing: Rate = Field(0.0, description="share of the truth spread evenly over the labels")
 
@@ -238,6 +248,16 @@ def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
             if getattr(data, key):
                 message = f"data.{key} is for your own data; data.source is {data.source}, which brings its own"
                 yield Contradiction((f"data.{key}", "data.source"), message)
+    folds, fold = data.valid.folds, data.valid.fold
+    if (folds is None) != (fold is None):
+        message = (
+            f"data.valid.folds is {folds or 'null'} and data.valid.fold is {fold or 'null'}: they go together; "
+            "sentiment train --folds N sets both"
+        )
+        yield Contradiction(("data.valid.folds", "data.valid.fold"), message)
+    elif folds is not None and fold is not None and fold > folds:
+        message = f"data.valid.fold is {fold}, more than data.valid.folds {folds}"
+        yield Contradiction(("data.valid.fold", "data.valid.folds"), message)
     if data.unlabelled is not None and data.without_label == "unlabelled":
         message = "data.unlabelled names the unlabelled rows, and data.without_label says they are in the source"
         yield Contradiction(("data.unlabelled", "data.without_label"), message)
@@ -258,6 +278,9 @@ def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
     if experiment.init_from is not None and experiment.vocabulary.vectors is not None:
         message = "init_from and vocabulary.vectors both say which word vectors to start from"
         yield Contradiction(("init_from", "vocabulary.vectors"), message)
+    if train.precision == "fp16" and train.device in ("cpu", "mps"):
+        message = f"train.precision is fp16, which needs a CUDA device, and train.device is {train.device}"
+        yield Contradiction(("train.precision", "train.device"), message)
     if train.schedule == "one-cycle" and not train.warmup:
         message = "train.schedule is one-cycle, whose rise takes the share train.warmup of the steps, which is 0"
         yield Contradiction(("train.schedule", "train.warmup"), message)

@@ -18,7 +18,7 @@ from sentiment_cli.data import cache
 from sentiment_cli.data.columns import copy_rows, read_column, read_ids, writing
 from sentiment_cli.data.review import Part
 from sentiment_cli.data.sources import Source, find_source
-from sentiment_cli.data.splits import held_out
+from sentiment_cli.data.splits import folds_of, held_out
 from sentiment_cli.data.texts import Texts, find_fingerprint, key_of, prepare_texts
 from sentiment_cli.data.tokenizer import PAD, UNKNOWN, encode, train_tokenizer
 from sentiment_cli.data.vocabulary import Vocabulary
@@ -125,7 +125,11 @@ def assign_rows(texts: Texts, data: Data) -> Splits:
         is_test_N = held_out(train.label_N, train.group_N, valid.by, data.test_share, valid.seed)
     rest = np.flatnonzero(~is_test_N)
     is_valid_N = np.zeros(len(train), dtype=bool)
-    is_valid_N[rest] = held_out(train.label_N[rest], train.group_N[rest], valid.by, valid.share, valid.seed)
+    label_N, group_N = train.label_N[rest], train.group_N[rest]
+    if valid.folds is None:
+        is_valid_N[rest] = held_out(label_N, group_N, valid.by, valid.share, valid.seed)
+    else:
+        is_valid_N[rest] = folds_of(label_N, group_N, valid.by, valid.folds, valid.seed) == valid.fold
     is_train_N = ~is_test_N & ~is_valid_N
     if data.deduplicate:
         first = np.zeros(len(train), dtype=bool)
@@ -165,13 +169,16 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
 
 
 def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cache.Key:
+    silent = {"folds", "fold"} if experiment.data.valid.folds is None else {"share"}  # what says nothing is no part
     return cache.Key(
         source.name,
         {
             "format": _FORMAT,
             "tokenizers": tokenizers.__version__,
             "texts": fingerprints,
-            "data": experiment.data.model_dump(mode="json", include={"valid", "test_share", "deduplicate"}),
+            "data": experiment.data.model_dump(
+                mode="json", include={"valid", "test_share", "deduplicate"}, exclude={"valid": silent}
+            ),
             "text": experiment.text.model_dump(
                 mode="json", include={"tokenizer", "lowercase", "markup", "punctuation"}
             ),

@@ -1,4 +1,4 @@
-"""Rows held out of others, for validation or test: whole groups or single rows, stratified by label, seeded."""
+"""Rows held out of others, once or in folds: whole groups or single rows, stratified by label, seeded."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +18,13 @@ def held_out(
     """
     held_N: NDArray[np.bool_] = np.zeros(len(label_N), dtype=bool)
     generator = np.random.default_rng(seed)
-    has_groups = bool((group_N >= 0).any())
-    if by in ("movie", "group") and not has_groups:
-        raise UsageError(f"data.valid.by is {by}, and the rows have no groups", "--set data.group_column=NAME")
-    if by == "row" or not has_groups:
+    if not _is_by_group(group_N, by):
         order = generator.permutation(len(label_N))
         for label in np.unique(label_N):
             rows = order[label_N[order] == label]
             held_N[rows[: round(len(rows) * share)]] = True
         return held_N
-    # A row without a group is a group by itself.
-    alone = group_N < 0
-    group_N = np.where(alone, group_N.max() + np.cumsum(alone), group_N)
-    counts = np.zeros((int(group_N.max()) + 1, int(label_N.max()) + 1), dtype=np.int64)
-    np.add.at(counts, (group_N, label_N), 1)
+    group_N, counts = _counted(label_N, group_N)
     room = np.round(counts.sum(axis=0) * share).astype(np.int64)
     chosen = np.zeros(len(counts), dtype=bool)
     for group in generator.permutation(len(counts)):
@@ -40,3 +33,62 @@ def held_out(
             room -= counts[group]
     held_N[:] = chosen[group_N]
     return held_N
+
+
+def folds_of(
+    label_N: NDArray[np.integer], group_N: NDArray[np.integer], by: str, n_folds: int, seed: int
+) -> NDArray[np.int64]:
+    """Return each row's fold, from 1 on: a pure function of labels, groups (-1: none) and the seed.
+
+    By row: each label's rows are dealt out, so that folds differ by one row of each label at most. By group: the
+    largest first, each group, with all its rows, goes where its labels are rarest so far. `auto` is as in held_out.
+    Raises UsageError for groups asked for where there are none, and for fewer rows or groups than folds.
+    """
+    fold_N: NDArray[np.int64] = np.zeros(len(label_N), dtype=np.int64)
+    generator = np.random.default_rng(seed)
+    if not _is_by_group(group_N, by):
+        _check_enough(len(label_N), "rows", n_folds)
+        order = generator.permutation(len(label_N))
+        order = order[np.argsort(label_N[order], kind="stable")]
+        fold_N[order] = 1 + np.arange(len(label_N)) % n_folds
+        return fold_N
+    group_N, counts = _counted(label_N, group_N)
+    order = generator.permutation(np.flatnonzero(counts.any(axis=1)))
+    _check_enough(len(order), "groups", n_folds)
+    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+    share = counts / np.maximum(1, counts.sum(axis=0))
+    filled = np.zeros((n_folds, counts.shape[1]))
+    chosen = np.zeros(len(counts), dtype=np.int64)
+    for group in order:
+        # Of those equally far, the emptiest: so no fold stays empty.
+        fold = np.lexsort((filled.sum(axis=1), filled @ share[group]))[0]
+        filled[fold] += share[group]
+        chosen[group] = 1 + fold
+    fold_N[:] = chosen[group_N]
+    return fold_N
+
+
+def _is_by_group(group_N: NDArray[np.integer], by: str) -> bool:
+    has_groups = bool((group_N >= 0).any())
+    if by in ("movie", "group") and not has_groups:
+        raise UsageError(f"data.valid.by is {by}, and the rows have no groups", "--set data.group_column=NAME")
+    return has_groups and by != "row"
+
+
+def _counted(
+    label_N: NDArray[np.integer], group_N: NDArray[np.integer]
+) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+    """Make a row without a group a group by itself; return the groups, and each one's rows of each label."""
+    alone = group_N < 0
+    group_N = np.where(alone, group_N.max() + np.cumsum(alone), group_N)
+    counts = np.zeros((int(group_N.max()) + 1, int(label_N.max()) + 1), dtype=np.int64)
+    np.add.at(counts, (group_N, label_N), 1)
+    return group_N, counts
+
+
+def _check_enough(n: int, what: str, n_folds: int) -> None:
+    if n < n_folds:
+        raise UsageError(
+            f"data.valid.folds is {n_folds}, and the training rows have {n} {what}",
+            f"sentiment train --folds {n}" if n > 1 else "sentiment train --set data.valid.by=row",
+        )

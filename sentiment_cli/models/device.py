@@ -55,8 +55,24 @@ def runs_bf16(device: torch.device, precision: str) -> bool:
     return False
 
 
-def set_up(device: torch.device, n_threads: int | None) -> None:
+def check_precision(device: torch.device, precision: str) -> None:
+    """Raise UsageError for fp16 elsewhere than on CUDA."""
+    if precision == "fp16" and device.type != "cuda":
+        raise UsageError(
+            f"train.precision is fp16, which needs a CUDA device, and this is {device.type}",
+            "the same command with --set train.precision=auto",
+        )
+
+
+def precision_name(device: torch.device, precision: str) -> str:
+    """Return what train.precision comes to on a device: fp32, bf16 or fp16."""
+    return "fp16" if precision == "fp16" else "bf16" if runs_bf16(device, precision) else "fp32"
+
+
+def set_up(device: torch.device, n_threads: int | None, *, deterministic: bool = False) -> None:
     """Set torch up: float32 that is float32, and on a CPU determinism and memory kept from step to step.
+
+    `deterministic` asks for determinism on CUDA, too.
 
     glibc hands every large block back to the system when it is freed, and a training step then spends its time in
     page faults: without the two settings below a bidirectional LSTM of width 128 reads 90k tokens/s instead of 145k.
@@ -64,9 +80,14 @@ def set_up(device: torch.device, n_threads: int | None) -> None:
     torch.backends.cudnn.allow_tf32 = False  # else float32 scores on a GPU are only good to three digits
     if n_threads is not None:
         torch.set_num_threads(n_threads)
+    if device.type == "cpu" or deterministic:
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # without which cuBLAS, and cuDNN's LSTM, may differ
+        # This says what use_deterministic_algorithms says, without 3 s of imports.
+        torch.set_deterministic_debug_mode("error")
     if device.type != "cpu":
         return
-    torch.set_deterministic_debug_mode("error")  # says what use_deterministic_algorithms says, without 3 s of imports
     # Filling fresh memory costs a write of every output and only shows up bugs.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # oneDNN keeps a prepared LSTM with its buffers for each shape of batch, and hardly a shape comes twice: the run of

@@ -3,7 +3,8 @@
     RUN/checkpoints/step-00000123/  tensors.safetensors  state.json  manifest.json
 
 tensors.safetensors holds model/NAME, optimizer/NAME/KEY, average/NAME (with train.ema), best/NAME (unless this very
-state is the best) and losses, those of the present epoch's steps. Random draws follow from the step and need no state.
+state is the best), losses, those of the present epoch's steps, and scale (in fp16). Random draws follow from the step
+and need no state.
 """
 
 from dataclasses import dataclass, field
@@ -64,12 +65,13 @@ class Progress:
     seconds: dict[str, float] = field(
         default_factory=lambda: {"prepare": 0.0, "train": 0.0, "validate": 0.0, "save": 0.0}
     )
+    scale_2: Tensor | None = None  # that of loop.LossScale
     best: Best = field(default_factory=Best)
 
     def begin_refit(self) -> None:
         """Go back to step 0 for the second training."""
         self.refit, self.selection, self.offset = True, self.history, self.step
-        self.step, self.history, self.losses, self.epoch_s = 0, [], [], 0.0
+        self.step, self.history, self.losses, self.epoch_s, self.scale_2 = 0, [], [], 0.0, None
 
 
 class Checkpoint(NamedTuple):
@@ -117,6 +119,8 @@ def save_checkpoint(
         tensors |= {f"best/{name}": tensor for name, tensor in best.weights.items()}
     if progress.losses:
         tensors["losses"] = torch.stack(progress.losses).cpu()
+    if progress.scale_2 is not None:
+        tensors["scale"] = progress.scale_2.cpu()
     with store.new_directory(path) as draft:
         draft.write("tensors.safetensors", safetensors.torch.save(tensors))
         draft.write("state.json", store.dump_json(about))
@@ -207,6 +211,7 @@ def read_checkpoint(path: Path, run_id: str) -> Checkpoint:
     progress = Progress(
         **{key: about[key] for key in _PLAIN},
         losses=list(tensors["losses"]) if "losses" in tensors else [],
+        scale_2=tensors.get("scale"),
         best=Best(Scores(**scores), epoch, step, weights) if scores else Best(),
     )
     return Checkpoint(path, identity, progress, tensors)

@@ -26,6 +26,7 @@ from sentiment_cli.training.objectives import classification_loss
 from sentiment_cli.training.optimizer import count_plateaus, learning_rate_at
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.stopping import StopNow
+from sentiment_cli.training.tensorboard import write_events
 
 METRICS = "metrics.jsonl"
 _STEPS_BETWEEN_READINGS = 20  # on a GPU, where reading the loss waits for it
@@ -135,6 +136,7 @@ def _steps(session: Session, course: _Course) -> Iterator[Step]:
         max_grad_norm=settings.max_grad_norm,
         slices=settings.slices * progress.split,
         average=session.average,
+        scale=session.scale,
         group=session.group,
         start=progress.step,
     )
@@ -221,6 +223,8 @@ def _close_epoch(session: Session, course: _Course, scores: Scores | None) -> No
     progress.losses, progress.epoch_s = [], 0.0
     if session.group.is_writer:
         store.append_line(session.run / METRICS, json.dumps(row))
+        if session.experiment.train.tensorboard:
+            write_events(session.run, progress.offset + progress.step, row)
     console.say(_shown(row))
 
 

@@ -15,7 +15,7 @@ from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import InterruptedRun, MachineError
-from sentiment_cli.models.device import select_device, set_up
+from sentiment_cli.models.device import check_precision, select_device, set_up
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
     Identity,
@@ -30,6 +30,7 @@ from sentiment_cli.training.parallel import Group, is_restarted, joined, launch_
 from sentiment_cli.training.resuming import check_allowed, check_finished, record_changes
 from sentiment_cli.training.sitting import Finished, load_finished, machine, train, versions
 from sentiment_cli.training.stopping import Stop, StopNow, watch_signals
+from sentiment_cli.training.tensorboard import check_tensorboard
 
 _SPLITS = ("train", "valid")
 
@@ -105,9 +106,11 @@ def _resume(
 
 @contextlib.contextmanager
 def _set_up(experiment: Experiment) -> Iterator[tuple[torch.device, Group, Stop]]:
-    """Set up the device, join the other processes and watch for signals."""
+    """Check and set up the machine, join the other processes and watch for signals."""
+    check_tensorboard(experiment.train)
     device = own_device(select_device(experiment.train.device))
-    set_up(device, experiment.train.threads)
+    check_precision(device, experiment.train.precision)
+    set_up(device, experiment.train.threads, deterministic=experiment.train.deterministic)
     with joined(experiment.train.slices, device) as group, watch_signals() as stop:
         yield device, group, stop
 

@@ -41,6 +41,27 @@ class Average:
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
 
 
+class LossScale:
+    """What the loss is multiplied by in fp16, so that small gradients do not vanish (Micikevicius et al. 2018).
+
+    A step whose gradient overflows is left out and halves it; 2,000 steps in a row that do not, double it. `state_2`
+    is the scale, a power of two, and the steps since it last changed; it stays on the device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.state_2 = torch.tensor([2.0**16, 0.0], device=device)
+
+    @property
+    def factor(self) -> Tensor:
+        return self.state_2[0]
+
+    def update(self, is_left_out: Tensor) -> None:
+        factor, n_good = self.state_2[0], self.state_2[1] + 1
+        grown = torch.where(n_good >= 2000, torch.stack([factor * 2, n_good * 0]), torch.stack([factor, n_good]))
+        halved = torch.stack([(factor / 2).clamp(min=1), n_good * 0])
+        self.state_2 = torch.where(is_left_out, halved, grown)
+
+
 def train_steps(
     model: nn.Module,
     objective: Objective,
@@ -53,6 +74,7 @@ def train_steps(
     max_grad_norm: float | None,
     slices: int = 1,
     average: Average | None = None,
+    scale: LossScale | None = None,
     group: Group = ALONE,
     start: int = 0,
 ) -> Iterator[Step]:
@@ -60,22 +82,40 @@ def train_steps(
 
     From the first step on whose loss or gradient is not finite, a fused optimizer leaves weights and state as they
     are, so that the caller may look at the losses now and then. Raises OutOfMemory, with nothing updated.
+
+    With `scale` it computes in fp16. A step whose gradient overflows is then left out, and its grad_norm given as 0,
+    unless the scale cannot fall any more.
     """
     found_inf = None
+    lower = torch.float16 if scale is not None else torch.bfloat16 if bf16 else None
+
+    def scaled(model: nn.Module, batch: Batch) -> Tensor:
+        loss = objective(model, batch)
+        return loss if scale is None else loss * scale.factor
+
     parameters = list(model.parameters())
     for number, batch in enumerate(batches, start):
         lr = learning_rate_at(number)
         for parameter_group in optimizer.param_groups:
             parameter_group["lr"] = lr
         with memory_errors():
-            loss = _backward(model, objective, batch, slices, group, seed, number, bf16)
+            loss = _backward(model, scaled, batch, slices, group, seed, number, lower)
+        is_left_out = None
+        if scale is not None:
+            loss = loss / scale.factor
+            torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], 1 / scale.factor)
         grad_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if scale is not None:
+            is_left_out = ~grad_norm.isfinite() & loss.isfinite() & (scale.factor > 1)
+            grad_norm = torch.where(is_left_out, 0.0, grad_norm)
+            scale.update(is_left_out)
         if max_grad_norm is not None:
             clip_grads_with_norm_(parameters, max_grad_norm, grad_norm)
         if optimizer.defaults.get("fused"):
             is_bad = 1 - (loss + grad_norm).isfinite().float()
             found_inf = is_bad if found_inf is None else torch.maximum(found_inf, is_bad)
-            optimizer.found_inf = found_inf  # type: ignore[attr-defined]  # how a gradient scaler has a step skipped
+            skipped = found_inf if is_left_out is None else torch.maximum(found_inf, is_left_out.float())
+            optimizer.found_inf = skipped  # type: ignore[attr-defined]  # how a gradient scaler has a step skipped
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if average is not None:
@@ -84,20 +124,27 @@ def train_steps(
 
 
 def _backward(
-    model: nn.Module, objective: Objective, batch: Batch, slices: int, group: Group, seed: int, number: int, bf16: bool
+    model: nn.Module,
+    objective: Objective,
+    batch: Batch,
+    slices: int,
+    group: Group,
+    seed: int,
+    number: int,
+    lower: torch.dtype | None,
 ) -> Tensor:
     """Put the gradient of a batch's mean loss into the parameters; return the loss."""
     own = group.own(slices)
     if group.size == 1 and slices % 2 == 0 and slices > 2:
         # Half by half, as two processes would: the sum then has the same bits.
-        loss = _accumulate(model, objective, batch, slices, own[: slices // 2], seed, number, bf16)
+        loss = _accumulate(model, objective, batch, slices, own[: slices // 2], seed, number, lower)
         half = [p.grad for p in model.parameters()]
         model.zero_grad(set_to_none=True)
-        loss = loss + _accumulate(model, objective, batch, slices, own[slices // 2 :], seed, number, bf16)
+        loss = loss + _accumulate(model, objective, batch, slices, own[slices // 2 :], seed, number, lower)
         for p, grad in zip(model.parameters(), half, strict=True):
             p.grad = grad if p.grad is None or grad is None else p.grad.add_(grad)
         return loss
-    loss = _accumulate(model, objective, batch, slices, own, seed, number, bf16)
+    loss = _accumulate(model, objective, batch, slices, own, seed, number, lower)
     if group.size > 1:
         for p in model.parameters():
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad
@@ -113,7 +160,7 @@ def _accumulate(
     own: range,
     seed: int,
     number: int,
-    bf16: bool,
+    lower: torch.dtype | None,
 ) -> Tensor:
     """Add up the gradients of a process's own slices of a batch; return their part of the batch's mean loss.
 
@@ -127,7 +174,7 @@ def _accumulate(
             continue
         torch.manual_seed(slice_seed(seed, number, i))
         part = Batch(*(tensor_B[first:last] for tensor_B in batch))
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, dtype=lower, enabled=lower is not None):
             loss = objective(model, part)
         loss = loss * ((last - first) / n_rows)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -39,7 +39,7 @@ def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
 def learning_rate_at(step: int, n_steps: int, settings: Train, n_reductions: int = 0) -> float:
     """Return the learning rate of a step counted from 0: a rise over train.warmup, then what train.schedule says.
 
-    `n_reductions` is how often a plateau was met so far. One-cycle rises from lr / 25 and ends at lr / 250,000, both
+    `n_reductions` is how often a plateau was met so far, which the schedule of that name heeds. One-cycle rises from lr / 25 and ends at lr / 250,000, both
     along half a cosine (Smith & Topin 2019, with the numbers of torch's OneCycleLR).
     """
     n_warmup = round(settings.warmup * n_steps)
@@ -55,7 +55,9 @@ def learning_rate_at(step: int, n_steps: int, settings: Train, n_reductions: int
         return settings.lr * (1 - share)
     if settings.schedule == "cosine":
         return settings.lr * 0.5 * (1 + math.cos(math.pi * share))
-    return settings.lr * settings.plateau_factor**n_reductions
+    if settings.schedule == "plateau":
+        return settings.lr * settings.plateau_factor**n_reductions
+    return settings.lr
 
 
 def count_plateaus(gains: Sequence[float], patience: int) -> int:

@@ -10,9 +10,9 @@ import torch
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import cut, plan_steps, read_lengths, rows_on
 from sentiment_cli.data.corpus import prepare
-from sentiment_cli.models.device import runs_bf16, select_device, set_up
+from sentiment_cli.models.device import check_precision, runs_bf16, select_device, set_up
 from sentiment_cli.training.initial import first_model, load_origin
-from sentiment_cli.training.loop import train_steps
+from sentiment_cli.training.loop import LossScale, train_steps
 from sentiment_cli.training.objectives import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
 
@@ -39,7 +39,8 @@ class Profile(NamedTuple):
 def profile_steps(experiment: Experiment) -> Profile:
     """Take a few of the experiment's steps twice, without and with torch's profiler; no run is made."""
     device, settings = select_device(experiment.train.device), experiment.train
-    set_up(device, settings.threads)
+    check_precision(device, settings.precision)
+    set_up(device, settings.threads, deterministic=settings.deterministic)
     corpus = prepare(experiment, ("train",))
     packed = corpus.split("train")
     read_N = np.where(packed.length_N > 0, read_lengths(packed.length_N, experiment.text), 0)
@@ -55,6 +56,7 @@ def profile_steps(experiment: Experiment) -> Profile:
         bf16=runs_bf16(device, settings.precision),
         max_grad_norm=settings.max_grad_norm,
         slices=settings.slices,
+        scale=LossScale(device) if settings.precision == "fp16" else None,
     )
     taken = list(itertools.islice(steps, _WARM_UP))
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""An experiment more than once: with other seeds, or again to see whether it gives the same."""
+"""An experiment more than once: with other seeds, on other folds, or again to see whether it gives the same."""
 
 import json
 import statistics
@@ -19,7 +19,7 @@ _TIMES = ("seconds", "tokens_per_second")
 
 
 class Spread(NamedTuple):
-    """Mean and sample standard deviation over seeds."""
+    """Mean and sample standard deviation over seeds or folds."""
 
     mean: float
     std: float
@@ -40,6 +40,18 @@ def fit_seeds(experiment: Experiment, n_seeds: int, name: str | None) -> list[Fi
         console.say(f"seed {seed}, {len(finished) + 1} of {n_seeds}")
         one = experiment.model_copy(update={"seed": seed})
         finished.append(fit(one, f"{name or experiment.name}-seed{seed}"))
+    return finished
+
+
+def fit_folds(experiment: Experiment, n_folds: int, name: str | None) -> list[Finished]:
+    """Train once for each fold, one run each, which holds that fold out; groups as data.valid.by says."""
+    finished: list[Finished] = []
+    for fold in range(1, n_folds + 1):
+        console.say(f"fold {fold} of {n_folds}")
+        valid = experiment.data.valid.model_copy(update={"folds": n_folds, "fold": fold})
+        data = experiment.data.model_copy(update={"valid": valid})
+        one = experiment.model_copy(update={"data": data})
+        finished.append(fit(one, f"{name or experiment.name}-fold-{fold}"))
     return finished
 
 

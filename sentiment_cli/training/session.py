@@ -10,7 +10,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.checkpoints import Identity, Progress, save_checkpoint
-from sentiment_cli.training.loop import Average
+from sentiment_cli.training.loop import Average, LossScale
 from sentiment_cli.training.parallel import Group
 from sentiment_cli.training.stopping import Stop
 
@@ -28,6 +28,7 @@ class Session:
     model: Classifier
     optimizer: torch.optim.Optimizer
     average: Average | None
+    scale: LossScale | None
     progress: Progress
     stop: Stop
     group: Group
@@ -44,6 +45,7 @@ class Session:
         if not self.group.is_writer:
             return
         began = time.monotonic()
+        self.progress.scale_2 = self.scale.state_2 if self.scale is not None else None
         averaged = self.average.model if self.average is not None else None
         keep = self.experiment.train.keep
         save_checkpoint(self.run, self.identity, self.progress, self.model, self.optimizer, averaged, keep)

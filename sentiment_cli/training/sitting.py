@@ -20,12 +20,12 @@ from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.inference.artefact import save_artefact
 from sentiment_cli.inference.runs import SUMMARY
 from sentiment_cli.models.classifier import Classifier
-from sentiment_cli.models.device import describe, memory_errors, runs_bf16
+from sentiment_cli.models.device import describe, memory_errors, precision_name, runs_bf16
 from sentiment_cli.training.checkpoints import Checkpoint, Identity, Progress, restore, weights_of
 from sentiment_cli.training.curves import CURVES, draw_curves
 from sentiment_cli.training.epochs import METRICS, metrics_lines, train_to_the_end
 from sentiment_cli.training.initial import first_model, load_origin
-from sentiment_cli.training.loop import Average
+from sentiment_cli.training.loop import Average, LossScale
 from sentiment_cli.training.optimizer import build_optimizer
 from sentiment_cli.training.parallel import Group
 from sentiment_cli.training.session import Session
@@ -61,7 +61,7 @@ def train(
     n_parameters = sum(p.numel() for p in model.parameters())
     rows = [f"{len(corpus.split(split).label_N):,}" for split in ("train", "valid")]
     processes = f"{group.size} processes, " if group.size > 1 else ""
-    precision = "bf16" if session.bf16 else "fp32"
+    precision = precision_name(device, experiment.train.precision)
     console.say(
         f"run: {run} on {processes}{describe(device)}, {precision}, {n_parameters:,} parameters, "
         f"{rows[0]} training and {rows[1]} validation reviews"
@@ -112,6 +112,9 @@ def _begin(
     """Put a model on its device, with a fresh optimizer and average."""
     experiment = identity.experiment
     model = model.to(device)
+    scale = LossScale(device) if experiment.train.precision == "fp16" else None
+    if scale is not None and progress.scale_2 is not None:
+        scale.state_2 = progress.scale_2.to(device)
     return Session(
         run=run,
         experiment=experiment,
@@ -122,6 +125,7 @@ def _begin(
         model=model,
         optimizer=build_optimizer(model, experiment.train),
         average=Average(model, experiment.train.ema) if experiment.train.ema is not None else None,
+        scale=scale,
         progress=progress,
         stop=stop,
         group=group,
@@ -201,7 +205,7 @@ def versions() -> dict[str, str]:
 
 def machine(experiment: Experiment, device: torch.device) -> dict[str, str]:
     """What may change the numbers of a training with where it runs."""
-    precision = "bf16" if runs_bf16(device, experiment.train.precision) else "fp32"
+    precision = precision_name(device, experiment.train.precision)
     threads = str(torch.get_num_threads()) if device.type == "cpu" else "any"
     return {"device": device.type, "precision": precision, "threads": threads}
 

@@ -11,7 +11,7 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import sample_dir
 from sentiment_cli.data import cache, corpus, sample
 from sentiment_cli.data.checks import check_data
-from sentiment_cli.data.corpus import SPLITS, Corpus, prepare
+from sentiment_cli.data.corpus import SPLITS, Corpus, corpus_keys, prepare
 from sentiment_cli.data.facts import corpus_facts
 from sentiment_cli.data.review import Review
 from sentiment_cli.data.sources import find_source, read_part
@@ -266,3 +266,14 @@ def test_b13_the_real_corpus_has_its_published_counts_and_duplicates(
     names = ["train", "test", "unsup", "train_test", "unsup_test", "unsup_train"]
     assert found.to_json()["duplicates"] == dict(zip(names, [96, 199, 493, 123, 266, 354], strict=True))
     assert list(found.duplicates_near) == names
+
+
+def test_folds_are_in_the_key_only_where_they_are_asked_for_and_then_the_share_is_not(experiment) -> None:
+    prepare(experiment(), ("train",))
+
+    def valid(*settings: str) -> dict[str, object]:
+        return corpus_keys(experiment(*settings))[-1].depends_on["data"]["valid"]
+
+    assert valid() == {"by": "auto", "share": experiment().data.valid.share, "seed": 0}
+    folds = ("data.valid.folds=5", "data.valid.fold=2")
+    assert valid(*folds) == valid(*folds, "data.valid.share=0.3") == {"by": "auto", "seed": 0, "folds": 5, "fold": 2}

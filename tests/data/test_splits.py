@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sentiment_cli.data.splits import held_out
+from sentiment_cli.data.splits import folds_of, held_out
 from sentiment_cli.errors import UsageError
 
 GENERATOR = np.random.default_rng(0)
@@ -47,3 +49,44 @@ def test_rows_without_a_group_are_alone() -> None:
     held = held_out(LABELS, some, "group", 0.2, 0)
     assert not set(some[held][some[held] >= 0]) & set(some[~held])
     assert 0 < held[1000:].sum() < 1000
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 12)), min_size=1, max_size=60),
+    st.sampled_from(["auto", "row"]),
+    st.integers(2, 6),
+    st.integers(0, 3),
+)
+def test_folds_are_all_rows_once_none_is_empty_and_groups_stay_whole(
+    rows: list[tuple[int, int]], by: str, n_folds: int, seed: int
+) -> None:
+    label_N, group_N = (np.array(column) for column in zip(*rows, strict=True))
+    grouped = by == "auto" and (group_N >= 0).any()
+    n_units = len(set(group_N[group_N >= 0])) + (group_N < 0).sum() if grouped else len(rows)
+    if n_units < n_folds:
+        what = "groups" if grouped else "rows"
+        with pytest.raises(UsageError, match=f"folds is {n_folds}, and the training rows have {n_units} {what}"):
+            folds_of(label_N, group_N, by, n_folds, seed)
+        return
+    fold_N = folds_of(label_N, group_N, by, n_folds, seed)
+    assert set(fold_N) == set(range(1, n_folds + 1))
+    assert (fold_N == folds_of(label_N, group_N, by, n_folds, seed)).all()
+    if grouped:
+        for group in set(group_N[group_N >= 0]):
+            assert len(set(fold_N[group_N == group])) == 1
+    else:
+        for label in set(label_N):
+            counts = np.bincount(fold_N[label_N == label], minlength=n_folds + 1)[1:]
+            assert counts.max() - counts.min() <= 1
+        assert np.ptp(np.bincount(fold_N)[1:]) <= 1
+
+
+def test_folds_of_groups_have_near_equal_shares_of_each_label() -> None:
+    skewed = (GENERATOR.random(2000) < np.where(GROUPS % 2, 0.9, 0.1)).astype(np.int64)  # each group leans to a label
+    fold_N = folds_of(skewed, GROUPS, "group", 5, 0)
+    for label in (0, 1):
+        counts = np.bincount(fold_N[skewed == label])[1:]
+        assert abs(counts / counts.sum() - 0.2).max() < 0.01
+    assert (fold_N != folds_of(skewed, GROUPS, "group", 5, 1)).any()
+    with pytest.raises(UsageError, match=r"data\.valid\.by is group, and the rows have no groups"):
+        folds_of(skewed, NO_GROUPS, "group", 5, 0)

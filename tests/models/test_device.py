@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sentiment_cli.errors import UsageError
-from sentiment_cli.models.device import runs_bf16, select_device
+from sentiment_cli.models.device import check_precision, precision_name, runs_bf16, select_device, set_up
 
 
 def test_the_cpu_is_always_there() -> None:
@@ -41,3 +41,51 @@ def test_cuda_trains_the_sample(experiment) -> None:
 
     finished = fit(experiment("train.device=cuda"))
     assert finished.scores.accuracy > 0.7
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_trains_in_fp16_and_says_so(experiment, capsys) -> None:
+    from sentiment_cli.training.fit import fit
+
+    finished = fit(experiment("train.device=cuda", "train.precision=fp16"))
+    assert "fp16" in capsys.readouterr().err
+    assert finished.scores.accuracy > 0.7
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_deterministic_cuda_repeats_itself(experiment) -> None:
+    from sentiment_cli.training.fit import fit
+
+    settings = experiment("train.device=cuda", "train.deterministic=true", "train.epochs=2")
+    one, other = (fit(settings).directory / "model" / "weights.safetensors" for _ in range(2))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_b04_fp16_is_for_cuda() -> None:
+    check_precision(torch.device("cuda"), "fp16")
+    assert precision_name(torch.device("cuda"), "fp16") == "fp16"
+    check_precision(torch.device("cpu"), "bf16")
+    with pytest.raises(UsageError, match=r"train\.precision is fp16, which needs a CUDA device, and this is cpu"):
+        check_precision(torch.device("cpu"), "fp16")
+
+
+def test_b04_fp16_without_cuda_is_refused_before_any_work(experiment, tmp_path, monkeypatch) -> None:
+    from sentiment_cli.training.fit import fit
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"train\.precision is fp16") as caught:
+        fit(experiment("train.device=auto", "train.precision=fp16"))
+    assert caught.value.hint == "the same command with --set train.precision=auto"
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "data").exists()
+
+
+def test_deterministic_algorithms_are_asked_for_on_cuda_too(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch, "set_deterministic_debug_mode", asked.append)
+    set_up(torch.device("cuda"), None)
+    assert asked == []
+    set_up(torch.device("cuda"), None, deterministic=True)
+    assert asked == ["error"]

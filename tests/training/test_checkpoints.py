@@ -51,6 +51,7 @@ def save(run: Path, experiment, trained, step: int, keep: int = 2, run_id: str =
     model, optimizer = trained
     scores = score(np.array([0, 1]), np.array([[0.9, 0.1], [0.4, 0.6]]), ("neg", "pos"))
     progress = Progress(step, [{"epoch": 1}], [torch.tensor(0.7)], best=Best(scores, 1, 1, weights_of(model)))
+    progress.scale_2 = torch.tensor([1024.0, 5.0])
     identity = Identity(run_id, experiment, "key", {"torch": "1"}, {"device": "cpu"})
     return save_checkpoint(run, identity, progress, model, optimizer, None, keep)
 
@@ -62,6 +63,8 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, experiment, trained) 
     assert checkpoint.identity == Identity("a", experiment, "key", {"torch": "1"}, {"device": "cpu"})
     assert (checkpoint.progress.step, checkpoint.progress.history) == (7, [{"epoch": 1}])
     assert torch.equal(torch.stack(checkpoint.progress.losses), torch.tensor([0.7]))
+    assert checkpoint.progress.scale_2 is not None
+    assert checkpoint.progress.scale_2.tolist() == [1024.0, 5.0]
     model, optimizer = trained
     other = Classifier(experiment.model, 5, 1, 2, pad_is_input=False)
     again = build_optimizer(other, experiment.train)

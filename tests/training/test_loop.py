@@ -6,7 +6,7 @@ import torch
 from sentiment_cli.config import schema
 from sentiment_cli.data.batches import Batch
 from sentiment_cli.models.classifier import Classifier
-from sentiment_cli.training.loop import Average, slice_seed, train_steps
+from sentiment_cli.training.loop import Average, LossScale, slice_seed, train_steps
 from sentiment_cli.training.objectives import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
 
@@ -102,3 +102,55 @@ def _steps(model, batches, *, slices=1, max_grad_norm=None, average=None, object
         model, objective, batches, optimizer, lambda _: 0.1,
         seed=0, bf16=False, max_grad_norm=max_grad_norm, slices=slices, average=average,
     )  # fmt: skip
+
+
+def test_fp16_leaves_out_what_overflows_and_goes_on_from_the_saved_scale() -> None:
+    """A gradient of 40 fits into fp16 only below a scale of 2,048."""
+
+    def train(n_steps: int, scale: LossScale | None, model: torch.nn.Linear) -> list[tuple[float, float]]:
+        optimizer = build_optimizer(model, schema.Train(optimizer="sgd", momentum=0.0))
+        steps = train_steps(
+            model, lambda model, batch: 40 * model(torch.ones(1, 4)).float().mean(), [_batch(1)] * n_steps, optimizer,
+            lambda _: 0.01, seed=0, bf16=False, max_grad_norm=None, scale=scale,
+        )  # fmt: skip
+        return [(float(step.loss), float(step.grad_norm)) for step in steps]
+
+    def fresh() -> torch.nn.Linear:
+        torch.manual_seed(0)
+        return torch.nn.Linear(4, 1)
+
+    model, scale = fresh(), LossScale(torch.device("cpu"))
+    before = model.weight.clone()
+    left_out = train(6, scale, model)
+    assert [grad_norm for _, grad_norm in left_out] == [0, 0, 0, 0, 0, 0]
+    torch.testing.assert_close(model.weight, before, rtol=0, atol=0)
+    assert scale.state_2.tolist() == [2.0**10, 0.0]
+    found = train(3, scale, model)
+    assert scale.state_2.tolist() == [2.0**10, 3.0]
+    single = fresh()
+    torch.testing.assert_close(found, train(3, None, single), rtol=1e-2, atol=0.05)
+    torch.testing.assert_close(model.weight, single.weight, rtol=1e-2, atol=0.01)
+
+
+def test_the_scale_doubles_after_2000_good_steps_and_does_not_fall_below_1() -> None:
+    scale = LossScale(torch.device("cpu"))
+    for _ in range(2000):
+        scale.update(torch.tensor(False))
+    assert scale.state_2.tolist() == [2.0**17, 0.0]
+    for _ in range(20):
+        scale.update(torch.tensor(True))
+    assert scale.state_2.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0**16])
+def test_f20_fp16_does_not_hide_what_is_not_finite(factor: float) -> None:
+    model, scale = torch.nn.Linear(4, 1), LossScale(torch.device("cpu"))
+    scale.state_2[0] = factor
+    before = model.weight.clone()
+    bad = float("nan") if factor > 1 else 1e6  # a loss that is none, or a gradient that no scale brings into range
+    steps = train_steps(
+        model, lambda model, batch: bad * model(torch.ones(1, 4)).float().mean(), [_batch(1)] * 2,
+        build_optimizer(model, schema.Train()), lambda _: 0.01, seed=0, bf16=False, max_grad_norm=None, scale=scale,
+    )  # fmt: skip
+    assert [bool((step.loss + step.grad_norm).isfinite()) for step in steps] == [False, False]
+    torch.testing.assert_close(model.weight, before, rtol=0, atol=0)

@@ -91,3 +91,9 @@ def test_training_never_imports_dynamo(tmp_path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "one-cycle"])
+def test_other_schedules_do_not_heed_plateaus(schedule: str) -> None:
+    settings = Train(lr=1.0, schedule=schedule)
+    assert learning_rate_at(5, 10, settings, 3) == learning_rate_at(5, 10, settings, 0)

@@ -1,0 +1,50 @@
+"""Evaluations as TensorBoard reads them.
+
+    RUN/tensorboard/events.out.tfevents.00000123  what was found after step 123
+
+Each evaluation is a file of its own, named by its step and published whole: what is trained again after a resume
+replaces what stood there, so no step comes twice. TensorBoard reads the files of a folder as one, by name. Of
+tensorboardX only the format is used; its writer would write by itself, from a thread of its own.
+"""
+
+import struct
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sentiment_cli import store
+from sentiment_cli.config.schema import Train
+from sentiment_cli.errors import MachineError
+
+_FIGURES = ("train_loss", "valid_loss", "valid_accuracy", "lr", "tokens_per_second")
+
+
+def check_tensorboard(settings: Train) -> None:
+    """Raise MachineError where train.tensorboard asks for a package that is not here."""
+    if settings.tensorboard and find_spec("tensorboardX") is None:
+        raise MachineError("train.tensorboard needs tensorboardX", "pip install 'sentiment-cli[tensorboard]'")
+
+
+def write_events(run: Path, step: int, row: dict[str, Any]) -> None:
+    """Write one row of metrics.jsonl as the events of a step, counted through both trainings of train.refit."""
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    now = time.time()
+    found = [(name, row[name]) for name in _FIGURES if row[name] is not None]
+    values = [Summary.Value(tag=name.replace("_", "/", 1), simple_value=value) for name, value in found]
+    events = [
+        Event(wall_time=now, file_version="brain.Event:2"),
+        Event(wall_time=now, step=step, summary=Summary(value=values)),
+    ]
+    path = run / "tensorboard" / f"events.out.tfevents.{step:08}"
+    store.write_file(path, b"".join(_record(event.SerializeToString()) for event in events))
+
+
+def _record(data: bytes) -> bytes:
+    """Frame a record: its length, that length's checksum, the data, their checksum."""
+    from tensorboardX.record_writer import masked_crc32c
+
+    length = struct.pack("<Q", len(data))
+    return length + struct.pack("<I", masked_crc32c(length)) + data + struct.pack("<I", masked_crc32c(data))
