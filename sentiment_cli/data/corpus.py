@@ -2,8 +2,9 @@
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -290,16 +291,15 @@ def _stand_in(digest_N: NDArray[np.uint64], sorted_M: NDArray[np.uint64]) -> NDA
 
 
 def encode_ahead(tokenizer: Tokenizer, chunks: Iterable[list[str]]) -> Iterator[list[NDArray[np.int32]]]:
-    """Encode chunks of texts, the next one while the caller is busy with the last."""
-    with ThreadPoolExecutor(1) as worker:
-        pending = None
+    """Encode chunks of texts, two at a time: while one's ids become arrays, on one core, the library has the others."""
+    with ThreadPoolExecutor(2) as workers:
+        pending: deque[Future[list[NDArray[np.int32]]]] = deque()
         for chunk in chunks:
-            following = worker.submit(lambda texts: list(encode(tokenizer, texts)), chunk)
-            if pending is not None:
-                yield pending.result()
-            pending = following
-        if pending is not None:
-            yield pending.result()
+            pending.append(workers.submit(lambda texts: list(encode(tokenizer, texts)), chunk))
+            if len(pending) > 2:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _open(name: str, splits: tuple[str, ...]) -> Corpus | None:

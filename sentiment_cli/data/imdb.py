@@ -1,7 +1,7 @@
 """Reviews in the layout of the IMDb corpus: labels and stars in the file names, movies in lists beside them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sentiment_cli.data.archive import Member, read_members
@@ -18,15 +18,17 @@ def is_folder_of(path: Path) -> bool:
     return all((root_of(path) / "train" / f"urls_{label}.txt").is_file() for label in LABELS)
 
 
-def read_reviews(path: Path, part: Part) -> Iterator[tuple[str, Review]]:
+def read_reviews(path: Path, part: Part, seen: Callable[[str, bytes], None]) -> Iterator[tuple[str, Review]]:
     """Yield (split, review) of an archive or a folder in IMDb's layout, ordered by split, label and number.
 
-    The order does not depend on that of the archive. Raises DataError where something of the layout is missing.
+    `seen` is told the name and bytes of each file as it comes; the order of the rows does not depend on that. Raises
+    DataError where something of the layout is missing.
     """
     splits = ("train", "test") if part == "labelled" else ("unsup",)
     texts: dict[tuple[str, str], list[tuple[int, int, bytes]]] = {}
     movies: dict[tuple[str, str], list[str | None]] = {}
     for member, data in read_members(path, lambda member: _split_of(member) in splits):
+        seen(member[0], data)
         if member["urls"]:
             lines = data.decode("ascii", "replace").splitlines()  # line N is the review with number N
             movies[member["split"], member["urls"]] = [m[1] if (m := _MOVIE.search(line)) else None for line in lines]

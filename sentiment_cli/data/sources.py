@@ -38,6 +38,20 @@ class Source:
     settings: Data
 
 
+class FilesDigest:
+    """A hash of files, their names and bytes, in the order they come."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+
+    def add(self, name: str, data: bytes) -> None:
+        self._sha256.update(f"{name} {len(data)}\n".encode("utf-8", "surrogateescape"))
+        self._sha256.update(data)
+
+    def digest(self) -> bytes:
+        return self._sha256.digest()
+
+
 def find_source(data: Data) -> Source:
     """Find (or download) what `data.source` names.
 
@@ -82,8 +96,11 @@ def has_unlabelled(source: Source) -> bool:
     return any((root / above / name).is_dir() for above in ("", "train") for name in folders.NO_CLASS)
 
 
-def hash_source(source: Source, part: Part) -> str:
-    """Hash the bytes that a part is read from: names and contents of files, or a whole archive or table."""
+def hash_source(source: Source, part: Part, read: FilesDigest | None = None) -> str:
+    """Hash the bytes that a part is read from: names and contents of files, or a whole archive or table.
+
+    What `read_part` has just taken into `read` is not read again, where that is all there is: a folder of many files.
+    """
     digest = hashlib.sha256()
     for path in _paths(source, part):
         if path is None:
@@ -91,7 +108,10 @@ def hash_source(source: Source, part: Part) -> str:
             continue
         try:
             if path.is_dir():
-                digest.update(_hash_folder(path, source, part))
+                if read is not None and source.kind == "imdb":
+                    digest.update(read.digest())
+                else:
+                    digest.update(_hash_folder(path, source, part))
             else:
                 digest.update(f"{table_kind(path) or ''} {store.sha256_of(path)}".encode())
         except OSError as error:
@@ -99,11 +119,14 @@ def hash_source(source: Source, part: Part) -> str:
     return digest.hexdigest()
 
 
-def read_part(source: Source, part: Part, rejects: Rejects) -> Iterator[tuple[str, Review]]:
+def read_part(
+    source: Source, part: Part, rejects: Rejects, read: FilesDigest | None = None
+) -> Iterator[tuple[str, Review]]:
     """Yield (split, review): splits train and test of the labelled part, unsup of the other.
 
     IMDb's rows come ordered by split, label and number, so an archive and its extracted folder give the same rows;
-    others keep the order of their file or of their names. Raises DataError where something is missing or no review.
+    others keep the order of their file or of their names. `read` takes in the files of IMDb's layout. Raises
+    DataError where something is missing or no review.
     """
     if part == "unlabelled" and not has_unlabelled(source):
         raise DataError(f"{source.path} has no unlabelled reviews", "--set data.unlabelled=PATH_TO_YOUR_FILE")
@@ -111,7 +134,7 @@ def read_part(source: Source, part: Part, rejects: Rejects) -> Iterator[tuple[st
         yield from (row for row in sample.generate() if (row[0] == "unsup") == (part == "unlabelled"))
         return
     if source.kind == "imdb":
-        yield from imdb.read_reviews(source.path, part)
+        yield from imdb.read_reviews(source.path, part, (read or FilesDigest()).add)
         return
     data = source.settings
     renamed = parse_label_map(data.label_map)
@@ -221,13 +244,12 @@ def _folder_reviews(root: Path, split: str, data: Data) -> Iterator[tuple[str, R
 
 
 def _hash_folder(path: Path, source: Source, part: Part) -> bytes:
-    digest = hashlib.sha256()
+    digest = FilesDigest()
     if source.kind == "imdb":
         files = imdb.read_bytes(path, part)
     else:
         texts = folders.read_texts(path, part, is_given_apart=source.settings.unlabelled is not None)
         files = ((f"{split}/{name}/{file}", data) for split, name, file, data in texts)
     for name, data in files:
-        digest.update(f"{name} {len(data)}\n".encode("utf-8", "surrogateescape"))
-        digest.update(data)
+        digest.add(name, data)
     return digest.digest()

@@ -24,7 +24,7 @@ from sentiment_cli.data import cache
 from sentiment_cli.data.columns import Writer, read_column, read_ids, writing
 from sentiment_cli.data.labels import refuse_unknown, sort_labels
 from sentiment_cli.data.review import Part, Review
-from sentiment_cli.data.sources import Source, hash_source, read_part
+from sentiment_cli.data.sources import FilesDigest, Source, hash_source, read_part
 from sentiment_cli.data.tables import Rejects
 from sentiment_cli.errors import DataError
 
@@ -182,7 +182,8 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
             )
             for split in SPLITS_OF[part]
         }
-        for split, review in read_part(source, part, rejects):
+        read = FilesDigest()
+        for split, review in read_part(source, part, rejects, read):
             label = group = -1
             if review.label is not None:
                 label = labels.setdefault(review.label, len(labels))
@@ -194,7 +195,7 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
             n_rows += 1
             if n_rows % _ROWS_BETWEEN_UPDATES == 0:
                 shown.update(n_rows)
-        if hash_source(source, part) != key.depends_on["source"]:
+        if hash_source(source, part, read) != key.depends_on["source"]:
             raise DataError(f"{source.path} was changed while it was read", "the same command again")
         first, *others = splits.values()
         if not first.n_rows:

@@ -39,8 +39,9 @@ def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
 def learning_rate_at(step: int, n_steps: int, settings: Train, n_reductions: int = 0) -> float:
     """Return the learning rate of a step counted from 0: a rise over train.warmup, then what train.schedule says.
 
-    `n_reductions` is how often a plateau was met so far, which the schedule of that name heeds. One-cycle rises from lr / 25 and ends at lr / 250,000, both
-    along half a cosine (Smith & Topin 2019, with the numbers of torch's OneCycleLR).
+    `n_reductions` is how often a plateau was met so far, which the schedule of that name heeds. One-cycle rises from
+    lr / 25 and ends at lr / 250,000, both along half a cosine (Smith & Topin 2019, with the numbers of torch's
+    OneCycleLR).
     """
     n_warmup = round(settings.warmup * n_steps)
     if settings.schedule == "one-cycle":
