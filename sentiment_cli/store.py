@@ -293,7 +293,10 @@ def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
 def sweep(directory: Path) -> None:
     """Remove what killed processes left in a directory of ours: drafts, and locks that nobody holds."""
     disk.sweep(directory)
-    for path in directory.glob("*.lock"):
+    locks: list[Path] = []
+    with contextlib.suppress(OSError):  # of a place that cannot be: who writes there says so
+        locks = list(directory.glob("*.lock"))
+    for path in locks:
         import filelock
 
         held = filelock.FileLock(path, blocking=False)
