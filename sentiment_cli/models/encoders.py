@@ -45,6 +45,8 @@ class RecurrentEncoder(nn.Module):
         flip_BL = torch.where(column_L < length_B[:, None], length_B[:, None] - 1 - column_L, column_L)
         flip_T = (flip_BL + start_B[:, None]).flatten()
         states_BLD = input_BLD
+        if torch.is_autocast_enabled(input_BLD.device.type):  # once, not again in every direction
+            states_BLD = input_BLD.to(torch.get_autocast_dtype(input_BLD.device.type))
         for i, forward in enumerate(self.forward_layers):
             if i:
                 states_BLD = drop_columns(states_BLD, self.dropout, self.training)
