@@ -83,6 +83,9 @@ class Data(Section):
         "stop", description="a row that cannot be read stops the work, or is left out and listed"
     )
     deduplicate: bool = Field(False, description="leave out training rows whose text stood before")
+    target: Literal["label", "stars"] = Field(
+        "label", description="what is learnt: the label, or the star rating by regression (IMDb and the sample have it)"
+    )
     valid: Valid = Valid()
 
 
@@ -99,6 +102,7 @@ class Text(Section):
     truncate: Literal["head", "tail", "ends"] = Field(
         "ends", description="what of a longer review is read: its start, its end, or a quarter of start and the end"
     )
+    start: bool = Field(False, description="begin each row with a start token, after truncation; 1 in the vocabulary")
     pad: Literal["none", "left"] = Field("none", description="left makes padding to pad_to part of the input")
     pad_to: Count | None = Field(None, description="fixed length in tokens, padded on the left (with pad: left)")
 
@@ -122,6 +126,15 @@ class Embedding(Section):
 
     width: Width = Field(128, description="numbers per word")
     std: Annotated[float, Field(gt=0)] = Field(1.0, description="standard deviation of the fresh vectors")
+    uniform: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="draw the fresh vectors evenly between minus and plus this instead"
+    )
+    ngrams: Annotated[int, Field(ge=1, le=5)] = Field(
+        1, description="add to each word the vectors of the n-grams of up to so many words that end with it"
+    )
+    buckets: Annotated[int, Field(ge=1, le=2**24)] = Field(
+        200_000, description="vectors that the n-grams share, by a hash of each"
+    )
     dropout: Rate = Field(0.0, description="share of the numbers zeroed, the same ones at every step of a row")
     word_dropout: Rate = Field(0.0, description="share of the words of a row read as unknown while training")
     element_dropout: Rate = Field(0.0, description="share of the numbers zeroed, other ones at every step")
@@ -130,7 +143,22 @@ class Embedding(Section):
 class Encoder(Section):
     """The recurrent layers."""
 
-    cell: Literal["lstm", "rnn"] = Field("lstm", description="LSTM, or Elman RNN with tanh")
+    cell: Literal[
+        "lstm",
+        "lstm-1997",
+        "lstm-peephole",
+        "rnn",
+        "rnn-relu",
+        "rnn-output",
+        "gru",
+        "orthogonal",
+        "goru",
+        "mingru",
+        "sru",
+        "qrnn",
+        "lstm-2d",
+        "lstm-grid",
+    ] = Field("lstm", description="recurrent cell; `sentiment models` says what each one is")
     width: Width = Field(128, description="state width of one direction")
     layers: Annotated[int, Field(ge=1, le=16)] = Field(1, description="layers on top of each other")
     bidirectional: bool = Field(False, description="read each row from both ends")
@@ -139,22 +167,49 @@ class Encoder(Section):
     state_dropout: Rate = Field(
         0.0, description="share of the state zeroed before it is read, the same at every step of a row; slow"
     )
+    skip: Literal["none", "residual", "highway"] = Field(
+        "none", description="what carries a layer's input past it: nothing, a sum, or a learnt gate between the two"
+    )
+    direction_maps: bool = Field(False, description="a linear map of its own on the states of each direction")
+    chop: Count | None = Field(
+        None, description="read each row in pieces of so many tokens, each from a fresh state; null: as a whole"
+    )
+    heads: Annotated[int, Field(ge=1, le=64)] = Field(4, description="attention heads of a layer (kind: transformer)")
     forget_bias: float | None = Field(None, description="fresh bias of an LSTM's forget gate; null draws it")
+
+
+class Linear(Section):
+    """The linear model (kind: linear)."""
+
+    ngrams: Annotated[int, Field(ge=1, le=5)] = Field(3, description="longest n-gram that is a feature")
+    min_count: Count = Field(2, description="training rows an n-gram must stand in")
+    smoothing: Annotated[float, Field(gt=0)] = Field(1.0, description="added to each count before the log-count ratio")
+    penalty: Annotated[float, Field(gt=0)] = Field(1.0, description="weight of the squared weights in the loss")
 
 
 class Model(Section):
     """What is trained."""
 
-    kind: Literal["recurrent"] = Field("recurrent", description="family of models")
+    kind: Literal["recurrent", "transformer", "bag", "linear"] = Field(
+        "recurrent", description="recurrent, self-attention, the mean of the embeddings, or linear on n-grams"
+    )
     embedding: Embedding = Embedding()
     encoder: Encoder = Encoder()
     pooling: Literal["last", "mean", "max", "both", "attention"] = Field(
         "last", description="one vector per review from the states; both is mean and max side by side"
     )
-    dropout: Rate = Field(0.0, description="share of the pooled vector zeroed while training")
-    init: Literal["layer", "uniform", "glorot", "he", "orthogonal"] = Field(
-        "layer", description="fresh matrices of encoder, pooling and output: by each layer's own rule, or all by one"
+    context: Literal["none", "global", "local"] = Field(
+        "none", description="join to each state what attention makes of all states so far, or of the last few"
     )
+    context_window: Count = Field(16, description="how many states local context attends to")
+    head: Literal["pooled", "steps"] = Field(
+        "pooled", description="judge the pooled vector, or every step, trained on the label at each and read at the last"
+    )
+    dropout: Rate = Field(0.0, description="share of the pooled vector zeroed while training")
+    init: Literal["layer", "uniform", "glorot", "he", "orthogonal", "keras"] = Field(
+        "layer", description="fresh matrices: by each layer's own rule, all by one, or as Keras draws them"
+    )
+    linear: Linear = Linear()
 
 
 class Train(Section):
@@ -194,6 +249,7 @@ class Train(Section):
     on_memory_error: Literal["stop", "split"] = Field(
         "stop", description="stop, or go on with twice the slices of the same batch"
     )
+    eps: Annotated[float, Field(gt=0)] = Field(1e-8, description="added to the root in Adam's and AdamW's division")
     momentum: Rate = Field(0.9, description="share of the last update that SGD adds to the next")
     plateau_factor: Share = Field(0.5, description="what the learning rate is multiplied by (schedule: plateau)")
     plateau_patience: Annotated[int, Field(ge=0)] = Field(
