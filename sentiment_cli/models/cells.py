@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+State = tuple[Tensor, ...]  # each _BD, what the next layer sees first
+
 
 def read_with_dropout(cell: nn.RNNBase, input_BLD: Tensor, weight_dropout: float, state_dropout: float) -> Tensor:
     """Return states_BLD of a training step, as `cell(input_BLD)[0]` with parts of the recurrence zeroed.
