@@ -195,6 +195,9 @@ class Train(Section):
         "stop", description="stop, or go on with twice the slices of the same batch"
     )
     momentum: Rate = Field(0.9, description="share of the last update that SGD adds to the next")
+    lazy_embeddings: bool = Field(
+        False, description="update the word vectors that a batch reads, and leave the others' moments as they are"
+    )
     plateau_factor: Share = Field(0.5, description="what the learning rate is multiplied by (schedule: plateau)")
     plateau_patience: Annotated[int, Field(ge=0)] = Field(
         1, description="epochs without a better figure before that happens"
