@@ -12,7 +12,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 CORPORA = ("imdb", "sample")  # what data.source can name beside a path
-PATH_KEYS = ("source", "test", "unlabelled")  # of the section data
+PATH_KEYS = (("data", "source"), ("data", "test"), ("data", "unlabelled"), ("vocabulary", "vectors"))
 SMALLEST_BPE = 512  # 256 bytes, two specials, and merges
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
