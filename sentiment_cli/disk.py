@@ -1,7 +1,7 @@
-"""Single operations on the disk, for `store` alone: each passes a place of `failpoints`; what is refused gets a fix.
+"""Single operations on the disk, for `store` and `locks`: each passes a place of `failpoints`; refusals get a fix.
 
 Drafts are what a file or directory is called until it is whole: `.NAME.HOST-PID-RANDOM.tmp`, beside it. One whose
-process was killed is swept when the next draft is made there.
+process was killed is swept when the next draft is made there, and by `locks.sweep`.
 """
 
 import contextlib

@@ -121,7 +121,7 @@ def test_only_the_store_writes_and_nothing_pickles(path: Path) -> None:
     assert not found, "\n".join(found)
 
 
-def test_only_the_store_uses_single_operations_of_the_disk() -> None:
+def test_only_store_and_locks_use_single_operations_of_the_disk() -> None:
     users = {
         path.name
         for path in PACKAGE.rglob("*.py")
@@ -129,7 +129,7 @@ def test_only_the_store_uses_single_operations_of_the_disk() -> None:
         if (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sentiment_cli"))
         and "disk" in {*(alias.name for alias in node.names), (node.module or "").rpartition(".")[2]}
     }
-    assert users == {"store.py"}
+    assert users == {"store.py", "locks.py"}
 
 
 @pytest.mark.parametrize(

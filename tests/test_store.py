@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiment_cli import disk, store
+from sentiment_cli import disk, locks, store
 from sentiment_cli.errors import DataError, MachineError, UsageError
 
 
@@ -178,7 +178,7 @@ def test_drafts_of_the_dead_are_swept_and_those_of_the_living_kept(tmp_path: Pat
 
 def test_f15_two_processes_build_the_same(tmp_path: Path, forked) -> None:
     def build() -> None:
-        with store.lock(tmp_path / "d.lock", lambda said: None):
+        with locks.lock(tmp_path / "d.lock", lambda said: None):
             if (tmp_path / "d").exists():
                 return
             with store.new_directory(tmp_path / "d") as draft:
@@ -198,14 +198,14 @@ def test_f15_two_processes_build_the_same(tmp_path: Path, forked) -> None:
 
 def test_f16_the_lock_of_a_killed_process_is_free(tmp_path: Path, forked) -> None:
     def die_with_it() -> None:
-        with store.lock(tmp_path / "l", lambda said: None):
+        with locks.lock(tmp_path / "l", lambda said: None):
             os.kill(os.getpid(), signal.SIGKILL)
 
     assert forked(die_with_it) == -signal.SIGKILL
     assert (tmp_path / "l").exists()
     said: list[str] = []
     started = time.monotonic()
-    with store.lock(tmp_path / "l", said.append):
+    with locks.lock(tmp_path / "l", said.append):
         assert time.monotonic() - started < 1
     assert said == []
     assert list(tmp_path.iterdir()) == []
@@ -218,25 +218,25 @@ def test_f16_who_waits_is_told_for_what(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         said: list[str] = []
-        with store.lock(tmp_path / "l", said.append):
+        with locks.lock(tmp_path / "l", said.append):
             assert said == [f"waiting for another process, which holds {tmp_path / 'l'}"]
 
 
 def test_f16_a_sweep_takes_what_the_killed_left_and_nothing_else(tmp_path: Path, forked) -> None:
     def die_at_work() -> None:
-        with store.lock(tmp_path / ".free.lock", lambda said: None), store.new_directory(tmp_path / "d"):
+        with locks.lock(tmp_path / ".free.lock", lambda said: None), store.new_directory(tmp_path / "d"):
             os.kill(os.getpid(), signal.SIGKILL)
 
     assert forked(die_at_work) == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 2
-    with store.new_directory(tmp_path / "e"), store.lock(tmp_path / ".held.lock", lambda said: None):
+    with store.new_directory(tmp_path / "e"), locks.lock(tmp_path / ".held.lock", lambda said: None):
         (tmp_path / "kept").touch()
         (tmp_path / ".free.lock").touch()
-        assert forked(lambda: store.sweep(tmp_path)) == 0
+        assert forked(lambda: locks.sweep(tmp_path)) == 0
         left = {path.name for path in tmp_path.iterdir()}
     assert {".held.lock", "kept"} < left
     assert [name[:3] for name in left - {".held.lock", "kept"}] == [".e."]
-    store.sweep(tmp_path / "not there")
+    locks.sweep(tmp_path / "not there")
 
 
 def test_f16_m07_a_lock_that_cannot_be_taken_is_gone_without(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_f16_m07_a_lock_that_cannot_be_taken_is_gone_without(tmp_path: Path) -> 
     (tmp_path / "link").symlink_to("victim")
     for path in (tmp_path / "file" / "l", tmp_path / "link"):
         said: list[str] = []
-        with store.lock(path, said.append):
+        with locks.lock(path, said.append):
             assert said[0].startswith(f"going on without the lock {path}, which cannot be taken: ")
     assert (tmp_path / "victim").read_bytes() == b"precious"
 
@@ -258,7 +258,7 @@ def test_f16_where_locks_are_not_supported_it_goes_without(tmp_path: Path, monke
     said: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as for a user; in tests every warning is an error
-        with store.lock(tmp_path / "l", said.append) as is_held:
+        with locks.lock(tmp_path / "l", said.append) as is_held:
             assert not is_held
     assert said[0].startswith(f"going on without the lock {tmp_path / 'l'}, which cannot be taken: ")
     assert list(tmp_path.iterdir()) == []

@@ -118,16 +118,16 @@ def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers
 
 
 def _anchor_paths(layers: _Layers) -> None:
-    """Make the paths of data absolute: those in a file are meant from where it lies, those of --set from here."""
-    data = layers.values.get("data")
-    if not isinstance(data, dict):
-        return
-    for key in PATH_KEYS:
-        value, document = data.get(key), layers.source_of(("data", key))
+    """Make paths absolute: those in a file are meant from where it lies, those of --set from here."""
+    for section, key in PATH_KEYS:
+        settings, document = layers.values.get(section), layers.source_of((section, key))
+        if not isinstance(settings, dict):
+            continue
+        value = settings.get(key)
         if isinstance(value, str) and value and value not in CORPORA and document is not None:
             folder = Path(document.name).parent if document.is_file else Path()
             # Path.resolve would follow links, Path.expanduser raise for the home of nobody.
-            data[key] = os.path.abspath(folder / os.path.expanduser(value))  # noqa: PTH100, PTH111
+            settings[key] = os.path.abspath(folder / os.path.expanduser(value))  # noqa: PTH100, PTH111
 
 
 def _load_chain(path: Path, above: list[Path]) -> list[Document]:

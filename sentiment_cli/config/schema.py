@@ -12,7 +12,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 CORPORA = ("imdb", "sample")  # what data.source can name beside a path
-PATH_KEYS = ("source", "test", "unlabelled")  # of the section data
+PATH_KEYS = (("data", "source"), ("data", "test"), ("data", "unlabelled"), ("vocabulary", "vectors"))
 SMALLEST_BPE = 512  # 256 bytes, two specials, and merges
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
@@ -251,6 +251,9 @@ class Train(Section):
     )
     eps: Annotated[float, Field(gt=0)] = Field(1e-8, description="added to the root in Adam's and AdamW's division")
     momentum: Rate = Field(0.9, description="share of the last update that SGD adds to the next")
+    lazy_embeddings: bool = Field(
+        False, description="update the word vectors that a batch reads, and leave the others' moments as they are"
+    )
     plateau_factor: Share = Field(0.5, description="what the learning rate is multiplied by (schedule: plateau)")
     plateau_patience: Annotated[int, Field(ge=0)] = Field(
         1, description="epochs without a better figure before that happens"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sentiment_cli import console, store
+from sentiment_cli import console, locks, store
 from sentiment_cli.config.paths import data_dir
 from sentiment_cli.errors import MachineError, UsageError
 
@@ -79,7 +79,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 def sweep() -> None:
     """Remove what killed processes left beside the entries and the downloads."""
     for name in ("cache", "raw"):
-        store.sweep(data_dir() / name)
+        locks.sweep(data_dir() / name)
 
 
 def unreadable(name: str) -> MachineError:
@@ -93,7 +93,7 @@ def unreadable(name: str) -> MachineError:
 @contextlib.contextmanager
 def building(key: Key) -> Iterator[None]:
     """Let one process at a time build an entry; the others then find it."""
-    with store.lock(directory_of(f".{key.directory_name}.lock"), console.say):
+    with locks.lock(directory_of(f".{key.directory_name}.lock"), console.say):
         yield
 
 

@@ -62,7 +62,12 @@ def check_data(data: Data) -> Report:
     parts = [prepare_texts(source, "labelled")]
     if has_unlabelled(source):
         parts.append(prepare_texts(source, "unlabelled"))
-    where = {split: part for part in parts for split in SPLITS_OF[_part_of(part, parts)] if len(part.rows(split))}
+    where = {
+        split: part
+        for splits, part in zip(SPLITS_OF.values(), parts, strict=False)
+        for split in splits
+        if len(part.rows(split))
+    }
     findings = [*_label_findings(parts[0]), *_group_findings(where)]
     for split, texts in where.items():
         findings += _text_findings(split, texts)
@@ -87,10 +92,6 @@ def check_data(data: Data) -> Report:
         count_duplicates(normalised),
         near_duplicates(near, exact),
     )
-
-
-def _part_of(part: Texts, parts: list[Texts]) -> Literal["labelled", "unlabelled"]:
-    return "labelled" if part is parts[0] else "unlabelled"
 
 
 def _label_findings(labelled: Texts) -> list[Finding]:

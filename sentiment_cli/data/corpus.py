@@ -1,6 +1,7 @@
 """Packed token ids of each split, made once and cached under a key of all they depend on."""
 
 import itertools
+import shlex
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from sentiment_cli import console, store
-from sentiment_cli.config.schema import Data, Experiment
+from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data import cache
 from sentiment_cli.data.columns import copy_rows, read_column, read_ids, writing
 from sentiment_cli.data.review import Part
 from sentiment_cli.data.sources import Source, find_source
-from sentiment_cli.data.splits import folds_of, held_out
+from sentiment_cli.data.splits import Splits, assign_rows
 from sentiment_cli.data.texts import Texts, find_fingerprint, key_of, prepare_texts
 from sentiment_cli.data.tokenizer import PAD, UNKNOWN, encode, train_tokenizer
 from sentiment_cli.data.vocabulary import Vocabulary
@@ -27,7 +28,6 @@ from sentiment_cli.errors import DataError
 
 _FORMAT = 2
 SPLITS = ("train", "valid", "test")
-Splits = dict[str, tuple[str, NDArray[np.bool_]]]  # of each split, the split of the texts and which of its rows
 
 
 _COLUMNS = {
@@ -109,41 +109,21 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
 def corpus_keys(experiment: Experiment) -> list[cache.Key]:
     """Return the keys of what an experiment needs: its texts and, once these are there, its packs."""
     source = find_source(experiment.data)
-    parts: list[Part] = ["labelled", "unlabelled"] if "unsup" in experiment.vocabulary.from_ else ["labelled"]
-    keys = [key_of(source, part) for part in parts]
+    keys = [key_of(source, part) for part in _parts_read(experiment)]
     fingerprints = [find_fingerprint(key) for key in keys]
     if all(fingerprints):
         keys.append(_key(source, experiment, [found for found in fingerprints if found]))
     return keys
 
 
-def assign_rows(texts: Texts, data: Data) -> Splits:
-    """Say which rows are training, validation and test: the source's own test rows, or some held out."""
-    train, n_test = texts.rows("train"), len(texts.rows("test"))
-    valid = data.valid
-    is_test_N = np.zeros(len(train), dtype=bool)
-    if n_test == 0:
-        is_test_N = held_out(train.label_N, train.group_N, valid.by, data.test_share, valid.seed)
-    rest = np.flatnonzero(~is_test_N)
-    is_valid_N = np.zeros(len(train), dtype=bool)
-    label_N, group_N = train.label_N[rest], train.group_N[rest]
-    if valid.folds is None:
-        is_valid_N[rest] = held_out(label_N, group_N, valid.by, valid.share, valid.seed)
-    else:
-        is_valid_N[rest] = folds_of(label_N, group_N, valid.by, valid.folds, valid.seed) == valid.fold
-    is_train_N = ~is_test_N & ~is_valid_N
-    if data.deduplicate:
-        first = np.zeros(len(train), dtype=bool)
-        kept = np.flatnonzero(is_train_N)
-        first[kept[np.unique(train.digest_N[kept], return_index=True)[1]]] = True
-        is_train_N &= first
-    own_test = ("test", np.ones(n_test, dtype=bool)) if n_test else ("train", is_test_N)
-    return {"train": ("train", is_train_N), "valid": ("train", is_valid_N), "test": own_test}
+def _parts_read(experiment: Experiment) -> list[Part]:
+    """Return the parts of a source that the vocabulary and the labelled splits come from."""
+    return ["labelled", "unlabelled"] if "unsup" in experiment.vocabulary.from_ else ["labelled"]
 
 
 def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str, ...], wanted: str | None) -> Corpus:
-    parts: list[Part] = ["labelled", "unlabelled"] if "unsup" in experiment.vocabulary.from_ else ["labelled"]
     texts: list[Texts] = []
+    parts = _parts_read(experiment)
     fingerprints = [find_fingerprint(key_of(source, part)) for part in parts]
     if not all(fingerprints):
         texts = [prepare_texts(source, part) for part in parts]
@@ -193,7 +173,7 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
     if len(labelled.labels) < 2:
         raise DataError(
             f"every training row is labelled {labelled.labels[0]!r}; a classifier needs two labels at least",
-            "sentiment data check",
+            f"sentiment data check --set data.source={shlex.quote(experiment.data.source)}",
         )
     for name in SPLITS:
         if not splits[name][1].any():

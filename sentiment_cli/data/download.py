@@ -15,7 +15,7 @@ import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
-from sentiment_cli import console, store
+from sentiment_cli import console, locks, store
 from sentiment_cli.config.paths import data_dir
 from sentiment_cli.data.mirror import Mirror, retry_after_s, validator_of
 from sentiment_cli.errors import DataError, InterruptedRun, MachineError
@@ -54,7 +54,7 @@ def download_imdb(target: Path, mirror: Mirror | None = None) -> Path:
     for Ctrl-C; what had come is kept, and the next call goes on from there.
     """
     mirror = mirror or Mirror(URL, SHA256)
-    with store.lock(target.with_name(f"{target.name}.lock"), console.say) as is_alone:
+    with locks.lock(target.with_name(f"{target.name}.lock"), console.say) as is_alone:
         if target.exists():  # another process was quicker, or a mirror is asked for what we have
             if store.sha256_of(target) == mirror.sha256:
                 return target

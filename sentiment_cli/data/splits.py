@@ -3,7 +3,35 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_cli.config.schema import Data
+from sentiment_cli.data.texts import Texts
 from sentiment_cli.errors import UsageError
+
+Splits = dict[str, tuple[str, NDArray[np.bool_]]]  # of each split, the split of the texts and which of its rows
+
+
+def assign_rows(texts: Texts, data: Data) -> Splits:
+    """Say which rows are training, validation and test: the source's own test rows, or some held out."""
+    train, n_test = texts.rows("train"), len(texts.rows("test"))
+    valid = data.valid
+    is_test_N = np.zeros(len(train), dtype=bool)
+    if n_test == 0:
+        is_test_N = held_out(train.label_N, train.group_N, valid.by, data.test_share, valid.seed)
+    rest = np.flatnonzero(~is_test_N)
+    is_valid_N = np.zeros(len(train), dtype=bool)
+    label_N, group_N = train.label_N[rest], train.group_N[rest]
+    if valid.folds is None:
+        is_valid_N[rest] = held_out(label_N, group_N, valid.by, valid.share, valid.seed)
+    else:
+        is_valid_N[rest] = folds_of(label_N, group_N, valid.by, valid.folds, valid.seed) == valid.fold
+    is_train_N = ~is_test_N & ~is_valid_N
+    if data.deduplicate:
+        first = np.zeros(len(train), dtype=bool)
+        kept = np.flatnonzero(is_train_N)
+        first[kept[np.unique(train.digest_N[kept], return_index=True)[1]]] = True
+        is_train_N &= first
+    own_test = ("test", np.ones(n_test, dtype=bool)) if n_test else ("train", is_test_N)
+    return {"train": ("train", is_train_N), "valid": ("train", is_valid_N), "test": own_test}
 
 
 def held_out(

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from sentiment_cli.config import schema
 from sentiment_cli.models.encoders import RecurrentEncoder, drop_columns
+from sentiment_cli.models.lookup import look_up
 from sentiment_cli.models.pooling import Pooling
 
 
@@ -36,7 +37,7 @@ class Classifier(nn.Module):
         if self.training and self.word_dropout:
             dropped_BL = torch.rand(ids_BL.shape, device=ids_BL.device) < self.word_dropout
             ids_BL = ids_BL.masked_fill(dropped_BL, self.unknown_id)
-        embedded_BLD = F.embedding(ids_BL, self.embedding.weight)
+        embedded_BLD = look_up(ids_BL, self.embedding)
         embedded_BLD = drop_columns(embedded_BLD, self.embedding_dropout, self.training)
         embedded_BLD = (
             F.dropout(embedded_BLD, self.element_dropout, self.training) if self.element_dropout else embedded_BLD

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import get_total_norm
 
 from sentiment_cli.data.batches import Batch
 from sentiment_cli.models.device import memory_errors
+from sentiment_cli.models.lookup import sparse_rows
 from sentiment_cli.training.parallel import ALONE, Group
 
 Objective = Callable[[nn.Module, Batch], Tensor]
@@ -103,14 +104,14 @@ def train_steps(
         is_left_out = None
         if scale is not None:
             loss = loss / scale.factor
-            torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], 1 / scale.factor)
-        grad_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+            torch._foreach_mul_(_numbers(parameters), 1 / scale.factor)
+        grad_norm = get_total_norm(_numbers(parameters))
         if scale is not None:
             is_left_out = ~grad_norm.isfinite() & loss.isfinite() & (scale.factor > 1)
             grad_norm = torch.where(is_left_out, 0.0, grad_norm)
             scale.update(is_left_out)
         if max_grad_norm is not None:
-            clip_grads_with_norm_(parameters, max_grad_norm, grad_norm)
+            torch._foreach_mul_(_numbers(parameters), (max_grad_norm / (grad_norm + 1e-6)).clamp(max=1.0))
         if optimizer.defaults.get("fused"):
             is_bad = 1 - (loss + grad_norm).isfinite().float()
             found_inf = is_bad if found_inf is None else torch.maximum(found_inf, is_bad)
@@ -142,14 +143,32 @@ def _backward(
         model.zero_grad(set_to_none=True)
         loss = loss + _accumulate(model, objective, batch, slices, own[slices // 2 :], seed, number, lower)
         for p, grad in zip(model.parameters(), half, strict=True):
-            p.grad = grad if p.grad is None or grad is None else p.grad.add_(grad)
+            p.grad = grad if p.grad is None else p.grad if grad is None else _rows_only(p.grad + grad)
         return loss
     loss = _accumulate(model, objective, batch, slices, own, seed, number, lower)
     if group.size > 1:
+        is_sparse = [p.grad is not None and p.grad.is_sparse for p in model.parameters()]
         for p in model.parameters():
-            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad.to_dense()
         group.add([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
+        for p, was_sparse in zip(model.parameters(), is_sparse, strict=True):
+            p.grad = _rows_only(p.grad.to_sparse(1)) if was_sparse and p.grad is not None else p.grad
     return loss
+
+
+def _numbers(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """Return the numbers of the gradients, to be changed in place; of a sparse one, those of its rows."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    return [grad._values() if grad.is_sparse else grad for grad in grads]
+
+
+def _rows_only(grad: Tensor) -> Tensor:
+    """Leave out the rows of a sparse gradient that are zero, so that it does not matter how it was added up."""
+    if not grad.is_sparse:
+        return grad
+    grad = grad.coalesce()
+    is_any_U = grad._values().any(dim=1)
+    return sparse_rows(grad._indices()[0][is_any_U], grad._values()[is_any_U], grad.shape)
 
 
 def _accumulate(
@@ -179,6 +198,8 @@ def _accumulate(
         loss = loss * ((last - first) / n_rows)
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
+    for p in model.parameters():
+        p.grad = None if p.grad is None else _rows_only(p.grad)
     return torch.stack(losses).sum()
 
 

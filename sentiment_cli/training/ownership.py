@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sentiment_cli import store
+from sentiment_cli import locks, store
 from sentiment_cli.errors import UsageError
 from sentiment_cli.training.parallel import launch_id
 
@@ -45,7 +45,7 @@ def owned(run: Path) -> Iterator[Record]:
                 f"{run} is being trained by process {_load(run).pid}", f"kill -TERM {_load(run).pid}"
             ) from None
         for directory in (run, *filter(Path.is_dir, run.iterdir())):
-            store.sweep(directory)
+            locks.sweep(directory)
         record = _load(run)
         record.pid, record.launch = os.getpid(), launch_id()
         record.save(run)

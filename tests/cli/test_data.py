@@ -56,7 +56,7 @@ def test_b12_one_class_fails_the_check_with_exit_code_3_and_its_report(cli, revi
     assert [finding["severity"] for finding in json.loads(as_json.stdout)["findings"]] == ["error", "warning"]
     prepared = cli("prepare", "sample", "--set", "data.source=reviews.csv")
     assert (prepared.returncode, prepared.stdout) == (3, "")
-    assert "a classifier needs two labels at least\n  try: sentiment data check" in prepared.stderr
+    assert "a classifier needs two labels at least\n  try: sentiment data check --set data.source=" in prepared.stderr
 
 
 def test_b10_a_bad_row_is_exit_code_3_with_what_to_type(cli, reviews: Path) -> None:

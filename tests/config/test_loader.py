@@ -415,3 +415,14 @@ def test_the_resolved_experiment_spells_out_every_default() -> None:
     values = yaml.safe_load(experiment_yaml(load_experiment("sample")))
     assert values["text"]["tokenizer"] == "words"
     assert values["vocabulary"]["from"] == ["train"]
+
+
+def test_paths_in_a_file_are_meant_from_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "experiments").mkdir()
+    file = tmp_path / "experiments" / "mine.yaml"
+    file.write_text("name: x\ndata: {source: my.csv}\nvocabulary: {vectors: ../words.txt}\n")
+    monkeypatch.chdir(tmp_path)
+    experiment = load_experiment(file)
+    assert experiment.data.source == str(tmp_path / "experiments" / "my.csv")
+    assert experiment.vocabulary.vectors == str(tmp_path / "words.txt")
+    assert load_experiment(file, ["vocabulary.vectors=own.txt"]).vocabulary.vectors == str(tmp_path / "own.txt")

@@ -49,13 +49,17 @@ def test_every_draw_of_a_step_follows_from_seed_step_and_slice() -> None:
     assert len(set(losses(0, noise=1))) == 4
 
 
+@pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("slices", [2, 4, 7, 40])
-def test_invariant_7_slices_add_up_to_the_batch(slices: int) -> None:
+def test_invariant_7_slices_add_up_to_the_batch(slices: int, lazy: bool) -> None:
     torch.manual_seed(0)
     whole = Classifier(schema.Model(encoder=schema.Encoder(bidirectional=True)), 50, 1, 2, pad_is_input=False)
     sliced = copy.deepcopy(whole)
     batches = [_batch(n) for n in (32, 31, 30)]
-    both = [list(_steps(model, batches, slices=n, max_grad_norm=0.5)) for model, n in ((whole, 1), (sliced, slices))]
+    both = [
+        list(_steps(model, batches, slices=n, max_grad_norm=0.5, lazy=lazy))
+        for model, n in ((whole, 1), (sliced, slices))
+    ]
     for one, other in zip(*both, strict=True):
         torch.testing.assert_close(other.loss, one.loss, atol=1e-6, rtol=1e-6)
         torch.testing.assert_close(other.grad_norm, one.grad_norm, atol=1e-6, rtol=1e-6)
@@ -75,7 +79,8 @@ def test_the_average_is_what_its_equation_says() -> None:
     assert not average.model.output.weight.requires_grad
 
 
-def test_f21_after_a_bad_step_the_weights_stay_as_they_were() -> None:
+@pytest.mark.parametrize("lazy", [False, True])
+def test_f21_after_a_bad_step_the_weights_stay_as_they_were(lazy: bool) -> None:
     torch.manual_seed(0)
     model = Classifier(schema.Model(), 50, 1, 2, pad_is_input=False)
     before = []
@@ -84,7 +89,7 @@ def test_f21_after_a_bad_step_the_weights_stay_as_they_were() -> None:
         before.append([p.detach().clone() for p in model.parameters()])
         return classification_loss(model, batch) * (float("inf") if len(before) == 2 else 1)
 
-    steps = list(_steps(model, [_batch(8)] * 4, objective=spoilt))
+    steps = list(_steps(model, [_batch(8)] * 4, objective=spoilt, lazy=lazy))
     assert [step.loss.isfinite().item() for step in steps] == [True, False, True, True]
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before[1], strict=True))
     assert any(not torch.equal(p, old) for p, old in zip(model.parameters(), before[0], strict=True))
@@ -96,8 +101,8 @@ def _batch(n_rows: int) -> Batch:
     return Batch(ids_BL, length_B, torch.arange(n_rows) % 2)
 
 
-def _steps(model, batches, *, slices=1, max_grad_norm=None, average=None, objective=classification_loss):
-    optimizer = build_optimizer(model, schema.Train(optimizer="sgd", momentum=0.5))
+def _steps(model, batches, *, slices=1, max_grad_norm=None, average=None, objective=classification_loss, lazy=False):
+    optimizer = build_optimizer(model, schema.Train(optimizer="sgd", momentum=0.5, lazy_embeddings=lazy))
     return train_steps(
         model, objective, batches, optimizer, lambda _: 0.1,
         seed=0, bf16=False, max_grad_norm=max_grad_norm, slices=slices, average=average,

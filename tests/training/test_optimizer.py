@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sentiment_cli.config.schema import Train
+from sentiment_cli.models.lookup import look_up
 from sentiment_cli.training.optimizer import build_optimizer, count_plateaus, learning_rate_at
 
 
@@ -31,6 +32,42 @@ def test_weight_decay_spares_biases_and_embeddings() -> None:
     assert [tuple(p.shape) for p in decayed["params"]] == [(2, 2)]
     assert sorted(tuple(p.shape) for p in spared["params"]) == [(2,), (3, 2)]
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+
+
+def _tables(settings: Train, n_steps: int = 4) -> list[torch.Tensor]:
+    """Return the vectors after each of some steps that read words 1 and 2, then 2 and 3, and so on."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(8, 4))
+    optimizer, tables = build_optimizer(model, settings), []
+    for step in range(n_steps):
+        look_up(torch.tensor([[1 + step, 2 + step, 2 + step]]), model[0]).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        tables.append(model[0].weight.detach().clone())
+    return tables
+
+
+def test_lazy_adam_is_torchs_sparse_adam() -> None:
+    torch.manual_seed(0)
+    table = nn.Embedding(8, 4, sparse=True)
+    optimizer = torch.optim.SparseAdam(table.parameters(), lr=0.1)
+    for step, found in enumerate(_tables(Train(optimizer="adam", lr=0.1, lazy_embeddings=True))):
+        table(torch.tensor([[1 + step, 2 + step, 2 + step]])).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        torch.testing.assert_close(found, table.weight)
+
+
+def test_lazy_sgd_without_momentum_is_dense_sgd_and_with_it_leaves_the_other_rows() -> None:
+    exact, lazy = (
+        _tables(Train(optimizer="sgd", lr=0.1, momentum=0.0, lazy_embeddings=is_lazy)) for is_lazy in (False, True)
+    )
+    torch.testing.assert_close(lazy, exact)
+    first, *_, last = _tables(Train(optimizer="sgd", lr=0.1, momentum=0.9, lazy_embeddings=True))
+    still = [0, 1, 6, 7]
+    torch.testing.assert_close(last[still], first[still], rtol=0, atol=0)
+    moved = _tables(Train(optimizer="sgd", lr=0.1, momentum=0.9))[-1]
+    assert not torch.equal(moved[1], last[1])
 
 
 @pytest.mark.parametrize(("warmup", "n_steps"), [(0.3, 20), (0.2, 10), (0.5, 7)])

@@ -62,6 +62,13 @@ def test_d01_two_processes_train_the_same_bytes(alone: Path) -> None:
     assert "dropout: 0.3" in (alone / "runs" / "two" / "experiment.yaml").read_text()
 
 
+def test_d01_two_processes_update_embeddings_lazily_to_the_same_bytes(alone: Path) -> None:
+    lazy = ("train.lazy_embeddings=true", "train.slices=4", "train.max_steps=8")
+    assert train(alone, "one-lazy", settings=(*LONGER, *lazy))[0] == 0
+    run(alone, SENTIMENT, "train", *settings(alone, *lazy), "--name", "two-lazy", "--nproc", "2")
+    assert outcome(alone / "runs" / "two-lazy") == outcome(alone / "runs" / "one-lazy")
+
+
 def test_d02_other_numbers_of_processes_agree_to_rounding(alone: Path) -> None:
     three = ("train.slices=3", "train.optimizer=sgd", "train.ema=null")
     assert train(alone, "one-of-three", settings=(*LONGER, *three))[0] == 0

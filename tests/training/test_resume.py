@@ -162,7 +162,7 @@ def test_f11_f13_damaged_or_foreign_files_of_a_run_are_refused_or_made_anew(
 
 @pytest.mark.parametrize("at", [7, 10])
 def test_f03_a_run_killed_while_it_refits_resumes_to_the_same_bytes(root: Path, at: int) -> None:
-    refit = ("train.refit=true",)
+    refit = ("train.refit=true", "train.lazy_embeddings=true")
     assert train(root, "whole", settings=refit)[0] == 0
     assert train(root, "run", settings=refit, place="after backward", at=at)[0] == -signal.SIGKILL
     code, said = train(root, "run", resumed=True)

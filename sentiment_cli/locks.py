@@ -1,0 +1,63 @@
+"""One process at a time, and what killed ones left behind.
+
+with lock(path, console.say):       one process at a time
+sweep(directory)                    what killed processes left there goes: drafts, and locks that nobody holds
+"""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sentiment_cli import disk, failpoints
+
+
+@contextlib.contextmanager
+def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
+    """Let one process at a time into the block; `say` is told of a wait of more than a second.
+
+    The kernel frees the lock of a process that was killed. A lock that cannot be taken is told too, and gone without
+    (False): it saves work done twice, and nothing's being right hangs on it.
+    """
+    import filelock  # 50 ms that only the makers of artefacts need
+
+    held = filelock.FileLock(path)
+    try:
+        with _flock_or_none():
+            failpoints.reach("lock", path)
+            disk.make_directories(path.parent)
+            try:
+                held.acquire(timeout=1)
+            except filelock.Timeout:
+                say(f"waiting for another process, which holds {path}")
+                held.acquire()
+    except (OSError, NotImplementedError, Warning) as error:
+        say(f"going on without the lock {path}, which cannot be taken: {error}")
+    try:
+        yield held.is_locked
+    finally:
+        if held.is_locked:
+            disk.discard(path)  # while it is held: who waits for it sees that it has gone, and makes it anew
+            held.release()
+
+
+def sweep(directory: Path) -> None:
+    """Remove what killed processes left in a directory of ours: drafts, and locks that nobody holds."""
+    disk.sweep(directory)
+    locks: list[Path] = []
+    with contextlib.suppress(OSError):  # of a place that cannot be: who writes there says so
+        locks = list(directory.glob("*.lock"))
+    for path in locks:
+        import filelock
+
+        held = filelock.FileLock(path, blocking=False)
+        with contextlib.suppress(OSError, NotImplementedError, Warning), _flock_or_none(), held:
+            disk.discard(path)
+
+
+@contextlib.contextmanager
+def _flock_or_none() -> Iterator[None]:
+    """Raise a Warning where flock is missing and filelock would take to locks that outlive a killed process."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="flock not supported")
+        yield
