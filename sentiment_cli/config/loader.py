@@ -13,9 +13,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from sentiment_cli.config import yaml_text
+from sentiment_cli.config.contradictions import contradictions
 from sentiment_cli.config.paths import is_file
 from sentiment_cli.config.recipes import find_config, recipe_names
-from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment, contradictions
+from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
 from sentiment_cli.config.yaml_text import Document, KeyPath, Place, Problem
 from sentiment_cli.errors import UsageError
 
@@ -287,7 +288,7 @@ def _nearest(key: str, section: KeyPath) -> str | None:
     keys = [path for path, _ in _leaves(experiment_values(Experiment(name="x")))]
     if (*section, *key.split(".")) in keys and "." in key:
         return f"write it as {': {'.join(key.split('.'))}: …{'}' * key.count('.')}"
-    near = difflib.get_close_matches(key, known_keys(section), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, known_keys(section), n=1, cutoff=0.55)
     if near:
         return f"did you mean {near[0]}?"
     places = [path for path in keys if path[-1] == key]

@@ -3,8 +3,7 @@
 Nothing here can name code: choices are spelled out, and text is only ever a name or a path.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -203,7 +202,8 @@ class Model(Section):
     )
     context_window: Count = Field(16, description="how many states local context attends to")
     head: Literal["pooled", "steps"] = Field(
-        "pooled", description="judge the pooled vector, or every step, trained on the label at each and read at the last"
+        "pooled",
+        description="judge the pooled vector, or every step, trained on the label at each and read at the last",
     )
     dropout: Rate = Field(0.0, description="share of the pooled vector zeroed while training")
     init: Literal["layer", "uniform", "glorot", "he", "orthogonal", "keras"] = Field(
@@ -283,66 +283,3 @@ class Experiment(Section):
     model: Model = Model()
     train: Train = Train()
     init_from: str | None = Field(None, min_length=1, description="run whose model training starts from")
-
-
-class Contradiction(NamedTuple):
-    """Two settings that are each right and cannot hold together."""
-
-    keys: tuple[str, str]
-    message: str
-
-
-def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
-    """Yield every contradiction between two settings."""
-    data, text, train = experiment.data, experiment.text, experiment.train
-    if (text.pad == "left") != (text.pad_to is not None):
-        message = f"text.pad is {text.pad} and text.pad_to is {text.pad_to or 'null'}: left and a length go together"
-        yield Contradiction(("text.pad", "text.pad_to"), message)
-    size = experiment.vocabulary.size
-    if text.tokenizer == "bpe" and (size is None or size < SMALLEST_BPE):
-        message = f"text.tokenizer bpe needs a vocabulary.size of {SMALLEST_BPE} or more, not {size or 'null'}"
-        yield Contradiction(("text.tokenizer", "vocabulary.size"), message)
-    if data.source in CORPORA:
-        for key in ("test", "unlabelled", "text_column", "label_column", "group_column", "label_map"):
-            if getattr(data, key):
-                message = f"data.{key} is for your own data; data.source is {data.source}, which brings its own"
-                yield Contradiction((f"data.{key}", "data.source"), message)
-    folds, fold = data.valid.folds, data.valid.fold
-    if (folds is None) != (fold is None):
-        message = (
-            f"data.valid.folds is {folds or 'null'} and data.valid.fold is {fold or 'null'}: they go together; "
-            "sentiment train --folds N sets both"
-        )
-        yield Contradiction(("data.valid.folds", "data.valid.fold"), message)
-    elif folds is not None and fold is not None and fold > folds:
-        message = f"data.valid.fold is {fold}, more than data.valid.folds {folds}"
-        yield Contradiction(("data.valid.fold", "data.valid.folds"), message)
-    if data.unlabelled is not None and data.without_label == "unlabelled":
-        message = "data.unlabelled names the unlabelled rows, and data.without_label says they are in the source"
-        yield Contradiction(("data.unlabelled", "data.without_label"), message)
-    if text.pad_to is not None and (text.max_tokens is None or text.max_tokens > text.pad_to):
-        message = f"text.max_tokens is {text.max_tokens or 'null'}, which does not fit in text.pad_to {text.pad_to}"
-        yield Contradiction(("text.max_tokens", "text.pad_to"), message)
-    widest = "text.pad_to" if text.pad_to is not None else "text.max_tokens"
-    width = text.pad_to or text.max_tokens
-    if width is not None and train.batch_tokens < width:
-        message = f"train.batch_tokens is {train.batch_tokens}, less than one row of {widest} {width}"
-        yield Contradiction(("train.batch_tokens", widest), message)
-    if experiment.model.embedding.word_dropout and experiment.vocabulary.unknown == "padding":
-        message = "model.embedding.word_dropout reads words as unknown, which needs vocabulary.unknown: own"
-        yield Contradiction(("model.embedding.word_dropout", "vocabulary.unknown"), message)
-    if experiment.model.encoder.forget_bias is not None and experiment.model.encoder.cell != "lstm":
-        message = f"model.encoder.forget_bias is of an LSTM, and model.encoder.cell is {experiment.model.encoder.cell}"
-        yield Contradiction(("model.encoder.forget_bias", "model.encoder.cell"), message)
-    if experiment.init_from is not None and experiment.vocabulary.vectors is not None:
-        message = "init_from and vocabulary.vectors both say which word vectors to start from"
-        yield Contradiction(("init_from", "vocabulary.vectors"), message)
-    if train.precision == "fp16" and train.device in ("cpu", "mps"):
-        message = f"train.precision is fp16, which needs a CUDA device, and train.device is {train.device}"
-        yield Contradiction(("train.precision", "train.device"), message)
-    if train.schedule == "one-cycle" and not train.warmup:
-        message = "train.schedule is one-cycle, whose rise takes the share train.warmup of the steps, which is 0"
-        yield Contradiction(("train.schedule", "train.warmup"), message)
-    if train.patience is not None and train.patience >= train.epochs:
-        message = f"train.patience is {train.patience}, not less than train.epochs {train.epochs}"
-        yield Contradiction(("train.patience", "train.epochs"), message)

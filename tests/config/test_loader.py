@@ -2,12 +2,14 @@
 
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentiment_cli.config.catalogue import CELLS, KINDS, POOLINGS
 from sentiment_cli.config.loader import (
     _leaves,
     differences,
@@ -17,7 +19,7 @@ from sentiment_cli.config.loader import (
     load_settings,
 )
 from sentiment_cli.config.recipes import find_config, recipe_names
-from sentiment_cli.config.schema import Experiment
+from sentiment_cli.config.schema import Encoder, Experiment, Model
 from sentiment_cli.errors import UsageError
 
 
@@ -426,3 +428,29 @@ def test_paths_in_a_file_are_meant_from_where_it_lies(tmp_path: Path, monkeypatc
     assert experiment.data.source == str(tmp_path / "experiments" / "my.csv")
     assert experiment.vocabulary.vectors == str(tmp_path / "words.txt")
     assert load_experiment(file, ["vocabulary.vectors=own.txt"]).vocabulary.vectors == str(tmp_path / "own.txt")
+
+
+@pytest.mark.parametrize(
+    ("settings_", "said"),
+    [
+        (["model.kind=linear", "model.encoder.cell=gru"], "model.encoder.cell is of kind recurrent, and model.kind is"),
+        (["model.kind=bag", "model.encoder.width=64"], "model.encoder.width is of kind recurrent or transformer"),
+        (["model.linear.ngrams=2"], "model.linear.ngrams is of kind linear, and model.kind is recurrent"),
+        (["model.kind=transformer", "model.encoder.heads=3"], "which 3 heads of an even width do not divide"),
+        (["model.encoder.cell=sru", "model.encoder.state_dropout=0.1"], "state_dropout is not for the cell sru"),
+        (["model.encoder.cell=goru", "model.encoder.weight_dropout=0.1"], "its recurrent matrix stays orthogonal"),
+        (["model.encoder.cell=gru", "model.encoder.forget_bias=0.0"], "forget_bias is not for the cell gru"),
+        (["model.head=steps", "model.pooling=max"], "model.head steps is read at the last step"),
+        (["model.context_window=3"], "model.context_window is of local context, and model.context is none"),
+        (["model.embedding.uniform=0.1", "model.embedding.std=0.2"], "both say how the fresh vectors are drawn"),
+        (["data.target=stars", "train.label_smoothing=0.1"], "label_smoothing is of labels, and data.target is stars"),
+    ],
+)
+def test_b04_settings_of_a_model_that_do_not_go_together(write, settings_: list[str], said: str) -> None:
+    assert said in refusal(write("name: x\n"), *settings_)
+
+
+def test_the_catalogue_names_every_choice() -> None:
+    choices = {"kind": (Model, KINDS), "cell": (Encoder, CELLS), "pooling": (Model, POOLINGS)}
+    for key, (section, told) in choices.items():
+        assert list(told) == list(get_args(section.model_fields[key].annotation))

@@ -1,0 +1,70 @@
+"""`sentiment models`."""
+
+import json
+from typing import Annotated
+
+from typer import Argument, Option
+
+from sentiment_cli import console
+from sentiment_cli.config.catalogue import CELLS, KINDS, POOLINGS
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.recipes import recipe_names
+from sentiment_cli.errors import UsageError
+
+_VOCABULARY = "--set vocabulary.size=30000"
+
+
+def models(
+    config: Annotated[str | None, Argument(help="Experiment file or shipped experiment; without one, a list.")] = None,
+    override: Annotated[list[str] | None, Option("--set", help="KEY=VALUE of the experiment; repeatable.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List the models there are, or count an experiment's parameters and what a token costs, without training.
+
+    \b
+    Examples:
+      sentiment models
+      sentiment models default
+      sentiment models default --set model.encoder.cell=gru --json
+    """
+    if config is None and not override:
+        if as_json:
+            console.result(
+                json.dumps({"kinds": KINDS, "cells": CELLS, "poolings": POOLINGS, "recipes": recipe_names()})
+            )
+        else:
+            _list()
+        return
+    experiment = load_experiment(config, override or [])
+    size = experiment.vocabulary.size
+    if experiment.model.kind == "linear":
+        raise UsageError(
+            "the linear model has a weight for each n-gram that the training rows hold, which only training counts",
+            "sentiment train linear",
+        )
+    if size is None:
+        raise UsageError(
+            "vocabulary.size is null: how many words there are, and vectors with them, only preparing says",
+            f"sentiment models {config or ''} {_VOCABULARY}".replace("  ", " "),
+        )
+    from sentiment_cli.models.cost import parts_of
+
+    parts = parts_of(experiment, size)
+    parameters, products = (sum(getattr(part, field) for part in parts) for field in ("parameters", "products"))
+    if as_json:
+        found = {"parameters": parameters, "products_per_token": products}
+        console.result(json.dumps({**found, "parts": [part._asdict() for part in parts]}))
+        return
+    console.result(f"{'part':<12}{'parameters':>12}  multiply-adds a token, forward")
+    for part in parts:
+        console.result(f"{part.name:<12}{part.parameters:>12,}  {part.products:>30,}")
+    console.result(f"{'all':<12}{parameters:>12,}  {products:>30,}")
+
+
+def _list() -> None:
+    for key, choices in (("model.kind", KINDS), ("model.encoder.cell", CELLS), ("model.pooling", POOLINGS)):
+        console.result(key)
+        width = max(map(len, choices))
+        for name, what in choices.items():
+            console.result(f"  {name:<{width}}  {what}")
+    console.result(f"shipped experiments: {', '.join(recipe_names())}")

@@ -1,0 +1,143 @@
+"""Settings that are each right and cannot hold together."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sentiment_cli.config.schema import CORPORA, SMALLEST_BPE, Embedding, Encoder, Experiment, Model
+
+# Whose each setting of a model is, where not every kind has it.
+_RECURRENT, _LAYERED = ("recurrent",), ("recurrent", "transformer")
+_NEURAL = ("recurrent", "transformer", "bag")
+_SETTINGS_OF_KINDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "": {
+        "pooling": _NEURAL,
+        "context": _LAYERED,
+        "head": _LAYERED,
+        "dropout": _NEURAL,
+        "init": _NEURAL,
+    },
+    "embedding": dict.fromkeys(
+        ("width", "std", "uniform", "ngrams", "buckets", "dropout", "word_dropout", "element_dropout"), _NEURAL
+    ),
+    "encoder": {
+        **dict.fromkeys(("width", "layers", "dropout"), _LAYERED),
+        **dict.fromkeys(("cell", "bidirectional", "skip", "direction_maps", "chop"), _RECURRENT),
+        **dict.fromkeys(("weight_dropout", "state_dropout", "forget_bias"), _RECURRENT),
+        "heads": ("transformer",),
+    },
+    "linear": dict.fromkeys(("ngrams", "min_count", "smoothing", "penalty"), ("linear",)),
+}
+_ELEMENTWISE = dict.fromkeys(("mingru", "sru", "qrnn"), "its recurrence is elementwise, without a matrix")
+_ORTHOGONAL = dict.fromkeys(("orthogonal", "goru"), "its recurrent matrix stays orthogonal")
+_CELLS_WITHOUT: dict[str, dict[str, str]] = {
+    "state_dropout": _ELEMENTWISE,
+    "weight_dropout": {**_ELEMENTWISE, **_ORTHOGONAL},
+    "forget_bias": dict.fromkeys(
+        ("lstm-1997", "rnn", "rnn-relu", "rnn-output", "gru", "orthogonal", "goru", "mingru", "sru", "qrnn"),
+        "only an LSTM has it",
+    ),
+}
+
+
+class Contradiction(NamedTuple):
+    """Two settings that are each right and cannot hold together."""
+
+    keys: tuple[str, str]
+    message: str
+
+
+def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
+    """Yield every contradiction between two settings."""
+    yield from _of_data_and_text(experiment)
+    yield from _of_the_model(experiment)
+    yield from _of_training(experiment)
+
+
+def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
+    data, text, train = experiment.data, experiment.text, experiment.train
+    if (text.pad == "left") != (text.pad_to is not None):
+        message = f"text.pad is {text.pad} and text.pad_to is {text.pad_to or 'null'}: left and a length go together"
+        yield Contradiction(("text.pad", "text.pad_to"), message)
+    size = experiment.vocabulary.size
+    if text.tokenizer == "bpe" and (size is None or size < SMALLEST_BPE):
+        message = f"text.tokenizer bpe needs a vocabulary.size of {SMALLEST_BPE} or more, not {size or 'null'}"
+        yield Contradiction(("text.tokenizer", "vocabulary.size"), message)
+    if data.source in CORPORA:
+        for key in ("test", "unlabelled", "text_column", "label_column", "group_column", "label_map"):
+            if getattr(data, key):
+                message = f"data.{key} is for your own data; data.source is {data.source}, which brings its own"
+                yield Contradiction((f"data.{key}", "data.source"), message)
+    folds, fold = data.valid.folds, data.valid.fold
+    if (folds is None) != (fold is None):
+        message = (
+            f"data.valid.folds is {folds or 'null'} and data.valid.fold is {fold or 'null'}: they go together; "
+            "sentiment train --folds N sets both"
+        )
+        yield Contradiction(("data.valid.folds", "data.valid.fold"), message)
+    elif folds is not None and fold is not None and fold > folds:
+        message = f"data.valid.fold is {fold}, more than data.valid.folds {folds}"
+        yield Contradiction(("data.valid.fold", "data.valid.folds"), message)
+    if data.unlabelled is not None and data.without_label == "unlabelled":
+        message = "data.unlabelled names the unlabelled rows, and data.without_label says they are in the source"
+        yield Contradiction(("data.unlabelled", "data.without_label"), message)
+    if text.pad_to is not None and (text.max_tokens is None or text.max_tokens > text.pad_to):
+        message = f"text.max_tokens is {text.max_tokens or 'null'}, which does not fit in text.pad_to {text.pad_to}"
+        yield Contradiction(("text.max_tokens", "text.pad_to"), message)
+    widest = "text.pad_to" if text.pad_to is not None else "text.max_tokens"
+    width = text.pad_to or text.max_tokens
+    if width is not None and train.batch_tokens < width:
+        message = f"train.batch_tokens is {train.batch_tokens}, less than one row of {widest} {width}"
+        yield Contradiction(("train.batch_tokens", widest), message)
+    if data.target == "stars" and train.label_smoothing:
+        message = "train.label_smoothing is of labels, and data.target is stars"
+        yield Contradiction(("train.label_smoothing", "data.target"), message)
+
+
+def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:
+    model, encoder = experiment.model, experiment.model.encoder
+    for section, keys in _SETTINGS_OF_KINDS.items():
+        settings = model if not section else getattr(model, section)
+        for key, kinds in keys.items():
+            if model.kind not in kinds and getattr(settings, key) != type(settings).model_fields[key].default:
+                name = ".".join(filter(None, ("model", section, key)))
+                message = f"{name} is of kind {' or '.join(kinds)}, and model.kind is {model.kind}"
+                yield Contradiction((name, "model.kind"), message)
+    if model.kind == "transformer" and encoder.width % (2 * encoder.heads):
+        message = f"model.encoder.width is {encoder.width}, which {encoder.heads} heads of an even width do not divide"
+        yield Contradiction(("model.encoder.width", "model.encoder.heads"), message)
+    if model.context_window != Model.model_fields["context_window"].default and model.context != "local":
+        message = f"model.context_window is of local context, and model.context is {model.context}"
+        yield Contradiction(("model.context_window", "model.context"), message)
+    if model.head == "steps" and model.pooling != "last":
+        message = f"model.head steps is read at the last step, and model.pooling is {model.pooling}"
+        yield Contradiction(("model.head", "model.pooling"), message)
+    for key, without in _CELLS_WITHOUT.items():
+        if (
+            model.kind == "recurrent"
+            and encoder.cell in without
+            and getattr(encoder, key) != Encoder.model_fields[key].default
+        ):
+            message = f"model.encoder.{key} is not for the cell {encoder.cell}: {without[encoder.cell]}"
+            yield Contradiction((f"model.encoder.{key}", "model.encoder.cell"), message)
+    if model.embedding.uniform is not None and model.embedding.std != Embedding.model_fields["std"].default:
+        message = "model.embedding.uniform and model.embedding.std both say how the fresh vectors are drawn"
+        yield Contradiction(("model.embedding.uniform", "model.embedding.std"), message)
+    if model.embedding.word_dropout and experiment.vocabulary.unknown == "padding":
+        message = "model.embedding.word_dropout reads words as unknown, which needs vocabulary.unknown: own"
+        yield Contradiction(("model.embedding.word_dropout", "vocabulary.unknown"), message)
+
+
+def _of_training(experiment: Experiment) -> Iterator[Contradiction]:
+    train = experiment.train
+    if experiment.init_from is not None and experiment.vocabulary.vectors is not None:
+        message = "init_from and vocabulary.vectors both say which word vectors to start from"
+        yield Contradiction(("init_from", "vocabulary.vectors"), message)
+    if train.precision == "fp16" and train.device in ("cpu", "mps"):
+        message = f"train.precision is fp16, which needs a CUDA device, and train.device is {train.device}"
+        yield Contradiction(("train.precision", "train.device"), message)
+    if train.schedule == "one-cycle" and not train.warmup:
+        message = "train.schedule is one-cycle, whose rise takes the share train.warmup of the steps, which is 0"
+        yield Contradiction(("train.schedule", "train.warmup"), message)
+    if train.patience is not None and train.patience >= train.epochs:
+        message = f"train.patience is {train.patience}, not less than train.epochs {train.epochs}"
+        yield Contradiction(("train.patience", "train.epochs"), message)
