@@ -288,11 +288,10 @@ def _nearest(key: str, section: KeyPath) -> str | None:
     keys = [path for path, _ in _leaves(experiment_values(Experiment(name="x")))]
     if (*section, *key.split(".")) in keys and "." in key:
         return f"write it as {': {'.join(key.split('.'))}: …{'}' * key.count('.')}"
-    near = difflib.get_close_matches(key, known_keys(section), n=1, cutoff=0.55)
-    if near:
-        return f"did you mean {near[0]}?"
-    places = [path for path in keys if path[-1] == key]
-    return f"did you mean {'.'.join(map(str, places[0]))}?" if places else None
+    elsewhere = [".".join(map(str, path)) for path in keys if path[-1] == key]
+    near = difflib.get_close_matches(key, known_keys(section), n=1, cutoff=0.6 if elsewhere else 0.5)
+    found = (near or elsewhere)[:1]
+    return f"did you mean {found[0]}?" if found else None
 
 
 def known_keys(section: KeyPath) -> list[str]:
