@@ -1,0 +1,262 @@
+"""Train the family's experiments on IMDb, keep each finished run as a small file, and write docs/leaderboard.md.
+
+    python benchmarks/leaderboard.py                       # seed 0 of every experiment that has no result yet
+    python benchmarks/leaderboard.py --seeds 3 default gru  # three seeds of some
+    python benchmarks/leaderboard.py --table               # only write the table and the picture
+
+Each run is `sentiment train NAME --set seed=N`, then one `sentiment eval`, in processes of their own, as a user would
+type them. benchmarks/results/NAME-seed-N.json holds what they printed, the sha256 of the experiment, the commit, the
+hardware and how much of the machine other processes took meanwhile: times and rates of a run go into the table only
+where that was less than 3 %. A result stands until its file is removed; one of an experiment that has changed since is
+told, and left out of the table.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from sentiment_cli.config.loader import experiment_values, load_experiment
+from sentiment_cli.config.paths import recipes_dir
+from sentiment_cli.console import say
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+# What each line of the table is; the linear model, which all must beat, first.
+EXPERIMENTS = {
+    "linear": "linear on 1- to 3-grams, naive-Bayes weighted",
+    "bag": "bag of words and hashed bigrams",
+    "tutorial-rnn": "Elman RNN of a tutorial, width 32",
+    "keras-lstm": "LSTM of the Keras example",
+    "elman": "Elman RNN",
+    "elman-bi": "Elman RNN, both directions",
+    "lstm": "LSTM",
+    "default": "LSTM, both directions",
+    "lstm-stacked": "LSTM, both directions, two layers",
+    "lstm-1997": "LSTM of 1997, without a forget gate",
+    "gru": "GRU",
+    "gru-attention": "GRU, both directions, attention",
+    "goru": "gated orthogonal unit",
+    "mingru": "minGRU, both directions, two layers",
+    "lstm-grid": "grid LSTM, time × depth",
+    "lstm-2d": "two-dimensional LSTM, sentences × words",
+    "transformer": "Transformer encoder",
+    "best-labels": "the best recurrent model on labels alone",
+}
+_OTHERS_AT_MOST = 0.03  # of the machine
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    arguments = parser.parse_args()
+    for seed in range(0 if arguments.table else arguments.seeds):
+        for name in arguments.names or EXPERIMENTS:
+            path = RESULTS / f"{name}-seed-{seed}.json"
+            if not path.exists():
+                say(f"{name}, seed {seed}")
+                result = train_and_score(name, seed)
+                RESULTS.mkdir(exist_ok=True)
+                path.write_text(json.dumps(result, indent=2) + "\n")
+                say(f"  valid {result['valid_accuracy']:.2%}, test {result['test_accuracy']:.2%} in {path}")
+                write_table()
+    write_table()
+
+
+def experiment_sha256(name: str) -> str:
+    """Hash an experiment's resolved settings, without its seed."""
+    values = experiment_values(load_experiment(name))
+    del values["seed"]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def train_and_score(name: str, seed: int) -> dict[str, Any]:
+    """Train and score one experiment in processes of their own; the run itself is thrown away."""
+    runs = Path(tempfile.mkdtemp(prefix="leaderboard-"))
+    environment = {**os.environ, "SENTIMENT_RUNS": str(runs)}
+    began, others = time.monotonic(), _Others()
+    trained = _sentiment(environment, "train", name, "--set", f"seed={seed}", "--json")
+    seconds, share = time.monotonic() - began, others.share()
+    scored = _sentiment(environment, "eval", trained["run"], "--json")
+    weights = json.loads((Path(trained["run"]) / "summary.json").read_text())
+    result = {
+        "name": name,
+        "seed": seed,
+        "experiment": experiment_sha256(name),
+        "parameters": _count_parameters(Path(trained["run"]) / "model" / "weights.safetensors"),
+        "model_bytes": (Path(trained["run"]) / "model" / "weights.safetensors").stat().st_size,
+        "valid_accuracy": trained["valid"]["accuracy"],
+        "test_accuracy": scored["accuracy"],
+        "test_accuracy_ci95": scored["accuracy_ci95"],
+        "test_loss": scored["loss"],
+        "n_test": scored["n"],
+        "process_seconds": seconds,
+        "seconds": trained["seconds"],
+        "tokens_per_second": trained["tokens_per_second"],
+        "best_epoch": weights["best_epoch"],
+        "others_share": share,
+        "hardware": _hardware(),
+        "commit": _git("rev-parse", "--short", "HEAD")
+        + ("+" if _git("status", "--porcelain", "sentiment_cli") else ""),
+    }
+    shutil.rmtree(runs)
+    return result
+
+
+def _sentiment(environment: dict[str, str], *args: str) -> Any:
+    command = [sys.executable, "-m", "sentiment_cli", *args]
+    done = subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
+    return json.loads(done.stdout)
+
+
+class _Others:
+    """How much of the machine processes other than our children take, from a moment on (Linux)."""
+
+    def __init__(self) -> None:
+        self._busy, self._own, self._began = _busy_s(), _children_s(), time.monotonic()
+
+    def share(self) -> float | None:
+        busy = _busy_s()
+        if busy is None or self._busy is None:
+            return None
+        spent = (time.monotonic() - self._began) * (os.cpu_count() or 1)
+        return max(0.0, busy - self._busy - (_children_s() - self._own)) / spent
+
+
+def _busy_s() -> float | None:
+    try:
+        user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split()[1:9])
+    except OSError:
+        return None
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def _children_s() -> float:
+    times = os.times()
+    return times.children_user + times.children_system + times.user + times.system
+
+
+def _count_parameters(path: Path) -> int:
+    """Count the numbers of a safetensors file by its header, which is JSON behind its length."""
+    with path.open("rb") as handle:
+        header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
+    shapes = [
+        tensor["shape"] for name, tensor in header.items() if name != "__metadata__" and tensor["dtype"][0] == "F"
+    ]
+    return sum(_product(shape) for shape in shapes)
+
+
+def _product(shape: list[int]) -> int:
+    found = 1
+    for size in shape:
+        found *= size
+    return found
+
+
+def _hardware() -> str:
+    model = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    return f"{os.cpu_count()} cores of {model}"
+
+
+def _git(*args: str) -> str:
+    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+def write_table() -> None:
+    """Write docs/leaderboard.md and docs/leaderboard.svg from the results there are."""
+    shipped = {path.stem for path in recipes_dir().glob("*.yaml")}
+    rows, to_come, points = [], [], []
+    for name, what in EXPERIMENTS.items():
+        found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}-seed-*.json"))]
+        current = [one for one in found if name in shipped and one["experiment"] == experiment_sha256(name)]
+        if len(current) < len(found):
+            say(f"{name}: {len(found) - len(current)} results are of another experiment than configs/{name}.yaml now")
+        if not current:
+            to_come.append(f"| {what} | `{name}` | | | | | | to come |")
+            continue
+        alone = [one for one in current if one["others_share"] is not None and one["others_share"] < _OTHERS_AT_MOST]
+        seconds = statistics.mean(one["process_seconds"] for one in alone) if alone else None
+        rate = statistics.mean(one["tokens_per_second"] for one in alone) if alone else None
+        test = _mean(current, "test_accuracy")
+        cells = [
+            what,
+            f"`{name}`",
+            f"{current[0]['parameters']:,}",
+            _shown(current, "valid_accuracy"),
+            _shown(current, "test_accuracy"),
+            "beside others" if seconds is None else f"{seconds:,.0f}",
+            "" if rate is None else f"{rate:,.0f}",
+            f"n = {len(current)}, {', '.join(sorted({one['commit'] for one in current}))}",
+        ]
+        rows.append((test, f"| {' | '.join(cells)} |"))
+        if seconds is not None:
+            points.append((name, seconds, test))
+    hardware = sorted({json.loads(path.read_text())["hardware"] for path in RESULTS.glob("*.json")})
+    lines = [row for _, row in sorted(rows, reverse=True)] + to_come
+    (ROOT / "docs" / "leaderboard.md").write_text(_PAGE.format(rows="\n".join(lines), hardware="; ".join(hardware)))
+    _draw(points)
+
+
+_PAGE = """# Leaderboard
+
+What each model of the family reaches on IMDb from the labels alone, best first. `python benchmarks/leaderboard.py`
+trains them, reads test once for each finished run, and writes this page from `benchmarks/results/`. Validation, held out by
+movie, chose everything; figures are means, with the standard deviation over n seeds where n > 1. Seconds are of the
+whole process, from prepared data to the finished run, on {hardware}, of runs that had the machine to themselves.
+One seed says little of differences below half a point.
+
+| model | experiment | parameters | validation % | test % | seconds | tokens/s | runs, commit |
+|---|---|---:|---:|---:|---:|---:|---|
+{rows}
+
+![Accuracy against training time](leaderboard.svg)
+"""
+
+
+def _mean(results: list[dict[str, Any]], key: str) -> float:
+    return float(statistics.mean(one[key] for one in results))
+
+
+def _shown(results: list[dict[str, Any]], key: str) -> str:
+    mean = _mean(results, key) * 100
+    if len(results) == 1:
+        return f"{mean:.2f}"
+    return f"{mean:.2f} ± {statistics.stdev(one[key] * 100 for one in results):.2f}"
+
+
+def _draw(points: list[tuple[str, float, float]]) -> None:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "leaderboard"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    for name, seconds, accuracy in points:
+        axes.plot(seconds, accuracy * 100, "o", color="tab:red" if name == "linear" else "tab:blue")
+        axes.annotate(name, (seconds, accuracy * 100), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds of training, two CPU cores")
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(alpha=0.3)
+    figure.savefig(ROOT / "docs" / "leaderboard.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
