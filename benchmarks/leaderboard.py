@@ -216,9 +216,9 @@ def write_table() -> None:
 _PAGE = """# Leaderboard
 
 What each model of the family reaches on IMDb from the labels alone, best first. `python benchmarks/leaderboard.py`
-trains them, reads test once for each finished run, and writes this page from `benchmarks/results/`. Validation, held out by
-movie, chose everything; figures are means, with the standard deviation over n seeds where n > 1. Seconds are of the
-whole process, from prepared data to the finished run, on {hardware}, of runs that had the machine to themselves.
+trains them, reads test once for each finished run, and writes this page from `benchmarks/results/`. Validation, held
+out by movie, chose everything; figures are means, with the standard deviation over n seeds where n > 1. Seconds are of
+the whole process, from prepared data to the finished run, on {hardware}, of runs that had the machine to themselves.
 One seed says little of differences below half a point.
 
 | model | experiment | parameters | validation % | test % | seconds | tokens/s | runs, commit |
