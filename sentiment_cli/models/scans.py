@@ -1,5 +1,6 @@
 """Layers with an elementwise recurrence: all matrix products come before it, and it runs as one scan."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -29,9 +30,8 @@ class MinGRU(nn.Module):
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
         """Return states_BLD and the last of them."""
         gate_BLD, candidate_BLD = _project(input_BLD, self.input_weight, self.bias).chunk(2, dim=2)
-        update_BLD = gate_BLD.sigmoid()
-        (start_BD,) = start or (_zeros(update_BLD),)
-        states_BLD = _linear_scan(1 - update_BLD, update_BLD * candidate_BLD, start_BD)
+        (start_BD,) = start or (_zeros(gate_BLD),)
+        states_BLD = _gated_scan((-gate_BLD).sigmoid(), candidate_BLD, start_BD)
         return states_BLD, (states_BLD[:, -1],)
 
 
@@ -92,9 +92,8 @@ class QRNN(nn.Module):
         previous_BD = _zeros(input_BLD) if start is None else start[2]
         window_BLD = torch.cat([_before(input_BLD, previous_BD), input_BLD], dim=2)
         value_BLD, forget_BLD, out_BLD = _project(window_BLD, self.input_weight, self.bias).chunk(3, dim=2)
-        forget_BLD = forget_BLD.sigmoid()
         start_BD = _zeros(value_BLD) if start is None else start[1]
-        memory_BLD = _linear_scan(forget_BLD, (1 - forget_BLD) * value_BLD.tanh(), start_BD)
+        memory_BLD = _gated_scan(forget_BLD.sigmoid(), value_BLD.tanh(), start_BD)
         states_BLD = out_BLD.sigmoid() * memory_BLD
         return states_BLD, (states_BLD[:, -1], memory_BLD[:, -1], input_BLD[:, -1])
 
@@ -114,26 +113,32 @@ def _before(values_BLD: Tensor, start_BD: Tensor) -> Tensor:
     return torch.cat([start_BD[:, None], values_BLD[:, :-1]], dim=1)
 
 
-def _linear_scan(keep_BLD: Tensor, inflow_BLD: Tensor, start_BD: Tensor) -> Tensor:
-    states_BLD: Tensor = _LinearScan.apply(keep_BLD, inflow_BLD, start_BD)  # type: ignore[no-untyped-call]
+def _gated_scan(keep_BLD: Tensor, value_BLD: Tensor, start_BD: Tensor) -> Tensor:
+    states_BLD: Tensor = _GatedScan.apply(keep_BLD, value_BLD, start_BD)  # type: ignore[no-untyped-call]
     return states_BLD
 
 
-class _LinearScan(torch.autograd.Function):
-    """s_t = k_t s_t-1 + i_t, whose gradient is such a scan from the end."""
+class _GatedScan(torch.autograd.Function):
+    """s_t = k_t s_t-1 + (1 - k_t) v_t, whose gradient is a linear scan from the end."""
 
     @staticmethod
-    def forward(ctx: Any, keep_BLD: Tensor, inflow_BLD: Tensor, start_BD: Tensor) -> Tensor:
-        first_BD = torch.addcmul(inflow_BLD[:, 0], keep_BLD[:, 0], start_BD)
-        states_BLD = _scan(keep_BLD, inflow_BLD, first_BD)
-        ctx.save_for_backward(keep_BLD, states_BLD, start_BD)
+    def forward(ctx: Any, keep_BLD: Tensor, value_BLD: Tensor, start_BD: Tensor) -> Tensor:
+        if _is_sequential(keep_BLD):
+            states_BLD, before_BD = torch.empty_like(keep_BLD), start_BD
+            for keep_BD, value_BD, state_BD in _steps(keep_BLD, value_BLD, states_BLD):
+                before_BD = torch.lerp(value_BD, before_BD, keep_BD, out=state_BD)
+        else:
+            states_BLD = _scan_as_tree(keep_BLD, (1 - keep_BLD) * value_BLD, start_BD)
+        ctx.save_for_backward(keep_BLD, value_BLD, states_BLD, start_BD)
         return states_BLD
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        keep_BLD, states_BLD, start_BD = ctx.saved_tensors
+        keep_BLD, value_BLD, states_BLD, start_BD = ctx.saved_tensors
         grad_BLD = _scan_from_end(keep_BLD, grads[0])
-        return grad_BLD * _before(states_BLD, start_BD), grad_BLD, grad_BLD[:, 0] * keep_BLD[:, 0]
+        keep_grad_BLD = _before(states_BLD, start_BD).sub_(value_BLD).mul_(grad_BLD)
+        start_grad_BD = grad_BLD[:, 0] * keep_BLD[:, 0]
+        return keep_grad_BLD, torch.addcmul(grad_BLD, grad_BLD, keep_BLD, value=-1), start_grad_BD
 
 
 class _SRUScan(torch.autograd.Function):
@@ -146,10 +151,7 @@ class _SRUScan(torch.autograd.Function):
     def forward(ctx: Any, gate_BLD: Tensor, value_BLD: Tensor, peephole_D: Tensor, start_BD: Tensor) -> Tensor:
         forget_BLD, memory_BLD = torch.empty_like(value_BLD), torch.empty_like(value_BLD)
         before_BD = start_BD
-        steps = zip(
-            *(values_BLD.unbind(1) for values_BLD in (gate_BLD, value_BLD, forget_BLD, memory_BLD)), strict=True
-        )
-        for gate_BD, value_BD, forget_BD, memory_BD in steps:
+        for gate_BD, value_BD, forget_BD, memory_BD in _steps(gate_BLD, value_BLD, forget_BLD, memory_BLD):
             torch.addcmul(gate_BD, before_BD, peephole_D, out=forget_BD).sigmoid_()
             before_BD = torch.lerp(value_BD, before_BD, forget_BD, out=memory_BD)
         ctx.save_for_backward(forget_BLD, value_BLD, memory_BLD, peephole_D, start_BD)
@@ -167,23 +169,15 @@ class _SRUScan(torch.autograd.Function):
         return gate_grad_BLD, grad_BLD * (1 - forget_BLD), peephole_grad_D, grad_BLD[:, 0] * keep_BLD[:, 0]
 
 
-def _scan(keep_BLD: Tensor, inflow_BLD: Tensor, first_BD: Tensor) -> Tensor:
-    """Return s_BLD with s_0 = first and s_t = k_t s_t-1 + i_t."""
-    if not _is_sequential(keep_BLD):
-        return _scan_as_tree(keep_BLD, inflow_BLD, first_BD)
-    states_BLD = torch.empty_like(inflow_BLD)
-    states, keeps, inflows = states_BLD.unbind(1), keep_BLD.unbind(1), inflow_BLD.unbind(1)
-    states[0].copy_(first_BD)
-    for before_BD, state_BD, keep_BD, inflow_BD in zip(states[:-1], states[1:], keeps[1:], inflows[1:], strict=True):
-        torch.addcmul(inflow_BD, keep_BD, before_BD, out=state_BD)
-    return states_BLD
+def _steps(*values_BLD: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(tensor_BLD.unbind(1) for tensor_BLD in values_BLD), strict=True)
 
 
 def _scan_from_end(keep_BLD: Tensor, grad_BLD: Tensor) -> Tensor:
-    """Return g_BLD with g_t = k_t+1 g_t+1 + grad_t, what each state of a scan adds to the loss in all."""
+    """Return g_BLD with g_t = grad_t + k_t+1 g_t+1, what each state of a scan adds to the loss in all."""
     if not _is_sequential(keep_BLD):
-        turned_BLD = torch.cat([keep_BLD[:, :1], keep_BLD[:, 1:].flip(1)], dim=1)
-        return _scan_as_tree(turned_BLD, grad_BLD.flip(1), grad_BLD[:, -1]).flip(1)
+        after_BLD = torch.cat([keep_BLD[:, :1], keep_BLD[:, 1:].flip(1)], dim=1)  # the first one meets a zero
+        return _scan_as_tree(after_BLD, grad_BLD.flip(1), torch.zeros_like(grad_BLD[:, 0])).flip(1)
     sums_BLD = torch.empty_like(keep_BLD)
     sums, keeps, grads = sums_BLD.unbind(1), keep_BLD.unbind(1), grad_BLD.unbind(1)
     sums[-1].copy_(grads[-1])
@@ -197,21 +191,19 @@ def _is_sequential(values_BLD: Tensor) -> bool:
     return values_BLD.device.type == "cpu"
 
 
-def _scan_as_tree(keep_BLD: Tensor, inflow_BLD: Tensor, first_BD: Tensor) -> Tensor:
-    """Do `_scan` in 2 log2(L) operations: every second state from joined pairs of steps, then those between.
+def _scan_as_tree(keep_BLD: Tensor, inflow_BLD: Tensor, start_BD: Tensor) -> Tensor:
+    """Return s_BLD with s_t = k_t s_t-1 + i_t in about 4 log2(L) operations (associative scan, Blelloch 1990).
 
-    Associative scan (Blelloch 1990).
+    Pairs of steps are joined to one, which gives every second state by a scan of half the length; one more step from
+    each of these gives those between.
     """
     length = inflow_BLD.shape[1]
     states_BLD = torch.empty_like(inflow_BLD)
-    states_BLD[:, 0] = first_BD
     if length > 1:
-        half = length // 2
-        odd_keep_BLD, odd_inflow_BLD = keep_BLD[:, 1::2], inflow_BLD[:, 1::2]
-        joined_BLD = torch.addcmul(odd_inflow_BLD, odd_keep_BLD, inflow_BLD[:, : 2 * half : 2])
-        second_BD = torch.addcmul(odd_inflow_BLD[:, 0], odd_keep_BLD[:, 0], first_BD)
-        odd_BLD = _scan_as_tree(odd_keep_BLD * keep_BLD[:, : 2 * half : 2], joined_BLD, second_BD)
-        states_BLD[:, 1::2] = odd_BLD
-        rest_BLD = odd_BLD[:, : (length - 1) // 2]
-        states_BLD[:, 2::2] = torch.addcmul(inflow_BLD[:, 2::2], keep_BLD[:, 2::2], rest_BLD)
+        first, second = slice(0, length - length % 2, 2), slice(1, None, 2)
+        joined_keep_BLD = keep_BLD[:, first] * keep_BLD[:, second]
+        joined_inflow_BLD = torch.addcmul(inflow_BLD[:, second], keep_BLD[:, second], inflow_BLD[:, first])
+        states_BLD[:, second] = _scan_as_tree(joined_keep_BLD, joined_inflow_BLD, start_BD)
+    before_BLD = torch.cat([start_BD[:, None], states_BLD[:, 1:-1:2]], dim=1)
+    states_BLD[:, ::2] = torch.addcmul(inflow_BLD[:, ::2], keep_BLD[:, ::2], before_BLD)
     return states_BLD

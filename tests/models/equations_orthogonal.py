@@ -8,7 +8,7 @@ from sentiment_cli.models.orthogonal import GORU, Orthogonal
 
 
 def modrelu(z: Tensor, b: Tensor) -> Tensor:
-    """Arjovsky et al. 2016, equation 8, in real numbers."""
+    """Arjovsky et al. 2016, in real numbers."""
     return torch.sign(z) * torch.relu(z.abs() + b)
 
 
@@ -37,7 +37,7 @@ def orthogonal(cell: Orthogonal, input_BLD: Tensor, start: State, kept: Tensor |
 
 
 def goru(cell: GORU, input_BLD: Tensor, start: State, kept: Tensor | None = None) -> tuple[Tensor, State]:
-    """Jing et al. 2017, equations 5 to 8."""
+    """Jing et al. 2017, with the reset gate on U h."""
     reset_input, update_input, candidate_input = cell.input_weight.chunk(3)
     reset_state, update_state = cell.state_weight.chunk(2)
     reset_bias, update_bias, b = cell.bias.chunk(3)

@@ -23,7 +23,7 @@ def mingru(cell: MinGRU, input_BLD: Tensor, start: State) -> tuple[Tensor, State
 
 
 def sru(cell: SRU, input_BLD: Tensor, start: State) -> tuple[Tensor, State]:
-    """Lei et al. 2018, equations 1 to 4 and the scaling of section 3.2."""
+    """Lei et al. 2018, section 2, and the scaling of a highway whose bias begins at 0."""
     forget_weight, reset_weight, weight, *skip_weight = cell.input_weight.split(cell.width)
     forget_bias, reset_bias = cell.bias.chunk(2)
     forget_v, reset_v = cell.peephole.chunk(2)
