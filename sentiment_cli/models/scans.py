@@ -187,7 +187,7 @@ def _scan_from_end(keep_BLD: Tensor, grad_BLD: Tensor) -> Tensor:
 
 
 def _is_sequential(values_BLD: Tensor) -> bool:
-    """Say whether one operation per step beats the tree: on two CPU cores 1.8 ms against 4.3 ms at 64 x 256 x 128."""
+    """Say whether one operation per step beats the tree: on two CPU cores it takes less than half the time."""
     return values_BLD.device.type == "cpu"
 
 
