@@ -23,7 +23,7 @@ def predict(
     out: Annotated[Path | None, Option(help="Write the answers to a file instead of standard output.")] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object per text.")] = False,
 ) -> None:
-    """Say for each text whether it is positive, and how surely: label, probability, text.
+    """Say for each text whether it is positive, and how surely: label, probability (or stars), text.
 
     \b
     Examples:
@@ -40,9 +40,10 @@ def predict(
 
     def line_of(prediction: Prediction) -> str:
         if as_json:
-            return json.dumps(prediction._asdict())
+            return json.dumps(prediction.to_json())
         one_line = " ".join(prediction.text.split())
-        return f"{prediction.label}\t{prediction.probability:.4f}\t{console.sanitize(one_line)}"
+        figure = f"{prediction.probability:.4f}" if prediction.stars is None else f"{prediction.stars:.1f} stars"
+        return f"{prediction.label}\t{figure}\t{console.sanitize(one_line)}"
 
     predictor = Predictor(load_artefact(path))
     lines = (line_of(answer) for chunk in _chunks(texts) for answer in predictor.predict(chunk))

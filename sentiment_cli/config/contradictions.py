@@ -88,9 +88,14 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
     if width is not None and train.batch_tokens < width:
         message = f"train.batch_tokens is {train.batch_tokens}, less than one row of {widest} {width}"
         yield Contradiction(("train.batch_tokens", widest), message)
-    if data.target == "stars" and train.label_smoothing:
-        message = "train.label_smoothing is of labels, and data.target is stars"
-        yield Contradiction(("train.label_smoothing", "data.target"), message)
+    if data.target == "stars":
+        for key, is_set in (
+            ("train.label_smoothing", train.label_smoothing > 0),
+            ("model.head", experiment.model.head == "steps"),
+            ("model.kind", experiment.model.kind == "linear"),
+        ):
+            if is_set:
+                yield Contradiction((key, "data.target"), f"{key} as it is set is of labels, and data.target is stars")
 
 
 def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:

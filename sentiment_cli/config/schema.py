@@ -101,7 +101,7 @@ class Text(Section):
     truncate: Literal["head", "tail", "ends"] = Field(
         "ends", description="what of a longer review is read: its start, its end, or a quarter of start and the end"
     )
-    start: bool = Field(False, description="begin each row with a start token, after truncation; 1 in the vocabulary")
+    start: bool = Field(False, description="put a start token, entry 1, before each row; truncation may cut it off")
     pad: Literal["none", "left"] = Field("none", description="left makes padding to pad_to part of the input")
     pad_to: Count | None = Field(None, description="fixed length in tokens, padded on the left (with pad: left)")
 

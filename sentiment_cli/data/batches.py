@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +12,13 @@ from torch import Tensor
 from sentiment_cli.config.schema import Experiment, Text, Train
 from sentiment_cli.data.corpus import Packed
 
-PAD_ID = 0
+PAD_ID, START_ID = 0, 1
 # Rows of similar length share a batch; among this many batches' worth of rows the order stays random.
 _BATCHES_SORTED_TOGETHER = 50
 
 
 class Batch(NamedTuple):
-    """ids_BL int64, padded with 0; length_B int64, at least 1; label_B int64."""
+    """ids_BL int64, padded with 0; length_B int64, at least 1; label_B int64, what is learnt: labels or stars."""
 
     ids_BL: Tensor
     length_B: Tensor
@@ -33,26 +33,34 @@ class Rows(NamedTuple):
     label_N: Tensor
 
 
-def rows_on(device: torch.device, packed: Packed) -> Rows:
-    """Put a split on the device, once, with one padding token behind it for empty rows to point at."""
+def rows_on(device: torch.device, packed: Packed, target: Literal["label", "stars"] = "label") -> Rows:
+    """Put a split on the device, once, with one padding token behind it for empty rows to point at.
+
+    `target` says whether label_N is to hold the labels or the star ratings.
+    """
     ids_T = torch.from_numpy(np.append(packed.ids_T, np.int32(PAD_ID)))
-    return Rows(*(tensor.to(device) for tensor in (ids_T, *map(torch.from_numpy, (packed.starts_N1, packed.label_N)))))
+    label_N = packed.label_N if target == "label" else packed.stars_N
+    return Rows(*(tensor.to(device) for tensor in (ids_T, *map(torch.from_numpy, (packed.starts_N1, label_N)))))
 
 
 def read_lengths(length_N: NDArray[np.int64], text: Text) -> NDArray[np.int64]:
-    """Return how many tokens a model reads of rows of these lengths; an empty row reads as one padding token."""
+    """Return how many tokens a model reads of rows of these lengths, the start token and padding it reads included.
+
+    An empty row reads as one token: the start token, or padding.
+    """
     if text.pad_to is not None:
         return np.full_like(length_N, text.pad_to)
-    return np.clip(length_N, 1, text.max_tokens)
+    return np.clip(length_N + text.start, 1, text.max_tokens)
 
 
 def gather(rows: Rows, row_B: Tensor, width: int, text: Text) -> Batch:
     """Cut rows out of the flat token array into a rectangle `width` tokens wide.
 
-    Longer rows than `text.max_tokens` lose their end, start or middle (`text.truncate`). With `text.pad: left` the
-    padding is on the left and belongs to the row; otherwise it is on the right and belongs to nobody.
+    With `text.start` a row begins with that token. Longer rows than `text.max_tokens` then lose their end, start or
+    middle (`text.truncate`); the start token goes with the start. With `text.pad: left` the padding is on the left and
+    belongs to the row; otherwise it is on the right and belongs to nobody.
     """
-    start_B, end_B = rows.starts_N1[row_B], rows.starts_N1[row_B + 1]
+    start_B, end_B = rows.starts_N1[row_B] - int(text.start), rows.starts_N1[row_B + 1]
     full_B = end_B - start_B
     kept_B = full_B if text.max_tokens is None else full_B.clamp(max=text.max_tokens)
     column_L = torch.arange(width, device=row_B.device)
@@ -66,6 +74,8 @@ def gather(rows: Rows, row_B: Tensor, width: int, text: Text) -> Batch:
         head = 0 if text.truncate == "tail" else text.max_tokens // 4
         position_BL = position_BL + (column_BL >= head) * (full_B - kept_B)[:, None]
     ids_BL = rows.ids_T[torch.where(inside_BL, position_BL, -1)].masked_fill(~inside_BL, PAD_ID)
+    if text.start:  # in the packed rows its place holds the last token of the row before
+        ids_BL = ids_BL.masked_fill(inside_BL & (position_BL == start_B[:, None]), START_ID)
     return Batch(ids_BL.long(), length_B, rows.label_N[row_B])
 
 

@@ -21,8 +21,9 @@ from sentiment_cli.data.columns import copy_rows, read_column, read_ids, writing
 from sentiment_cli.data.review import Part
 from sentiment_cli.data.sources import Source, find_source
 from sentiment_cli.data.splits import Splits, assign_rows
+from sentiment_cli.data.stars import check_ratings, check_source
 from sentiment_cli.data.texts import Texts, find_fingerprint, key_of, prepare_texts
-from sentiment_cli.data.tokenizer import PAD, UNKNOWN, encode, train_tokenizer
+from sentiment_cli.data.tokenizer import PAD, START, UNKNOWN, encode, train_tokenizer
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
 
@@ -90,7 +91,7 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
 
     Only the named splits (train, valid, test, unsup) are read and checked, so that training never opens test's. With
     `key`, an entry of that key serves without a look at its source, and a source that gives another key is refused
-    with a DataError.
+    with a DataError. Raises UsageError or DataError where data.target is stars and there are none to learn from.
     """
     started = time.monotonic()
     cache.sweep()  # who finds its data whole makes no draft and takes no lock, and would leave what lies there
@@ -98,7 +99,11 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     if key is not None and "unsup" not in splits and (corpus := _open_said(key, labelled)):
         return corpus
     source = find_source(experiment.data)
+    if experiment.data.target == "stars":
+        check_source(source)
     corpus = _prepare_labelled(source, experiment, labelled, key)
+    if experiment.data.target == "stars":
+        check_ratings(source, {split: corpus.split(split).stars_N for split in labelled if split != "test"})
     if "unsup" in splits:
         corpus.directories["unsup"] = _prepare_unsup(source, experiment, corpus)
     counts = ", ".join(f"{split} {len(corpus.split(split).label_N):,}" for split in corpus.directories)
@@ -151,6 +156,7 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
 
 def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cache.Key:
     silent = {"folds", "fold"} if experiment.data.valid.folds is None else {"share"}  # what says nothing is no part
+    of_text = {"tokenizer", "lowercase", "markup", "punctuation", *({"start"} if experiment.text.start else ())}
     return cache.Key(
         source.name,
         {
@@ -160,9 +166,7 @@ def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cac
             "data": experiment.data.model_dump(
                 mode="json", include={"valid", "test_share", "deduplicate"}, exclude={"valid": silent}
             ),
-            "text": experiment.text.model_dump(
-                mode="json", include={"tokenizer", "lowercase", "markup", "punctuation"}
-            ),
+            "text": experiment.text.model_dump(mode="json", include=of_text),
             "vocabulary": experiment.vocabulary.model_dump(mode="json", by_alias=True, exclude={"vectors"}),
         },
     )
@@ -199,7 +203,8 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
             _write_split(draft, name, labelled, of, is_wanted_N, tokenizer, others)
         draft.write("tokenizer.json", tokenizer.to_str().encode())
         unknown = entries.index(UNKNOWN if vocabulary.unknown == "own" else PAD)
-        draft.write("vocabulary.json", store.dump_json(vars(Vocabulary(tuple(entries), unknown))))
+        start = entries.index(START) if experiment.text.start else None
+        draft.write("vocabulary.json", store.dump_json(vars(Vocabulary(tuple(entries), unknown, start))))
         draft.write("labels.json", store.dump_json(labelled.labels))
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
 

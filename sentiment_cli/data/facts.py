@@ -11,6 +11,7 @@ from sentiment_cli.data.corpus import SPLITS, Corpus, Packed, prepare
 from sentiment_cli.data.duplicates import PAIRS
 from sentiment_cli.data.sources import find_source, has_unlabelled
 from sentiment_cli.data.texts import SPLITS_OF, prepare_texts
+from sentiment_cli.data.tokenizer import most_tokens
 from sentiment_cli.data.vocabulary import Vocabulary
 
 PERCENTILES = (0, 5, 25, 50, 75, 95, 99, 100)
@@ -78,7 +79,7 @@ def _lengths(chunks: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _split_facts(packed: Packed, corpus: Corpus, experiment: Experiment) -> dict[str, Any]:
-    length_N, most = packed.length_N, experiment.text.max_tokens
+    length_N, most = packed.length_N, most_tokens(experiment.text)
     n_tokens = int(length_N.sum())
     unknown = int((packed.ids_T == corpus.vocabulary.unknown_id).sum())
     return {

@@ -12,6 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from sentiment_cli.config.schema import Text, Vocabulary
 
 PAD = "<pad>"
+START = "<start>"
 UNKNOWN = "<unk>"
 # Letters and digits with apostrophes inside are one token (don't, it's), every other mark is one by itself.
 _WORDS = r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|_"
@@ -27,9 +28,11 @@ def train_tokenizer(text: Text, vocabulary: Vocabulary, rows: Iterable[Sequence[
     """Learn a tokenizer from the counted rows, given some at a time; return it with its entries in order of their ids.
 
     Words: the most frequent ones; among equals the order is that of the words. Byte pairs: Sennrich et al. 2016 over
-    the bytes of a text (Radford et al. 2019), so that nothing is unknown. Specials come first: padding is 0.
+    the bytes of a text (Radford et al. 2019), so that nothing is unknown. Specials come first: padding is 0, the start
+    token 1; the tokenizer itself gives no text one.
     """
-    specials = [PAD, UNKNOWN] if vocabulary.unknown == "own" else [PAD]
+    unknown = UNKNOWN if vocabulary.unknown == "own" else PAD
+    specials = list(dict.fromkeys([PAD, *([START] if text.start else []), unknown]))
     most = 2**31 if vocabulary.size is None else vocabulary.size
     if text.tokenizer == "bpe":
         learner = _with_pipeline(Tokenizer(models.BPE()), text)
@@ -57,7 +60,7 @@ def train_tokenizer(text: Text, vocabulary: Vocabulary, rows: Iterable[Sequence[
     )
     words = [word for word in _entries(learner) if word not in specials]
     entries = [*specials, *words[: most - len(specials)]]
-    return build_tokenizer(text, entries, specials[-1]), entries
+    return build_tokenizer(text, entries, unknown), entries
 
 
 def build_tokenizer(text: Text, entries: Sequence[str], unknown: str) -> Tokenizer:
@@ -76,6 +79,11 @@ def encode(tokenizer: Tokenizer, rows: Sequence[str]) -> Iterator[NDArray[np.int
             if is_last:
                 yield ids[0] if len(ids) == 1 else np.concatenate(ids)
                 ids.clear()
+
+
+def most_tokens(text: Text) -> int | None:
+    """Return how many tokens of its own a long row keeps: text.max_tokens, less a start token that is not cut off."""
+    return None if text.max_tokens is None else text.max_tokens - (text.start and text.truncate != "tail")
 
 
 def _batches(rows: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:

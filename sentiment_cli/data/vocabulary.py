@@ -6,16 +6,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Entries in order of their ids. Entry 0 is padding; `unknown_id` is what every other word reads as."""
+    """Entries in order of their ids.
+
+    Entry 0 is padding; `unknown_id` is what every other word reads as, `start_id` what rows begin with, if anything.
+    """
 
     entries: tuple[str, ...]
     unknown_id: int
+    start_id: int | None = None
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Vocabulary":
-        return cls(tuple(values["entries"]), values["unknown_id"])
+        return cls(tuple(values["entries"]), values["unknown_id"], values.get("start_id"))
 
     @property
     def specials(self) -> int:
         """How many entries are not words."""
-        return self.unknown_id + 1
+        return max(self.unknown_id, self.start_id or 0) + 1

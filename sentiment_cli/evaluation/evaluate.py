@@ -16,9 +16,10 @@ from sentiment_cli.data.batches import Rows, rows_on
 from sentiment_cli.data.corpus import encode_ahead, prepare
 from sentiment_cli.data.labels import refuse_unknown
 from sentiment_cli.data.sources import find_source
+from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.data.texts import prepare_texts
 from sentiment_cli.errors import UsageError
-from sentiment_cli.evaluation.metrics import Scores, score
+from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.inference.artefact import Artefact, load_artefact
 from sentiment_cli.inference.predictor import class_probabilities, rows_of, score_rows
 from sentiment_cli.models.device import memory_errors, select_device, set_up
@@ -48,15 +49,17 @@ def evaluate(run: Path, split: str) -> Evaluation:
     artefact = load_artefact(run)
     corpus = prepare(artefact.experiment, (split,), artefact.data_key)
     packed = corpus.split(split)
+    label_N, stars_N = packed.label_N, packed.stars_N
     device = _set_up(artefact)
     with memory_errors():
-        probability_NC = _probabilities(artefact, rows_on(device, packed), packed.length_N, device)
-    scores, unseen = score(packed.label_N, probability_NC, corpus.labels), None
-    if split == "test" and 0 < packed.in_train_N.sum() < len(packed.label_N):
-        is_unseen_N = ~packed.in_train_N
-        unseen = score(packed.label_N[is_unseen_N], probability_NC[is_unseen_N], corpus.labels)
+        output = _outputs(artefact, rows_on(device, packed), packed.length_N, device)
+    target = artefact.experiment.data.target
+    scores, unseen = score_outputs(output, label_N, stars_N, corpus.labels, target), None
+    if split == "test" and 0 < packed.in_train_N.sum() < len(label_N):
+        of = ~packed.in_train_N
+        unseen = score_outputs(output[of], label_N[of], stars_N[of], corpus.labels, target)
     evaluation = Evaluation(split, scores, unseen)
-    _keep(run, split, evaluation, corpus.ids(split), packed.label_N, probability_NC, corpus.labels)
+    _keep(run, split, evaluation, corpus.ids(split), label_N, output, artefact)
     return evaluation
 
 
@@ -68,7 +71,7 @@ def evaluate_data(run: Path, data: Data) -> Evaluation:
     artefact, source = load_artefact(run), find_source(data)
     texts = prepare_texts(source, "labelled")
     split = "test" if len(texts.rows("test")) else "train"
-    found_N = texts.rows(split).label_N
+    found_N, stars_N = texts.rows(split).label_N, texts.rows(split).stars_N
     counts = Counter({label: int((found_N == i).sum()) for i, label in enumerate(texts.labels)})
     refuse_unknown(str(source.path or source.name), +counts, artefact.labels, "--label-map {}")
     place_of = [artefact.labels.index(label) if label in artefact.labels else -1 for label in texts.labels]
@@ -77,9 +80,10 @@ def evaluate_data(run: Path, data: Data) -> Evaluation:
     with memory_errors():
         rows, length_N = rows_of(ids for chunk in encode_ahead(artefact.tokenizer, texts.read(split)) for ids in chunk)
         rows = Rows(*(tensor.to(device) for tensor in rows))
-        probability_NC = _probabilities(artefact, rows, length_N, device)
-    evaluation = Evaluation(source.name, score(label_N, probability_NC, artefact.labels))
-    _keep(run, f"data-{source.name}", evaluation, texts.ids(split), label_N, probability_NC, artefact.labels)
+        output = _outputs(artefact, rows, length_N, device)
+    scores = score_outputs(output, label_N, stars_N.astype(np.int64), artefact.labels, artefact.experiment.data.target)
+    evaluation = Evaluation(source.name, scores)
+    _keep(run, f"data-{source.name}", evaluation, texts.ids(split), label_N, output, artefact)
     return evaluation
 
 
@@ -89,10 +93,8 @@ def _set_up(artefact: Artefact) -> torch.device:
     return device
 
 
-def _probabilities(
-    artefact: Artefact, rows: Rows, length_N: NDArray[np.int64], device: torch.device
-) -> NDArray[np.float64]:
-    return class_probabilities(score_rows(artefact.model.to(device), rows, length_N, artefact.experiment.text))
+def _outputs(artefact: Artefact, rows: Rows, length_N: NDArray[np.int64], device: torch.device) -> NDArray[np.float64]:
+    return score_rows(artefact.model.to(device), rows, length_N, artefact.experiment.text)
 
 
 def _keep(
@@ -101,14 +103,21 @@ def _keep(
     evaluation: Evaluation,
     ids: list[str],
     label_N: NDArray[np.int64],
-    probability_NC: NDArray[np.float64],
-    labels: tuple[str, ...],
+    output: NDArray[np.float64],
+    artefact: Artefact,
 ) -> None:
-    """Write RUN/evaluation/NAME.json and NAME-predictions.jsonl, one line per row in its order."""
-    lines = []
-    for row_id, label, row in zip(ids, label_N.tolist(), probability_NC.tolist(), strict=True):
-        answer = {"id": row_id, "label": labels[label], "probabilities": dict(zip(labels, row, strict=True))}
-        lines.append(json.dumps(answer) + "\n")
+    """Write RUN/evaluation/NAME.json and NAME-predictions.jsonl, one line per row in its order, with its true label."""
+    labels = artefact.labels
+    answers: list[dict[str, Any]]
+    if artefact.experiment.data.target == "stars":
+        answers = [{"stars": rating} for rating in ratings_of(output).tolist()]
+    else:
+        rows = class_probabilities(output).tolist()
+        answers = [{"probabilities": dict(zip(labels, row, strict=True))} for row in rows]
+    lines = [
+        json.dumps({"id": row_id, "label": labels[label], **answer}) + "\n"
+        for row_id, label, answer in zip(ids, label_N.tolist(), answers, strict=True)
+    ]
     store.write_file(run / "evaluation" / f"{name}-predictions.jsonl", "".join(lines).encode())
     store.write_file(run / "evaluation" / f"{name}.json", store.dump_json({"run": run.name, **evaluation.to_json()}))
 
@@ -124,10 +133,10 @@ def print_scores(evaluation: Evaluation) -> None:
         console.result(
             f"  without the {n_seen:,} that stand in train too: {unseen.accuracy:.2%} ({low:.2%} to {high:.2%})"
         )
-    auc = "none" if scores.auc is None else f"{scores.auc:.4f}"
-    console.result(
-        f"loss {scores.loss:.4f}   F1 {scores.f1:.4f}   AUC {auc}   Brier {scores.brier:.4f}   ECE {scores.ece:.4f}"
-    )
+    if scores.mae is not None:
+        console.result(f"MAE {scores.mae:.3f} stars   RMSE {scores.rmse:.3f} stars")
+    figures = {"loss": scores.loss, "F1": scores.f1, "AUC": scores.auc, "Brier": scores.brier, "ECE": scores.ece}
+    console.result("   ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None))
     width, corner = max(8, *(len(label) + 2 for label in labels)), "truth \\ predicted"
     margin = max(len(corner), width)
     console.result(f"{corner:>{margin}}" + "".join(f"{label:>{width}}" for label in labels))

@@ -1,13 +1,14 @@
-"""Scores as pure functions of true labels and probabilities."""
+"""Scores as pure functions of the truth and of what a model puts out."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.inference.predictor import likeliest
+from sentiment_cli.data.stars import MIDDLE, REACH, ratings_of
+from sentiment_cli.inference.predictor import class_probabilities, likeliest
 
 _ECE_BINS = 15
 _Z95 = 1.959963984540054
@@ -16,21 +17,63 @@ _SMALLEST_PROBABILITY = 1e-12  # keeps the log loss of a confident mistake finit
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one model on n rows; accuracies are fractions, confusion has the truth in rows."""
+    """Scores of one model on n rows; accuracies are fractions, confusion has the truth in rows.
+
+    None is what does not exist: Brier score and calibration error of star ratings, mae and rmse of labels.
+    """
 
     n: int
     accuracy: float
     accuracy_ci95: tuple[float, float]
-    loss: float
+    loss: float | None
     f1: float
     f1_per_label: dict[str, float]
     auc: float | None
-    brier: float
-    ece: float
+    brier: float | None
+    ece: float | None
     confusion: tuple[tuple[int, ...], ...]
+    mae: float | None = None
+    rmse: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+        """Return the fields; mae and rmse only where star ratings are scored."""
+        return {name: value for name, value in vars(self).items() if name not in ("mae", "rmse") or value is not None}
+
+
+def score_outputs(
+    output: NDArray[np.float64],
+    label_N: NDArray[np.int64],
+    stars_N: NDArray[np.int64],
+    labels: tuple[str, ...],
+    target: Literal["label", "stars"],
+) -> Scores:
+    """Score a model's outputs, which are logits or, with data.target stars, ratings on their scale."""
+    if target == "stars":
+        return score_stars(output, label_N, stars_N, labels)
+    return score(label_N, class_probabilities(output), labels)
+
+
+def score_stars(
+    output_N: NDArray[np.float64], label_N: NDArray[np.int64], stars_N: NDArray[np.int64], labels: tuple[str, ...]
+) -> Scores:
+    """Score predicted star ratings, and their signs as labels: the second of the two from the middle of the scale on.
+
+    loss is the mean squared error of the outputs, in the training loss's unit; mae and rmse are in stars, of ratings
+    brought within the scale; the three are None where no row has stars (0: none). auc ranks by the rating.
+    """
+    signs = score(label_N, np.eye(len(labels))[(output_N >= 0).astype(np.int64)], labels)
+    scores = replace(signs, loss=None, auc=area_under_roc(label_N == 1, output_N), brier=None, ece=None)
+    is_rated_N = stars_N > 0
+    if not is_rated_N.any():
+        return scores
+    rated_N, truth_N = output_N[is_rated_N], stars_N[is_rated_N]
+    error_N = ratings_of(rated_N) - truth_N
+    return replace(
+        scores,
+        loss=float(((rated_N - (truth_N - MIDDLE) / REACH) ** 2).mean()),
+        mae=float(np.abs(error_N).mean()),
+        rmse=float(np.sqrt((error_N**2).mean())),
+    )
 
 
 def score(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64], labels: tuple[str, ...]) -> Scores:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Text
 from sentiment_cli.data.batches import Rows, cut_batches, gather, read_lengths
-from sentiment_cli.data.tokenizer import encode
+from sentiment_cli.data.stars import ratings_of
+from sentiment_cli.data.tokenizer import encode, most_tokens
 from sentiment_cli.inference.artefact import Artefact
 from sentiment_cli.models.classifier import Classifier
 
@@ -19,16 +20,26 @@ _BATCH_TOKENS = 16_384
 
 
 class Prediction(NamedTuple):
-    """One text's answer; `probability` is the label's, tokens are counted before truncation."""
+    """One text's answer; `probability` is the label's, tokens are counted before truncation, without the start token.
+
+    A model of star ratings gives `stars`, whose sign is the label, and no probabilities: a mean rating does not say how
+    far the truth may lie from it.
+    """
 
     text: str
     label: str
-    probability: float
-    probabilities: dict[str, float]
+    probability: float | None
+    probabilities: dict[str, float] | None
     tokens: int
     unknown: int
     truncated: bool
     low_evidence: bool
+    stars: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields; stars only of a model that predicts them."""
+        fields = self._asdict()
+        return fields if self.stars is not None else {name: fields[name] for name in fields if name != "stars"}
 
 
 class Predictor:
@@ -37,7 +48,7 @@ class Predictor:
     def __init__(self, artefact: Artefact) -> None:
         self._artefact = artefact
         text, vocabulary = artefact.experiment.text, artefact.vocabulary
-        self._most_read = text.max_tokens
+        self._most_read = most_tokens(text)
         self._is_word_V = np.array([len(entry) > 1 and any(map(str.isalpha, entry)) for entry in vocabulary.entries])
         self._is_word_V[: vocabulary.specials] = False
 
@@ -45,21 +56,27 @@ class Predictor:
         """Return one prediction per text, in order; one with no known word has `low_evidence`."""
         artefact = self._artefact
         rows_ids = list(encode(artefact.tokenizer, texts))
-        logits = score_rows(artefact.model, *rows_of(rows_ids), artefact.experiment.text)
-        probability_NC = class_probabilities(logits)
+        output = score_rows(artefact.model, *rows_of(rows_ids), artefact.experiment.text)
+        if artefact.experiment.data.target == "stars":
+            best_N, said = (output >= 0).astype(np.int64), [(None, stars) for stars in ratings_of(output).tolist()]
+        else:
+            probability_NC = class_probabilities(output)
+            best_N, said = likeliest(probability_NC), [(row, None) for row in probability_NC.tolist()]
         return [
-            self._prediction(text, ids, probabilities)
-            for text, ids, probabilities in zip(texts, rows_ids, probability_NC, strict=True)
+            self._prediction(text, ids, best, probabilities, stars)
+            for text, ids, best, (probabilities, stars) in zip(texts, rows_ids, best_N.tolist(), said, strict=True)
         ]
 
-    def _prediction(self, text: str, ids_L: NDArray[np.int32], probability_C: NDArray[np.float64]) -> Prediction:
+    def _prediction(
+        self, text: str, ids_L: NDArray[np.int32], best: int, probabilities: list[float] | None, stars: float | None
+    ) -> Prediction:
         labels = self._artefact.labels
-        best = int(likeliest(probability_C[None])[0])
         return Prediction(
             text=text,
             label=labels[best],
-            probability=float(probability_C[best]),
-            probabilities=dict(zip(labels, probability_C.tolist(), strict=True)),
+            probability=None if probabilities is None else probabilities[best],
+            probabilities=None if probabilities is None else dict(zip(labels, probabilities, strict=True)),
+            stars=stars,
             tokens=len(ids_L),
             unknown=int((ids_L == self._artefact.vocabulary.unknown_id).sum()),
             truncated=self._most_read is not None and len(ids_L) > self._most_read,
@@ -80,10 +97,10 @@ def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int
 def score_rows(
     model: Classifier, rows: Rows, length_N: NDArray[np.int64], text: Text, *, first: int = 0, every: int = 1
 ) -> NDArray[np.float64]:
-    """Return the logits of all rows, in their order, in float32 arithmetic; rows of like length are read together.
+    """Return the model's outputs of all rows, in their order, in float32; rows of like length are read together.
 
-    They are logit_N, or logit_NC where the model has a logit per label. Of several processes each reads every so
-    many-th batch, from its `first` on; the other rows' logits are then 0.
+    They are logit_N (or star ratings on their scale), or logit_NC where the model has a logit per label. Of several
+    processes each reads every so many-th batch, from its `first` on; the other rows' outputs are then 0.
     """
     was_training = model.training
     model.eval()

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import math
 import time
@@ -16,13 +15,13 @@ from numpy.typing import NDArray
 from sentiment_cli import console, store
 from sentiment_cli.data.batches import Plan, Rows, cut, plan_steps, read_lengths, rows_on
 from sentiment_cli.data.corpus import Packed
-from sentiment_cli.evaluation.metrics import Scores, score
-from sentiment_cli.inference.predictor import class_probabilities, score_rows
+from sentiment_cli.evaluation.metrics import Scores, score_outputs
+from sentiment_cli.inference.predictor import score_rows
 from sentiment_cli.models.device import OutOfMemory
 from sentiment_cli.training.checkpoints import Best, Progress, weights_of
 from sentiment_cli.training.guards import check_finite, diverged, split_batch
-from sentiment_cli.training.loop import Objective, Step, train_steps
-from sentiment_cli.training.objectives import classification_loss
+from sentiment_cli.training.loop import Step, train_steps
+from sentiment_cli.training.objectives import build_objective
 from sentiment_cli.training.optimizer import count_plateaus, learning_rate_at
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.stopping import StopNow
@@ -108,7 +107,7 @@ def _plot_course(session: Session) -> _Course:
         gains = [_gain(row[f"valid_{settings.monitor}"], settings.monitor) for row in judged]
         return learning_rate_at(step, n_steps, settings, count_plateaus(gains, settings.plateau_patience))
 
-    return _Course(plan, rows_on(session.device, train), read_N, ids, lr_at)
+    return _Course(plan, rows_on(session.device, train, session.experiment.data.target), read_N, ids, lr_at)
 
 
 def _joined(one: Packed, other: Packed) -> Packed:
@@ -122,12 +121,9 @@ def _joined(one: Packed, other: Packed) -> Packed:
 def _steps(session: Session, course: _Course) -> Iterator[Step]:
     """Yield the steps from where the training stands."""
     settings, progress = session.experiment.train, session.progress
-    objective: Objective = classification_loss
-    if settings.label_smoothing:
-        objective = functools.partial(classification_loss, smoothing=settings.label_smoothing)
     return train_steps(
         session.model.train(),
-        objective,
+        build_objective(session.experiment),
         cut(course.plan, course.rows, course.read_N, session.experiment, progress.step),
         session.optimizer,
         course.lr_at,
@@ -186,13 +182,15 @@ def _validate(session: Session, valid: Packed, rows: Rows) -> tuple[Scores, floa
     """Score the validation rows; return the scores and the seconds it took."""
     began = time.monotonic()
     text, group = session.experiment.text, session.group
-    logit_N = score_rows(session.validated, rows, valid.length_N, text, first=group.rank, every=group.size)
-    group.add([torch.from_numpy(logit_N)])
-    if not np.isfinite(logit_N).all():
+    output = score_rows(session.validated, rows, valid.length_N, text, first=group.rank, every=group.size)
+    group.add([torch.from_numpy(output)])
+    if not np.isfinite(output).all():
         step = session.progress.step
         lr = session.optimizer.param_groups[0]["lr"]
         raise diverged(session, f"validation after step {step} gives scores that are not finite", lr)
-    return score(valid.label_N, class_probabilities(logit_N), session.corpus.labels), time.monotonic() - began
+    target = session.experiment.data.target
+    scores = score_outputs(output, valid.label_N, valid.stars_N, session.corpus.labels, target)
+    return scores, time.monotonic() - began
 
 
 def _close_epoch(session: Session, course: _Course, scores: Scores | None) -> None:

@@ -1,9 +1,23 @@
 """Losses: what a training step makes smaller."""
 
+import functools
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import Batch
+from sentiment_cli.data.stars import MIDDLE, REACH
+from sentiment_cli.training.loop import Objective
+
+
+def build_objective(experiment: Experiment) -> Objective:
+    """Return the loss that the experiment's target is learnt by."""
+    if experiment.data.target == "stars":
+        return stars_loss
+    if smoothing := experiment.train.label_smoothing:
+        return functools.partial(classification_loss, smoothing=smoothing)
+    return classification_loss
 
 
 def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
@@ -16,3 +30,8 @@ def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.
         truth_B = batch.label_B.to(logits.dtype) * (1 - smoothing) + smoothing / 2
         return F.binary_cross_entropy_with_logits(logits, truth_B)
     return F.cross_entropy(logits, batch.label_B, label_smoothing=smoothing)
+
+
+def stars_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the mean squared error of the model's one output against (stars - 5.5) / 4.5; label_B holds the stars."""
+    return F.mse_loss(model(batch.ids_BL, batch.length_B), (batch.label_B - MIDDLE) / REACH)

@@ -89,7 +89,7 @@ def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     if settings.optimizer == "sgd":
         return _SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)  # type: ignore[call-arg]
     kind = _ADAMW if settings.optimizer == "adamw" else _ADAM
-    return kind(groups, lr=settings.lr, fused=True)  # type: ignore[call-arg]
+    return kind(groups, lr=settings.lr, eps=settings.eps, fused=True)  # type: ignore[call-arg]
 
 
 def learning_rate_at(step: int, n_steps: int, settings: Train, n_reductions: int = 0) -> float:

@@ -13,7 +13,7 @@ from sentiment_cli.data.corpus import prepare
 from sentiment_cli.models.device import check_precision, runs_bf16, select_device, set_up
 from sentiment_cli.training.initial import first_model, load_origin
 from sentiment_cli.training.loop import LossScale, train_steps
-from sentiment_cli.training.objectives import classification_loss
+from sentiment_cli.training.objectives import build_objective
 from sentiment_cli.training.optimizer import build_optimizer
 
 _WARM_UP, _STEPS = 5, 20
@@ -48,8 +48,8 @@ def profile_steps(experiment: Experiment) -> Profile:
     model = first_model(experiment, corpus, load_origin(experiment)).to(device)
     steps = train_steps(
         model.train(),
-        classification_loss,
-        itertools.cycle(cut(plan, rows_on(device, packed), read_N, experiment)),
+        build_objective(experiment),
+        itertools.cycle(cut(plan, rows_on(device, packed, experiment.data.target), read_N, experiment)),
         build_optimizer(model, settings),
         lambda step: settings.lr,
         seed=experiment.seed,

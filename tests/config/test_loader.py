@@ -408,7 +408,7 @@ def test_extends_that_leads_nowhere(write, text: str, said: str) -> None:
 
 def test_an_unknown_config_names_the_shipped_ones() -> None:
     assert find_config("sample").name == "sample.yaml"
-    with pytest.raises(UsageError, match=r"default, sample, tutorial-rnn.*did you mean sample\?") as caught:
+    with pytest.raises(UsageError, match=r"default, .*sample, tutorial-rnn.*did you mean sample\?") as caught:
         find_config("sampel.yaml")
     assert caught.value.hint == "sentiment recipes list"
 
@@ -443,7 +443,7 @@ def test_paths_in_a_file_are_meant_from_where_it_lies(tmp_path: Path, monkeypatc
         (["model.head=steps", "model.pooling=max"], "model.head steps is read at the last step"),
         (["model.context_window=3"], "model.context_window is of local context, and model.context is none"),
         (["model.embedding.uniform=0.1", "model.embedding.std=0.2"], "both say how the fresh vectors are drawn"),
-        (["data.target=stars", "train.label_smoothing=0.1"], "label_smoothing is of labels, and data.target is stars"),
+        (["data.target=stars", "train.label_smoothing=0.1"], "train.label_smoothing as it is set is of labels"),
     ],
 )
 def test_b04_settings_of_a_model_that_do_not_go_together(write, settings_: list[str], said: str) -> None:

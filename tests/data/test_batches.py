@@ -1,18 +1,20 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Text, Train
-from sentiment_cli.data.batches import gather, plan_batches, plan_steps, read_lengths
+from sentiment_cli.data.batches import gather, plan_batches, plan_steps, read_lengths, rows_on
+from sentiment_cli.data.corpus import Packed
 from sentiment_cli.inference.predictor import rows_of
 
 ROWS = [np.arange(1, n + 1, dtype=np.int32) for n in (3, 10, 0, 1)]
 
 
-def cut(text: Text) -> list[list[int]]:
-    rows, length_N = rows_of(ROWS)
+def cut(text: Text, ids: list[NDArray[np.int32]] = ROWS) -> list[list[int]]:
+    rows, length_N = rows_of(ids)
     read_N = read_lengths(length_N, text)
-    batch = gather(rows, torch.arange(len(ROWS)), int(read_N.max()), text)
+    batch = gather(rows, torch.arange(len(ids)), int(read_N.max()), text)
     assert batch.length_B.tolist() == read_N.tolist()
     assert batch.ids_BL.dtype == torch.long
     assert all(not batch.ids_BL[i, length:].any() for i, length in enumerate(read_N))  # padding behind every row
@@ -81,3 +83,47 @@ def test_the_plan_leaves_out_empty_rows_and_stops_at_max_steps() -> None:
     short = plan_steps(length_N, Train(epochs=3, batch_tokens=7, max_steps=4), 0)
     assert short.n_steps == 4
     assert short.epoch_ends == [whole.epoch_ends[0], 4]
+
+
+@pytest.mark.parametrize(
+    ("truncate", "max_tokens", "long_row"),
+    [
+        ("head", 4, [1, 10, 20, 30]),
+        ("tail", 4, [70, 80, 90, 100]),
+        ("ends", 4, [1, 80, 90, 100]),
+        ("ends", 8, [1, 10, 50, 60, 70, 80, 90, 100]),
+        ("tail", 10, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]),
+        ("tail", 11, [1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]),
+    ],
+)
+def test_the_start_token_comes_first_and_is_cut_off_with_the_start(truncate, max_tokens, long_row) -> None:
+    text = Text(max_tokens=max_tokens, truncate=truncate, start=True)
+    rows = [row * 10 for row in ROWS]
+    assert cut(text, rows) == [[1, 10, 20, 30], long_row, [1], [1, 10]]
+
+
+def test_rows_that_begin_with_a_start_token_are_read_whole_without_a_limit() -> None:
+    assert cut(Text(max_tokens=None, start=True), [row * 10 for row in ROWS[:1]]) == [[1, 10, 20, 30]]
+
+
+def keras_pad_sequences(sequences: list[list[int]], maxlen: int) -> list[list[int]]:
+    """Keep the last `maxlen` of each and pad on the left, as keras.utils.pad_sequences does unless told otherwise."""
+    return [[0] * (maxlen - len(row[-maxlen:])) + row[-maxlen:] for row in sequences]
+
+
+def test_rows_are_those_of_keras() -> None:
+    """load_data puts start_char 1 before each review, and pad_sequences then cuts it off the long ones."""
+    reviews = [[14, 22, 16], list(range(10, 20)), [], [7], [5, 6, 7, 8], [5, 6, 7, 8, 9]]
+    text = Text(max_tokens=5, truncate="tail", pad="left", pad_to=5, start=True)
+    expected = keras_pad_sequences([[1, *review] for review in reviews], 5)
+    assert expected[:2] == [[0, 1, 14, 22, 16], [15, 16, 17, 18, 19]]
+    assert cut(text, [np.array(review, dtype=np.int32) for review in reviews]) == expected
+
+
+@pytest.mark.parametrize("target", ["label", "stars"])
+def test_rows_carry_what_is_learnt(target: str) -> None:
+    column = np.zeros(2, dtype=np.int64)
+    packed = Packed(np.array([5, 6, 7], np.int32), np.array([0, 2, 3]), column + 1, column + 9, column, column > 0)
+    batch = gather(rows_on(torch.device("cpu"), packed, target), torch.tensor([1, 0]), 2, Text())
+    assert batch.label_B.tolist() == ([1, 1] if target == "label" else [9, 9])
+    assert batch.ids_BL.tolist() == [[7, 0], [5, 6]]

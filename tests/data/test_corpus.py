@@ -17,7 +17,7 @@ from sentiment_cli.data.review import Review
 from sentiment_cli.data.sources import find_source, read_part
 from sentiment_cli.data.tables import Rejects
 from sentiment_cli.data.texts import SPLITS_OF, key_of
-from sentiment_cli.errors import DataError
+from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.store import read_manifest
 
 
@@ -277,3 +277,60 @@ def test_folds_are_in_the_key_only_where_they_are_asked_for_and_then_the_share_i
     assert valid() == {"by": "auto", "share": experiment().data.valid.share, "seed": 0}
     folds = ("data.valid.folds=5", "data.valid.fold=2")
     assert valid(*folds) == valid(*folds, "data.valid.share=0.3") == {"by": "auto", "seed": 0, "folds": 5, "fold": 2}
+
+
+@pytest.mark.parametrize("unknown", ["own", "padding"])
+def test_a_start_token_is_an_entry_and_in_no_pack_but_in_the_key(experiment, unknown: str) -> None:
+    settings = ("vocabulary.size=null", f"vocabulary.unknown={unknown}", "model.embedding.word_dropout=0")
+    without, with_start = (prepare(experiment(*settings, f"text.start={on}")) for on in ("false", "true"))
+    assert without.key != with_start.key
+    assert with_start.vocabulary.entries[1] == "<start>"
+    assert (without.vocabulary.start_id, with_start.vocabulary.start_id) == (None, 1)
+    assert with_start.vocabulary.specials == without.vocabulary.specials + 1
+    ids_T, ids_with_T = without.split("train").ids_T, with_start.split("train").ids_T
+    assert 1 not in ids_with_T
+    assert np.array_equal(
+        np.where(ids_T >= without.vocabulary.unknown_id + (unknown == "padding"), ids_T + 1, 0), ids_with_T
+    )
+    assert (
+        "start" not in corpus_keys(experiment(*settings))[-1].depends_on["text"]
+    )  # of packs without one, the key stays
+
+
+def test_star_ratings_are_the_last_numbers_of_the_file_names(experiment) -> None:
+    corpus = prepare(experiment("data.target=stars"))
+    for split in ("train", "valid", "test"):
+        stars_N = corpus.split(split).stars_N
+        assert stars_N.tolist() == [int(name.rsplit("_")[-1]) for name in corpus.ids(split)]
+        assert set(stars_N.tolist()) <= {1, 2, 3, 4, 7, 8, 9, 10}
+    assert corpus.key == prepare(experiment()).key
+
+
+def test_stars_are_asked_of_a_source_that_has_none(own, small_csv: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        prepare(own("my.csv", small_csv, "data.target=stars"))
+    said = str(caught.value)
+    assert said.startswith("data.target is stars, and data.source is ")
+    assert "my.csv, which has labels alone: imdb, sample and what is laid out as IMDb is have star ratings" in said
+    assert caught.value.hint == "--set data.target=label"
+
+
+def test_rows_without_stars_are_refused_where_they_are_to_be_learnt(own, tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    for split in ("train", "test"):
+        for label, stars in (("neg", 2), ("pos", 8)):
+            (root / split / label).mkdir(parents=True)
+            (root / split / f"urls_{label}.txt").write_text("".join(f"/title/tt{i:07d}/\n" for i in range(40)))
+            for i in range(40):
+                rating = 0 if (split, label) == ("test", "neg") else stars
+                (root / split / label / f"{i}_{rating}.txt").write_text(f"a {label} film {i} {split}")
+    experiment = own("corpus", None, "data.target=stars", "data.valid.by=row")
+    assert set(prepare(experiment).split("test").stars_N.tolist()) == {0, 8}  # nothing is learnt from test rows
+    for i in range(40):
+        (root / "train" / "pos" / f"{i}_8.txt").rename(root / "train" / "pos" / f"{i}_{(0, 11, 99)[i % 3]}.txt")
+    with pytest.raises(DataError) as caught:
+        prepare(experiment)
+    assert "data.target is stars, and 36 of the 72 train reviews of " in str(caught.value)
+    assert "have no rating from 1 to 10, as in the file name 0_7.txt" in str(caught.value)
+    assert caught.value.hint == "--set data.target=label"
+    assert prepare(own("corpus", None, "data.valid.by=row"))

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from sentiment_cli.config.schema import Text, Vocabulary
 from sentiment_cli.data import tokenizer as tokenizer_module
 from sentiment_cli.data.corpus import prepare
-from sentiment_cli.data.tokenizer import encode, train_tokenizer
+from sentiment_cli.data.tokenizer import encode, most_tokens, train_tokenizer
 
 EVERY = Vocabulary(size=None, min_count=1)
 
@@ -235,3 +235,37 @@ def test_line_breaks_in_every_spelling(text: str) -> None:
 @pytest.mark.parametrize("text", ["<b>", "<br", "<br / /", "<brr>", "br />"])
 def test_what_is_no_line_break_stays_text(text: str) -> None:
     assert len(tokens(Text(), f"a{text}b")) > 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("unknown", "specials"), [("own", ["<pad>", "<start>", "<unk>"]), ("padding", ["<pad>", "<start>"])]
+)
+def test_a_start_token_has_entry_1_and_no_text_is_given_it(kind: str, unknown: str, specials: list[str]) -> None:
+    settings = Vocabulary(size=600, min_count=1, unknown=unknown)
+    learnt, words = train_tokenizer(Text(tokenizer=kind, start=True), settings, [["a film a film"]])
+    assert words[: len(specials)] == specials
+    assert not set(words[len(specials) :]) & {"<pad>", "<start>", "<unk>"}
+    (ids,) = encode(learnt, ["a film zzzz"])
+    assert 1 not in ids
+    if kind != "bpe":
+        assert ids.tolist() == [
+            words.index("a"),
+            words.index("film"),
+            specials.index("<unk>") if unknown == "own" else 0,
+        ]
+
+
+def test_words_of_a_frequency_list_are_numbered_from_3() -> None:
+    """0 is padding, 1 the start, 2 what is unknown, 3 the most frequent word."""
+    tokenizer, words = train_tokenizer(Text(start=True), Vocabulary(size=6, min_count=1), [["c b a a b a d"]])
+    assert words == ["<pad>", "<start>", "<unk>", "a", "b", "c"]
+    assert [ids.tolist() for ids in encode(tokenizer, ["a b c d"])] == [[3, 4, 5, 2]]
+
+
+@pytest.mark.parametrize(
+    ("start", "truncate", "most"), [(False, "head", 9), (True, "head", 8), (True, "ends", 8), (True, "tail", 9)]
+)
+def test_the_start_token_takes_a_place_unless_it_is_cut_off(start: bool, truncate: str, most: int) -> None:
+    assert most_tokens(Text(max_tokens=9, truncate=truncate, start=start)) == most
+    assert most_tokens(Text(max_tokens=None, truncate=truncate, start=start)) is None

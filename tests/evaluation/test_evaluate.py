@@ -8,7 +8,7 @@ import pytest
 from sentiment_cli.data.corpus import Packed
 from sentiment_cli.evaluation import evaluate as evaluate_module
 from sentiment_cli.evaluation.evaluate import Evaluation, evaluate, print_scores
-from sentiment_cli.evaluation.metrics import score
+from sentiment_cli.evaluation.metrics import score, score_stars
 
 
 def test_three_labels_are_scored_and_kept_in_their_order(
@@ -56,3 +56,12 @@ def test_long_labels_keep_the_columns_straight(capsys: pytest.CaptureFixture[str
     print_scores(Evaluation("test", score(np.arange(3), np.eye(3), labels)))
     table = capsys.readouterr().out.splitlines()[-4:]
     assert len({len(line) for line in table}) == 1
+
+
+def test_stars_are_shown_by_their_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = score_stars(np.array([1.0, -1.0]), np.array([1, 0]), np.array([8, 1]), ("neg", "pos"))
+    print_scores(Evaluation("test", scores))
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1] == "MAE 1.000 stars   RMSE 1.414 stars"
+    assert shown[2].startswith("loss 0.0988   F1 1.0000   AUC 1.0000")
+    assert "Brier" not in shown[2]

@@ -10,6 +10,8 @@ from sentiment_cli.evaluation.metrics import (
     area_under_roc,
     expected_calibration_error,
     score,
+    score_outputs,
+    score_stars,
     wilson_interval,
 )
 
@@ -83,3 +85,39 @@ def test_a_confident_mistake_has_a_finite_loss() -> None:
     scores = score(np.array([0]), np.array([[0.0, 1.0]]), ("neg", "pos"))
     assert math.isfinite(scores.loss)
     assert scores.auc is None
+
+
+def test_star_ratings_are_scored_as_numpy_and_scikit_learn_do() -> None:
+    stars_N = GENERATOR.choice([1, 2, 3, 4, 7, 8, 9, 10], 400)
+    label_N = (stars_N > 5).astype(np.int64)
+    output_N = (stars_N - 5.5) / 4.5 + GENERATOR.normal(0, 0.8, 400)
+    scores = score_stars(output_N, label_N, stars_N, ("neg", "pos"))
+    rating_N = np.minimum(np.maximum(5.5 + 4.5 * output_N, 1), 10)
+    assert (rating_N == 1).any()
+    assert (rating_N == 10).any()
+    sign_N = (rating_N >= 5.5).astype(int)
+    assert scores.mae == pytest.approx(oracle.mean_absolute_error(stars_N, rating_N))
+    assert scores.rmse == pytest.approx(oracle.root_mean_squared_error(stars_N, rating_N))
+    assert scores.loss == pytest.approx(oracle.mean_squared_error((stars_N - 5.5) / 4.5, output_N))
+    assert scores.accuracy == oracle.accuracy_score(label_N, sign_N)
+    assert scores.f1 == pytest.approx(oracle.f1_score(label_N, sign_N, average="macro"))
+    assert scores.auc == pytest.approx(oracle.roc_auc_score(label_N, output_N))
+    assert scores.confusion == tuple(map(tuple, oracle.confusion_matrix(label_N, sign_N).tolist()))
+    assert (scores.brier, scores.ece) == (None, None)
+    assert {"mae", "rmse", "loss", "accuracy_ci95", "confusion"} <= scores.to_json().keys()
+
+
+def test_rows_without_stars_count_for_the_sign_alone() -> None:
+    output_N, label_N, stars_N = np.array([1.0, 0.0, -1.0, -2.0]), np.array([1, 0, 0, 1]), np.array([9, 4, 0, 0])
+    scores = score_stars(output_N, label_N, stars_N, ("neg", "pos"))
+    assert (scores.n, scores.accuracy) == (4, 0.5)  # the middle counts for the second label
+    assert (scores.mae, scores.rmse) == (pytest.approx(1.25), pytest.approx(math.sqrt((1 + 1.5**2) / 2)))
+    none = score_stars(output_N, label_N, np.zeros(4, np.int64), ("neg", "pos"))
+    assert (none.loss, none.mae, none.rmse, none.accuracy) == (None, None, None, 0.5)
+
+
+def test_scores_of_labels_have_no_keys_for_stars() -> None:
+    found = score_outputs(np.array([2.0, -1.0]), np.array([1, 1]), np.array([9, 9]), ("neg", "pos"), "label").to_json()
+    assert found["accuracy"] == 0.5
+    assert not found.keys() & {"mae", "rmse"}
+    assert found["brier"] is not None

@@ -1,11 +1,16 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
 
 from sentiment_cli import store
+from sentiment_cli.config.schema import Data
+from sentiment_cli.evaluation.evaluate import evaluate_data, print_scores
 from sentiment_cli.inference.artefact import load_artefact
-from sentiment_cli.inference.predictor import Predictor, class_probabilities
+from sentiment_cli.inference.predictor import Prediction, Predictor, class_probabilities
 from sentiment_cli.training.fit import fit
 
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1", "text.max_tokens=6")
@@ -92,3 +97,63 @@ def test_padding_that_is_part_of_the_input_is_the_same_at_prediction(experiment)
     (answer,) = Predictor(artefact).predict(["The plot was zzzz good."])
     assert answer.probabilities["pos"] == pytest.approx(class_probabilities(np.array([logit]))[0, 1], abs=1e-5)
     assert artefact.model.embedding.weight[0].any()
+
+
+def test_a_start_token_is_read_and_not_counted(experiment) -> None:
+    start = ("text.start=true", "model.pooling=last")
+    artefact = load_artefact(fit(experiment(*TINY, *start)).directory)
+    predictor = Predictor(artefact)
+    five, six, nothing = predictor.predict(["The plot was zzzz good", "The plot was zzzz good .", "zzzz"])
+    assert (five.tokens, five.unknown, five.truncated) == (5, 1, False)
+    assert (six.tokens, six.truncated) == (6, True)  # of max_tokens 6 the start token takes one
+    assert nothing.low_evidence
+    ids = artefact.tokenizer.encode(five.text).ids
+    assert min(ids) == 2
+    logit = artefact.model(torch.tensor([[1, *ids]]), torch.tensor([6])).item()
+    assert five.probabilities["pos"] == pytest.approx(class_probabilities(np.array([logit]))[0, 1], abs=1e-5)
+
+
+STARS = ("data.target=stars", "train.epochs=12", "train.monitor=accuracy", "model.encoder.width=16")
+
+
+def test_star_ratings_are_trained_evaluated_and_predicted(experiment, cli) -> None:
+    run = fit(experiment(*STARS), "stars").directory
+    evaluated = json.loads(cli("eval", "stars", "--json").stdout)
+    lines = [json.loads(line) for line in (run / "evaluation" / "test-predictions.jsonl").read_text().splitlines()]
+    stars_N, truth_N = np.array([(line["stars"], int(line["id"].rsplit("_")[-1])) for line in lines]).T
+    assert evaluated["mae"] == pytest.approx(np.abs(stars_N - truth_N).mean())
+    assert evaluated["rmse"] == pytest.approx(np.sqrt(((stars_N - truth_N) ** 2).mean()))
+    assert evaluated["mae"] < np.abs(truth_N - truth_N.mean()).mean() / 2
+    assert evaluated["accuracy"] == ((stars_N >= 5.5) == [line["label"] == "pos" for line in lines]).mean() > 0.8
+    assert (evaluated["brier"], evaluated["ece"]) == (None, None)
+
+    texts = ["The plot was lovely.", "The plot was dull."]
+    good, bad = (json.loads(line) for line in cli("predict", "--run", "stars", "--json", *texts).stdout.splitlines())
+    assert list(good) == [*Prediction._fields]
+    assert (good["label"], bad["label"]) == ("pos", "neg")
+    assert 1 <= bad["stars"] < 5.5 < good["stars"] <= 10
+    assert (good["probability"], good["probabilities"]) == (None, None)
+    line = cli("predict", "--run", "stars", texts[0]).stdout
+    assert line == f"pos\t{good['stars']:.1f} stars\t{texts[0]}\n"
+
+
+def test_a_model_of_stars_judges_labelled_rows_by_the_sign(experiment, tmp_path: Path, capsys) -> None:
+    run = fit(experiment(*STARS[:1], *TINY)).directory
+    (tmp_path / "new.csv").write_text("text,label\n" + "".join(f"film {i},{('pos', 'neg')[i % 2]}\n" for i in range(9)))
+    evaluation = evaluate_data(run, Data(source=str(tmp_path / "new.csv")))
+    found = json.loads((run / "evaluation" / "data-new.json").read_text())
+    assert (found["n"], found["loss"]) == (9, None)
+    assert "mae" not in found
+    capsys.readouterr()
+    print_scores(evaluation)
+    assert capsys.readouterr().out.splitlines()[1].startswith("F1 ")
+
+
+@pytest.mark.parametrize("monitor", ["loss", "accuracy", "f1", "auc"])
+def test_the_best_epoch_of_stars_is_chosen_by_any_figure(experiment, monitor: str) -> None:
+    finished = fit(experiment(*STARS[:1], *TINY, "train.epochs=3", f"train.monitor={monitor}"))
+    rows = [json.loads(line) for line in (finished.directory / "metrics.jsonl").read_text().splitlines()]
+    figures = [row[f"valid_{monitor}"] for row in rows]
+    assert getattr(finished.scores, monitor) == (min if monitor == "loss" else max)(figures)
+    if monitor == "loss":
+        assert rows[-1]["train_loss"] == pytest.approx(rows[-1]["valid_loss"], abs=0.3)

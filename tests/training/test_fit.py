@@ -7,11 +7,12 @@ import torch
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.errors import DivergedError, InterruptedRun, MachineError, UsageError
-from sentiment_cli.evaluation.metrics import score
+from sentiment_cli.evaluation.metrics import score_outputs
 from sentiment_cli.inference.artefact import load_artefact
 from sentiment_cli.inference.predictor import Predictor, score_rows
 from sentiment_cli.training import epochs as epochs_module
 from sentiment_cli.training import fit as fit_module
+from sentiment_cli.training import objectives as objectives_module
 from sentiment_cli.training.checkpoints import weights_of
 from sentiment_cli.training.fit import fit, resume
 from sentiment_cli.training.objectives import classification_loss
@@ -35,13 +36,13 @@ def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPa
     losses, weights = iter([0.5, 0.3, 0.4]), []
 
     def scripted(*args):
-        return type(real := score(*args))(**{**vars(real), "loss": next(losses)})
+        return type(real := score_outputs(*args))(**{**vars(real), "loss": next(losses)})
 
     def watched(model, *args, **share):
         weights.append(weights_of(model))
         return score_rows(model, *args, **share)
 
-    monkeypatch.setattr(epochs_module, "score", scripted)
+    monkeypatch.setattr(epochs_module, "score_outputs", scripted)
     monkeypatch.setattr(epochs_module, "score_rows", watched)
     finished = fit(experiment(*TINY, "train.epochs=3"))
     kept = load_artefact(finished.directory).model.state_dict()
@@ -51,9 +52,11 @@ def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPa
 
 def test_patience_stops_early(experiment, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     accuracies = iter([0.5, 0.9, 0.9, 0.8, 0.95])
-    monkeypatch.setattr(
-        epochs_module, "score", lambda *args: type(s := score(*args))(**{**vars(s), "accuracy": next(accuracies)})
-    )
+
+    def scripted(*args):
+        return type(real := score_outputs(*args))(**{**vars(real), "accuracy": next(accuracies)})
+
+    monkeypatch.setattr(epochs_module, "score_outputs", scripted)
     finished = fit(experiment(*TINY, "train.epochs=5", "train.patience=2", "train.monitor=accuracy"))
     assert finished.scores.accuracy == 0.9
     assert "stopped: 2 epochs without a better validation accuracy" in capsys.readouterr().err
@@ -71,7 +74,7 @@ def test_sigint_leaves_a_usable_run(experiment, monkeypatch: pytest.MonkeyPatch)
         os.kill(os.getpid(), signal.SIGINT)
         return classification_loss(model, batch)
 
-    monkeypatch.setattr(epochs_module, "classification_loss", interrupt)
+    monkeypatch.setattr(objectives_module, "classification_loss", interrupt)
     with pytest.raises(InterruptedRun, match="interrupted after step 1") as caught:
         fit(experiment(*TINY), "stopped")
     assert "stopped" in (caught.value.hint or "")
@@ -97,7 +100,7 @@ def test_f21_an_infinite_gradient_under_a_finite_loss_stops_too(experiment, monk
         loss = classification_loss(model, batch)
         return loss + (model.output.bias - model.output.bias.detach()).abs().sqrt().sum()  # d sqrt(0) = inf
 
-    monkeypatch.setattr(epochs_module, "classification_loss", steep)
+    monkeypatch.setattr(objectives_module, "classification_loss", steep)
     with pytest.raises(DivergedError, match=r"step 1 gives loss 0\.\d+ and gradient norm (inf|nan)"):
         fit(experiment(*TINY))
 
@@ -114,7 +117,7 @@ def test_f21_a_late_divergence_keeps_the_best_epoch(experiment, monkeypatch: pyt
         calls.append(None)
         return classification_loss(model, batch) * (float("nan") if len(calls) > 12 else 1)
 
-    monkeypatch.setattr(epochs_module, "classification_loss", fail_later)
+    monkeypatch.setattr(objectives_module, "classification_loss", fail_later)
     with pytest.raises(DivergedError, match="checkpoint is step-00000012; epoch 1, the best so far, is in") as caught:
         fit(experiment(*TINY), "late")
     run = fit_module.runs_dir() / "late"
@@ -136,7 +139,7 @@ def test_f20_too_little_memory_names_the_budget_and_the_next(experiment, monkeyp
             raise refusal
         return classification_loss(model, batch)
 
-    monkeypatch.setattr(epochs_module, "classification_loss", refuse)
+    monkeypatch.setattr(objectives_module, "classification_loss", refuse)
     with pytest.raises(
         MachineError, match=r"not enough memory: .*, at step 14 with train\.batch_tokens 4,096 in 1 slices"
     ) as caught:
@@ -164,7 +167,7 @@ def test_f20_asked_to_it_splits_the_batch_and_learns_the_same(experiment, monkey
             raise MemoryError
         return classification_loss(model, batch)
 
-    monkeypatch.setattr(epochs_module, "classification_loss", refuse)
+    monkeypatch.setattr(objectives_module, "classification_loss", refuse)
     split = load_artefact(fit(experiment(*settings), "split").directory).model.state_dict()
     said = capsys.readouterr().err
     assert "at step 14; going on with 2 slices of the same batch" in said
@@ -181,7 +184,7 @@ def test_f20_a_batch_that_cannot_be_split_further_stops(experiment, monkeypatch)
         n_rows.append(len(batch.length_B))
         raise MemoryError
 
-    monkeypatch.setattr(epochs_module, "classification_loss", refuse)
+    monkeypatch.setattr(objectives_module, "classification_loss", refuse)
     with pytest.raises(MachineError, match=r"at step 1 with train\.batch_tokens 4,096 in \d+ slices$"):
         fit(experiment(*TINY, "train.on_memory_error=split"))
     assert n_rows[-1] == 1
@@ -190,9 +193,11 @@ def test_f20_a_batch_that_cannot_be_split_further_stops(experiment, monkeypatch)
 @pytest.mark.parametrize("monitor", ["f1", "auc"])
 def test_the_best_can_be_chosen_by_any_score(experiment, monkeypatch, monitor: str) -> None:
     values = iter([0.5, None if monitor == "auc" else 0.4, 0.9, 0.8])
-    monkeypatch.setattr(
-        epochs_module, "score", lambda *args: type(s := score(*args))(**{**vars(s), monitor: next(values)})
-    )
+
+    def scripted(*args):
+        return type(real := score_outputs(*args))(**{**vars(real), monitor: next(values)})
+
+    monkeypatch.setattr(epochs_module, "score_outputs", scripted)
     finished = fit(experiment(*TINY, "train.epochs=4", f"train.monitor={monitor}"))
     assert getattr(finished.scores, monitor) == 0.9
     rows = [json.loads(line) for line in (finished.directory / "metrics.jsonl").read_text().splitlines()]

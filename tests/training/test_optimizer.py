@@ -101,14 +101,17 @@ def test_plateaus_are_torchs(patience: int) -> None:
 SGD = functools.partial(torch.optim.SGD, momentum=0.9)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", SGD)])
+ADAM, ADAMW = (functools.partial(kind, eps=0.1) for kind in (torch.optim.Adam, torch.optim.AdamW))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", ADAMW), ("adam", ADAM), ("sgd", SGD)])
 def test_steps_are_those_of_torchs_own_optimizer(name: str, kind) -> None:
     torch.manual_seed(0)
     ours = nn.Linear(3, 3)
     theirs = copy.deepcopy(ours)
     groups = [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}]
     reference = kind(groups, lr=1e-3)
-    optimizer = build_optimizer(ours, Train(optimizer=name, lr=1e-3, weight_decay=0.1))
+    optimizer = build_optimizer(ours, Train(optimizer=name, lr=1e-3, weight_decay=0.1, eps=0.1))
     for _ in range(3):
         for model, one in ((ours, optimizer), (theirs, reference)):
             model(torch.ones(2, 3)).square().sum().backward()
