@@ -73,7 +73,7 @@ def draw_weights(model: nn.Module, settings: Model) -> None:
         "orthogonal": nn.init.orthogonal_,
     }
     for module in model.modules():
-        if isinstance(module, nn.Embedding):
+        if isinstance(module, nn.Embedding | nn.LayerNorm):  # a norm's weight is no matrix, and 0 would silence it
             continue
         for parameter in module.parameters(recurse=False) if settings.init != "layer" else ():
             if parameter.dim() < 2:
