@@ -22,7 +22,7 @@ from sentiment_cli.models.device import OutOfMemory
 from sentiment_cli.training.checkpoints import Best, Progress, weights_of
 from sentiment_cli.training.guards import check_finite, diverged, split_batch
 from sentiment_cli.training.loop import Objective, Step, train_steps
-from sentiment_cli.training.objectives import classification_loss
+from sentiment_cli.training.objectives import classification_loss, steps_loss
 from sentiment_cli.training.optimizer import count_plateaus, learning_rate_at
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.stopping import StopNow
@@ -122,9 +122,8 @@ def _joined(one: Packed, other: Packed) -> Packed:
 def _steps(session: Session, course: _Course) -> Iterator[Step]:
     """Yield the steps from where the training stands."""
     settings, progress = session.experiment.train, session.progress
-    objective: Objective = classification_loss
-    if settings.label_smoothing:
-        objective = functools.partial(classification_loss, smoothing=settings.label_smoothing)
+    loss = steps_loss if session.experiment.model.head == "steps" else classification_loss
+    objective: Objective = functools.partial(loss, smoothing=settings.label_smoothing)
     return train_steps(
         session.model.train(),
         objective,

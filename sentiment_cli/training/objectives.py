@@ -1,9 +1,11 @@
 """Losses: what a training step makes smaller."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.data.batches import Batch
+from sentiment_cli.models.classifier import Classifier
 
 
 def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
@@ -16,3 +18,21 @@ def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.
         truth_B = batch.label_B.to(logits.dtype) * (1 - smoothing) + smoothing / 2
         return F.binary_cross_entropy_with_logits(logits, truth_B)
     return F.cross_entropy(logits, batch.label_B, label_smoothing=smoothing)
+
+
+def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
+    """Return the cross-entropy of a row's label at each of its tokens, the mean over these and then over rows.
+
+    For a model with `head: steps`; each row weighs the same, however long.
+    """
+    assert isinstance(model, Classifier)
+    logits = model.step_logits(batch.ids_BL, batch.length_B)
+    n_rows, length = batch.ids_BL.shape
+    is_token_BL = torch.arange(length, device=batch.length_B.device) < batch.length_B[:, None]
+    weight_BL = is_token_BL / (batch.length_B[:, None] * n_rows)
+    label_BL = batch.label_B[:, None].expand(n_rows, length)
+    if logits.dim() == 2:
+        truth_BL = label_BL.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits, truth_BL, weight_BL, reduction="sum")
+    loss_T = F.cross_entropy(logits.flatten(0, 1), label_BL.flatten(), reduction="none", label_smoothing=smoothing)
+    return loss_T @ weight_BL.flatten().to(loss_T.dtype)

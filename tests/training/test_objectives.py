@@ -11,7 +11,7 @@ from sentiment_cli.evaluation.metrics import score
 from sentiment_cli.inference.predictor import class_probabilities, score_rows
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.loop import train_steps
-from sentiment_cli.training.objectives import classification_loss
+from sentiment_cli.training.objectives import classification_loss, steps_loss
 
 LOGITS = [[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 1.0, 4.0], [9.0, -9.0, 0.0]]
 LABELS = torch.tensor([1, 0, 1, 0])
@@ -93,3 +93,23 @@ def test_the_loss_is_torchs_cross_entropy_of_both_labels(smoothing: float) -> No
     torch.testing.assert_close(loss, expected)
     loss = classification_loss(lambda ids_BL, length_B: logit_BC, batch, smoothing=smoothing)
     torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_each_token_of_a_row_is_judged_and_each_row_weighs_the_same(n_labels: int, smoothing: float) -> None:
+    torch.manual_seed(0)
+    settings = schema.Model(embedding=schema.Embedding(width=8), encoder=schema.Encoder(width=8), head="steps")
+    model = Classifier(settings, 30, 1, n_labels, pad_is_input=False)
+    length_B, label_B = torch.tensor([5, 1, 3]), torch.tensor([1, 0, 1])
+    ids_BL = torch.randint(2, 30, (3, 5)) * (torch.arange(5) < length_B[:, None])
+    rows = []
+    for ids_L, length, label in zip(ids_BL, length_B, label_B, strict=True):
+        logits = model.step_logits(ids_L[None, :length], length[None])[0]
+        logit_LC = torch.stack([torch.zeros_like(logits), logits], dim=1) if n_labels == 2 else logits
+        loss = nn.functional.cross_entropy(logit_LC, label.expand(len(logit_LC)), label_smoothing=smoothing)
+        rows.append(loss)
+    for width in (5, 9):
+        wider_BL = nn.functional.pad(ids_BL, (0, width - 5))
+        loss = steps_loss(model, Batch(wider_BL, length_B, label_B), smoothing=smoothing)
+        torch.testing.assert_close(loss, torch.stack(rows).mean())
