@@ -1,5 +1,7 @@
 """Encoders of padded rows that read each row as if it stood alone."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -7,9 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.models.cells import read_elman, read_with_dropout
+from sentiment_cli.models.cells import OutputRnn, Rnn
+from sentiment_cli.models.gru import Gru
+from sentiment_cli.models.lstm import Lstm, Lstm1997, PeepholeLstm
 
-_CELLS = {"lstm": nn.LSTM, "rnn": nn.RNN}
+_CELLS: dict[str, Callable[..., nn.Module]] = {
+    "rnn": Rnn,
+    "rnn-relu": functools.partial(Rnn, nonlinearity="relu"),
+    "rnn-output": OutputRnn,
+    "lstm": Lstm,
+    "lstm-1997": Lstm1997,
+    "lstm-peephole": PeepholeLstm,
+    "gru": Gru,
+}
 
 
 class Encoded(NamedTuple):
@@ -33,7 +45,7 @@ class Bag(nn.Module):
 
 
 class RecurrentEncoder(nn.Module):
-    """LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000) or RNN (Elman 1990) layers, one or both directions.
+    """Layers of one kind of cell, one or both directions.
 
     The reverse direction reads each row from its own end: the row is reversed within its length, read forward, and
     its states reversed back, so padding is never read. No PackedSequence, which leaves the fast CPU path.
@@ -47,12 +59,10 @@ class RecurrentEncoder(nn.Module):
         super().__init__()
         self.width = settings.width * (2 if settings.bidirectional else 1)
         self.dropout = settings.dropout
-        self.inner_dropouts = (settings.weight_dropout, settings.state_dropout)
-        cell = _CELLS[settings.cell]
         widths = [input_width] + [self.width] * (settings.layers - 1)
-        self.forward_layers = nn.ModuleList(cell(width, settings.width, batch_first=True) for width in widths)
+        self.forward_layers = nn.ModuleList(_build_layer(settings, width) for width in widths)
         self.backward_layers = nn.ModuleList(
-            cell(width, settings.width, batch_first=True) for width in widths if settings.bidirectional
+            _build_layer(settings, width) for width in widths if settings.bidirectional
         )
         self.chop = settings.chop
         n_maps = (len(self.forward_layers) + len(self.backward_layers)) * settings.direction_maps
@@ -79,9 +89,9 @@ class RecurrentEncoder(nn.Module):
             carried_BLD = states_BLD
             if i:
                 states_BLD = drop_columns(states_BLD, self.dropout, self.training)
-            outputs = [self._read(forward, states_BLD)]
+            outputs = [forward(states_BLD)[0]]
             if self.backward_layers:
-                turned_BLD = self._read(self.backward_layers[i], _permute_rows(states_BLD, flip_T))
+                turned_BLD, _ = self.backward_layers[i](_permute_rows(states_BLD, flip_T))
                 outputs.append(_permute_rows(turned_BLD, flip_T))
             if self.maps:
                 maps = self.maps[i * len(outputs) : (i + 1) * len(outputs)]
@@ -102,15 +112,15 @@ class RecurrentEncoder(nn.Module):
         forward_BD, backward_BD = ends_2BD.chunk(2, dim=2)
         return torch.cat([forward_BD[0], backward_BD[1]], dim=1)
 
-    def _read(self, layer: nn.Module, input_BLD: Tensor) -> Tensor:
-        if self.training and any(self.inner_dropouts):
-            assert isinstance(layer, nn.RNNBase)
-            return read_with_dropout(layer, input_BLD, *self.inner_dropouts)
-        on_cpu = input_BLD.device.type == "cpu"
-        if self.training and on_cpu and isinstance(layer, nn.RNN) and not torch.is_autocast_enabled("cpu"):
-            return read_elman(layer, input_BLD)
-        states_BLD: Tensor = layer(input_BLD)[0]
-        return states_BLD
+
+def _build_layer(settings: schema.Encoder, input_width: int) -> nn.Module:
+    cell = _CELLS[settings.cell]
+    return cell(
+        input_width,
+        settings.width,
+        weight_dropout=settings.weight_dropout,
+        state_dropout=settings.state_dropout,
+    )
 
 
 class Skip(nn.Module):
