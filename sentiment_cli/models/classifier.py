@@ -1,52 +1,89 @@
-"""Embedding → recurrent encoder → pooling → logits."""
+"""Embedding → encoder → pooling → logits."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.models.encoders import RecurrentEncoder, drop_columns
-from sentiment_cli.models.lookup import look_up
+from sentiment_cli.models.context import Context
+from sentiment_cli.models.embedding import WordEmbedding
+from sentiment_cli.models.encoders import Bag, Encoded, RecurrentEncoder, drop_columns, last_of
 from sentiment_cli.models.pooling import Pooling
+from sentiment_cli.models.transformer import TransformerEncoder
 
 
 class Classifier(nn.Module):
-    """A recurrent classifier: one logit, that of the second label, where there are two, else one per label."""
+    """A neural classifier: one logit, that of the second label, where there are two, else one per label.
+
+    `sentence_ends` are the ids of the tokens that end a sentence, for encoders that ask where sentences end.
+    """
 
     def __init__(
-        self, settings: schema.Model, n_entries: int, unknown_id: int, n_labels: int, *, pad_is_input: bool
+        self,
+        settings: schema.Model,
+        n_entries: int,
+        unknown_id: int,
+        n_labels: int,
+        *,
+        pad_is_input: bool,
+        sentence_ends: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         assert n_labels >= 2
         self.n_logits = 1 if n_labels == 2 else n_labels
-        self.word_dropout, self.embedding_dropout = settings.embedding.word_dropout, settings.embedding.dropout
-        self.element_dropout = settings.embedding.element_dropout
-        self.unknown_id = unknown_id
-        self.embedding = nn.Embedding(n_entries, settings.embedding.width)
-        self.encoder = RecurrentEncoder(settings.encoder, settings.embedding.width)
-        self.pooling = Pooling(settings.pooling, self.encoder.width)
+        self.sentence_ends = sentence_ends
+        self.embedding = WordEmbedding(settings.embedding, n_entries, unknown_id, pad_is_input=pad_is_input)
+        self.encoder = _build_encoder(settings)
+        width, self.context, self.pooling = self.encoder.width, None, None
+        if settings.context != "none":
+            self.context = Context(width, settings.context_window if settings.context == "local" else None)
+            width = self.context.width
+        if settings.head == "pooled":
+            self.pooling = Pooling(settings.pooling, width)
+            width = self.pooling.width
         self.dropout = nn.Dropout(settings.dropout)
-        self.output = nn.Linear(self.pooling.width, self.n_logits)
-        with torch.no_grad():
-            self.embedding.weight.mul_(settings.embedding.std)  # torch draws them with standard deviation 1
-            if not pad_is_input:  # only an empty row reads padding: let it read nothing
-                self.embedding.weight[0].zero_()
+        self.output = nn.Linear(width, self.n_logits)
 
     def forward(self, ids_BL: Tensor, length_B: Tensor) -> Tensor:
         """Return logit_B for two labels, logit_BC for more, in float32 whatever the precision."""
-        if self.training and self.word_dropout:
-            dropped_BL = torch.rand(ids_BL.shape, device=ids_BL.device) < self.word_dropout
-            ids_BL = ids_BL.masked_fill(dropped_BL, self.unknown_id)
-        embedded_BLD = look_up(ids_BL, self.embedding)
-        embedded_BLD = drop_columns(embedded_BLD, self.embedding_dropout, self.training)
-        embedded_BLD = (
-            F.dropout(embedded_BLD, self.element_dropout, self.training) if self.element_dropout else embedded_BLD
-        )
-        pooled_BD = self.pooling(self.encoder(embedded_BLD, length_B), length_B)
-        logit_BC: Tensor = self.output(self.dropout(pooled_BD)).float()
-        return logit_BC.squeeze(1) if self.n_logits == 1 else logit_BC
+        encoded = self._encode(ids_BL, length_B)
+        if self.pooling is None:  # one logit per step, of which the last counts
+            return self._judge(self.dropout(last_of(encoded.states_BLD, length_B)))
+        return self._judge(self.dropout(self.pooling(encoded, length_B)))
+
+    def step_logits(self, ids_BL: Tensor, length_B: Tensor) -> Tensor:
+        """Return logit_BL for two labels, logit_BLC for more: what a model with `head: steps` says at every step.
+
+        Dropout zeroes the same numbers at every step of a row.
+        """
+        assert self.pooling is None
+        states_BLD = self._encode(ids_BL, length_B).states_BLD
+        return self._judge(drop_columns(states_BLD, self.dropout.p, self.training))
+
+    def _encode(self, ids_BL: Tensor, length_B: Tensor) -> Encoded:
+        embedded_BLD = self.embedding(ids_BL)
+        if self.encoder.needs_ends:
+            ends_K = torch.tensor(self.sentence_ends, dtype=ids_BL.dtype, device=ids_BL.device)
+            encoded: Encoded = self.encoder(embedded_BLD, length_B, torch.isin(ids_BL, ends_K))
+        else:
+            encoded = self.encoder(embedded_BLD, length_B)
+        if self.context is not None:
+            encoded = self.context(encoded, length_B)
+        return encoded
+
+    def _judge(self, values: Tensor) -> Tensor:
+        logits: Tensor = self.output(values).float()
+        return logits.squeeze(-1) if self.n_logits == 1 else logits
 
 
 def build_classifier(experiment: schema.Experiment, n_entries: int, unknown_id: int, n_labels: int) -> Classifier:
     """Build the experiment's model, with fresh weights from torch's global generator."""
     return Classifier(experiment.model, n_entries, unknown_id, n_labels, pad_is_input=experiment.text.pad != "none")
+
+
+def _build_encoder(settings: schema.Model) -> Bag | TransformerEncoder | RecurrentEncoder:
+    if settings.kind == "bag":
+        return Bag(settings.embedding.width)
+    if settings.kind == "transformer":
+        return TransformerEncoder(settings.encoder, settings.embedding.width)
+    assert settings.kind == "recurrent"
+    return RecurrentEncoder(settings.encoder, settings.embedding.width)

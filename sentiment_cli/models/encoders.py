@@ -1,14 +1,27 @@
-"""Recurrent encoders of padded rows that read each row as if it stood alone."""
+"""Encoders of padded rows that read each row as if it stood alone."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.models.cells import read_elman, read_with_dropout
+from sentiment_cli.models.cells import OutputRnn, Rnn
+from sentiment_cli.models.gru import Gru
+from sentiment_cli.models.lstm import Lstm, Lstm1997, PeepholeLstm
 
-_CELLS = {"lstm": nn.LSTM, "rnn": nn.RNN}
+_CELLS: dict[str, Callable[..., nn.Module]] = {
+    "rnn": Rnn,
+    "rnn-relu": functools.partial(Rnn, nonlinearity="relu"),
+    "rnn-output": OutputRnn,
+    "lstm": Lstm,
+    "lstm-1997": Lstm1997,
+    "lstm-peephole": PeepholeLstm,
+    "gru": Gru,
+}
 
 
 class Encoded(NamedTuple):
@@ -18,56 +31,143 @@ class Encoded(NamedTuple):
     last_BD: Tensor
 
 
+class Bag(nn.Module):
+    """No encoder: the embeddings are the states (Joulin et al. 2017)."""
+
+    needs_ends = False
+
+    def __init__(self, input_width: int) -> None:
+        super().__init__()
+        self.width = input_width
+
+    def forward(self, input_BLD: Tensor, length_B: Tensor) -> Encoded:
+        return Encoded(input_BLD, last_of(input_BLD, length_B))
+
+
 class RecurrentEncoder(nn.Module):
-    """LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000) or RNN (Elman 1990) layers, one or both directions.
+    """Layers of one kind of cell, one or both directions.
 
     The reverse direction reads each row from its own end: the row is reversed within its length, read forward, and
     its states reversed back, so padding is never read. No PackedSequence, which leaves the fast CPU path.
+
+    `chop` cuts rows into pieces that are read as rows of their own, through all layers (Johnson & Zhang 2016).
     """
+
+    needs_ends = False
 
     def __init__(self, settings: schema.Encoder, input_width: int) -> None:
         super().__init__()
         self.width = settings.width * (2 if settings.bidirectional else 1)
         self.dropout = settings.dropout
-        self.inner_dropouts = (settings.weight_dropout, settings.state_dropout)
-        cell = _CELLS[settings.cell]
         widths = [input_width] + [self.width] * (settings.layers - 1)
-        self.forward_layers = nn.ModuleList(cell(width, settings.width, batch_first=True) for width in widths)
+        self.forward_layers = nn.ModuleList(_build_layer(settings, width) for width in widths)
         self.backward_layers = nn.ModuleList(
-            cell(width, settings.width, batch_first=True) for width in widths if settings.bidirectional
+            _build_layer(settings, width) for width in widths if settings.bidirectional
         )
+        self.chop = settings.chop
+        n_maps = (len(self.forward_layers) + len(self.backward_layers)) * settings.direction_maps
+        self.maps = nn.ModuleList(nn.Linear(settings.width, settings.width) for _ in range(n_maps))
+        skip_widths = widths if settings.skip != "none" else []
+        self.skips = nn.ModuleList(Skip(width, self.width, settings.skip == "highway") for width in skip_widths)
 
     def forward(self, input_BLD: Tensor, length_B: Tensor) -> Encoded:
         batch, length, _ = input_BLD.shape
-        start_B = torch.arange(batch, device=length_B.device) * length
-        last_B = start_B + length_B - 1  # where each row's last token is, in a flat B*L
-        column_L = torch.arange(length, device=length_B.device)
-        flip_BL = torch.where(column_L < length_B[:, None], length_B[:, None] - 1 - column_L, column_L)
-        flip_T = (flip_BL + start_B[:, None]).flatten()
         states_BLD = input_BLD
         if torch.is_autocast_enabled(input_BLD.device.type):  # once, not again in every direction
             states_BLD = input_BLD.to(torch.get_autocast_dtype(input_BLD.device.type))
+        if self.chop is None:
+            states_BLD = self._read_rows(states_BLD, length_B)
+        else:
+            pieces_BLD = self._read_rows(*cut_rows(states_BLD, length_B, min(self.chop, length)))
+            states_BLD = pieces_BLD.reshape(batch, -1, self.width)[:, :length]
+        return Encoded(states_BLD, self._last(states_BLD, length_B))
+
+    def _read_rows(self, states_BLD: Tensor, length_B: Tensor) -> Tensor:
+        """Return the states_BLD of the last layer."""
+        flip_T = flipped_places(length_B, states_BLD.shape[1])
         for i, forward in enumerate(self.forward_layers):
+            carried_BLD = states_BLD
             if i:
                 states_BLD = drop_columns(states_BLD, self.dropout, self.training)
-            outputs, lasts = [self._read(forward, states_BLD)], []
-            lasts.append(outputs[0].flatten(0, 1).index_select(0, last_B))
+            outputs = [forward(states_BLD)[0]]
             if self.backward_layers:
-                turned_BLD = self._read(self.backward_layers[i], _permute_rows(states_BLD, flip_T))
-                lasts.append(turned_BLD.flatten(0, 1).index_select(0, last_B))
+                turned_BLD, _ = self.backward_layers[i](_permute_rows(states_BLD, flip_T))
                 outputs.append(_permute_rows(turned_BLD, flip_T))
-            states_BLD, last_BD = torch.cat(outputs, dim=2), torch.cat(lasts, dim=1)
-        return Encoded(states_BLD, last_BD)
-
-    def _read(self, layer: nn.Module, input_BLD: Tensor) -> Tensor:
-        if self.training and any(self.inner_dropouts):
-            assert isinstance(layer, nn.RNNBase)
-            return read_with_dropout(layer, input_BLD, *self.inner_dropouts)
-        on_cpu = input_BLD.device.type == "cpu"
-        if self.training and on_cpu and isinstance(layer, nn.RNN) and not torch.is_autocast_enabled("cpu"):
-            return read_elman(layer, input_BLD)
-        states_BLD: Tensor = layer(input_BLD)[0]
+            if self.maps:
+                maps = self.maps[i * len(outputs) : (i + 1) * len(outputs)]
+                outputs = [linear(output_BLD) for linear, output_BLD in zip(maps, outputs, strict=True)]
+            states_BLD = torch.cat(outputs, dim=2)
+            if self.skips:
+                states_BLD = self.skips[i](carried_BLD, states_BLD)
         return states_BLD
+
+    def _last(self, states_BLD: Tensor, length_B: Tensor) -> Tensor:
+        """Return last_BD: forward numbers after the row's last token, backward ones after its first."""
+        if not self.backward_layers:
+            return last_of(states_BLD, length_B)
+        batch, length, _ = states_BLD.shape
+        first_B = torch.arange(batch, device=length_B.device) * length
+        place_T = torch.cat([first_B + length_B - 1, first_B])  # one scatter in the gradient, not two
+        ends_2BD = states_BLD.flatten(0, 1).index_select(0, place_T).view(2, batch, -1)
+        forward_BD, backward_BD = ends_2BD.chunk(2, dim=2)
+        return torch.cat([forward_BD[0], backward_BD[1]], dim=1)
+
+
+def _build_layer(settings: schema.Encoder, input_width: int) -> nn.Module:
+    cell = _CELLS[settings.cell]
+    return cell(
+        input_width,
+        settings.width,
+        weight_dropout=settings.weight_dropout,
+        state_dropout=settings.state_dropout,
+    )
+
+
+class Skip(nn.Module):
+    """Carry a layer's input past it: x + H(x) (He et al. 2016), or a highway (Srivastava et al. 2015).
+
+    A highway is T(x) H(x) + (1 - T(x)) x with T(x) = sigmoid(W x + b) and b = -1 when fresh, which mostly carries. An
+    input of another width, as that of the first layer may be, is carried by a linear map.
+    """
+
+    def __init__(self, input_width: int, width: int, is_highway: bool) -> None:
+        super().__init__()
+        self.carry = nn.Identity() if input_width == width else nn.Linear(input_width, width, bias=False)
+        self.gate = nn.Linear(input_width, width) if is_highway else None
+        if self.gate is not None:
+            nn.init.constant_(self.gate.bias, -1.0)
+
+    def forward(self, input_BLD: Tensor, output_BLD: Tensor) -> Tensor:
+        carried_BLD: Tensor = self.carry(input_BLD)
+        if self.gate is None:
+            return carried_BLD + output_BLD
+        gate_BLD: Tensor = self.gate(input_BLD).sigmoid()
+        return carried_BLD + gate_BLD * (output_BLD - carried_BLD)
+
+
+def last_of(values_BLD: Tensor, length_B: Tensor) -> Tensor:
+    """Return what stands at each row's last token, of values_BLD."""
+    batch, length, _ = values_BLD.shape
+    last_B = torch.arange(batch, device=length_B.device) * length + length_B - 1
+    return values_BLD.flatten(0, 1).index_select(0, last_B)
+
+
+def cut_rows(input_BLD: Tensor, length_B: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Cut rows into pieces of `size` tokens; return them as rows, a row's one after the other, and their lengths.
+
+    A row's last piece may be shorter, and those behind it have the length 0.
+    """
+    length = input_BLD.shape[1]
+    padded_BLD = F.pad(input_BLD, (0, 0, 0, -length % size))
+    start_N = torch.arange(0, length, size, device=length_B.device)
+    return padded_BLD.reshape(-1, size, input_BLD.shape[2]), (length_B[:, None] - start_N).clamp(0, size).flatten()
+
+
+def flipped_places(length_B: Tensor, length: int) -> Tensor:
+    """Return flip_T: from which place of a flat B*L each place reads to reverse each row within its length."""
+    column_L = torch.arange(length, device=length_B.device)
+    flip_BL = torch.where(column_L < length_B[:, None], length_B[:, None] - 1 - column_L, column_L)
+    return (flip_BL + torch.arange(len(length_B), device=length_B.device)[:, None] * length).flatten()
 
 
 def drop_columns(values_BLD: Tensor, share: float, training: bool) -> Tensor:

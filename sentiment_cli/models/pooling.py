@@ -28,8 +28,7 @@ class Pooling(nn.Module):
         states_BLD = encoded.states_BLD
         padding_BL = torch.arange(states_BLD.shape[1], device=length_B.device) >= length_B[:, None]
         if self.kind == "attention":
-            score_BL = self.query(torch.tanh(self.key(states_BLD))).squeeze(2)
-            weight_BL = score_BL.float().masked_fill(padding_BL, -torch.inf).softmax(dim=1)
+            weight_BL = self.weights(states_BLD, length_B)
             return torch.bmm(weight_BL[:, None].to(states_BLD.dtype), states_BLD).squeeze(1)
         pooled = []
         if self.kind in ("mean", "both"):
@@ -42,3 +41,10 @@ class Pooling(nn.Module):
             bias_BL = torch.zeros_like(padding_BL, dtype=states_BLD.dtype).masked_fill(padding_BL, -torch.inf)
             pooled.append((states_BLD + bias_BL[:, :, None]).max(dim=1).values)
         return torch.cat(pooled, dim=1)
+
+    def weights(self, states_BLD: Tensor, length_B: Tensor) -> Tensor:
+        """Return weight_BL: how much of each state attention takes; a row's sum to 1, and padding's are 0."""
+        score_BL = self.query(torch.tanh(self.key(states_BLD))).squeeze(2)
+        padding_BL = torch.arange(states_BLD.shape[1], device=length_B.device) >= length_B[:, None]
+        weight_BL: Tensor = score_BL.float().masked_fill(padding_BL, -torch.inf).softmax(dim=1)
+        return weight_BL

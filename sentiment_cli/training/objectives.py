@@ -2,12 +2,14 @@
 
 import functools
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import Batch
 from sentiment_cli.data.stars import MIDDLE, REACH
+from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.loop import Objective
 
 
@@ -15,9 +17,8 @@ def build_objective(experiment: Experiment) -> Objective:
     """Return the loss that the experiment's target is learnt by."""
     if experiment.data.target == "stars":
         return stars_loss
-    if smoothing := experiment.train.label_smoothing:
-        return functools.partial(classification_loss, smoothing=smoothing)
-    return classification_loss
+    loss = steps_loss if experiment.model.head == "steps" else classification_loss
+    return functools.partial(loss, smoothing=experiment.train.label_smoothing)
 
 
 def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
@@ -35,3 +36,21 @@ def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.
 def stars_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Return the mean squared error of the model's one output against (stars - 5.5) / 4.5; label_B holds the stars."""
     return F.mse_loss(model(batch.ids_BL, batch.length_B), (batch.label_B - MIDDLE) / REACH)
+
+
+def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
+    """Return the cross-entropy of a row's label at each of its tokens, the mean over these and then over rows.
+
+    For a model with `head: steps`; each row weighs the same, however long.
+    """
+    assert isinstance(model, Classifier)
+    logits = model.step_logits(batch.ids_BL, batch.length_B)
+    n_rows, length = batch.ids_BL.shape
+    is_token_BL = torch.arange(length, device=batch.length_B.device) < batch.length_B[:, None]
+    weight_BL = is_token_BL / (batch.length_B[:, None] * n_rows)
+    label_BL = batch.label_B[:, None].expand(n_rows, length)
+    if logits.dim() == 2:
+        truth_BL = label_BL.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits, truth_BL, weight_BL, reduction="sum")
+    loss_T = F.cross_entropy(logits.flatten(0, 1), label_BL.flatten(), reduction="none", label_smoothing=smoothing)
+    return loss_T @ weight_BL.flatten().to(loss_T.dtype)

@@ -11,7 +11,7 @@ from sentiment_cli.evaluation.metrics import score, score_stars
 from sentiment_cli.inference.predictor import class_probabilities, score_rows
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.loop import train_steps
-from sentiment_cli.training.objectives import build_objective, classification_loss, stars_loss
+from sentiment_cli.training.objectives import build_objective, classification_loss, stars_loss, steps_loss
 
 LOGITS = [[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 1.0, 4.0], [9.0, -9.0, 0.0]]
 LABELS = torch.tensor([1, 0, 1, 0])
@@ -105,6 +105,39 @@ def test_stars_are_learnt_by_their_squared_error_on_a_scale_from_minus_1_to_1() 
     assert scores.loss == pytest.approx(float(stars_loss(Said(torch.tensor(output_N)), batch)))
 
 
+def test_the_objective_follows_from_the_experiment(experiment) -> None:
+    assert build_objective(experiment("data.target=stars")) is stars_loss
+    for settings, loss, smoothing in (
+        ((), classification_loss, 0.0),
+        (("train.label_smoothing=0.2",), classification_loss, 0.2),
+        (("model.head=steps",), steps_loss, 0.0),
+    ):
+        objective = build_objective(experiment(*settings))
+        assert (objective.func, objective.keywords) == (loss, {"smoothing": smoothing})
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_is_torchs_cross_entropy_of_both_labels(smoothing: float) -> None:
+    logit_B = torch.tensor([2.0, -1.0, 0.3])
+    batch = Batch(torch.zeros(3, 1), torch.ones(3), torch.tensor([1, 0, 0]))
+    loss = classification_loss(lambda ids_BL, length_B: logit_B, batch, smoothing=smoothing)
+    logit_BC = torch.stack([torch.zeros(3), logit_B], dim=1)
+    expected = nn.functional.cross_entropy(logit_BC, batch.label_B, label_smoothing=smoothing)
+    torch.testing.assert_close(loss, expected)
+    loss = classification_loss(lambda ids_BL, length_B: logit_BC, batch, smoothing=smoothing)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_stars_are_learnt_by_their_squared_error_on_a_scale_from_minus_1_to_1() -> None:
+    batch = Batch(torch.ones(4, 1), torch.ones(4), torch.tensor([1, 10, 7, 4]))
+    exact = torch.tensor([-1.0, 1.0, 1.5 / 4.5, -1.5 / 4.5])
+    assert float(stars_loss(Said(exact), batch)) == pytest.approx(0, abs=1e-12)
+    assert float(stars_loss(Said(exact + torch.tensor([2.0, 0, 0, 0])), batch)) == pytest.approx(1)
+    output_N = np.array([-1.0, 0.3, -0.2, 1.4])
+    scores = score_stars(output_N, np.array([0, 1, 1, 0]), batch.label_B.numpy(), ("neg", "pos"))
+    assert scores.loss == pytest.approx(float(stars_loss(Said(torch.tensor(output_N)), batch)))
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [((), classification_loss), (("data.target=stars",), stars_loss), (("train.label_smoothing=0.2",), None)],
@@ -115,3 +148,23 @@ def test_the_objective_follows_from_the_experiment(experiment, settings, expecte
         assert objective is expected
     else:
         assert objective.keywords == {"smoothing": 0.2}
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_each_token_of_a_row_is_judged_and_each_row_weighs_the_same(n_labels: int, smoothing: float) -> None:
+    torch.manual_seed(0)
+    settings = schema.Model(embedding=schema.Embedding(width=8), encoder=schema.Encoder(width=8), head="steps")
+    model = Classifier(settings, 30, 1, n_labels, pad_is_input=False)
+    length_B, label_B = torch.tensor([5, 1, 3]), torch.tensor([1, 0, 1])
+    ids_BL = torch.randint(2, 30, (3, 5)) * (torch.arange(5) < length_B[:, None])
+    rows = []
+    for ids_L, length, label in zip(ids_BL, length_B, label_B, strict=True):
+        logits = model.step_logits(ids_L[None, :length], length[None])[0]
+        logit_LC = torch.stack([torch.zeros_like(logits), logits], dim=1) if n_labels == 2 else logits
+        loss = nn.functional.cross_entropy(logit_LC, label.expand(len(logit_LC)), label_smoothing=smoothing)
+        rows.append(loss)
+    for width in (5, 9):
+        wider_BL = nn.functional.pad(ids_BL, (0, width - 5))
+        loss = steps_loss(model, Batch(wider_BL, length_B, label_B), smoothing=smoothing)
+        torch.testing.assert_close(loss, torch.stack(rows).mean())
