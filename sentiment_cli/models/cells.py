@@ -1,5 +1,13 @@
-"""One recurrent layer, read in ways that torch's own modules do not offer."""
+"""Recurrent layers without gates, and what all layers share.
 
+A layer reads one direction of a padded batch from left to right, `layer(input_BLD, start)`, and returns states_BLD
+and the last state; without `start` it begins with zeros. In training, weight dropout zeroes recurrent weights, the
+same at every step and for every row (Merity et al. 2018), and state dropout numbers of the state that a step reads,
+the same at every step of a row (Gal & Ghahramani 2016).
+"""
+
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,75 +17,170 @@ from torch import Tensor, nn
 State = tuple[Tensor, ...]  # each _BD, what the next layer sees first
 
 
-def read_with_dropout(cell: nn.RNNBase, input_BLD: Tensor, weight_dropout: float, state_dropout: float) -> Tensor:
-    """Return states_BLD of a training step, as `cell(input_BLD)[0]` with parts of the recurrence zeroed.
+class Rnn(nn.RNN):
+    """Elman 1990: h_t = f(W x_t + U h_t-1 + b), f being tanh or relu. Weights, and their names, are torch's."""
 
-    Weight dropout zeroes recurrent weights, the same at every step and for every row (Merity et al. 2018). State
-    dropout zeroes numbers of the state that a step reads, the same at every step of a row (Gal & Ghahramani 2016);
-    it takes the layer off the fused kernel, one step after the other in Python.
+    n_gates, forget_gate = 1, None
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
+    def __init__(
+        self,
+        input_width: int,
+        width: int,
+        *,
+        nonlinearity: str = "tanh",
+        weight_dropout: float = 0.0,
+        state_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(input_width, width, nonlinearity=nonlinearity, batch_first=True)
+        self.width, self.weight_dropout, self.state_dropout = width, weight_dropout, state_dropout
+
+    def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:  # type: ignore[override]
+        state_weight = F.dropout(self.weight_hh_l0, self.weight_dropout, self.training)
+        (start_BD,) = start or zero_state(state_weight, len(input_BLD), 1)
+        if input_BLD.is_cuda and not (self.training and self.state_dropout):
+            kernel = torch.rnn_tanh if self.nonlinearity == "tanh" else torch.rnn_relu
+            return read_fused(kernel, self, input_BLD, (start_BD,), state_weight)
+        from_input_LBD = project(input_BLD, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
+        mask_BD = state_mask(start_BD, self.state_dropout, self.training)
+        states_LBD = _scan(from_input_LBD, state_weight, start_BD, mask_BD, self.nonlinearity)
+        return states_LBD.transpose(0, 1), (states_LBD[-1],)
+
+
+class OutputRnn(nn.Module):
+    """The cell of the field's introductions: two linear maps of input and state, joined.
+
+    s_t = W [x_t, s_t-1] + b, and y_t = log softmax(V [x_t, s_t-1] + c), which is what the next layer sees: the cell of
+    PyTorch's tutorial "NLP From Scratch: Classifying Names with a Character-Level RNN" (Robertson 2017). The two maps
+    are stacked, the state's first. Of a start (y, s) only s is read.
     """
-    flat = [weight for weight in cell._flat_weights if weight is not None]
-    input_weight, state_weight, input_bias, state_bias = flat
-    state_weight = F.dropout(state_weight, weight_dropout)
-    is_lstm = isinstance(cell, nn.LSTM)
-    start_BD = input_BLD.new_zeros(len(input_BLD), cell.hidden_size)
-    if not state_dropout:
-        weights = [input_weight, state_weight, input_bias, state_bias]
-        start_1BD = start_BD[None]
-        if is_lstm:
-            return torch.lstm(input_BLD, (start_1BD, start_1BD), weights, True, 1, 0.0, True, False, True)[0]
-        return torch.rnn_tanh(input_BLD, start_1BD, weights, True, 1, 0.0, True, False, True)[0]
-    kept_BD = F.dropout(torch.ones_like(start_BD), state_dropout)
-    from_input_BLG = F.linear(input_BLD, input_weight, input_bias + state_bias)
-    state_BD, memory_BD, states = start_BD, start_BD, []
-    for gates_BG in from_input_BLG.unbind(1):
-        gates_BG = gates_BG + F.linear(state_BD * kept_BD, state_weight)
-        if is_lstm:
-            in_BD, forget_BD, new_BD, out_BD = gates_BG.chunk(4, dim=1)
-            memory_BD = forget_BD.sigmoid() * memory_BD + in_BD.sigmoid() * new_BD.tanh()
-            state_BD = out_BD.sigmoid() * memory_BD.tanh()
-        else:
-            state_BD = gates_BG.tanh()
-        states.append(state_BD)
-    return torch.stack(states, dim=1)
+
+    n_gates, forget_gate = 2, None
+
+    def __init__(
+        self, input_width: int, width: int, *, weight_dropout: float = 0.0, state_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.width, self.weight_dropout, self.state_dropout = width, weight_dropout, state_dropout
+        self.input_weight = fresh(width, 2 * width, input_width)
+        self.state_weight = fresh(width, 2 * width, width)
+        self.bias = fresh(width, 2 * width)
+
+    def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
+        state_DD, output_DD = F.dropout(self.state_weight, self.weight_dropout, self.training).chunk(2)
+        _, start_BD = start or zero_state(state_DD, len(input_BLD), 2)
+        mask_BD = state_mask(start_BD, self.state_dropout, self.training)
+        to_state_LBD, to_output_LBD = project(input_BLD, self.input_weight, self.bias).chunk(2, dim=2)
+        states_LBD = _scan(to_state_LBD, state_DD, start_BD, mask_BD, "linear")
+        before_LBD = torch.cat([start_BD[None], states_LBD[:-1]])
+        before_LBD = before_LBD if mask_BD is None else before_LBD * mask_BD
+        output_LBD = (to_output_LBD + F.linear(before_LBD, output_DD)).log_softmax(dim=2)
+        return output_LBD.transpose(0, 1), (output_LBD[-1], states_LBD[-1])
 
 
-def read_elman(cell: nn.RNN, input_BLD: Tensor) -> Tensor:
-    """Return states_BLD of an Elman layer, as `cell(input_BLD)[0]`, for training on a CPU.
+def fresh(width: int, *shape: int) -> nn.Parameter:
+    """Draw a parameter evenly within 1 / sqrt(width), as torch's own layers do."""
+    bound = 1 / math.sqrt(width)
+    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
 
-    torch has no kernel for it there and takes some fifteen operations per step and its gradient; this takes four, and
-    leaves the weights' gradients to one matrix product at the end.
+
+def zero_state(weight_GD: Tensor, n_rows: int, n: int) -> State:
+    """Return the n zero tensors that a layer with these recurrent weights begins with."""
+    return (weight_GD.new_zeros(n_rows, weight_GD.shape[1]),) * n
+
+
+def project(input_BLD: Tensor, weight_GD: Tensor, bias_G: Tensor) -> Tensor:
+    """Return what the input brings to every step, from_input_LBG, in the precision of the weights.
+
+    The product itself runs in that of autocast.
     """
-    input_weight, state_weight, input_bias, state_bias = (w for w in cell._flat_weights if w is not None)
-    from_input_BLD = F.linear(input_BLD, input_weight, input_bias + state_bias)
-    states_LBD: Tensor = _ElmanScan.apply(from_input_BLD.transpose(0, 1).contiguous(), state_weight)  # type: ignore[no-untyped-call]
-    return states_LBD.transpose(0, 1)
+    return F.linear(input_BLD.transpose(0, 1).contiguous(), weight_GD, bias_G).to(weight_GD.dtype)
+
+
+def state_mask(state_BD: Tensor, share: float, training: bool) -> Tensor | None:
+    """Draw what state dropout multiplies the state by, if there is any."""
+    return F.dropout(torch.ones_like(state_BD), share) if training and share else None
+
+
+def read_fused(
+    kernel: Callable[..., tuple[Tensor, ...]], layer: nn.RNNBase, input_BLD: Tensor, start: State, state_weight: Tensor
+) -> tuple[Tensor, State]:
+    """Read one direction by torch's own kernel, with `state_weight` in the place of the layer's."""
+    weights = [layer.weight_ih_l0, state_weight, layer.bias_ih_l0, layer.bias_hh_l0]
+    start_1BD = [tensor_BD[None].to(input_BLD.dtype) for tensor_BD in start]
+    one_or_all = start_1BD[0] if len(start) == 1 else start_1BD
+    states_BLD, *last = kernel(input_BLD, one_or_all, weights, True, 1, 0.0, layer.training, False, True)
+    return states_BLD, tuple(tensor_1BD[0] for tensor_1BD in last)
+
+
+def before(grad_BD: Tensor, inner_BG: Tensor, weight_GD: Tensor, mask_BD: Tensor | None) -> Tensor:
+    """Add to a state's own gradient what it gets from the next step's product with it, whose gradient is inner_BG."""
+    if mask_BD is None:
+        return torch.addmm(grad_BD, inner_BG, weight_GD)
+    return torch.addcmul(grad_BD, torch.mm(inner_BG, weight_GD), mask_BD)
+
+
+def back_from(grad_LBD: Tensor) -> tuple[Tensor, ...]:
+    """Return the own gradients of the states before each step, a start having none."""
+    return torch.zeros_like(grad_LBD[0]), *grad_LBD[:-1].unbind()
+
+
+def weight_gradient(inner_LBG: Tensor, before_LBD: Tensor, mask_BD: Tensor | None) -> Tensor:
+    """Return the gradient of weight_GD, of what each step's product with the state before it gave."""
+    read_LBD = before_LBD if mask_BD is None else before_LBD * mask_BD
+    return inner_LBG.flatten(0, 1).t() @ read_LBD.flatten(0, 1)
+
+
+def after(start_BD: Tensor, length: int) -> Tensor:
+    """Return room for the states of so many steps after a start, which stands first."""
+    states_LBD = start_BD.new_empty(length + 1, *start_BD.shape)
+    states_LBD[0] = start_BD
+    return states_LBD
+
+
+def _scan(
+    from_input_LBD: Tensor, weight_DD: Tensor, start_BD: Tensor, mask_BD: Tensor | None, nonlinearity: str
+) -> Tensor:
+    states_LBD: Tensor = _ElmanScan.apply(from_input_LBD, weight_DD, start_BD, mask_BD, nonlinearity)  # type: ignore[no-untyped-call]
+    return states_LBD
 
 
 class _ElmanScan(torch.autograd.Function):
-    """h_t = tanh(x_t + W h_t-1), and its gradient through time."""
+    """h_t = f(x_t + W (m * h_t-1)) with f tanh, relu or linear, and its gradient through time.
+
+    torch has no kernel for it on a CPU, and takes some fifteen operations per step and its gradient; this takes four,
+    and leaves the weights' gradient to one matrix product at the end.
+    """
 
     @staticmethod
-    def forward(ctx: Any, input_LBD: Tensor, weight_DD: Tensor) -> Tensor:
-        states_LBD = torch.empty_like(input_LBD)
-        turned_DD = weight_DD.t()
-        before_BD = None
-        for input_BD, state_BD in zip(input_LBD.unbind(), states_LBD.unbind(), strict=True):
-            if before_BD is None:
-                torch.tanh(input_BD, out=state_BD)
-            else:
-                torch.addmm(input_BD, before_BD, turned_DD, out=state_BD).tanh_()
-            before_BD = state_BD
-        ctx.save_for_backward(states_LBD, weight_DD)
-        return states_LBD
+    def forward(
+        ctx: Any, input_LBD: Tensor, weight_DD: Tensor, start_BD: Tensor, mask_BD: Tensor | None, nonlinearity: str
+    ) -> Tensor:
+        all_LBD, turned_DD = after(start_BD, len(input_LBD)), weight_DD.t()
+        for input_BD, before_BD, state_BD in zip(input_LBD, all_LBD[:-1], all_LBD[1:], strict=True):
+            read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
+            torch.addmm(input_BD, read_BD, turned_DD, out=state_BD)
+            if nonlinearity == "tanh":
+                state_BD.tanh_()
+            elif nonlinearity == "relu":
+                state_BD.relu_()
+        ctx.nonlinearity = nonlinearity
+        ctx.save_for_backward(all_LBD, weight_DD, mask_BD)
+        return all_LBD[1:]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        states_LBD, weight_DD = ctx.saved_tensors
-        inner_LBD = 1 - states_LBD.square()  # the slope of tanh, turned into the gradient before it, step by step
-        after_BD = None
-        for grad_BD, inner_BD in zip(grads[0].unbind()[::-1], inner_LBD.unbind()[::-1], strict=True):
-            inner_BD.mul_(grad_BD if after_BD is None else torch.addmm(grad_BD, after_BD, weight_DD))
-            after_BD = inner_BD
-        weight_grad_DD = inner_LBD[1:].flatten(0, 1).t() @ states_LBD[:-1].flatten(0, 1)
-        return inner_LBD, weight_grad_DD
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        all_LBD, weight_DD, mask_BD = ctx.saved_tensors
+        states_LBD, state_BD = all_LBD[1:], grads[0][-1]
+        if ctx.nonlinearity == "tanh":
+            inner_LBD = 1 - states_LBD.square()  # the slope, turned into the gradient before it, step by step
+        elif ctx.nonlinearity == "relu":
+            inner_LBD = (states_LBD > 0).to(states_LBD.dtype)
+        else:
+            inner_LBD = torch.ones_like(states_LBD)
+        for grad_BD, inner_BD in reversed(list(zip(back_from(grads[0]), inner_LBD, strict=True))):
+            state_BD = before(grad_BD, inner_BD.mul_(state_BD), weight_DD, mask_BD)
+        return inner_LBD, weight_gradient(inner_LBD, all_LBD[:-1], mask_BD), state_BD, None, None

@@ -1,14 +1,26 @@
 """Recurrent encoders of padded rows that read each row as if it stood alone."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.models.cells import read_elman, read_with_dropout
+from sentiment_cli.models.cells import OutputRnn, Rnn
+from sentiment_cli.models.gru import Gru
+from sentiment_cli.models.lstm import Lstm, Lstm1997, PeepholeLstm
 
-_CELLS = {"lstm": nn.LSTM, "rnn": nn.RNN}
+_CELLS: dict[str, Callable[..., nn.Module]] = {
+    "rnn": Rnn,
+    "rnn-relu": functools.partial(Rnn, nonlinearity="relu"),
+    "rnn-output": OutputRnn,
+    "lstm": Lstm,
+    "lstm-1997": Lstm1997,
+    "lstm-peephole": PeepholeLstm,
+    "gru": Gru,
+}
 
 
 class Encoded(NamedTuple):
@@ -19,7 +31,7 @@ class Encoded(NamedTuple):
 
 
 class RecurrentEncoder(nn.Module):
-    """LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000) or RNN (Elman 1990) layers, one or both directions.
+    """Layers of one kind of cell, one or both directions.
 
     The reverse direction reads each row from its own end: the row is reversed within its length, read forward, and
     its states reversed back, so padding is never read. No PackedSequence, which leaves the fast CPU path.
@@ -29,12 +41,10 @@ class RecurrentEncoder(nn.Module):
         super().__init__()
         self.width = settings.width * (2 if settings.bidirectional else 1)
         self.dropout = settings.dropout
-        self.inner_dropouts = (settings.weight_dropout, settings.state_dropout)
-        cell = _CELLS[settings.cell]
         widths = [input_width] + [self.width] * (settings.layers - 1)
-        self.forward_layers = nn.ModuleList(cell(width, settings.width, batch_first=True) for width in widths)
+        self.forward_layers = nn.ModuleList(_build_layer(settings, width) for width in widths)
         self.backward_layers = nn.ModuleList(
-            cell(width, settings.width, batch_first=True) for width in widths if settings.bidirectional
+            _build_layer(settings, width) for width in widths if settings.bidirectional
         )
 
     def forward(self, input_BLD: Tensor, length_B: Tensor) -> Encoded:
@@ -50,24 +60,24 @@ class RecurrentEncoder(nn.Module):
         for i, forward in enumerate(self.forward_layers):
             if i:
                 states_BLD = drop_columns(states_BLD, self.dropout, self.training)
-            outputs, lasts = [self._read(forward, states_BLD)], []
+            outputs, lasts = [forward(states_BLD)[0]], []
             lasts.append(outputs[0].flatten(0, 1).index_select(0, last_B))
             if self.backward_layers:
-                turned_BLD = self._read(self.backward_layers[i], _permute_rows(states_BLD, flip_T))
+                turned_BLD, _ = self.backward_layers[i](_permute_rows(states_BLD, flip_T))
                 lasts.append(turned_BLD.flatten(0, 1).index_select(0, last_B))
                 outputs.append(_permute_rows(turned_BLD, flip_T))
             states_BLD, last_BD = torch.cat(outputs, dim=2), torch.cat(lasts, dim=1)
         return Encoded(states_BLD, last_BD)
 
-    def _read(self, layer: nn.Module, input_BLD: Tensor) -> Tensor:
-        if self.training and any(self.inner_dropouts):
-            assert isinstance(layer, nn.RNNBase)
-            return read_with_dropout(layer, input_BLD, *self.inner_dropouts)
-        on_cpu = input_BLD.device.type == "cpu"
-        if self.training and on_cpu and isinstance(layer, nn.RNN) and not torch.is_autocast_enabled("cpu"):
-            return read_elman(layer, input_BLD)
-        states_BLD: Tensor = layer(input_BLD)[0]
-        return states_BLD
+
+def _build_layer(settings: schema.Encoder, input_width: int) -> nn.Module:
+    cell = _CELLS[settings.cell]
+    return cell(
+        input_width,
+        settings.width,
+        weight_dropout=settings.weight_dropout,
+        state_dropout=settings.state_dropout,
+    )
 
 
 def drop_columns(values_BLD: Tensor, share: float, training: bool) -> Tensor:

@@ -64,7 +64,9 @@ def draw_weights(model: nn.Module, settings: Model) -> None:
     """Draw the fresh matrices as `model.init` says, each gate's on its own; word vectors and `layer` stay as they are.
 
     uniform: within 0.08 (Sutskever et al. 2014); glorot: Glorot & Bengio 2010; he: He et al. 2015; orthogonal: Saxe et
-    al. 2014. Biases are then 0, but for `model.encoder.forget_bias` (Jozefowicz et al. 2015 advise 1).
+    al. 2014; keras: as the defaults of Keras 3's layers, the gates' matrices drawn as the one that they are stacked
+    to, by Glorot, those that read the state orthogonal. Biases are then 0, but for the forget gate's:
+    `model.encoder.forget_bias` (Jozefowicz et al. 2015 advise 1), which keras sets to 1 where it is null.
     """
     draws = {
         "uniform": lambda weight: nn.init.uniform_(weight, -0.08, 0.08),
@@ -72,20 +74,25 @@ def draw_weights(model: nn.Module, settings: Model) -> None:
         "he": nn.init.kaiming_uniform_,
         "orthogonal": nn.init.orthogonal_,
     }
+    keras = settings.init == "keras"
+    forget_bias = 1.0 if keras and settings.encoder.forget_bias is None else settings.encoder.forget_bias
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             continue
-        for parameter in module.parameters(recurse=False) if settings.init != "layer" else ():
+        own = dict(module.named_parameters(recurse=False))
+        for name, parameter in own.items() if settings.init != "layer" else ():
             if parameter.dim() < 2:
                 nn.init.zeros_(parameter)
-                continue
-            for gate in parameter.detach().chunk(4 if isinstance(module, nn.LSTM) else 1):
-                draws[settings.init](gate)
-        if isinstance(module, nn.LSTM) and settings.encoder.forget_bias is not None:
-            for name, parameter in module.named_parameters():
-                if name.startswith("bias"):
-                    value = settings.encoder.forget_bias if name.startswith("bias_ih") else 0.0
-                    parameter.detach()[module.hidden_size : 2 * module.hidden_size] = value
+            elif keras:
+                draws["orthogonal" if name in ("state_weight", "weight_hh_l0") else "glorot"](parameter)
+            else:
+                for gate in parameter.detach().chunk(getattr(module, "n_gates", 1)):
+                    draws[settings.init](gate)
+        place = getattr(module, "forget_gate", None)
+        if place is not None and forget_bias is not None:
+            biases = [parameter.detach() for name, parameter in own.items() if name.startswith("bias")]
+            for bias, value in zip(biases, (forget_bias, 0.0), strict=False):  # torch's layers add two
+                bias[place * module.width : (place + 1) * module.width] = value
 
 
 def _load_vectors(path: Path, weight_VD: torch.Tensor, corpus: Corpus) -> None:

@@ -17,7 +17,7 @@ TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1")
 
 def drawn(**settings) -> Classifier:
     torch.manual_seed(0)
-    encoder = schema.Encoder(width=16, **{k: settings.pop(k) for k in ["forget_bias"] if k in settings})
+    encoder = schema.Encoder(width=16, **{k: settings.pop(k) for k in ["forget_bias", "cell"] if k in settings})
     model = Classifier(settings := schema.Model(encoder=encoder, **settings), 50, 1, 2, pad_is_input=False)
     draw_weights(model, settings)
     return model
@@ -34,8 +34,17 @@ def test_matrices_are_drawn_within_the_bound_of_their_rule(init: str, bound: flo
     assert torch.equal(drawn(init=init).embedding.weight, drawn().embedding.weight)
 
 
-def test_each_gate_is_orthogonal() -> None:
-    for gate in drawn(init="orthogonal").encoder.forward_layers[0].weight_hh_l0.chunk(4):
+@pytest.mark.parametrize(
+    ("cell", "name", "n_gates"),
+    [
+        ("lstm", "weight_hh_l0", 4),
+        ("lstm-1997", "state_weight", 3),
+        ("gru", "weight_hh_l0", 3),
+        ("rnn", "weight_hh_l0", 1),
+    ],
+)
+def test_each_gate_is_orthogonal(cell: str, name: str, n_gates: int) -> None:
+    for gate in getattr(drawn(init="orthogonal", cell=cell).encoder.forward_layers[0], name).chunk(n_gates):
         torch.testing.assert_close(gate @ gate.T, torch.eye(16), atol=1e-5, rtol=0)
 
 
@@ -43,6 +52,28 @@ def test_the_forget_gate_starts_at_its_bias() -> None:
     layer = drawn(forget_bias=1.0).encoder.forward_layers[0]
     assert ((layer.bias_ih_l0 + layer.bias_hh_l0)[16:32] == 1).all()
     assert ((layer.bias_ih_l0 + layer.bias_hh_l0)[:16] != 1).all()
+    layer = drawn(forget_bias=0.5, cell="lstm-peephole", init="glorot").encoder.forward_layers[0]
+    assert layer.bias.view(4, 16)[:, 0].tolist() == [0, 0.5, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("cell", "n_gates", "biases"),
+    [("lstm", 4, [0, 1, 0, 0]), ("lstm-1997", 3, [0, 0, 0]), ("gru", 3, [0, 0, 0]), ("rnn", 1, [0])],
+)
+def test_keras_draws_a_layers_stacked_matrices_at_once(cell: str, n_gates: int, biases: list[float]) -> None:
+    model = drawn(init="keras", cell=cell)
+    layer = model.encoder.forward_layers[0]
+    matrices = {name: weight for name, weight in layer.named_parameters() if weight.dim() == 2}
+    input_weight, state_weight = matrices.values()
+    bound = math.sqrt(6 / (128 + n_gates * 16))  # Glorot's, of the width of all gates
+    assert 0.95 * bound < input_weight.abs().max() <= bound
+    torch.testing.assert_close(state_weight.T @ state_weight, torch.eye(16), atol=1e-5, rtol=0)
+    bias = sum(weight for name, weight in layer.named_parameters() if name.startswith("bias"))
+    assert bias.view(n_gates, 16).unique(dim=1).squeeze(1).tolist() == biases
+    assert (model.output.bias == 0).all()
+    assert 1 / math.sqrt(16) < model.output.weight.abs().max() <= math.sqrt(6 / 17)
+    forget = drawn(init="keras", forget_bias=2.0).encoder.forward_layers[0].bias_ih_l0[16:32]
+    assert (forget == 2).all()
 
 
 def test_vectors_come_from_a_file(experiment, tmp_path: Path, capsys) -> None:
