@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.data.batches import cut, plan_steps, read_lengths, rows_on
 from sentiment_cli.data.corpus import Packed, prepare
+from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.device import describe, select_device, set_up
 from sentiment_cli.training.loop import train_steps
@@ -104,7 +105,7 @@ def main() -> None:
     read_N = np.where(packed.length_N > 0, read_lengths(packed.length_N, experiment.text), 0)
     plan = plan_steps(read_N, experiment.train, 0)
     torch.manual_seed(0)
-    model = build_classifier(experiment, _WORDS, 0, 2).to(device)
+    model = build_classifier(experiment, Vocabulary(("",) * _WORDS, 0), 2).to(device)
     steps = train_steps(
         model.train(),
         classification_loss,

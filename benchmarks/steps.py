@@ -57,11 +57,11 @@ def measure(settings: Sequence[str], seconds: float) -> tuple[float, float]:
     device = select_device(experiment.train.device)
     set_up(device, experiment.train.threads)
     corpus = prepare(experiment, ("train",))
-    packed, vocabulary = corpus.split("train"), corpus.vocabulary
+    packed = corpus.split("train")
     read_N = read_lengths(packed.length_N, experiment.text)
     plan = plan_steps(read_N, experiment.train, 0)
     torch.manual_seed(0)
-    model = build_classifier(experiment, len(vocabulary.entries), vocabulary.unknown_id, len(corpus.labels)).to(device)
+    model = build_classifier(experiment, corpus.vocabulary, len(corpus.labels)).to(device)
     steps = train_steps(
         model.train(),
         classification_loss,

@@ -48,8 +48,7 @@ def main() -> None:
     read_N = read_lengths(packed.length_N, experiment.text)
     plan = plan_steps(read_N, experiment.train, experiment.seed)
     torch.manual_seed(experiment.seed)
-    vocabulary = corpus.vocabulary
-    model = build_classifier(experiment, len(vocabulary.entries), vocabulary.unknown_id, len(corpus.labels)).to(device)
+    model = build_classifier(experiment, corpus.vocabulary, len(corpus.labels)).to(device)
     batches = list(itertools.islice(cut(plan, rows_on(device, packed), read_N, experiment), _WARM_UP + arguments.steps))
 
     def training(model: Classifier) -> Iterator[Step]:

@@ -79,7 +79,7 @@ def three_labels(tmp_path: Path, experiment: Callable[..., Experiment]) -> Path:
         "model.embedding.width=3", "model.encoder.width=3", "model.encoder.bidirectional=false", "model.pooling=max"
     )
     vocabulary = Vocabulary(("<pad>", "<unk>", "so", "good", "bad"), 1)
-    model = build_classifier(settings, 5, 1, 3)
+    model = build_classifier(settings, vocabulary, 3)
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()

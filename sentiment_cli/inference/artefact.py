@@ -62,7 +62,7 @@ def load_artefact(run: Path) -> Artefact:
     vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
     labels = tuple(about["labels"])
     with torch.device("meta"):  # no time on random weights that are replaced at once
-        model = build_classifier(experiment, len(vocabulary.entries), vocabulary.unknown_id, len(labels))
+        model = build_classifier(experiment, vocabulary, len(labels))
     weights = safetensors.torch.load((directory / "weights.safetensors").read_bytes())
     model.load_state_dict(weights, strict=True, assign=True)
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))

@@ -4,9 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
+from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.models.context import Context
 from sentiment_cli.models.embedding import WordEmbedding
 from sentiment_cli.models.encoders import Bag, Encoded, RecurrentEncoder, drop_columns, last_of
+from sentiment_cli.models.lstm_2d import end_marks, sentence_ends
 from sentiment_cli.models.pooling import Pooling
 from sentiment_cli.models.transformer import TransformerEncoder
 
@@ -14,8 +16,10 @@ from sentiment_cli.models.transformer import TransformerEncoder
 class Classifier(nn.Module):
     """A neural classifier: one logit, that of the second label, where there are two, else one per label.
 
-    `sentence_ends` are the ids of the tokens that end a sentence, for encoders that ask where sentences end.
+    `is_mark_V` says which entries of the vocabulary end a sentence, for an encoder that asks where sentences end.
     """
+
+    is_mark_V: Tensor
 
     def __init__(
         self,
@@ -25,14 +29,15 @@ class Classifier(nn.Module):
         n_labels: int,
         *,
         pad_is_input: bool,
-        sentence_ends: tuple[int, ...] = (),
+        is_mark_V: Tensor | None = None,
     ) -> None:
         super().__init__()
         assert n_labels >= 2
         self.n_logits = 1 if n_labels == 2 else n_labels
-        self.sentence_ends = sentence_ends
         self.embedding = WordEmbedding(settings.embedding, n_entries, unknown_id, pad_is_input=pad_is_input)
         self.encoder = _build_encoder(settings)
+        if self.encoder.needs_ends:
+            self.register_buffer("is_mark_V", is_mark_V, persistent=False)
         width, self.context, self.pooling = self.encoder.width, None, None
         if settings.context != "none":
             self.context = Context(width, settings.context_window if settings.context == "local" else None)
@@ -61,11 +66,8 @@ class Classifier(nn.Module):
 
     def _encode(self, ids_BL: Tensor, length_B: Tensor) -> Encoded:
         embedded_BLD = self.embedding(ids_BL)
-        if self.encoder.needs_ends:
-            ends_K = torch.tensor(self.sentence_ends, dtype=ids_BL.dtype, device=ids_BL.device)
-            encoded: Encoded = self.encoder(embedded_BLD, length_B, torch.isin(ids_BL, ends_K))
-        else:
-            encoded = self.encoder(embedded_BLD, length_B)
+        told = (sentence_ends(ids_BL, self.is_mark_V),) if self.encoder.needs_ends else ()
+        encoded: Encoded = self.encoder(embedded_BLD, length_B, *told)
         if self.context is not None:
             encoded = self.context(encoded, length_B)
         return encoded
@@ -75,9 +77,14 @@ class Classifier(nn.Module):
         return logits.squeeze(-1) if self.n_logits == 1 else logits
 
 
-def build_classifier(experiment: schema.Experiment, n_entries: int, unknown_id: int, n_labels: int) -> Classifier:
+def build_classifier(experiment: schema.Experiment, vocabulary: Vocabulary, n_labels: int) -> Classifier:
     """Build the experiment's model, with fresh weights from torch's global generator."""
-    return Classifier(experiment.model, n_entries, unknown_id, n_labels, pad_is_input=experiment.text.pad != "none")
+    with torch.device("cpu"):  # what is no weight is there where weights are not drawn, on the device meta
+        is_mark_V = end_marks(vocabulary.entries)
+    pad_is_input, n_entries = experiment.text.pad != "none", len(vocabulary.entries)
+    return Classifier(
+        experiment.model, n_entries, vocabulary.unknown_id, n_labels, pad_is_input=pad_is_input, is_mark_V=is_mark_V
+    )
 
 
 def _build_encoder(settings: schema.Model) -> Bag | TransformerEncoder | RecurrentEncoder:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.models.classifier import build_classifier
 
 
@@ -24,7 +25,7 @@ def parts_of(experiment: Experiment, n_entries: int, n_labels: int = 2) -> list[
     and the output multiplies each row once, which is not counted. Training costs about three times as much.
     """
     with torch.device("meta"):
-        model = build_classifier(experiment, n_entries, 1, n_labels)
+        model = build_classifier(experiment, Vocabulary(("",) * n_entries, 1), n_labels)
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     parts = []
     for name, module in model.named_children():

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sentiment_cli.config import schema
 from sentiment_cli.data.batches import PAD_ID
 from sentiment_cli.models.encoders import drop_columns
+from sentiment_cli.models.lookup import look_up
 
 _MULTIPLIER = 0x9E3779B97F4A7C15 - 2**64  # 2^64 over the golden ratio (Knuth, TAOCP 3, 6.4), as a signed number
 
@@ -43,10 +44,10 @@ class WordEmbedding(nn.Embedding):
         if self.training and self.word_dropout:
             dropped_BL = torch.rand(ids_BL.shape, device=ids_BL.device) < self.word_dropout
             ids_BL = ids_BL.masked_fill(dropped_BL, self.unknown_id)
-        embedded_BLD = F.embedding(ids_BL, self.weight, sparse=self.sparse)
+        embedded_BLD = look_up(ids_BL, self)
         if self.ngrams is not None:
             for row_BL in ngram_rows(ids_BL, self.longest, self.buckets):
-                embedded_BLD = embedded_BLD + self.ngrams(row_BL)
+                embedded_BLD = embedded_BLD + look_up(row_BL, self.ngrams)
         embedded_BLD = drop_columns(embedded_BLD, self.dropout, self.training)
         return F.dropout(embedded_BLD, self.element_dropout, self.training) if self.element_dropout else embedded_BLD
 

@@ -12,6 +12,10 @@ from sentiment_cli.config import schema
 from sentiment_cli.models.cells import OutputRnn, Rnn
 from sentiment_cli.models.gru import Gru
 from sentiment_cli.models.lstm import Lstm, Lstm1997, PeepholeLstm
+from sentiment_cli.models.lstm_2d import Lstm2d, reversed_ends
+from sentiment_cli.models.lstm_grid import LstmGrid
+from sentiment_cli.models.orthogonal import GORU, Orthogonal
+from sentiment_cli.models.scans import QRNN, SRU, MinGRU
 
 _CELLS: dict[str, Callable[..., nn.Module]] = {
     "rnn": Rnn,
@@ -21,6 +25,13 @@ _CELLS: dict[str, Callable[..., nn.Module]] = {
     "lstm-1997": Lstm1997,
     "lstm-peephole": PeepholeLstm,
     "gru": Gru,
+    "orthogonal": Orthogonal,
+    "goru": GORU,
+    "mingru": MinGRU,
+    "sru": SRU,
+    "qrnn": QRNN,
+    "lstm-2d": Lstm2d,
+    "lstm-grid": LstmGrid,
 }
 
 
@@ -50,16 +61,18 @@ class RecurrentEncoder(nn.Module):
     The reverse direction reads each row from its own end: the row is reversed within its length, read forward, and
     its states reversed back, so padding is never read. No PackedSequence, which leaves the fast CPU path.
 
-    `chop` cuts rows into pieces that are read as rows of their own, through all layers (Johnson & Zhang 2016).
+    `chop` cuts rows into pieces that are read as rows of their own, through all layers (Johnson & Zhang 2016). The cell
+    `lstm-2d` needs to be told after which tokens a sentence ends; a `lstm-grid` of several layers is one layer here,
+    which has them inside.
     """
-
-    needs_ends = False
 
     def __init__(self, settings: schema.Encoder, input_width: int) -> None:
         super().__init__()
+        self.needs_ends = settings.cell == "lstm-2d"
         self.width = settings.width * (2 if settings.bidirectional else 1)
         self.dropout = settings.dropout
-        widths = [input_width] + [self.width] * (settings.layers - 1)
+        n_layers = 1 if settings.cell == "lstm-grid" else settings.layers
+        widths = [input_width] + [self.width] * (n_layers - 1)
         self.forward_layers = nn.ModuleList(_build_layer(settings, width) for width in widths)
         self.backward_layers = nn.ModuleList(
             _build_layer(settings, width) for width in widths if settings.bidirectional
@@ -70,28 +83,30 @@ class RecurrentEncoder(nn.Module):
         skip_widths = widths if settings.skip != "none" else []
         self.skips = nn.ModuleList(Skip(width, self.width, settings.skip == "highway") for width in skip_widths)
 
-    def forward(self, input_BLD: Tensor, length_B: Tensor) -> Encoded:
+    def forward(self, input_BLD: Tensor, length_B: Tensor, ends_BL: Tensor | None = None) -> Encoded:
         batch, length, _ = input_BLD.shape
         states_BLD = input_BLD
         if torch.is_autocast_enabled(input_BLD.device.type):  # once, not again in every direction
             states_BLD = input_BLD.to(torch.get_autocast_dtype(input_BLD.device.type))
         if self.chop is None:
-            states_BLD = self._read_rows(states_BLD, length_B)
+            states_BLD = self._read_rows(states_BLD, length_B, ends_BL)
         else:
             pieces_BLD = self._read_rows(*cut_rows(states_BLD, length_B, min(self.chop, length)))
             states_BLD = pieces_BLD.reshape(batch, -1, self.width)[:, :length]
         return Encoded(states_BLD, self._last(states_BLD, length_B))
 
-    def _read_rows(self, states_BLD: Tensor, length_B: Tensor) -> Tensor:
+    def _read_rows(self, states_BLD: Tensor, length_B: Tensor, ends_BL: Tensor | None = None) -> Tensor:
         """Return the states_BLD of the last layer."""
         flip_T = flipped_places(length_B, states_BLD.shape[1])
+        told: tuple[Tensor, ...] = () if ends_BL is None else (length_B, ends_BL)
+        told_turned = () if ends_BL is None else (length_B, reversed_ends(ends_BL, flip_T))
         for i, forward in enumerate(self.forward_layers):
             carried_BLD = states_BLD
             if i:
                 states_BLD = drop_columns(states_BLD, self.dropout, self.training)
-            outputs = [forward(states_BLD)[0]]
+            outputs = [forward(states_BLD, *told)[0]]
             if self.backward_layers:
-                turned_BLD, _ = self.backward_layers[i](_permute_rows(states_BLD, flip_T))
+                turned_BLD, _ = self.backward_layers[i](_permute_rows(states_BLD, flip_T), *told_turned)
                 outputs.append(_permute_rows(turned_BLD, flip_T))
             if self.maps:
                 maps = self.maps[i * len(outputs) : (i + 1) * len(outputs)]
@@ -115,12 +130,10 @@ class RecurrentEncoder(nn.Module):
 
 def _build_layer(settings: schema.Encoder, input_width: int) -> nn.Module:
     cell = _CELLS[settings.cell]
-    return cell(
-        input_width,
-        settings.width,
-        weight_dropout=settings.weight_dropout,
-        state_dropout=settings.state_dropout,
-    )
+    if settings.cell == "lstm-grid":
+        cell = functools.partial(cell, depth=settings.layers)
+    dropouts = {"weight_dropout": settings.weight_dropout, "state_dropout": settings.state_dropout}
+    return cell(input_width, settings.width, **dropouts)
 
 
 class Skip(nn.Module):

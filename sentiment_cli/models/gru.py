@@ -14,6 +14,7 @@ from sentiment_cli.models.cells import (
     project,
     read_fused,
     state_mask,
+    tanh,
     weight_gradient,
     zero_state,
 )
@@ -56,7 +57,7 @@ class Gru(nn.GRU):
 
 
 class _GruScan(torch.autograd.Function):
-    """The recurrence, and its gradient through time: two products and four operations a step, then one and five."""
+    """The recurrence, and its gradient through time: two products and seven operations a step, then one and five."""
 
     @staticmethod
     def forward(
@@ -80,7 +81,7 @@ class _GruScan(torch.autograd.Function):
             read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
             torch.addmm(input_B2, read_BD, gate_weight_D2, out=gates_B2).sigmoid_()
             torch.addmm(new_bias_D, read_BD, new_weight_DD, out=recurrent_BD)
-            torch.addcmul(input_BD, reset_BD, recurrent_BD, out=new_BD).tanh_()
+            tanh(torch.addcmul(input_BD, reset_BD, recurrent_BD, out=new_BD), out=new_BD)
             torch.lerp(new_BD, before_BD, update_BD, out=state_BD)
         ctx.save_for_backward(gates_LB2, recurrent_LBD, new_LBD, all_LBD, weight_GD, mask_BD)
         return all_LBD[1:]

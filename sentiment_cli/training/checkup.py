@@ -13,6 +13,7 @@ import sentiment_cli
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import data_dir, local_imdb, recipes_dir, runs_dir
 from sentiment_cli.data.batches import Batch
+from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import MachineError
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.device import describe, nvidia_driver, runs_bf16, select_device, set_up
@@ -55,7 +56,7 @@ def synthetic_training(seconds: float) -> tuple[float, float, float]:
     device = select_device("auto")
     set_up(device, None)
     torch.manual_seed(0)
-    model = build_classifier(experiment, _ENTRIES, 1, 2).to(device)
+    model = build_classifier(experiment, Vocabulary(("",) * _ENTRIES, 1), 2).to(device)
     ids_BL = torch.randint(2, _ENTRIES, (64, 64), device=device)
     length_B = torch.full((64,), 64, device=device)
     batch = Batch(ids_BL, length_B, ((ids_BL % 2 == 0).sum(dim=1) > 32).long())

@@ -15,6 +15,8 @@ from sentiment_cli.inference.artefact import Artefact, load_artefact
 from sentiment_cli.inference.runs import named_run
 from sentiment_cli.models.classifier import Classifier, build_classifier
 
+_SPARED = {"skew", "peephole"}  # no matrices, though drawn: zeros would make the orthogonal matrix the identity
+
 
 def load_origin(experiment: Experiment) -> Artefact | None:
     """Load the model that `init_from` names, before anything slow.
@@ -39,9 +41,7 @@ def first_model(experiment: Experiment, corpus: Corpus, origin: Artefact | None)
     weights are not finite.
     """
     torch.manual_seed(experiment.seed)
-    model = build_classifier(
-        experiment, len(corpus.vocabulary.entries), corpus.vocabulary.unknown_id, len(corpus.labels)
-    )
+    model = build_classifier(experiment, corpus.vocabulary, len(corpus.labels))
     if origin is None:
         draw_weights(model, experiment.model)
         if experiment.vocabulary.vectors is not None:
@@ -81,12 +81,14 @@ def draw_weights(model: nn.Module, settings: Model) -> None:
             continue
         own = dict(module.named_parameters(recurse=False))
         for name, parameter in own.items() if settings.init != "layer" else ():
+            if name in _SPARED:
+                continue
             if parameter.dim() < 2:
                 nn.init.zeros_(parameter)
             elif keras:
                 draws["orthogonal" if name in ("state_weight", "weight_hh_l0") else "glorot"](parameter)
             else:
-                for gate in parameter.detach().chunk(getattr(module, "n_gates", 1)):
+                for gate in parameter.detach().chunk(len(parameter) // getattr(module, "width", len(parameter))):
                     draws[settings.init](gate)
         place = getattr(module, "forget_gate", None)
         if place is not None and forget_bias is not None:

@@ -8,7 +8,8 @@ from torch import nn
 
 from sentiment_cli.config import schema
 from sentiment_cli.data.batches import Batch
-from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.data.vocabulary import Vocabulary
+from sentiment_cli.models.classifier import Classifier, build_classifier
 from sentiment_cli.models.encoders import Encoded, RecurrentEncoder
 from sentiment_cli.models.pooling import Pooling
 from sentiment_cli.training.loop import train_steps
@@ -241,8 +242,8 @@ def test_dropped_words_read_as_unknown() -> None:
     torch.testing.assert_close(model(ids_BL, length_B), model(torch.ones_like(ids_BL), length_B))
 
 
-@pytest.mark.parametrize("sentence_ends", [(), (4,), (4, 7)])
-def test_an_encoder_that_asks_is_told_where_sentences_end(sentence_ends: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("marks", [(), (4,), (4, 7)])
+def test_an_encoder_that_asks_is_told_where_sentences_end(marks: tuple[int, ...]) -> None:
     class Asking(nn.Module):
         needs_ends, width = True, 4
 
@@ -250,9 +251,20 @@ def test_an_encoder_that_asks_is_told_where_sentences_end(sentence_ends: tuple[i
             self.ends_BL = ends_BL
             return Encoded(input_BLD, input_BLD[:, 0])
 
-    settings = settings_of("bag")
-    model = Classifier(settings, 20, 1, 2, pad_is_input=False, sentence_ends=sentence_ends)
-    model.encoder = asking = Asking()
-    model(torch.tensor([[4, 3, 7], [5, 4, 0]]), torch.tensor([3, 2]))
-    expected = [[word in sentence_ends for word in row] for row in ([4, 3, 7], [5, 4, 0])]
-    assert asking.ends_BL.tolist() == expected
+    model = Classifier(settings_of("bag"), 20, 1, 2, pad_is_input=False)
+    model.encoder, model.is_mark_V = Asking(), torch.isin(torch.arange(20), torch.tensor(marks))
+    rows = [[4, 3, 7], [5, 4, 0]]
+    model(torch.tensor(rows), torch.tensor([3, 2]))
+    assert model.encoder.ends_BL.tolist() == [[word in marks for word in row] for row in rows]
+
+
+def test_a_two_dimensional_lstm_is_told_by_the_vocabulary() -> None:
+    entries = ("<pad>", "<unk>", "so", ".", "good", "!")
+    chosen = schema.Experiment(name="x", model=schema.Model(encoder=schema.Encoder(cell="lstm-2d", width=4)))
+    model = build_classifier(chosen, Vocabulary(entries, 1), 2).eval()
+    ids_BL, length_B = torch.tensor([[2, 3, 4, 5, 2, 4]]), torch.tensor([6])
+    states_BLD = model.encoder.forward_layers[0](
+        model.embedding(ids_BL), length_B, torch.isin(ids_BL, torch.tensor([3, 5]))
+    )[0]
+    torch.testing.assert_close(model(ids_BL, length_B), model.output(states_BLD[:, -1]).squeeze(1))
+    assert "is_mark_V" not in model.state_dict()

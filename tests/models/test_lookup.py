@@ -7,13 +7,14 @@ from sentiment_cli.models.lookup import look_up
 
 
 @pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("padding_id", [None, 3])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (64, 33)])
-def test_vectors_and_gradient_are_those_of_torch(sparse: bool, shape: tuple[int, int]) -> None:
+def test_vectors_and_gradient_are_those_of_torch(sparse: bool, padding_id: int | None, shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    table = nn.Embedding(50, 3, sparse=sparse)
+    table = nn.Embedding(50, 3, padding_id, sparse=sparse)
     ids_BL, weight_BLD = torch.randint(0, 50, shape), torch.randn(*shape, 3)
     found_BLD = look_up(ids_BL, table)
-    expected_BLD = F.embedding(ids_BL, table.weight)
+    expected_BLD = F.embedding(ids_BL, table.weight, padding_id)
     torch.testing.assert_close(found_BLD, expected_BLD, rtol=0, atol=0)
     (found,) = torch.autograd.grad((found_BLD * weight_BLD).sum(), table.weight)
     (expected,) = torch.autograd.grad((expected_BLD * weight_BLD).sum(), table.weight)

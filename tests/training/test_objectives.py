@@ -110,44 +110,10 @@ def test_the_objective_follows_from_the_experiment(experiment) -> None:
     for settings, loss, smoothing in (
         ((), classification_loss, 0.0),
         (("train.label_smoothing=0.2",), classification_loss, 0.2),
-        (("model.head=steps",), steps_loss, 0.0),
+        (("model.head=steps", "model.pooling=last"), steps_loss, 0.0),
     ):
         objective = build_objective(experiment(*settings))
         assert (objective.func, objective.keywords) == (loss, {"smoothing": smoothing})
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_loss_is_torchs_cross_entropy_of_both_labels(smoothing: float) -> None:
-    logit_B = torch.tensor([2.0, -1.0, 0.3])
-    batch = Batch(torch.zeros(3, 1), torch.ones(3), torch.tensor([1, 0, 0]))
-    loss = classification_loss(lambda ids_BL, length_B: logit_B, batch, smoothing=smoothing)
-    logit_BC = torch.stack([torch.zeros(3), logit_B], dim=1)
-    expected = nn.functional.cross_entropy(logit_BC, batch.label_B, label_smoothing=smoothing)
-    torch.testing.assert_close(loss, expected)
-    loss = classification_loss(lambda ids_BL, length_B: logit_BC, batch, smoothing=smoothing)
-    torch.testing.assert_close(loss, expected)
-
-
-def test_stars_are_learnt_by_their_squared_error_on_a_scale_from_minus_1_to_1() -> None:
-    batch = Batch(torch.ones(4, 1), torch.ones(4), torch.tensor([1, 10, 7, 4]))
-    exact = torch.tensor([-1.0, 1.0, 1.5 / 4.5, -1.5 / 4.5])
-    assert float(stars_loss(Said(exact), batch)) == pytest.approx(0, abs=1e-12)
-    assert float(stars_loss(Said(exact + torch.tensor([2.0, 0, 0, 0])), batch)) == pytest.approx(1)
-    output_N = np.array([-1.0, 0.3, -0.2, 1.4])
-    scores = score_stars(output_N, np.array([0, 1, 1, 0]), batch.label_B.numpy(), ("neg", "pos"))
-    assert scores.loss == pytest.approx(float(stars_loss(Said(torch.tensor(output_N)), batch)))
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [((), classification_loss), (("data.target=stars",), stars_loss), (("train.label_smoothing=0.2",), None)],
-)
-def test_the_objective_follows_from_the_experiment(experiment, settings, expected) -> None:
-    objective = build_objective(experiment(*settings))
-    if expected is not None:
-        assert objective is expected
-    else:
-        assert objective.keywords == {"smoothing": 0.2}
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
