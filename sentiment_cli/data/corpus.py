@@ -147,7 +147,7 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
         cache.say_miss(key)
         texts = texts or [prepare_texts(source, part) for part in parts]
         _build(texts, experiment, key)
-    corpus = _open(key.directory_name, splits)
+    corpus = open_corpus(key.directory_name, splits)
     if corpus is None:
         raise cache.unreadable(key.directory_name)
     console.say(f"data: prepared in {corpus.directory}")
@@ -287,7 +287,8 @@ def encode_ahead(tokenizer: Tokenizer, chunks: Iterable[list[str]]) -> Iterator[
             yield pending.popleft().result()
 
 
-def _open(name: str, splits: tuple[str, ...]) -> Corpus | None:
+def open_corpus(name: str, splits: tuple[str, ...]) -> Corpus | None:
+    """Open the corpus of that key where it is in the cache; whatever it was made from is not looked at."""
     prefixes = tuple(f"{split}-" for split in splits)
     directory = cache.open_entry(name, lambda file: file.endswith(".json") or file.startswith(prefixes))
     if directory is None:
@@ -298,7 +299,7 @@ def _open(name: str, splits: tuple[str, ...]) -> Corpus | None:
 
 
 def _open_said(name: str, splits: tuple[str, ...]) -> Corpus | None:
-    corpus = _open(name, splits)
+    corpus = open_corpus(name, splits)
     if corpus is not None:
         console.say(f"data: prepared before, in {corpus.directory}")
     return corpus

@@ -1,0 +1,50 @@
+"""`sentiment report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from sentiment_cli import console, store
+from sentiment_cli.inference.runs import named_run
+
+
+def report(
+    runs: Annotated[list[str], Argument(metavar="RUN...", help="Run directories or names; several are compared.")],
+    markdown: Annotated[bool, Option("--markdown", help="Write a model card as Markdown instead of a page.")] = False,
+    out: Annotated[
+        Path | None, Option(metavar="FILE", help="Where to; else report.html or README.md in the run.")
+    ] = None,
+) -> None:
+    """Write what is known of a run as one HTML page or as a model card; of several runs, side by side.
+
+    Nothing is trained or scored for it: what is missing is named, with the command that makes it.
+
+    \b
+    Examples:
+      sentiment report imdb-lstm
+      sentiment report imdb-lstm --markdown --out CARD.md
+      sentiment report imdb-lstm imdb-lstm-2 --out comparison.html
+    """
+    paths = list(dict.fromkeys(named_run(run) for run in runs))
+    from sentiment_cli.evaluation.figures import check_matplotlib
+
+    if not markdown:
+        check_matplotlib()
+    from sentiment_cli.evaluation.report import build_report
+    from sentiment_cli.evaluation.run_files import read_run
+    from sentiment_cli.evaluation.side_by_side import build_comparison
+
+    found = [read_run(path) for path in paths]
+    document = build_report(found[0]) if len(found) == 1 else build_comparison(found)
+    if markdown:
+        from sentiment_cli.evaluation.card import render_card
+
+        name, data = "README.md" if len(found) == 1 else "comparison.md", render_card(document)
+    else:
+        from sentiment_cli.evaluation.page import render_page
+
+        name, data = "report.html" if len(found) == 1 else "comparison.html", render_page(document)
+    target = out or paths[0] / name
+    store.write_file(target, data)
+    console.result(str(target))

@@ -1,0 +1,135 @@
+"""What a report is made of, before it is a page or a model card: plain text and numbers, no markup.
+
+Whatever came from outside (a review, a label, a name) is only ever a string in one of these, so that whoever writes
+them down escapes it in one place and none of it can become an element, an attribute or a link.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Paragraph(NamedTuple):
+    """A few sentences."""
+
+    text: str
+
+
+class Items(NamedTuple):
+    """Sentences that belong side by side."""
+
+    texts: Sequence[str]
+
+
+class Code(NamedTuple):
+    """Lines to type or to save, kept as they are."""
+
+    text: str
+
+
+class Quote(NamedTuple):
+    """Somebody's words, under a line that says whose and why they stand here."""
+
+    about: str
+    text: str
+
+
+class Table(NamedTuple):
+    """Rows under a head; the first column names the row, the others hold figures if `is_numeric`.
+
+    `shade` is what the darkness of each cell but the first says, from 0 to 1.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    is_numeric: bool = True
+    caption: str = ""
+    shade: Sequence[Sequence[float]] = ()
+
+
+class Line(NamedTuple):
+    """A line of a chart: places and heights of its points."""
+
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+
+
+class Lines(NamedTuple):
+    """Lines over a common axis; `mark` is a place on it that is pointed out."""
+
+    x_label: str
+    y_label: str
+    lines: Sequence[Line]
+    mark: float | None = None
+    mark_label: str = ""
+    is_share: bool = False
+
+
+class Bin(NamedTuple):
+    """Reviews answered with about the same confidence."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+
+
+class Reliability(NamedTuple):
+    """Accuracy over confidence."""
+
+    bins: Sequence[Bin]
+
+
+class Histogram(NamedTuple):
+    """Counts between edges; `mark` is a place on the axis that is pointed out."""
+
+    x_label: str
+    y_label: str
+    edges: Sequence[int]
+    counts: Sequence[int]
+    mark: float | None = None
+    mark_label: str = ""
+
+
+class Figure(NamedTuple):
+    """A chart, what it shows in words, and its figures as a table. `name` is ours and stands once in a document."""
+
+    name: str
+    title: str
+    chart: Lines | Reliability | Histogram
+    alt: str
+    table: Table
+
+
+class Fold(NamedTuple):
+    """What few readers want to see: shown on demand where that can be done."""
+
+    title: str
+    blocks: Sequence["Block"]
+
+
+class Notice(NamedTuple):
+    """Something that is missing, and what to type about it."""
+
+    text: str
+    command: str
+
+
+Block = Paragraph | Items | Code | Quote | Table | Figure | Fold | Notice
+
+
+class Section(NamedTuple):
+    """A heading and what stands under it."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+class Document(NamedTuple):
+    """A report: its title, the one sentence that most readers came for, and its sections."""
+
+    title: str
+    lead: str
+    sections: Sequence[Section]

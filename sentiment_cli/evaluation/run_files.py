@@ -1,0 +1,204 @@
+"""What a run has left on disk, read for a report: nothing is trained, scored, prepared or downloaded for it."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+from numpy.typing import NDArray
+
+from sentiment_cli import store
+from sentiment_cli.config.loader import experiment_from_values, experiment_values, load_experiment
+from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
+from sentiment_cli.data import cache
+from sentiment_cli.data.corpus import open_corpus
+from sentiment_cli.data.texts import find_texts
+from sentiment_cli.inference.predictor import likeliest
+from sentiment_cli.inference.runs import SUMMARY
+
+_SPLITS = ("test", "valid", "train")  # the most telling first
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the cache still holds of the data that a run was trained on."""
+
+    rows: dict[str, int]
+    length_N: NDArray[np.int64]  # tokens of the training rows, before truncation
+    n_entries: int
+    texts: str  # the fingerprint of the texts
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run's files; None, or nothing in it, is what a run lacks that did not get so far."""
+
+    path: Path
+    experiment: Experiment  # of its files and folders the last part of the name only: a report is handed around
+    summary: dict[str, Any]
+    curves: list[dict[str, Any]]  # one row per evaluation, those of a refit left out
+    changes: list[dict[str, Any]]
+    scores: dict[str, dict[str, Any]]  # of what eval scored, the most telling first
+    openings: int | None
+    calibration: dict[str, Any] | None
+    n_parameters: int | None
+    n_bytes: int | None
+    prepared: Prepared | None
+
+    @property
+    def status(self) -> str:
+        return str(self.summary.get("status", "unfinished"))
+
+    @property
+    def main(self) -> str | None:
+        """What the report looks at closely: the test rows where they were scored."""
+        return next(iter(self.scores), None)
+
+
+class Answers(NamedTuple):
+    """What a run said of the rows of a split: ids, true labels (as places in `labels`) and probabilities."""
+
+    labels: tuple[str, ...]
+    ids: list[str]
+    label_N: NDArray[np.int64]
+    probability_NC: NDArray[np.float64]
+
+
+class Mistake(NamedTuple):
+    """A row that a model got wrong; `text` is None where the cache no longer holds it."""
+
+    id: str
+    label: str
+    said: str
+    probability: float
+    text: str | None
+
+
+def read_run(path: Path) -> RunFiles:
+    """Read a run's files. Raises IntegrityError for damage, UsageError for settings that this version does not know."""
+    summary = store.read_json(path / SUMMARY) if (path / SUMMARY).exists() else {}
+    scores = {file.stem: store.read_json(file) for file in sorted((path / "evaluation").glob("*.json"))}
+    order = sorted(scores, key=lambda name: (_SPLITS.index(name) if name in _SPLITS else len(_SPLITS), name))
+    ledger = path / "evaluation" / "ledger.jsonl"
+    record = store.read_json(path / "run.json") if (path / "run.json").exists() else {}
+    calibration = path / "model" / "calibration.json"
+    has_model = (path / "model").is_dir()
+    try:
+        return RunFiles(
+            path=path,
+            experiment=_without_folders(load_experiment(path / "experiment.yaml")),
+            summary=summary,
+            curves=[row for row in read_lines(path / "metrics.jsonl") if row.get("stage") != "refit"],
+            changes=record.get("changes", []),
+            scores={name: scores[name] for name in order},
+            openings=sum(row["split"] == "test" for row in read_lines(ledger)) if ledger.exists() else None,
+            calibration=store.read_json(calibration) if calibration.exists() else None,
+            n_parameters=_count_parameters(path) if has_model else None,
+            n_bytes=sum(entry["size"] for entry in store.read_manifest(path / "model").values()) if has_model else None,
+            prepared=_find_prepared(path) if has_model else None,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise store.IntegrityError(f"{path} holds a file that is damaged: {error!r}") from error
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a log that is there; half a last line, which a killed process left, is none."""
+    if not path.exists():
+        return
+    with path.open("rb") as handle:
+        for line in handle:
+            if line.endswith(b"\n"):
+                yield _parse(line, path)
+
+
+def read_answers(run: RunFiles, split: str) -> Answers | None:
+    """Return what a run said of the rows of a split; None where it gives no probabilities, as for star ratings."""
+    labels = tuple(run.scores[split]["f1_per_label"])
+    path = run.path / "evaluation" / f"{split}-predictions.jsonl"
+    rows = list(read_lines(path))
+    if not rows or "probabilities" not in rows[0]:
+        return None
+    place = {label: i for i, label in enumerate(labels)}
+    try:
+        return Answers(
+            labels,
+            [str(row["id"]) for row in rows],
+            np.array([place[row["label"]] for row in rows], dtype=np.int64),
+            np.array([[row["probabilities"][label] for label in labels] for row in rows], dtype=np.float64),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise store.IntegrityError(f"{path} is damaged: {error!r}", f"sentiment eval {run.path}") from error
+
+
+def find_mistakes(run: RunFiles, split: str, answers: Answers, most: int) -> list[Mistake]:
+    """Return the mistakes that a run was surest of, with their texts where these are still prepared."""
+    said_N, sure_N = likeliest(answers.probability_NC), answers.probability_NC.max(axis=1)
+    wrong = np.flatnonzero(said_N != answers.label_N)
+    wrong = wrong[np.argsort(-sure_N[wrong], kind="stable")][:most]
+    texts = _texts_of(run, split, {answers.ids[row] for row in wrong})
+    return [
+        Mistake(
+            id=answers.ids[row],
+            label=answers.labels[answers.label_N[row]],
+            said=answers.labels[said_N[row]],
+            probability=float(sure_N[row]),
+            text=texts.get(answers.ids[row]),
+        )
+        for row in wrong
+    ]
+
+
+def _texts_of(run: RunFiles, split: str, ids: set[str]) -> dict[str, str]:
+    """Return the texts of some rows of a split of the data that the run was trained on, by id."""
+    if run.prepared is None or split not in _SPLITS:
+        return {}
+    texts = find_texts(run.prepared.texts)
+    if texts is None:
+        return {}
+    of = "test" if split == "test" and len(texts.rows("test")) else "train"
+    known = texts.ids(of)
+    is_wanted_N = np.array([name in ids for name in known], dtype=bool)
+    found = [text for chunk in texts.read(of, is_wanted_N) for text in chunk]
+    return dict(zip((known[row] for row in np.flatnonzero(is_wanted_N)), found, strict=True))
+
+
+def _find_prepared(path: Path) -> Prepared | None:
+    key = store.read_json(path / "model" / "model.json")["data_key"]
+    corpus = open_corpus(key, ("train", "valid"))
+    if corpus is None:
+        return None
+    rows = {split: len(corpus.split(split).label_N) for split in corpus.directories}
+    texts = store.read_json(corpus.directory / cache.KEY_FILE)["texts"][0]
+    return Prepared(rows, corpus.split("train").length_N, len(corpus.vocabulary.entries), texts)
+
+
+def _count_parameters(path: Path) -> int:
+    """Return how many numbers the weights are."""
+    directory = store.open_directory(path / "model")
+    with safetensors.safe_open(directory / "weights.safetensors", framework="numpy") as tensors:
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 - no dict
+
+
+def _without_folders(experiment: Experiment) -> Experiment:
+    values = experiment_values(experiment)
+    for section, key in PATH_KEYS:
+        value = values[section][key]
+        if value is not None and value not in CORPORA:
+            values[section][key] = Path(value).name or value
+    if values["init_from"] is not None:
+        values["init_from"] = Path(values["init_from"]).name or values["init_from"]
+    return experiment_from_values(values)
+
+
+def _parse(line: bytes, path: Path) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise store.IntegrityError(f"{path} is damaged: {error}") from error
+    if not isinstance(row, dict):
+        raise store.IntegrityError(f"{path} is damaged: {line[:60]!r} is no row")
+    return row
