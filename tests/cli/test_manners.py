@@ -24,7 +24,7 @@ COMMANDS += [
     "runs list",
     "runs show",
 ]
-COMMANDS += ["runs remove", "reproduce", "doctor"]
+COMMANDS += ["runs remove", "compare", "reproduce", "doctor"]
 GROUPS = {"", "config", "recipes", "runs"}
 SENTIMENT = [sys.executable, "-m", "sentiment_cli"]
 
