@@ -34,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_experiments_and_no_surprises(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert "sentiment_cli/configs/default.yaml" in names
+    assert {"sentiment_cli/configs/default.yaml", "sentiment_cli/evaluation/minimal_pairs.tsv"} <= set(names)
     assert all(name.startswith(("sentiment_cli/", "sentiment_cli-")) for name in names)
     assert not [name for name in names if name.endswith((".pth", ".so", ".pyc"))]
 

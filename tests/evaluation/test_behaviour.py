@@ -64,7 +64,7 @@ def test_turns_in_both_directions_weigh_the_same() -> None:
         ("rises", 0.6, 0.600001, False),  # no more than another batch may do
         ("rises", 0.6, 0.5, False),
         ("falls", 0.6, 0.5, True),
-        ("falls", 0.6, 0.6, False),
+        ("falls", 0.6, 0.599999, False),
         ("falls", 0.2, 0.3, False),
         ("turns-good", 0.4, 0.6, True),
         ("turns-good", 0.6, 0.4, False),  # a turn, and the wrong one
