@@ -9,7 +9,20 @@ import typer
 from typer import Option
 
 from sentiment_cli import __version__, console
-from sentiment_cli.cli import config, data, doctor, models, predict, prepare, recipes, report, reproduce, runs, train
+from sentiment_cli.cli import (
+    compare,
+    config,
+    data,
+    doctor,
+    models,
+    predict,
+    prepare,
+    recipes,
+    report,
+    reproduce,
+    runs,
+    train,
+)
 from sentiment_cli.cli import eval as eval_command
 from sentiment_cli.errors import MachineError, SentimentError
 
@@ -35,6 +48,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
+app.command()(compare.compare)
 app.command()(models.models)
 app.command()(report.report)
 app.command()(reproduce.reproduce)

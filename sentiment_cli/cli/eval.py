@@ -1,12 +1,16 @@
 """`sentiment eval`."""
 
 import json
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.schema import Data
 from sentiment_cli.errors import UsageError
 
 
@@ -20,7 +24,15 @@ def evaluate(
     run: Annotated[str | None, Argument(help="Run directory or name; without one, the newest finished run.")] = None,
     split: Annotated[Split | None, Option(help="Which reviews to score; without it, test.")] = None,
     data: Annotated[str | None, Option(metavar="FILE", help="Score labelled rows of a file or folder instead.")] = None,
-    label_map: Annotated[str | None, Option(metavar="OLD=NEW,…", help="With --data: what its labels are here.")] = None,
+    behaviour: Annotated[
+        bool, Option("--behaviour", help="Try pairs of sentences that differ in little instead.")
+    ] = False,
+    pairs: Annotated[
+        str | None, Option(metavar="FILE", help="Score labelled pairs of texts of a file instead.")
+    ] = None,
+    label_map: Annotated[
+        str | None, Option(metavar="OLD=NEW,…", help="With --data or --pairs: what its labels are here.")
+    ] = None,
     text_column: Annotated[str | None, Option(help="With --data: the column of the texts.")] = None,
     label_column: Annotated[str | None, Option(help="With --data: the column of the labels.")] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
@@ -32,28 +44,54 @@ def evaluate(
       sentiment eval
       sentiment eval imdb-lstm --split valid --json
       sentiment eval --data my.csv --label-map Positive=pos,Negative=neg
+      sentiment eval --behaviour
+      sentiment eval --pairs contrasts.csv    its columns: original, contrast, original_label, contrast_label
     """
     from sentiment_cli.inference.runs import find_run
 
-    own = {"label_map": label_map, "text_column": text_column, "label_column": label_column}
-    given = [f"--{name.replace('_', '-')}" for name, value in own.items() if value is not None]
-    if data is None and given:
-        raise UsageError(f"{given[0]} goes with --data", "sentiment eval --data my.csv")
-    if data is not None and split is not None:
-        raise UsageError("--split and --data are both given; one of them is scored", f"sentiment eval --data {data}")
+    asked = {"--split": split, "--data": data, "--behaviour": behaviour or None, "--pairs": pairs}
+    scored = [name for name, value in asked.items() if value is not None]
+    if len(scored) > 1:
+        raise UsageError(f"{scored[0]} and {scored[1]} are both given; one of them is scored", "sentiment eval --help")
+    for name, value in (("text_column", text_column), ("label_column", label_column), ("label_map", label_map)):
+        if value is not None and data is None and (pairs is None or name != "label_map"):
+            raise UsageError(f"--{name.replace('_', '-')} goes with --data", "sentiment eval --data my.csv")
     path = find_run(run)
+    values = {
+        "label_map": None if label_map is None else [pair for pair in label_map.split(",") if pair],
+        "text_column": text_column,
+        "label_column": label_column,
+    }
+    if behaviour:
+        from sentiment_cli.evaluation.behaviour import evaluate_behaviour, print_behaviour
+
+        tried = evaluate_behaviour(path)
+        _print(path, tried.to_json(), as_json, lambda: print_behaviour(tried))
+        return
+    if pairs is not None:
+        own = _own(pairs, values)
+        from sentiment_cli.evaluation.contrast_sets import evaluate_pairs, print_pair_scores
+
+        scores = evaluate_pairs(path, own)
+        _print(path, scores.to_json(), as_json, lambda: print_pair_scores(scores))
+        return
     from sentiment_cli.evaluation import evaluate as evaluation
 
     if data is None:
         found = evaluation.evaluate(path, (split or Split.test).value)
     else:
-        from sentiment_cli.config.loader import load_experiment
+        found = evaluation.evaluate_data(path, _own(data, values))
+    _print(path, found.to_json(), as_json, lambda: evaluation.print_scores(found))
 
-        pairs = None if label_map is None else [pair for pair in label_map.split(",") if pair]
-        values = {"source": data, "label_map": pairs, "text_column": text_column, "label_column": label_column}
-        settings = [f"data.{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
-        found = evaluation.evaluate_data(path, load_experiment("default", settings).data)
+
+def _own(source: str, values: dict[str, Any]) -> Data:
+    """Return the settings of a file of the user's, as an experiment's own are checked."""
+    given = {"source": source, **{key: value for key, value in values.items() if value is not None}}
+    return load_experiment("default", [f"data.{key}={json.dumps(value)}" for key, value in given.items()]).data
+
+
+def _print(run: Path, found: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:
     if as_json:
-        console.result(json.dumps({"run": str(path), **found.to_json()}))
+        console.result(json.dumps({"run": str(run), **found}))
     else:
-        evaluation.print_scores(found)
+        show()

@@ -81,8 +81,12 @@ def _find(data: Data) -> Source:
             raise DataError(f"SENTIMENT_IMDB names {path}, which does not exist", imdb.HINT)
         return Source("imdb", "imdb", path, data)
     path = Path(data.source)
-    name = re.sub(r"[^A-Za-z0-9]+", "-", path.name.partition(".")[0]).strip("-")[:32].lower() or "data"
-    return Source(name, _kind_of(path, "data.source"), path, data)
+    return Source(name_of(path), _kind_of(path, "data.source"), path, data)
+
+
+def name_of(path: Path) -> str:
+    """Return a file's or folder's name as a short word of letters, digits and dashes."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", path.name.partition(".")[0]).strip("-")[:32].lower() or "data"
 
 
 def has_unlabelled(source: Source) -> bool:

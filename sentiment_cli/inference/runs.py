@@ -73,6 +73,8 @@ def describe_run(path: Path) -> list[str]:
         lines.append(f"validation: accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f}, n {scores['n']:,}")
     for file in sorted((path / "evaluation").glob("*.json")):
         scores = store.read_json(file)
+        if "accuracy" not in scores:  # of pairs, not of a split
+            continue
         low, high = scores["accuracy_ci95"]
         lines.append(f"{file.stem}: accuracy {scores['accuracy']:.2%} ({low:.2%} to {high:.2%}), n {scores['n']:,}")
     if summary:

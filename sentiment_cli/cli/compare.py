@@ -1,0 +1,37 @@
+"""`sentiment compare`."""
+
+import json
+from typing import Annotated
+
+from typer import Argument, Option
+
+from sentiment_cli import console
+from sentiment_cli.cli.eval import Split
+from sentiment_cli.errors import UsageError
+
+
+def compare(
+    runs: Annotated[list[str], Argument(metavar="RUN RUN...", help="Run directories or names.")],
+    split: Annotated[Split, Option(help="Which reviews to compare on.")] = Split.test,
+    listed: Annotated[int, Option("--list", metavar="N", min=0, help="How many reviews to name on each side.")] = 5,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say whether runs differ in accuracy on the same reviews, each against the first; they are scored before.
+
+    \b
+    Examples:
+      sentiment compare tutorial-rnn imdb-lstm
+      sentiment compare imdb-lstm-seed0 imdb-lstm-seed1 imdb-lstm-seed2 --split valid --json
+    """
+    from sentiment_cli.inference.runs import named_run
+
+    if len(runs) < 2:
+        raise UsageError("there is one run; two or more are compared", "sentiment runs list")
+    paths = [named_run(run) for run in runs]
+    from sentiment_cli.evaluation import comparison
+
+    found = comparison.compare(paths, split.value)
+    if as_json:
+        console.result(json.dumps(found.to_json(listed)))
+    else:
+        comparison.print_comparison(found, listed)

@@ -1,0 +1,122 @@
+"""What a model makes of labelled pairs: an original, and a contrast that was changed a little (Gardner et al. 2020)."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sentiment_cli import console, store
+from sentiment_cli.config.schema import Data
+from sentiment_cli.data.labels import parse_label, parse_label_map, refuse_unknown, refuse_unused
+from sentiment_cli.data.sources import name_of
+from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind
+from sentiment_cli.errors import DataError
+from sentiment_cli.evaluation.behaviour import Share, predict_pairs, shorten
+from sentiment_cli.inference.artefact import load_artefact
+
+_MISTAKES_SHOWN = 3
+
+
+class LabelledPair(NamedTuple):
+    """Two texts and their labels."""
+
+    original: str
+    contrast: str
+    original_label: str
+    contrast_label: str
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """A model on labelled pairs: on each side, and on both sides of a pair at once."""
+
+    name: str
+    pairs: list[LabelledPair]
+    said: list[tuple[str, str]]
+
+    def shares(self) -> dict[str, Share]:
+        """Return accuracy on the originals and on the contrasts, and consistency."""
+        right_N2 = np.array(self.said) == np.array([pair[2:] for pair in self.pairs])
+        n = len(self.pairs)
+        original, contrast = right_N2.sum(axis=0).tolist()
+        both = int(right_N2.all(axis=1).sum())
+        return {
+            "accuracy_original": Share(original, n),
+            "accuracy_contrast": Share(contrast, n),
+            "consistency": Share(both, n),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the three shares, and every pair with what was said of it."""
+        found: dict[str, Any] = {"pairs_file": self.name, "n": len(self.pairs)}
+        for name, share in self.shares().items():
+            found |= share.to_json(name)
+        rows = [
+            {**pair._asdict(), "original_predicted": original, "contrast_predicted": contrast}
+            for pair, (original, contrast) in zip(self.pairs, self.said, strict=True)
+        ]
+        return {**found, "pairs": rows}
+
+
+def evaluate_pairs(run: Path, data: Data) -> PairScores:
+    """Score a run on a file of labelled pairs; keep what it said in RUN/evaluation/pairs-NAME.json.
+
+    The file is a table with columns original, contrast, original_label and contrast_label. Raises DataError for one
+    that is none, and, both sides' labels shown, where its labels are not the run's.
+    """
+    artefact, path = load_artefact(run), Path(data.source)
+    pairs = read_pairs(path, data.label_map)
+    counts = Counter(label for pair in pairs for label in pair[2:])
+    refuse_unknown(str(path), counts, artefact.labels, "--label-map {}")
+    answers = predict_pairs(artefact, [pair[:2] for pair in pairs])
+    said = [(original.label, contrast.label) for original, contrast in answers]
+    name = name_of(path)
+    scores = PairScores(name, pairs, said)
+    store.write_file(run / "evaluation" / f"pairs-{name}.json", store.dump_json({"run": run.name, **scores.to_json()}))
+    return scores
+
+
+def read_pairs(path: Path, label_map: Sequence[str] = ()) -> list[LabelledPair]:
+    """Read a file of labelled pairs, its labels renamed by OLD=NEW. Raises DataError for one that is none."""
+    if table_kind(path) is None:
+        raise DataError(f"{path}: pairs are read from {', '.join(SUFFIXES)} (also gzipped)")
+    renamed = parse_label_map(label_map)
+    originals, contrasts = (list(_read_side(path, side)) for side in ("original", "contrast"))
+    if not originals:
+        raise DataError(f"{path} holds no pairs")
+    refuse_unused(renamed, Counter(label for _, label in (*originals, *contrasts)))
+    return [
+        LabelledPair(original, contrast, renamed.get(label, label), renamed.get(other, other))
+        for (original, label), (contrast, other) in zip(originals, contrasts, strict=True)
+    ]
+
+
+def _read_side(path: Path, side: str) -> Iterator[tuple[str, str]]:
+    try:
+        rows = list(read_table(path, Columns(side, f"{side}_label"), Rejects("stop"), has_labels=True))
+    except DataError as error:
+        columns = "original, contrast, original_label and contrast_label"
+        raise DataError(f"{error}; a file of pairs has the columns {columns}") from error
+    for row in rows:
+        place = f"{path}, row {row.number}"
+        try:
+            label = parse_label(row.label)
+        except ValueError as error:
+            raise DataError(f"{place}: {error}") from error
+        if label is None or not isinstance(row.text, str):
+            missing = "label" if label is None else "text"
+            raise DataError(f"{place}: the {missing} of its {side} is missing")
+        yield row.text.encode("utf-8", "replace").decode(), label  # a JSON escape can spell half a character
+
+
+def print_pair_scores(scores: PairScores) -> None:
+    """Print accuracies and consistency for a reader, with some pairs of which one side or both are wrong."""
+    for name, share in scores.shares().items():
+        console.result(f"{name.replace('_', ' of the '):<24} {share}   n {share.n:,}")
+    wrong = [(pair, said) for pair, said in zip(scores.pairs, scores.said, strict=True) if pair[2:] != said]
+    for pair, said in wrong[:_MISTAKES_SHOWN]:
+        for text, label, answer in zip(pair[:2], pair[2:], said, strict=True):
+            console.result(f"  {answer} for {label}: {shorten(text)}")
