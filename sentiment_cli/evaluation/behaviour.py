@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentiment_cli import console, store
+from sentiment_cli.data.stars import LEAST, MOST
 from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.artefact import Artefact, load_artefact
@@ -131,7 +132,7 @@ def predict_pairs(artefact: Artefact, texts: Sequence[tuple[str, str]]) -> list[
 
 def judge(pair: MinimalPair, one: Prediction, two: Prediction, goodness: dict[str, float]) -> Outcome:
     """Say whether what a model said of a pair is as expected; a label's goodness is from 0 (bad) to 1 (good)."""
-    before, after = (sum(goodness[label] * p for label, p in said.probabilities.items()) for said in (one, two))
+    before, after = _place_of(one, goodness), _place_of(two, goodness)
     side_before, side_after = goodness[one.label] - 0.5, goodness[two.label] - 0.5
     is_held = one.label == two.label
     passed = {
@@ -143,6 +144,14 @@ def judge(pair: MinimalPair, one: Prediction, two: Prediction, goodness: dict[st
         "stays": is_held and abs(after - before) <= _TOLERANCE,
     }[pair.expected]
     return Outcome(pair, before, after, one.label, two.label, passed)
+
+
+def _place_of(said: Prediction, goodness: dict[str, float]) -> float:
+    """Return the expected goodness of an answer; of one in stars, its place on their scale."""
+    if said.probabilities is None:
+        assert said.stars is not None
+        return (said.stars - LEAST) / (MOST - LEAST)
+    return sum(goodness[label] * p for label, p in said.probabilities.items())
 
 
 def _goodness_of(labels: tuple[str, ...]) -> dict[str, float]:
