@@ -62,7 +62,7 @@ def test_recipes_are_found_from_an_installed_wheel(wheel: Path, tmp_path: Path) 
         )
 
     listed = run("recipes", "list")
-    assert listed.stdout.startswith("default"), listed.stderr
+    assert "\ndefault " in f"\n{listed.stdout}", listed.stderr
     assert "site-packages/sentiment_cli/configs/default.yaml" in run("config", "show").stdout
     trained = run("train", "sample", "--set", "train.max_steps=1")  # the sample is generated, since it is not beside
     assert trained.returncode == 0, trained.stderr
