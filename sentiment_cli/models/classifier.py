@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from sentiment_cli.config import schema
 from sentiment_cli.models.encoders import RecurrentEncoder, drop_columns
+from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.models.pooling import Pooling
 
 
@@ -46,6 +47,11 @@ class Classifier(nn.Module):
         return logit_BC.squeeze(1) if self.n_logits == 1 else logit_BC
 
 
-def build_classifier(experiment: schema.Experiment, n_entries: int, unknown_id: int, n_labels: int) -> Classifier:
-    """Build the experiment's model, with fresh weights from torch's global generator."""
+AnyClassifier = Classifier | LinearClassifier
+
+
+def build_classifier(experiment: schema.Experiment, n_entries: int, unknown_id: int, n_labels: int) -> AnyClassifier:
+    """Build the experiment's model, with fresh weights from torch's global generator (a linear one has none)."""
+    if experiment.model.kind == "linear":
+        return LinearClassifier(experiment.model.linear, n_entries, unknown_id, n_labels)
     return Classifier(experiment.model, n_entries, unknown_id, n_labels, pad_is_input=experiment.text.pad != "none")
