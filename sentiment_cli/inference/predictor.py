@@ -12,7 +12,7 @@ from sentiment_cli.config.schema import Text
 from sentiment_cli.data.batches import Rows, cut_batches, gather, read_lengths
 from sentiment_cli.data.tokenizer import encode
 from sentiment_cli.inference.artefact import Artefact
-from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.models.classifier import AnyClassifier
 
 # Rows times width of one batch: large enough to fill a device, small enough for the caches of a CPU.
 _BATCH_TOKENS = 16_384
@@ -78,7 +78,7 @@ def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int
 
 @torch.inference_mode()
 def score_rows(
-    model: Classifier, rows: Rows, length_N: NDArray[np.int64], text: Text, *, first: int = 0, every: int = 1
+    model: AnyClassifier, rows: Rows, length_N: NDArray[np.int64], text: Text, *, first: int = 0, every: int = 1
 ) -> NDArray[np.float64]:
     """Return the logits of all rows, in their order, in float32 arithmetic; rows of like length are read together.
 
