@@ -17,7 +17,7 @@ from sentiment_cli.config.loader import experiment_from_values, experiment_value
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.data.vocabulary import Vocabulary
-from sentiment_cli.models.classifier import Classifier, build_classifier
+from sentiment_cli.models.classifier import AnyClassifier, build_classifier
 
 _FORMAT = 1
 
@@ -31,7 +31,7 @@ class Artefact:
     data_key: str
     vocabulary: Vocabulary
     tokenizer: Tokenizer
-    model: Classifier
+    model: AnyClassifier
 
 
 def save_artefact(run: Path, experiment: Experiment, corpus: Corpus, weights: dict[str, torch.Tensor]) -> None:

@@ -13,7 +13,7 @@ from sentiment_cli.data.batches import Rows, cut_batches, gather, read_lengths
 from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.data.tokenizer import encode, most_tokens
 from sentiment_cli.inference.artefact import Artefact
-from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.models.classifier import AnyClassifier
 
 # Rows times width of one batch: large enough to fill a device, small enough for the caches of a CPU.
 _BATCH_TOKENS = 16_384
@@ -95,7 +95,7 @@ def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int
 
 @torch.inference_mode()
 def score_rows(
-    model: Classifier, rows: Rows, length_N: NDArray[np.int64], text: Text, *, first: int = 0, every: int = 1
+    model: AnyClassifier, rows: Rows, length_N: NDArray[np.int64], text: Text, *, first: int = 0, every: int = 1
 ) -> NDArray[np.float64]:
     """Return the model's outputs of all rows, in their order, in float32; rows of like length are read together.
 

@@ -8,6 +8,7 @@ from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.models.context import Context
 from sentiment_cli.models.embedding import WordEmbedding
 from sentiment_cli.models.encoders import Bag, Encoded, RecurrentEncoder, drop_columns, last_of
+from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.models.lstm_2d import end_marks, sentence_ends
 from sentiment_cli.models.pooling import Pooling
 from sentiment_cli.models.transformer import TransformerEncoder
@@ -77,11 +78,17 @@ class Classifier(nn.Module):
         return logits.squeeze(-1) if self.n_logits == 1 else logits
 
 
-def build_classifier(experiment: schema.Experiment, vocabulary: Vocabulary, n_labels: int) -> Classifier:
-    """Build the experiment's model, with fresh weights from torch's global generator."""
+AnyClassifier = Classifier | LinearClassifier
+
+
+def build_classifier(experiment: schema.Experiment, vocabulary: Vocabulary, n_labels: int) -> AnyClassifier:
+    """Build the experiment's model, with fresh weights from torch's global generator (a linear one has none)."""
+    n_entries = len(vocabulary.entries)
+    if experiment.model.kind == "linear":
+        return LinearClassifier(experiment.model.linear, n_entries, vocabulary.unknown_id, n_labels)
     with torch.device("cpu"):  # what is no weight is there where weights are not drawn, on the device meta
         is_mark_V = end_marks(vocabulary.entries)
-    pad_is_input, n_entries = experiment.text.pad != "none", len(vocabulary.entries)
+    pad_is_input = experiment.text.pad != "none"
     return Classifier(
         experiment.model, n_entries, vocabulary.unknown_id, n_labels, pad_is_input=pad_is_input, is_mark_V=is_mark_V
     )

@@ -89,7 +89,7 @@ def _plot_course(session: Session) -> _Course:
     plan = plan_steps(read_N, settings, session.experiment.seed)
     n_steps = plan.n_steps
     if progress.refit:
-        train, ids = _joined(train, session.corpus.split("valid")), ids + session.corpus.ids("valid")
+        train, ids = join_rows(train, session.corpus.split("valid")), ids + session.corpus.ids("valid")
         read_N = np.where(train.length_N > 0, read_lengths(train.length_N, text), 0)
         chosen = settings.model_copy(update={"max_steps": progress.best.step})
         plan = plan_steps(read_N, chosen, session.experiment.seed)
@@ -110,7 +110,7 @@ def _plot_course(session: Session) -> _Course:
     return _Course(plan, rows_on(session.device, train, session.experiment.data.target), read_N, ids, lr_at)
 
 
-def _joined(one: Packed, other: Packed) -> Packed:
+def join_rows(one: Packed, other: Packed) -> Packed:
     """Return the rows of both."""
     fields = [field.name for field in dataclasses.fields(one)]
     joined = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in fields}

@@ -14,7 +14,7 @@ from sentiment_cli.config.loader import differences, experiment_yaml, load_exper
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import prepare
-from sentiment_cli.errors import InterruptedRun, MachineError
+from sentiment_cli.errors import InterruptedRun, MachineError, UsageError
 from sentiment_cli.models.device import check_precision, select_device, set_up
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
@@ -108,10 +108,13 @@ def _resume(
 def _set_up(experiment: Experiment) -> Iterator[tuple[torch.device, Group, Stop]]:
     """Check and set up the machine, join the other processes and watch for signals."""
     check_tensorboard(experiment.train)
-    device = own_device(select_device(experiment.train.device))
+    is_linear = experiment.model.kind == "linear"  # which the CPU solves, wherever it is evaluated
+    device = own_device(select_device("cpu" if is_linear else experiment.train.device))
     check_precision(device, experiment.train.precision)
     set_up(device, experiment.train.threads, deterministic=experiment.train.deterministic)
     with joined(experiment.train.slices, device) as group, watch_signals() as stop:
+        if group.size > 1 and is_linear:
+            raise UsageError("model.kind is linear, which one process trains", "the same command without --nproc")
         yield device, group, stop
 
 

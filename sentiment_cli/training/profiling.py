@@ -10,6 +10,7 @@ import torch
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import cut, plan_steps, read_lengths, rows_on
 from sentiment_cli.data.corpus import prepare
+from sentiment_cli.errors import UsageError
 from sentiment_cli.models.device import check_precision, runs_bf16, select_device, set_up
 from sentiment_cli.training.initial import first_model, load_origin
 from sentiment_cli.training.loop import LossScale, train_steps
@@ -38,6 +39,8 @@ class Profile(NamedTuple):
 
 def profile_steps(experiment: Experiment) -> Profile:
     """Take a few of the experiment's steps twice, without and with torch's profiler; no run is made."""
+    if experiment.model.kind == "linear":
+        raise UsageError("model.kind is linear, which has no training steps to profile", "the same without --profile")
     device, settings = select_device(experiment.train.device), experiment.train
     check_precision(device, settings.precision)
     set_up(device, settings.threads, deterministic=settings.deterministic)

@@ -8,7 +8,7 @@ import torch
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import Corpus
-from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.models.classifier import AnyClassifier
 from sentiment_cli.training.checkpoints import Identity, Progress, save_checkpoint
 from sentiment_cli.training.loop import Average, LossScale
 from sentiment_cli.training.parallel import Group
@@ -25,7 +25,7 @@ class Session:
     corpus: Corpus
     device: torch.device
     bf16: bool
-    model: Classifier
+    model: AnyClassifier
     optimizer: torch.optim.Optimizer
     average: Average | None
     scale: LossScale | None
@@ -34,10 +34,10 @@ class Session:
     group: Group
 
     @property
-    def validated(self) -> Classifier:
+    def validated(self) -> AnyClassifier:
         """The model that is validated and kept."""
         model = self.model if self.average is None else self.average.model
-        assert isinstance(model, Classifier)
+        assert isinstance(model, AnyClassifier)
         return model
 
     def save(self) -> None:

@@ -19,12 +19,14 @@ from sentiment_cli.errors import DivergedError, InterruptedRun
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.inference.artefact import save_artefact
 from sentiment_cli.inference.runs import SUMMARY
-from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.models.classifier import AnyClassifier
 from sentiment_cli.models.device import describe, memory_errors, precision_name, runs_bf16
+from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.training.checkpoints import Checkpoint, Identity, Progress, restore, weights_of
 from sentiment_cli.training.curves import CURVES, draw_curves
 from sentiment_cli.training.epochs import METRICS, metrics_lines, train_to_the_end
 from sentiment_cli.training.initial import first_model, load_origin
+from sentiment_cli.training.linear import train_linear
 from sentiment_cli.training.loop import Average, LossScale
 from sentiment_cli.training.optimizer import build_optimizer
 from sentiment_cli.training.parallel import Group
@@ -46,7 +48,7 @@ def train(
     run: Path,
     identity: Identity,
     corpus: Corpus,
-    model: Classifier,
+    model: AnyClassifier,
     device: torch.device,
     progress: Progress,
     checkpoint: Checkpoint | None,
@@ -55,6 +57,8 @@ def train(
 ) -> Finished:
     """Train to the end and write the model and the summary; also those of the best so far when something stops it."""
     experiment = identity.experiment
+    if isinstance(model, LinearClassifier):
+        return _train_at_once(run, identity, corpus, model, progress, stop)
     session = _begin(run, identity, corpus, model, device, progress, stop, group)
     if checkpoint is not None:
         restore(checkpoint, session.model, session.optimizer, session.average.model if session.average else None)
@@ -80,7 +84,7 @@ def train(
     except StopNow:
         if stop.twice:
             raise
-        _write_model(session, "interrupted")
+        _write_state(session, "interrupted")
         raise InterruptedRun(
             f"interrupted after step {progress.offset + progress.step:,}, which is saved; "
             f"{_kept(progress)} is in {run / 'model'}",
@@ -90,11 +94,25 @@ def train(
     except DivergedError as error:
         if progress.best.scores is None:
             raise
-        _write_model(session, "diverged")
+        _write_state(session, "diverged")
         raise DivergedError(f"{error}; {_kept(progress)} is in {run / 'model'}", error.hint) from None
     console.say(f"stopped: {reason}")
     rate = progress.n_tokens / progress.seconds["train"]
-    _write_model(session, "finished", rate)
+    _write_state(session, "finished", rate)
+    assert progress.best.scores is not None
+    return Finished(run, progress.best.scores, progress.seconds, rate)
+
+
+def _train_at_once(
+    run: Path, identity: Identity, corpus: Corpus, model: LinearClassifier, progress: Progress, stop: Stop
+) -> Finished:
+    """Train a linear model, in seconds and without checkpoints: a signal ends it at once."""
+    console.say(f"run: {run} on {describe(torch.device('cpu'))}")
+    with memory_errors(), stop.at_once():
+        train_linear(model, identity.experiment, corpus, progress)
+    store.write_file(run / METRICS, metrics_lines(progress))
+    rate = progress.n_tokens / progress.seconds["train"]
+    _write_model(run, identity, corpus, progress, weights_of(model), "finished", rate)
     assert progress.best.scores is not None
     return Finished(run, progress.best.scores, progress.seconds, rate)
 
@@ -103,7 +121,7 @@ def _begin(
     run: Path,
     identity: Identity,
     corpus: Corpus,
-    model: Classifier,
+    model: AnyClassifier,
     device: torch.device,
     progress: Progress,
     stop: Stop,
@@ -132,38 +150,47 @@ def _begin(
     )
 
 
-def _write_model(session: Session, status: str, tokens_per_second: float | None = None) -> None:
-    """Write the model and the summary.
+def _write_state(session: Session, status: str, tokens_per_second: float | None = None) -> None:
+    """Write the best state; the present one where none was validated, and at the end of train.refit."""
+    progress, best = session.progress, session.progress.best
+    if session.group.is_writer:
+        is_present = (progress.refit and status == "finished") or not best.weights
+        weights = weights_of(session.validated) if is_present else best.weights
+        _write_model(session.run, session.identity, session.corpus, progress, weights, status, tokens_per_second)
+    session.group.wait()  # torchrun ends the other processes as soon as one has gone
 
-    The model is the best state; the present one where none was validated, and at the end of train.refit.
-    """
-    if not session.group.is_writer:
-        session.group.wait()
-        return
-    run, progress, experiment = session.run, session.progress, session.experiment
-    best = progress.best
+
+def _write_model(
+    run: Path,
+    identity: Identity,
+    corpus: Corpus,
+    progress: Progress,
+    weights: dict[str, torch.Tensor],
+    status: str,
+    tokens_per_second: float | None,
+) -> None:
+    """Write the model and the summary."""
+    experiment, best = identity.experiment, progress.best
     began = time.monotonic()
     if (run / "model").exists():  # of an earlier sitting
         store.remove_directory(run / "model")
-    is_refit = progress.refit and status == "finished"
-    weights = weights_of(session.validated) if is_refit or not best.weights else best.weights
-    save_artefact(run, experiment, session.corpus, weights)
+    save_artefact(run, experiment, corpus, weights)
     progress.seconds["save"] += time.monotonic() - began
     if rows := progress.selection or progress.history:
         store.write_file(run / CURVES, draw_curves(rows))
     fingerprint = {
         "weights": store.sha256_of(run / "model" / "weights.safetensors"),
-        "data": session.corpus.key,
+        "data": corpus.key,
         "code": _code_sha256(),
-        **{f"versions.{name}": version for name, version in session.identity.versions.items()},
-        **{f"machine.{name}": value for name, value in session.identity.machine.items()},
+        **{f"versions.{name}": version for name, version in identity.versions.items()},
+        **{f"machine.{name}": value for name, value in identity.machine.items()},
     }
     summary: dict[str, Any] = {
         "status": status,
         "source": experiment.data.source,
         "finished_at": time.time(),
         "best_epoch": best.epoch,
-        "refit_steps": progress.step if is_refit else None,
+        "refit_steps": progress.step if progress.refit and status == "finished" else None,
         "valid": best.scores.to_json() if best.scores else None,
         "seconds": progress.seconds,
         "tokens_per_second": tokens_per_second,
@@ -174,7 +201,6 @@ def _write_model(session: Session, status: str, tokens_per_second: float | None 
     if status == "finished":
         shown = {key.partition(".")[2] or key: value[:24] for key, value in fingerprint.items()}
         console.say("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
-    session.group.wait()  # torchrun ends the other processes as soon as one has gone
 
 
 def _code_sha256() -> str:

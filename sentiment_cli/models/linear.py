@@ -1,0 +1,53 @@
+"""A weighted sum of the words and n-grams that stand in a review → logits."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sentiment_cli.config import schema
+from sentiment_cli.data.batches import PAD_ID
+from sentiment_cli.models.ngrams import NONE, longer_features, word_features
+
+
+class LinearClassifier(nn.Module):
+    """A linear classifier: one logit, that of the second label, where there are two, else one per label.
+
+    It reads which words and n-grams stand in a row, not how often. `keys` (int64) says which n-grams there are;
+    `weight` (features × logits) and `bias` are what training finds: a fresh model has no n-grams, and weights of 0.
+    """
+
+    keys: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, settings: schema.Linear, n_entries: int, unknown_id: int, n_labels: int) -> None:
+        super().__init__()
+        assert n_labels >= 2
+        self.n_logits = 1 if n_labels == 2 else n_labels
+        self.longest, self.n_entries, self.unknown_id = settings.ngrams, n_entries, unknown_id
+        self.register_buffer("keys", torch.empty(0, dtype=torch.long))
+        self.register_buffer("weight", torch.zeros(n_entries, self.n_logits))
+        self.register_buffer("bias", torch.zeros(self.n_logits))
+        self.register_load_state_dict_pre_hook(_make_room)  # type: ignore[no-untyped-call]
+
+    def forward(self, ids_BL: Tensor, length_B: Tensor) -> Tensor:
+        """Return logit_B for two labels, logit_BC for more."""
+        is_outside_BL = torch.arange(ids_BL.shape[1], device=ids_BL.device) >= length_B[:, None]
+        ids_BL = ids_BL.masked_fill(is_outside_BL, PAD_ID)
+        feature_BL = word_features(ids_BL, self.unknown_id)
+        found = [feature_BL]
+        for n in range(2, min(self.longest, ids_BL.shape[1]) + 1):
+            feature_BL = longer_features(feature_BL[:, :-1], ids_BL[:, n - 1 :], self.keys, self.n_entries)
+            found.append(feature_BL)
+        feature_BP = torch.cat(found, dim=1).sort(dim=1).values
+        is_counted_BP = (feature_BP != NONE) & (feature_BP != F.pad(feature_BP[:, :-1], (1, 0), value=NONE))
+        weight_BPC = F.embedding(feature_BP.clamp(min=0), self.weight) * is_counted_BP[..., None]
+        logit_BC = weight_BPC.sum(dim=1) + self.bias
+        return logit_BC.squeeze(1) if self.n_logits == 1 else logit_BC
+
+
+def _make_room(model: LinearClassifier, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Give a model that is about to load weights as many n-grams as they are of."""
+    for name in ("keys", "weight"):
+        if (loaded := weights.get(prefix + name)) is not None:
+            setattr(model, name, torch.empty_like(loaded, device=getattr(model, name).device))
