@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,16 @@ def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch
         return
     if words[0] == "eval":
         words.append(quick_run.name)
+        if "--pairs" in words:
+            header = "original,contrast,original_label,contrast_label\n"
+            (tmp_path / "contrasts.csv").write_text(f"{header}good,bad,pos,neg\n")
+    if words[0] in ("compare", "report"):
+        runs = [word for word in words[1:] if word[0] not in "-…"]
+        cli("eval", quick_run.name)
+        for name in runs:
+            shutil.copytree(quick_run, tmp_path / "runs" / name)
+        words = [word for word in words if word != "…"]
+        monkeypatch.setenv("SENTIMENT_RUNS", str(tmp_path / "runs"))
     if words[0] == "reproduce":
         words[1] = quick_run.name
     if words[0] == "doctor":

@@ -81,7 +81,8 @@ class Mistake(NamedTuple):
 def read_run(path: Path) -> RunFiles:
     """Read a run's files. Raises IntegrityError for damage, UsageError for settings that this version does not know."""
     summary = store.read_json(path / SUMMARY) if (path / SUMMARY).exists() else {}
-    scores = {file.stem: store.read_json(file) for file in sorted((path / "evaluation").glob("*.json"))}
+    kept = {file.stem: store.read_json(file) for file in sorted((path / "evaluation").glob("*.json"))}
+    scores = {name: found for name, found in kept.items() if "accuracy" in found}  # the rest is of pairs of texts
     order = sorted(scores, key=lambda name: (_SPLITS.index(name) if name in _SPLITS else len(_SPLITS), name))
     ledger = path / "evaluation" / "ledger.jsonl"
     record = store.read_json(path / "run.json") if (path / "run.json").exists() else {}

@@ -18,7 +18,8 @@ def build_objective(experiment: Experiment) -> Objective:
     if experiment.data.target == "stars":
         return stars_loss
     loss = steps_loss if experiment.model.head == "steps" else classification_loss
-    return functools.partial(loss, smoothing=experiment.train.label_smoothing)
+    smoothing = experiment.train.label_smoothing
+    return functools.partial(loss, smoothing=smoothing) if smoothing else loss
 
 
 def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
