@@ -1,6 +1,7 @@
 """`sentiment eval`."""
 
 import json
+import shlex
 from enum import StrEnum
 from typing import Annotated
 
@@ -23,6 +24,11 @@ def evaluate(
     label_map: Annotated[str | None, Option(metavar="OLD=NEW,…", help="With --data: what its labels are here.")] = None,
     text_column: Annotated[str | None, Option(help="With --data: the column of the texts.")] = None,
     label_column: Annotated[str | None, Option(help="With --data: the column of the labels.")] = None,
+    slices: Annotated[
+        list[str] | None,
+        Option("--slice", metavar="NAME", help="Show more of one slice, such as stars, or with --data of a column."),
+    ] = None,
+    reliability: Annotated[bool, Option("--reliability", help="Draw accuracy over confidence.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score a run on the held-out test reviews, on another split, or on labelled rows of your own.
@@ -31,7 +37,8 @@ def evaluate(
     Examples:
       sentiment eval
       sentiment eval imdb-lstm --split valid --json
-      sentiment eval --data my.csv --label-map Positive=pos,Negative=neg
+      sentiment eval --slice stars --slice movie --reliability
+      sentiment eval --data my.csv --label-map Positive=pos,Negative=neg --slice city
     """
     from sentiment_cli.inference.runs import find_run
 
@@ -43,7 +50,14 @@ def evaluate(
         raise UsageError("--split and --data are both given; one of them is scored", f"sentiment eval --data {data}")
     path = find_run(run)
     from sentiment_cli.evaluation import evaluate as evaluation
+    from sentiment_cli.evaluation.slices import BUILT_IN
 
+    columns = [name for name in slices or [] if name not in BUILT_IN]
+    if data is None and columns:
+        raise UsageError(
+            f"--slice {columns[0]} is none of {', '.join(BUILT_IN)}; columns are read along with --data alone",
+            f"sentiment eval --data my.csv --slice {shlex.quote(columns[0])}",
+        )
     if data is None:
         found = evaluation.evaluate(path, (split or Split.test).value)
     else:
@@ -52,8 +66,8 @@ def evaluate(
         pairs = None if label_map is None else [pair for pair in label_map.split(",") if pair]
         values = {"source": data, "label_map": pairs, "text_column": text_column, "label_column": label_column}
         settings = [f"data.{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
-        found = evaluation.evaluate_data(path, load_experiment("default", settings).data)
+        found = evaluation.evaluate_data(path, load_experiment("default", settings).data, columns)
     if as_json:
         console.result(json.dumps({"run": str(path), **found.to_json()}))
     else:
-        evaluation.print_scores(found)
+        evaluation.print_scores(found, slices or (), with_reliability=reliability)

@@ -112,11 +112,15 @@ def open_texts(key: cache.Key) -> Texts | None:
 
 def find_fingerprint(key: cache.Key) -> str | None:
     """Return the fingerprint of a part's texts, if they are there, without reading them."""
-    directory = cache.directory_of(key.directory_name)
-    try:
-        return _fingerprint(directory) if store.is_there(directory) else None
-    except store.IntegrityError:
-        return None
+    return _fingerprint_in(cache.directory_of(key.directory_name))
+
+
+def find_texts(fingerprint: str) -> Texts | None:
+    """Open the texts of a fingerprint where they are in the cache; whatever they came from is not looked at."""
+    names = [entry.path.name for entry in cache.entries() if entry.name.startswith("texts-")]
+    name = next((name for name in names if _fingerprint_in(cache.directory_of(name)) == fingerprint), None)
+    directory = None if name is None else cache.open_entry(name)
+    return None if directory is None else _load(directory)
 
 
 def prepare_texts(source: Source, part: Part) -> Texts:
@@ -232,6 +236,13 @@ def _ranks(found: list[str], names: tuple[str, ...]) -> NDArray[np.int32]:
     """Map numbers of first appearance to places among the names; the last entry serves -1, none."""
     rank_of = {name: i for i, name in enumerate(names)}
     return np.array([*(rank_of[name] for name in found), -1], dtype=np.int32)
+
+
+def _fingerprint_in(directory: Path) -> str | None:
+    try:
+        return _fingerprint(directory) if store.is_there(directory) else None
+    except store.IntegrityError:
+        return None
 
 
 def _fingerprint(directory: Path) -> str:

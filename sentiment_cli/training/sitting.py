@@ -14,10 +14,13 @@ import sentiment_cli
 from sentiment_cli import console, store
 from sentiment_cli.config.paths import PACKAGE_DIR
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.batches import rows_on
 from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.errors import DivergedError, InterruptedRun
+from sentiment_cli.evaluation.calibration import calibrate
 from sentiment_cli.evaluation.metrics import Scores
-from sentiment_cli.inference.artefact import save_artefact
+from sentiment_cli.inference.artefact import Calibration, save_artefact
+from sentiment_cli.inference.predictor import score_rows
 from sentiment_cli.inference.runs import SUMMARY
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.models.device import describe, memory_errors, precision_name, runs_bf16
@@ -147,7 +150,8 @@ def _write_model(session: Session, status: str, tokens_per_second: float | None 
         store.remove_directory(run / "model")
     is_refit = progress.refit and status == "finished"
     weights = weights_of(session.validated) if is_refit or not best.weights else best.weights
-    save_artefact(run, experiment, session.corpus, weights)
+    calibration = _calibrate(session) if status == "finished" and experiment.data.target == "label" else None
+    save_artefact(run, experiment, session.corpus, weights, calibration)
     progress.seconds["save"] += time.monotonic() - began
     if rows := progress.selection or progress.history:
         store.write_file(run / CURVES, draw_curves(rows))
@@ -175,6 +179,23 @@ def _write_model(session: Session, status: str, tokens_per_second: float | None 
         shown = {key.partition(".")[2] or key: value[:24] for key, value in fingerprint.items()}
         console.say("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
     session.group.wait()  # torchrun ends the other processes as soon as one has gone
+
+
+def _calibrate(session: Session) -> Calibration:
+    """Fit a temperature on the validation rows, on which the best state was not trained; with train.refit the first's.
+
+    Leaves the best state's weights in the model.
+    """
+    valid, model = session.corpus.split("valid"), session.validated
+    model.load_state_dict(session.progress.best.weights)
+    with memory_errors():
+        logits = score_rows(model, rows_on(session.device, valid), valid.length_N, session.experiment.text)
+    found = calibrate(logits, valid.label_N)
+    console.say(
+        f"calibration: temperature {found.temperature:.3f} on {len(valid.label_N):,} validation reviews, "
+        f"loss {found.loss_before:.4f} to {found.loss_after:.4f}, ECE {found.ece_before:.4f} to {found.ece_after:.4f}"
+    )
+    return found
 
 
 def _code_sha256() -> str:
