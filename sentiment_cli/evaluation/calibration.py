@@ -96,7 +96,7 @@ def reliability_bins(is_right_N: NDArray[np.bool_], confidence_N: NDArray[np.flo
 
 def print_reliability(bins: Sequence[Bin]) -> None:
     """Print accuracy over confidence as bars, with a mark where the two would be equal (DeGroot & Fienberg 1983)."""
-    console.result("confidence        n  on average  accuracy  # is accuracy, | would be as sure as right")
+    console.result("confidence        n  on average  accuracy  #: accuracy, |: confidence")
     for one in bins:
         bar = "#" * round(_BAR * one.accuracy)
         place = min(_BAR - 1, round(_BAR * one.confidence))

@@ -174,7 +174,7 @@ def _judge(
         return score_outputs(scaled[of], label_N[of], packed.stars_N[of], artefact.labels, target)
 
     scaled, unseen, calibration, bins = output / artefact.temperature, None, None, list[Bin]()
-    if 0 < packed.in_train_N.sum() < len(label_N):
+    if name == "test" and 0 < packed.in_train_N.sum() < len(label_N):
         unseen = scores_of(~packed.in_train_N)
     if target == "stars":
         is_right_N = (output >= 0) == label_N
