@@ -113,6 +113,8 @@ def replacing(path: Path) -> Iterator[Output]:
 def append_line(path: Path, line: str) -> None:
     """Add one line to a log. Half a line, which a process left that died over it, goes first."""
     assert "\n" not in line
+    with disk.write_errors(path):
+        disk.make_directories(path.parent)
     with disk.write_errors(path), disk.open_to_append(path) as handle:
         end = _end_of_lines(handle)
         disk.truncate(handle, end, path)

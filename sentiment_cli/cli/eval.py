@@ -1,6 +1,7 @@
 """`sentiment eval`."""
 
 import json
+import shlex
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -35,6 +36,11 @@ def evaluate(
     ] = None,
     text_column: Annotated[str | None, Option(help="With --data: the column of the texts.")] = None,
     label_column: Annotated[str | None, Option(help="With --data: the column of the labels.")] = None,
+    slices: Annotated[
+        list[str] | None,
+        Option("--slice", metavar="NAME", help="Show more of one slice, such as stars, or with --data of a column."),
+    ] = None,
+    reliability: Annotated[bool, Option("--reliability", help="Draw accuracy over confidence.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score a run on the held-out test reviews, on another split, or on labelled rows of your own.
@@ -43,7 +49,8 @@ def evaluate(
     Examples:
       sentiment eval
       sentiment eval imdb-lstm --split valid --json
-      sentiment eval --data my.csv --label-map Positive=pos,Negative=neg
+      sentiment eval --slice stars --slice movie --reliability
+      sentiment eval --data my.csv --label-map Positive=pos,Negative=neg --slice city
       sentiment eval --behaviour
       sentiment eval --pairs contrasts.csv    its columns: original, contrast, original_label, contrast_label
     """
@@ -56,6 +63,8 @@ def evaluate(
     for name, value in (("text_column", text_column), ("label_column", label_column), ("label_map", label_map)):
         if value is not None and data is None and (pairs is None or name != "label_map"):
             raise UsageError(f"--{name.replace('_', '-')} goes with --data", "sentiment eval --data my.csv")
+    if (slices or reliability) and (behaviour or pairs is not None):
+        raise UsageError("--slice and --reliability are of a split or of --data", "sentiment eval --slice stars")
     path = find_run(run)
     values = {
         "label_map": None if label_map is None else [pair for pair in label_map.split(",") if pair],
@@ -76,12 +85,24 @@ def evaluate(
         _print(path, scores.to_json(), as_json, lambda: print_pair_scores(scores))
         return
     from sentiment_cli.evaluation import evaluate as evaluation
+    from sentiment_cli.evaluation.slices import BUILT_IN
 
+    columns = [name for name in slices or [] if name not in BUILT_IN]
+    if data is None and columns:
+        raise UsageError(
+            f"--slice {columns[0]} is none of {', '.join(BUILT_IN)}; columns are read along with --data alone",
+            f"sentiment eval --data my.csv --slice {shlex.quote(columns[0])}",
+        )
     if data is None:
         found = evaluation.evaluate(path, (split or Split.test).value)
     else:
-        found = evaluation.evaluate_data(path, _own(data, values))
-    _print(path, found.to_json(), as_json, lambda: evaluation.print_scores(found))
+        found = evaluation.evaluate_data(path, _own(data, values), columns)
+    _print(
+        path,
+        found.to_json(),
+        as_json,
+        lambda: evaluation.print_scores(found, slices or (), with_reliability=reliability),
+    )
 
 
 def _own(source: str, values: dict[str, Any]) -> Data:

@@ -22,7 +22,7 @@ from sentiment_cli.data.review import Part
 from sentiment_cli.data.sources import Source, find_source
 from sentiment_cli.data.splits import Splits, assign_rows
 from sentiment_cli.data.stars import check_ratings, check_source
-from sentiment_cli.data.texts import Texts, find_fingerprint, key_of, prepare_texts
+from sentiment_cli.data.texts import Texts, find_fingerprint, find_texts, key_of, prepare_texts
 from sentiment_cli.data.tokenizer import PAD, START, UNKNOWN, encode, train_tokenizer
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
@@ -84,6 +84,11 @@ class Corpus:
     def ids(self, name: str) -> list[str]:
         """Return the ids of a split's rows, as the source names them."""
         return [found.decode("utf-8", "replace") for found in read_ids(self.directories[name], name)]
+
+    def groups(self) -> tuple[str, ...]:
+        """Return the names that group_N are places in; none where the texts are no longer in the cache."""
+        texts = find_texts(store.read_json(self.directory / cache.KEY_FILE)["texts"][0])
+        return () if texts is None else texts.groups
 
 
 def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str | None = None) -> Corpus:

@@ -1,7 +1,11 @@
 """A run on a split or on labelled rows of one's own: scores and predictions, printed and kept with the run."""
 
+import dataclasses
 import json
+import shlex
+import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,33 +15,60 @@ import torch
 from numpy.typing import NDArray
 
 from sentiment_cli import console, store
+from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.batches import Rows, rows_on
-from sentiment_cli.data.corpus import encode_ahead, prepare
+from sentiment_cli.data.batches import read_lengths, rows_on
+from sentiment_cli.data.corpus import Packed, encode_ahead, prepare
 from sentiment_cli.data.labels import refuse_unknown
-from sentiment_cli.data.sources import find_source
+from sentiment_cli.data.sources import Source, find_source
 from sentiment_cli.data.stars import ratings_of
-from sentiment_cli.data.texts import prepare_texts
-from sentiment_cli.errors import UsageError
+from sentiment_cli.data.tables import Columns, Rejects, read_table
+from sentiment_cli.data.texts import Texts, prepare_texts
+from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.evaluation.calibration import Bin, measure_calibration, print_reliability, reliability_bins
+from sentiment_cli.evaluation.ledger import record_opening
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
-from sentiment_cli.inference.artefact import Artefact, load_artefact
-from sentiment_cli.inference.predictor import class_probabilities, rows_of, score_rows
+from sentiment_cli.evaluation.slices import (
+    BUILT_IN,
+    Partition,
+    Slice,
+    by_column,
+    partition_rows,
+    print_slices,
+    slice_scores,
+)
+from sentiment_cli.inference.artefact import Artefact, Calibration, load_artefact
+from sentiment_cli.inference.predictor import class_probabilities, likeliest, score_rows
 from sentiment_cli.models.device import memory_errors, select_device, set_up
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `eval` found: the scores on `split` and, where some of its texts stand in train too, those without them."""
+    """What `eval` found: the scores on `split` and, where some of its texts stand in train too, those without them.
+
+    `calibration` is of these rows and None for star ratings, as `reliability` is then empty. `openings` counts how
+    often the run's test reviews were opened, this time included; None where they were not.
+    """
 
     split: str
     scores: Scores
     unseen: Scores | None = None
+    calibration: Calibration | None = None
+    reliability: tuple[Bin, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    openings: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the scores, with n and accuracy of the unseen texts under `unseen`."""
         found = {"split": self.split, **self.scores.to_json()}
         if self.unseen is not None:
             found["unseen"] = {name: getattr(self.unseen, name) for name in ("n", "accuracy", "accuracy_ci95")}
+        if self.calibration is not None:
+            found["calibration"] = self.calibration._asdict()
+        if self.openings is not None:
+            found["test_openings"] = self.openings
+        found["reliability"] = [one.to_json() for one in self.reliability]
+        found["slices"] = [one.to_json() for one in self.slices]
         return found
 
 
@@ -47,54 +78,115 @@ def evaluate(run: Path, split: str) -> Evaluation:
     Raises DataError where the corpus at hand is not the one the run was trained on.
     """
     artefact = load_artefact(run)
+    openings = record_opening(run, split, "eval") if split == "test" else None
     corpus = prepare(artefact.experiment, (split,), artefact.data_key)
-    packed = corpus.split(split)
-    label_N, stars_N = packed.label_N, packed.stars_N
-    device = _set_up(artefact)
-    with memory_errors():
-        output = _outputs(artefact, rows_on(device, packed), packed.length_N, device)
-    target = artefact.experiment.data.target
-    scores, unseen = score_outputs(output, label_N, stars_N, corpus.labels, target), None
-    if split == "test" and 0 < packed.in_train_N.sum() < len(label_N):
-        of = ~packed.in_train_N
-        unseen = score_outputs(output[of], label_N[of], stars_N[of], corpus.labels, target)
-    evaluation = Evaluation(split, scores, unseen)
-    _keep(run, split, evaluation, corpus.ids(split), label_N, output, artefact)
+    packed = _relabelled(corpus.split(split), corpus.labels, artefact.labels)
+    partitions = partition_rows(packed, corpus.groups(), artefact.vocabulary, artefact.experiment.text)
+    output = _outputs(artefact, packed, split)
+    evaluation = _judge(artefact, split, packed, output, partitions, openings)
+    _keep(run, split, evaluation, corpus.ids(split), packed.label_N, output, artefact)
     return evaluation
 
 
-def evaluate_data(run: Path, data: Data) -> Evaluation:
+def evaluate_data(run: Path, data: Data, columns: Sequence[str] = ()) -> Evaluation:
     """Score a run on the labelled rows of any source: its test rows, where it has some of its own, else all.
 
-    Raises DataError, both sides' labels shown, where rows are labelled otherwise than the run's.
+    `columns` are those of a table to slice by. Raises DataError, both sides' labels shown, where rows are labelled
+    otherwise than the run's, and for a column that is not there.
     """
     artefact, source = load_artefact(run), find_source(data)
+    is_own = _opens_test(data, artefact.experiment.data)
+    openings = record_opening(run, "test", f"eval --data {data.source}") if is_own else None
     texts = prepare_texts(source, "labelled")
     split = "test" if len(texts.rows("test")) else "train"
-    found_N, stars_N = texts.rows(split).label_N, texts.rows(split).stars_N
-    counts = Counter({label: int((found_N == i).sum()) for i, label in enumerate(texts.labels)})
+    rows, ids = texts.rows(split), texts.ids(split)
+    counts = Counter({label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels)})
     refuse_unknown(str(source.path or source.name), +counts, artefact.labels, "--label-map {}")
-    place_of = [artefact.labels.index(label) if label in artefact.labels else -1 for label in texts.labels]
-    label_N = np.array(place_of)[found_N]
-    device = _set_up(artefact)
-    with memory_errors():
-        rows, length_N = rows_of(ids for chunk in encode_ahead(artefact.tokenizer, texts.read(split)) for ids in chunk)
-        rows = Rows(*(tensor.to(device) for tensor in rows))
-        output = _outputs(artefact, rows, length_N, device)
-    scores = score_outputs(output, label_N, stars_N.astype(np.int64), artefact.labels, artefact.experiment.data.target)
-    evaluation = Evaluation(source.name, scores)
-    _keep(run, f"data-{source.name}", evaluation, texts.ids(split), label_N, output, artefact)
+    by_columns = [by_column(name, _read_values(source, name, ids)) for name in columns]
+    packed = _relabelled(_encode(artefact, texts, split), texts.labels, artefact.labels)
+    partitions = partition_rows(packed, texts.groups, artefact.vocabulary, artefact.experiment.text)
+    output = _outputs(artefact, packed, source.name)
+    evaluation = _judge(artefact, source.name, packed, output, [*by_columns, *partitions], openings)
+    _keep(run, f"data-{source.name}", evaluation, ids, packed.label_N, output, artefact)
     return evaluation
 
 
-def _set_up(artefact: Artefact) -> torch.device:
-    device = _device_of(artefact.experiment.train.device)
-    set_up(device, artefact.experiment.train.threads)
-    return device
+def _relabelled(packed: Packed, labels: Sequence[str], of_model: Sequence[str]) -> Packed:
+    """Return rows whose labels are places in the model's own labels, whatever order the data names them in."""
+    place_of = np.array([of_model.index(label) if label in of_model else -1 for label in labels])
+    return dataclasses.replace(packed, label_N=place_of[packed.label_N])
 
 
-def _outputs(artefact: Artefact, rows: Rows, length_N: NDArray[np.int64], device: torch.device) -> NDArray[np.float64]:
-    return score_rows(artefact.model.to(device), rows, length_N, artefact.experiment.text)
+def _opens_test(data: Data, own: Data) -> bool:
+    """Say whether the data to score is what a run took its test rows from."""
+    places = (own.source, own.test, local_imdb() if own.source == "imdb" else None)
+    return Path(data.source).resolve() in {Path(place).resolve() for place in places if place is not None}
+
+
+def _read_values(source: Source, column: str, ids: Sequence[str]) -> list[Any]:
+    """Return a column's value of each row, by the rows' numbers; the column is read as if it named groups."""
+    settings, path = source.settings, source.path
+    if source.kind != "table" or path is None:
+        raise UsageError(f"{path or source.name} has no columns: --slice {column} is none of {', '.join(BUILT_IN)}")
+    columns = Columns(settings.text_column, settings.label_column, column)
+    try:
+        rows = {str(row.number): row.group for row in read_table(path, columns, Rejects("skip"), has_labels=True)}
+    except DataError as error:
+        raise DataError(str(error), f"sentiment eval --data {shlex.quote(str(path))} --slice COLUMN") from error
+    return [rows[row_id] for row_id in ids]
+
+
+def _encode(artefact: Artefact, texts: Texts, split: str) -> Packed:
+    """Return the rows of a split of texts as the model's tokenizer reads them."""
+    rows = texts.rows(split)
+    ids = [row for chunk in encode_ahead(artefact.tokenizer, texts.read(split)) for row in chunk]
+    return Packed(
+        ids_T=np.concatenate([*ids, np.zeros(0, np.int32)]),
+        starts_N1=np.cumsum([0, *map(len, ids)]),
+        label_N=rows.label_N.astype(np.int64),
+        stars_N=rows.stars_N.astype(np.int64),
+        group_N=rows.group_N.astype(np.int64),
+        in_train_N=np.zeros(len(ids), dtype=bool),
+    )
+
+
+def _outputs(artefact: Artefact, packed: Packed, name: str) -> NDArray[np.float64]:
+    """Return the model's outputs of the rows, logits as they are or star ratings on their scale."""
+    settings, length_N = artefact.experiment, packed.length_N
+    device = _device_of(settings.train.device)
+    set_up(device, settings.train.threads)
+    n_tokens = int(read_lengths(length_N, settings.text).sum())
+    with memory_errors(), console.progress(f"scoring {name}", n_tokens) as shown:
+        model, rows = artefact.model.to(device), rows_on(device, packed)
+        return score_rows(model, rows, length_N, settings.text, on_read=shown.update)
+
+
+def _judge(
+    artefact: Artefact,
+    name: str,
+    packed: Packed,
+    output: NDArray[np.float64],
+    partitions: Sequence[Partition],
+    openings: int | None,
+) -> Evaluation:
+    """Score a model's outputs, which are not divided by its temperature yet."""
+    label_N, target = packed.label_N, artefact.experiment.data.target
+
+    def scores_of(of: NDArray[np.bool_] | slice) -> Scores:
+        return score_outputs(scaled[of], label_N[of], packed.stars_N[of], artefact.labels, target)
+
+    scaled, unseen, calibration, bins = output / artefact.temperature, None, None, list[Bin]()
+    if name == "test" and 0 < packed.in_train_N.sum() < len(label_N):
+        unseen = scores_of(~packed.in_train_N)
+    if target == "stars":
+        is_right_N = (output >= 0) == label_N
+    else:
+        probability_NC = class_probabilities(scaled)
+        is_right_N = likeliest(probability_NC) == label_N
+        calibration = measure_calibration(output, label_N, artefact.temperature)
+        bins = reliability_bins(is_right_N, probability_NC.max(axis=1))
+    slices = [one for partition in partitions for one in slice_scores(partition, is_right_N)]
+    return Evaluation(name, scores_of(slice(None)), unseen, calibration, tuple(bins), tuple(slices), openings)
 
 
 def _keep(
@@ -112,7 +204,7 @@ def _keep(
     if artefact.experiment.data.target == "stars":
         answers = [{"stars": rating} for rating in ratings_of(output).tolist()]
     else:
-        rows = class_probabilities(output).tolist()
+        rows = class_probabilities(output / artefact.temperature).tolist()
         answers = [{"probabilities": dict(zip(labels, row, strict=True))} for row in rows]
     lines = [
         json.dumps({"id": row_id, "label": labels[label], **answer}) + "\n"
@@ -122,10 +214,10 @@ def _keep(
     store.write_file(run / "evaluation" / f"{name}.json", store.dump_json({"run": run.name, **evaluation.to_json()}))
 
 
-def print_scores(evaluation: Evaluation) -> None:
-    """Print scores for a reader, accuracy first."""
-    scores, unseen = evaluation.scores, evaluation.unseen
-    labels, (low, high) = tuple(scores.f1_per_label), scores.accuracy_ci95
+def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reliability: bool = False) -> None:
+    """Print scores for a reader, accuracy first; of slices the worst few, or more of those asked for."""
+    scores, unseen, calibration = evaluation.scores, evaluation.unseen, evaluation.calibration
+    low, high = scores.accuracy_ci95
     console.result(f"accuracy {scores.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}   n {scores.n:,}")
     if unseen is not None:
         low, high = unseen.accuracy_ci95
@@ -133,15 +225,47 @@ def print_scores(evaluation: Evaluation) -> None:
         console.result(
             f"  without the {n_seen:,} that stand in train too: {unseen.accuracy:.2%} ({low:.2%} to {high:.2%})"
         )
+    if evaluation.openings is not None:
+        times = "once" if evaluation.openings == 1 else f"{evaluation.openings:,} times"
+        console.result(f"  test opened {times} for this run")
     if scores.mae is not None:
         console.result(f"MAE {scores.mae:.3f} stars   RMSE {scores.rmse:.3f} stars")
-    figures = {"loss": scores.loss, "F1": scores.f1, "AUC": scores.auc, "Brier": scores.brier, "ECE": scores.ece}
+    figures = {"loss": scores.loss, "F1": scores.f1, "AUC": scores.auc, "AP": scores.average_precision}
+    figures |= {"Brier": scores.brier, "ECE": scores.ece}
     console.result("   ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None))
-    width, corner = max(8, *(len(label) + 2 for label in labels)), "truth \\ predicted"
+    if calibration is not None and calibration.temperature != 1:
+        before = f"loss {calibration.loss_before:.4f}   ECE {calibration.ece_before:.4f}"
+        console.result(f"  before calibration, at temperature 1 instead of {calibration.temperature:.3f}: {before}")
+    _print_labels(scores)
+    _print_confusion(scores)
+    if with_reliability and evaluation.reliability:
+        print_reliability(evaluation.reliability)
+    print_slices(evaluation.slices, asked)
+
+
+def _print_labels(scores: Scores) -> None:
+    labels = tuple(scores.f1_per_label)
+    width = max(len("all, macro"), *map(len, labels))
+    console.result(f"{'label':<{width}}  precision  recall      F1        n")
+    for i, label in enumerate(labels):
+        precision, recall = scores.precision_per_label[label], scores.recall_per_label[label]
+        f1, n = scores.f1_per_label[label], sum(scores.confusion[i])
+        console.result(f"{label:<{width}}  {precision:>9.4f}  {recall:.4f}  {f1:.4f}  {n:>7,}")
+    console.result(
+        f"{'all, macro':<{width}}  {scores.precision:>9.4f}  {scores.recall:.4f}  {scores.f1:.4f}  {scores.n:>7,}"
+    )
+
+
+def _print_confusion(scores: Scores) -> None:
+    """Print the confusion matrix, as many columns at a time as the terminal is wide enough for."""
+    labels, corner = tuple(scores.f1_per_label), "truth \\ predicted"
+    width = max(8, *(len(label) + 2 for label in labels))
     margin = max(len(corner), width)
-    console.result(f"{corner:>{margin}}" + "".join(f"{label:>{width}}" for label in labels))
-    for label, row in zip(labels, scores.confusion, strict=True):
-        console.result(f"{label:>{margin}}" + "".join(f"{count:>{width}}" for count in row))
+    most = max(1, (shutil.get_terminal_size().columns - margin) // width)
+    for first in range(0, len(labels), most):
+        console.result(f"{corner:>{margin}}" + "".join(f"{label:>{width}}" for label in labels[first : first + most]))
+        for label, row in zip(labels, scores.confusion, strict=True):
+            console.result(f"{label:>{margin}}" + "".join(f"{count:>{width}}" for count in row[first : first + most]))
 
 
 def _device_of(name: str) -> torch.device:

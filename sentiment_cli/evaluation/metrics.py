@@ -1,7 +1,8 @@
 """Scores as pure functions of the truth and of what a model puts out."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from sentiment_cli.data.stars import MIDDLE, REACH, ratings_of
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
 
-_ECE_BINS = 15
+CONFIDENCE_BINS = 15
 _Z95 = 1.959963984540054
 _SMALLEST_PROBABILITY = 1e-12  # keeps the log loss of a confident mistake finite
 
@@ -19,7 +20,8 @@ _SMALLEST_PROBABILITY = 1e-12  # keeps the log loss of a confident mistake finit
 class Scores:
     """Scores of one model on n rows; accuracies are fractions, confusion has the truth in rows.
 
-    None is what does not exist: Brier score and calibration error of star ratings, mae and rmse of labels.
+    None is what does not exist: Brier score and calibration error of star ratings, mae and rmse of labels. Fields with
+    a default are those that older runs' files lack.
     """
 
     n: int
@@ -32,6 +34,11 @@ class Scores:
     brier: float | None
     ece: float | None
     confusion: tuple[tuple[int, ...], ...]
+    precision: float | None = None
+    precision_per_label: dict[str, float] = field(default_factory=dict)
+    recall: float | None = None
+    recall_per_label: dict[str, float] = field(default_factory=dict)
+    average_precision: float | None = None
     mae: float | None = None
     rmse: float | None = None
 
@@ -59,10 +66,18 @@ def score_stars(
     """Score predicted star ratings, and their signs as labels: the second of the two from the middle of the scale on.
 
     loss is the mean squared error of the outputs, in the training loss's unit; mae and rmse are in stars, of ratings
-    brought within the scale; the three are None where no row has stars (0: none). auc ranks by the rating.
+    brought within the scale; the three are None where no row has stars (0: none). auc and average_precision rank by the
+    rating.
     """
     signs = score(label_N, np.eye(len(labels))[(output_N >= 0).astype(np.int64)], labels)
-    scores = replace(signs, loss=None, auc=area_under_roc(label_N == 1, output_N), brier=None, ece=None)
+    scores = replace(
+        signs,
+        loss=None,
+        auc=area_under_roc(label_N == 1, output_N),
+        average_precision=average_precision(label_N == 1, output_N),
+        brier=None,
+        ece=None,
+    )
     is_rated_N = stars_N > 0
     if not is_rated_N.any():
         return scores
@@ -79,7 +94,8 @@ def score_stars(
 def score(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64], labels: tuple[str, ...]) -> Scores:
     """Score predictions; the predicted label is the likeliest one.
 
-    loss is the mean natural-log loss; f1 is macro over the labels that stand in truth or predictions, auc macro over
+    loss is the mean natural-log loss; precision, recall and f1 are macro over the labels that stand in truth or
+    predictions, 0 where they divide by nothing; auc and average_precision are of the second of two labels or macro over
     one label against the rest, and None where a label has no row; brier is half the squared distance, so from 0 to 1
     for any number of labels; ece is over 15 equally wide bins of confidence.
     """
@@ -89,20 +105,26 @@ def score(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64], label
     np.add.at(confusion_CC, (label_N, predicted_N), 1)
     right = int(confusion_CC.trace())
     truth_NC = np.eye(len(labels))[label_N]
-    seen_C = confusion_CC.sum(axis=0) + confusion_CC.sum(axis=1)
-    f1_C = 2 * confusion_CC.diagonal() / np.maximum(seen_C, 1)
-    own_N = probability_NC[np.arange(n), label_N]
+    predicted_C, true_C, right_C = confusion_CC.sum(axis=0), confusion_CC.sum(axis=1), confusion_CC.diagonal()
+    is_seen_C = predicted_C + true_C > 0
+    precision_C, recall_C = right_C / np.maximum(predicted_C, 1), right_C / np.maximum(true_C, 1)
+    f1_C = 2 * right_C / np.maximum(predicted_C + true_C, 1)
     return Scores(
         n=n,
         accuracy=right / n,
         accuracy_ci95=wilson_interval(right, n),
-        loss=float(-np.log(np.maximum(own_N, _SMALLEST_PROBABILITY)).mean()),
-        f1=float(f1_C[seen_C > 0].mean()),
+        loss=log_loss(label_N, probability_NC),
+        f1=float(f1_C[is_seen_C].mean()),
         f1_per_label=dict(zip(labels, f1_C.tolist(), strict=True)),
-        auc=_macro_auc(label_N, probability_NC),
+        auc=_macro(area_under_roc, label_N, probability_NC),
         brier=float(((probability_NC - truth_NC) ** 2).sum(axis=1).mean() / 2),
         ece=expected_calibration_error(predicted_N == label_N, probability_NC.max(axis=1)),
         confusion=tuple(tuple(row) for row in confusion_CC.tolist()),
+        precision=float(precision_C[is_seen_C].mean()),
+        precision_per_label=dict(zip(labels, precision_C.tolist(), strict=True)),
+        recall=float(recall_C[is_seen_C].mean()),
+        recall_per_label=dict(zip(labels, recall_C.tolist(), strict=True)),
+        average_precision=_macro(average_precision, label_N, probability_NC),
     )
 
 
@@ -126,14 +148,39 @@ def area_under_roc(is_positive_N: NDArray[np.bool_], score_N: NDArray[np.float64
     return (rank_sum - n_positive * (n_positive + 1) / 2) / n_pairs
 
 
+def average_precision(is_positive_N: NDArray[np.bool_], score_N: NDArray[np.float64]) -> float | None:
+    """Return the mean precision over the positive rows, each counted with all that score no lower; None without any."""
+    n_positive = int(is_positive_N.sum())
+    if n_positive == 0:
+        return None
+    _, place_N, count = np.unique(-score_N, return_inverse=True, return_counts=True)
+    found = np.bincount(place_N, weights=is_positive_N)
+    return float((found * np.cumsum(found) / np.cumsum(count)).sum() / n_positive)
+
+
+def log_loss(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64]) -> float:
+    """Return the mean negative natural logarithm of the true labels' probabilities."""
+    own_N = probability_NC[np.arange(len(label_N)), label_N]
+    return float(-np.log(np.maximum(own_N, _SMALLEST_PROBABILITY)).mean())
+
+
 def expected_calibration_error(is_right_N: NDArray[np.bool_], confidence_N: NDArray[np.float64]) -> float:
     """Return the mean distance of confidence and accuracy over equally wide bins (Guo et al. 2017)."""
-    bin_N = np.minimum((confidence_N * _ECE_BINS).astype(np.int64), _ECE_BINS - 1)
-    gap = np.bincount(bin_N, weights=confidence_N - is_right_N, minlength=_ECE_BINS)
-    return float(np.abs(gap).sum() / len(bin_N))
+    gap = np.bincount(confidence_bins(confidence_N), weights=confidence_N - is_right_N)
+    return float(np.abs(gap).sum() / len(confidence_N))
 
 
-def _macro_auc(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64]) -> float | None:
+def confidence_bins(confidence_N: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return which of the 15 bins each confidence falls in."""
+    return np.minimum((confidence_N * CONFIDENCE_BINS).astype(np.int64), CONFIDENCE_BINS - 1)
+
+
+def _macro(
+    measure: Callable[[NDArray[np.bool_], NDArray[np.float64]], float | None],
+    label_N: NDArray[np.int64],
+    probability_NC: NDArray[np.float64],
+) -> float | None:
+    """Return the mean of a measure of a ranking over the labels, one against the rest; of two labels the second's."""
     classes = range(probability_NC.shape[1]) if probability_NC.shape[1] > 2 else [1]
-    areas = [area_under_roc(label_N == c, probability_NC[:, c]) for c in classes]
-    return None if None in areas else float(np.mean([area for area in areas if area is not None]))
+    found = [measure(label_N == c, probability_NC[:, c]) for c in classes]
+    return None if None in found else float(np.mean([value for value in found if value is not None]))

@@ -1,7 +1,7 @@
 """What a model says of texts."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +60,7 @@ class Predictor:
         if artefact.experiment.data.target == "stars":
             best_N, said = (output >= 0).astype(np.int64), [(None, stars) for stars in ratings_of(output).tolist()]
         else:
-            probability_NC = class_probabilities(output)
+            probability_NC = class_probabilities(output / artefact.temperature)
             best_N, said = likeliest(probability_NC), [(row, None) for row in probability_NC.tolist()]
         return [
             self._prediction(text, ids, best, probabilities, stars)
@@ -95,12 +95,20 @@ def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int
 
 @torch.inference_mode()
 def score_rows(
-    model: AnyClassifier, rows: Rows, length_N: NDArray[np.int64], text: Text, *, first: int = 0, every: int = 1
+    model: AnyClassifier,
+    rows: Rows,
+    length_N: NDArray[np.int64],
+    text: Text,
+    *,
+    first: int = 0,
+    every: int = 1,
+    on_read: Callable[[int], object] | None = None,
 ) -> NDArray[np.float64]:
     """Return the model's outputs of all rows, in their order, in float32; rows of like length are read together.
 
     They are logit_N (or star ratings on their scale), or logit_NC where the model has a logit per label. Of several
-    processes each reads every so many-th batch, from its `first` on; the other rows' outputs are then 0.
+    processes each reads every so many-th batch, from its `first` on; the other rows' outputs are then 0. `on_read` is
+    told after each batch how many tokens have been read.
     """
     was_training = model.training
     model.eval()
@@ -108,9 +116,13 @@ def score_rows(
     logits = np.zeros(len(length_N) if model.n_logits == 1 else (len(length_N), model.n_logits))
     device = rows.starts_N1.device
     batches = cut_batches(np.argsort(read_N, kind="stable"), read_N, _BATCH_TOKENS)
+    n_read = 0
     for row_B in itertools.islice(batches, first, None, every):
         batch = gather(rows, torch.from_numpy(row_B).to(device), int(read_N[row_B].max()), text)
         logits[row_B] = model(batch.ids_BL, batch.length_B).cpu().numpy()
+        if on_read is not None:
+            n_read += int(read_N[row_B].sum())
+            on_read(n_read)
     model.train(was_training)
     return logits
 

@@ -1,6 +1,7 @@
 """One sitting in a run's directory: train to the end, then write the model and the summary."""
 
 import hashlib
+import itertools
 import platform
 import time
 from dataclasses import dataclass
@@ -14,15 +15,18 @@ import sentiment_cli
 from sentiment_cli import console, store
 from sentiment_cli.config.paths import PACKAGE_DIR
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.batches import rows_on
 from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.errors import DivergedError, InterruptedRun
+from sentiment_cli.evaluation.calibration import calibrate
 from sentiment_cli.evaluation.metrics import Scores
-from sentiment_cli.inference.artefact import save_artefact
+from sentiment_cli.inference.artefact import Calibration, save_artefact
+from sentiment_cli.inference.predictor import score_rows
 from sentiment_cli.inference.runs import SUMMARY
 from sentiment_cli.models.classifier import AnyClassifier
 from sentiment_cli.models.device import describe, memory_errors, precision_name, runs_bf16
 from sentiment_cli.models.linear import LinearClassifier
-from sentiment_cli.training.checkpoints import Checkpoint, Identity, Progress, restore, weights_of
+from sentiment_cli.training.checkpoints import Best, Checkpoint, Identity, Progress, restore, weights_of
 from sentiment_cli.training.curves import CURVES, draw_curves
 from sentiment_cli.training.epochs import METRICS, metrics_lines, train_to_the_end
 from sentiment_cli.training.initial import first_model, load_origin
@@ -112,7 +116,9 @@ def _train_at_once(
         train_linear(model, identity.experiment, corpus, progress)
     store.write_file(run / METRICS, metrics_lines(progress))
     rate = progress.n_tokens / progress.seconds["train"]
-    _write_model(run, identity, corpus, progress, weights_of(model), "finished", rate)
+    weights = weights_of(model)
+    calibration = _calibrate(model, identity, corpus, progress.best)
+    _write_model(run, identity, corpus, progress, weights, calibration, "finished", rate)
     assert progress.best.scores is not None
     return Finished(run, progress.best.scores, progress.seconds, rate)
 
@@ -156,7 +162,11 @@ def _write_state(session: Session, status: str, tokens_per_second: float | None 
     if session.group.is_writer:
         is_present = (progress.refit and status == "finished") or not best.weights
         weights = weights_of(session.validated) if is_present else best.weights
-        _write_model(session.run, session.identity, session.corpus, progress, weights, status, tokens_per_second)
+        is_calibrated = status == "finished" and session.experiment.data.target == "label"
+        calibration = _calibrate(session.validated, session.identity, session.corpus, best) if is_calibrated else None
+        _write_model(
+            session.run, session.identity, session.corpus, progress, weights, calibration, status, tokens_per_second
+        )
     session.group.wait()  # torchrun ends the other processes as soon as one has gone
 
 
@@ -166,6 +176,7 @@ def _write_model(
     corpus: Corpus,
     progress: Progress,
     weights: dict[str, torch.Tensor],
+    calibration: Calibration | None,
     status: str,
     tokens_per_second: float | None,
 ) -> None:
@@ -174,7 +185,7 @@ def _write_model(
     began = time.monotonic()
     if (run / "model").exists():  # of an earlier sitting
         store.remove_directory(run / "model")
-    save_artefact(run, experiment, corpus, weights)
+    save_artefact(run, experiment, corpus, weights, calibration)
     progress.seconds["save"] += time.monotonic() - began
     if rows := progress.selection or progress.history:
         store.write_file(run / CURVES, draw_curves(rows))
@@ -201,6 +212,24 @@ def _write_model(
     if status == "finished":
         shown = {key.partition(".")[2] or key: value[:24] for key, value in fingerprint.items()}
         console.say("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
+
+
+def _calibrate(model: AnyClassifier, identity: Identity, corpus: Corpus, best: Best) -> Calibration:
+    """Fit a temperature on the validation rows, on which the best state was not trained; with train.refit the first's.
+
+    Leaves the best state's weights in the model.
+    """
+    valid = corpus.split("valid")
+    model.load_state_dict(best.weights)
+    device = next(itertools.chain(model.parameters(), model.buffers())).device
+    with memory_errors():
+        logits = score_rows(model, rows_on(device, valid), valid.length_N, identity.experiment.text)
+    found = calibrate(logits, valid.label_N)
+    console.say(
+        f"calibration: temperature {found.temperature:.3f} on {len(valid.label_N):,} validation reviews, "
+        f"loss {found.loss_before:.4f} to {found.loss_after:.4f}, ECE {found.ece_before:.4f} to {found.ece_after:.4f}"
+    )
+    return found
 
 
 def _code_sha256() -> str:

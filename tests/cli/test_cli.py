@@ -31,6 +31,10 @@ def test_the_whole_pipeline_on_the_sample(cli, tmp_path: Path) -> None:
     assert sum(map(sum, scores["confusion"])) == 1000
     low, high = scores["accuracy_ci95"]
     assert low < scores["accuracy"] < high
+    assert {"precision", "recall", "precision_per_label", "average_precision", "slices", "reliability"} <= scores.keys()
+    assert scores["calibration"]["ece_after"] == scores["ece"]
+    assert scores["test_openings"] == 1
+    assert json.loads((runs_dir() / "sample" / "evaluation" / "test.json").read_text())["slices"] == scores["slices"]
     lines = (runs_dir() / "sample" / "evaluation" / "test-predictions.jsonl").read_text().splitlines()
     assert len(lines) == 1000
     right = sum(max(p := json.loads(line)["probabilities"], key=p.get) == json.loads(line)["label"] for line in lines)
@@ -38,8 +42,17 @@ def test_the_whole_pipeline_on_the_sample(cli, tmp_path: Path) -> None:
 
     newest = cli("eval", "--split", "valid")
     assert newest.stdout.startswith("accuracy ")
+    assert {line.split()[0] for line in newest.stdout.splitlines()} >= {"loss", "truth", "stars", "length", "movie"}
+    assert "opened" not in newest.stdout
     assert f"run: {runs_dir() / 'sample-2'}" in newest.stderr
     assert "only runs on the bundled sample" in newest.stderr
+
+    asked = cli("eval", "sample", "--slice", "stars", "--reliability")
+    assert "test opened 2 times for this run" in asked.stdout
+    assert "confidence " in asked.stdout
+    slices = asked.stdout.splitlines()
+    rows = [line.split()[0] for line in slices[next(i for i, line in enumerate(slices) if line[:5] == "slice") + 1 :]]
+    assert set(rows) == {"stars"}
 
     predicted = cli("predict", "--json", "--run", "sample", "The plot was good.", "It was \x1b[2J dull.")
     answers = [json.loads(line) for line in predicted.stdout.splitlines()]

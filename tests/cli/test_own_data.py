@@ -113,6 +113,7 @@ def test_b12_data_labelled_otherwise_are_refused_with_both_maps_or_translated(
         (["--label-map", "a=b"], "--label-map goes with --data"),
         (["--data", "x.csv", "--split", "test"], "--split and --data are both given"),
         (["--data", "x.csv", "--label-map", "ab"], "'ab' is not OLD=NEW"),
+        (["--slice", "city"], "--slice city is none of stars, length,"),
     ],
 )
 def test_options_that_cannot_be_meant(cli, run_of_two_labels: Path, args: list[str], said: str) -> None:

@@ -24,7 +24,8 @@ def test_three_labels_are_scored_and_kept_in_their_order(
         np.array([True, False, False, True, False]),
     )
     labels = ("so-so", "good", "bad")
-    corpus = SimpleNamespace(labels=labels, split=lambda name: packed, ids=lambda name: list("abcde"))
+    ids, groups = list("abcde"), tuple[str, ...]()
+    corpus = SimpleNamespace(labels=labels, split=lambda name: packed, ids=lambda name: ids, groups=lambda: groups)
     monkeypatch.setattr(evaluate_module, "prepare", lambda *args: corpus)
     evaluation = evaluate(three_labels, "test")
     scores = evaluation.scores
@@ -43,7 +44,8 @@ def test_three_labels_are_scored_and_kept_in_their_order(
     print_scores(evaluation)
     out = capsys.readouterr().out
     assert "without the 2 that stand in train too: 100.00%" in out
-    assert out.splitlines()[-4:] == [
+    table = out.splitlines().index(r"truth \ predicted   so-so    good     bad")
+    assert out.splitlines()[table : table + 4] == [
         r"truth \ predicted   so-so    good     bad",
         "            so-so       1       0       0",
         "             good       0       1       0",
@@ -55,7 +57,27 @@ def test_long_labels_keep_the_columns_straight(capsys: pytest.CaptureFixture[str
     labels = ("neither good nor bad", "good", "bad")
     print_scores(Evaluation("test", score(np.arange(3), np.eye(3), labels)))
     table = capsys.readouterr().out.splitlines()[-4:]
+    assert "truth" in table[0]
     assert len({len(line) for line in table}) == 1
+
+
+@pytest.mark.parametrize("n_labels", [2, 9, 40])
+def test_a_confusion_matrix_of_any_size_stays_within_the_terminal(monkeypatch, capsys, n_labels: int) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    labels = tuple(f"topic {i}" for i in range(n_labels))
+    label_N, predicted_N = np.arange(n_labels), np.arange(n_labels)[::-1]
+    print_scores(Evaluation("test", score(label_N, np.eye(n_labels)[predicted_N], labels)))
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    tops = [i for i, line in enumerate(lines) if "truth" in line]
+    cells = np.zeros((n_labels, n_labels), dtype=int)
+    first = 0
+    for top in tops:
+        n_columns = lines[top].count("topic")
+        for row, line in enumerate(lines[top + 1 : top + 1 + n_labels]):
+            cells[row, first : first + n_columns] = line.split()[2:]
+        first += n_columns
+    assert (cells == np.eye(n_labels, dtype=int)[:, ::-1]).all()
 
 
 def test_stars_are_shown_by_their_errors(capsys: pytest.CaptureFixture[str]) -> None:

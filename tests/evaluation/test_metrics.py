@@ -2,12 +2,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom, binomtest
 from sklearn import metrics as oracle
 
 from sentiment_cli.evaluation.metrics import (
     area_under_roc,
+    average_precision,
     expected_calibration_error,
     score,
     score_outputs,
@@ -40,6 +42,73 @@ def test_scores_agree_with_scikit_learn(n_labels: int) -> None:
         assert scores.auc == pytest.approx(oracle.roc_auc_score(label_N, clipped, multi_class="ovr"), abs=1e-6)
 
 
+@st.composite
+def answers(draw) -> tuple[np.ndarray, np.ndarray]:
+    """Draw true labels, some of which may have no row, and probabilities with many ties."""
+    n_labels = draw(st.integers(2, 5))
+    n = draw(st.integers(1, 30))
+    label_N = draw(st.lists(st.integers(0, n_labels - 1), min_size=n, max_size=n))
+    rows = draw(st.lists(st.tuples(*[st.integers(1, 4)] * n_labels), min_size=n, max_size=n))
+    weight_NC = np.array(rows, dtype=float)
+    return np.array(label_N), weight_NC / weight_NC.sum(axis=1, keepdims=True)
+
+
+@settings(deadline=None, max_examples=150)
+@given(answers())
+def test_every_score_is_that_of_scikit_learn(found: tuple[np.ndarray, np.ndarray]) -> None:
+    label_N, probability_NC = found
+    n, n_labels = probability_NC.shape
+    classes, names = range(n_labels), tuple("abcde"[:n_labels])
+    predicted_N = np.array([max(np.flatnonzero(row == row.max())) for row in probability_NC])
+    scores = score(label_N, probability_NC, names)
+    assert scores.n == n
+    assert scores.accuracy == oracle.accuracy_score(label_N, predicted_N)
+    assert scores.accuracy_ci95 == pytest.approx(wilson_interval((label_N == predicted_N).sum(), n))
+    seen = np.union1d(label_N, predicted_N)
+    for average, of in ((None, classes), ("macro", seen)):
+        theirs = oracle.precision_recall_fscore_support(
+            label_N, predicted_N, labels=of, average=average, zero_division=0
+        )
+        if average is None:
+            ours = (scores.precision_per_label, scores.recall_per_label, scores.f1_per_label)
+            assert all(tuple(one) == names for one in ours)
+            ours = tuple(list(one.values()) for one in ours)
+        else:
+            ours = (scores.precision, scores.recall, scores.f1)
+        for one, other in zip(ours, theirs[:3], strict=True):
+            assert one == pytest.approx(other)
+    assert scores.loss == pytest.approx(oracle.log_loss(label_N, probability_NC, labels=classes))
+    brier = oracle.brier_score_loss(label_N, probability_NC, labels=list(classes), scale_by_half=True)
+    assert scores.brier == pytest.approx(brier)
+    assert scores.confusion == tuple(map(tuple, oracle.confusion_matrix(label_N, predicted_N, labels=classes).tolist()))
+    ranked = [1] if n_labels == 2 else classes
+    n_C = np.bincount(label_N, minlength=n_labels)
+    if (n_C[ranked] == 0).any() or (n_C[ranked] == n).any():
+        assert scores.auc is None
+    else:
+        areas = [oracle.roc_auc_score(label_N == c, probability_NC[:, c]) for c in ranked]
+        assert scores.auc == pytest.approx(np.mean(areas))
+    if (n_C[ranked] == 0).any():
+        assert scores.average_precision is None
+    else:
+        precisions = [oracle.average_precision_score(label_N == c, probability_NC[:, c]) for c in ranked]
+        assert scores.average_precision == pytest.approx(np.mean(precisions))
+    gap = 0.0
+    confidence_N = probability_NC.max(axis=1)
+    for low in range(15):
+        rows = [i for i in range(n) if low <= confidence_N[i] * 15 < low + 1 or (low == 14 and confidence_N[i] == 1)]
+        if rows:
+            gap += abs(sum(confidence_N[i] - (label_N[i] == predicted_N[i]) for i in rows))
+    assert scores.ece == pytest.approx(gap / n)
+
+
+def test_average_precision_of_ties_and_of_nothing_to_find() -> None:
+    is_positive = np.array([True, False, True, False])
+    assert average_precision(is_positive, np.array([0.9, 0.8, 0.8, 0.1])) == pytest.approx((1 + 2 / 3) / 2)
+    assert average_precision(is_positive, np.zeros(4)) == pytest.approx(0.5)
+    assert average_precision(~is_positive & is_positive, np.zeros(4)) is None
+
+
 def test_a_label_without_rows_leaves_the_other_scores_alone() -> None:
     label_N = np.array([0, 2, 2, 0, 2])
     probability_NC = np.array([[0.8, 0.1, 0.1], [0.2, 0.2, 0.6], [0.5, 0.1, 0.4], [0.9, 0.1, 0], [0.1, 0.3, 0.6]])
@@ -66,6 +135,27 @@ def test_wilson_interval() -> None:
     assert wilson_interval(10, 10) == pytest.approx((0.7225, 1), abs=1e-4)
     low, high = wilson_interval(22_000, 25_000)
     assert (high - low) / 2 == pytest.approx(0.00403, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_intervals_are_those_of_newcombe_1998_table_1(right: int, n: int, low: float, high: float) -> None:
+    assert wilson_interval(right, n) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_intervals_are_those_of_scipy(counts: tuple[int, int]) -> None:
+    assert wilson_interval(*counts) == pytest.approx(tuple(binomtest(*counts).proportion_ci(method="wilson")), abs=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.9, 0.95])
+def test_wilson_intervals_hold_the_truth_95_times_in_100(share: float) -> None:
+    """Exactly: every outcome of a thousand rows, weighed by how likely it is."""
+    right = np.arange(1001)
+    is_covered = np.array([low <= share <= high for low, high in (wilson_interval(k, 1000) for k in right.tolist())])
+    assert 0.94 <= binom.pmf(right, 1000, share)[is_covered].sum() <= 0.96
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=30))
@@ -102,6 +192,7 @@ def test_star_ratings_are_scored_as_numpy_and_scikit_learn_do() -> None:
     assert scores.accuracy == oracle.accuracy_score(label_N, sign_N)
     assert scores.f1 == pytest.approx(oracle.f1_score(label_N, sign_N, average="macro"))
     assert scores.auc == pytest.approx(oracle.roc_auc_score(label_N, output_N))
+    assert scores.average_precision == pytest.approx(oracle.average_precision_score(label_N, output_N))
     assert scores.confusion == tuple(map(tuple, oracle.confusion_matrix(label_N, sign_N).tolist()))
     assert (scores.brier, scores.ece) == (None, None)
     assert {"mae", "rmse", "loss", "accuracy_ci95", "confusion"} <= scores.to_json().keys()

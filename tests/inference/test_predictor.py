@@ -7,10 +7,10 @@ import torch
 from scipy.special import softmax
 
 from sentiment_cli import store
-from sentiment_cli.config.schema import Data
+from sentiment_cli.config.schema import Data, Text
 from sentiment_cli.evaluation.evaluate import evaluate_data, print_scores
-from sentiment_cli.inference.artefact import load_artefact
-from sentiment_cli.inference.predictor import Prediction, Predictor, class_probabilities
+from sentiment_cli.inference.artefact import Calibration, load_artefact
+from sentiment_cli.inference.predictor import Prediction, Predictor, class_probabilities, rows_of, score_rows
 from sentiment_cli.training.fit import fit
 
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1", "text.max_tokens=6")
@@ -76,6 +76,59 @@ def test_a_model_of_three_labels_comes_back_and_answers_in_their_order(experimen
     assert answers[4].low_evidence
 
 
+def rewritten(run: Path, *, calibration: Calibration | None = None, model_format: int | None = None) -> None:
+    """Write a run's model once more, with another temperature or another format."""
+    files = {file.name: file.read_bytes() for file in (run / "model").iterdir()}
+    store.remove_directory(run / "model")
+    if calibration is not None:
+        files["calibration.json"] = store.dump_json(calibration._asdict())
+    if model_format is not None:
+        files["model.json"] = store.dump_json({**json.loads(files["model.json"]), "format": model_format})
+    with store.new_directory(run / "model") as draft:
+        for name in files.keys() - {store.MANIFEST}:
+            draft.write(name, files[name])
+
+
+def test_the_temperature_of_a_model_is_used_by_predict_and_eval(three_labels: Path, tmp_path: Path) -> None:
+    texts = ["bad", "good", "so"]
+    (tmp_path / "new.csv").write_text("text,label\nbad,bad\ngood,good\nso,so-so\n")
+    plain = Predictor(load_artefact(three_labels)).predict(texts)
+    rewritten(three_labels, calibration=Calibration(2.0, 0.1, 0.05, 0.4, 0.3))
+    warm = Predictor(load_artefact(three_labels)).predict(texts)
+    for one, other in zip(plain, warm, strict=True):
+        assert one.label == other.label
+        logits = np.log(list(one.probabilities.values()))
+        assert list(other.probabilities.values()) == pytest.approx(softmax(logits / 2), abs=1e-6)
+    found = evaluate_data(three_labels, Data(source=str(tmp_path / "new.csv")))
+    lines = (three_labels / "evaluation" / "data-new-predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["probabilities"] for line in lines] == [
+        pytest.approx(answer.probabilities, abs=1e-6) for answer in warm
+    ]
+    assert found.calibration is not None
+    assert found.calibration.temperature == 2
+    assert found.calibration.loss_before == pytest.approx(-np.log([answer.probability for answer in plain]).mean())
+    assert found.scores.loss == found.calibration.loss_after
+    assert found.scores.ece == found.calibration.ece_after
+
+
+def test_models_of_the_format_before_have_no_temperature_and_those_of_the_next_are_refused(three_labels: Path) -> None:
+    rewritten(three_labels, model_format=1)
+    assert load_artefact(three_labels).temperature == 1
+    rewritten(three_labels, model_format=3)
+    with pytest.raises(store.IntegrityError, match="has format 3; this version reads 1 and 2"):
+        load_artefact(three_labels)
+
+
+def test_score_rows_tells_how_far_it_is(three_labels: Path) -> None:
+    artefact = load_artefact(three_labels)
+    rows, length_N = rows_of([np.full(n, 3, dtype=np.int32) for n in (900, 0, 5, 800)] * 20)
+    read: list[int] = []
+    score_rows(artefact.model, rows, length_N, Text(max_tokens=850), on_read=read.append)
+    assert read == sorted(read)
+    assert len(read) > 1
+    assert read[-1] == 20 * (850 + 1 + 5 + 800)
+
+
 def test_invariant_2_a_damaged_model_is_refused(experiment) -> None:
     run = fit(experiment(*TINY)).directory
     weights = run / "model" / "weights.safetensors"
@@ -95,7 +148,8 @@ def test_padding_that_is_part_of_the_input_is_the_same_at_prediction(experiment)
     padded_BL = torch.tensor([[0] * (20 - len(ids)) + ids])
     logit = artefact.model(padded_BL, torch.tensor([20])).item()
     (answer,) = Predictor(artefact).predict(["The plot was zzzz good."])
-    assert answer.probabilities["pos"] == pytest.approx(class_probabilities(np.array([logit]))[0, 1], abs=1e-5)
+    expected = class_probabilities(np.array([logit / artefact.temperature]))[0, 1]
+    assert answer.probabilities["pos"] == pytest.approx(expected, abs=1e-5)
     assert artefact.model.embedding.weight[0].any()
 
 
@@ -110,7 +164,8 @@ def test_a_start_token_is_read_and_not_counted(experiment) -> None:
     ids = artefact.tokenizer.encode(five.text).ids
     assert min(ids) == 2
     logit = artefact.model(torch.tensor([[1, *ids]]), torch.tensor([6])).item()
-    assert five.probabilities["pos"] == pytest.approx(class_probabilities(np.array([logit]))[0, 1], abs=1e-5)
+    expected = class_probabilities(np.array([logit / artefact.temperature]))[0, 1]
+    assert five.probabilities["pos"] == pytest.approx(expected, abs=1e-5)
 
 
 STARS = ("data.target=stars", "train.epochs=12", "train.monitor=accuracy", "model.encoder.width=16")

@@ -1,0 +1,42 @@
+"""RUN/evaluation/ledger.jsonl: one line for each time that the run's test reviews were opened.
+
+Whoever chooses by the test reviews has a lower error there than on reviews to come; how often they were looked at says
+how far that may have gone (Dwork et al. 2015, on reuse of a holdout).
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sentiment_cli
+from sentiment_cli import store
+
+_LEDGER = "ledger.jsonl"
+
+
+def record_opening(run: Path, split: str, command: str) -> int:
+    """Write down that a command is about to open a test split, before it does; return how often that was done so far.
+
+    Raises MachineError where it cannot be written, and IntegrityError for a ledger that is damaged.
+    """
+    path = run / "evaluation" / _LEDGER
+    row = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "split": split,
+        "command": command,
+        "version": sentiment_cli.__version__,
+    }
+    store.append_line(path, json.dumps(row))
+    return count_openings(run, split)
+
+
+def count_openings(run: Path, split: str) -> int:
+    """Return how often a split was opened for a run."""
+    path = run / "evaluation" / _LEDGER
+    if not store.is_there(path):
+        return 0
+    *lines, _half = path.read_bytes().split(b"\n")
+    try:
+        return sum(json.loads(line)["split"] == split for line in lines)
+    except (ValueError, KeyError, TypeError) as error:
+        raise store.IntegrityError(f"{path} is damaged: {error!r}") from error
