@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.evaluation.document import Bin, Figure, Histogram, Line, Lines, Reliability, Table
-from sentiment_cli.evaluation.metrics import expected_calibration_error, wilson_interval
+from sentiment_cli.evaluation.calibration import reliability_bins
+from sentiment_cli.evaluation.document import Figure, Histogram, Line, Lines, Reliability, Table
+from sentiment_cli.evaluation.metrics import expected_calibration_error
 from sentiment_cli.evaluation.run_files import Answers, RunFiles
 from sentiment_cli.evaluation.wording import number, share
 from sentiment_cli.inference.predictor import likeliest
 
-_CONFIDENCE_BINS = 15  # those of the expected calibration error, so that its value can be read off
 _LENGTH_BINS = 24
 
 
@@ -61,18 +61,6 @@ def reliability_figure(answers: Answers, split: str) -> Figure:
     ]
     table = Table(["answers with", "n", "mean confidence", "accuracy", "95 % interval"], rows)
     return Figure("reliability", f"Reliability, {split} reviews", Reliability(bins), alt, table)
-
-
-def reliability_bins(is_right_N: NDArray[np.bool_], confidence_N: NDArray[np.float64]) -> list[Bin]:
-    """Return the bins of confidence that hold rows."""
-    bin_N = np.minimum((confidence_N * _CONFIDENCE_BINS).astype(np.int64), _CONFIDENCE_BINS - 1)
-    bins = []
-    for i in np.unique(bin_N).tolist():
-        is_here_N = bin_N == i
-        n, right = int(is_here_N.sum()), int(is_right_N[is_here_N].sum())
-        low, high = i / _CONFIDENCE_BINS, (i + 1) / _CONFIDENCE_BINS
-        bins.append(Bin(low, high, n, float(confidence_N[is_here_N].mean()), right / n, wilson_interval(right, n)))
-    return bins
 
 
 def lengths_figure(length_N: NDArray[np.int64], max_tokens: int | None) -> Figure:

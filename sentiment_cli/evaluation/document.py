@@ -7,6 +7,8 @@ them down escapes it in one place and none of it can become an element, an attri
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sentiment_cli.evaluation.calibration import Bin
+
 
 class Paragraph(NamedTuple):
     """A few sentences."""
@@ -63,17 +65,6 @@ class Lines(NamedTuple):
     mark: float | None = None
     mark_label: str = ""
     is_share: bool = False
-
-
-class Bin(NamedTuple):
-    """Reviews answered with about the same confidence."""
-
-    low: float
-    high: float
-    n: int
-    confidence: float
-    accuracy: float
-    accuracy_ci95: tuple[float, float]
 
 
 class Reliability(NamedTuple):

@@ -20,7 +20,7 @@ from sentiment_cli import console, store
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.evaluation import figures, report
 from sentiment_cli.evaluation.card import render_card
-from sentiment_cli.evaluation.charts import lengths_figure, reliability_bins, reliability_figure
+from sentiment_cli.evaluation.charts import lengths_figure, reliability_figure
 from sentiment_cli.evaluation.document import (
     Code,
     Document,
@@ -35,7 +35,6 @@ from sentiment_cli.evaluation.document import (
     Section,
     Table,
 )
-from sentiment_cli.evaluation.metrics import expected_calibration_error
 from sentiment_cli.evaluation.page import render_page
 from sentiment_cli.evaluation.report import build_report
 from sentiment_cli.evaluation.run_files import Answers, find_mistakes, read_answers, read_run
@@ -448,19 +447,6 @@ def test_damage_is_an_error_that_names_the_file(hostile_run: Path, file: str, co
     (hostile_run / file).write_text(content)
     with pytest.raises(store.IntegrityError, match=re.escape(str(hostile_run))):
         build_report(read_run(hostile_run))
-
-
-def test_reliability_bins_are_those_of_the_calibration_error() -> None:
-    generator = np.random.default_rng(0)
-    confidence_N = generator.uniform(0.3, 1, 2000)
-    confidence_N[:3] = 1.0
-    is_right_N = generator.uniform(size=2000) < confidence_N**2
-    bins = reliability_bins(is_right_N, confidence_N)
-    error = sum(found.n * abs(found.confidence - found.accuracy) for found in bins) / 2000
-    assert error == pytest.approx(expected_calibration_error(is_right_N, confidence_N))
-    assert sum(found.n for found in bins) == 2000
-    assert all(found.low <= found.confidence <= found.high for found in bins)
-    assert all(low <= found.accuracy <= high for found in bins for low, high in [found.accuracy_ci95])
 
 
 @pytest.mark.parametrize("n", [1, 3, 10, 70, 2840])
