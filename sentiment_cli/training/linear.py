@@ -29,8 +29,8 @@ from sentiment_cli.training.epochs import join_rows
 
 _CPU = torch.device("cpu")
 _READ_AT_ONCE = 2**18  # tokens, padding included: they fit in the caches
-# The share of the first gradient's norm at which Newton's method stops. On IMDb 1e-6 takes twice the products and changes
-# neither validation accuracy nor loss in four digits; 1e-2 changes both.
+# The share of the first gradient's norm at which Newton's method stops. On IMDb 1e-6 takes twice the products and
+# changes neither validation accuracy nor loss in four digits; 1e-2 changes both.
 _TOLERANCE = 1e-3
 _MOST_STEPS = 100
 # The share of the gradient at which the conjugate gradients of a step stop. Any below 1 converges (Dembo, Eisenstat &

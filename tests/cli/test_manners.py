@@ -163,7 +163,7 @@ def test_config_commands(cli, tmp_path: Path) -> None:
 def test_recipes_commands(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     listed = cli("recipes", "list").stdout.splitlines()
-    assert [line.split()[0] for line in listed] == ["default", "sample", "tutorial-rnn"]
+    assert [line.split()[0] for line in listed] == ["default", "linear", "sample", "tutorial-rnn"]
     assert all(len(line.split()) > 3 for line in listed)  # each says what it is
     assert "name: imdb-lstm" in cli("recipes", "show", "default").stdout
     assert cli("recipes", "copy", "default").stdout == "default.yaml\n"

@@ -406,7 +406,7 @@ def test_extends_that_leads_nowhere(write, text: str, said: str) -> None:
 
 def test_an_unknown_config_names_the_shipped_ones() -> None:
     assert find_config("sample").name == "sample.yaml"
-    with pytest.raises(UsageError, match=r"default, sample, tutorial-rnn.*did you mean sample\?") as caught:
+    with pytest.raises(UsageError, match=r"default, linear, sample, tutorial-rnn.*did you mean sample\?") as caught:
         find_config("sampel.yaml")
     assert caught.value.hint == "sentiment recipes list"
 
