@@ -322,11 +322,9 @@ def test_it_says_what_the_scores_say(hostile_run: Path) -> None:
 
 def test_a_calibrated_model_says_what_that_did(hostile_run: Path) -> None:
     found = {"temperature": 1.3, "ece_before": 0.0712, "ece_after": 0.011, "loss_before": 0.41, "loss_after": 0.38}
-    before = sections_of(build_report(read_run(hostile_run)))
-    assert "temperature" not in before["Calibration"]
     with store.new_directory(hostile_run / "again") as draft:
         for file in (hostile_run / "model").iterdir():
-            if file.name != store.MANIFEST:
+            if file.name not in (store.MANIFEST, "calibration.json"):
                 draft.write(file.name, file.read_bytes())
         draft.write("calibration.json", store.dump_json(found))
     shutil.rmtree(hostile_run / "model")
@@ -377,7 +375,9 @@ def test_where_the_cache_is_gone_the_mistakes_are_ids(
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_runs_side_by_side_show_where_they_differ(hostile_run: Path, quick_run: Path) -> None:
+def test_runs_side_by_side_show_where_they_differ(hostile_run: Path, quick_run: Path, tmp_path: Path) -> None:
+    quick_run = Path(shutil.copytree(quick_run, tmp_path / "quick"))
+    shutil.rmtree(quick_run / "evaluation", ignore_errors=True)  # of another test
     said = sections_of(build_comparison([read_run(hostile_run), read_run(quick_run)]))
     assert "| train.epochs | 2 | 1 |" in said["Settings in which they differ"]
     assert "model.pooling" not in said["Settings in which they differ"]
