@@ -13,12 +13,14 @@ import typer
 from typer import Argument, Option
 
 from sentiment_cli import console, store
+from sentiment_cli.cli import suspects
 from sentiment_cli.cli.train import Config, Override
 from sentiment_cli.errors import DataError, MachineError, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="What is in the data, what is wrong with it, and what is kept of it.")
 cache_app = typer.Typer(no_args_is_help=True, help="Prepared data: what there is, why it fits or not, away with it.")
 app.add_typer(cache_app, name="cache")
+app.command()(suspects.suspects)
 
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object.")]
 _BINS = 24

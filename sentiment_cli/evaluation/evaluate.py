@@ -72,13 +72,14 @@ class Evaluation:
         return found
 
 
-def evaluate(run: Path, split: str) -> Evaluation:
+def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
     """Score a run on a split of the corpus it was trained on; keep scores and predictions in RUN/evaluation/.
 
-    Raises DataError where the corpus at hand is not the one the run was trained on.
+    An opening of the test split is written down as `command`'s. Raises DataError where the corpus at hand is not the
+    one the run was trained on.
     """
     artefact = load_artefact(run)
-    openings = record_opening(run, split, "eval") if split == "test" else None
+    openings = record_opening(run, split, command) if split == "test" else None
     corpus = prepare(artefact.experiment, (split,), artefact.data_key)
     packed = _relabelled(corpus.split(split), corpus.labels, artefact.labels)
     partitions = partition_rows(packed, corpus.groups(), artefact.vocabulary, artefact.experiment.text)

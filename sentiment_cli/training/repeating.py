@@ -46,13 +46,25 @@ def fit_seeds(experiment: Experiment, n_seeds: int, name: str | None) -> list[Fi
 def fit_folds(experiment: Experiment, n_folds: int, name: str | None) -> list[Finished]:
     """Train once for each fold, one run each, which holds that fold out; groups as data.valid.by says."""
     finished: list[Finished] = []
-    for fold in range(1, n_folds + 1):
+    for fold, one in enumerate(fold_experiments(experiment, n_folds), 1):
         console.say(f"fold {fold} of {n_folds}")
+        finished.append(fit(one, fold_name(name or experiment.name, fold)))
+    return finished
+
+
+def fold_experiments(experiment: Experiment, n_folds: int) -> list[Experiment]:
+    """Return the experiment once for each fold, which it holds out for validation."""
+    experiments = []
+    for fold in range(1, n_folds + 1):
         valid = experiment.data.valid.model_copy(update={"folds": n_folds, "fold": fold})
         data = experiment.data.model_copy(update={"valid": valid})
-        one = experiment.model_copy(update={"data": data})
-        finished.append(fit(one, f"{name or experiment.name}-fold-{fold}"))
-    return finished
+        experiments.append(experiment.model_copy(update={"data": data}))
+    return experiments
+
+
+def fold_name(name: str, fold: int) -> str:
+    """Return the name of a fold's run."""
+    return f"{name}-fold-{fold}"
 
 
 def spread(values: Sequence[float]) -> Spread:

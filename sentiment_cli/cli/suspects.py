@@ -1,0 +1,140 @@
+"""`sentiment data suspects`."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
+
+from sentiment_cli import console
+from sentiment_cli.cli.train import Config, Override
+from sentiment_cli.errors import InterruptedRun, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sentiment_cli.config.schema import Experiment
+    from sentiment_cli.data.texts import Texts
+    from sentiment_cli.evaluation.suspects import Dispute, Judged, Suspect
+
+_SHOWN = 10
+
+
+class Split(StrEnum):
+    train = "train"
+    test = "test"
+    both = "both"
+
+
+def suspects(
+    config: Config = None,
+    override: Override = None,
+    split: Annotated[
+        Split, Option(help="Whose labels to judge; those of test open it, which the run's ledger keeps.")
+    ] = Split.train,
+    folds: Annotated[int, Option(min=2, help="Judge training reviews by so many models.")] = 5,
+    out: Annotated[Path, Option(metavar="FILE", help="Where to list them: .jsonl or .csv.")] = Path("suspects.jsonl"),
+    top: Annotated[int | None, Option(min=1, metavar="N", help="List the first N only.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List the reviews whose labels a model disputes, most disputed first; the last line is the file.
+
+    Each training review is judged by a model trained without its fold, each test review by one trained on train. What
+    was stopped goes on: runs of the same experiment and data are not trained again.
+
+    \b
+    Examples:
+      sentiment data suspects sample
+      sentiment data suspects bag --set data.source=my.csv --out suspects.csv --top 100
+    """
+    from sentiment_cli.config.loader import load_experiment
+
+    experiment = load_experiment(config, override or [])
+    _check(experiment, split, folds)
+    from sentiment_cli.evaluation import suspects as evaluation
+
+    evaluation.check_out(out)
+    from sentiment_cli.data.sources import find_source
+    from sentiment_cli.data.texts import prepare_texts
+
+    texts = prepare_texts(find_source(experiment.data), "labelled")
+    try:
+        judged = list(_judge(experiment, split, folds, texts))
+    except InterruptedRun as error:
+        error.hint = "the same command again, which goes on from there"
+        raise
+    found, disputes = evaluation.find_suspects(judged, texts, top)
+    evaluation.write_suspects(out, found)
+    if as_json:
+        splits = {name: dispute._asdict() for name, dispute in disputes.items()}
+        runs = [part.run for part in judged]
+        console.result(json.dumps({"file": str(out), "listed": len(found), "runs": runs, "splits": splits}))
+        return
+    _show(found, disputes)
+    console.result(str(out))
+
+
+def _check(experiment: "Experiment", split: Split, folds: int) -> None:
+    """Raise UsageError for an experiment whose models could not judge; warn where they could have seen the labels."""
+    if experiment.data.target == "stars":
+        raise UsageError(
+            "data.target is stars, and a model of star ratings gives labels no probability", "--set data.target=label"
+        )
+    if split == Split.test:
+        return
+    if experiment.data.valid.folds is not None:
+        raise UsageError(
+            f"each of {folds} folds is taken, and the experiment names one",
+            "add --set data.valid.folds=null --set data.valid.fold=null",
+        )
+    if experiment.init_from is not None:
+        console.warn(
+            f"init_from is {experiment.init_from}: if it was trained on these labels, it has seen what it judges"
+        )
+
+
+def _judge(experiment: "Experiment", split: Split, folds: int, texts: "Texts") -> "Iterator[Judged]":
+    """Yield the rows of each fold as the model trained without it judges them, then those of test."""
+    from sentiment_cli.evaluation.suspects import judge
+    from sentiment_cli.training.repeating import fold_experiments, fold_name
+    from sentiment_cli.training.reusing import find_or_fit
+
+    if split != Split.test:
+        # A refit would train on the fold that is held out.
+        train = experiment.train.model_copy(update={"refit": False})
+        for fold, one in enumerate(fold_experiments(experiment.model_copy(update={"train": train}), folds), 1):
+            console.say(f"fold {fold} of {folds}")
+            judged = judge(find_or_fit(one, fold_name(experiment.name, fold)), "valid", one, texts)
+            console.say(f"fold {fold} of {folds}: {_agreement(judged)}")
+            yield judged
+    if split != Split.train:
+        judged = judge(find_or_fit(experiment, experiment.name), "test", experiment, texts)
+        console.say(f"test: {_agreement(judged)}")
+        yield judged
+
+
+def _agreement(judged: "Judged") -> str:
+    from sentiment_cli.inference.predictor import likeliest
+
+    share = (likeliest(judged.probability_NC) == judged.label_N).mean()
+    return f"{judged.run} predicts the label of {share:.2%} of {len(judged.ids):,} reviews"
+
+
+def _show(found: "list[Suspect]", disputes: "dict[str, Dispute]") -> None:
+    for name, dispute in disputes.items():
+        errors = [
+            f"{label} for {other} {count:,}"
+            for other, row in dispute.estimated_errors.items()
+            for label, count in row.items()
+            if count
+        ]
+        listed = f" ({', '.join(errors)})" if errors else ""
+        console.result(
+            f"{name}: {dispute.n:,} reviews, {dispute.accuracy:.2%} predicted as labelled, {dispute.disputed:,} "
+            f"disputed, {dispute.n_errors:,} estimated label errors{listed}"
+        )
+    if found:
+        console.result("probability of the label; label, prediction, review")
+    for suspect in found[:_SHOWN]:
+        console.result(f"{suspect.probability:>8.4f}  {suspect.label}  {suspect.predicted}  {suspect.id}")

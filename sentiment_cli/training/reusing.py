@@ -1,0 +1,69 @@
+"""A run that is there already, finished or stopped, in place of one more of the same."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from sentiment_cli import console, store
+from sentiment_cli.config.loader import differences, load_experiment
+from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus import prepare
+from sentiment_cli.errors import DataError, SentimentError, UsageError
+from sentiment_cli.inference.runs import SUMMARY
+from sentiment_cli.training.checkpoints import newest_path
+from sentiment_cli.training.fit import fit, resume
+from sentiment_cli.training.sitting import load_finished
+
+
+class _Known(NamedTuple):
+    """A run on disk; `data` is the key of what it is trained on, None for one stopped before its first checkpoint."""
+
+    directory: Path
+    experiment: Experiment
+    is_finished: bool
+    data: str | None
+
+
+def find_or_fit(experiment: Experiment, name: str) -> Path:
+    """Return a finished run of an experiment on the data at hand, called `name`, or `name`-2, -3 …
+
+    It is one that is finished already; else one that was stopped, gone on with to its end; else a new one. Raises what
+    `fit` raises.
+    """
+    same = [run for run in _runs_called(name) if not differences(run.experiment, experiment)]
+    if not same:
+        return fit(experiment, name).directory
+    key = prepare(experiment, ("train", "valid")).key  # to go on with a run would take its own data, old ones too
+    for run in same:
+        if run.is_finished and run.data == key:
+            console.say(f"{run.directory} is of the same experiment and data, and finished: it is not trained again")
+            return run.directory
+    for run in same:
+        if not run.is_finished and run.data in (key, None):
+            try:
+                return resume(run.directory, experiment, ()).directory
+            except (UsageError, DataError) as error:  # of another version, in another process's hands, damaged
+                console.say(f"{error}; a new run is trained")
+    return fit(experiment, name).directory
+
+
+def _runs_called(name: str) -> Iterator[_Known]:
+    """Yield the runs whose names store.claim_directory makes of `name`, the last first; what is damaged is left out."""
+    pattern = re.compile(rf"{re.escape(name)}(?:-(\d+))?")
+    found = [(int(match[1] or 1), path) for path in runs_dir().glob("*") if (match := pattern.fullmatch(path.name))]
+    for _, path in sorted(found, reverse=True):
+        try:
+            yield _look_at(path)
+        except SentimentError:
+            continue
+
+
+def _look_at(run: Path) -> _Known:
+    experiment = load_experiment(run / "experiment.yaml")
+    if load_finished(run) is not None:
+        return _Known(run, experiment, True, store.read_json(run / SUMMARY)["fingerprint"]["data"])
+    checkpoint = newest_path(run)
+    data = None if checkpoint is None else store.read_json(checkpoint / "state.json")["data"]
+    return _Known(run, experiment, False, data)
