@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from sentiment_cli import console, store
+from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.batches import read_lengths, rows_on
 from sentiment_cli.data.corpus import Packed, encode_ahead, prepare
@@ -119,7 +120,8 @@ def _relabelled(packed: Packed, labels: Sequence[str], of_model: Sequence[str]) 
 
 def _opens_test(data: Data, own: Data) -> bool:
     """Say whether the data to score is what a run took its test rows from."""
-    return Path(data.source).resolve() in {Path(name).resolve() for name in (own.source, own.test) if name is not None}
+    places = (own.source, own.test, local_imdb() if own.source == "imdb" else None)
+    return Path(data.source).resolve() in {Path(place).resolve() for place in places if place is not None}
 
 
 def _read_values(source: Source, column: str, ids: Sequence[str]) -> list[Any]:

@@ -81,3 +81,20 @@ def test_only_test_rows_count_as_opened(quick_run: Path, tmp_path: Path, capsys)
     capsys.readouterr()
     print_scores(again)
     assert f"test opened {before + 2} times for this run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "own", "is_opening"),
+    [
+        ("imdb", Data(source="imdb"), True),
+        ("folder/archive.tar", Data(source="imdb"), True),
+        ("./mine.csv", Data(source="mine.csv"), True),
+        ("test.csv", Data(source="mine.csv", test="test.csv"), True),
+        ("sample", Data(source="imdb"), False),
+        ("folder/archive.tar", Data(source="sample"), False),
+        ("new.csv", Data(source="mine.csv"), False),
+    ],
+)
+def test_data_that_holds_the_test_rows_of_a_run_opens_them(monkeypatch, source: str, own: Data, is_opening) -> None:
+    monkeypatch.setenv("SENTIMENT_IMDB", "folder/archive.tar")
+    assert evaluate_module._opens_test(Data(source=source), own) == is_opening
