@@ -110,7 +110,8 @@ def _judge(experiment: "Experiment", split: Split, folds: int, texts: "Texts") -
             yield judged
     if split != Split.train:
         judged = judge(find_or_fit(experiment, experiment.name), "test", experiment, texts)
-        console.say(f"test: {_agreement(judged)}")
+        times = "once" if judged.openings == 1 else f"{judged.openings:,} times"
+        console.say(f"test: {_agreement(judged)}; test opened {times} for this run")
         yield judged
 
 
@@ -137,4 +138,4 @@ def _show(found: "list[Suspect]", disputes: "dict[str, Dispute]") -> None:
     if found:
         console.result("probability of the label; label, prediction, review")
     for suspect in found[:_SHOWN]:
-        console.result(f"{suspect.probability:>8.4f}  {suspect.label}  {suspect.predicted}  {suspect.id}")
+        console.result(f"{suspect.probability:>8.2g}  {suspect.label}  {suspect.predicted}  {suspect.id}")

@@ -34,7 +34,10 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  
 
 @dataclass(frozen=True)
 class Judged:
-    """Rows that a run was not trained on, and what it says of them; row i is row place_N[i] of the texts of `of`."""
+    """Rows that a run was not trained on, and what it says of them; row i is row place_N[i] of the texts of `of`.
+
+    `openings` counts how often the run's test rows were opened, where these are they.
+    """
 
     run: str
     split: str
@@ -45,6 +48,7 @@ class Judged:
     ids: list[str]
     label_N: NDArray[np.int64]
     probability_NC: NDArray[np.float64]
+    openings: int | None = None
 
 
 class Suspect(NamedTuple):
@@ -90,7 +94,7 @@ def judge(run: Path, split: str, experiment: Experiment, texts: Texts) -> Judged
     Test is an opening, which the run's ledger keeps. Raises DataError where `texts` are no longer what the run's data
     were made of.
     """
-    evaluate(run, split, "data suspects")
+    openings = evaluate(run, split, "data suspects").openings
     lines = (run / "evaluation" / f"{split}-predictions.jsonl").read_text("utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     of, is_held_out_N = assign_rows(texts, experiment.data)[split]
@@ -108,6 +112,7 @@ def judge(run: Path, split: str, experiment: Experiment, texts: Texts) -> Judged
         ids=ids,
         label_N=np.array([labels.index(row["label"]) for row in rows]),
         probability_NC=np.array([list(row["probabilities"].values()) for row in rows]),
+        openings=openings,
     )
 
 

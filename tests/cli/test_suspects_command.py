@@ -56,6 +56,9 @@ def test_test_reviews_are_judged_only_when_asked_by_the_run_of_the_experiment(cl
     run = Path(cli("train", "sample", *own).stdout.strip())
     done = cli("data", "suspects", "sample", "--split", "test", "--out", "out.csv", "--top", "3", "--json", *own)
     assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"^test: sample predicts the label of .* of 8 reviews; test opened once for this run$", done.stderr, re.M
+    )
     report = json.loads(done.stdout)
     assert (report["file"], report["runs"], list(report["splits"])) == ("out.csv", [run.name], ["test"])
     assert report["splits"]["test"]["n"] == 8

@@ -156,7 +156,7 @@ def test_test_rows_are_an_opening_in_the_ledger_of_the_run(quick_run: Path, expe
     part = judge(quick_run, "test", settings, texts)
     assert (part.split, part.fold, part.of) == ("test", None, "test")
     assert part.ids == texts.ids("test")
-    assert count_openings(quick_run, "test") == before + 1
+    assert count_openings(quick_run, "test") == part.openings == before + 1
     last = (quick_run / "evaluation" / "ledger.jsonl").read_text().splitlines()[-1]
     assert json.loads(last)["command"] == "data suspects"
 

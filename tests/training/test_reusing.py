@@ -82,4 +82,7 @@ def test_what_cannot_be_gone_on_with_is_trained_anew(experiment, reviews: Path, 
     (first / "experiment.yaml").write_text("nmae: x\n")
     shutil.rmtree(runs_dir() / "run-2")
     (runs_dir() / "run-2").mkdir()  # killed before it wrote what it is
-    assert find_or_fit(settings, "run") == runs_dir() / "run-3"
+    third = find_or_fit(settings, "run")
+    assert third == runs_dir() / "run-3"
+    (third / "summary.json").write_text("{")
+    assert find_or_fit(settings, "run") == runs_dir() / "run-4"
