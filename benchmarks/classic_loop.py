@@ -6,7 +6,7 @@ torch as it comes. Ours: the same embedding, cell, vocabulary and maximum length
 on the device, a fused Adam, and the memory settings of training. Both take turns, so that a machine that slows down
 slows both.
 
-    python benchmarks/classic_loop.py [--seconds 20] [--batch-tokens 65536]
+    python benchmarks/classic_loop.py [--seconds 20] [--batch-tokens 131072] [--lazy]
 """
 
 import argparse
@@ -92,9 +92,11 @@ def classic(packed: Packed, device: torch.device) -> Iterator[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="of each")
-    parser.add_argument("--batch-tokens", type=int, default=65_536)
+    parser.add_argument("--batch-tokens", type=int, default=131_072)
+    parser.add_argument("--lazy", action="store_true", help="ours updates the word vectors that a batch reads alone")
     arguments = parser.parse_args()
     settings = ["text.pad=none", "text.pad_to=null", f"train.batch_tokens={arguments.batch_tokens}"]
+    settings += ["train.lazy_embeddings=true"] * arguments.lazy
     experiment = load_experiment("tutorial-rnn", settings)
     device = select_device(experiment.train.device)
     packed = prepare(experiment, ("train",)).split("train")

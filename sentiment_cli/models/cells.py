@@ -95,8 +95,10 @@ def zero_state(weight_GD: Tensor, n_rows: int, n: int) -> State:
 def project(input_BLD: Tensor, weight_GD: Tensor, bias_G: Tensor) -> Tensor:
     """Return what the input brings to every step, from_input_LBG, in the precision of the weights.
 
-    The product itself runs in that of autocast.
+    The product itself runs in that of autocast. The narrower of its two sides is copied into the order of time.
     """
+    if len(weight_GD) < weight_GD.shape[1]:
+        return F.linear(input_BLD, weight_GD, bias_G).transpose(0, 1).contiguous().to(weight_GD.dtype)
     return F.linear(input_BLD.transpose(0, 1).contiguous(), weight_GD, bias_G).to(weight_GD.dtype)
 
 
