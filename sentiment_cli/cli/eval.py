@@ -5,14 +5,15 @@ import shlex
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
 from sentiment_cli import console
-from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.config.schema import Data
 from sentiment_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from sentiment_cli.config.schema import Data
 
 
 class Split(StrEnum):
@@ -105,8 +106,10 @@ def evaluate(
     )
 
 
-def _own(source: str, values: dict[str, Any]) -> Data:
+def _own(source: str, values: dict[str, Any]) -> "Data":
     """Return the settings of a file of the user's, as an experiment's own are checked."""
+    from sentiment_cli.config.loader import load_experiment
+
     given = {"source": source, **{key: value for key, value in values.items() if value is not None}}
     return load_experiment("default", [f"data.{key}={json.dumps(value)}" for key, value in given.items()]).data
 

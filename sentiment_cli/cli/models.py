@@ -7,7 +7,6 @@ from typer import Argument, Option
 
 from sentiment_cli import console
 from sentiment_cli.config.catalogue import CELLS, KINDS, POOLINGS
-from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.errors import UsageError
 
@@ -35,6 +34,8 @@ def models(
         else:
             _list()
         return
+    from sentiment_cli.config.loader import load_experiment
+
     experiment = load_experiment(config, override or [])
     size = experiment.vocabulary.size
     if experiment.model.kind == "linear":

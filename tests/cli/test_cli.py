@@ -1,6 +1,8 @@
 """The command line, in processes of its own: what it prints, where, and with which exit code."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,13 +122,17 @@ def test_bad_input_is_one_line_and_a_next_command(cli, args, code, said, hint) -
     assert not runs_dir().exists()
 
 
+def test_help_imports_nothing_that_only_experiments_need() -> None:
+    program = "import sys, sentiment_cli.cli; print(sorted({'pydantic', 'yaml', 'numpy', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 @pytest.mark.parametrize(
     "args",
     [["--help"], ["--version"], ["train", "--help"], ["train", "--set", "a=1"], ["train", "nosuch"], ["eval", "x"]],
 )
 def test_invariant_12_help_and_config_errors_never_import_torch(args: list[str]) -> None:
-    import subprocess
-    import sys
 
     done = subprocess.run([sys.executable, "-c", NO_TORCH, *args], capture_output=True, text=True)
     assert done.stdout.endswith("False\n")
