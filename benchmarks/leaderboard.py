@@ -2,17 +2,17 @@
 
     python benchmarks/leaderboard.py                       # seed 0 of every experiment that has no result yet
     python benchmarks/leaderboard.py --seeds 3 default gru  # three seeds of some
+    python benchmarks/leaderboard.py --keep runs gru       # and keep the finished runs in a folder
     python benchmarks/leaderboard.py --table               # only write the table and the picture
 
 Each run is `sentiment train NAME --set seed=N`, then one `sentiment eval`, in processes of their own, as a user would
-type them. benchmarks/results/NAME-seed-N.json holds what they printed, the sha256 of the experiment, the commit, the
+type them. benchmarks/results/NAME-seed-N.json holds what they printed, the experiment's settings, the commit, the
 hardware and how much of the machine other processes took meanwhile: times and rates of a run go into the table only
 where that was less than 3 %. A result stands until its file is removed; one of an experiment that has changed since is
 told, and left out of the table.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -27,6 +27,7 @@ from typing import Any
 
 from sentiment_cli.config.loader import experiment_values, load_experiment
 from sentiment_cli.config.paths import recipes_dir
+from sentiment_cli.config.schema import Experiment
 from sentiment_cli.console import say
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the finished runs there")
     parser.add_argument("--table", action="store_true", help="train nothing")
     arguments = parser.parse_args()
     for seed in range(0 if arguments.table else arguments.seeds):
@@ -66,7 +68,7 @@ def main() -> None:
             path = RESULTS / f"{name}-seed-{seed}.json"
             if not path.exists():
                 say(f"{name}, seed {seed}")
-                result = train_and_score(name, seed)
+                result = train_and_score(name, seed, arguments.keep)
                 RESULTS.mkdir(exist_ok=True)
                 path.write_text(json.dumps(result, indent=2) + "\n")
                 say(f"  valid {result['valid_accuracy']:.2%}, test {result['test_accuracy']:.2%} in {path}")
@@ -74,26 +76,36 @@ def main() -> None:
     write_table()
 
 
-def experiment_sha256(name: str) -> str:
-    """Hash an experiment's resolved settings, without its seed."""
-    values = experiment_values(load_experiment(name))
-    del values["seed"]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+def settings(name: str) -> dict[str, Any]:
+    """Give an experiment's settings that are not the schema's own, by dotted key, without its name and seed."""
+    plain = _by_key(experiment_values(Experiment(name=name)))
+    return {
+        key: value
+        for key, value in _by_key(experiment_values(load_experiment(name))).items()
+        if key not in ("name", "seed") and value != plain.get(key)
+    }
 
 
-def train_and_score(name: str, seed: int) -> dict[str, Any]:
-    """Train and score one experiment in processes of their own; the run itself is thrown away."""
-    runs = Path(tempfile.mkdtemp(prefix="leaderboard-"))
+def _by_key(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _by_key(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
+    return found
+
+
+def train_and_score(name: str, seed: int, keep: Path | None) -> dict[str, Any]:
+    """Train and score one experiment in processes of their own, and throw the run away unless it is to be kept."""
+    runs = (keep or Path(tempfile.mkdtemp(prefix="leaderboard-"))).absolute()
     environment = {**os.environ, "SENTIMENT_RUNS": str(runs)}
     began, others = time.monotonic(), _Others()
-    trained = _sentiment(environment, "train", name, "--set", f"seed={seed}", "--json")
+    trained = _sentiment(environment, "train", name, "--set", f"seed={seed}", "--name", f"{name}-{seed}", "--json")
     seconds, share = time.monotonic() - began, others.share()
     scored = _sentiment(environment, "eval", trained["run"], "--json")
     weights = json.loads((Path(trained["run"]) / "summary.json").read_text())
     result = {
         "name": name,
         "seed": seed,
-        "experiment": experiment_sha256(name),
+        "settings": settings(name),
         "parameters": _count_parameters(Path(trained["run"]) / "model" / "weights.safetensors"),
         "model_bytes": (Path(trained["run"]) / "model" / "weights.safetensors").stat().st_size,
         "valid_accuracy": trained["valid"]["accuracy"],
@@ -110,7 +122,8 @@ def train_and_score(name: str, seed: int) -> dict[str, Any]:
         "commit": _git("rev-parse", "--short", "HEAD")
         + ("+" if _git("status", "--porcelain", "sentiment_cli") else ""),
     }
-    shutil.rmtree(runs)
+    if keep is None:
+        shutil.rmtree(runs)
     return result
 
 
@@ -184,7 +197,7 @@ def write_table() -> None:
     rows, to_come, points = [], [], []
     for name, what in EXPERIMENTS.items():
         found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}-seed-*.json"))]
-        current = [one for one in found if name in shipped and one["experiment"] == experiment_sha256(name)]
+        current = [one for one in found if name in shipped and one["settings"] == settings(name)]
         if len(current) < len(found):
             say(f"{name}: {len(found) - len(current)} results are of another experiment than configs/{name}.yaml now")
         if not current:
