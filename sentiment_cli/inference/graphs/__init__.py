@@ -1,0 +1,1 @@
+"""Finished models as inference graphs in ONNX, built from their weights."""

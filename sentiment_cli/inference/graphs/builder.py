@@ -1,0 +1,97 @@
+"""Writing an ONNX graph a node at a time."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+# The newest opset that every onnxruntime since 1.18 reads.
+_OPSET, _IR = 21, 10
+INT64, INT32, FLOAT, BOOL = TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT, TensorProto.BOOL
+
+
+class NoGraphError(Exception):
+    """A model has a part that no ONNX operator computes; the message names it."""
+
+
+class Graph:
+    """A graph being written. Values are names: a constant, an input, or what a node gives.
+
+    The body of a loop (`body`) is a graph of its own that sees the values of the one around it.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._initializers: list[onnx.TensorProto] = []
+        self._outermost = self
+        self._n_names = 0
+
+    def constant(self, value: "NDArray[Any] | Tensor | Sequence[int] | float | int", dtype: Any = None) -> str:
+        """Return the name of a constant: whole numbers are int64 and others float32 unless said otherwise.
+
+        Equal constants are kept once, in the outermost graph.
+        """
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        if dtype is None and not isinstance(value, np.ndarray | Tensor):
+            dtype = np.int64 if array.dtype.kind == "i" else np.float32
+        array = np.ascontiguousarray(array, dtype=dtype)
+        top = self._outermost
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in top._constants:
+            top._constants[key] = self._new_name("c")
+            top._initializers.append(numpy_helper.from_array(array, top._constants[key]))
+        return top._constants[key]
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node of one output and return its name; an input that is left out is ""."""
+        return self.nodes(operator, 1, *inputs, **attributes)[0]
+
+    def nodes(self, operator: str, n_outputs: int, *inputs: str, **attributes: Any) -> list[str]:
+        """Add a node of several outputs and return their names."""
+        outputs = [self._new_name(operator.lower()) for _ in range(n_outputs)]
+        self._nodes.append(helper.make_node(operator, list(inputs), outputs, **attributes))
+        return outputs
+
+    def linear(self, values: str, weight: Tensor, bias: Tensor | None) -> str:
+        """Return values · weightᵀ + bias, over the last axis, as torch's Linear does."""
+        product = self.node("MatMul", values, self.constant(weight.t()))
+        return product if bias is None else self.node("Add", product, self.constant(bias))
+
+    def body(self, n_inputs: int, write: Callable[..., Sequence[str]]) -> onnx.GraphProto:
+        """Return the body of a Scan: `write(body, *inputs)` adds its nodes and returns its outputs."""
+        inner = Graph()
+        inner._outermost = self._outermost
+        names = [inner._new_name("b") for _ in range(n_inputs)]
+        # An output may not be an input, nor stand twice.
+        outputs = [inner.node("Identity", name) for name in write(inner, *names)]
+        return helper.make_graph(
+            inner._nodes,
+            "body",
+            [helper.make_empty_tensor_value_info(name) for name in names],
+            [helper.make_empty_tensor_value_info(name) for name in outputs],
+        )
+
+    def finish(self, inputs: dict[str, list[str]], value: str, output: str, axes: Sequence[str | int]) -> bytes:
+        """Return the model, checked, as bytes: its int64 inputs by name with their axes, and `value` as its output."""
+        graph = helper.make_graph(
+            [*self._nodes, helper.make_node("Identity", [value], [output])],
+            "classifier",
+            [helper.make_tensor_value_info(name, INT64, of) for name, of in inputs.items()],
+            [helper.make_tensor_value_info(output, FLOAT, axes)],
+            self._initializers,
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR, producer_name="sentiment"
+        )
+        onnx.checker.check_model(model)
+        data: bytes = model.SerializeToString(deterministic=True)
+        return data
+
+    def _new_name(self, of: str) -> str:
+        self._outermost._n_names += 1
+        return f"{of}_{self._outermost._n_names}"
