@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sentiment_cli.config.schema import CORPORA, SMALLEST_BPE, Embedding, Encoder, Experiment, Model
+from sentiment_cli.config.schema import CORPORA, SMALLEST_BPE, Embedding, Encoder, Experiment, Model, Section
 
 # Whose each setting of a model is, where not every kind has it.
 _RECURRENT, _LAYERED = ("recurrent",), ("recurrent", "transformer")
@@ -17,7 +17,8 @@ _SETTINGS_OF_KINDS: dict[str, dict[str, tuple[str, ...]]] = {
         "init": _NEURAL,
     },
     "embedding": dict.fromkeys(
-        ("width", "std", "uniform", "ngrams", "buckets", "dropout", "word_dropout", "element_dropout"), _NEURAL
+        ("width", "std", "uniform", "ngrams", "buckets", "dropout", "word_dropout", "element_dropout", "type_dropout"),
+        _NEURAL,
     ),
     "encoder": {
         **dict.fromkeys(("width", "layers", "dropout"), _LAYERED),
@@ -39,6 +40,29 @@ _CELLS_WITHOUT: dict[str, dict[str, str]] = {
 }
 
 
+# Whose each setting is, where not every task has it.
+_LANGUAGE = ("language-model",)
+_SETTINGS_OF_TASKS: dict[str, dict[str, tuple[str, ...]]] = {
+    "model": dict.fromkeys(("pooling", "context", "head", "dropout"), ("classify",)),
+    "model.embedding": {
+        **dict.fromkeys(("ngrams", "word_dropout"), ("classify", "autoencoder", "pairs")),
+    },
+    "model.encoder": dict.fromkeys(("bidirectional", "direction_maps", "chop"), ("classify", "autoencoder", "pairs")),
+    "model.language": {
+        **dict.fromkeys(("softmax", "tied"), ("language-model", "autoencoder", "pairs")),
+        **dict.fromkeys(("samples", "cutoffs"), ("language-model", "autoencoder", "pairs", "vectors")),
+        **dict.fromkeys(("reverse", "label"), _LANGUAGE),
+    },
+    "model.decoding": dict.fromkeys(("attention", "reverse"), ("autoencoder", "pairs")),
+    "train": {
+        "window": ("language-model", "vectors"),
+        **dict.fromkeys(("activation_penalty", "temporal_penalty"), _LANGUAGE),
+        **dict.fromkeys(("refit", "label_smoothing"), ("classify",)),
+    },
+    "data": dict.fromkeys(("target",), ("classify",)),
+}
+
+
 class Contradiction(NamedTuple):
     """Two settings that are each right and cannot hold together."""
 
@@ -51,6 +75,7 @@ def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
     yield from _of_data_and_text(experiment)
     yield from _of_the_model(experiment)
     yield from _of_training(experiment)
+    yield from _of_the_task(experiment)
 
 
 def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
@@ -146,3 +171,37 @@ def _of_training(experiment: Experiment) -> Iterator[Contradiction]:
     if train.patience is not None and train.patience >= train.epochs:
         message = f"train.patience is {train.patience}, not less than train.epochs {train.epochs}"
         yield Contradiction(("train.patience", "train.epochs"), message)
+
+
+def _of_the_task(experiment: Experiment) -> Iterator[Contradiction]:
+    task, train = experiment.task, experiment.train
+    for section, keys in _SETTINGS_OF_TASKS.items():
+        settings: Section = experiment
+        for name in section.split("."):
+            settings = getattr(settings, name)
+        for key, tasks in keys.items():
+            if task not in tasks and getattr(settings, key) != type(settings).model_fields[key].default:
+                message = f"{section}.{key} is of task {' or '.join(tasks)}, and task is {task}"
+                yield Contradiction((f"{section}.{key}", "task"), message)
+    if task == "classify":
+        return
+    if experiment.model.kind != "recurrent":
+        message = f"model.kind is {experiment.model.kind}, and task {task} pretrains recurrent models"
+        yield Contradiction(("model.kind", "task"), message)
+    if train.monitor != "loss":
+        message = f"train.monitor is {train.monitor}, and task {task} is validated by its loss"
+        yield Contradiction(("train.monitor", "task"), message)
+    if task == "language-model":
+        if not experiment.text.start:
+            message = "task is language-model, whose reviews begin and end with the start token: text.start is false"
+            yield Contradiction(("text.start", "task"), message)
+        if train.batch_tokens < train.window:
+            message = f"train.batch_tokens is {train.batch_tokens}, less than one stream of train.window {train.window}"
+            yield Contradiction(("train.batch_tokens", "train.window"), message)
+        if train.batch_tokens // train.window % train.slices:
+            n_streams = train.batch_tokens // train.window
+            message = f"train.slices is {train.slices}, which does not divide the {n_streams} streams of a batch"
+            yield Contradiction(("train.slices", "train.batch_tokens"), message)
+        if experiment.model.encoder.cell in ("lstm-2d",):
+            message = "model.encoder.cell is lstm-2d, which reads whole reviews, not streams"
+            yield Contradiction(("model.encoder.cell", "task"), message)

@@ -52,6 +52,10 @@ class Valid(Section):
         description="keep each movie's (each group's) rows on one side, or draw rows; auto: by group if there are",
     )
     share: Share = Field(0.1, description="share of the training rows held out")
+    unsup_share: Share = Field(
+        0.02,
+        description="share of the unlabelled rows that pretraining is validated on, by movie where movies are known",
+    )
     seed: int = Field(0, ge=0, description="draw of the split; apart from `seed`, so that seeds share one split")
     folds: Annotated[int, Field(ge=2)] | None = Field(
         None, description="cut the training rows into so many folds instead, near equal, and hold one out"
@@ -137,6 +141,7 @@ class Embedding(Section):
     dropout: Rate = Field(0.0, description="share of the numbers zeroed, the same ones at every step of a row")
     word_dropout: Rate = Field(0.0, description="share of the words of a row read as unknown while training")
     element_dropout: Rate = Field(0.0, description="share of the numbers zeroed, other ones at every step")
+    type_dropout: Rate = Field(0.0, description="share of the vocabulary's vectors zeroed, each wherever it is read")
 
 
 class Encoder(Section):
@@ -177,6 +182,30 @@ class Encoder(Section):
     forget_bias: float | None = Field(None, description="fresh bias of an LSTM's forget gate; null draws it")
 
 
+class Language(Section):
+    """What a language model predicts, and how (task: language-model)."""
+
+    softmax: Literal["full", "sampled", "adaptive"] = Field(
+        "sampled", description="over all words, over some that all tokens share, or over rare words by classes"
+    )
+    samples: Count = Field(1024, description="words that the true ones are told from (softmax: sampled)")
+    cutoffs: Annotated[tuple[Count, ...], AfterValidator(_without_repeats)] = Field(
+        (2_000, 10_000), min_length=1, strict=False, description="where rarer classes begin (softmax: adaptive)"
+    )
+    tied: bool = Field(True, description="the vectors that are read also judge what comes next")
+    reverse: bool = Field(False, description="read each review from its end")
+    label: bool = Field(False, description="tell the model each review's label, where it has one")
+
+
+class Decoding(Section):
+    """What writes a sequence again (task: autoencoder, pairs)."""
+
+    attention: Literal["none", "bahdanau", "luong"] = Field(
+        "none", description="what each step looks up in the encoder's states: nothing, by a sum, or by a product"
+    )
+    reverse: bool = Field(False, description="write the target from its end (Sutskever et al. 2014 reverse the source)")
+
+
 class Linear(Section):
     """The linear model (kind: linear)."""
 
@@ -210,6 +239,8 @@ class Model(Section):
         "layer", description="fresh matrices: by each layer's own rule, all by one, or as Keras draws them"
     )
     linear: Linear = Linear()
+    language: Language = Language()
+    decoding: Decoding = Decoding()
 
 
 class Train(Section):
@@ -236,6 +267,15 @@ class Train(Section):
     epochs: Count = Field(10, description="passes over the training rows")
     max_steps: Count | None = Field(None, description="stop after this many steps, wherever the epoch is")
     batch_tokens: Count = Field(16_384, description="rows times width of a batch, padding included")
+    window: Count = Field(
+        70, description="tokens of a stream that a step reads and its gradient goes back over (task: language-model)"
+    )
+    activation_penalty: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="weight of the squared states in a language model's loss"
+    )
+    temporal_penalty: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="weight of the squared change of the states from token to token in a language model's loss"
+    )
     monitor: Literal["loss", "accuracy", "f1", "auc"] = Field(
         "loss", description="validation figure that chooses the best epoch"
     )
@@ -277,6 +317,11 @@ class Experiment(Section):
         description="a name for its runs: 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="every random draw of training follows from it")
+    task: Literal["classify", "language-model", "autoencoder", "pairs", "vectors"] = Field(
+        "classify",
+        description="tell labels apart, or pretrain: predict each next word, write a review again, write the second "
+        "sequence of a pair from the first, or learn word vectors (skip-gram)",
+    )
     data: Data = Data()
     text: Text = Text()
     vocabulary: Vocabulary = Vocabulary()

@@ -160,7 +160,8 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
 
 
 def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cache.Key:
-    silent = {"folds", "fold"} if experiment.data.valid.folds is None else {"share"}  # what says nothing is no part
+    # What says nothing of how these rows are divided is no part.
+    silent = {"unsup_share", *({"folds", "fold"} if experiment.data.valid.folds is None else {"share"})}
     of_text = {"tokenizer", "lowercase", "markup", "punctuation", *({"start"} if experiment.text.start else ())}
     return cache.Key(
         source.name,

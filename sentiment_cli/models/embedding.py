@@ -26,7 +26,7 @@ class WordEmbedding(nn.Embedding):
         super().__init__(n_entries, settings.width)
         self.unknown_id = unknown_id
         self.word_dropout, self.dropout = settings.word_dropout, settings.dropout
-        self.element_dropout = settings.element_dropout
+        self.element_dropout, self.type_dropout = settings.element_dropout, settings.type_dropout
         self.longest, self.buckets, self.ngrams = settings.ngrams, settings.buckets, None
         with torch.no_grad():
             if settings.uniform is not None:
@@ -45,6 +45,10 @@ class WordEmbedding(nn.Embedding):
             dropped_BL = torch.rand(ids_BL.shape, device=ids_BL.device) < self.word_dropout
             ids_BL = ids_BL.masked_fill(dropped_BL, self.unknown_id)
         embedded_BLD = look_up(ids_BL, self)
+        if self.training and self.type_dropout:  # of a whole word at a time (Merity et al. 2018)
+            kept_V = torch.rand(self.num_embeddings, device=ids_BL.device) >= self.type_dropout
+            scale_BL = (kept_V / (1 - self.type_dropout)).to(embedded_BLD.dtype)[ids_BL]
+            embedded_BLD = embedded_BLD * scale_BL[:, :, None]
         if self.ngrams is not None:
             for row_BL in ngram_rows(ids_BL, self.longest, self.buckets):
                 embedded_BLD = embedded_BLD + look_up(row_BL, self.ngrams)

@@ -3,10 +3,11 @@
     RUN/checkpoints/step-00000123/  tensors.safetensors  state.json  manifest.json
 
 tensors.safetensors holds model/NAME, optimizer/NAME/KEY, average/NAME (with train.ema), best/NAME (unless this very
-state is the best), losses, those of the present epoch's steps, and scale (in fp16). Random draws follow from the step
-and need no state.
+state is the best), losses, those of the present epoch's steps, scale (in fp16), and carried/I, the states in which a
+language model left its streams. Random draws follow from the step and need no state.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +21,13 @@ from sentiment_cli.config.loader import differences, experiment_from_values, exp
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.metrics import Scores
+from sentiment_cli.evaluation.perplexity import SequenceScores
 
-_FORMAT = 1
-_PLAIN = ("step", "history", "n_tokens", "epoch_s", "split", "refit", "selection", "offset", "seconds")  # of Progress
+_FORMAT = 2
+# Of Progress.
+_PLAIN = ("step", "history", "n_tokens", "epoch_s", "split", "refit", "selection", "offset", "planned", "seconds")
+
+AnyScores = Scores | SequenceScores
 
 
 class Identity(NamedTuple):
@@ -39,7 +44,7 @@ class Identity(NamedTuple):
 class Best:
     """The best state so far by the monitored validation figure."""
 
-    scores: Scores | None = None
+    scores: AnyScores | None = None
     epoch: int = 0
     step: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -50,7 +55,7 @@ class Progress:
     """Where a training stands: steps taken, rows of metrics.jsonl, losses and seconds of the present epoch's steps.
 
     `split` multiplies train.slices, after memory ran out. In the second training of train.refit, `selection` holds the
-    rows and `offset` the steps of the first, whose best state stays in `best`.
+    rows and `offset` the steps of the first, whose best state stays in `best`; it had `planned` steps.
     """
 
     step: int = 0
@@ -62,6 +67,7 @@ class Progress:
     refit: bool = False
     selection: list[dict[str, Any]] = field(default_factory=list)
     offset: int = 0
+    planned: int = 0
     seconds: dict[str, float] = field(
         default_factory=lambda: {"prepare": 0.0, "train": 0.0, "validate": 0.0, "save": 0.0}
     )
@@ -83,6 +89,11 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, Tensor]
 
 
+def read_scores(values: dict[str, Any]) -> AnyScores:
+    """Return scores from what their to_json gave; raise TypeError for anything else."""
+    return SequenceScores(**values) if "perplexity" in values else Scores(**values)
+
+
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """Copy the model's weights to the CPU."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
@@ -96,6 +107,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     average: nn.Module | None,
     keep: int,
+    carried: Sequence[Tensor] = (),
 ) -> Path:
     """Publish the present state, then remove all but the last `keep` checkpoints."""
     path = run / "checkpoints" / f"step-{progress.offset + progress.step:08}"
@@ -117,6 +129,7 @@ def save_checkpoint(
         tensors |= {f"average/{name}": tensor for name, tensor in weights_of(average).items()}
     if best.step != progress.step or progress.refit:
         tensors |= {f"best/{name}": tensor for name, tensor in best.weights.items()}
+    tensors |= {f"carried/{i}": state.cpu() for i, state in enumerate(carried)}
     if progress.losses:
         tensors["losses"] = torch.stack(progress.losses).cpu()
     if progress.scale_2 is not None:
@@ -155,13 +168,19 @@ def newest_checkpoint(run: Path, run_id: str) -> Checkpoint | None:
 
 
 def restore(
-    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None,
+    carried: Sequence[Tensor] = (),
 ) -> None:
-    """Put a checkpoint's tensors into a model and optimizer of the same shape."""
+    """Put a checkpoint's tensors into a model, optimizer and carried states of the same shape."""
     tensors = checkpoint.tensors
     model.load_state_dict(_below(tensors, "model/"))
     if average is not None:
         average.load_state_dict(_below(tensors, "average/"))
+    for i, state in enumerate(carried):
+        state.copy_(tensors[f"carried/{i}"])
     for name, parameter in model.named_parameters():
         for key, value in _below(tensors, f"optimizer/{name}/").items():
             optimizer.state[parameter][key] = value.to(parameter.device)
@@ -212,7 +231,7 @@ def read_checkpoint(path: Path, run_id: str) -> Checkpoint:
         **{key: about[key] for key in _PLAIN},
         losses=list(tensors["losses"]) if "losses" in tensors else [],
         scale_2=tensors.get("scale"),
-        best=Best(Scores(**scores), epoch, step, weights) if scores else Best(),
+        best=Best(read_scores(scores), epoch, step, weights) if scores else Best(),
     )
     return Checkpoint(path, identity, progress, tensors)
 

@@ -1,29 +1,22 @@
 """The steps, validations and checkpoints of one sitting, up to the end of training or to what stops it."""
 
 import contextlib
-import dataclasses
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sentiment_cli import console, store
-from sentiment_cli.data.batches import Plan, Rows, cut, plan_steps, read_lengths, rows_on
-from sentiment_cli.data.corpus import Packed
-from sentiment_cli.evaluation.metrics import Scores, score_outputs
-from sentiment_cli.inference.predictor import score_rows
 from sentiment_cli.models.device import OutOfMemory
-from sentiment_cli.training.checkpoints import Best, Progress, weights_of
+from sentiment_cli.training.checkpoints import AnyScores, Best, Progress, weights_of
 from sentiment_cli.training.guards import check_finite, diverged, split_batch
 from sentiment_cli.training.loop import Step, train_steps
-from sentiment_cli.training.objectives import build_objective
+from sentiment_cli.training.material import Material
 from sentiment_cli.training.optimizer import count_plateaus, learning_rate_at
-from sentiment_cli.training.session import Session
+from sentiment_cli.training.session import Session, Task
 from sentiment_cli.training.stopping import StopNow
 from sentiment_cli.training.tensorboard import write_events
 
@@ -32,16 +25,10 @@ _STEPS_BETWEEN_READINGS = 20  # on a GPU, where reading the loss waits for it
 
 
 class _Course(NamedTuple):
-    """What is read in which step at which learning rate."""
+    """What is read in which step, at which learning rate."""
 
-    plan: Plan
-    rows: Rows
-    read_N: NDArray[np.int64]
-    ids: list[str]
+    material: Material
     lr_at: Callable[[int], float]
-
-    def tokens(self, start: int, end: int) -> int:
-        return int(sum(self.read_N[row_B].sum() for row_B in self.plan.rows[start:end]))
 
 
 def train_to_the_end(session: Session) -> str:
@@ -53,21 +40,19 @@ def train_to_the_end(session: Session) -> str:
     """
     progress = session.progress
     course = _plot_course(session)
-    valid = session.corpus.split("valid")
-    valid_rows = rows_on(session.device, valid)
     try:
-        while (reason := _reason_to_end(session, course.plan)) is None:
-            end = course.plan.epoch_ends[len(progress.history)]
+        while (reason := _reason_to_end(session, course.material)) is None:
+            end = course.material.epoch_ends[len(progress.history)]
             try:
                 _take_steps(session, course, end)
             except OutOfMemory as error:
-                split_batch(session, error, max(len(row_B) for row_B in course.plan.rows))
+                split_batch(session, error, course.material.most_rows)
                 continue
             scores = None
             if not progress.refit:
                 # Several processes leave a validation together, at its end.
                 with session.stop.at_once() if session.group.size == 1 else contextlib.nullcontext():
-                    scores, validation_s = _validate(session, valid, valid_rows)
+                    scores, validation_s = _validate(session)
                 progress.seconds["validate"] += validation_s
             _close_epoch(session, course, scores)
             session.save()
@@ -80,42 +65,26 @@ def train_to_the_end(session: Session) -> str:
 
 
 def _plot_course(session: Session) -> _Course:
-    """Plan the steps of this stage and put their rows on the device."""
-    settings, progress, text = session.experiment.train, session.progress, session.experiment.text
-    train, ids = session.corpus.split("train"), session.corpus.ids("train")
-    read_N = np.where(train.length_N > 0, read_lengths(train.length_N, text), 0)
-    if dropped := int((read_N == 0).sum()):
-        console.say(f"{dropped:,} training reviews without a token are left out")
-    plan = plan_steps(read_N, settings, session.experiment.seed)
-    n_steps = plan.n_steps
-    if progress.refit:
-        train, ids = join_rows(train, session.corpus.split("valid")), ids + session.corpus.ids("valid")
-        read_N = np.where(train.length_N > 0, read_lengths(train.length_N, text), 0)
-        chosen = settings.model_copy(update={"max_steps": progress.best.step})
-        plan = plan_steps(read_N, chosen, session.experiment.seed)
-        console.say(f"refit: {plan.n_steps:,} steps on all {len(train.label_N):,} reviews, validation included")
-    else:
+    """Plan the steps of this stage and say what they are."""
+    settings, progress = session.experiment.train, session.progress
+    material = session.task.plot(session)
+    # The learning rate of train.refit's second training falls as that of the first, which chose how many steps it has.
+    n_steps = progress.planned if progress.refit else material.n_steps
+    if not progress.refit:
+        progress.planned = n_steps
         patience = f", or {settings.patience} epochs without a better one" if settings.patience is not None else ""
-        what = f"{plan.n_steps:,} steps, {settings.epochs} epochs{patience}"
+        what = f"{n_steps:,} steps, {settings.epochs} epochs{patience}"
         console.say(f"training: {what}, best by validation {settings.monitor}")
-    console.say("epoch   step  train loss  valid loss  valid accuracy  tokens/s  seconds  best")
+    console.say(f"epoch   step  train loss  valid loss  {session.task.figure:>14}  tokens/s  seconds  best")
     for row in progress.history:
-        console.say(_shown(row))
+        console.say(_shown(row, session.task))
 
     def lr_at(step: int) -> float:
         judged = [row for row in progress.selection or progress.history if row["step"] <= step]
         gains = [_gain(row[f"valid_{settings.monitor}"], settings.monitor) for row in judged]
         return learning_rate_at(step, n_steps, settings, count_plateaus(gains, settings.plateau_patience))
 
-    return _Course(plan, rows_on(session.device, train, session.experiment.data.target), read_N, ids, lr_at)
-
-
-def join_rows(one: Packed, other: Packed) -> Packed:
-    """Return the rows of both."""
-    fields = [field.name for field in dataclasses.fields(one)]
-    joined = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in fields}
-    joined["starts_N1"] = np.concatenate([one.starts_N1, one.starts_N1[-1] + other.starts_N1[1:]])
-    return Packed(**joined)
+    return _Course(material, lr_at)
 
 
 def _steps(session: Session, course: _Course) -> Iterator[Step]:
@@ -123,14 +92,14 @@ def _steps(session: Session, course: _Course) -> Iterator[Step]:
     settings, progress = session.experiment.train, session.progress
     return train_steps(
         session.model.train(),
-        build_objective(session.experiment),
-        cut(course.plan, course.rows, course.read_N, session.experiment, progress.step),
+        session.task.build_objective(session),
+        course.material.batches(progress.step),
         session.optimizer,
         course.lr_at,
         seed=session.experiment.seed,
         bf16=session.bf16,
         max_grad_norm=settings.max_grad_norm,
-        slices=settings.slices * progress.split,
+        slices=session.slices,
         average=session.average,
         scale=session.scale,
         group=session.group,
@@ -143,18 +112,24 @@ def _take_steps(session: Session, course: _Course, end: int) -> None:
     progress, settings = session.progress, session.experiment.train
     best = progress.best
     label = f"{'refit' if progress.refit else 'epoch'} {len(progress.history) + 1}"
-    label += f", best {best.scores.accuracy:.2%} valid accuracy" if best.scores else ""
+    label += f", best {session.task.shown(best.scores.to_json())} {session.task.figure}" if best.scores else ""
     start = progress.step - len(progress.losses)
     steps, unread = _steps(session, course), list[Step]()
     began = mark = saved = time.monotonic()
     n_tokens, n_steps = 0, 0
     with console.progress(label, end - start) as shown:
         while progress.step < end:
-            step = next(steps)
+            carried = [state.clone() for state in session.carried]
+            try:
+                step = next(steps)
+            except OutOfMemory:  # some slices may have gone on
+                for state, before in zip(session.carried, carried, strict=True):
+                    state.copy_(before)
+                raise
             unread.append(step)
             progress.losses.append(step.loss)
             progress.step += 1
-            tokens = course.tokens(step.number, progress.step)
+            tokens = course.material.tokens(step.number)
             n_tokens, n_steps, progress.n_tokens = n_tokens + tokens, n_steps + 1, progress.n_tokens + tokens
             now = time.monotonic()
             progress.seconds["train"] += now - mark
@@ -166,10 +141,13 @@ def _take_steps(session: Session, course: _Course, end: int) -> None:
             is_shown = step.number % _STEPS_BETWEEN_READINGS == 0 or progress.step == end
             if session.device.type == "cpu" or is_shown or is_due or session.stop.number:
                 for one in unread:
-                    check_finite(session, one, [course.ids[row] for row in course.plan.rows[one.number]])
+                    check_finite(session, one, course.material.names(one.number))
                 unread.clear()
             if is_shown:
-                rate, left = n_tokens / (now - began), (course.plan.n_steps - progress.step) * (now - began) / n_steps
+                rate, left = (
+                    n_tokens / (now - began),
+                    (course.material.n_steps - progress.step) * (now - began) / n_steps,
+                )
                 note = f"loss {float(step.loss):.4f}  {rate:,.0f} tokens/s  {left / 60:.1f} min left in all"
                 shown.update(progress.step - start, note)
             if is_due:
@@ -178,22 +156,18 @@ def _take_steps(session: Session, course: _Course, end: int) -> None:
             session.check_stop()
 
 
-def _validate(session: Session, valid: Packed, rows: Rows) -> tuple[Scores, float]:
+def _validate(session: Session) -> tuple[AnyScores, float]:
     """Score the validation rows; return the scores and the seconds it took."""
     began = time.monotonic()
-    text, group = session.experiment.text, session.group
-    output = score_rows(session.validated, rows, valid.length_N, text, first=group.rank, every=group.size)
-    group.add([torch.from_numpy(output)])
-    if not np.isfinite(output).all():
+    scores = session.task.validate(session)
+    if scores is None:
         step = session.progress.step
         lr = session.optimizer.param_groups[0]["lr"]
         raise diverged(session, f"validation after step {step} gives scores that are not finite", lr)
-    target = session.experiment.data.target
-    scores = score_outputs(output, valid.label_N, valid.stars_N, session.corpus.labels, target)
     return scores, time.monotonic() - began
 
 
-def _close_epoch(session: Session, course: _Course, scores: Scores | None) -> None:
+def _close_epoch(session: Session, course: _Course, scores: AnyScores | None) -> None:
     """Keep the best state, and add the epoch's row to the history and to metrics.jsonl."""
     progress, monitor = session.progress, session.experiment.train.monitor
     epoch, old = len(progress.history) + 1, progress.best.scores
@@ -209,9 +183,10 @@ def _close_epoch(session: Session, course: _Course, scores: Scores | None) -> No
         "train_loss": float(torch.stack(progress.losses).mean()),
         "valid_loss": getattr(scores, "loss", None),
         "valid_accuracy": getattr(scores, "accuracy", None),
+        f"valid_{session.task.column}": getattr(scores, session.task.column, None),
         f"valid_{monitor}": getattr(scores, monitor, None),
         "lr": course.lr_at(progress.step - 1),
-        "tokens_per_second": course.tokens(start, progress.step) / progress.epoch_s,
+        "tokens_per_second": course.material.tokens_between(start, progress.step) / progress.epoch_s,
         "seconds": progress.seconds["train"] + progress.seconds["validate"],
         "best": is_best,
     }
@@ -223,7 +198,7 @@ def _close_epoch(session: Session, course: _Course, scores: Scores | None) -> No
         store.append_line(session.run / METRICS, json.dumps(row))
         if session.experiment.train.tensorboard:
             write_events(session.run, progress.offset + progress.step, row)
-    console.say(_shown(row))
+    console.say(_shown(row, session.task))
 
 
 def metrics_lines(progress: Progress) -> bytes:
@@ -236,11 +211,11 @@ def _gain(value: float | None, monitor: str) -> float:
     return -math.inf if value is None else -value if monitor == "loss" else value
 
 
-def _reason_to_end(session: Session, plan: Plan) -> str | None:
+def _reason_to_end(session: Session, material: Material) -> str | None:
     settings, n_epochs = session.experiment.train, len(session.progress.history)
-    if n_epochs >= len(plan.epoch_ends):
-        by_steps = session.progress.refit or settings.max_steps == plan.n_steps
-        return f"{plan.n_steps:,} steps are done" if by_steps else f"{n_epochs} epochs are done"
+    if n_epochs >= len(material.epoch_ends):
+        by_steps = session.progress.refit or settings.max_steps == material.n_steps
+        return f"{material.n_steps:,} steps are done" if by_steps else f"{n_epochs} epochs are done"
     if session.progress.refit or settings.patience is None or not n_epochs:
         return None
     if n_epochs - session.progress.best.epoch >= settings.patience:
@@ -248,10 +223,10 @@ def _reason_to_end(session: Session, plan: Plan) -> str | None:
     return None
 
 
-def _shown(row: dict[str, Any]) -> str:
-    loss, accuracy = row["valid_loss"], row["valid_accuracy"]
+def _shown(row: dict[str, Any], task: Task) -> str:
+    loss = row["valid_loss"]
+    figure = "-" if loss is None else task.shown({name.removeprefix("valid_"): value for name, value in row.items()})
     return (
         f"{row['epoch']:>5} {row['step']:>6}  {row['train_loss']:>10.4f}  {'-' if loss is None else f'{loss:.4f}':>10}"
-        f"  {'-' if accuracy is None else f'{accuracy:.2%}':>14}  {row['tokens_per_second']:>8,.0f}"
-        f"  {row['seconds']:>7.1f}  {'*' if row['best'] else ''}"
+        f"  {figure:>14}  {row['tokens_per_second']:>8,.0f}  {row['seconds']:>7.1f}  {'*' if row['best'] else ''}"
     )

@@ -30,9 +30,8 @@ from sentiment_cli.training.parallel import Group, is_restarted, joined, launch_
 from sentiment_cli.training.resuming import check_allowed, check_finished, record_changes
 from sentiment_cli.training.sitting import Finished, load_finished, machine, train, versions
 from sentiment_cli.training.stopping import Stop, StopNow, watch_signals
+from sentiment_cli.training.tasks import task_of
 from sentiment_cli.training.tensorboard import check_tensorboard
-
-_SPLITS = ("train", "valid")
 
 
 def fit(experiment: Experiment, name: str | None = None) -> Finished:
@@ -48,7 +47,7 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         origin = load_origin(experiment)
         began = time.monotonic()
         with _told(stop, "interrupted while the data was prepared; no run was begun", None), stop.at_once():
-            corpus = prepare(experiment, _SPLITS)
+            corpus = prepare(experiment, task_of(experiment).splits)
         progress = Progress()
         progress.seconds["prepare"] = time.monotonic() - began
         model = first_model(experiment, corpus, origin)
@@ -93,7 +92,7 @@ def _resume(
         changes = check_allowed(found, allowed, record, run)
         began = time.monotonic()
         with _told(stop, "interrupted before the first step", run), stop.at_once():
-            corpus = prepare(experiment, _SPLITS, data_key)
+            corpus = prepare(experiment, task_of(experiment).splits, data_key)
         model = first_model(experiment, corpus, load_origin(experiment) if checkpoint is None else None)
         progress.seconds["prepare"] += time.monotonic() - began
         if group.is_writer:

@@ -13,7 +13,8 @@ from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.inference.artefact import Artefact, load_artefact
 from sentiment_cli.inference.runs import named_run
-from sentiment_cli.models.classifier import AnyClassifier, Classifier, build_classifier
+from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.training.tasks import task_of
 
 _SPARED = {"skew", "peephole"}  # no matrices, though drawn: zeros would make the orthogonal matrix the identity
 
@@ -34,14 +35,14 @@ def load_origin(experiment: Experiment) -> Artefact | None:
     return load_artefact(run)
 
 
-def first_model(experiment: Experiment, corpus: Corpus, origin: Artefact | None) -> AnyClassifier:
+def first_model(experiment: Experiment, corpus: Corpus, origin: Artefact | None) -> nn.Module:
     """Build the model with its first weights: of `origin`, or drawn from the experiment's seed.
 
     Raises UsageError where the origin has another vocabulary, other labels or other shapes, and DataError where its
     weights are not finite.
     """
     torch.manual_seed(experiment.seed)
-    model = build_classifier(experiment, corpus.vocabulary, len(corpus.labels))
+    model = task_of(experiment).build_model(experiment, corpus)
     if origin is None:
         draw_weights(model, experiment.model)
         if experiment.vocabulary.vectors is not None and isinstance(model, Classifier):

@@ -25,7 +25,7 @@ from sentiment_cli.inference.predictor import class_probabilities, score_rows
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.models.ngrams import Counted, count_ngrams
 from sentiment_cli.training.checkpoints import Best, Progress, weights_of
-from sentiment_cli.training.epochs import join_rows
+from sentiment_cli.training.material import join_rows
 
 _CPU = torch.device("cpu")
 _READ_AT_ONCE = 2**18  # tokens, padding included: they fit in the caches

@@ -2,20 +2,22 @@
 
 import itertools
 import time
+from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.batches import cut, plan_steps, read_lengths, rows_on
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import UsageError
-from sentiment_cli.models.device import check_precision, runs_bf16, select_device, set_up
+from sentiment_cli.models.device import check_precision, select_device, set_up
+from sentiment_cli.training.checkpoints import Identity, Progress
 from sentiment_cli.training.initial import first_model, load_origin
-from sentiment_cli.training.loop import LossScale, train_steps
-from sentiment_cli.training.objectives import build_objective
-from sentiment_cli.training.optimizer import build_optimizer
+from sentiment_cli.training.loop import train_steps
+from sentiment_cli.training.parallel import ALONE
+from sentiment_cli.training.sitting import begin
+from sentiment_cli.training.stopping import Stop
+from sentiment_cli.training.tasks import task_of
 
 _WARM_UP, _STEPS = 5, 20
 
@@ -44,29 +46,29 @@ def profile_steps(experiment: Experiment) -> Profile:
     device, settings = select_device(experiment.train.device), experiment.train
     check_precision(device, settings.precision)
     set_up(device, settings.threads, deterministic=settings.deterministic)
-    corpus = prepare(experiment, ("train",))
-    packed = corpus.split("train")
-    read_N = np.where(packed.length_N > 0, read_lengths(packed.length_N, experiment.text), 0)
-    plan = plan_steps(read_N, settings, experiment.seed)
-    model = first_model(experiment, corpus, load_origin(experiment)).to(device)
+    corpus = prepare(experiment, task_of(experiment).splits)
+    model = first_model(experiment, corpus, load_origin(experiment))
+    identity = Identity("", experiment, corpus.key, {}, {})
+    session = begin(Path(), identity, corpus, model, device, Progress(), Stop(), ALONE)
+    material = session.task.plot(session)
     steps = train_steps(
-        model.train(),
-        build_objective(experiment),
-        itertools.cycle(cut(plan, rows_on(device, packed, experiment.data.target), read_N, experiment)),
-        build_optimizer(model, settings),
+        session.model.train(),
+        session.task.build_objective(session),
+        itertools.chain.from_iterable(material.batches(0) for _ in itertools.count()),
+        session.optimizer,
         lambda step: settings.lr,
         seed=experiment.seed,
-        bf16=runs_bf16(device, settings.precision),
+        bf16=session.bf16,
         max_grad_norm=settings.max_grad_norm,
         slices=settings.slices,
-        scale=LossScale(device) if settings.precision == "fp16" else None,
+        scale=session.scale,
     )
     taken = list(itertools.islice(steps, _WARM_UP))
     began = time.perf_counter()
     taken = list(itertools.islice(steps, _STEPS))
     float(taken[-1].loss)  # waits for the device
     spent = time.perf_counter() - began
-    n_tokens = sum(int(read_N[plan.rows[step.number % plan.n_steps]].sum()) for step in taken)
+    n_tokens = sum(material.tokens(step.number % material.n_steps) for step in taken)
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)

@@ -15,6 +15,7 @@ from sentiment_cli.inference.runs import SUMMARY
 from sentiment_cli.training.checkpoints import newest_path
 from sentiment_cli.training.fit import fit, resume
 from sentiment_cli.training.sitting import load_finished
+from sentiment_cli.training.tasks import task_of
 
 
 class _Known(NamedTuple):
@@ -35,7 +36,9 @@ def find_or_fit(experiment: Experiment, name: str) -> Path:
     same = [run for run in _runs_called(name) if not differences(run.experiment, experiment)]
     if not same:
         return fit(experiment, name).directory
-    key = prepare(experiment, ("train", "valid")).key  # to go on with a run would take its own data, old ones too
+    key = prepare(
+        experiment, task_of(experiment).splits
+    ).key  # to go on with a run would take its own data, old ones too
     for run in same:
         if run.is_finished and run.data == key:
             console.say(f"{run.directory} is of the same experiment and data, and finished: it is not trained again")

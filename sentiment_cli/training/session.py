@@ -1,18 +1,40 @@
 """A training in memory: what its parts share, and how it is saved."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import Corpus
-from sentiment_cli.models.classifier import AnyClassifier
-from sentiment_cli.training.checkpoints import Identity, Progress, save_checkpoint
-from sentiment_cli.training.loop import Average, LossScale
+from sentiment_cli.training.checkpoints import AnyScores, Identity, Progress, save_checkpoint
+from sentiment_cli.training.loop import Average, LossScale, Objective
+from sentiment_cli.training.material import Material
 from sentiment_cli.training.parallel import Group
 from sentiment_cli.training.stopping import Stop
+
+
+class Task(NamedTuple):
+    """What one task brings to a training: its data, model, steps, loss and validation.
+
+    `validate` returns None for scores that are not finite. `figure` is the validation figure shown beside the loss,
+    `column` its name in scores and metrics.jsonl, `shown` writes it. `carry` makes the states that stay from one step
+    to the next, a row for each row of a batch: zeros when training begins.
+    """
+
+    splits: tuple[str, ...]
+    build_model: Callable[[Experiment, Corpus], nn.Module]
+    plot: Callable[["Session"], Material]
+    build_objective: Callable[["Session"], Objective]
+    validate: Callable[["Session"], AnyScores | None]
+    figure: str
+    column: str
+    shown: Callable[[dict[str, Any]], str]
+    carry: Callable[[Experiment, nn.Module], list[Tensor]] = lambda experiment, model: []
 
 
 @dataclass
@@ -25,30 +47,44 @@ class Session:
     corpus: Corpus
     device: torch.device
     bf16: bool
-    model: AnyClassifier
+    task: Task
+    model: nn.Module
     optimizer: torch.optim.Optimizer
     average: Average | None
     scale: LossScale | None
     progress: Progress
     stop: Stop
     group: Group
+    carried: list[Tensor]
 
     @property
-    def validated(self) -> AnyClassifier:
+    def validated(self) -> nn.Module:
         """The model that is validated and kept."""
-        model = self.model if self.average is None else self.average.model
-        assert isinstance(model, AnyClassifier)
-        return model
+        return self.model if self.average is None else self.average.model
+
+    @property
+    def slices(self) -> int:
+        """How many slices of its rows a batch is read in at present."""
+        return self.experiment.train.slices * self.progress.split
 
     def save(self) -> None:
         """Save a checkpoint of the present step, in the first process."""
+        if self.group.size > 1 and self.carried:  # each process knows those of its own rows
+            own = self.group.own(self.slices)
+            for state in self.carried:
+                n_rows = len(state)
+                state[: n_rows * own[0] // self.slices] = 0
+                state[n_rows * (own[-1] + 1) // self.slices :] = 0
+            self.group.add(self.carried)
         if not self.group.is_writer:
             return
         began = time.monotonic()
         self.progress.scale_2 = self.scale.state_2 if self.scale is not None else None
         averaged = self.average.model if self.average is not None else None
         keep = self.experiment.train.keep
-        save_checkpoint(self.run, self.identity, self.progress, self.model, self.optimizer, averaged, keep)
+        save_checkpoint(
+            self.run, self.identity, self.progress, self.model, self.optimizer, averaged, keep, self.carried
+        )
         self.progress.seconds["save"] += time.monotonic() - began
 
     def check_stop(self) -> None:

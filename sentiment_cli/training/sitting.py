@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 import sentiment_cli
 from sentiment_cli import console, store
@@ -19,14 +20,22 @@ from sentiment_cli.data.batches import rows_on
 from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.errors import DivergedError, InterruptedRun
 from sentiment_cli.evaluation.calibration import calibrate
-from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.inference.artefact import Calibration, save_artefact
 from sentiment_cli.inference.predictor import score_rows
 from sentiment_cli.inference.runs import SUMMARY
 from sentiment_cli.models.classifier import AnyClassifier
 from sentiment_cli.models.device import describe, memory_errors, precision_name, runs_bf16
 from sentiment_cli.models.linear import LinearClassifier
-from sentiment_cli.training.checkpoints import Best, Checkpoint, Identity, Progress, restore, weights_of
+from sentiment_cli.training.checkpoints import (
+    AnyScores,
+    Best,
+    Checkpoint,
+    Identity,
+    Progress,
+    read_scores,
+    restore,
+    weights_of,
+)
 from sentiment_cli.training.curves import CURVES, draw_curves
 from sentiment_cli.training.epochs import METRICS, metrics_lines, train_to_the_end
 from sentiment_cli.training.initial import first_model, load_origin
@@ -36,6 +45,7 @@ from sentiment_cli.training.optimizer import build_optimizer
 from sentiment_cli.training.parallel import Group
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.stopping import Stop, StopNow
+from sentiment_cli.training.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class Finished:
     """A finished run."""
 
     directory: Path
-    scores: Scores
+    scores: AnyScores
     seconds: dict[str, float]
     tokens_per_second: float
 
@@ -52,7 +62,7 @@ def train(
     run: Path,
     identity: Identity,
     corpus: Corpus,
-    model: AnyClassifier,
+    model: nn.Module,
     device: torch.device,
     progress: Progress,
     checkpoint: Checkpoint | None,
@@ -63,16 +73,16 @@ def train(
     experiment = identity.experiment
     if isinstance(model, LinearClassifier):
         return _train_at_once(run, identity, corpus, model, progress, stop)
-    session = _begin(run, identity, corpus, model, device, progress, stop, group)
+    session = begin(run, identity, corpus, model, device, progress, stop, group)
     if checkpoint is not None:
-        restore(checkpoint, session.model, session.optimizer, session.average.model if session.average else None)
+        average = session.average.model if session.average else None
+        restore(checkpoint, session.model, session.optimizer, average, session.carried)
     n_parameters = sum(p.numel() for p in model.parameters())
-    rows = [f"{len(corpus.split(split).label_N):,}" for split in ("train", "valid")]
+    rows = " and ".join(f"{len(corpus.split(split).label_N):,} {split}" for split in session.task.splits)
     processes = f"{group.size} processes, " if group.size > 1 else ""
     precision = precision_name(device, experiment.train.precision)
     console.say(
-        f"run: {run} on {processes}{describe(device)}, {precision}, {n_parameters:,} parameters, "
-        f"{rows[0]} training and {rows[1]} validation reviews"
+        f"run: {run} on {processes}{describe(device)}, {precision}, {n_parameters:,} parameters, {rows} reviews"
     )
     if group.is_writer:
         store.write_file(run / METRICS, metrics_lines(progress))
@@ -83,7 +93,7 @@ def train(
                 console.say(f"stopped: {reason}")
                 progress.begin_refit()
                 model = first_model(experiment, corpus, load_origin(experiment))
-                session = _begin(run, identity, corpus, model, device, progress, stop, group)
+                session = begin(run, identity, corpus, model, device, progress, stop, group)
                 reason = train_to_the_end(session)
     except StopNow:
         if stop.twice:
@@ -123,19 +133,19 @@ def _train_at_once(
     return Finished(run, progress.best.scores, progress.seconds, rate)
 
 
-def _begin(
+def begin(
     run: Path,
     identity: Identity,
     corpus: Corpus,
-    model: AnyClassifier,
+    model: nn.Module,
     device: torch.device,
     progress: Progress,
     stop: Stop,
     group: Group,
 ) -> Session:
-    """Put a model on its device, with a fresh optimizer and average."""
+    """Put a model on its device, with a fresh optimizer, average and carried states."""
     experiment = identity.experiment
-    model = model.to(device)
+    model, task = model.to(device), task_of(experiment)
     scale = LossScale(device) if experiment.train.precision == "fp16" else None
     if scale is not None and progress.scale_2 is not None:
         scale.state_2 = progress.scale_2.to(device)
@@ -146,6 +156,7 @@ def _begin(
         corpus=corpus,
         device=device,
         bf16=runs_bf16(device, experiment.train.precision),
+        task=task,
         model=model,
         optimizer=build_optimizer(model, experiment.train),
         average=Average(model, experiment.train.ema) if experiment.train.ema is not None else None,
@@ -153,6 +164,7 @@ def _begin(
         progress=progress,
         stop=stop,
         group=group,
+        carried=[state.to(device) for state in task.carry(experiment, model)],
     )
 
 
@@ -162,8 +174,9 @@ def _write_state(session: Session, status: str, tokens_per_second: float | None 
     if session.group.is_writer:
         is_present = (progress.refit and status == "finished") or not best.weights
         weights = weights_of(session.validated) if is_present else best.weights
-        is_calibrated = status == "finished" and session.experiment.data.target == "label"
-        calibration = _calibrate(session.validated, session.identity, session.corpus, best) if is_calibrated else None
+        model, calibration = session.validated, None
+        if isinstance(model, AnyClassifier) and status == "finished" and session.experiment.data.target == "label":
+            calibration = _calibrate(model, session.identity, session.corpus, best)
         _write_model(
             session.run, session.identity, session.corpus, progress, weights, calibration, status, tokens_per_second
         )
@@ -198,6 +211,7 @@ def _write_model(
     }
     summary: dict[str, Any] = {
         "status": status,
+        "task": experiment.task,
         "source": experiment.data.source,
         "finished_at": time.time(),
         "best_epoch": best.epoch,
@@ -248,7 +262,7 @@ def load_finished(run: Path) -> Finished | None:
     if summary.get("status") != "finished":
         return None
     try:
-        return Finished(run, Scores(**summary["valid"]), summary["seconds"], summary["tokens_per_second"])
+        return Finished(run, read_scores(summary["valid"]), summary["seconds"], summary["tokens_per_second"])
     except (KeyError, TypeError) as error:
         raise store.IntegrityError(f"{path} is damaged: {error}", f"rm {path}") from error
 

@@ -32,7 +32,7 @@ PLACES = {
     "step start": ("sentiment_cli.training.loop", "slice_seed"),
     "after backward": ("sentiment_cli.training.loop", "get_total_norm"),
     "after the update": ("sentiment_cli.training.epochs", "check_finite"),
-    "validation": ("sentiment_cli.training.epochs", "score_rows"),
+    "validation": ("sentiment_cli.training.classifying", "score_rows"),
     "log": ("sentiment_cli.store", "append_line"),
     "disk": ("sentiment_cli.disk", "flush"),
     "publication": ("sentiment_cli.disk", "rename"),

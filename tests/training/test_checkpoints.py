@@ -175,13 +175,13 @@ def test_f13_f14_a_checkpoint_of_another_run_or_format_is_refused(
     save(tmp_path / "other", experiment, trained, 2, run_id="b")
     shutil.copytree(tmp_path / "other" / "checkpoints", tmp_path / "checkpoints", dirs_exist_ok=True)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "_FORMAT", 2)
+        patch.setattr(checkpoints, "_FORMAT", 3)
         save(tmp_path, experiment, trained, 3, keep=3)
     checkpoint = newest_checkpoint(tmp_path, "a")
     assert checkpoint is not None
     assert checkpoint.progress.step == 1
     said = capsys.readouterr().err
-    assert "step-00000003 has format 2; this version reads 1" in said
+    assert "step-00000003 has format 3; this version reads 2" in said
     assert "step-00000002 belongs to run b, not to a" in said
     with pytest.raises(DataError, match="none of the 1"):
         newest_checkpoint(tmp_path, "c")

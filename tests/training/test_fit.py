@@ -10,7 +10,7 @@ from sentiment_cli.errors import DivergedError, InterruptedRun, MachineError, Us
 from sentiment_cli.evaluation.metrics import score_outputs
 from sentiment_cli.inference.artefact import load_artefact
 from sentiment_cli.inference.predictor import Predictor, score_rows
-from sentiment_cli.training import epochs as epochs_module
+from sentiment_cli.training import classifying as classifying_module
 from sentiment_cli.training import fit as fit_module
 from sentiment_cli.training import objectives as objectives_module
 from sentiment_cli.training.checkpoints import weights_of
@@ -42,8 +42,8 @@ def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPa
         weights.append(weights_of(model))
         return score_rows(model, *args, **share)
 
-    monkeypatch.setattr(epochs_module, "score_outputs", scripted)
-    monkeypatch.setattr(epochs_module, "score_rows", watched)
+    monkeypatch.setattr(classifying_module, "score_outputs", scripted)
+    monkeypatch.setattr(classifying_module, "score_rows", watched)
     finished = fit(experiment(*TINY, "train.epochs=3"))
     kept = load_artefact(finished.directory).model.state_dict()
     assert all(torch.equal(kept[name], weights[1][name]) for name in kept)
@@ -56,7 +56,7 @@ def test_patience_stops_early(experiment, monkeypatch: pytest.MonkeyPatch, capsy
     def scripted(*args):
         return type(real := score_outputs(*args))(**{**vars(real), "accuracy": next(accuracies)})
 
-    monkeypatch.setattr(epochs_module, "score_outputs", scripted)
+    monkeypatch.setattr(classifying_module, "score_outputs", scripted)
     finished = fit(experiment(*TINY, "train.epochs=5", "train.patience=2", "train.monitor=accuracy"))
     assert finished.scores.accuracy == 0.9
     assert "stopped: 2 epochs without a better validation accuracy" in capsys.readouterr().err
@@ -197,7 +197,7 @@ def test_the_best_can_be_chosen_by_any_score(experiment, monkeypatch, monitor: s
     def scripted(*args):
         return type(real := score_outputs(*args))(**{**vars(real), monitor: next(values)})
 
-    monkeypatch.setattr(epochs_module, "score_outputs", scripted)
+    monkeypatch.setattr(classifying_module, "score_outputs", scripted)
     finished = fit(experiment(*TINY, "train.epochs=4", f"train.monitor={monitor}"))
     assert getattr(finished.scores, monitor) == 0.9
     rows = [json.loads(line) for line in (finished.directory / "metrics.jsonl").read_text().splitlines()]

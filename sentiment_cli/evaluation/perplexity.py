@@ -1,0 +1,27 @@
+"""How well a model foresees the words of a text."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SequenceScores:
+    """Scores of n predicted tokens: mean loss in nats, its exponential, and how many of them were likeliest.
+
+    The accuracy is None where nobody counted.
+    """
+
+    n: int
+    loss: float
+    perplexity: float
+    accuracy: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def score_tokens(loss: float, n: int, n_right: int | None = None) -> SequenceScores:
+    """Score n tokens whose losses add up to `loss` nats; a perplexity no number can hold is infinite."""
+    mean = loss / n
+    return SequenceScores(n, mean, math.exp(mean) if mean < 700 else math.inf, None if n_right is None else n_right / n)

@@ -1,0 +1,46 @@
+"""Word vectors that foresee the words around a word (skip-gram with negative sampling, Mikolov et al. 2013)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sentiment_cli.models.lookup import look_up
+
+
+class SkipGram(nn.Module):
+    """Two vectors a word: `embedding`, which is kept, and `context`, what it is told by when it stands beside another.
+
+    Words to be told from are drawn by their counts to the power 0.75, once for a batch: all its tokens share them, so
+    that their products are one matrix product. With `samples` of them each counts as `negatives` / `samples` for each
+    pair of words, whose expectation is that of `negatives` fresh ones a pair.
+    """
+
+    def __init__(self, count_V: Tensor, width: int, *, samples: int, reach: int = 5, negatives: int = 5) -> None:
+        super().__init__()
+        n_entries = len(count_V)
+        self.samples, self.reach, self.negatives = samples, reach, negatives
+        self.embedding = nn.Embedding(n_entries, width)
+        self.context = nn.Embedding(n_entries, width, _weight=torch.zeros(n_entries, width))
+        with torch.no_grad():
+            self.embedding.weight.uniform_(-0.5 / width, 0.5 / width)
+        self.register_buffer("chance_V", count_V.double().pow(0.75).cumsum(0), persistent=False)
+
+    chance_V: Tensor
+
+    def loss(self, ids_BL: Tensor) -> Tensor:
+        """Return the mean loss of a token in nats: over all words up to a random reach away, and those drawn."""
+        word_BLD, context_BLD = look_up(ids_BL, self.embedding), look_up(ids_BL, self.context)
+        # Each token draws how far it looks, so that near words count for more. One product with all words of the row
+        # beats ten passes over the vectors, one for each distance, though most of it is thrown away.
+        reach_BL = torch.randint(1, self.reach + 1, ids_BL.shape, device=ids_BL.device)
+        place_L = torch.arange(ids_BL.shape[1], device=ids_BL.device)
+        distance_LL = (place_L[:, None] - place_L).abs()
+        is_pair_BLL = (distance_LL <= reach_BL[:, :, None]) & (distance_LL > 0)
+        score_BLL = torch.bmm(word_BLD, context_BLD.transpose(1, 2)).float()
+        total = (F.softplus(-score_BLL) * is_pair_BLL).sum()
+        drawn_K = torch.searchsorted(
+            self.chance_V, torch.rand(self.samples, device=ids_BL.device, dtype=torch.float64) * self.chance_V[-1]
+        )
+        score_TK = (word_BLD.flatten(0, 1) @ look_up(drawn_K, self.context).t()).float()
+        weight_T = is_pair_BLL.sum(dim=2).flatten() * (self.negatives / self.samples)
+        return (total + weight_T.to(score_TK.dtype) @ F.softplus(score_TK).sum(dim=1)) / ids_BL.numel()

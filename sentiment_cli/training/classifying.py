@@ -1,0 +1,64 @@
+"""Classification as a task: its rows, its loss, its validation."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sentiment_cli import console
+from sentiment_cli.config.schema import Experiment, Text
+from sentiment_cli.data.batches import plan_steps, read_lengths, rows_on
+from sentiment_cli.data.corpus import Corpus, Packed
+from sentiment_cli.evaluation.metrics import Scores, score_outputs
+from sentiment_cli.inference.predictor import score_rows
+from sentiment_cli.models.classifier import AnyClassifier, build_classifier
+from sentiment_cli.training.loop import Objective
+from sentiment_cli.training.material import Material, join_rows, read_rows
+from sentiment_cli.training.objectives import build_objective
+from sentiment_cli.training.session import Session
+
+SPLITS = ("train", "valid")
+
+
+def build_model(experiment: Experiment, corpus: Corpus) -> AnyClassifier:
+    """Build the classifier, with fresh weights from torch's global generator."""
+    return build_classifier(experiment, corpus.vocabulary, len(corpus.labels))
+
+
+def plot_reviews(session: Session) -> Material:
+    """Return the steps of this stage over labelled reviews; of the second one of train.refit validation's are some."""
+    experiment, corpus, progress = session.experiment, session.corpus, session.progress
+    settings, seed = experiment.train, experiment.seed
+    packed, ids = corpus.split("train"), corpus.ids("train")
+    if progress.refit:
+        packed, ids = join_rows(packed, corpus.split("valid")), ids + corpus.ids("valid")
+        settings = settings.model_copy(update={"max_steps": progress.best.step})
+    read_N = _read_lengths(packed, experiment.text)
+    if dropped := int((read_N == 0).sum()):
+        console.say(f"{dropped:,} training reviews without a token are left out")
+    plan = plan_steps(read_N, settings, seed)
+    if progress.refit:
+        console.say(f"refit: {plan.n_steps:,} steps on all {len(packed.label_N):,} reviews, validation included")
+    return read_rows(plan, rows_on(session.device, packed, experiment.data.target), read_N, ids, experiment)
+
+
+def build_loss(session: Session) -> Objective:
+    """Return the loss that the experiment's target is learnt by."""
+    return build_objective(session.experiment)
+
+
+def validate_reviews(session: Session) -> Scores | None:
+    """Score the validation rows, shared out among the processes; None for outputs that are not finite."""
+    experiment, corpus, group = session.experiment, session.corpus, session.group
+    valid = corpus.split("valid")
+    rows = rows_on(session.device, valid)
+    model = session.validated
+    assert isinstance(model, AnyClassifier)
+    output = score_rows(model, rows, valid.length_N, experiment.text, first=group.rank, every=group.size)
+    group.add([torch.from_numpy(output)])
+    if not np.isfinite(output).all():
+        return None
+    return score_outputs(output, valid.label_N, valid.stars_N, corpus.labels, experiment.data.target)
+
+
+def _read_lengths(packed: Packed, text: Text) -> NDArray[np.int64]:
+    return np.where(packed.length_N > 0, read_lengths(packed.length_N, text), 0)

@@ -1,0 +1,44 @@
+"""The tasks that an experiment can name."""
+
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.training import classifying, language_modelling, word_vectors
+from sentiment_cli.training.session import Task
+
+_TASKS = {
+    "classify": Task(
+        splits=classifying.SPLITS,
+        build_model=classifying.build_model,
+        plot=classifying.plot_reviews,
+        build_objective=classifying.build_loss,
+        validate=classifying.validate_reviews,
+        figure="valid accuracy",
+        column="accuracy",
+        shown=lambda values: f"{values['accuracy']:.2%}",
+    ),
+    "language-model": Task(
+        splits=language_modelling.SPLITS,
+        build_model=language_modelling.build_model,
+        plot=language_modelling.plot_streams,
+        build_objective=language_modelling.build_loss,
+        validate=language_modelling.validate_streams,
+        figure="perplexity",
+        column="perplexity",
+        shown=lambda values: f"{values['perplexity']:.1f}",
+        carry=language_modelling.zero_states,
+    ),
+    "vectors": Task(
+        splits=language_modelling.SPLITS,
+        build_model=word_vectors.build_model,
+        plot=word_vectors.plot_streams,
+        build_objective=word_vectors.build_loss,
+        validate=word_vectors.validate,
+        figure="loss a token",
+        column="loss",
+        shown=lambda values: f"{values['loss']:.4f}",
+    ),
+}
+
+
+def task_of(experiment: Experiment) -> Task:
+    """Return what the experiment's task brings to its training."""
+    return _TASKS[experiment.task]

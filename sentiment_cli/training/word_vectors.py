@@ -1,0 +1,71 @@
+"""Word vectors as a task: streams thinned out of frequent words, and the loss of the words around each."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.batches import Batch
+from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.evaluation.perplexity import SequenceScores, score_tokens
+from sentiment_cli.models.skip_gram import SkipGram
+from sentiment_cli.training.language_modelling import hold_out, reading_rows
+from sentiment_cli.training.loop import Objective
+from sentiment_cli.training.material import Material, read_streams, select_rows
+from sentiment_cli.training.session import Session
+
+# A word of share s of all tokens is kept with chance sqrt(t / s) (Mikolov et al. 2013, with their t for small corpora).
+_THINNING = 1e-4
+_WINDOW = 128  # of validation
+
+
+def build_model(experiment: Experiment, corpus: Corpus) -> SkipGram:
+    """Build the vectors, with fresh weights from torch's global generator."""
+    count_V = torch.from_numpy(count_words(corpus))
+    return SkipGram(count_V, experiment.model.embedding.width, samples=experiment.model.language.samples)
+
+
+def count_words(corpus: Corpus) -> NDArray[np.int64]:
+    """Count each entry of the vocabulary in the training and unlabelled rows."""
+    n_entries = len(corpus.vocabulary.entries)
+    counts = [np.bincount(corpus.split(name).ids_T, minlength=n_entries) for name in ("train", "unsup")]
+    count_V: NDArray[np.int64] = counts[0] + counts[1]
+    count_V[: corpus.vocabulary.specials] = 0
+    return count_V
+
+
+def plot_streams(session: Session) -> Material:
+    """Return the steps over the words of the training and unlabelled rows, the frequent ones thinned out."""
+    packed, ids = reading_rows(session.corpus, session.experiment)
+    count_V = count_words(session.corpus)
+    with np.errstate(divide="ignore"):
+        chance_V = np.minimum(1.0, np.sqrt(_THINNING * count_V.sum() / count_V))
+    chance_V[: session.corpus.vocabulary.specials] = 0.0  # unknown words say nothing of each other
+    return read_streams(packed, ids, session.device, session.experiment, chance_V)
+
+
+def build_loss(session: Session) -> Objective:
+    """Return the loss of the words around each token."""
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        assert isinstance(model, SkipGram)
+        return model.loss(batch.ids_BL)
+
+    return loss
+
+
+@torch.inference_mode()
+def validate(session: Session) -> SequenceScores | None:
+    """Score the words of the held-out unlabelled reviews, told from words drawn by one fixed seed."""
+    model, corpus = session.validated, session.corpus
+    assert isinstance(model, SkipGram)
+    packed = select_rows(corpus.split("unsup"), hold_out(corpus, session.experiment))
+    ids_T = packed.ids_T[packed.ids_T >= corpus.vocabulary.specials]
+    n_rows = len(ids_T) // _WINDOW
+    ids_BL = torch.from_numpy(ids_T[: n_rows * _WINDOW].reshape(n_rows, _WINDOW)).to(session.device).long()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        losses = [model.loss(part_BL).double() * part_BL.numel() for part_BL in torch.split(ids_BL, 256)]
+    total = float(torch.stack(losses).sum())
+    return score_tokens(total, ids_BL.numel()) if np.isfinite(total) else None
