@@ -6,10 +6,11 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment, Text
-from sentiment_cli.data.batches import plan_steps, read_lengths, rows_on
+from sentiment_cli.data.batches import plan_steps, rows_on
 from sentiment_cli.data.corpus import Corpus, Packed
+from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
-from sentiment_cli.inference.predictor import score_rows
+from sentiment_cli.inference.weights import score_rows
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
 from sentiment_cli.training.loop import Objective
 from sentiment_cli.training.material import Material, join_rows, read_rows

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Experiment, Language
-from sentiment_cli.data.batches import START_ID, Batch, Plan, Rows, cut
+from sentiment_cli.data.batches import Batch, Plan, Rows, cut
 from sentiment_cli.data.corpus import Packed
+from sentiment_cli.data.reading import START_ID
 
 
 class Material(NamedTuple):
