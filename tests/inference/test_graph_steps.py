@@ -28,12 +28,12 @@ SHAPES = [(1, 1), (3, 1), (1, 7), (5, 12), (2, 40)]
 
 
 def batch_of(batch: int, length: int) -> tuple[Tensor, Tensor]:
-    """Rows of random ids and mixed lengths, the last as long as the batch is wide, padded with 0."""
+    """Rows of random ids and mixed lengths, the last as long as the batch is wide; padding is no other id."""
     generator = torch.Generator().manual_seed(batch)
     length_B = torch.randint(1, length + 1, (batch,), generator=generator)
     length_B[-1] = length
     ids_BL = torch.randint(1, N_ENTRIES, (batch, length), generator=generator)
-    return ids_BL.masked_fill(torch.arange(length) >= length_B[:, None], 0), length_B
+    return ids_BL.masked_fill(torch.arange(length) >= length_B[:, None], 9), length_B
 
 
 def drawn(module: nn.Module) -> nn.Module:
