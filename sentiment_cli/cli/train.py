@@ -94,8 +94,9 @@ def train(
             )
         experiment = load_experiment(config, override or [])  # mistakes are reported here, before torch is imported
         from sentiment_cli.training.fit import fit
+        from sentiment_cli.training.reusing import with_origins
 
-        finished = fit(experiment, name)
+        finished = fit(with_origins(experiment), name)
     if as_json:
         report = {
             "run": str(finished.directory),

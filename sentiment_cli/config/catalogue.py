@@ -27,5 +27,6 @@ POOLINGS = {
     "mean": "the mean of the states",
     "max": "the maximum of the states, number by number",
     "both": "mean and maximum side by side",
+    "concat": "last state, mean and maximum side by side (Howard & Ruder 2018)",
     "attention": "the states weighted by a learnt query",
 }

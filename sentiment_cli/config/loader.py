@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from sentiment_cli.config import yaml_text
 from sentiment_cli.config.contradictions import contradictions
-from sentiment_cli.config.paths import is_file
+from sentiment_cli.config.paths import is_file, recipes_dir, runs_dir
 from sentiment_cli.config.recipes import find_config, recipe_names
 from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
 from sentiment_cli.config.yaml_text import Document, KeyPath, Place, Problem
@@ -22,6 +22,13 @@ from sentiment_cli.errors import UsageError
 
 EXTENDS = "extends"
 _HOW_TO_SET = "sentiment train --set train.lr=3e-4"
+# What an experiment that starts from a pretraining has from it, unless it says otherwise.
+_TAKEN_OVER: dict[str, Any] = {
+    "data": None,
+    "text": dict.fromkeys(("tokenizer", "lowercase", "markup", "punctuation", "start")),
+    "vocabulary": dict.fromkeys(("size", "min_count", "from", "unknown")),
+    "model": {"embedding": {"width": None}, "encoder": dict.fromkeys(("cell", "width", "layers"))},
+}
 
 
 class Setting(NamedTuple):
@@ -101,21 +108,48 @@ def differences(one: Experiment, other: Experiment) -> list[tuple[str, Any, Any]
 
 
 def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers:
-    documents = _load_chain(find_config(None if config is None else str(config)), [])
-    values: dict[str, Any] = {}
-    for document in documents:
-        _lay_over(values, copy.deepcopy(document.value), documents, document)
+    laid = [(document, document.value) for document in _load_chain(find_config(str(config) if config else None), [])]
     for override in overrides:
         document, path, value = _parse_override(override)
-        documents.append(document)
-        nested = value
         for part in reversed(path):
-            nested = {part: nested}
-        _lay_over(values, nested, documents, document)
+            value = {part: value}
+        laid.append((document, value))
+    origin = next((value["init_from"] for _, value in reversed(laid) if value.get("init_from")), None)
+    laid = [*_taken_over(origin), *laid]
+    values: dict[str, Any] = {}
+    for i, (document, value) in enumerate(laid):
+        _lay_over(values, copy.deepcopy(value), [earlier for earlier, _ in laid[: i + 1]], document)
     values.pop(EXTENDS, None)
-    layers = _Layers(values, documents)
+    layers = _Layers(values, [document for document, _ in laid])
     _anchor_paths(layers)
     return layers
+
+
+def find_origin(name: str) -> Path | None:
+    """Return the experiment file of the run, the file or the shipped experiment that init_from names, if it is any."""
+    places = (Path(name) / "experiment.yaml", runs_dir() / name / "experiment.yaml", Path(name))
+    recipe = [recipes_dir() / f"{name}.yaml"] if name in recipe_names() else []
+    return next((path for path in (*places, *recipe) if is_file(path)), None)
+
+
+def _taken_over(origin: Any) -> list[tuple[Document, Any]]:
+    """Return what of the pretraining that init_from names lies under the experiment's own settings."""
+    path = find_origin(origin) if isinstance(origin, str) else None
+    documents = [] if path is None else _load_chain(path, [])
+    task = next((document.value["task"] for document in reversed(documents) if "task" in document.value), "classify")
+    if task == "classify":
+        return []
+    taken = _TAKEN_OVER if task != "vectors" else {**_TAKEN_OVER, "model": {"embedding": {"width": None}}}
+    return [(document, _only(document.value, taken)) for document in documents]
+
+
+def _only(values: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return the wanted keys of nested values; None wants all that is below."""
+    return {
+        key: value if wanted[key] is None or not isinstance(value, dict) else _only(value, wanted[key])
+        for key, value in values.items()
+        if key in wanted
+    }
 
 
 def _anchor_paths(layers: _Layers) -> None:

@@ -223,8 +223,9 @@ class Model(Section):
     )
     embedding: Embedding = Embedding()
     encoder: Encoder = Encoder()
-    pooling: Literal["last", "mean", "max", "both", "attention"] = Field(
-        "last", description="one vector per review from the states; both is mean and max side by side"
+    pooling: Literal["last", "mean", "max", "both", "concat", "attention"] = Field(
+        "last",
+        description="one vector per review from the states; both is mean and max side by side, concat last, mean, max",
     )
     context: Literal["none", "global", "local"] = Field(
         "none", description="join to each state what attention makes of all states so far, or of the last few"
@@ -264,6 +265,12 @@ class Train(Section):
     )
     warmup: Rate = Field(0.0, description="share of the planned steps in which the learning rate rises")
     max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="clip the gradient to this norm")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="factor of the learning rate from each layer to the one below it"
+    )
+    unfreeze: Count | None = Field(
+        None, description="train the output alone at first, and one layer more after every so many epochs"
+    )
     epochs: Count = Field(10, description="passes over the training rows")
     max_steps: Count | None = Field(None, description="stop after this many steps, wherever the epoch is")
     batch_tokens: Count = Field(16_384, description="rows times width of a batch, padding included")
@@ -327,4 +334,12 @@ class Experiment(Section):
     vocabulary: Vocabulary = Vocabulary()
     model: Model = Model()
     train: Train = Train()
-    init_from: str | None = Field(None, min_length=1, description="run whose model training starts from")
+    init_from: str | None = Field(
+        None,
+        min_length=1,
+        description="run whose model training starts from, or the experiment of a pretraining, trained where no run of "
+        "it is finished; its data, vocabulary and widths hold unless others are set",
+    )
+    init_backward: str | None = Field(
+        None, min_length=1, description="the same for the layers that read backward: a language model with reverse"
+    )

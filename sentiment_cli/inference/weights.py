@@ -32,16 +32,25 @@ def load_model(artefact: Artefact) -> AnyClassifier:
     Raises IntegrityError where the tensors are not the experiment's own: others, of other shapes or kinds, or with
     numbers that are not finite.
     """
-    place = artefact.members.path / WEIGHTS
+    place, weights = artefact.members.path / WEIGHTS, load_weights(artefact)
     try:
-        weights = safetensors.torch.load(artefact.read(WEIGHTS))
         model = model_of(experiment_of(artefact), artefact.vocabulary, len(artefact.labels), weights)
-    except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:
         raise store.IntegrityError(f"{place} does not hold the model's weights: {error}") from error
     for name, tensor in weights.items():
         if not tensor.isfinite().all():
             raise store.IntegrityError(f"{place}: {name} holds numbers that are not finite")
     return model
+
+
+def load_weights(artefact: Artefact) -> dict[str, Tensor]:
+    """Return a model's tensors by name, whatever task it was trained for. Raises IntegrityError for damage."""
+    try:
+        weights: dict[str, Tensor] = safetensors.torch.load(artefact.read(WEIGHTS))
+    except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
+        place = artefact.members.path / WEIGHTS
+        raise store.IntegrityError(f"{place} does not hold the model's weights: {error}") from error
+    return weights
 
 
 def model_of(

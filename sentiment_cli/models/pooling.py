@@ -7,7 +7,7 @@ from sentiment_cli.models.encoders import Encoded
 
 
 class Pooling(nn.Module):
-    """Pool by `kind`: last state, mean, maximum, both of these side by side, or attention.
+    """Pool by `kind`: last state, mean, maximum, both of these or all three side by side (concat), or attention.
 
     Attention weighs each state by a learnt query (Bahdanau et al. 2015 without the decoder): softmax over the tokens
     of v · tanh(W h).
@@ -16,7 +16,7 @@ class Pooling(nn.Module):
     def __init__(self, kind: str, width: int) -> None:
         super().__init__()
         self.kind = kind
-        self.width = 2 * width if kind == "both" else width
+        self.width = width * {"both": 2, "concat": 3}.get(kind, 1)
         if kind == "attention":
             self.key = nn.Linear(width, width)
             self.query = nn.Linear(width, 1, bias=False)
@@ -30,12 +30,12 @@ class Pooling(nn.Module):
         if self.kind == "attention":
             weight_BL = self.weights(states_BLD, length_B)
             return torch.bmm(weight_BL[:, None].to(states_BLD.dtype), states_BLD).squeeze(1)
-        pooled = []
-        if self.kind in ("mean", "both"):
+        pooled = [encoded.last_BD] if self.kind == "concat" else []
+        if self.kind in ("mean", "both", "concat"):
             # The mean as one product with a matrix of 1 / length: no masked copy of the states is made.
             weight_BL = (~padding_BL).float() / length_B[:, None]
             pooled.append(torch.bmm(weight_BL[:, None].to(states_BLD.dtype), states_BLD).squeeze(1))
-        if self.kind in ("max", "both"):
+        if self.kind in ("max", "both", "concat"):
             # Adding minus infinity copies the states faster than filling does, and the gradient of max with its index
             # is a scatter, that of amax four passes over the states.
             bias_BL = torch.zeros_like(padding_BL, dtype=states_BLD.dtype).masked_fill(padding_BL, -torch.inf)

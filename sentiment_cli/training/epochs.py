@@ -15,7 +15,7 @@ from sentiment_cli.training.checkpoints import AnyScores, Best, Progress, weight
 from sentiment_cli.training.guards import check_finite, diverged, split_batch
 from sentiment_cli.training.loop import Step, train_steps
 from sentiment_cli.training.material import Material
-from sentiment_cli.training.optimizer import count_plateaus, learning_rate_at
+from sentiment_cli.training.optimizer import count_plateaus, freeze, learning_rate_at
 from sentiment_cli.training.session import Session, Task
 from sentiment_cli.training.stopping import StopNow
 from sentiment_cli.training.tensorboard import write_events
@@ -114,6 +114,7 @@ def _take_steps(session: Session, course: _Course, end: int) -> None:
     label = f"{'refit' if progress.refit else 'epoch'} {len(progress.history) + 1}"
     label += f", best {session.task.shown(best.scores.to_json())} {session.task.figure}" if best.scores else ""
     start = progress.step - len(progress.losses)
+    freeze(session.optimizer, len(progress.history), settings)
     steps, unread = _steps(session, course), list[Step]()
     began = mark = saved = time.monotonic()
     n_tokens, n_steps = 0, 0

@@ -24,7 +24,7 @@ from sentiment_cli.training.checkpoints import (
     newest_checkpoint,
     read_checkpoint,
 )
-from sentiment_cli.training.initial import first_model, load_origin
+from sentiment_cli.training.initial import first_model, load_origins
 from sentiment_cli.training.ownership import Record, find_launched, owned
 from sentiment_cli.training.parallel import Group, is_restarted, joined, launch_id, own_device
 from sentiment_cli.training.resuming import check_allowed, check_finished, record_changes
@@ -44,13 +44,13 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
     with _set_up(experiment) as (device, group, stop):
         if is_restarted() and (run := _launched(group)) is not None:
             return _resume(run, experiment, (), device, group, stop)
-        origin = load_origin(experiment)
+        origins = load_origins(experiment)
         began = time.monotonic()
         with _told(stop, "interrupted while the data was prepared; no run was begun", None), stop.at_once():
             corpus = prepare(experiment, task_of(experiment).splits)
         progress = Progress()
         progress.seconds["prepare"] = time.monotonic() - began
-        model = first_model(experiment, corpus, origin)
+        model = first_model(experiment, corpus, origins)
         claimed = store.claim_directory(runs_dir(), name or experiment.name) if group.is_writer else ""
         run = Path(group.told(str(claimed)))
         with _owned(run, group) as record, _told(stop, "stopped at once", run):
@@ -93,7 +93,7 @@ def _resume(
         began = time.monotonic()
         with _told(stop, "interrupted before the first step", run), stop.at_once():
             corpus = prepare(experiment, task_of(experiment).splits, data_key)
-        model = first_model(experiment, corpus, load_origin(experiment) if checkpoint is None else None)
+        model = first_model(experiment, corpus, load_origins(experiment) if checkpoint is None else ())
         progress.seconds["prepare"] += time.monotonic() - began
         if group.is_writer:
             record_changes(run, record, experiment, changes, progress.step)

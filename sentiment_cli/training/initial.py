@@ -1,11 +1,13 @@
 """The model that training starts from: fresh, with word vectors of a file, or with the weights of a finished run."""
 
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sentiment_cli import console
 from sentiment_cli.config.paths import is_file
@@ -15,7 +17,7 @@ from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.inference.artefact import open_artefact
 from sentiment_cli.inference.runs import named_run
-from sentiment_cli.inference.weights import load_model
+from sentiment_cli.inference.weights import load_weights
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.tasks import task_of
 
@@ -23,54 +25,88 @@ _SPARED = {"skew", "peephole"}  # no matrices, though drawn: zeros would make th
 
 
 class Origin(NamedTuple):
-    """A finished run's model to start from."""
+    """A finished run's model to start from; `reverse` is of a language model that reads from the end."""
 
+    run: Path
+    task: str
+    reverse: bool
     labels: tuple[str, ...]
     vocabulary: Vocabulary
-    model: nn.Module
+    weights: dict[str, Tensor]
 
 
-def load_origin(experiment: Experiment) -> Origin | None:
-    """Load the model that `init_from` names, before anything slow.
+def load_origins(experiment: Experiment) -> list[Origin]:
+    """Load the models that `init_from` and `init_backward` name, before anything slow.
 
-    Raises UsageError where it names none, or where `vocabulary.vectors` names no file.
+    Raises UsageError where one names none, or where `vocabulary.vectors` names no file.
     """
     vectors = experiment.vocabulary.vectors
     if vectors is not None and not is_file(Path(vectors)):
         raise UsageError(f"vocabulary.vectors is {vectors}, which is no file", "--set vocabulary.vectors=null")
-    if experiment.init_from is None:
-        return None
-    run = named_run(experiment.init_from)
+    named = {"init_from": experiment.init_from, "init_backward": experiment.init_backward}
+    return [_load_origin(key, run) for key, run in named.items() if run is not None]
+
+
+def _load_origin(key: str, name: str) -> Origin:
+    run = named_run(name)
     if not (run / "model").is_dir():
-        raise UsageError(f"init_from: {run} holds no trained model", f"sentiment train --resume {run}")
+        raise UsageError(f"{key}: {run} holds no trained model", f"sentiment train --resume {run}")
     artefact = open_artefact(run)
-    return Origin(artefact.labels, artefact.vocabulary, load_model(artefact))
+    weights = load_weights(artefact)
+    for tensor_name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise DataError(f"{key} {run}: {tensor_name} holds numbers that are not finite", "sentiment runs list")
+    settings = artefact.settings
+    reverse = settings["model"].get("language", {}).get("reverse", False)
+    return Origin(run, settings.get("task", "classify"), reverse, artefact.labels, artefact.vocabulary, weights)
 
 
-def first_model(experiment: Experiment, corpus: Corpus, origin: Origin | None) -> nn.Module:
-    """Build the model with its first weights: of `origin`, or drawn from the experiment's seed.
+def first_model(experiment: Experiment, corpus: Corpus, origins: Sequence[Origin]) -> nn.Module:
+    """Build the model with its first weights: of the origins, or drawn from the experiment's seed.
 
-    Raises UsageError where the origin has another vocabulary, other labels or other shapes, and DataError where its
-    weights are not finite.
+    A run of the same task gives all of them, a pretraining its word vectors and the layers that read in its direction.
+    Raises UsageError where an origin has another vocabulary, other labels or other shapes.
     """
     torch.manual_seed(experiment.seed)
     model = task_of(experiment).build_model(experiment, corpus)
-    if origin is None:
+    if not origins or origins[0].task != experiment.task:
         draw_weights(model, experiment.model)
-        if experiment.vocabulary.vectors is not None and isinstance(model, Classifier):
-            _load_vectors(Path(experiment.vocabulary.vectors), model.embedding.weight, corpus)
-        return model
-    run = Path(experiment.init_from or "")
-    _check_same(run, "labels", origin.labels, corpus.labels)
-    _check_same(run, "a vocabulary", origin.vocabulary.entries, corpus.vocabulary.entries)
-    weights, own = origin.model.state_dict(), model.state_dict()
-    _check_same(run, "tensors", sorted(weights), sorted(own))
-    for name, tensor in weights.items():
-        _check_same(run, f"{name} of shape", tuple(tensor.shape), tuple(own[name].shape))
-        if not tensor.isfinite().all():
-            raise DataError(f"init_from {run}: {name} holds numbers that are not finite", "sentiment runs list")
-    model.load_state_dict(weights)
+    if experiment.vocabulary.vectors is not None and isinstance(model, Classifier):
+        _load_vectors(Path(experiment.vocabulary.vectors), model.embedding.weight, corpus)
+    own = model.state_dict()
+    for origin in origins:
+        _check_same(origin.run, "a vocabulary", origin.vocabulary.entries, corpus.vocabulary.entries)
+        weights = origin.weights
+        if origin.task == experiment.task:
+            _check_same(origin.run, "labels", origin.labels, corpus.labels)
+            _check_same(origin.run, "tensors", sorted(weights), sorted(own))
+        else:
+            weights = _shared(origin, own, only_layers=origin is not origins[0])
+        for name, tensor in weights.items():
+            _check_same(origin.run, f"{name} of shape", tuple(tensor.shape), tuple(own[name].shape))
+        own |= weights
+    model.load_state_dict(own)
     return model
+
+
+def _shared(origin: Origin, own: dict[str, Tensor], *, only_layers: bool) -> dict[str, Tensor]:
+    """Return what a pretraining gives to a model, under the names that it has there."""
+    side = "backward" if origin.reverse else "forward"
+    found = {re.sub(r"^layers\.", f"encoder.{side}_layers.", name): of for name, of in origin.weights.items()}
+    shared = {name: of for name, of in found.items() if name in own and name.startswith(("embedding.", "encoder."))}
+    if only_layers:
+        shared = {name: of for name, of in shared.items() if name.startswith("encoder.")}
+    if not shared:
+        raise UsageError(
+            f"{origin.run}, a run of task {origin.task}, has no layer that reads {side} as this experiment has them",
+            f"sentiment config diff {origin.run / 'experiment.yaml'} default",
+        )
+    console.say(f"starting from {origin.run}: {', '.join(_layers_of(shared))}")
+    return shared
+
+
+def _layers_of(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(".".join(name.split(".")[:-1]) for name in names))
 
 
 def draw_weights(model: nn.Module, settings: Model) -> None:

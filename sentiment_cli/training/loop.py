@@ -98,7 +98,7 @@ def train_steps(
     for number, batch in enumerate(batches, start):
         lr = learning_rate_at(number)
         for parameter_group in optimizer.param_groups:
-            parameter_group["lr"] = lr
+            parameter_group["lr"] = lr * parameter_group.get("lr_scale", 1.0)
         with memory_errors():
             loss = _backward(model, scaled, batch, slices, group, seed, number, lower)
         is_left_out = None
@@ -147,11 +147,12 @@ def _backward(
         return loss
     loss = _accumulate(model, objective, batch, slices, own, seed, number, lower)
     if group.size > 1:
-        is_sparse = [p.grad is not None and p.grad.is_sparse for p in model.parameters()]
-        for p in model.parameters():
+        trained = [p for p in model.parameters() if p.requires_grad]
+        is_sparse = [p.grad is not None and p.grad.is_sparse for p in trained]
+        for p in trained:
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad.to_dense()
-        group.add([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
-        for p, was_sparse in zip(model.parameters(), is_sparse, strict=True):
+        group.add([loss, *(p.grad for p in trained if p.grad is not None)])
+        for p, was_sparse in zip(trained, is_sparse, strict=True):
             p.grad = _rows_only(p.grad.to_sparse(1)) if was_sparse and p.grad is not None else p.grad
     return loss
 

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,19 +78,48 @@ _ADAMW, _ADAM, _SGD = map(_made_ours, (torch.optim.AdamW, torch.optim.Adam, torc
 def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     """Return AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015) or SGD with momentum (Sutskever et al. 2013).
 
-    Weight decay spares biases and embeddings. With train.lazy_embeddings these get sparse gradients.
+    Weight decay spares biases and embeddings. With train.lazy_embeddings these get sparse gradients. Each group says
+    how `deep` its parameters lie, the output 0, and by `lr_scale` what train.layer_decay makes of their learning rate.
     """
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     for table in tables:
         table.sparse = settings.lazy_embeddings
     spared = {id(table.weight) for table in tables}
-    decayed = [p for p in model.parameters() if p.dim() > 1 and id(p) not in spared]
-    other = [p for p in model.parameters() if p.dim() <= 1 or id(p) in spared]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": other, "weight_decay": 0.0}]
+    is_layered = settings.layer_decay != 1 or settings.unfreeze is not None
+    found: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, p in model.named_parameters():
+        depth = depth_of(name, model) if is_layered else 0
+        found.setdefault((depth, p.dim() > 1 and id(p) not in spared), []).append(p)
+    groups = [
+        {
+            "params": parameters,
+            "weight_decay": settings.weight_decay if is_decayed else 0.0,
+            "lr_scale": settings.layer_decay**depth,
+            "deep": depth,
+        }
+        for (depth, is_decayed), parameters in sorted(found.items(), key=lambda group: (group[0][0], not group[0][1]))
+    ]
     if settings.optimizer == "sgd":
         return _SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)  # type: ignore[call-arg]
     kind = _ADAMW if settings.optimizer == "adamw" else _ADAM
     return kind(groups, lr=settings.lr, eps=settings.eps, fused=True)  # type: ignore[call-arg]
+
+
+def depth_of(name: str, model: nn.Module) -> int:
+    """Return how far below the output a parameter lies: in it 0, in the top layer 1, in the word vectors the most."""
+    n_layers = len(getattr(getattr(model, "encoder", None), "forward_layers", ()))
+    if name.startswith("embedding."):
+        return n_layers + 1
+    layer = re.match(r"encoder\.(?:forward_layers|backward_layers|skips)\.(\d+)\.", name)
+    return n_layers - int(layer[1]) if layer else int(name.startswith("encoder."))
+
+
+def freeze(optimizer: torch.optim.Optimizer, n_epochs: int, settings: Train) -> None:
+    """Let train as many layers as train.unfreeze says after so many epochs, the output first; all without it."""
+    n_free = math.inf if settings.unfreeze is None else n_epochs // settings.unfreeze
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.requires_grad_(group["deep"] <= n_free)
 
 
 def learning_rate_at(step: int, n_steps: int, settings: Train, n_reductions: int = 0) -> float:

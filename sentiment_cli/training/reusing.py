@@ -8,10 +8,11 @@ from typing import NamedTuple
 from sentiment_cli import console, store
 from sentiment_cli.config.loader import differences, load_experiment
 from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.config.recipes import find_config
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import DataError, SentimentError, UsageError
-from sentiment_cli.inference.runs import SUMMARY
+from sentiment_cli.inference.runs import SUMMARY, find_experiment
 from sentiment_cli.training.checkpoints import newest_path
 from sentiment_cli.training.fit import fit, resume
 from sentiment_cli.training.sitting import load_finished
@@ -25,6 +26,23 @@ class _Known(NamedTuple):
     experiment: Experiment
     is_finished: bool
     data: str | None
+
+
+def with_origins(experiment: Experiment) -> Experiment:
+    """Return the experiment with the runs that it starts from in place of the experiments that it names.
+
+    A finished run of such an experiment serves; without one it is pretrained first. Raises UsageError for the name of
+    neither.
+    """
+    found = {}
+    for key in ("init_from", "init_backward"):
+        name = getattr(experiment, key)
+        if name is None or find_experiment(name) is not None:
+            continue
+        origin = load_experiment(find_config(name))
+        console.say(f"{key}: {name}, an experiment of task {origin.task}")
+        found[key] = str(find_or_fit(with_origins(origin), origin.name))
+    return experiment.model_copy(update=found)
 
 
 def find_or_fit(experiment: Experiment, name: str) -> Path:

@@ -40,7 +40,7 @@ from sentiment_cli.training.checkpoints import (
 )
 from sentiment_cli.training.curves import CURVES, draw_curves
 from sentiment_cli.training.epochs import METRICS, metrics_lines, train_to_the_end
-from sentiment_cli.training.initial import first_model, load_origin
+from sentiment_cli.training.initial import first_model, load_origins
 from sentiment_cli.training.linear import train_linear
 from sentiment_cli.training.loop import Average, LossScale
 from sentiment_cli.training.optimizer import build_optimizer
@@ -94,7 +94,7 @@ def train(
             if experiment.train.refit and not progress.refit:
                 console.say(f"stopped: {reason}")
                 progress.begin_refit()
-                model = first_model(experiment, corpus, load_origin(experiment))
+                model = first_model(experiment, corpus, load_origins(experiment))
                 session = begin(run, identity, corpus, model, device, progress, stop, group)
                 reason = train_to_the_end(session)
     except StopNow:

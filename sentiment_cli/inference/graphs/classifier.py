@@ -33,14 +33,11 @@ def _write_classifier(graph: Graph, model: Classifier, ids_BL: str, length_B: st
     embedded_LBD = write_embedding(graph, model.embedding, graph.node("Transpose", ids_BL))
     states_LBD = write_encoder(graph, model.encoder, embedded_LBD, rows)
     contexts = [] if model.context is None else [write_context(graph, model.context, states_LBD, rows)]
-    if model.pooling is None or model.pooling.kind == "last":
-        of_contexts = [last_of(graph, context_LBD, rows) for context_LBD in contexts]
-        if model.pooling is None:  # the logit of the last step, at which the backward direction has read one token
-            last_BD = last_of(graph, states_LBD, rows)
-        else:
-            last_BD = write_last(graph, model.encoder, states_LBD, rows)
-        pooled_BD = graph.join(last_BD, *of_contexts)
+    of_contexts = [last_of(graph, context_LBD, rows) for context_LBD in contexts]
+    if model.pooling is None:  # the logit of the last step, at which the backward direction has read one token
+        pooled_BD = graph.join(last_of(graph, states_LBD, rows), *of_contexts)
     else:
-        pooled_BD = write_pooling(graph, model.pooling, graph.join(states_LBD, *contexts), rows)
+        last_BD = graph.join(write_last(graph, model.encoder, states_LBD, rows), *of_contexts)
+        pooled_BD = write_pooling(graph, model.pooling, graph.join(states_LBD, *contexts), last_BD, rows)
     logits = graph.linear(pooled_BD, model.output.weight, model.output.bias)
     return graph.node("Squeeze", logits, graph.constant([1])) if model.n_logits == 1 else logits

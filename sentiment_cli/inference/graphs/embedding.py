@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sentiment_cli.data.batches import PAD_ID
+from sentiment_cli.data.reading import PAD_ID
 from sentiment_cli.inference.graphs.builder import Graph
 from sentiment_cli.models.embedding import MULTIPLIER, WordEmbedding
 

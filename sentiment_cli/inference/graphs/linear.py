@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from sentiment_cli.data.batches import PAD_ID
+from sentiment_cli.data.reading import PAD_ID
 from sentiment_cli.inference.graphs.builder import Graph
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.models.ngrams import NONE

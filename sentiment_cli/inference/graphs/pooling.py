@@ -5,20 +5,22 @@ from sentiment_cli.inference.graphs.rows import Rows, fill_padding
 from sentiment_cli.models.pooling import Pooling
 
 
-def write_pooling(graph: Graph, pooling: Pooling, states_LBD: str, rows: Rows) -> str:
-    """Return pooled_BD of all states; the last one of each row is `last_of` them."""
-    steps, pooled = graph.constant([0]), []
+def write_pooling(graph: Graph, pooling: Pooling, states_LBD: str, last_BD: str, rows: Rows) -> str:
+    """Return pooled_BD of the states, of which `last_BD` are each row's last."""
+    if pooling.kind == "last":
+        return last_BD
+    steps, pooled = graph.constant([0]), [last_BD] if pooling.kind == "concat" else []
     if pooling.kind == "attention":
         key_LBD = graph.node("Tanh", graph.linear(states_LBD, pooling.key.weight, pooling.key.bias))
         score_LB1 = fill_padding(graph, graph.linear(key_LBD, pooling.query.weight, None), rows, float("-inf"))
         weight_LB1 = graph.node("Softmax", score_LB1, axis=0)
         weighed_LBD = graph.node("Mul", weight_LB1, fill_padding(graph, states_LBD, rows))
         return graph.node("ReduceSum", weighed_LBD, steps, keepdims=0)
-    if pooling.kind in ("mean", "both"):
+    if pooling.kind in ("mean", "both", "concat"):
         sum_BD = graph.node("ReduceSum", fill_padding(graph, states_LBD, rows), steps, keepdims=0)
         length_B1 = graph.node("Unsqueeze", graph.node("Cast", rows.length_B, to=FLOAT), graph.constant([1]))
         pooled.append(graph.node("Div", sum_BD, length_B1))
-    if pooling.kind in ("max", "both"):
+    if pooling.kind in ("max", "both", "concat"):
         bounded_LBD = fill_padding(graph, states_LBD, rows, float("-inf"))
         pooled.append(graph.node("ReduceMax", bounded_LBD, steps, keepdims=0))
     return graph.join(*pooled)
