@@ -34,8 +34,7 @@ def predict(
 
     texts = _texts(text or [], file)
     path = find_run(run)
-    console.say("loading torch")
-    from sentiment_cli.inference.artefact import load_artefact
+    from sentiment_cli.inference.artefact import open_artefact
     from sentiment_cli.inference.predictor import Prediction, Predictor
 
     def line_of(prediction: Prediction) -> str:
@@ -45,7 +44,7 @@ def predict(
         figure = f"{prediction.probability:.4f}" if prediction.stars is None else f"{prediction.stars:.1f} stars"
         return f"{prediction.label}\t{figure}\t{console.sanitize(one_line)}"
 
-    predictor = Predictor(load_artefact(path))
+    predictor = Predictor(open_artefact(path))
     lines = (line_of(answer) for chunk in _chunks(texts) for answer in predictor.predict(chunk))
     if out is None:
         for line in lines:

@@ -5,13 +5,14 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from sentiment_cli.config.schema import Text, Vocabulary
+if TYPE_CHECKING:
+    from sentiment_cli.config.schema import Text, Vocabulary
 
 PAD = "<pad>"
 START = "<start>"
@@ -26,7 +27,9 @@ _LONGEST_PIECE = 65_536
 _CUT = re.compile(r"(?<=[0-9A-Za-z]) (?=[0-9A-Za-z])")
 
 
-def train_tokenizer(text: Text, vocabulary: Vocabulary, rows: Iterable[Sequence[str]]) -> tuple[Tokenizer, list[str]]:
+def train_tokenizer(
+    text: "Text", vocabulary: "Vocabulary", rows: Iterable[Sequence[str]]
+) -> tuple[Tokenizer, list[str]]:
     """Learn a tokenizer from the counted rows, given some at a time; return it with its entries in order of their ids.
 
     Words: the most frequent ones; among equals the order is that of the words. Byte pairs: Sennrich et al. 2016 over
@@ -65,7 +68,7 @@ def train_tokenizer(text: Text, vocabulary: Vocabulary, rows: Iterable[Sequence[
     return build_tokenizer(text, entries, unknown), entries
 
 
-def build_tokenizer(text: Text, entries: Sequence[str], unknown: str) -> Tokenizer:
+def build_tokenizer(text: "Text", entries: Sequence[str], unknown: str) -> Tokenizer:
     """Return a tokenizer of words whose ids are positions in `entries`; other words read as `unknown`, an entry."""
     model = models.WordLevel({word: i for i, word in enumerate(entries)}, unk_token=unknown)
     return _with_pipeline(Tokenizer(model), text)
@@ -128,11 +131,6 @@ def _fit(text: str, start: int, end: int, limit: int) -> tuple[int, int]:
     return start, end
 
 
-def most_tokens(text: Text) -> int | None:
-    """Return how many tokens of its own a long row keeps: text.max_tokens, less a start token that is not cut off."""
-    return None if text.max_tokens is None else text.max_tokens - (text.start and text.truncate != "tail")
-
-
 def _batches(rows: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
     """Yield pieces of the texts, each with whether it is a text's last, so many at a time as memory is given to."""
     batch: list[tuple[str, bool]] = []
@@ -159,7 +157,7 @@ def _entries(tokenizer: Tokenizer) -> list[str]:
     return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
-def _with_pipeline(tokenizer: Tokenizer, text: Text) -> Tokenizer:
+def _with_pipeline(tokenizer: Tokenizer, text: "Text") -> Tokenizer:
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     if text.markup == "break":
         steps.append(normalizers.Replace(Regex(_BREAK), "\n"))
