@@ -116,7 +116,7 @@ def find_words(tokenizer: Tokenizer, text: str) -> Words:
                 before = word
             ids += encoding.ids
             offset += len(piece)
-    limits = [*(start for start, _ in places[1:]), len(text)]
+    limits = [start for start, _ in [*places, (len(text), 0)]][1:]
     fitted = [_fit(text, *place, limit) for place, limit in zip(places, limits, strict=True)]
     return Words(np.array(ids, dtype=np.int32), np.array(words, dtype=np.int64), fitted)
 

@@ -18,15 +18,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from sentiment_cli import console
 from sentiment_cli.data.reading import Reading, gather_rows, lay_out, read_lengths
 from sentiment_cli.data.stars import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
-from sentiment_cli.inference.artefact import WEIGHTS
-from sentiment_cli.inference.ngram_weights import find_features, share_out
+from sentiment_cli.inference.ngram_weights import Weights, find_features, load_weights, share_out
 from sentiment_cli.inference.predictor import Predictor, class_probabilities, likeliest
 from sentiment_cli.inference.words import Row, Word, read_text
 
@@ -34,6 +32,13 @@ if TYPE_CHECKING:
     from sentiment_cli.models.classifier import Classifier
 
 Method = Literal["gradients", "occlusion", "weights", "attention"]
+
+_NAMES: dict[Method, str] = {
+    "gradients": "integrated gradients",
+    "occlusion": "occlusion",
+    "weights": "the model's weights",
+    "attention": "attention",
+}
 
 # The rows in which words are unknown hold so many tokens in all: a second or three of an LSTM.
 _TOKENS_READ = 400_000
@@ -78,6 +83,24 @@ class Explanation(NamedTuple):
     note: str = ""
     ngrams: Sequence[tuple[str, float]] = ()
 
+    def summary(self) -> str:
+        """Say in a line what adds up to what, and the gap."""
+        if self.output is None or self.baseline is None or self.gap is None:
+            return f"{_NAMES[self.method]}, {self.note}"
+        rest = self.output - self.baseline
+        share = f" ({abs(self.gap / rest):.2%})" if abs(rest) > 1e-3 else ""
+        return (
+            f"{_NAMES[self.method]}: {self.of} {self.output:.2f} = {self.baseline:.2f} "
+            f"{'by itself' if self.method == 'weights' else 'with every word unknown'} "
+            f"{self.output - self.baseline + self.gap:+.2f} by the words; gap {self.gap:+.3f}{share}"
+            + (f"; {self.note}" if self.note else "")
+        )
+
+    def levels(self, most: int) -> list[int]:
+        """Return how much each word adds, in whole numbers up to `most`, which is what the strongest one adds."""
+        strongest = max(map(abs, self.added), default=0.0) or 1.0
+        return [round(most * added / strongest) for added in self.added]
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields, each word as an object."""
         kind = "weight" if self.method == "attention" else "contribution"
@@ -103,40 +126,34 @@ class Explainer:
     def __init__(self, predictor: Predictor, method: Method | None = None) -> None:
         self._predictor = predictor
         self.method = _check(method, predictor) if method else best_method(predictor)
-        self._weights: dict[str, NDArray[Any]] = {}
-        self._model: Classifier | None = None
-        if self.method == "weights":
-            self._weights = safetensors.numpy.load(predictor.artefact.read(WEIGHTS))
-        elif self.method != "occlusion":
-            self._model = _load_torch(predictor, self.method)
+        self._weights = load_weights(predictor.artefact) if self.method == "weights" else None
+        self._model = _load_torch(predictor, self.method) if self.method in ("gradients", "attention") else None
 
     def explain(self, text: str) -> Explanation:
         """Say what each word of a text adds to the output."""
         row, method, notes = read_text(self._predictor, text), self.method, []
         outputs = self._predictor.outputs([row.ids_L])
         aim = aim_at(self._predictor, outputs)
-        if not any(word.read and not word.unknown for word in row.words):
-            notes.append("there is no word that the model knows, and so nothing to explain")
+        if not any(map(self._predictor.vocabulary.is_word, row.ids_K.tolist())):
+            notes.append("low evidence: the model reads no word that it knows")
         if method == "gradients" and len(row.kept_K) > _MOST_WITH_GRADIENTS:
             method = "occlusion"
             notes.append(f"integrated gradients are for texts of up to {_MOST_WITH_GRADIENTS:,} tokens")
         if not len(row.kept_K):
             value = float(aim.values(outputs)[0])
             shared = Shared(np.zeros(0), value, value)
-        elif method == "weights":
+        elif self._weights is not None:
             shared = _read_weights(self._predictor, self._weights, row, aim)
-        elif self._model is None or method == "occlusion":
-            shared = occlude(self._predictor, row, aim)
-        else:
+        elif self._model is not None and method != "occlusion":
             shared = _ask_torch(self._predictor, self._model, row, aim, method)
+        else:
+            shared = occlude(self._predictor, row, aim)
         notes += [shared.note] if shared.note else []
         added, note = row.sum_words(shared.added_K), "; ".join(notes)
         if method == "attention":
             return Explanation(method, aim.of, None, None, None, row.words, added, note)
         gap = float(shared.added_K.sum()) - (shared.output - shared.baseline)
-        return Explanation(
-            method, aim.of, shared.output, shared.baseline, gap, row.words, added, note, shared.ngrams
-        )
+        return Explanation(method, aim.of, shared.output, shared.baseline, gap, row.words, added, note, shared.ngrams)
 
 
 def best_method(predictor: Predictor) -> Method:
@@ -184,7 +201,7 @@ def occlude(predictor: Predictor, row: Row, aim: Aim) -> Shared:
     return Shared(added_K, float(value_N[1]), float(value_N[0]), note)
 
 
-def _read_weights(predictor: Predictor, weights: dict[str, NDArray[Any]], row: Row, aim: Aim) -> Shared:
+def _read_weights(predictor: Predictor, weights: Weights, row: Row, aim: Aim) -> Shared:
     ids_K = row.ids_K
     features = find_features(
         weights,
@@ -199,13 +216,13 @@ def _read_weights(predictor: Predictor, weights: dict[str, NDArray[Any]], row: R
     for places, n, added in features[:_NGRAMS_LISTED]:
         words = dict.fromkeys(row.word_K[places[0] : places[0] + n].tolist())
         ngrams.append((" ".join(row.words[word].text for word in words), added))
-    bias = float(aim.values(weights["bias"][None])[0])
+    bias = float(aim.values(weights.bias_C[None].astype(np.float64))[0])
     output = float(aim.values(predictor.outputs([ids_K]))[0])
     return Shared(share_out(features, len(ids_K)), bias, output, ngrams=ngrams)
 
 
 def _ask_torch(predictor: Predictor, model: "Classifier", row: Row, aim: Aim, method: Method) -> Shared:
-    """Explain by the weights in torch; what the model reads is the row's last tokens, behind start token and padding."""
+    """Explain by the weights in torch. The kept tokens are the last of what is read: start and padding precede them."""
     from sentiment_cli.inference import gradients
 
     reading, n_kept = Reading.from_json(predictor.settings["text"]), len(row.kept_K)

@@ -48,7 +48,8 @@ def integrate_row(
     def read(points_BLD: Tensor) -> Tensor:
         n, length = points_BLD.shape[:2]
         logits = model(row_1L.expand(n, -1), torch.full((n,), length), points_BLD)
-        return logits.view(n, -1).double() @ weight_C
+        value_B: Tensor = logits.view(n, -1).double() @ weight_C
+        return value_B
 
     with torch.no_grad():
         from_LD, to_LD = model.embedding(torch.from_numpy(np.stack([baseline_L, ids_L])))
@@ -87,7 +88,8 @@ def _integrate_pieces(
     step_LD = to_LD - from_LD
     place_N = np.concatenate([start + (end - start) * _POINTS for start, end in pieces])
     values, slopes = [], []
-    for place_B in torch.from_numpy(place_N).to(step_LD.dtype).split(max(1, _TOKENS_AT_ONCE // len(step_LD))):
+    rows = max(1, _TOKENS_AT_ONCE // len(step_LD))
+    for place_B in torch.split(torch.from_numpy(place_N).to(step_LD.dtype), rows):
         points_BLD = torch.lerp(from_LD, to_LD, place_B[:, None, None]).requires_grad_()
         value_B = read(points_BLD)
         (grad_BLD,) = torch.autograd.grad(value_B.sum(), points_BLD)

@@ -30,6 +30,11 @@ class Turn(NamedTuple):
     before: float
     is_new_label: bool
 
+    def __str__(self) -> str:
+        word = self.step.word.text if self.step.word is not None else ""
+        said = f", now {self.step.label}" if self.is_new_label else ""
+        return f"{word} {self.before:.2f} → {self.step.value:.2f}{said}"
+
 
 class Trace(NamedTuple):
     """The verdict before the first word and after each one, or each so many-th of `n_words`; `of` names the value.
@@ -43,6 +48,14 @@ class Trace(NamedTuple):
     low: float = 0.0
     high: float = 1.0
     middle: float | None = 0.5
+
+    def summary(self) -> str:
+        """Say in a line what is traced."""
+        n = len(self.steps) - 1
+        words = f"each of {n:,} words" if n == self.n_words else f"{n:,} of {self.n_words:,} words"
+        if not n:
+            return f"{self.of} before any word"
+        return f"{self.of} after {words}, from {self.low:g} to {self.high:g}"
 
     def turns(self) -> list[Turn]:
         """Return the steps that moved most, by a twentieth of the scale at least, and the last to another label."""

@@ -1,5 +1,6 @@
 """The words of a text, where they stand in it, and which of them a model reads."""
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,3 +51,15 @@ def read_text(predictor: Predictor, text: str) -> Row:
         for (start, end), n_known, n_kept in zip(found.places, n_known_W, n_kept_W, strict=True)
     ]
     return Row(found.ids_L, kept_K, word_K, words)
+
+
+def cut_text(text: str, words: Sequence[Word]) -> Iterator[tuple[str, int | None]]:
+    """Yield all of a text, in pieces: its words, each with its number, and what stands between them."""
+    cursor = 0
+    for i, word in enumerate(words):
+        if word.start > cursor:
+            yield text[cursor : word.start], None
+        yield text[max(cursor, word.start) : word.end], i
+        cursor = max(cursor, word.end)
+    if cursor < len(text):
+        yield text[cursor:], None
