@@ -178,8 +178,27 @@ def test_integrals_of_functions_that_are_known() -> None:
     assert (product.before, product.after) == (2, 15)
     kink = integrate(lambda points_BLD: (points_BLD.sum((1, 2)) - 4.1).relu() * 100, start_LD, end_LD)
     assert kink.after - kink.before == pytest.approx(390, abs=1e-3)
-    assert abs(kink.gap) <= 0.005 * 390
-    np.testing.assert_allclose(kink.added_L, [390 * 2 / 5, 390 * 3 / 5], rtol=0.006)
+    assert abs(kink.gap) <= 0.01 * 390
+    np.testing.assert_allclose(kink.added_L, [390 * 2 / 5, 390 * 3 / 5], rtol=0.011)
+
+
+def test_a_jump_too_steep_for_float32_is_found_in_float64(ask: Ask) -> None:
+    """h = tanh(2 h + x) keeps the sign of its first input, and 30 steps make of 0 a cliff of slope 2^30."""
+    model = load_model(ask("elman", "model.encoder.width=1", "model.embedding.width=1", "model.pooling=last").artefact)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        (cell,) = model.encoder.forward_layers
+        cell.weight_ih_l0.fill_(1)
+        cell.weight_hh_l0.fill_(2)
+        model.embedding.weight[5:7, 0] = torch.tensor([-1.1, 1.0])
+        model.output.weight.fill_(3)
+    first_L, last_L = (np.array([word, *[7] * 30]) for word in (5, 6))
+    found = integrate_row(model, first_L, last_L, np.ones(1))
+    assert found.after - found.before > 5
+    assert abs(found.gap) <= 0.01 * (found.after - found.before)
+    assert found.added_L[0] == pytest.approx(found.after - found.before, rel=0.01)
+    assert next(model.parameters()).dtype == torch.float32
 
 
 def test_what_takes_too_many_points_ends_and_shows_its_gap() -> None:
@@ -190,8 +209,9 @@ def test_what_takes_too_many_points_ends_and_shows_its_gap() -> None:
         n_read += len(points_BLD)
         return (1e6 * points_BLD).sin().sum((1, 2)) + points_BLD.sum((1, 2))
 
-    found = integrate(read, torch.zeros(1, 1), torch.ones(1, 1))
-    assert 4096 <= n_read <= 3 * 4096
+    found = integrate(read, torch.zeros(1, 1).double(), torch.ones(1, 1).double())
+    assert n_read >= 4096
+    assert n_read <= 3 * 4096
     assert found.gap == pytest.approx(found.added_L.sum() - (found.after - found.before))
     assert abs(found.gap) > 0.1
 
