@@ -29,6 +29,7 @@ from sentiment_cli.inference.predictor import Predictor
 from sentiment_cli.inference.trace import trace_text
 from sentiment_cli.inference.weights import load_model
 from sentiment_cli.inference.why_page import page_end, page_part, page_start
+from sentiment_cli.inference.words import cut_text
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.ngrams import count_ngrams
 
@@ -368,6 +369,14 @@ def test_many_words_are_read_as_unknown_several_at_a_time(ask: Ask, monkeypatch:
     assert "up to 79 tokens" in long.summary()
 
 
+@pytest.mark.parametrize("text", ["", " a  film!\n", "caf\u0065\u0301 e\u0301\u0302 film", "good\u200bfilm <br />zzzz"])
+def test_words_and_what_is_between_them_are_the_text(ask: Ask, text: str) -> None:
+    words = explaining.read_text(ask("lstm"), text).words
+    pieces = list(cut_text(text, words))
+    assert "".join(piece for piece, _ in pieces) == text
+    assert [piece for piece, i in pieces if i is not None] == [word.text for word in words]
+
+
 def test_levels_are_shares_of_the_strongest_word(ask: Ask) -> None:
     found = Explainer(ask("lstm"), "occlusion").explain("good film")._replace(added=[-2.0, 0.9])
     assert found.levels(4) == [-4, 2]
@@ -401,7 +410,7 @@ def test_m09_texts_are_text_in_the_page_and_nothing_else(ask: Ask) -> None:
         (answer,) = predictor.predict([text])
         answer = answer._replace(label=answer.label if text != HOSTILE else "<script>label")
         found = Explainer(predictor).explain(text)
-        found = found._replace(ngrams=[(text, 1.0)])
+        found = found._replace(ngrams=[(text[::-1], 1.0)])
         page = Page()
         page.feed(page_start() + page_part(answer, found, trace_text(predictor, text)) + page_end())
         pages.append(page)
@@ -413,6 +422,7 @@ def test_m09_texts_are_text_in_the_page_and_nothing_else(ask: Ask) -> None:
     }
     assert "script" not in {tag for tag, _ in hostile.tags}
     assert console.sanitize(HOSTILE) in hostile.text
+    assert console.sanitize(HOSTILE[::-1]) in hostile.text
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", hostile.text)
     policy = re.search(r"Content-Security-Policy\" content=\"([^\"]+)", page_start())
     assert policy is not None
@@ -440,9 +450,7 @@ def answers_on(terminal: Any, predictor: Predictor, monkeypatch: pytest.MonkeyPa
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     wishes = shown.Wishes(explain=True, method=shown.Method.auto, trace=True, html=None, as_json=False)
-    shown.answer_with_reasons(
-        predictor, [[HOSTILE]], wishes, lambda answer: f"{answer.label} {console.sanitize(answer.text)}"
-    )
+    shown.answer_with_reasons(predictor, [[HOSTILE]], wishes, lambda answer: answer.label)
     monkeypatch.undo()
     return terminal.written
 
