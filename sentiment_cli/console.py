@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from sentiment_cli.errors import MachineError
@@ -41,6 +41,33 @@ def result(text: str) -> None:
 
     Where the reader has gone (`| head -1`) the program ends quietly; where stdout takes nothing, MachineError.
     """
+    _print(sanitize(text))
+
+
+def has_colour() -> bool:
+    """Say whether stdout is a terminal that shows colours, and nobody asked for none (NO_COLOR, TERM=dumb)."""
+    is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in (None, "", "dumb")
+    return sys.stdout is not None and sys.stdout.isatty() and not is_plain
+
+
+def can_show(text: str) -> bool:
+    """Say whether the encoding of stdout has all these characters."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding) == text
+
+
+def coloured_result(pieces: Iterable[tuple[str, str]]) -> None:
+    """Print pieces of text, each in its style (rich's names for them, ours alone), as one result for a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    shown = Console(highlight=False, soft_wrap=True)
+    with shown.capture() as captured:
+        shown.print(Text.assemble(*((sanitize(text), style) for text, style in pieces)), end="")
+    _print(captured.get())
+
+
+def _print(text: str) -> None:
     if _is_muted:
         return
     if sys.stdout is None:
@@ -65,7 +92,7 @@ def say(text: str) -> None:
 def _say(text: str) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
-            _write(sys.stderr, text)
+            _write(sys.stderr, sanitize(text))
 
 
 def warn(text: str) -> None:
@@ -81,7 +108,7 @@ def report_error(message: str, hint: str | None) -> None:
 
 def _write(stream: TextIO, text: str) -> None:
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(sanitize(text).encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 class Progress:

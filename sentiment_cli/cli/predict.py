@@ -10,6 +10,7 @@ from typing import Annotated, BinaryIO
 from typer import Argument, Option
 
 from sentiment_cli import console, store
+from sentiment_cli.cli.explain import Method, Wishes, answer_with_reasons
 from sentiment_cli.errors import DataError, UsageError
 
 _TEXTS_AT_ONCE = 512
@@ -22,6 +23,10 @@ def predict(
     file: Annotated[str | None, Option(help="Read one text per line from a file, or - for standard input.")] = None,
     out: Annotated[Path | None, Option(help="Write the answers to a file instead of standard output.")] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object per text.")] = False,
+    explain: Annotated[bool, Option("--explain", help="Say what each word adds to the answer.")] = False,
+    method: Annotated[Method, Option(help="How to find that out.")] = Method.auto,
+    trace: Annotated[bool, Option("--trace", help="Say what the model would answer after each word.")] = False,
+    html: Annotated[Path | None, Option(metavar="FILE", help="Write either, or both, as a page, too.")] = None,
 ) -> None:
     """Say for each text whether it is positive, and how surely: label, probability (or stars), text.
 
@@ -29,6 +34,7 @@ def predict(
     Examples:
       sentiment predict "I just really loved the movie"
       sentiment predict --file reviews.txt --json
+      sentiment predict "I just really loved the movie" --explain --trace --html why.html
     """
     from sentiment_cli.inference.runs import find_run
 
@@ -37,14 +43,19 @@ def predict(
     from sentiment_cli.inference.artefact import open_artefact
     from sentiment_cli.inference.predictor import Prediction, Predictor
 
-    def line_of(prediction: Prediction) -> str:
-        if as_json:
-            return json.dumps(prediction.to_json())
+    def plain_line(prediction: Prediction) -> str:
         one_line = " ".join(prediction.text.split())
         figure = f"{prediction.probability:.4f}" if prediction.stars is None else f"{prediction.stars:.1f} stars"
         return f"{prediction.label}\t{figure}\t{console.sanitize(one_line)}"
 
+    def line_of(prediction: Prediction) -> str:
+        return json.dumps(prediction.to_json()) if as_json else plain_line(prediction)
+
     predictor = Predictor(open_artefact(path))
+    wishes = Wishes(explain, method, trace, html, as_json)
+    if wishes.is_any:
+        answer_with_reasons(predictor, _chunks(texts), wishes, plain_line, out)
+        return
     lines = (line_of(answer) for chunk in _chunks(texts) for answer in predictor.predict(chunk))
     if out is None:
         for line in lines:

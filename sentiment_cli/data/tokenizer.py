@@ -3,8 +3,9 @@
 import json
 import re
 import string
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,51 @@ def encode(tokenizer: Tokenizer, rows: Sequence[str]) -> Iterator[NDArray[np.int
             if is_last:
                 yield ids[0] if len(ids) == 1 else np.concatenate(ids)
                 ids.clear()
+
+
+class Words(NamedTuple):
+    """A text's tokens, ids_L as `encode` has them, and its words: word_L, that of each token, and where each stands."""
+
+    ids_L: NDArray[np.int32]
+    word_L: NDArray[np.int64]
+    places: list[tuple[int, int]]
+
+
+def find_words(tokenizer: Tokenizer, text: str) -> Words:
+    """Return the text's tokens and the characters, from and to, that they were made of; pieces of a word are one.
+
+    A letter's accent may be a character of its own, which the library leaves behind the word.
+    """
+    ids: list[int] = []
+    words: list[int] = []
+    places: list[tuple[int, int]] = []
+    offset = 0
+    for batch in _batches([text]):
+        pieces = [piece for piece, _ in batch]
+        for piece, encoding in zip(pieces, tokenizer.encode_batch(pieces, add_special_tokens=False), strict=True):
+            before = None
+            for word, (start, end) in zip(encoding.word_ids, encoding.offsets, strict=True):
+                if places and (word == before or offset + start < places[-1][1]):
+                    places[-1] = (places[-1][0], max(places[-1][1], offset + end))
+                else:
+                    places.append((offset + start, offset + end))
+                words.append(len(places) - 1)
+                before = word
+            ids += encoding.ids
+            offset += len(piece)
+    limits = [start for start, _ in [*places, (len(text), 0)]][1:]
+    fitted = [_fit(text, *place, limit) for place, limit in zip(places, limits, strict=True)]
+    return Words(np.array(ids, dtype=np.int32), np.array(words, dtype=np.int64), fitted)
+
+
+def _fit(text: str, start: int, end: int, limit: int) -> tuple[int, int]:
+    """Leave out the white space around a word, unless it is nothing else, and take in the accents behind it."""
+    word = text[start:end]
+    if word.strip():
+        start, end = start + len(word) - len(word.lstrip()), end - len(word) + len(word.rstrip())
+    while end < limit and unicodedata.combining(text[end]):
+        end += 1
+    return start, end
 
 
 def _batches(rows: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:

@@ -49,9 +49,12 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.output = nn.Linear(width, self.n_logits)
 
-    def forward(self, ids_BL: Tensor, length_B: Tensor) -> Tensor:
-        """Return logit_B for two labels, logit_BC for more, in float32 whatever the precision."""
-        encoded = self._encode(ids_BL, length_B)
+    def forward(self, ids_BL: Tensor, length_B: Tensor, embedded_BLD: Tensor | None = None) -> Tensor:
+        """Return logit_B for two labels, logit_BC for more, in float32 whatever the precision.
+
+        `embedded_BLD` is read in place of the ids' vectors; where sentences end the ids still say.
+        """
+        encoded = self.encode(ids_BL, length_B, embedded_BLD)
         if self.pooling is None:  # one logit per step, of which the last counts
             return self._judge(self.dropout(last_of(encoded.states_BLD, length_B)))
         return self._judge(self.dropout(self.pooling(encoded, length_B)))
@@ -62,11 +65,13 @@ class Classifier(nn.Module):
         Dropout zeroes the same numbers at every step of a row.
         """
         assert self.pooling is None
-        states_BLD = self._encode(ids_BL, length_B).states_BLD
+        states_BLD = self.encode(ids_BL, length_B).states_BLD
         return self._judge(drop_columns(states_BLD, self.dropout.p, self.training))
 
-    def _encode(self, ids_BL: Tensor, length_B: Tensor) -> Encoded:
-        embedded_BLD = self.embedding(ids_BL)
+    def encode(self, ids_BL: Tensor, length_B: Tensor, embedded_BLD: Tensor | None = None) -> Encoded:
+        """Return what is pooled: the states, with their context where the model has one."""
+        if embedded_BLD is None:
+            embedded_BLD = self.embedding(ids_BL)
         told = (sentence_ends(ids_BL, self.is_mark_V),) if self.encoder.needs_ends else ()
         encoded: Encoded = self.encoder(embedded_BLD, length_B, *told)
         if self.context is not None:

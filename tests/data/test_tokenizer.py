@@ -14,7 +14,7 @@ from sentiment_cli.config.schema import Text, Vocabulary
 from sentiment_cli.data import tokenizer as tokenizer_module
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.data.reading import most_tokens
-from sentiment_cli.data.tokenizer import encode, train_tokenizer
+from sentiment_cli.data.tokenizer import encode, find_words, train_tokenizer
 
 EVERY = Vocabulary(size=None, min_count=1)
 
@@ -270,3 +270,37 @@ def test_words_of_a_frequency_list_are_numbered_from_3() -> None:
 def test_the_start_token_takes_a_place_unless_it_is_cut_off(start: bool, truncate: str, most: int) -> None:
     assert most_tokens(Text(max_tokens=9, truncate=truncate, start=start)) == most
     assert most_tokens(Text(max_tokens=None, truncate=truncate, start=start)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "words"),
+    [
+        ({}, "I really  loved<br />the (film), don't!", "I really loved the ( film ) , don't !"),
+        ({}, "cafe\u0301 na\u00efve caf\u00e9", "cafe\u0301 na\u00efve caf\u00e9"),
+        ({}, "🎬 \u0130stanbul \ufb01ne", "🎬 \u0130stanbul \ufb01ne"),
+        ({}, "", ""),
+        ({}, " \n ", ""),
+        ({"tokenizer": "whitespace", "punctuation": "delete"}, "a (film), don't !", "a film don't"),
+        ({"tokenizer": "bpe"}, "unheard of  cafe\u0301 🎬!", "unheard of cafe\u0301 🎬!"),
+    ],
+)
+def test_words_are_found_where_they_stand(kind, text: str, words: str) -> None:
+    spoken = Text(**kind)
+    size = 600 if spoken.tokenizer == "bpe" else None
+    tokenizer, _ = train_tokenizer(spoken, Vocabulary(min_count=1, size=size), [["a film of it, unheard of"]])
+    found = find_words(tokenizer, text)
+    np.testing.assert_array_equal(found.ids_L, next(encode(tokenizer, [text])))
+    assert len(found.word_L) == len(found.ids_L)
+    assert sorted(set(found.word_L.tolist())) == list(range(len(found.places)))
+    shown = [text[start:end] for start, end in found.places]
+    assert [word for word in shown if word.strip()] == words.split()
+    assert all(start >= end for (_, end), (start, _) in zip(found.places, found.places[1:], strict=False))
+
+
+def test_words_of_a_long_text_are_found_behind_its_first_piece() -> None:
+    tokenizer, _ = train_tokenizer(Text(), Vocabulary(min_count=1), [["good film"]])
+    text = "good film " * 20_000
+    found = find_words(tokenizer, text)
+    np.testing.assert_array_equal(found.ids_L, next(encode(tokenizer, [text])))
+    assert found.word_L.tolist() == list(range(40_000))
+    assert {text[start:end] for start, end in found.places} == {"good", "film"}
