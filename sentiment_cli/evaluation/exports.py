@@ -16,7 +16,7 @@ from sentiment_cli import console, store
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.reading import Reading, read_lengths
 from sentiment_cli.data.stars import ratings_of
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.artefact import GRAPH, Artefact, pack_artefact
 from sentiment_cli.inference.export import graphs_of
@@ -63,8 +63,10 @@ class Worth:
 
 @dataclass(frozen=True)
 class Export:
-    """A graph that was asked for: what it is worth, the operators whose weights it could not make whole numbers of,
-    where it is written, and what is wrong with it where it is not."""
+    """A graph that was asked for: where it is written, or why it is not.
+
+    `kept` are the operators whose weights could not become whole numbers.
+    """
 
     worth: Worth
     kept: tuple[str, ...]
@@ -122,16 +124,17 @@ def prepare_trial(artefact: Artefact) -> Trial:
 
 def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
     """Try a graph of a model on rows whose answers are known."""
-    load_s, answers = _median_s(lambda: open_graph(graph), _TIMES_LOADED)
+    load_s, answers = _median_s(lambda: open_graph(graph, artefact.n_logits), _TIMES_LOADED)
     read_N = read_lengths(np.array([len(ids_L) for ids_L in trial.rows_ids]), _reading(artefact))
     middle = trial.rows_ids[int(np.argsort(read_N)[len(read_N) // 2])]
     one_text_s, _ = _median_s(lambda: score_ids(answers, [middle], _reading(artefact), artefact.n_logits), _TIMES_ONE)
     began = time.perf_counter()
     output = _ask(answers, artefact, trial.rows_ids, f"trying {name}")
     seconds = time.perf_counter() - began
-    worth = Worth(
-        len(graph), load_s, one_text_s, int(read_N.sum()) / seconds, float(np.abs(output - trial.output).max())
-    )
+    if not np.isfinite(output).all():
+        raise DataError(f"{name} answers with numbers that are not finite", "sentiment export RUN --precision fp32")
+    rate, outputs_apart = int(read_N.sum()) / seconds, float(np.abs(output - trial.output).max())
+    worth = Worth(len(graph), load_s, one_text_s, rate, outputs_apart)
     if trial.label_N is None:
         return worth
     n = len(trial.label_N)
@@ -149,14 +152,10 @@ def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
 
 def _reason_to_refuse(precision: Precision, worth: Worth) -> str | None:
     """Say what is wrong with an export, where something is."""
-    if not worth.outputs_apart < float("inf"):
-        return "it answers with numbers that are not finite"
     if precision == "fp32" and worth.outputs_apart > MOST_APART:
         return f"its outputs lie up to {worth.outputs_apart:.1e} from the model's, where {MOST_APART:.0e} is allowed"
     if worth.agreement is not None and worth.agreement < LEAST_AGREEMENT:
-        return (
-            f"it gives {worth.agreement:.2%} of validation the model's label, where {LEAST_AGREEMENT:.1%} is asked for"
-        )
+        return f"{worth.agreement:.2%} of validation get the model's label from it, where {LEAST_AGREEMENT:.1%} have to"
     return None
 
 
@@ -170,9 +169,7 @@ def print_exports(exports: Mapping[Precision, Export]) -> None:
         console.result("  ".join([f"{row[0]:<{widths[0]}}", *cells]).rstrip())
     for name, one in exports.items():
         if one.kept:
-            console.result(
-                f"{name}: in half precision, for want of an operator in whole numbers: {', '.join(one.kept)}"
-            )
+            console.result(f"{name}: the weights of {', '.join(one.kept)} are in half precision, computed in float32")
     for one in exports.values():
         if one.path is not None:
             console.result(str(one.path))
@@ -189,7 +186,7 @@ def _cells(name: str, worth: Worth) -> tuple[str, ...]:
 
 def _reference(artefact: Artefact) -> Answers:
     if not artefact.has_weights:
-        return open_graph(artefact.read(GRAPH))
+        return open_graph(artefact.read(GRAPH), artefact.n_logits)
     from sentiment_cli.inference.weights import answers_of, load_model
 
     return answers_of(load_model(artefact))
