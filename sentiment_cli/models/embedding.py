@@ -11,7 +11,7 @@ from sentiment_cli.data.reading import PAD_ID
 from sentiment_cli.models.encoders import drop_columns
 from sentiment_cli.models.lookup import look_up
 
-_MULTIPLIER = 0x9E3779B97F4A7C15 - 2**64  # 2^64 over the golden ratio (Knuth, TAOCP 3, 6.4), as a signed number
+MULTIPLIER = 0x9E3779B97F4A7C15 - 2**64  # 2^64 over the golden ratio (Knuth, TAOCP 3, 6.4), as a signed number
 
 
 class WordEmbedding(nn.Embedding):
@@ -58,9 +58,9 @@ def ngram_rows(ids_BL: Tensor, longest: int, buckets: int) -> Iterator[Tensor]:
     What would begin before the row holds padding, too. The hash adds a word and multiplies, in turn, and takes the high
     bits (Dietzfelbinger et al. 1997); int64 overflows alike on every device.
     """
-    hash_BL, whole_BL = ids_BL * _MULTIPLIER, ids_BL != PAD_ID
+    hash_BL, whole_BL = ids_BL * MULTIPLIER, ids_BL != PAD_ID
     for n in range(2, longest + 1):
         first_BL = F.pad(ids_BL, (n - 1, 0), value=PAD_ID)[:, : ids_BL.shape[1]]
-        hash_BL = (hash_BL + first_BL) * _MULTIPLIER
+        hash_BL = (hash_BL + first_BL) * MULTIPLIER
         whole_BL = whole_BL & (first_BL != PAD_ID)
         yield torch.where(whole_BL, (hash_BL >> 33) % buckets + 1, 0)

@@ -39,7 +39,7 @@ class Graph:
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         if dtype is None and not isinstance(value, np.ndarray | Tensor):
             dtype = np.int64 if array.dtype.kind == "i" else np.float32
-        array = np.ascontiguousarray(array, dtype=dtype)
+        array = np.asarray(array, dtype=dtype, order="C")  # ascontiguousarray makes a vector of a number
         top = self._outermost
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in top._constants:
@@ -62,19 +62,48 @@ class Graph:
         product = self.node("MatMul", values, self.constant(weight.t()))
         return product if bias is None else self.node("Add", product, self.constant(bias))
 
+    def blend(self, share: str, one: str, other: str) -> str:
+        """Return share * one + (1 - share) * other."""
+        return self.node("Add", other, self.node("Mul", share, self.node("Sub", one, other)))
+
+    def join(self, *values: str) -> str:
+        """Return the values behind each other along the last axis."""
+        return values[0] if len(values) == 1 else self.node("Concat", *values, axis=-1)
+
     def body(self, n_inputs: int, write: Callable[..., Sequence[str]]) -> onnx.GraphProto:
         """Return the body of a Scan: `write(body, *inputs)` adds its nodes and returns its outputs."""
         inner = Graph()
         inner._outermost = self._outermost
         names = [inner._new_name("b") for _ in range(n_inputs)]
-        # An output may not be an input, nor stand twice.
-        outputs = [inner.node("Identity", name) for name in write(inner, *names)]
+        outputs: list[str] = []
+        for name in write(inner, *names):  # an output is the body's own, and stands once
+            is_output = name not in outputs and any(name in node.output for node in inner._nodes)
+            outputs.append(name if is_output else inner.node("Identity", name))
         return helper.make_graph(
             inner._nodes,
             "body",
             [helper.make_empty_tensor_value_info(name) for name in names],
             [helper.make_empty_tensor_value_info(name) for name in outputs],
         )
+
+    def scan(self, step: Callable[..., str], *inputs_LBD: str, reverse: bool = False) -> str:
+        """Return states_LBD of `step(body, state_BD, *inputs_BD)`, which begins with zeros as wide as the first input.
+
+        In reverse the last step comes first, and each state still stands at its own step.
+        """
+        start_BD = self.node("ConstantOfShape", self.node("Shape", inputs_LBD[0], start=1))
+        way = [int(reverse)]
+        _, states_LBD = self.nodes(
+            "Scan",
+            2,
+            start_BD,
+            *inputs_LBD,
+            body=self.body(1 + len(inputs_LBD), lambda *names: (step(*names),) * 2),
+            num_scan_inputs=len(inputs_LBD),
+            scan_input_directions=way * len(inputs_LBD),
+            scan_output_directions=way,
+        )
+        return states_LBD
 
     def finish(self, inputs: dict[str, list[str]], value: str, output: str, axes: Sequence[str | int]) -> bytes:
         """Return the model, checked, as bytes: its int64 inputs by name with their axes, and `value` as its output."""

@@ -1,0 +1,41 @@
+"""The graph of a trained classifier: token ids and lengths → logits."""
+
+from sentiment_cli.inference.graphs.builder import Graph, NoGraphError
+from sentiment_cli.inference.graphs.context import write_context
+from sentiment_cli.inference.graphs.embedding import write_embedding
+from sentiment_cli.inference.graphs.encoders import write_encoder, write_last
+from sentiment_cli.inference.graphs.pooling import write_pooling
+from sentiment_cli.inference.graphs.rows import last_of, write_rows
+from sentiment_cli.models.classifier import AnyClassifier, Classifier
+
+
+def build_graph(model: AnyClassifier) -> bytes:
+    """Return an ONNX graph that gives what the model does in evaluation, for any number and length of rows.
+
+    Its inputs are ids_BL and length_B (int64), its output logits: [B] where there are two labels or stars, else [B, C].
+    What stands in ids_BL behind a row's end has no part in it. Raises NoGraphError, which names what cannot be written.
+    """
+    graph = Graph()
+    inputs = {"ids_BL": ["B", "L"], "length_B": ["B"]}
+    if not isinstance(model, Classifier):
+        raise NoGraphError(f"no graph is written of {type(model).__name__}")
+    logits = _write_classifier(graph, model, *inputs)
+    return graph.finish(inputs, logits, "logits", ["B"] if model.n_logits == 1 else ["B", model.n_logits])
+
+
+def _write_classifier(graph: Graph, model: Classifier, ids_BL: str, length_B: str) -> str:
+    rows = write_rows(graph, length_B, graph.node("Shape", ids_BL, start=1))
+    embedded_LBD = write_embedding(graph, model.embedding, graph.node("Transpose", ids_BL))
+    states_LBD = write_encoder(graph, model.encoder, embedded_LBD, rows)
+    contexts = [] if model.context is None else [write_context(graph, model.context, states_LBD, rows)]
+    if model.pooling is None or model.pooling.kind == "last":
+        of_contexts = [last_of(graph, context_LBD, rows) for context_LBD in contexts]
+        if model.pooling is None:  # the logit of the last step, at which the backward direction has read one token
+            last_BD = last_of(graph, states_LBD, rows)
+        else:
+            last_BD = write_last(graph, model.encoder, states_LBD, rows)
+        pooled_BD = graph.join(last_BD, *of_contexts)
+    else:
+        pooled_BD = write_pooling(graph, model.pooling, graph.join(states_LBD, *contexts), rows)
+    logits = graph.linear(pooled_BD, model.output.weight, model.output.bias)
+    return graph.node("Squeeze", logits, graph.constant([1])) if model.n_logits == 1 else logits
