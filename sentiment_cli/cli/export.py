@@ -51,7 +51,10 @@ def export(
     asked = _asked(precision, pack)
     is_file = out is not None and out.suffix == ".onnx"
     if len(asked) > 1 and (pack is not None or is_file):
-        raise UsageError(f"{pack or out} holds one precision; {', '.join(asked)} are asked for", "--precision int8")
+        raise UsageError(
+            f"{pack or out} holds one precision, and {', '.join(asked)} are asked for",
+            f"sentiment export {run or 'RUN'} --precision {asked[0]} --out {out or 'FILE.onnx'}",
+        )
     path = find_run(run)
     from sentiment_cli.evaluation import exports
     from sentiment_cli.inference.artefact import open_artefact, pack_artefact
