@@ -95,7 +95,7 @@ def export(
     for precision, path in paths.items():
         data, kept = graphs[precision]
         worth = measure(data, artefact, trial, precision)
-        refused = _reason_to_refuse(precision, worth)
+        refused = reason_to_refuse(precision, worth)
         if refused is None and path is not None:
             store.write_file(path, data)
         if refused is None and pack is not None:
@@ -150,7 +150,7 @@ def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
     )
 
 
-def _reason_to_refuse(precision: Precision, worth: Worth) -> str | None:
+def reason_to_refuse(precision: Precision, worth: Worth) -> str | None:
     """Say what is wrong with an export, where something is."""
     if precision == "fp32" and worth.outputs_apart > MOST_APART:
         return f"its outputs lie up to {worth.outputs_apart:.1e} from the model's, where {MOST_APART:.0e} is allowed"
