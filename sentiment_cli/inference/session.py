@@ -22,11 +22,8 @@ _ERRORS = (
 )
 
 
-def open_graph(data: bytes, n_logits: int) -> Answers:
-    """Return what a graph computes.
-
-    Raises IntegrityError for what is no graph of ours, and where its output is not of `n_logits` numbers a row.
-    """
+def open_graph(data: bytes) -> tuple[Answers, int]:
+    """Return what a graph computes, and how many numbers a row that is. Raises IntegrityError for no graph of ours."""
     from sentiment_cli.inference.graphs.trust import check_graph
 
     check_graph(data)
@@ -37,10 +34,7 @@ def open_graph(data: bytes, n_logits: int) -> Answers:
         session = InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except _ERRORS as error:
         raise IntegrityError(f"onnxruntime does not take the graph: {error}") from error
-    axes = session.get_outputs()[0].shape[1:]
-    if axes != ([] if n_logits == 1 else [n_logits]):
-        n_found = axes[0] if axes else 1
-        raise IntegrityError(f"the graph puts out {n_found} numbers a row, and the labels of the model want {n_logits}")
+    axes = session.get_outputs()[0].shape
 
     def answer(ids_BL: NDArray[np.int64], length_B: NDArray[np.int64]) -> NDArray[np.float32]:
         try:
@@ -52,7 +46,7 @@ def open_graph(data: bytes, n_logits: int) -> Answers:
         logits: NDArray[np.float32] = found[0]
         return logits
 
-    return answer
+    return answer, 1 if len(axes) == 1 else axes[1]
 
 
 def _n_cores() -> int:
