@@ -124,7 +124,7 @@ def prepare_trial(artefact: Artefact) -> Trial:
 
 def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
     """Try a graph of a model on rows whose answers are known."""
-    load_s, answers = _median_s(lambda: open_graph(graph, artefact.n_logits), _TIMES_LOADED)
+    load_s, (answers, _) = _median_s(lambda: open_graph(graph), _TIMES_LOADED)
     read_N = read_lengths(np.array([len(ids_L) for ids_L in trial.rows_ids]), _reading(artefact))
     middle = trial.rows_ids[int(np.argsort(read_N)[len(read_N) // 2])]
     one_text_s, _ = _median_s(lambda: score_ids(answers, [middle], _reading(artefact), artefact.n_logits), _TIMES_ONE)
@@ -186,7 +186,7 @@ def _cells(name: str, worth: Worth) -> tuple[str, ...]:
 
 def _reference(artefact: Artefact) -> Answers:
     if not artefact.has_weights:
-        return open_graph(artefact.read(GRAPH), artefact.n_logits)
+        return open_graph(artefact.read(GRAPH))[0]
     from sentiment_cli.inference.weights import answers_of, load_model
 
     return answers_of(load_model(artefact))
