@@ -3,13 +3,15 @@
     python benchmarks/leaderboard.py                       # seed 0 of every experiment that has no result yet
     python benchmarks/leaderboard.py --seeds 3 default gru  # three seeds of some
     python benchmarks/leaderboard.py --keep runs gru       # and keep the finished runs in a folder
+    python benchmarks/leaderboard.py --prediction runs     # measure how fast kept runs predict, and how large they are
     python benchmarks/leaderboard.py --table               # only write the table and the picture
 
 Each run is `sentiment train NAME --set seed=N`, then one `sentiment eval`, in processes of their own, as a user would
 type them. benchmarks/results/NAME-seed-N.json holds what they printed, the experiment's settings, the commit, the
 hardware and how much of the machine other processes took meanwhile: times and rates of a run go into the table only
 where that was less than 3 %. A result stands until its file is removed; one of an experiment that has changed since is
-told, and left out of the table.
+told, and left out of the table. How fast a run predicts is that of its graph, built from its weights if it has none, on
+the validation rows, which have to be prepared.
 """
 
 import argparse
@@ -61,9 +63,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the finished runs there")
+    parser.add_argument("--prediction", type=Path, metavar="DIR", help="train nothing; measure the runs kept there")
     parser.add_argument("--table", action="store_true", help="train nothing")
     arguments = parser.parse_args()
-    for seed in range(0 if arguments.table else arguments.seeds):
+    if arguments.prediction:
+        measure_prediction(arguments.prediction, arguments.names or list(EXPERIMENTS))
+    for seed in range(0 if arguments.table or arguments.prediction else arguments.seeds):
         for name in arguments.names or EXPERIMENTS:
             path = RESULTS / f"{name}-seed-{seed}.json"
             if not path.exists():
@@ -125,6 +130,39 @@ def train_and_score(name: str, seed: int, keep: Path | None) -> dict[str, Any]:
     if keep is None:
         shutil.rmtree(runs)
     return result
+
+
+def measure_prediction(kept: Path, names: list[str]) -> None:
+    """Add to the results of kept runs how fast their graphs are and how large."""
+    from sentiment_cli.evaluation.exports import measure, prepare_trial, reason_to_refuse
+    from sentiment_cli.inference.artefact import open_artefact
+    from sentiment_cli.inference.export import graphs_of
+    from sentiment_cli.inference.graphs.builder import NoGraphError
+
+    for run in sorted(kept.iterdir()):
+        name, _, seed = run.name.rpartition("-")
+        path = RESULTS / f"{name}-seed-{seed}.json"
+        if name not in names or not path.exists() or not (run / "model").is_dir():
+            continue
+        artefact = open_artefact(run)
+        try:
+            graph = graphs_of(artefact, ["fp32"])["fp32"].data
+        except NoGraphError as error:
+            say(f"{run.name} has no graph: {error}")
+            continue
+        trial, others = prepare_trial(artefact), _Others()
+        worth = measure(graph, artefact, trial, run.name)
+        if reason := reason_to_refuse("fp32", worth):
+            say(f"{run.name} is left out: {reason}")
+            continue
+        fields = {
+            "predict_tokens_per_second": worth.tokens_per_second,
+            "predict_one_ms": worth.one_text_s * 1000,
+            "graph_bytes": worth.bytes,
+            "predict_others_share": others.share(),
+        }
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields, indent=2) + "\n")
+        say(f"{run.name}: {worth.tokens_per_second:,.0f} tokens/s, {worth.one_text_s * 1000:.1f} ms in {path}")
 
 
 def _sentiment(environment: dict[str, str], *args: str) -> Any:
@@ -201,7 +239,7 @@ def write_table() -> None:
         if len(current) < len(found):
             say(f"{name}: {len(found) - len(current)} results are of another experiment than configs/{name}.yaml now")
         if not current:
-            to_come.append(f"| {what} | `{name}` | | | | | | to come |")
+            to_come.append(f"| {what} | `{name}` | | | | | | | | | to come |")
             continue
         alone = [one for one in current if one["others_share"] is not None and one["others_share"] < _OTHERS_AT_MOST]
         seconds = statistics.mean(one["process_seconds"] for one in alone) if alone else None
@@ -215,6 +253,7 @@ def write_table() -> None:
             _shown(current, "test_accuracy"),
             "beside others" if seconds is None else f"{seconds:,.0f}",
             "" if rate is None else f"{rate:,.0f}",
+            *_prediction_cells(current),
             f"n = {len(current)}, {', '.join(sorted({one['commit'] for one in current}))}",
         ]
         rows.append((test, f"| {' | '.join(cells)} |"))
@@ -232,14 +271,28 @@ What each model of the family reaches on IMDb from the labels alone, best first.
 trains them, reads test once for each finished run, and writes this page from `benchmarks/results/`. Validation, held
 out by movie, chose everything; figures are means, with the standard deviation over n seeds where n > 1. Seconds are of
 the whole process, from prepared data to the finished run, on {hardware}, of runs that had the machine to themselves.
-One seed says little of differences below half a point.
+Predicted tokens per second, of all validation reviews, and the milliseconds for one of median length are of the
+exported graph in float32, on tokens that are made already; megabytes are its size. One seed says little of differences
+below half a point.
 
-| model | experiment | parameters | validation % | test % | seconds | tokens/s | runs, commit |
-|---|---|---:|---:|---:|---:|---:|---|
+| model | experiment | parameters | validation % | test % | seconds | tokens/s | predicted/s | one, ms | MB \
+| runs, commit |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---|
 {rows}
 
 ![Accuracy against training time](leaderboard.svg)
 """
+
+
+def _prediction_cells(results: list[dict[str, Any]]) -> list[str]:
+    """Give rate and time of prediction, of results that were measured alone, and size; blank where there are none."""
+    sizes = [one["graph_bytes"] for one in results if "graph_bytes" in one]
+    shares = [one.get("predict_others_share") for one in results]
+    alone = [one for one, share in zip(results, shares, strict=True) if share is not None and share < _OTHERS_AT_MOST]
+    rate, one_ms = "", ""
+    if alone:
+        rate, one_ms = f"{_mean(alone, 'predict_tokens_per_second'):,.0f}", f"{_mean(alone, 'predict_one_ms'):.1f}"
+    return [rate, one_ms, f"{statistics.mean(sizes) / 1e6:.1f}" if sizes else ""]
 
 
 def _mean(results: list[dict[str, Any]], key: str) -> float:

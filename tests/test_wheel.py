@@ -1,5 +1,6 @@
 """What an installed wheel holds, outside the repository."""
 
+import json
 import os
 import subprocess
 import sys
@@ -67,6 +68,45 @@ def test_recipes_are_found_from_an_installed_wheel(wheel: Path, tmp_path: Path) 
     trained = run("train", "sample", "--set", "train.max_steps=1")  # the sample is generated, since it is not beside
     assert trained.returncode == 0, trained.stderr
     assert "the generated sample" in trained.stderr
+
+
+_WITHOUT_TORCH = f"""
+import sys
+
+sys.path[:] = [path for path in sys.path if path != {str(ROOT)!r}]
+
+
+class Refuser:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "onnx", "safetensors", "sklearn"):
+            raise ImportError(f"{{name}} is not to be imported")
+
+
+sys.meta_path.insert(0, Refuser())
+"""
+
+
+def test_a_packed_model_predicts_from_the_wheel_alone_where_torch_cannot_be_imported(
+    wheel: Path, tmp_path: Path, quick_run: Path
+) -> None:
+    from sentiment_cli.inference.artefact import open_artefact, pack_artefact
+
+    zipfile.ZipFile(wheel).extractall(tmp_path / "wheel")
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "sitecustomize.py").write_text(_WITHOUT_TORCH)
+    (tmp_path / "elsewhere").mkdir()
+    pack_artefact(open_artefact(quick_run), tmp_path / "elsewhere" / "packed")
+    paths = f"{tmp_path / 'wheel'}{os.pathsep}{tmp_path / 'hooks'}"
+    done = subprocess.run(
+        [sys.executable, "-m", "sentiment_cli", "predict", "--run", "packed", "--json", "a fine film"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path / "elsewhere",
+        env={**os.environ, "PYTHONPATH": paths, "SENTIMENT_DATA": "nowhere", "SENTIMENT_RUNS": "nowhere"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["text"] == "a fine film"
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["packed"]
 
 
 def test_an_edited_experiment_beside_the_package_is_the_one_that_runs(tmp_path: Path) -> None:

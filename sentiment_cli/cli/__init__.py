@@ -14,6 +14,7 @@ from sentiment_cli.cli import (
     config,
     data,
     doctor,
+    export,
     models,
     predict,
     prepare,
@@ -53,6 +54,7 @@ app.command()(compare.compare)
 app.command()(models.models)
 app.command()(report.report)
 app.command()(reproduce.reproduce)
+app.command()(export.export)
 app.command()(doctor.doctor)
 
 

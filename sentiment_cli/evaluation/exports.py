@@ -1,0 +1,235 @@
+"""What exported graphs are worth: size and speed, accuracy, and how far their answers are from those of the model."""
+
+import dataclasses
+import shlex
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_cli import console, store
+from sentiment_cli.data.corpus import open_corpus
+from sentiment_cli.data.reading import Reading, read_lengths
+from sentiment_cli.data.stars import ratings_of
+from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.evaluation.metrics import wilson_interval
+from sentiment_cli.inference.artefact import GRAPH, Artefact, pack_artefact
+from sentiment_cli.inference.export import graphs_of
+from sentiment_cli.inference.graphs.precision import Precision
+from sentiment_cli.inference.parity import MOST_APART
+from sentiment_cli.inference.predictor import class_probabilities, likeliest
+from sentiment_cli.inference.scoring import Answers, score_ids
+from sentiment_cli.inference.session import open_graph
+
+LEAST_AGREEMENT = 0.995
+_TIMES_ONE, _TIMES_LOADED = 30, 3
+_N_RANDOM, _LONGEST_RANDOM = 256, 1024
+_Found = TypeVar("_Found")
+
+
+class Trial(NamedTuple):
+    """Rows that graphs are tried on: token ids, labels (None of made-up rows) and the outputs they should give."""
+
+    rows_ids: Sequence[NDArray[np.int32]]
+    label_N: NDArray[np.int64] | None
+    output: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Of a graph: bytes, seconds to load, seconds for one row of median length, and tokens per second of all rows.
+
+    `outputs_apart` is how far raw outputs lie from the model's at most. On validation there are also the accuracy, the
+    share of rows that get the label that the model gives them, and how far probabilities (ratings, of star ratings)
+    lie apart at most; None where the validation rows are not at hand.
+    """
+
+    bytes: int
+    load_s: float
+    one_text_s: float
+    tokens_per_second: float
+    outputs_apart: float
+    n: int | None = None
+    accuracy: float | None = None
+    accuracy_ci95: tuple[float, float] | None = None
+    agreement: float | None = None
+    apart: float | None = None
+
+
+@dataclass(frozen=True)
+class Export:
+    """A graph that was asked for: where it is written, or why it is not.
+
+    `kept` are the operators whose weights could not become whole numbers.
+    """
+
+    worth: Worth
+    kept: tuple[str, ...]
+    path: Path | None
+    refused: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        place = None if self.path is None else str(self.path)
+        return {"path": place, **dataclasses.asdict(self.worth), "kept": list(self.kept), "refused": self.refused}
+
+
+def export(
+    artefact: Artefact, paths: Mapping[Precision, Path | None], pack: Path | None = None
+) -> dict[Precision, Export]:
+    """Write a model's graph in each precision that has a path, and the last one, with all else, packed in one file.
+
+    What answers too unlike the model is not written. Raises UsageError where something is at one of the paths, and
+    NoGraphError where no graph can be built.
+    """
+    for taken in (*paths.values(), pack):
+        if taken is not None and store.is_there(taken):
+            raise UsageError(f"{taken} is there already, and nothing is overwritten", f"rm {shlex.quote(str(taken))}")
+    graphs = graphs_of(artefact, list(paths))
+    trial = prepare_trial(artefact)
+    exports: dict[Precision, Export] = {}
+    for precision, path in paths.items():
+        data, kept = graphs[precision]
+        worth = measure(data, artefact, trial, precision)
+        refused = reason_to_refuse(precision, worth)
+        if refused is None and path is not None:
+            store.write_file(path, data)
+        if refused is None and pack is not None:
+            pack_artefact(artefact, pack, data)
+        exports[precision] = Export(worth, kept, path if refused is None else None, refused)
+    return exports
+
+
+def prepare_trial(artefact: Artefact) -> Trial:
+    """Read the run's validation rows, or make rows up where its prepared data is not at hand, and ask the model.
+
+    The model is that of the weights, in torch, or of a packed file without them, the graph it holds.
+    """
+    corpus = open_corpus(artefact.data_key, ("valid",))
+    if corpus is None:
+        console.warn(
+            "the data that the model was trained on is not prepared here, so there are no accuracy and no agreement"
+        )
+        rows_ids, label_N = _random_rows(len(artefact.vocabulary.entries)), None
+    else:
+        packed = corpus.split("valid")
+        rows_ids = np.split(packed.ids_T, packed.starts_N1[1:-1])
+        label_N = np.array([artefact.labels.index(label) for label in corpus.labels])[packed.label_N]
+    return Trial(rows_ids, label_N, _ask(_reference(artefact), artefact, rows_ids, "asking the model"))
+
+
+def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
+    """Try a graph of a model on rows whose answers are known."""
+    load_s, (answers, _) = _median_s(lambda: open_graph(graph), _TIMES_LOADED)
+    read_N = read_lengths(np.array([len(ids_L) for ids_L in trial.rows_ids]), _reading(artefact))
+    middle = trial.rows_ids[int(np.argsort(read_N)[len(read_N) // 2])]
+    one_text_s, _ = _median_s(lambda: score_ids(answers, [middle], _reading(artefact), artefact.n_logits), _TIMES_ONE)
+    began = time.perf_counter()
+    output = _ask(answers, artefact, trial.rows_ids, f"trying {name}")
+    seconds = time.perf_counter() - began
+    if not np.isfinite(output).all():
+        raise DataError(f"{name} answers with numbers that are not finite", "sentiment export RUN --precision fp32")
+    rate, outputs_apart = int(read_N.sum()) / seconds, float(np.abs(output - trial.output).max())
+    worth = Worth(len(graph), load_s, one_text_s, rate, outputs_apart)
+    if trial.label_N is None:
+        return worth
+    n = len(trial.label_N)
+    (found_N, shown), (expected_N, expected) = (_decide(artefact, values) for values in (output, trial.output))
+    right = int((found_N == trial.label_N).sum())
+    return dataclasses.replace(
+        worth,
+        n=n,
+        accuracy=right / n,
+        accuracy_ci95=wilson_interval(right, n),
+        agreement=float((found_N == expected_N).mean()),
+        apart=float(np.abs(shown - expected).max()),
+    )
+
+
+def reason_to_refuse(precision: Precision, worth: Worth) -> str | None:
+    """Say what is wrong with an export, where something is."""
+    if precision == "fp32" and worth.outputs_apart > MOST_APART:
+        return f"its outputs lie up to {worth.outputs_apart:.1e} from the model's, where {MOST_APART:.0e} is allowed"
+    if worth.agreement is not None and worth.agreement < LEAST_AGREEMENT:
+        return f"{worth.agreement:.2%} of validation get the model's label from it, where {LEAST_AGREEMENT:.1%} have to"
+    return None
+
+
+def print_exports(exports: Mapping[Precision, Export]) -> None:
+    """Print a table, a line per precision, and what was written."""
+    head = ("", "bytes", "load ms", "one text ms", "tokens/s", "accuracy", "95 % interval", "same label", "apart")
+    rows = [head, *(_cells(name, one.worth) for name, one in exports.items())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
+        console.result("  ".join([f"{row[0]:<{widths[0]}}", *cells]).rstrip())
+    for name, one in exports.items():
+        if one.kept:
+            console.result(f"{name}: the weights of {', '.join(one.kept)} are in half precision, computed in float32")
+    for one in exports.values():
+        if one.path is not None:
+            console.result(str(one.path))
+
+
+def _cells(name: str, worth: Worth) -> tuple[str, ...]:
+    speeds = (f"{1000 * worth.load_s:.1f}", f"{1000 * worth.one_text_s:.2f}", f"{worth.tokens_per_second:,.0f}")
+    if worth.accuracy is None or worth.accuracy_ci95 is None:
+        return (name, f"{worth.bytes:,}", *speeds, "", "", "", "")
+    low, high = worth.accuracy_ci95
+    of_rows = (f"{worth.accuracy:.2%}", f"{low:.2%} to {high:.2%}", f"{worth.agreement:.2%}", f"{worth.apart:.1e}")
+    return (name, f"{worth.bytes:,}", *speeds, *of_rows)
+
+
+def _reference(artefact: Artefact) -> Answers:
+    if not artefact.has_weights:
+        return open_graph(artefact.read(GRAPH))[0]
+    from sentiment_cli.inference.weights import answers_of, load_model
+
+    return answers_of(load_model(artefact))
+
+
+def _ask(answers: Answers, artefact: Artefact, rows_ids: Sequence[NDArray[np.int32]], what: str) -> NDArray[np.float64]:
+    n_read = 0
+
+    def counted(ids_BL: NDArray[np.int64], length_B: NDArray[np.int64]) -> NDArray[np.float32]:
+        nonlocal n_read
+        n_read += int(length_B.sum())
+        shown.update(n_read)
+        return answers(ids_BL, length_B)
+
+    reading = _reading(artefact)
+    read_N = read_lengths(np.array([len(ids_L) for ids_L in rows_ids]), reading)
+    with console.progress(what, int(read_N.sum())) as shown:
+        return score_ids(counted, rows_ids, reading, artefact.n_logits)
+
+
+def _reading(artefact: Artefact) -> Reading:
+    return Reading.from_json(artefact.settings["text"])
+
+
+def _random_rows(n_entries: int) -> list[NDArray[np.int32]]:
+    generator = np.random.default_rng(0)
+    lengths = np.geomspace(1, _LONGEST_RANDOM, _N_RANDOM).round().astype(int)
+    return [generator.integers(0, n_entries, length, dtype=np.int32) for length in lengths]
+
+
+def _decide(artefact: Artefact, output: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return each row's label, and the probabilities or the rating that a user is shown."""
+    if artefact.target == "stars":
+        return (output >= 0).astype(np.int64), ratings_of(output)
+    probability_NC = class_probabilities(output / artefact.temperature)
+    return likeliest(probability_NC), probability_NC
+
+
+def _median_s(work: Callable[[], _Found], times: int) -> tuple[float, _Found]:
+    """Return the median of the seconds that a piece of work takes, and what it gives."""
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        found = work()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds), found

@@ -1,0 +1,39 @@
+"""A finished model's graph in other precisions, for files that onnxruntime reads without this tool."""
+
+import shlex
+from collections.abc import Sequence
+
+from sentiment_cli import console
+from sentiment_cli.errors import DataError
+from sentiment_cli.inference.artefact import GRAPH, Artefact
+from sentiment_cli.inference.graphs.precision import Lowered, Precision, lower, precision_of
+from sentiment_cli.inference.graphs.trust import check_graph
+
+
+def graphs_of(artefact: Artefact, precisions: Sequence[Precision]) -> dict[Precision, Lowered]:
+    """Return a model's graph in each precision: from its own, or, where it has none, from one built of its weights.
+
+    Raises NoGraphError for a model that no graph can be built of, with the operator that is missing, and DataError for
+    one whose graph has lost its float32 weights, where another precision is asked for.
+    """
+    if artefact.no_graph is not None:
+        own, of = _build(artefact), "fp32"
+    else:
+        own = artefact.read(GRAPH)
+        check_graph(own)
+        of = precision_of(own)
+    if others := [one for one in precisions if of not in (one, "fp32")]:
+        raise DataError(
+            f"{artefact.path} holds its weights in {of} alone, of which no {others[0]} can be made",
+            f"sentiment export {shlex.quote(str(artefact.path))} --precision {of}",
+        )
+    return {one: Lowered(own) if one == of else lower(own, one) for one in precisions}
+
+
+def _build(artefact: Artefact) -> bytes:
+    """Build the graph of an older run, or find out once more why there is none."""
+    console.say(f"loading torch to build the graph: {artefact.no_graph}")
+    from sentiment_cli.inference.graphs.classifier import build_graph
+    from sentiment_cli.inference.weights import load_model
+
+    return build_graph(load_model(artefact))

@@ -1,0 +1,68 @@
+"""`sentiment export`: the table, the JSON, and what it says when it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sentiment_cli.cli.export import Choice, export
+from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.evaluation import exports
+
+
+@pytest.fixture
+def run(quick_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("SENTIMENT_DATA", str(quick_run.parents[1] / "data"))
+    monkeypatch.setenv("SENTIMENT_RUNS", str(quick_run.parent))
+    monkeypatch.chdir(tmp_path)
+    return quick_run.name
+
+
+def test_all_precisions_are_the_default(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    export(run)
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == "bytes load ms one text ms tokens/s accuracy 95 % interval same label apart".split()
+    names = [f"{run}-{name}.onnx" for name in ("fp32", "int8", "fp16")]
+    assert [row.split()[0] for row in rows] == ["fp32", "int8", "fp16", *names]
+    assert sorted(path.name for path in Path().iterdir()) == sorted(names)
+
+
+def test_json_is_one_object(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    export(run, [Choice.fp16, Choice.fp16], out=Path("small.onnx"), pack=Path("packed"), as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (list(found), found["pack"], list(found["exports"])) == (["run", "exports", "pack"], "packed", ["fp16"])
+    fp16 = found["exports"]["fp16"]
+    assert (
+        list(fp16)
+        == (
+            "path bytes load_s one_text_s tokens_per_second outputs_apart n accuracy accuracy_ci95 agreement apart kept"
+            " refused"
+        ).split()
+    )
+    assert (fp16["path"], fp16["bytes"], fp16["refused"]) == ("small.onnx", Path("small.onnx").stat().st_size, None)
+    assert Path("packed").read_bytes()[:2] == b"PK"
+
+
+def test_packing_writes_one_file(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    export(run, pack=Path("packed"))
+    assert [path.name for path in Path().iterdir()] == ["packed"]
+    assert capsys.readouterr().out.splitlines()[-1] == "packed"
+
+
+@pytest.mark.parametrize("options", [{"out": Path("one.onnx")}, {"precision": [Choice.all], "pack": Path("packed")}])
+def test_one_file_holds_one_precision(options, run: str) -> None:
+    with pytest.raises(UsageError, match="holds one precision, and fp32, int8, fp16 are asked for"):
+        export(run, **options)
+    assert not list(Path().iterdir())
+
+
+def test_a_refusal_says_what_to_do_instead(
+    run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(exports, "LEAST_AGREEMENT", 1.1)
+    with pytest.raises(DataError, match=r"int8 is refused: 100\.00% of validation") as error:
+        export(run, [Choice.int8], pack=Path("packed"), as_json=True)
+    assert str(error.value.hint).endswith(f"/{run} --precision fp32")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["pack"], found["exports"]["int8"]["path"]) == (None, None)
+    assert not list(Path().iterdir())
