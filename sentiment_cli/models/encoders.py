@@ -55,6 +55,14 @@ class Bag(nn.Module):
         return Encoded(input_BLD, last_of(input_BLD, length_B))
 
 
+Read = Callable[..., Tensor]  # (layer, input_BLD, what the layer is told besides) -> states_BLD
+
+
+def _read(layer: nn.Module, input_BLD: Tensor, *told: Tensor) -> Tensor:
+    states_BLD: Tensor = layer(input_BLD, *told)[0]
+    return states_BLD
+
+
 class RecurrentEncoder(nn.Module):
     """Layers of one kind of cell, one or both directions.
 
@@ -73,10 +81,8 @@ class RecurrentEncoder(nn.Module):
         self.dropout = settings.dropout
         n_layers = 1 if settings.cell == "lstm-grid" else settings.layers
         widths = [input_width] + [self.width] * (n_layers - 1)
-        self.forward_layers = nn.ModuleList(_build_layer(settings, width) for width in widths)
-        self.backward_layers = nn.ModuleList(
-            _build_layer(settings, width) for width in widths if settings.bidirectional
-        )
+        self.forward_layers = nn.ModuleList(build_layer(settings, width) for width in widths)
+        self.backward_layers = nn.ModuleList(build_layer(settings, width) for width in widths if settings.bidirectional)
         self.chop = settings.chop
         n_maps = (len(self.forward_layers) + len(self.backward_layers)) * settings.direction_maps
         self.maps = nn.ModuleList(nn.Linear(settings.width, settings.width) for _ in range(n_maps))
@@ -85,18 +91,18 @@ class RecurrentEncoder(nn.Module):
 
     def forward(self, input_BLD: Tensor, length_B: Tensor, ends_BL: Tensor | None = None) -> Encoded:
         batch, length, _ = input_BLD.shape
-        states_BLD = input_BLD
-        if torch.is_autocast_enabled(input_BLD.device.type):  # once, not again in every direction
-            states_BLD = input_BLD.to(torch.get_autocast_dtype(input_BLD.device.type))
         if self.chop is None:
-            states_BLD = self._read_rows(states_BLD, length_B, ends_BL)
+            states_BLD = self.read_rows(input_BLD, length_B, ends_BL)
         else:
-            pieces_BLD = self._read_rows(*cut_rows(states_BLD, length_B, min(self.chop, length)))
+            pieces_BLD = self.read_rows(*cut_rows(input_BLD, length_B, min(self.chop, length)))
             states_BLD = pieces_BLD.reshape(batch, -1, self.width)[:, :length]
         return Encoded(states_BLD, self._last(states_BLD, length_B))
 
-    def _read_rows(self, states_BLD: Tensor, length_B: Tensor, ends_BL: Tensor | None = None) -> Tensor:
-        """Return the states_BLD of the last layer."""
+    def read_rows(
+        self, input_BLD: Tensor, length_B: Tensor, ends_BL: Tensor | None = None, read: Read = _read
+    ) -> Tensor:
+        """Return the states_BLD of the last layer; `read` is called for each layer, of two directions forward first."""
+        states_BLD = lower(input_BLD)  # once, not again in every direction
         flip_T = flipped_places(length_B, states_BLD.shape[1])
         told: tuple[Tensor, ...] = () if ends_BL is None else (length_B, ends_BL)
         told_turned = () if ends_BL is None else (length_B, reversed_ends(ends_BL, flip_T))
@@ -104,10 +110,10 @@ class RecurrentEncoder(nn.Module):
             carried_BLD = states_BLD
             if i:
                 states_BLD = drop_columns(states_BLD, self.dropout, self.training)
-            outputs = [forward(states_BLD, *told)[0]]
+            outputs = [read(forward, states_BLD, *told)]
             if self.backward_layers:
-                turned_BLD, _ = self.backward_layers[i](_permute_rows(states_BLD, flip_T), *told_turned)
-                outputs.append(_permute_rows(turned_BLD, flip_T))
+                turned_BLD = _permute_rows(states_BLD, flip_T)
+                outputs.append(_permute_rows(read(self.backward_layers[i], turned_BLD, *told_turned), flip_T))
             if self.maps:
                 maps = self.maps[i * len(outputs) : (i + 1) * len(outputs)]
                 outputs = [linear(output_BLD) for linear, output_BLD in zip(maps, outputs, strict=True)]
@@ -128,7 +134,8 @@ class RecurrentEncoder(nn.Module):
         return torch.cat([forward_BD[0], backward_BD[1]], dim=1)
 
 
-def _build_layer(settings: schema.Encoder, input_width: int) -> nn.Module:
+def build_layer(settings: schema.Encoder, input_width: int) -> nn.Module:
+    """Build one layer of one direction (of a grid LSTM all layers)."""
     cell = _CELLS[settings.cell]
     if settings.cell == "lstm-grid":
         cell = functools.partial(cell, depth=settings.layers)
@@ -156,6 +163,12 @@ class Skip(nn.Module):
             return carried_BLD + output_BLD
         gate_BLD: Tensor = self.gate(input_BLD).sigmoid()
         return carried_BLD + gate_BLD * (output_BLD - carried_BLD)
+
+
+def lower(values: Tensor) -> Tensor:
+    """Return values in the precision of autocast, where it is on."""
+    device = values.device.type
+    return values.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else values
 
 
 def last_of(values_BLD: Tensor, length_B: Tensor) -> Tensor:

@@ -1,0 +1,157 @@
+"""Pairs of sequences, a source and the target to be written from it: read from a table, packed, cut into batches."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from sentiment_cli import store
+from sentiment_cli.config.schema import Text
+from sentiment_cli.data.batches import PAD_ID, START_ID, Batch, Rows, gather
+from sentiment_cli.data.columns import read_column, writing
+from sentiment_cli.data.splits import held_out
+from sentiment_cli.data.tables import Columns, Rejects, read_table
+from sentiment_cli.data.tokenizer import encode
+
+END_ID = START_ID  # one token stands between sequences: the first that a decoder reads and the last that it writes
+_COLUMNS = {"source_T": "int32", "source_end_N": "int64", "target_T": "int32", "target_end_N": "int64"}
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_ROWS_AT_ONCE = 1024
+
+
+class Pair(NamedTuple):
+    """The texts of a row, and its number in its file, from 1."""
+
+    number: int
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class PackedPairs:
+    """Rows of token ids, ragged, in flat arrays (see `Packed`); a target's last is the end token."""
+
+    source_T: NDArray[np.int32]
+    source_starts_N1: NDArray[np.int64]
+    target_T: NDArray[np.int32]
+    target_starts_N1: NDArray[np.int64]
+
+
+class PairBatch(NamedTuple):
+    """Sources and their targets: ids int64, padded with 0; lengths int64, at least 1; a target ends with the end token.
+
+    mean_length_B, at each row, is the mean of target_length_B over the whole batch, so that a slice of rows knows it.
+    """
+
+    source_BL: Tensor
+    source_length_B: Tensor
+    target_BM: Tensor
+    target_length_B: Tensor
+    mean_length_B: Tensor
+
+
+def read_pairs(path: Path, columns: Columns, rejects: Rejects) -> Iterator[Pair]:
+    """Yield the pairs of a table in its order; of its columns, `text` holds the source and `label` the target.
+
+    Columns that are not named are called source and target. Raises DataError as `read_table` does, and, by `rejects`,
+    for a row of which a side is no text or has none.
+    """
+    named = Columns(columns.text or "source", columns.label or "target")
+    for row in read_table(path, named, rejects, has_labels=True):
+        problem = _problem("source", row.text) or _problem("target", row.label)
+        if problem is None:
+            yield Pair(row.number, *(_SURROGATE.sub("\ufffd", text) for text in (row.text, row.label)))
+        else:
+            rejects.reject(path, row.number, row.line, problem)
+
+
+def _problem(side: str, value: Any) -> str | None:
+    if value is None:
+        return f"its {side} is missing"
+    if not isinstance(value, str):
+        return f"its {side} is a {type(value).__name__}, not text"
+    return None if value.strip() else f"its {side} is empty"
+
+
+def assign_pairs(n_rows: int, *, valid_share: float, test_share: float, seed: int) -> dict[str, NDArray[np.bool_]]:
+    """Say which rows are train, valid and test: a pure function of its arguments, by row."""
+    is_test_N = _held_out(n_rows, test_share, seed)
+    is_valid_N = np.zeros(n_rows, dtype=bool)
+    is_valid_N[~is_test_N] = _held_out(int((~is_test_N).sum()), valid_share, seed)
+    return {"train": ~is_test_N & ~is_valid_N, "valid": is_valid_N, "test": is_test_N}
+
+
+def _held_out(n_rows: int, share: float, seed: int) -> NDArray[np.bool_]:
+    alike_N = np.zeros(n_rows, dtype=np.int64)
+    return held_out(alike_N, alike_N, "row", share, seed)
+
+
+def write_pairs(draft: store.Draft, split: str, pairs: Iterable[Pair], tokenizer: Tokenizer) -> None:
+    """Encode a split's pairs and write them as columns, with their numbers for ids."""
+    pairs, ends = iter(pairs), [0, 0]
+    with writing(draft, split, _COLUMNS) as writer:
+        while some := list(islice(pairs, _ROWS_AT_ONCE)):
+            sources = list(encode(tokenizer, [pair.source for pair in some]))
+            targets = [np.append(ids, np.int32(END_ID)) for ids in encode(tokenizer, [pair.target for pair in some])]
+            for i, (side, ids) in enumerate((("source", sources), ("target", targets))):
+                end_N = ends[i] + np.cumsum([len(row) for row in ids])
+                writer.write(**{f"{side}_T": np.concatenate(ids), f"{side}_end_N": end_N})
+                ends[i] = int(end_N[-1])
+            writer.write_ids(b"%d" % pair.number for pair in some)
+
+
+def open_pairs(directory: Path, split: str) -> PackedPairs:
+    """Map a split's arrays into memory."""
+    columns = {name: read_column(directory, split, name, kind) for name, kind in _COLUMNS.items()}
+    zero = np.zeros(1, np.int64)
+    starts = {f"{side}_starts_N1": np.append(zero, columns.pop(f"{side}_end_N")) for side in ("source", "target")}
+    return PackedPairs(**columns, **starts)
+
+
+def pair_rows_on(device: torch.device, packed: PackedPairs) -> tuple[Rows, Rows]:
+    """Put sources and targets on the device, once; their rows have no label, which is 0."""
+
+    def rows(ids_T: NDArray[np.int32], starts_N1: NDArray[np.int64]) -> Rows:
+        ids_T = np.append(ids_T, np.int32(PAD_ID))  # for empty rows to point at
+        arrays = (ids_T, starts_N1, np.zeros(len(starts_N1) - 1, np.int64))
+        return Rows(*(torch.from_numpy(array).to(device) for array in arrays))
+
+    return rows(packed.source_T, packed.source_starts_N1), rows(packed.target_T, packed.target_starts_N1)
+
+
+def gather_pairs(sides: tuple[Rows, Rows], row_B: Tensor, widths: tuple[int, int], text: Text) -> PairBatch:
+    """Cut pairs into two rectangles of these widths; a source as `text` says, of a target its first max_tokens.
+
+    A target that is cut has no end token, and teaches no early end.
+    """
+    source = gather(sides[0], row_B, widths[0], text)
+    plain = text.model_copy(update={"start": False, "truncate": "head", "pad": "none", "pad_to": None})
+    target = gather(sides[1], row_B, widths[1], plain)
+    return _pair(source, target.ids_BL, target.length_B)
+
+
+def reconstruction(batch: Batch, *, reverse: bool = False) -> PairBatch:
+    """Make each row, of which the first token is the start token, its own target: the others, then the end token.
+
+    With `reverse` the target's words, not its end, stand the other way round.
+    """
+    end_B1 = batch.length_B[:, None] - 1
+    target_BM = F.pad(batch.ids_BL[:, 1:], (0, 1), value=PAD_ID)
+    if reverse:
+        column_M = torch.arange(target_BM.shape[1], device=target_BM.device)
+        target_BM = target_BM.gather(1, torch.where(column_M < end_B1, end_B1 - 1 - column_M, column_M))
+    return _pair(batch, target_BM.scatter(1, end_B1, END_ID), batch.length_B)
+
+
+def _pair(source: Batch, target_BM: Tensor, target_length_B: Tensor) -> PairBatch:
+    mean_length_B = target_length_B.float().mean().expand(len(target_BM))
+    return PairBatch(source.ids_BL, source.length_B, target_BM, target_length_B, mean_length_B)
