@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sentiment_cli import store
 from sentiment_cli.config.schema import Text
-from sentiment_cli.data.batches import PAD_ID, START_ID, Batch, Rows, gather
+from sentiment_cli.data.batches import Batch, Rows, gather
 from sentiment_cli.data.columns import read_column, writing
 from sentiment_cli.data.splits import held_out
 from sentiment_cli.data.tables import Columns, Rejects, read_table

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.batches import START_ID
+from sentiment_cli.data.reading import START_ID
 from sentiment_cli.data.pairs import PairBatch
 from sentiment_cli.models.cells import State
 from sentiment_cli.models.embedding import WordEmbedding
