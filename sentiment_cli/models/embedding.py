@@ -64,3 +64,14 @@ def ngram_rows(ids_BL: Tensor, longest: int, buckets: int) -> Iterator[Tensor]:
         hash_BL = (hash_BL + first_BL) * _MULTIPLIER
         whole_BL = whole_BL & (first_BL != PAD_ID)
         yield torch.where(whole_BL, (hash_BL >> 33) % buckets + 1, 0)
+
+
+def drop_types(embedded_BLD: Tensor, ids_BL: Tensor, n_types: int, share: float) -> Tensor:
+    """Zero the vectors of some words wherever they stand in the batch, and scale the rest up (Gal & Ghahramani 2016).
+
+    The embedding dropout of Merity et al. 2018.
+    """
+    if share == 0:
+        return embedded_BLD
+    kept_V = torch.rand(n_types, device=ids_BL.device) >= share
+    return embedded_BLD * (F.embedding(ids_BL, kept_V[:, None]).to(embedded_BLD.dtype) / (1 - share))
