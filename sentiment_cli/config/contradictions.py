@@ -43,7 +43,10 @@ _CELLS_WITHOUT: dict[str, dict[str, str]] = {
 # Whose each setting is, where not every task has it.
 _LANGUAGE = ("language-model",)
 _SETTINGS_OF_TASKS: dict[str, dict[str, tuple[str, ...]]] = {
-    "model": dict.fromkeys(("pooling", "context", "head", "dropout"), ("classify",)),
+    "model": {
+        **dict.fromkeys(("pooling", "context", "head"), ("classify",)),
+        "dropout": ("classify", "language-model", "autoencoder", "pairs"),
+    },
     "model.embedding": {
         **dict.fromkeys(("ngrams", "word_dropout"), ("classify", "autoencoder", "pairs")),
     },

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.reading import START_ID
 from sentiment_cli.data.pairs import PairBatch
+from sentiment_cli.data.reading import START_ID
 from sentiment_cli.models.cells import State
 from sentiment_cli.models.embedding import WordEmbedding
 from sentiment_cli.models.encoders import RecurrentEncoder, build_layer, drop_columns, last_of, lower

@@ -45,10 +45,8 @@ class WordEmbedding(nn.Embedding):
             dropped_BL = torch.rand(ids_BL.shape, device=ids_BL.device) < self.word_dropout
             ids_BL = ids_BL.masked_fill(dropped_BL, self.unknown_id)
         embedded_BLD = look_up(ids_BL, self)
-        if self.training and self.type_dropout:  # of a whole word at a time (Merity et al. 2018)
-            kept_V = torch.rand(self.num_embeddings, device=ids_BL.device) >= self.type_dropout
-            scale_BL = (kept_V / (1 - self.type_dropout)).to(embedded_BLD.dtype)[ids_BL]
-            embedded_BLD = embedded_BLD * scale_BL[:, :, None]
+        if self.training:
+            embedded_BLD = drop_types(embedded_BLD, ids_BL, self.num_embeddings, self.type_dropout)
         if self.ngrams is not None:
             for row_BL in ngram_rows(ids_BL, self.longest, self.buckets):
                 embedded_BLD = embedded_BLD + look_up(row_BL, self.ngrams)
@@ -68,3 +66,14 @@ def ngram_rows(ids_BL: Tensor, longest: int, buckets: int) -> Iterator[Tensor]:
         hash_BL = (hash_BL + first_BL) * MULTIPLIER
         whole_BL = whole_BL & (first_BL != PAD_ID)
         yield torch.where(whole_BL, (hash_BL >> 33) % buckets + 1, 0)
+
+
+def drop_types(embedded_BLD: Tensor, ids_BL: Tensor, n_types: int, share: float) -> Tensor:
+    """Zero the vectors of some words wherever they stand in the batch, and scale the rest up (Gal & Ghahramani 2016).
+
+    The embedding dropout of Merity et al. 2018.
+    """
+    if share == 0:
+        return embedded_BLD
+    kept_V = torch.rand(n_types, device=ids_BL.device) >= share
+    return embedded_BLD * (F.embedding(ids_BL, kept_V[:, None]).to(embedded_BLD.dtype) / (1 - share))

@@ -17,7 +17,7 @@ from sentiment_cli.models.lstm_grid import LstmGrid
 from sentiment_cli.models.orthogonal import GORU, Orthogonal
 from sentiment_cli.models.scans import QRNN, SRU, MinGRU
 
-_CELLS: dict[str, Callable[..., nn.Module]] = {
+CELLS: dict[str, Callable[..., nn.Module]] = {
     "rnn": Rnn,
     "rnn-relu": functools.partial(Rnn, nonlinearity="relu"),
     "rnn-output": OutputRnn,
@@ -136,7 +136,7 @@ class RecurrentEncoder(nn.Module):
 
 def build_layer(settings: schema.Encoder, input_width: int) -> nn.Module:
     """Build one layer of one direction (of a grid LSTM all layers)."""
-    cell = _CELLS[settings.cell]
+    cell = CELLS[settings.cell]
     if settings.cell == "lstm-grid":
         cell = functools.partial(cell, depth=settings.layers)
     dropouts = {"weight_dropout": settings.weight_dropout, "state_dropout": settings.state_dropout}

@@ -1,20 +1,187 @@
-"""Stub until the real one is merged."""
+"""Word by word: embedding → recurrent layers, forward only → softmax over the vocabulary.
 
-from typing import Any
+A text is one long stream, read window by window; the state of the layers is carried from each to the next. A model that
+reads backward is one whose streams the caller has reversed.
+"""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
+
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.vocabulary import Vocabulary
+from sentiment_cli.models.cells import State
+from sentiment_cli.models.embedding import WordEmbedding, drop_types
+from sentiment_cli.models.encoders import CELLS, Skip, drop_columns
+from sentiment_cli.models.lookup import look_up
+from sentiment_cli.models.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax, Softmax
+
+LayerStates = list[State]  # of each layer, a tuple of tensors whose first dimension is the row
 
 
 class LanguageModel(nn.Module):
-    def zero_states(self, n: int) -> list[Tensor]:
-        raise NotImplementedError
+    """What the next word of a text is, with the regularizers of AWD-LSTM (Merity et al. 2018).
 
-    def loss(self, *a: Any, **k: Any) -> Any:
-        raise NotImplementedError
+    `widths` are those of the layers, whose weights have the names that they have in a RecurrentEncoder's
+    `forward_layers`. The softmax says how wide it reads, which is the embedding's width where tied; a last layer of
+    another width meets it through a linear map. With `n_labels`, a vector of the text's label is added to each word's;
+    label 0 is for texts without one, and adds nothing.
+    """
 
-    def nats(self, *a: Any) -> Any:
-        raise NotImplementedError
+    def __init__(
+        self,
+        embedding: nn.Embedding,
+        softmax: Softmax,
+        *,
+        cell: str,
+        widths: Sequence[int],
+        type_dropout: float = 0.0,
+        dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        state_dropout: float = 0.0,
+        skip: str = "none",
+        n_labels: int = 0,
+    ) -> None:
+        super().__init__()
+        assert cell != "lstm-2d", "it carries no state from one window to the next"
+        self.embedding, self.softmax = embedding, softmax
+        self.type_dropout, self.dropout, self.output_dropout = type_dropout, dropout, output_dropout
+        options: dict[str, float] = {"weight_dropout": weight_dropout, "state_dropout": state_dropout}
+        if cell == "lstm-grid":  # one layer, with all of them inside
+            assert len(set(widths)) == 1
+            options["depth"] = len(widths)
+            widths = widths[:1]
+        inputs = [embedding.embedding_dim, *widths[:-1]]
+        self.layers = nn.ModuleList(
+            CELLS[cell](before, width, **options) for before, width in zip(inputs, widths, strict=True)
+        )
+        pairs = zip(inputs, widths, strict=True) if skip != "none" else ()
+        self.skips = nn.ModuleList(Skip(before, width, skip == "highway") for before, width in pairs)
+        self.label = None
+        if n_labels:
+            zeros = torch.zeros(n_labels + 1, embedding.embedding_dim)
+            self.label = nn.Embedding(n_labels + 1, embedding.embedding_dim, padding_idx=0, _weight=zeros)
+        self.map = nn.Identity() if widths[-1] == softmax.width else nn.Linear(widths[-1], softmax.width)
+        self.input_widths = inputs
+
+    def forward(
+        self, ids_BL: Tensor, state: LayerStates | None = None, label: Tensor | None = None
+    ) -> tuple[Tensor, LayerStates]:
+        """Return hidden_BLD, the states of the last layer, and the state behind the last step, detached.
+
+        Without a state the rows begin with zeros. Labels are one per row or one per token.
+        """
+        values_BLD = self.embedding(ids_BL)
+        if self.training:
+            values_BLD = drop_types(values_BLD, ids_BL, self.embedding.num_embeddings, self.type_dropout)
+        if self.label is not None and label is not None:
+            values_BLD = values_BLD + look_up(label if label.dim() == 2 else label[:, None], self.label)
+        if torch.is_autocast_enabled(ids_BL.device.type):
+            values_BLD = values_BLD.to(torch.get_autocast_dtype(ids_BL.device.type))
+        last: LayerStates = []
+        for i, layer in enumerate(self.layers):
+            carried_BLD = values_BLD
+            if i:
+                values_BLD = drop_columns(values_BLD, self.dropout, self.training)
+            values_BLD, after = layer(values_BLD, None if state is None else state[i])
+            if self.skips:
+                values_BLD = self.skips[i](carried_BLD, values_BLD)
+            last.append(tuple(tensor_BD.detach() for tensor_BD in after))
+        return values_BLD, last
+
+    def drop(self, hidden_BLD: Tensor) -> Tensor:
+        """Drop what output dropout takes, the same numbers at every step of a row."""
+        return drop_columns(hidden_BLD, self.output_dropout, self.training)
+
+    def loss(self, hidden_BLD: Tensor, target_BL: Tensor) -> Tensor:
+        """Return the mean nats of the targets, one behind each hidden state."""
+        return self.softmax.loss(self.map(hidden_BLD).flatten(0, 1), target_BL.flatten())
+
+    def log_probabilities(self, hidden_TD: Tensor) -> Tensor:
+        """Return log_probability_TV of the word behind each hidden state."""
+        return self.softmax.log_probabilities(self.map(hidden_TD))
+
+    def zero_state(self, n_rows: int, device: torch.device) -> LayerStates:
+        """Return what rows begin with, in the precision of the weights."""
+        weight = self.embedding.weight
+        return [
+            tuple(
+                weight.new_zeros(n_rows, width, device=device)
+                for width in _state_widths(layer, weight.new_zeros(1, 1, before))
+            )
+            for layer, before in zip(self.layers, self.input_widths, strict=True)
+        ]
 
 
-def build_language_model(*a: Any) -> LanguageModel:
-    raise NotImplementedError
+def build_language_model(experiment: Experiment, vocabulary: Vocabulary, n_labels: int) -> LanguageModel:
+    """Build the experiment's language model, with fresh weights from torch's global generator."""
+    settings, encoder, n_entries = experiment.model, experiment.model.encoder, len(vocabulary.entries)
+    embedding = WordEmbedding(settings.embedding, n_entries, vocabulary.unknown_id, pad_is_input=False)
+    return LanguageModel(
+        embedding,
+        build_softmax(experiment, n_entries, encoder.width, embedding),
+        cell=encoder.cell,
+        widths=[encoder.width] * encoder.layers,
+        dropout=encoder.dropout,
+        output_dropout=settings.dropout,
+        weight_dropout=encoder.weight_dropout,
+        state_dropout=encoder.state_dropout,
+        skip=encoder.skip,
+        n_labels=n_labels if settings.language.label else 0,
+    )
+
+
+def build_softmax(experiment: Experiment, n_entries: int, width: int, embedding: nn.Embedding) -> Softmax:
+    """Build what judges the words, over states of that width or, where it is tied, of the embedding's."""
+    language = experiment.model.language
+    tied = embedding if language.tied else None
+    if tied is not None:
+        width = embedding.embedding_dim
+    if language.softmax == "full":
+        return FullSoftmax(n_entries, width, tied=tied)
+    if language.softmax == "adaptive":
+        return AdaptiveSoftmax(n_entries, width, cutoffs=language.cutoffs, tied=tied)
+    return SampledSoftmax(n_entries, width, samples=language.samples, tied=tied)
+
+
+@torch.no_grad()
+def _state_widths(layer: nn.Module, input_BLD: Tensor) -> list[int]:
+    """Return the widths of a layer's state tensors, by reading."""
+    was_training = layer.training
+    layer.eval()
+    _, state = layer(input_BLD)
+    layer.train(was_training)
+    return [tensor_BD.shape[1] for tensor_BD in state]
+
+
+def rows_of(state: LayerStates, row_B: Tensor) -> LayerStates:
+    """Take some rows out of a state."""
+    return [tuple(tensor_ND.index_select(0, row_B) for tensor_ND in layer) for layer in state]
+
+
+def put_rows(state: LayerStates, row_B: Tensor, new: LayerStates) -> None:
+    """Put rows back into a state, each of which is named once."""
+    for layer, new_layer in zip(state, new, strict=True):
+        for tensor_ND, tensor_BD in zip(layer, new_layer, strict=True):
+            tensor_ND.index_copy_(0, row_B, tensor_BD.to(tensor_ND.dtype))
+
+
+def activation_penalty(dropped_BLD: Tensor) -> Tensor:
+    """Return the mean square of the last layer's states after dropout: AR of Merity et al. 2017, where it is squared.
+
+    The authors weigh it by alpha = 2.
+    """
+    return dropped_BLD.float().square().mean()
+
+
+def temporal_penalty(hidden_BLD: Tensor) -> Tensor:
+    """Return the mean square of what the states change by from step to step, before dropout: TAR of the same.
+
+    The authors weigh it by beta = 1. Of a single step there is none.
+    """
+    hidden_BLD = hidden_BLD.float()
+    if hidden_BLD.shape[1] < 2:
+        return hidden_BLD.new_zeros(())
+    return (hidden_BLD[:, 1:] - hidden_BLD[:, :-1]).square().mean()

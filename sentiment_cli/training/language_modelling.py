@@ -10,9 +10,17 @@ from torch import Tensor, nn
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import Batch
 from sentiment_cli.data.corpus import Corpus, Packed
+from sentiment_cli.data.reading import START_ID
 from sentiment_cli.data.splits import held_out
 from sentiment_cli.evaluation.perplexity import SequenceScores, score_tokens
-from sentiment_cli.models.language_model import LanguageModel, build_language_model
+from sentiment_cli.models.language_model import (
+    LanguageModel,
+    activation_penalty,
+    build_language_model,
+    put_rows,
+    rows_of,
+    temporal_penalty,
+)
 from sentiment_cli.training.loop import Objective
 from sentiment_cli.training.material import Material, join_rows, lay_out, read_streams, select_rows
 from sentiment_cli.training.session import Session
@@ -46,28 +54,45 @@ def hold_out(corpus: Corpus, experiment: Experiment) -> NDArray[np.bool_]:
 
 
 def zero_states(experiment: Experiment, model: nn.Module) -> list[Tensor]:
-    """Return the state of every stream before its first word, as flat tensors with a row per stream."""
+    """Return the state of every stream before its first word: tensors with a row per stream, of all layers in turn."""
     assert isinstance(model, LanguageModel)
-    return model.zero_states(experiment.train.batch_tokens // experiment.train.window)
+    n_streams = experiment.train.batch_tokens // experiment.train.window
+    return list(itertools.chain.from_iterable(model.zero_state(n_streams, torch.device("cpu"))))
 
 
 def build_loss(session: Session) -> Objective:
     """Return the loss of the next words, which moves the streams' states on."""
-    settings, carried = session.experiment.train, session.carried
+    settings, language_model = session.experiment.train, session.model
+    assert isinstance(language_model, LanguageModel)
+    carried = iter(session.carried)
+    state = [tuple(itertools.islice(carried, len(layer))) for layer in language_model.zero_state(1, session.device)]
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, LanguageModel)
-        found = model.loss(
-            batch.ids_BL,
-            [state[batch.label_B] for state in carried],
-            activation_penalty=settings.activation_penalty,
-            temporal_penalty=settings.temporal_penalty,
-        )
-        for state, last in zip(carried, found.states, strict=True):
-            state[batch.label_B] = last.to(state.dtype)
-        return found.loss
+        ids_BL, label_BL = told_labels(batch.ids_BL)
+        hidden_BLD, last = model(ids_BL[:, :-1], rows_of(state, batch.label_B), label_BL[:, :-1])
+        put_rows(state, batch.label_B, last)
+        dropped_BLD = model.drop(hidden_BLD)
+        found = model.loss(dropped_BLD, ids_BL[:, 1:])
+        if settings.activation_penalty:
+            found = found + settings.activation_penalty * activation_penalty(dropped_BLD)
+        if settings.temporal_penalty:
+            found = found + settings.temporal_penalty * temporal_penalty(hidden_BLD)
+        return found
 
     return loss
+
+
+def told_labels(ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the token ids and each token's label, from 1 on: what its review's start token, -1 - label, says.
+
+    It is 0 in reviews without one, and before a window's first start token.
+    """
+    place_L = torch.arange(ids_BL.shape[1], device=ids_BL.device)
+    is_start_BL = (ids_BL < 0) | (ids_BL == START_ID)
+    last_start_BL = torch.where(is_start_BL, place_L, -1).cummax(dim=1).values
+    label_BL = (-ids_BL).clamp(min=0).gather(1, last_start_BL.clamp(min=0)).masked_fill(last_start_BL < 0, 0)
+    return ids_BL.masked_fill(ids_BL < 0, START_ID), label_BL
 
 
 @torch.inference_mode()
@@ -87,9 +112,9 @@ def score_text(model: LanguageModel, packed: Packed, experiment: Experiment, dev
     n_streams = min(_STREAMS, len(row_N))
     length = (int(packed.length_N.sum()) + len(row_N) - 1) // n_streams
     ids_SL = torch.from_numpy(lay_out(packed, row_N, n_streams, length, experiment.model.language)).to(device).long()
-    states, total = [state.to(device) for state in model.zero_states(n_streams)], 0.0
+    state, total = model.zero_state(n_streams, device), 0.0
     for first in range(0, length, _WINDOW):
-        ids_BL = ids_SL[:, first : first + _WINDOW + 1]
-        nats, states = model.nats(ids_BL, states)
-        total += float(nats)
+        ids_BL, label_BL = told_labels(ids_SL[:, first : first + _WINDOW + 1])
+        hidden_BLD, state = model(ids_BL[:, :-1], state, label_BL[:, :-1])
+        total += float(model.loss(hidden_BLD, ids_BL[:, 1:])) * hidden_BLD.shape[:2].numel()
     return total, n_streams * length
