@@ -31,6 +31,7 @@ def list_() -> None:
     width = max(len(run.path.name) for run in runs)
     for run in runs:
         accuracy = "" if run.valid_accuracy is None else f"valid {run.valid_accuracy:.2%}"
+        accuracy = accuracy if run.perplexity is None else f"ppl {run.perplexity:.1f}"
         console.result(f"{run.path.name:<{width}}  {run.status:<11}  {accuracy:<12}  {_megabytes(size_of(run.path))}")
 
 

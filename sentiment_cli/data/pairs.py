@@ -18,6 +18,7 @@ from sentiment_cli import store
 from sentiment_cli.config.schema import Text
 from sentiment_cli.data.batches import Batch, Rows, gather
 from sentiment_cli.data.columns import read_column, writing
+from sentiment_cli.data.reading import PAD_ID, START_ID
 from sentiment_cli.data.splits import held_out
 from sentiment_cli.data.tables import Columns, Rejects, read_table
 from sentiment_cli.data.tokenizer import encode

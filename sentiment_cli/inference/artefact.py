@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from sentiment_cli import store
 from sentiment_cli.data.reading import Reading
 from sentiment_cli.data.vocabulary import Vocabulary
+from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.members import Members, open_members, pack
 
 if TYPE_CHECKING:
@@ -105,10 +106,11 @@ class Artefact:
         return tokenizer
 
 
-def open_artefact(path: Path) -> Artefact:
+def open_artefact(path: Path, task: str | None = "classify") -> Artefact:
     """Open the model of a run's directory, a model's own directory, or one packed file.
 
-    Raises IntegrityError for damage, for a format this version does not read, and for files of several models.
+    With `task` another kind of model is a UsageError. Raises IntegrityError for damage, for a format this version does
+    not read, and for files of several models.
     """
     members = open_members(path / "model" if (path / "model").is_dir() else path)
     place = members.path / "model.json"
@@ -121,6 +123,11 @@ def open_artefact(path: Path) -> Artefact:
             )
         if about["format"] >= 3:
             _check_files(members, about["files"])
+        if task not in (None, own_task := about["experiment"].get("task", "classify")):
+            raise UsageError(
+                f"{path} is of task {own_task}, and this wants one of task {task}",
+                f"sentiment {'generate' if own_task == 'language-model' else 'runs show'} {path}",
+            )
         labels = about["labels"]
         if not isinstance(labels, list) or len({str(label) for label in labels}) < max(2, len(labels)):
             raise store.IntegrityError(f"{place}: the labels {labels!r:.200} are not two or more different names")

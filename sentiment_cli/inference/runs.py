@@ -24,6 +24,8 @@ class Run:
     source: str | None
     finished_at: float
     valid_accuracy: float | None
+    task: str = "classify"
+    perplexity: float | None = None  # of a language model's words
 
 
 def find_run(run: str | None) -> Path:
@@ -92,7 +94,9 @@ def describe_run(path: Path) -> list[str]:
     summary: dict[str, Any] = {} if status in ("unfinished", "damaged") else store.read_json(path / SUMMARY)
     if summary.get("valid"):
         scores = summary["valid"]
-        lines.append(f"validation: accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f}, n {scores['n']:,}")
+        figures = {"accuracy": ".2%", "perplexity": ".2f", "loss": ".4f", "n": ","}
+        found = [f"{name} {scores[name]:{shape}}" for name, shape in figures.items() if scores.get(name) is not None]
+        lines.append(f"validation: {', '.join(found)}")
     for file in sorted((path / "evaluation").glob("*.json")):
         scores = store.read_json(file)
         if "accuracy" not in scores:  # of pairs, not of a split
@@ -124,8 +128,10 @@ def _load(path: Path) -> Run:
         return Run(path, "unfinished", None, 0.0, None)
     try:
         summary: dict[str, Any] = store.read_json(path / SUMMARY)
-        accuracy = summary["valid"]["accuracy"] if summary["valid"] else None
-        return Run(path, summary["status"], summary["source"], float(summary["finished_at"]), accuracy)
+        scores, task = summary["valid"] or {}, summary.get("task", "classify")
+        accuracy, perplexity = scores["accuracy"] if scores else None, scores.get("perplexity")
+        at = float(summary["finished_at"])
+        return Run(path, summary["status"], summary["source"], at, accuracy, task, perplexity)
     except (store.IntegrityError, KeyError, TypeError, ValueError) as error:
         console.warn(f"{path / SUMMARY} is damaged ({error}); the run counts only when it is named")
         return Run(path, "damaged", None, 0.0, None)
@@ -136,9 +142,9 @@ def _ask(model: Path) -> str:
 
 
 def _newest() -> Path:
-    finished = [run for run in all_runs() if run.status == "finished"]
+    finished = [run for run in all_runs() if run.status == "finished" and run.task == "classify"]
     if not finished:
-        raise UsageError(f"there is no finished run under {runs_dir()}", _TRAIN)
+        raise UsageError(f"there is no finished run under {runs_dir()} that judges texts", _TRAIN)
     real = [run for run in finished if run.source != "sample"]
     if not real:
         console.say("there are only runs on the bundled sample, whose reviews are synthetic")

@@ -51,7 +51,7 @@ def _load_origin(key: str, name: str) -> Origin:
     run = named_run(name)
     if not (run / "model").is_dir():
         raise UsageError(f"{key}: {run} holds no trained model", f"sentiment train --resume {run}")
-    artefact = open_artefact(run)
+    artefact = open_artefact(run, task=None)
     weights = load_weights(artefact)
     for tensor_name, tensor in weights.items():
         if not tensor.isfinite().all():

@@ -50,14 +50,19 @@ def reading_rows(corpus: Corpus, experiment: Experiment) -> tuple[Packed, list[s
 def hold_out(corpus: Corpus, experiment: Experiment) -> NDArray[np.bool_]:
     """Mark the unlabelled rows that are validated on; all rows of a movie, where movies are known."""
     valid, unsup = experiment.data.valid, corpus.split("unsup")
-    return held_out(unsup.label_N, unsup.group_N, valid.by, valid.unsup_share, valid.seed)
+    no_label_N = np.zeros_like(unsup.label_N)
+    return held_out(no_label_N, unsup.group_N, valid.by, valid.unsup_share, valid.seed)
 
 
 def zero_states(experiment: Experiment, model: nn.Module) -> list[Tensor]:
-    """Return the state of every stream before its first word: tensors with a row per stream, of all layers in turn."""
+    """Return the state of every stream before its first word: tensors with a row per stream, of all layers in turn.
+
+    Behind them comes the label of the review that each stream is in, as `told_labels` counts them.
+    """
     assert isinstance(model, LanguageModel)
     n_streams = experiment.train.batch_tokens // experiment.train.window
-    return list(itertools.chain.from_iterable(model.zero_state(n_streams, torch.device("cpu"))))
+    state = model.zero_state(n_streams, torch.device("cpu"))
+    return [*itertools.chain.from_iterable(state), torch.zeros(n_streams, dtype=torch.long)]
 
 
 def build_loss(session: Session) -> Objective:
@@ -66,12 +71,15 @@ def build_loss(session: Session) -> Objective:
     assert isinstance(language_model, LanguageModel)
     carried = iter(session.carried)
     state = [tuple(itertools.islice(carried, len(layer))) for layer in language_model.zero_state(1, session.device)]
+    (label_S,) = carried
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, LanguageModel)
-        ids_BL, label_BL = told_labels(batch.ids_BL)
-        hidden_BLD, last = model(ids_BL[:, :-1], rows_of(state, batch.label_B), label_BL[:, :-1])
-        put_rows(state, batch.label_B, last)
+        stream_B = batch.label_B
+        ids_BL, label_BL = told_labels(batch.ids_BL, label_S[stream_B])
+        hidden_BLD, last = model(ids_BL[:, :-1], rows_of(state, stream_B), label_BL[:, :-1])
+        put_rows(state, stream_B, last)
+        label_S[stream_B] = label_BL[:, -2]
         dropped_BLD = model.drop(hidden_BLD)
         found = model.loss(dropped_BLD, ids_BL[:, 1:])
         if settings.activation_penalty:
@@ -83,15 +91,16 @@ def build_loss(session: Session) -> Objective:
     return loss
 
 
-def told_labels(ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+def told_labels(ids_BL: Tensor, before_B: Tensor) -> tuple[Tensor, Tensor]:
     """Return the token ids and each token's label, from 1 on: what its review's start token, -1 - label, says.
 
-    It is 0 in reviews without one, and before a window's first start token.
+    It is 0 in reviews without one, and `before_B` before a row's first start token.
     """
     place_L = torch.arange(ids_BL.shape[1], device=ids_BL.device)
     is_start_BL = (ids_BL < 0) | (ids_BL == START_ID)
     last_start_BL = torch.where(is_start_BL, place_L, -1).cummax(dim=1).values
-    label_BL = (-ids_BL).clamp(min=0).gather(1, last_start_BL.clamp(min=0)).masked_fill(last_start_BL < 0, 0)
+    label_BL = (-ids_BL).clamp(min=0).gather(1, last_start_BL.clamp(min=0))
+    label_BL = torch.where(last_start_BL < 0, before_B[:, None], label_BL)
     return ids_BL.masked_fill(ids_BL < 0, START_ID), label_BL
 
 
@@ -113,8 +122,10 @@ def score_text(model: LanguageModel, packed: Packed, experiment: Experiment, dev
     length = (int(packed.length_N.sum()) + len(row_N) - 1) // n_streams
     ids_SL = torch.from_numpy(lay_out(packed, row_N, n_streams, length, experiment.model.language)).to(device).long()
     state, total = model.zero_state(n_streams, device), 0.0
+    label_B = torch.zeros(n_streams, dtype=torch.long, device=device)
     for first in range(0, length, _WINDOW):
-        ids_BL, label_BL = told_labels(ids_SL[:, first : first + _WINDOW + 1])
+        ids_BL, label_BL = told_labels(ids_SL[:, first : first + _WINDOW + 1], label_B)
         hidden_BLD, state = model(ids_BL[:, :-1], state, label_BL[:, :-1])
+        label_B = label_BL[:, -2]
         total += float(model.loss(hidden_BLD, ids_BL[:, 1:])) * hidden_BLD.shape[:2].numel()
     return total, n_streams * length

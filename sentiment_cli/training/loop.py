@@ -186,14 +186,14 @@ def _accumulate(
 
     A slice keeps the width of the whole batch and weighs as many rows as it has.
     """
-    n_rows, device = len(batch.length_B), batch.ids_BL.device
+    n_rows, device = len(batch[0]), batch[0].device
     losses = [torch.zeros((), device=device)]
     for i in own:
         first, last = n_rows * i // slices, n_rows * (i + 1) // slices
         if first == last:
             continue
         torch.manual_seed(slice_seed(seed, number, i))
-        part = Batch(*(tensor_B[first:last] for tensor_B in batch))
+        part = type(batch)(*(tensor_B[first:last] for tensor_B in batch))
         with torch.autocast(device.type, dtype=lower, enabled=lower is not None):
             loss = objective(model, part)
         loss = loss * ((last - first) / n_rows)

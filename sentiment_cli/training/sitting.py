@@ -232,6 +232,8 @@ def _write_model(
 
 def _build_graph(experiment: Experiment, corpus: Corpus, weights: dict[str, torch.Tensor]) -> bytes | str:
     """Build the graph that prediction runs; return it, or why there is none."""
+    if experiment.task != "classify":
+        return f"task {experiment.task} judges no text"
     model = model_of(experiment, corpus.vocabulary, len(corpus.labels), weights)
     try:
         return checked_graph(model, rows_to_compare(corpus), experiment.text)
