@@ -27,7 +27,7 @@ _FORWARD: dict[type[nn.Module], Callable[[Graph, Any, str], str]] = {
 
 
 def write_encoder(graph: Graph, encoder: nn.Module, embedded_LBD: str, rows: Rows) -> str:
-    """Return states_LBD; padding's are anything."""
+    """Return states_LBD; padding's are any finite numbers."""
     if isinstance(encoder, Bag):
         return embedded_LBD
     if isinstance(encoder, TransformerEncoder):
