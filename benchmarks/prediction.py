@@ -1,9 +1,10 @@
 """What prediction takes: files against the bare onnxruntime session, other precisions, memory, start-up, fastText.
 
-    python benchmarks/prediction.py RUN [--rows 20000] [--rounds 3] [--million] [--fasttext] [--json FILE]
+    python benchmarks/prediction.py RUN [--rows 20000] [--rounds 3] [--million] [--fasttext]
 
 Texts are the train reviews of the run's own source, never test's. Tokens are those that the model reads. Every rate is
 of whole rounds that take turns, so that a machine that slows down slows all of them; the median of the rounds counts.
+Lines for a reader go to stderr, lines of JSON to stdout.
 
 files      `sentiment predict --file texts.csv --out answers.jsonl`, the whole process
 bare       a session of onnxruntime on the same tokens, made before, in batches of rows of one length: nothing padded

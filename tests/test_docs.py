@@ -77,8 +77,10 @@ def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch
             shutil.copytree(quick_run, tmp_path / "runs" / name)
         words = [word for word in words if word != "…"]
         monkeypatch.setenv("SENTIMENT_RUNS", str(tmp_path / "runs"))
-    if words[0] == "reproduce":
+    if words[0] in ("reproduce", "export"):
         words[1] = quick_run.name
+    if "--run" in words:
+        words[words.index("--run") + 1] = quick_run.name
     if words[0] == "doctor":
         words += ["--seconds", "0.5"]
     done = cli(*words)
