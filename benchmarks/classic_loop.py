@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.data.batches import cut, plan_steps, read_lengths, rows_on
+from sentiment_cli.data.batches import cut, plan_steps, rows_on
 from sentiment_cli.data.corpus import Packed, prepare
+from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.device import describe, select_device, set_up

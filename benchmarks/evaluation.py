@@ -24,6 +24,7 @@ import torch
 from sentiment_cli.evaluation import evaluate as evaluation
 from sentiment_cli.inference.artefact import Artefact
 from sentiment_cli.inference.runs import find_run
+from sentiment_cli.models.classifier import AnyClassifier
 
 _ROWS = 25_000
 
@@ -44,13 +45,13 @@ def main() -> None:
 
         return run
 
-    def load(run: Path) -> Artefact:
-        artefact = real_load(run)
-        artefact.model.forward = timed("forward passes", _waiting(artefact.model.forward))  # type: ignore[method-assign]
-        return artefact
+    def load(artefact: Artefact) -> AnyClassifier:
+        model = real_load(artefact)
+        model.forward = timed("forward passes", _waiting(model.forward))  # type: ignore[method-assign]
+        return model
 
-    real_load = evaluation.load_artefact
-    evaluation.load_artefact = timed("model", load)
+    real_load = evaluation.load_model
+    evaluation.load_model = timed("model", load)
     evaluation.prepare = timed("data stage", evaluation.prepare)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(shutil.copytree(find_run(arguments.run), Path(folder) / "run"))

@@ -59,7 +59,7 @@ class Draft:
     def finish(self) -> None:
         """Write the manifest."""
         assert self._files.keys() == {file.name for file in self.path.iterdir()}, "files not made by create or write"
-        self.write(MANIFEST, _manifest(self._files))
+        self.write(MANIFEST, dump_manifest(self._files))
         disk.flush_directory(self.path)
 
     def abandon(self) -> None:
@@ -175,12 +175,25 @@ def open_directory(path: Path, is_read: Callable[[str], bool] = lambda name: Tru
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """Return size and sha256 of each file of an artefact, as its manifest has them; raise IntegrityError for damage."""
-    manifest = read_json(path / MANIFEST)
+    return parse_manifest(read_file(path / MANIFEST), path / MANIFEST)
+
+
+def parse_manifest(data: bytes, path: Path) -> dict[str, Any]:
+    """Return what `read_manifest` does, from the bytes of the manifest at `path`."""
+    manifest = parse_json(data, path)
     files = manifest.get("files") if isinstance(manifest, dict) else None
     # Bytes are compared, so that no two of them mean the same and no flipped bit goes unseen.
-    if not isinstance(files, dict) or _read(path / MANIFEST) != _manifest(files):
-        raise IntegrityError(f"{path / MANIFEST} is damaged, or no manifest")
+    if not isinstance(files, dict) or data != dump_manifest(files):
+        raise IntegrityError(f"{path} is damaged, or no manifest")
     return files
+
+
+def dump_manifest(files: dict[str, Any]) -> bytes:
+    """Encode a manifest of the size and sha256 of each file, with a hash of its own."""
+    try:
+        return dump_json({"files": files, "sha256": hashlib.sha256(dump_json(files)).hexdigest()})
+    except ValueError as error:
+        raise IntegrityError(f"what a manifest cannot hold: {error}") from error
 
 
 def is_there(path: Path) -> bool:
@@ -195,10 +208,21 @@ def is_there(path: Path) -> bool:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file of ours; raise IntegrityError where it is missing or broken."""
+    return parse_json(read_file(path), path)
+
+
+def parse_json(data: bytes, path: Path) -> Any:
+    """Return what `read_json` does, from the bytes at `path`."""
     try:
-        return json.loads(_read(path))
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
+
+
+def read_file(path: Path, most: int = -1) -> bytes:
+    """Read a file of ours, or its first `most` bytes; raise IntegrityError where it is missing."""
+    with _opened(path) as handle:
+        return handle.read(most)
 
 
 def check_name(name: str) -> None:
@@ -260,14 +284,6 @@ def partial_file(path: Path, is_alone: bool = True) -> Iterator[Partial]:
                     disk.discard(part)
 
 
-def _manifest(files: dict[str, Any]) -> bytes:
-    """Encode a manifest, with a hash of its own."""
-    try:
-        return dump_json({"files": files, "sha256": hashlib.sha256(dump_json(files)).hexdigest()})
-    except ValueError as error:
-        raise IntegrityError(f"what a manifest cannot hold: {error}") from error
-
-
 def _names_in(path: Path) -> set[str]:
     """Return the names in an artefact, hidden ones left out, after seeing who could have put them there."""
     with _missing_is_damage(path), disk.read_errors(path):
@@ -280,11 +296,6 @@ def _names_in(path: Path) -> set[str]:
         if not stat.S_ISREG(about.st_mode):
             raise IntegrityError(f"{path / name} is not a file")
     return set(found)
-
-
-def _read(path: Path) -> bytes:
-    with _opened(path) as handle:
-        return handle.read()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from sentiment_cli import console
 from sentiment_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,12 +74,11 @@ def predict(
     source = _source(text or [], file, text_column, on_error)
     form = _format(form, out, as_json, source)
     path = find_run(run)
-    console.say("loading torch")
-    from sentiment_cli.inference.artefact import load_artefact
+    from sentiment_cli.inference.artefact import open_artefact
     from sentiment_cli.inference.bulk import predict_all
     from sentiment_cli.inference.predictor import Predictor
 
-    predictor = Predictor(load_artefact(path))
+    predictor = Predictor(open_artefact(path))
     predict_all(predictor, source, form.value, out, on_error=on_error.value, is_safe=safe_csv)
 
 

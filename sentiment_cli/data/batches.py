@@ -11,8 +11,8 @@ from torch import Tensor
 
 from sentiment_cli.config.schema import Experiment, Text, Train
 from sentiment_cli.data.corpus import Packed
+from sentiment_cli.data.reading import PAD_ID, START_ID, cut_batches
 
-PAD_ID, START_ID = 0, 1
 # Rows of similar length share a batch; among this many batches' worth of rows the order stays random.
 _BATCHES_SORTED_TOGETHER = 50
 
@@ -41,16 +41,6 @@ def rows_on(device: torch.device, packed: Packed, target: Literal["label", "star
     ids_T = torch.from_numpy(np.append(packed.ids_T, np.int32(PAD_ID)))
     label_N = packed.label_N if target == "label" else packed.stars_N
     return Rows(*(tensor.to(device) for tensor in (ids_T, *map(torch.from_numpy, (packed.starts_N1, label_N)))))
-
-
-def read_lengths(length_N: NDArray[np.int64], text: Text) -> NDArray[np.int64]:
-    """Return how many tokens a model reads of rows of these lengths, the start token and padding it reads included.
-
-    An empty row reads as one token: the start token, or padding.
-    """
-    if text.pad_to is not None:
-        return np.full_like(length_N, text.pad_to)
-    return np.clip(length_N + text.start, 1, text.max_tokens)
 
 
 def gather(rows: Rows, row_B: Tensor, width: int, text: Text) -> Batch:
@@ -93,20 +83,6 @@ def plan_batches(length_N: NDArray[np.int64], batch_tokens: int, seed: int, epoc
         rows = order[start : start + piece]
         batches += cut_batches(rows[np.argsort(length_N[rows], kind="stable")], length_N, batch_tokens)
     return [batches[i] for i in generator.permutation(len(batches))]
-
-
-def cut_batches(
-    order_N: NDArray[np.int64], length_N: NDArray[np.int64], batch_tokens: int
-) -> Iterator[NDArray[np.int64]]:
-    """Cut rows, in their order, into batches of at most `batch_tokens` = rows × longest row (one row at least)."""
-    start, widest = 0, 0
-    for end, length in enumerate(length_N[order_N].tolist()):
-        widest = max(widest, length)
-        if end > start and (end - start + 1) * widest > batch_tokens:
-            yield order_N[start:end]
-            start, widest = end, length
-    if start < len(order_N):
-        yield order_N[start:]
 
 
 @dataclass(frozen=True)

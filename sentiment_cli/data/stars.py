@@ -1,12 +1,15 @@
 """Star ratings as what is learnt (data.target: stars): the scale of a model's output, and whether there are any."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.data.sources import Source
 from sentiment_cli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from sentiment_cli.data.sources import Source
 
 LEAST, MOST = 1, 10
 # A model puts out (stars - MIDDLE) / REACH, from -1 to 1: its fresh output, near 0, is then the middle of the scale,
@@ -21,7 +24,7 @@ def ratings_of(output_N: NDArray[np.float64]) -> NDArray[np.float64]:
     return rating_N
 
 
-def check_source(source: Source) -> None:
+def check_source(source: "Source") -> None:
     """Raise UsageError for a source whose layout has no star ratings."""
     if source.kind != "imdb":
         raise UsageError(
@@ -31,7 +34,7 @@ def check_source(source: Source) -> None:
         )
 
 
-def check_ratings(source: Source, stars_of: Mapping[str, NDArray[np.int64]]) -> None:
+def check_ratings(source: "Source", stars_of: Mapping[str, NDArray[np.int64]]) -> None:
     """Raise DataError where a row of a split to learn from has no rating; `stars_of` holds each split's."""
     for split, stars_N in stars_of.items():
         n_without = int(((stars_N < LEAST) | (stars_N > MOST)).sum())

@@ -4,12 +4,14 @@ import json
 import re
 import string
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from sentiment_cli.config.schema import Text, Vocabulary
+if TYPE_CHECKING:
+    from sentiment_cli.config.schema import Text, Vocabulary
 
 PAD = "<pad>"
 START = "<start>"
@@ -24,7 +26,9 @@ _LONGEST_PIECE = 65_536
 _CUT = re.compile(r"(?<=[0-9A-Za-z]) (?=[0-9A-Za-z])")
 
 
-def train_tokenizer(text: Text, vocabulary: Vocabulary, rows: Iterable[Sequence[str]]) -> tuple[Tokenizer, list[str]]:
+def train_tokenizer(
+    text: "Text", vocabulary: "Vocabulary", rows: Iterable[Sequence[str]]
+) -> tuple[Tokenizer, list[str]]:
     """Learn a tokenizer from the counted rows, given some at a time; return it with its entries in order of their ids.
 
     Words: the most frequent ones; among equals the order is that of the words. Byte pairs: Sennrich et al. 2016 over
@@ -63,7 +67,7 @@ def train_tokenizer(text: Text, vocabulary: Vocabulary, rows: Iterable[Sequence[
     return build_tokenizer(text, entries, unknown), entries
 
 
-def build_tokenizer(text: Text, entries: Sequence[str], unknown: str) -> Tokenizer:
+def build_tokenizer(text: "Text", entries: Sequence[str], unknown: str) -> Tokenizer:
     """Return a tokenizer of words whose ids are positions in `entries`; other words read as `unknown`, an entry."""
     model = models.WordLevel({word: i for i, word in enumerate(entries)}, unk_token=unknown)
     return _with_pipeline(Tokenizer(model), text)
@@ -79,11 +83,6 @@ def encode(tokenizer: Tokenizer, rows: Sequence[str]) -> Iterator[NDArray[np.int
             if is_last:
                 yield ids[0] if len(ids) == 1 else np.concatenate(ids)
                 ids.clear()
-
-
-def most_tokens(text: Text) -> int | None:
-    """Return how many tokens of its own a long row keeps: text.max_tokens, less a start token that is not cut off."""
-    return None if text.max_tokens is None else text.max_tokens - (text.start and text.truncate != "tail")
 
 
 def _batches(rows: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
@@ -112,7 +111,7 @@ def _entries(tokenizer: Tokenizer) -> list[str]:
     return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
-def _with_pipeline(tokenizer: Tokenizer, text: Text) -> Tokenizer:
+def _with_pipeline(tokenizer: Tokenizer, text: "Text") -> Tokenizer:
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     if text.markup == "break":
         steps.append(normalizers.Replace(Regex(_BREAK), "\n"))

@@ -23,3 +23,8 @@ class Vocabulary:
     def specials(self) -> int:
         """How many entries are not words."""
         return max(self.unknown_id, self.start_id or 0) + 1
+
+    def is_word(self, token_id: int) -> bool:
+        """Say whether an entry is a word of two letters at least, or what of it a longer one is made of."""
+        entry = self.entries[token_id]
+        return token_id >= self.specials and len(entry) > 1 and any(map(str.isalpha, entry))

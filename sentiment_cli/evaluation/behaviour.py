@@ -18,7 +18,7 @@ from sentiment_cli import console, store
 from sentiment_cli.data.stars import LEAST, MOST
 from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
-from sentiment_cli.inference.artefact import Artefact, load_artefact
+from sentiment_cli.inference.artefact import Artefact, open_artefact
 from sentiment_cli.inference.predictor import Prediction, Predictor
 
 _TOLERANCE = 0.1
@@ -115,7 +115,7 @@ def evaluate_behaviour(run: Path) -> Behaviour:
 
     Raises UsageError where its labels do not say which of them are good and bad.
     """
-    artefact = load_artefact(run)
+    artefact = open_artefact(run)
     goodness = _goodness_of(artefact.labels)
     pairs = minimal_pairs()
     answers = predict_pairs(artefact, [(pair.original, pair.contrast) for pair in pairs])

@@ -15,7 +15,7 @@ from sentiment_cli.data.sources import name_of
 from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.behaviour import Share, predict_pairs, shorten
-from sentiment_cli.inference.artefact import load_artefact
+from sentiment_cli.inference.artefact import open_artefact
 
 _MISTAKES_SHOWN = 3
 
@@ -67,7 +67,7 @@ def evaluate_pairs(run: Path, data: Data) -> PairScores:
     The file is a table with columns original, contrast, original_label and contrast_label. Raises DataError for one
     that is none, and, both sides' labels shown, where its labels are not the run's.
     """
-    artefact, path = load_artefact(run), Path(data.source)
+    artefact, path = open_artefact(run), Path(data.source)
     pairs = read_pairs(path, data.label_map)
     counts = Counter(label for pair in pairs for label in pair[2:])
     refuse_unknown(str(path), counts, artefact.labels, "--label-map {}")

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console, store
 from sentiment_cli.config.paths import local_imdb
-from sentiment_cli.config.schema import Data
-from sentiment_cli.data.batches import read_lengths, rows_on
+from sentiment_cli.config.schema import Data, Experiment
+from sentiment_cli.data.batches import rows_on
 from sentiment_cli.data.corpus import Packed, encode_ahead, prepare
 from sentiment_cli.data.labels import refuse_unknown
+from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.data.sources import Source, find_source
 from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.data.tables import Columns, Rejects, read_table
@@ -37,8 +38,9 @@ from sentiment_cli.evaluation.slices import (
     print_slices,
     slice_scores,
 )
-from sentiment_cli.inference.artefact import Artefact, Calibration, load_artefact
-from sentiment_cli.inference.predictor import class_probabilities, likeliest, score_rows
+from sentiment_cli.inference.artefact import Artefact, Calibration, open_artefact
+from sentiment_cli.inference.predictor import Predictor, class_probabilities, likeliest
+from sentiment_cli.inference.weights import experiment_of, load_model, score_rows
 from sentiment_cli.models.device import memory_errors, select_device, set_up
 
 
@@ -78,12 +80,13 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
     An opening of the test split is written down as `command`'s. Raises DataError where the corpus at hand is not the
     one the run was trained on.
     """
-    artefact = load_artefact(run)
+    artefact = open_artefact(run)
+    experiment = experiment_of(artefact)
     openings = record_opening(run, split, command) if split == "test" else None
-    corpus = prepare(artefact.experiment, (split,), artefact.data_key)
+    corpus = prepare(experiment, (split,), artefact.data_key)
     packed = _relabelled(corpus.split(split), corpus.labels, artefact.labels)
-    partitions = partition_rows(packed, corpus.groups(), artefact.vocabulary, artefact.experiment.text)
-    output = _outputs(artefact, packed, split)
+    partitions = partition_rows(packed, corpus.groups(), artefact.vocabulary, experiment.text)
+    output = _outputs(artefact, experiment, packed, split)
     evaluation = _judge(artefact, split, packed, output, partitions, openings)
     _keep(run, split, evaluation, corpus.ids(split), packed.label_N, output, artefact)
     return evaluation
@@ -95,8 +98,9 @@ def evaluate_data(run: Path, data: Data, columns: Sequence[str] = ()) -> Evaluat
     `columns` are those of a table to slice by. Raises DataError, both sides' labels shown, where rows are labelled
     otherwise than the run's, and for a column that is not there.
     """
-    artefact, source = load_artefact(run), find_source(data)
-    is_own = _opens_test(data, artefact.experiment.data)
+    artefact, source = open_artefact(run), find_source(data)
+    experiment = experiment_of(artefact)
+    is_own = _opens_test(data, experiment.data)
     openings = record_opening(run, "test", f"eval --data {data.source}") if is_own else None
     texts = prepare_texts(source, "labelled")
     split = "test" if len(texts.rows("test")) else "train"
@@ -105,8 +109,8 @@ def evaluate_data(run: Path, data: Data, columns: Sequence[str] = ()) -> Evaluat
     refuse_unknown(str(source.path or source.name), +counts, artefact.labels, "--label-map {}")
     by_columns = [by_column(name, _read_values(source, name, ids)) for name in columns]
     packed = _relabelled(_encode(artefact, texts, split), texts.labels, artefact.labels)
-    partitions = partition_rows(packed, texts.groups, artefact.vocabulary, artefact.experiment.text)
-    output = _outputs(artefact, packed, source.name)
+    partitions = partition_rows(packed, texts.groups, artefact.vocabulary, experiment.text)
+    output = _outputs(artefact, experiment, packed, source.name)
     evaluation = _judge(artefact, source.name, packed, output, [*by_columns, *partitions], openings)
     _keep(run, f"data-{source.name}", evaluation, ids, packed.label_N, output, artefact)
     return evaluation
@@ -151,15 +155,17 @@ def _encode(artefact: Artefact, texts: Texts, split: str) -> Packed:
     )
 
 
-def _outputs(artefact: Artefact, packed: Packed, name: str) -> NDArray[np.float64]:
+def _outputs(artefact: Artefact, experiment: Experiment, packed: Packed, name: str) -> NDArray[np.float64]:
     """Return the model's outputs of the rows, logits as they are or star ratings on their scale."""
-    settings, length_N = artefact.experiment, packed.length_N
-    device = _device_of(settings.train.device)
-    set_up(device, settings.train.threads)
-    n_tokens = int(read_lengths(length_N, settings.text).sum())
+    if not artefact.has_weights:
+        return Predictor(artefact).outputs(np.split(packed.ids_T, packed.starts_N1[1:-1]))
+    length_N = packed.length_N
+    device = _device_of(experiment.train.device)
+    set_up(device, experiment.train.threads)
+    n_tokens = int(read_lengths(length_N, experiment.text).sum())
     with memory_errors(), console.progress(f"scoring {name}", n_tokens) as shown:
-        model, rows = artefact.model.to(device), rows_on(device, packed)
-        return score_rows(model, rows, length_N, settings.text, on_read=shown.update)
+        model, rows = load_model(artefact).to(device), rows_on(device, packed)
+        return score_rows(model, rows, length_N, experiment.text, on_read=shown.update)
 
 
 def _judge(
@@ -171,7 +177,7 @@ def _judge(
     openings: int | None,
 ) -> Evaluation:
     """Score a model's outputs, which are not divided by its temperature yet."""
-    label_N, target = packed.label_N, artefact.experiment.data.target
+    label_N, target = packed.label_N, artefact.target
 
     def scores_of(of: NDArray[np.bool_] | slice) -> Scores:
         return score_outputs(scaled[of], label_N[of], packed.stars_N[of], artefact.labels, target)
@@ -202,7 +208,7 @@ def _keep(
     """Write RUN/evaluation/NAME.json and NAME-predictions.jsonl, one line per row in its order, with its true label."""
     labels = artefact.labels
     answers: list[dict[str, Any]]
-    if artefact.experiment.data.target == "stars":
+    if artefact.target == "stars":
         answers = [{"stars": rating} for rating in ratings_of(output).tolist()]
     else:
         rows = class_probabilities(output / artefact.temperature).tolist()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sentiment_cli import console
 from sentiment_cli.config.schema import Text
 from sentiment_cli.data.corpus import Packed
-from sentiment_cli.data.tokenizer import most_tokens
+from sentiment_cli.data.reading import most_tokens
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.evaluation.metrics import wilson_interval
 

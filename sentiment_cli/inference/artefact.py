@@ -1,28 +1,39 @@
-"""What a finished model is on disk, and how it comes back.
+"""What a finished model is on disk, and how it comes back: without torch, and each file read when it is asked for.
 
-    RUN/model/  weights.safetensors  tokenizer.json  vocabulary.json  model.json  calibration.json  manifest.json
+    RUN/model/  manifest.json  model.json  calibration.json  tokenizer.json  vocabulary.json
+                graph.onnx  weights.safetensors
 
-model.json holds the format, the labels, the experiment, and the key of the data it was trained on. calibration.json
-holds the temperature; a model of star ratings, and one whose training was cut short, has none.
+model.json holds the format, the labels, the experiment, the key of the data it was trained on, why there is no graph
+where there is none, and the sha256 of the other files: those of another run do not pass for this one's, whatever the
+manifest says. calibration.json holds the temperature; a model of star ratings, and one whose training was cut short,
+has none. The packed form (`members`) has the weights only where there is no graph.
 """
 
+import hashlib
+import json
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import safetensors.torch
-import torch
 from tokenizers import Tokenizer
 
 from sentiment_cli import store
-from sentiment_cli.config.loader import experiment_from_values, experiment_values
-from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.data.vocabulary import Vocabulary
-from sentiment_cli.models.classifier import AnyClassifier, build_classifier
+from sentiment_cli.inference.members import Members, open_members, pack
 
-_FORMAT = 2
-_READABLE = (1, 2)  # 1 is 2 without calibration.json, which whoever reads 1 alone would pass over
+if TYPE_CHECKING:
+    import torch
+
+    from sentiment_cli.config.schema import Experiment
+    from sentiment_cli.data.corpus import Corpus
+
+GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
+_FORMAT = 3
+# 1 is 2 without calibration.json, which whoever reads 1 alone would pass over; 2 is 3 without a graph and the hashes.
+_READABLE = (1, 2, 3)
+_NO_GRAPH = "the run was trained by a version that made no graphs"
 
 
 class Calibration(NamedTuple):
@@ -37,58 +48,146 @@ class Calibration(NamedTuple):
 
 @dataclass(frozen=True)
 class Artefact:
-    """A finished model with all it needs to answer; `data_key` names the prepared corpus it was trained on."""
+    """A finished model with all it needs to answer.
 
-    experiment: Experiment
+    `path` is what was opened, `settings` the experiment's as plain values, `data_key` names the prepared corpus that
+    it was trained on; `no_graph` says why there is no graph, None where there is one.
+    """
+
+    path: Path
     labels: tuple[str, ...]
     data_key: str
-    vocabulary: Vocabulary
-    tokenizer: Tokenizer
-    model: AnyClassifier
-    temperature: float = 1.0
+    settings: dict[str, Any]
+    no_graph: str | None
+    temperature: float
+    members: Members
+
+    @property
+    def has_weights(self) -> bool:
+        return WEIGHTS in self.members.files
+
+    @property
+    def target(self) -> Literal["label", "stars"]:
+        """What was learnt."""
+        return "stars" if self.settings["data"].get("target") == "stars" else "label"
+
+    @property
+    def n_logits(self) -> int:
+        """How many numbers the model puts out per row: one for two labels or stars, else one per label."""
+        return 1 if len(self.labels) == 2 else len(self.labels)
+
+    def read(self, name: str) -> bytes:
+        """Read one of its files; raise IntegrityError where it is not what the manifest says."""
+        return self.members.read(name)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.from_json(store.parse_json(self.read("vocabulary.json"), self.path / "vocabulary.json"))
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer.from_buffer(self.read("tokenizer.json"))
+
+
+def open_artefact(path: Path) -> Artefact:
+    """Open the model of a run's directory, a model's own directory, or one packed file.
+
+    Raises IntegrityError for damage, for a format this version does not read, and for files of several models.
+    """
+    members = open_members(path / "model" if (path / "model").is_dir() else path)
+    place = members.path / "model.json"
+    about = store.parse_json(members.read("model.json"), place)
+    try:
+        if about["format"] not in _READABLE:
+            known = ", ".join(map(str, _READABLE[:-1]))
+            raise store.IntegrityError(
+                f"{members.path} has format {about['format']}; this version reads {known} and {_READABLE[-1]}"
+            )
+        if about["format"] >= 3:
+            _check_files(members, about["files"])
+        return Artefact(
+            path=path,
+            labels=tuple(about["labels"]),
+            data_key=about["data_key"],
+            settings=about["experiment"],
+            no_graph=None if GRAPH in members.files else about.get("graph") or _NO_GRAPH,
+            temperature=_read_temperature(members),
+            members=members,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise store.IntegrityError(f"{place} is damaged: {error!r}") from error
 
 
 def save_artefact(
     run: Path,
-    experiment: Experiment,
-    corpus: Corpus,
-    weights: dict[str, torch.Tensor],
+    experiment: "Experiment",
+    corpus: "Corpus",
+    weights: "dict[str, torch.Tensor]",
     calibration: Calibration | None = None,
+    graph: bytes | str = "none was made",
 ) -> None:
-    """Write RUN/model/: tensors alone in the weights file, everything else as JSON."""
+    """Write RUN/model/: tensors alone in the weights file, `graph` or, in model.json, why there is none."""
+    import safetensors.torch
+
+    from sentiment_cli.config.loader import experiment_values
+
+    files = {
+        "tokenizer.json": corpus.tokenizer_json,
+        "vocabulary.json": store.dump_json(vars(corpus.vocabulary)),
+        WEIGHTS: safetensors.torch.save(weights),
+    }
+    if calibration is not None:
+        files["calibration.json"] = store.dump_json(calibration._asdict())
+    if isinstance(graph, bytes):
+        files[GRAPH] = graph
     about = {
         "format": _FORMAT,
         "labels": corpus.labels,
         "data_key": corpus.key,
+        "graph": None if isinstance(graph, bytes) else graph,
+        "files": _hashes(files),
         "experiment": experiment_values(experiment),
     }
     with store.new_directory(run / "model") as draft:
-        draft.write("weights.safetensors", safetensors.torch.save(weights))
-        draft.write("tokenizer.json", corpus.tokenizer_json)
-        draft.write("vocabulary.json", store.dump_json(vars(corpus.vocabulary)))
-        draft.write("model.json", store.dump_json(about))
-        if calibration is not None:
-            draft.write("calibration.json", store.dump_json(calibration._asdict()))
+        for name, data in {**files, "model.json": store.dump_json(about)}.items():
+            draft.write(name, data)
 
 
-def load_artefact(run: Path) -> Artefact:
-    """Read RUN/model/ after checking every file's hash; the model comes back on the CPU, in evaluation mode.
+def pack_artefact(artefact: Artefact, path: Path, graph: bytes | None = None) -> int:
+    """Write a model as one file, which answers as the directory does, and return its size.
 
-    Raises IntegrityError for damage, and for a format this version does not read.
+    It holds the graph (or another one of the same model, `graph`) and no weights; where there is none, the weights.
     """
-    directory = store.open_directory(run / "model")
-    about = store.read_json(directory / "model.json")
-    if about["format"] not in _READABLE:
-        known = " and ".join(map(str, _READABLE))
-        raise store.IntegrityError(f"{directory} has format {about['format']}; this version reads {known}")
-    experiment = experiment_from_values(about["experiment"])
-    vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
-    labels = tuple(about["labels"])
-    with torch.device("meta"):  # no time on random weights that are replaced at once
-        model = build_classifier(experiment, vocabulary, len(labels))
-    weights = safetensors.torch.load((directory / "weights.safetensors").read_bytes())
-    model.load_state_dict(weights, strict=True, assign=True)
-    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-    path = directory / "calibration.json"
-    temperature = float(store.read_json(path)["temperature"]) if path.exists() else 1.0
-    return Artefact(experiment, labels, about["data_key"], vocabulary, tokenizer, model.eval(), temperature)
+    names = artefact.members.files.keys() - {"model.json"}
+    if artefact.no_graph is None or graph is not None:
+        names -= {WEIGHTS}
+    files = {name: artefact.read(name) for name in names if name != GRAPH or graph is None}
+    if graph is not None:
+        files[GRAPH] = graph
+    about = json.loads(artefact.read("model.json"))
+    about |= {"format": _FORMAT, "graph": None if GRAPH in files else artefact.no_graph, "files": _hashes(files)}
+    return pack({**files, "model.json": store.dump_json(about)}, path)
+
+
+def _hashes(files: dict[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
+
+
+def _check_files(members: Members, of_model: dict[str, str]) -> None:
+    """Raise IntegrityError where the files are others than those that model.json was written with."""
+    found = {name: entry["sha256"] for name, entry in members.files.items() if name != "model.json"}
+    for name in sorted(found.keys() | of_model.keys()):
+        if found.get(name) != of_model.get(name):
+            raise store.IntegrityError(
+                f"{members.path} holds the files of several models: {name} has sha256 {found.get(name)}, and the one "
+                f"that model.json belongs to {of_model.get(name)}"
+            )
+
+
+def _read_temperature(members: Members) -> float:
+    if "calibration.json" not in members.files:
+        return 1.0
+    temperature = store.parse_json(members.read("calibration.json"), members.path / "calibration.json")["temperature"]
+    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+        raise store.IntegrityError(f"{members.path}: the temperature is {temperature!r}, no number above 0")
+    return float(temperature)

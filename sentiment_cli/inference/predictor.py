@@ -1,22 +1,17 @@
 """What a model says of texts."""
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from sentiment_cli.config.schema import Text
-from sentiment_cli.data.batches import Rows, cut_batches, gather, read_lengths
+from sentiment_cli import console, store
+from sentiment_cli.data.reading import Reading, kept_places, most_tokens
 from sentiment_cli.data.stars import ratings_of
-from sentiment_cli.data.tokenizer import encode, most_tokens
-from sentiment_cli.inference.artefact import Artefact
-from sentiment_cli.models.classifier import AnyClassifier
-
-# Rows times width of one batch: large enough to fill a device, small enough for the caches of a CPU.
-_BATCH_TOKENS = 16_384
+from sentiment_cli.data.tokenizer import encode
+from sentiment_cli.inference.artefact import GRAPH, Artefact
+from sentiment_cli.inference.scoring import Answers, score_ids
 
 
 class Prediction(NamedTuple):
@@ -43,88 +38,79 @@ class Prediction(NamedTuple):
 
 
 class Predictor:
-    """Answers for texts, with the pipeline the model was trained with."""
+    """Answers for texts, with the pipeline the model was trained with: by its graph, else, with torch, by its weights.
+
+    predictor = Predictor(open_artefact(path))
+    predictor.predict(["I just really loved the movie"])
+    predictor.outputs(predictor.encode(texts))            logits, not divided by predictor.temperature
+    """
 
     def __init__(self, artefact: Artefact) -> None:
-        self._artefact = artefact
-        text, vocabulary = artefact.experiment.text, artefact.vocabulary
-        self._most_read = most_tokens(text)
-        self._is_word_V = np.array([len(entry) > 1 and any(map(str.isalpha, entry)) for entry in vocabulary.entries])
-        self._is_word_V[: vocabulary.specials] = False
+        self.artefact, self.settings = artefact, artefact.settings
+        self.labels, self.target, self.temperature = artefact.labels, artefact.target, artefact.temperature
+        self.vocabulary, self.tokenizer = artefact.vocabulary, artefact.tokenizer
+        self._reading = Reading.from_json(artefact.settings["text"])
+        self._most_read = most_tokens(self._reading)
+        self._answers = _load(artefact)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return one prediction per text, in order; one with no known word has `low_evidence`."""
-        artefact = self._artefact
-        rows_ids = list(encode(artefact.tokenizer, texts))
-        output = score_rows(artefact.model, *rows_of(rows_ids), artefact.experiment.text)
-        if artefact.experiment.data.target == "stars":
+        rows_ids = self.encode(texts)
+        output = self.outputs(rows_ids)
+        if self.target == "stars":
             best_N, said = (output >= 0).astype(np.int64), [(None, stars) for stars in ratings_of(output).tolist()]
         else:
-            probability_NC = class_probabilities(output / artefact.temperature)
+            probability_NC = class_probabilities(output / self.temperature)
             best_N, said = likeliest(probability_NC), [(row, None) for row in probability_NC.tolist()]
         return [
             self._prediction(text, ids, best, probabilities, stars)
             for text, ids, best, (probabilities, stars) in zip(texts, rows_ids, best_N.tolist(), said, strict=True)
         ]
 
+    def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Return the token ids of each text, all of them."""
+        return list(encode(self.tokenizer, texts))
+
+    def kept(self, ids_L: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return the places of the tokens that the model reads of a row, which are not all of a long one."""
+        return kept_places(len(ids_L), self._reading)
+
+    def outputs(self, rows_ids: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
+        """Return what the model puts out for rows of all their token ids, in their order.
+
+        That is logit_N, of the second of two labels, or logit_NC, not divided by the temperature, or star ratings on
+        their scale. Raises IntegrityError for a model that puts out what is no finite number.
+        """
+        outputs = score_ids(self._answers, rows_ids, self._reading, self.artefact.n_logits)
+        if not np.isfinite(outputs).all():
+            raise store.IntegrityError(f"{self.artefact.path} answers with numbers that are not finite")
+        return outputs
+
     def _prediction(
         self, text: str, ids_L: NDArray[np.int32], best: int, probabilities: list[float] | None, stars: float | None
     ) -> Prediction:
-        labels = self._artefact.labels
         return Prediction(
             text=text,
-            label=labels[best],
+            label=self.labels[best],
             probability=None if probabilities is None else probabilities[best],
-            probabilities=None if probabilities is None else dict(zip(labels, probabilities, strict=True)),
+            probabilities=None if probabilities is None else dict(zip(self.labels, probabilities, strict=True)),
             stars=stars,
             tokens=len(ids_L),
-            unknown=int((ids_L == self._artefact.vocabulary.unknown_id).sum()),
+            unknown=int((ids_L == self.vocabulary.unknown_id).sum()),
             truncated=self._most_read is not None and len(ids_L) > self._most_read,
-            low_evidence=not self._is_word_V[ids_L].any(),
+            low_evidence=not any(map(self.vocabulary.is_word, ids_L.tolist())),
         )
 
 
-def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int64]]:
-    """Pack token ids of unlabelled rows; return them and the rows' lengths."""
-    ids = [*rows_ids, np.zeros(1, dtype=np.int32)]  # the padding token that empty rows point at
-    length_N = np.array([len(row) for row in ids[:-1]], dtype=np.int64)
-    starts_N1 = torch.from_numpy(np.concatenate([[0], np.cumsum(length_N)]))
-    no_label_N = torch.zeros(len(length_N), dtype=torch.long)
-    return Rows(torch.from_numpy(np.concatenate(ids)), starts_N1, no_label_N), length_N
+def _load(artefact: Artefact) -> Answers:
+    if artefact.no_graph is None:
+        from sentiment_cli.inference.session import open_graph
 
+        return open_graph(artefact.read(GRAPH))
+    console.say(f"loading torch: {artefact.no_graph}")
+    from sentiment_cli.inference.weights import answers_of, load_model
 
-@torch.inference_mode()
-def score_rows(
-    model: AnyClassifier,
-    rows: Rows,
-    length_N: NDArray[np.int64],
-    text: Text,
-    *,
-    first: int = 0,
-    every: int = 1,
-    on_read: Callable[[int], object] | None = None,
-) -> NDArray[np.float64]:
-    """Return the model's outputs of all rows, in their order, in float32; rows of like length are read together.
-
-    They are logit_N (or star ratings on their scale), or logit_NC where the model has a logit per label. Of several
-    processes each reads every so many-th batch, from its `first` on; the other rows' outputs are then 0. `on_read` is
-    told after each batch how many tokens have been read.
-    """
-    was_training = model.training
-    model.eval()
-    read_N = read_lengths(length_N, text)
-    logits = np.zeros(len(length_N) if model.n_logits == 1 else (len(length_N), model.n_logits))
-    device = rows.starts_N1.device
-    batches = cut_batches(np.argsort(read_N, kind="stable"), read_N, _BATCH_TOKENS)
-    n_read = 0
-    for row_B in itertools.islice(batches, first, None, every):
-        batch = gather(rows, torch.from_numpy(row_B).to(device), int(read_N[row_B].max()), text)
-        logits[row_B] = model(batch.ids_BL, batch.length_B).cpu().numpy()
-        if on_read is not None:
-            n_read += int(read_N[row_B].sum())
-            on_read(n_read)
-    model.train(was_training)
-    return logits
+    return answers_of(load_model(artefact))
 
 
 def likeliest(probability_NC: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.batches import PAD_ID
+from sentiment_cli.data.reading import PAD_ID
 from sentiment_cli.models.encoders import drop_columns
 from sentiment_cli.models.lookup import look_up
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.batches import PAD_ID
+from sentiment_cli.data.reading import PAD_ID
 from sentiment_cli.models.ngrams import NONE, longer_features, word_features
 
 

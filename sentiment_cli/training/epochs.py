@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from sentiment_cli import console, store
-from sentiment_cli.data.batches import Plan, Rows, cut, plan_steps, read_lengths, rows_on
+from sentiment_cli.data.batches import Plan, Rows, cut, plan_steps, rows_on
 from sentiment_cli.data.corpus import Packed
+from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
-from sentiment_cli.inference.predictor import score_rows
+from sentiment_cli.inference.weights import score_rows
 from sentiment_cli.models.device import OutOfMemory
 from sentiment_cli.training.checkpoints import Best, Progress, weights_of
 from sentiment_cli.training.guards import check_finite, diverged, split_batch

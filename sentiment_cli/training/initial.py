@@ -1,6 +1,7 @@
 """The model that training starts from: fresh, with word vectors of a file, or with the weights of a finished run."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,15 +11,25 @@ from sentiment_cli import console
 from sentiment_cli.config.paths import is_file
 from sentiment_cli.config.schema import Experiment, Model
 from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError, UsageError
-from sentiment_cli.inference.artefact import Artefact, load_artefact
+from sentiment_cli.inference.artefact import open_artefact
 from sentiment_cli.inference.runs import named_run
+from sentiment_cli.inference.weights import load_model
 from sentiment_cli.models.classifier import AnyClassifier, Classifier, build_classifier
 
 _SPARED = {"skew", "peephole"}  # no matrices, though drawn: zeros would make the orthogonal matrix the identity
 
 
-def load_origin(experiment: Experiment) -> Artefact | None:
+class Origin(NamedTuple):
+    """A finished run's model to start from."""
+
+    labels: tuple[str, ...]
+    vocabulary: Vocabulary
+    model: AnyClassifier
+
+
+def load_origin(experiment: Experiment) -> Origin | None:
     """Load the model that `init_from` names, before anything slow.
 
     Raises UsageError where it names none, or where `vocabulary.vectors` names no file.
@@ -31,10 +42,11 @@ def load_origin(experiment: Experiment) -> Artefact | None:
     run = named_run(experiment.init_from)
     if not (run / "model").is_dir():
         raise UsageError(f"init_from: {run} holds no trained model", f"sentiment train --resume {run}")
-    return load_artefact(run)
+    artefact = open_artefact(run)
+    return Origin(artefact.labels, artefact.vocabulary, load_model(artefact))
 
 
-def first_model(experiment: Experiment, corpus: Corpus, origin: Artefact | None) -> AnyClassifier:
+def first_model(experiment: Experiment, corpus: Corpus, origin: Origin | None) -> AnyClassifier:
     """Build the model with its first weights: of `origin`, or drawn from the experiment's seed.
 
     Raises UsageError where the origin has another vocabulary, other labels or other shapes, and DataError where its

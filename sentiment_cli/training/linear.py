@@ -17,11 +17,13 @@ from torch import Tensor
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment, Text
-from sentiment_cli.data.batches import cut_batches, gather, read_lengths, rows_on
+from sentiment_cli.data.batches import gather, rows_on
 from sentiment_cli.data.corpus import Corpus, Packed
+from sentiment_cli.data.reading import cut_batches, read_lengths
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.metrics import score
-from sentiment_cli.inference.predictor import class_probabilities, score_rows
+from sentiment_cli.inference.predictor import class_probabilities
+from sentiment_cli.inference.weights import score_rows
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.models.ngrams import Counted, count_ngrams
 from sentiment_cli.training.checkpoints import Best, Progress, weights_of

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.batches import cut, plan_steps, read_lengths, rows_on
+from sentiment_cli.data.batches import cut, plan_steps, rows_on
 from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.errors import UsageError
 from sentiment_cli.models.device import check_precision, runs_bf16, select_device, set_up
 from sentiment_cli.training.initial import first_model, load_origin

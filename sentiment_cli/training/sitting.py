@@ -21,8 +21,8 @@ from sentiment_cli.errors import DivergedError, InterruptedRun
 from sentiment_cli.evaluation.calibration import calibrate
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.inference.artefact import Calibration, save_artefact
-from sentiment_cli.inference.predictor import score_rows
 from sentiment_cli.inference.runs import SUMMARY
+from sentiment_cli.inference.weights import score_rows
 from sentiment_cli.models.classifier import AnyClassifier
 from sentiment_cli.models.device import describe, memory_errors, precision_name, runs_bf16
 from sentiment_cli.models.linear import LinearClassifier

@@ -4,9 +4,10 @@ import torch
 from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Text, Train
-from sentiment_cli.data.batches import gather, plan_batches, plan_steps, read_lengths, rows_on
+from sentiment_cli.data.batches import gather, plan_batches, plan_steps, rows_on
 from sentiment_cli.data.corpus import Packed
-from sentiment_cli.inference.predictor import rows_of
+from sentiment_cli.data.reading import read_lengths
+from sentiment_cli.inference.weights import rows_of
 
 ROWS = [np.arange(1, n + 1, dtype=np.int32) for n in (3, 10, 0, 1)]
 

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 from sentiment_cli.config.schema import Text, Vocabulary
 from sentiment_cli.data import tokenizer as tokenizer_module
 from sentiment_cli.data.corpus import prepare
-from sentiment_cli.data.tokenizer import encode, most_tokens, train_tokenizer
+from sentiment_cli.data.reading import most_tokens
+from sentiment_cli.data.tokenizer import encode, train_tokenizer
 
 EVERY = Vocabulary(size=None, min_count=1)
 

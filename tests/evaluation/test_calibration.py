@@ -17,7 +17,7 @@ from sentiment_cli.evaluation.calibration import (
     reliability_bins,
 )
 from sentiment_cli.evaluation.metrics import expected_calibration_error, score_outputs
-from sentiment_cli.inference.artefact import load_artefact
+from sentiment_cli.inference.artefact import open_artefact
 from sentiment_cli.training.fit import fit
 
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=2", "train.precision=fp32")
@@ -121,7 +121,7 @@ def test_training_ends_with_a_temperature_fitted_on_validation(experiment, is_re
     assert found["loss_after"] < found["loss_before"]
     valid = json.loads((run / "summary.json").read_text())["valid"]
     assert (found["loss_before"], found["ece_before"]) == (valid["loss"], valid["ece"])
-    assert load_artefact(run).temperature == found["temperature"] != 1
+    assert open_artefact(run).temperature == found["temperature"] != 1
     assert "calibration.json" in store.read_manifest(run / "model")
 
 
@@ -134,7 +134,7 @@ def test_the_temperature_of_a_refit_is_that_of_the_training_with_validation_held
 def test_stars_have_no_temperature(experiment) -> None:
     run = fit(experiment(*TINY, "data.target=stars")).directory
     assert not (run / "model" / "calibration.json").exists()
-    assert load_artefact(run).temperature == 1
+    assert open_artefact(run).temperature == 1
 
 
 def test_a_training_cut_short_writes_a_model_without_a_temperature(experiment, monkeypatch, tmp_path: Path) -> None:
@@ -151,4 +151,4 @@ def test_a_training_cut_short_writes_a_model_without_a_temperature(experiment, m
     monkeypatch.setattr(epochs_module, "_close_epoch", refuse)
     with pytest.raises(DivergedError):
         fit(experiment(*TINY), "cut")
-    assert load_artefact(runs_dir() / "cut").temperature == 1
+    assert open_artefact(runs_dir() / "cut").temperature == 1

@@ -9,8 +9,9 @@ from scipy.special import softmax
 from sentiment_cli import store
 from sentiment_cli.config.schema import Data, Text
 from sentiment_cli.evaluation.evaluate import evaluate_data, print_scores
-from sentiment_cli.inference.artefact import Calibration, load_artefact
-from sentiment_cli.inference.predictor import Prediction, Predictor, class_probabilities, rows_of, score_rows
+from sentiment_cli.inference.artefact import Calibration, open_artefact
+from sentiment_cli.inference.predictor import Prediction, Predictor, class_probabilities
+from sentiment_cli.inference.weights import load_model, rows_of, score_rows
 from sentiment_cli.training.fit import fit
 
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1", "text.max_tokens=6")
@@ -18,7 +19,7 @@ TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1", "t
 
 @pytest.fixture
 def predictor(experiment) -> Predictor:
-    return Predictor(load_artefact(fit(experiment(*TINY)).directory))
+    return Predictor(open_artefact(fit(experiment(*TINY)).directory))
 
 
 def test_a_prediction_says_what_it_read(predictor: Predictor) -> None:
@@ -62,9 +63,9 @@ def test_probabilities_of_several_labels_sum_to_one_whatever_the_logits() -> Non
 
 def test_a_model_of_three_labels_comes_back_and_answers_in_their_order(experiment, three_labels) -> None:
     """A model that was built to name the label whose word it read."""
-    artefact = load_artefact(three_labels)
+    artefact = open_artefact(three_labels)
     assert artefact.labels == ("so-so", "good", "bad")
-    assert artefact.model.output.weight.shape[0] == 3
+    assert load_model(artefact).output.weight.shape[0] == 3
     predictor = Predictor(artefact)
     assert predictor.predict([]) == []
     answers = predictor.predict(["bad", "good", "so", "good good good", "zzzz"])
@@ -92,9 +93,9 @@ def rewritten(run: Path, *, calibration: Calibration | None = None, model_format
 def test_the_temperature_of_a_model_is_used_by_predict_and_eval(three_labels: Path, tmp_path: Path) -> None:
     texts = ["bad", "good", "so"]
     (tmp_path / "new.csv").write_text("text,label\nbad,bad\ngood,good\nso,so-so\n")
-    plain = Predictor(load_artefact(three_labels)).predict(texts)
+    plain = Predictor(open_artefact(three_labels)).predict(texts)
     rewritten(three_labels, calibration=Calibration(2.0, 0.1, 0.05, 0.4, 0.3))
-    warm = Predictor(load_artefact(three_labels)).predict(texts)
+    warm = Predictor(open_artefact(three_labels)).predict(texts)
     for one, other in zip(plain, warm, strict=True):
         assert one.label == other.label
         logits = np.log(list(one.probabilities.values()))
@@ -113,17 +114,17 @@ def test_the_temperature_of_a_model_is_used_by_predict_and_eval(three_labels: Pa
 
 def test_models_of_the_format_before_have_no_temperature_and_those_of_the_next_are_refused(three_labels: Path) -> None:
     rewritten(three_labels, model_format=1)
-    assert load_artefact(three_labels).temperature == 1
+    assert open_artefact(three_labels).temperature == 1
     rewritten(three_labels, model_format=3)
     with pytest.raises(store.IntegrityError, match="has format 3; this version reads 1 and 2"):
-        load_artefact(three_labels)
+        open_artefact(three_labels)
 
 
 def test_score_rows_tells_how_far_it_is(three_labels: Path) -> None:
-    artefact = load_artefact(three_labels)
+    artefact = open_artefact(three_labels)
     rows, length_N = rows_of([np.full(n, 3, dtype=np.int32) for n in (900, 0, 5, 800)] * 20)
     read: list[int] = []
-    score_rows(artefact.model, rows, length_N, Text(max_tokens=850), on_read=read.append)
+    score_rows(load_model(artefact), rows, length_N, Text(max_tokens=850), on_read=read.append)
     assert read == sorted(read)
     assert len(read) > 1
     assert read[-1] == 20 * (850 + 1 + 5 + 800)
@@ -136,26 +137,26 @@ def test_invariant_2_a_damaged_model_is_refused(experiment) -> None:
     data[-1] ^= 1
     weights.write_bytes(data)
     with pytest.raises(store.IntegrityError, match=r"weights\.safetensors is damaged"):
-        load_artefact(run)
+        open_artefact(run)
 
 
 def test_padding_that_is_part_of_the_input_is_the_same_at_prediction(experiment) -> None:
     left = ("text.pad=left", "text.pad_to=20", "text.max_tokens=20", "text.truncate=head", "vocabulary.unknown=padding")
     run = fit(experiment(*TINY[:3], *left, "model.embedding.word_dropout=0", "model.pooling=last")).directory
-    artefact = load_artefact(run)
+    artefact = open_artefact(run)
     ids = artefact.tokenizer.encode("The plot was zzzz good.").ids
     assert ids[3] == 0  # an unknown word reads as padding
     padded_BL = torch.tensor([[0] * (20 - len(ids)) + ids])
-    logit = artefact.model(padded_BL, torch.tensor([20])).item()
+    logit = load_model(artefact)(padded_BL, torch.tensor([20])).item()
     (answer,) = Predictor(artefact).predict(["The plot was zzzz good."])
     expected = class_probabilities(np.array([logit / artefact.temperature]))[0, 1]
     assert answer.probabilities["pos"] == pytest.approx(expected, abs=1e-5)
-    assert artefact.model.embedding.weight[0].any()
+    assert load_model(artefact).embedding.weight[0].any()
 
 
 def test_a_start_token_is_read_and_not_counted(experiment) -> None:
     start = ("text.start=true", "model.pooling=last")
-    artefact = load_artefact(fit(experiment(*TINY, *start)).directory)
+    artefact = open_artefact(fit(experiment(*TINY, *start)).directory)
     predictor = Predictor(artefact)
     five, six, nothing = predictor.predict(["The plot was zzzz good", "The plot was zzzz good .", "zzzz"])
     assert (five.tokens, five.unknown, five.truncated) == (5, 1, False)
@@ -163,7 +164,7 @@ def test_a_start_token_is_read_and_not_counted(experiment) -> None:
     assert nothing.low_evidence
     ids = artefact.tokenizer.encode(five.text).ids
     assert min(ids) == 2
-    logit = artefact.model(torch.tensor([[1, *ids]]), torch.tensor([6])).item()
+    logit = load_model(artefact)(torch.tensor([[1, *ids]]), torch.tensor([6])).item()
     expected = class_probabilities(np.array([logit / artefact.temperature]))[0, 1]
     assert five.probabilities["pos"] == pytest.approx(expected, abs=1e-5)
 

@@ -8,8 +8,9 @@ import torch
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.errors import DivergedError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.evaluation.metrics import score_outputs
-from sentiment_cli.inference.artefact import load_artefact
-from sentiment_cli.inference.predictor import Predictor, score_rows
+from sentiment_cli.inference.artefact import open_artefact
+from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.weights import load_model, score_rows
 from sentiment_cli.training import epochs as epochs_module
 from sentiment_cli.training import fit as fit_module
 from sentiment_cli.training import objectives as objectives_module
@@ -45,7 +46,7 @@ def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(epochs_module, "score_outputs", scripted)
     monkeypatch.setattr(epochs_module, "score_rows", watched)
     finished = fit(experiment(*TINY, "train.epochs=3"))
-    kept = load_artefact(finished.directory).model.state_dict()
+    kept = load_model(open_artefact(finished.directory)).state_dict()
     assert all(torch.equal(kept[name], weights[1][name]) for name in kept)
     assert any(not torch.equal(kept[name], weights[2][name]) for name in kept)
 
@@ -63,8 +64,8 @@ def test_patience_stops_early(experiment, monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_the_same_seed_gives_the_same_model(experiment) -> None:
-    first, again = (load_artefact(fit(experiment(*TINY)).directory).model.state_dict() for _ in range(2))
-    other = load_artefact(fit(experiment(*TINY, "seed=1")).directory).model.state_dict()
+    first, again = (load_model(open_artefact(fit(experiment(*TINY)).directory)).state_dict() for _ in range(2))
+    other = load_model(open_artefact(fit(experiment(*TINY, "seed=1")).directory)).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
@@ -80,7 +81,7 @@ def test_sigint_leaves_a_usable_run(experiment, monkeypatch: pytest.MonkeyPatch)
     assert "stopped" in (caught.value.hint or "")
     run = fit_module.runs_dir() / "stopped"
     assert json.loads((run / "summary.json").read_text())["status"] == "interrupted"
-    assert Predictor(load_artefact(run)).predict(["The plot was good."])[0].label in ("neg", "pos")
+    assert Predictor(open_artefact(run)).predict(["The plot was good."])[0].label in ("neg", "pos")
 
 
 def test_f21_a_loss_that_is_not_finite_stops_at_its_step(experiment) -> None:
@@ -123,7 +124,7 @@ def test_f21_a_late_divergence_keeps_the_best_epoch(experiment, monkeypatch: pyt
     run = fit_module.runs_dir() / "late"
     assert f"sentiment train --resume {run} --set train.lr=0.001 --allow-change train.lr" in (caught.value.hint or "")
     assert json.loads((run / "summary.json").read_text())["status"] == "diverged"
-    assert load_artefact(run).model
+    assert load_model(open_artefact(run))
 
 
 REFUSALS = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("x: can't allocate memory")]
@@ -149,7 +150,7 @@ def test_f20_too_little_memory_names_the_budget_and_the_next(experiment, monkeyp
     assert f"sentiment train --resume {run} --set train.slices=2 --allow-change train.slices" in hint
     assert f"sentiment train {run / 'experiment.yaml'} --set train.batch_tokens=2048" in hint
     slices = load_experiment(run / "experiment.yaml", ["train.slices=2"])
-    assert load_artefact(resume(run, slices, ["train.slices"]).directory).model
+    assert load_model(open_artefact(resume(run, slices, ["train.slices"]).directory))
     assert len(calls) == 13 + 1 + 2 * 12  # the epoch's checkpoint was saved at step 12
 
 
@@ -158,7 +159,7 @@ NO_DROPOUT = [f"model.{key}=0" for key in ("dropout", "embedding.dropout", "embe
 
 def test_f20_asked_to_it_splits_the_batch_and_learns_the_same(experiment, monkeypatch, capsys) -> None:
     settings = (*TINY, *NO_DROPOUT, "train.precision=fp32", "train.on_memory_error=split", "train.optimizer=sgd")
-    whole = load_artefact(fit(experiment(*settings), "whole").directory).model.state_dict()
+    whole = load_model(open_artefact(fit(experiment(*settings), "whole").directory)).state_dict()
     rows = []
 
     def refuse(model, batch):
@@ -168,7 +169,7 @@ def test_f20_asked_to_it_splits_the_batch_and_learns_the_same(experiment, monkey
         return classification_loss(model, batch)
 
     monkeypatch.setattr(objectives_module, "classification_loss", refuse)
-    split = load_artefact(fit(experiment(*settings), "split").directory).model.state_dict()
+    split = load_model(open_artefact(fit(experiment(*settings), "split").directory)).state_dict()
     said = capsys.readouterr().err
     assert "at step 14; going on with 2 slices of the same batch" in said
     assert "at step 14; going on with 4 slices of the same batch" in said
@@ -234,7 +235,7 @@ def test_refit_trains_once_more_on_all_rows_for_the_chosen_steps(experiment, cap
     assert rows[-1]["valid_loss"] is None
     assert rows[-1]["lr"] == pytest.approx(rows[chosen // 12 - 1]["lr"])  # the learning rate takes the same course
     assert refit.scores == plain.scores
-    one, other = (load_artefact(run.directory).model.state_dict() for run in (plain, refit))
+    one, other = (load_model(open_artefact(run.directory)).state_dict() for run in (plain, refit))
     assert any(not torch.equal(one[name], other[name]) for name in one)
     summary = json.loads((refit.directory / "summary.json").read_text())
     assert (summary["status"], summary["refit_steps"]) == ("finished", chosen)

@@ -20,8 +20,9 @@ from sentiment_cli.data.batches import gather, rows_on
 from sentiment_cli.data.corpus import Packed
 from sentiment_cli.errors import DataError, InterruptedRun, UsageError
 from sentiment_cli.evaluation.evaluate import evaluate
-from sentiment_cli.inference.artefact import load_artefact
+from sentiment_cli.inference.artefact import open_artefact
 from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.weights import load_model
 from sentiment_cli.models.ngrams import Counted
 from sentiment_cli.training import linear
 from sentiment_cli.training.fit import fit, resume
@@ -144,7 +145,7 @@ def test_a_linear_run_holds_what_a_run_promises(experiment, cli) -> None:
     assert finished.tokens_per_second > 0
     assert evaluate(run, "test").scores.accuracy > 0.7
     text = "The plot was wonderful."
-    predictor = Predictor(load_artefact(run))
+    predictor = Predictor(open_artefact(run))
     alone, beside = predictor.predict([text])[0], predictor.predict(["x", text, "", "Not a good film. " * 50])[1]
     assert alone.probability == pytest.approx(beside.probability, abs=1e-6)
     assert predictor.predict([""])[0].low_evidence
@@ -157,7 +158,7 @@ def test_a_linear_run_holds_what_a_run_promises(experiment, cli) -> None:
 
 def test_without_refit_the_validated_model_is_kept(experiment) -> None:
     plain, refit = (fit(experiment(*LINEAR, f"train.refit={refit}")) for refit in ("false", "true"))
-    one, other = (load_artefact(run.directory).model for run in (plain, refit))
+    one, other = (load_model(open_artefact(run.directory)) for run in (plain, refit))
     assert plain.scores == refit.scores
     assert len(one.weight) < len(other.weight)
     (row,) = (json.loads(line) for line in (plain.directory / "metrics.jsonl").read_text().splitlines())
@@ -174,8 +175,8 @@ def test_three_labels_and_folds(experiment, tmp_path: Path) -> None:
     settings = (f"data.source={source}", "vocabulary.min_count=1")
     finished = fit_folds(experiment(*LINEAR, *settings), 3, "folded")
     assert [one.scores.accuracy for one in finished] == [1, 1, 1]
-    artefact = load_artefact(finished[0].directory)
-    assert artefact.model.n_logits == 3
+    artefact = open_artefact(finished[0].directory)
+    assert artefact.n_logits == load_model(artefact).n_logits == 3
     assert [found.label for found in Predictor(artefact).predict(["so so, really", "a bad film"])] == ["so so", "bad"]
 
 

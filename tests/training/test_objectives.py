@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from sentiment_cli.config import schema
 from sentiment_cli.data.batches import Batch, Rows
 from sentiment_cli.evaluation.metrics import score, score_stars
-from sentiment_cli.inference.predictor import class_probabilities, score_rows
+from sentiment_cli.inference.predictor import class_probabilities
+from sentiment_cli.inference.weights import score_rows
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.objectives import build_objective, classification_loss, stars_loss, steps_loss

@@ -17,7 +17,7 @@ from killing import SETTINGS, leftovers, outcome, train, write_reviews
 
 from sentiment_cli.config import schema
 from sentiment_cli.errors import UsageError
-from sentiment_cli.inference.predictor import rows_of, score_rows
+from sentiment_cli.inference.weights import rows_of, score_rows
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.parallel import Group, check_divides
 

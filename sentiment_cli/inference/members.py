@@ -1,0 +1,191 @@
+"""The files of a finished model, in a directory or packed in one file: read one at a time, and hashed when read.
+
+The packed form is a zip of stored members, the manifest first. Every byte of it that is no member's follows from the
+manifest and the members' check sums; a file that has another is refused, so no two readers of zips can differ on it.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import stat
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sentiment_cli import disk, store
+from sentiment_cli.errors import DataError
+
+NAMES = ("model.json", "calibration.json", "tokenizer.json", "vocabulary.json", "graph.onnx", "weights.safetensors")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LARGEST_MANIFEST = 1 << 16
+_LARGEST_PACKED = (1 << 32) - (1 << 20)  # beyond, a zip has other headers
+_LOCAL, _CENTRAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s4H2IH")
+_CRC_AT = 16  # in an entry of the central directory
+_VERSION, _FLAGS, _STORED, _TIME, _DATE = 20, 0, 0, 0, 0x21  # 1980-01-01, the first day that a zip knows
+
+
+@dataclass(frozen=True)
+class Members:
+    """What the manifest says of the files of the model at `path`, and, where they are packed, where each one lies."""
+
+    path: Path
+    files: dict[str, Any]
+    _packed: "dict[str, _Packed] | None" = None
+
+    def read(self, name: str) -> bytes:
+        """Read a member; raise IntegrityError where size or hash are not the manifest's."""
+        size = self.files[name]["size"]
+        if self._packed is None:
+            data = store.read_file(self.path / name, size + 1)
+        else:
+            header = _local(self._packed[name])
+            with _opened(self.path) as handle:
+                handle.seek(self._packed[name].start)
+                if handle.read(len(header)) != header:
+                    raise _damaged(self.path, f"the header of {name} is not its own")
+                data = handle.read(size)
+        found = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        if found != self.files[name]:
+            raise store.IntegrityError(
+                f"{self.path / name} is damaged: {found} where the manifest says {self.files[name]}"
+            )
+        return data
+
+
+def open_members(path: Path) -> Members:
+    """Open a directory, or one packed file. Raises IntegrityError for damage, and for files that no model has."""
+    if path.is_dir():
+        store.open_directory(path, lambda name: False)
+        return Members(path, _check_files(store.read_manifest(path), path))
+    return _open_packed(path)
+
+
+def pack(files: Mapping[str, bytes], path: Path) -> int:
+    """Write files as one packed file, in the order of NAMES; return its size."""
+    named = {name: files[name] for name in NAMES if name in files}
+    assert named.keys() == files.keys()
+    entries = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in named.items()}
+    named = {store.MANIFEST: store.dump_manifest(entries), **named}
+    if sum(map(len, named.values())) > _LARGEST_PACKED:
+        raise DataError(f"{path} would hold more than a zip can, 4 GiB")
+    members = _lay_out({name: len(data) for name, data in named.items()}, list(map(zlib.crc32, named.values())))
+    with store.replacing(path) as output:
+        for member in members:
+            output.write(_local(member))
+            output.write(named[member.name])
+        output.write(_directory(members))
+        return output.size
+
+
+class _Packed(NamedTuple):
+    """A member of a packed file; `start` is where its header does."""
+
+    name: str
+    size: int
+    crc: int
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + _LOCAL.size + len(self.name) + self.size
+
+
+def _check_files(files: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Raise IntegrityError where a manifest names what no model holds, or lacks what each one does."""
+    if unknown := files.keys() - set(NAMES):
+        raise store.IntegrityError(f"{path} holds {sorted(unknown)}, which no model has")
+    needed = {"model.json", "tokenizer.json", "vocabulary.json"}
+    if missing := needed - files.keys() or ({"graph.onnx", "weights.safetensors"} if not _answers(files) else set()):
+        raise store.IntegrityError(f"{path} is no whole model: it lacks {' and '.join(sorted(missing))}")
+    for name, entry in files.items():
+        is_entry = isinstance(entry, dict) and entry.keys() == {"size", "sha256"}
+        if not is_entry or type(entry["size"]) is not int or not 0 <= entry["size"] < 1 << 40:
+            raise store.IntegrityError(f"{path}: the manifest gives {name} no size: {entry!r:.80}")
+        if not isinstance(entry["sha256"], str) or not _SHA256.fullmatch(entry["sha256"]):
+            raise store.IntegrityError(f"{path}: the manifest gives {name} no sha256: {entry!r:.160}")
+    return files
+
+
+def _answers(files: dict[str, Any]) -> bool:
+    return "graph.onnx" in files or "weights.safetensors" in files
+
+
+def _open_packed(path: Path) -> Members:
+    """Open a packed file after comparing all but the members with what `pack` writes."""
+    with _opened(path) as handle:
+        n_bytes = os.fstat(handle.fileno()).st_size
+        first = handle.read(_LOCAL.size)
+        size = _LOCAL.unpack(first)[8] if len(first) == _LOCAL.size else _LARGEST_MANIFEST + 1
+        if (
+            first[:4] != b"PK\3\4"
+            or size > _LARGEST_MANIFEST
+            or handle.read(len(store.MANIFEST)) != store.MANIFEST.encode()
+        ):
+            raise _damaged(path, "it does not begin with a manifest")
+        files = _check_files(store.parse_manifest(handle.read(size), path / store.MANIFEST), path)
+        sizes = {store.MANIFEST: size, **{name: entry["size"] for name, entry in files.items()}}
+        start = sum(_LOCAL.size + len(name) + size for name, size in sizes.items())
+        length = sum(_CENTRAL.size + len(name) for name in sizes) + _END.size
+        if start + length != n_bytes:
+            raise _damaged(path, f"it has {n_bytes:,} bytes, and by its manifest {start + length:,}")
+        handle.seek(start)
+        directory = handle.read(length)
+    members = _lay_out(sizes, list(_crcs(directory, list(sizes))))
+    if directory != _directory(members) or first != _local(members[0])[: _LOCAL.size]:
+        raise _damaged(path, "its headers are not those of its manifest")
+    return Members(path, files, {member.name: member for member in members})
+
+
+def _lay_out(sizes: Mapping[str, int], crcs: list[int]) -> list[_Packed]:
+    members: list[_Packed] = []
+    for (name, size), crc in zip(sizes.items(), crcs, strict=True):
+        members.append(_Packed(name, size, crc, members[-1].end if members else 0))
+    return members
+
+
+def _local(member: _Packed) -> bytes:
+    """Return the header in front of a member."""
+    name, size = member.name.encode(), member.size
+    about = (_VERSION, _FLAGS, _STORED, _TIME, _DATE, member.crc, size, size, len(name), 0)
+    return _LOCAL.pack(b"PK\3\4", *about) + name
+
+
+def _directory(members: list[_Packed]) -> bytes:
+    """Return what stands behind the members: once more what they are, and where."""
+    entries = []
+    for name, size, crc, start in members:
+        about = (_VERSION, _VERSION, _FLAGS, _STORED, _TIME, _DATE, crc, size, size, len(name), 0, 0, 0, 0, 0, start)
+        entries.append(_CENTRAL.pack(b"PK\1\2", *about) + name.encode())
+    central = b"".join(entries)
+    n, end = len(members), members[-1].end
+    return central + _END.pack(b"PK\5\6", 0, 0, n, n, len(central), end, 0)
+
+
+def _crcs(directory: bytes, names: list[str]) -> Iterator[int]:
+    """Yield the check sums in a central directory of members of these names."""
+    start = 0
+    for name in names:
+        yield int.from_bytes(directory[start + _CRC_AT : start + _CRC_AT + 4], "little")
+        start += _CENTRAL.size + len(name)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a packed file, which its user names, by a link too if it has to be."""
+    try:
+        with disk.read_errors(path), disk.open_to_read(path.resolve()) as handle:
+            if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+                raise _damaged(path, "it is no file")
+            yield handle
+    except FileNotFoundError as error:
+        raise _damaged(path, "it is not there") from error
+
+
+def _damaged(path: Path, why: str) -> store.IntegrityError:
+    return store.IntegrityError(f"{path} is damaged, or no packed model: {why}")

@@ -1,0 +1,29 @@
+"""Rows of token ids through a model, those of like length together."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_cli.data.reading import Reads, cut_batches, gather_rows, lay_out, read_lengths
+
+# What a model is to those who ask it: from ids_BL and length_B to logit_B or logit_BC.
+Answers = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
+
+# Rows times width of one batch: large enough to fill a device, small enough for the caches of a CPU.
+BATCH_TOKENS = 16_384
+
+
+def score_ids(
+    answers: Answers, rows_ids: Sequence[NDArray[np.int32]], text: Reads, n_logits: int
+) -> NDArray[np.float64]:
+    """Return the outputs of rows of all their token ids, in their order: logit_N, logit_NC, or stars on their scale.
+
+    Truncation, start token and padding are as the settings have it.
+    """
+    rows = lay_out(rows_ids)
+    read_N = read_lengths(rows.length_N, text)
+    outputs = np.zeros(len(read_N) if n_logits == 1 else (len(read_N), n_logits))
+    for row_B in cut_batches(np.argsort(read_N, kind="stable"), read_N, BATCH_TOKENS):
+        outputs[row_B] = answers(*gather_rows(rows, row_B, int(read_N[row_B].max()), text))
+    return outputs

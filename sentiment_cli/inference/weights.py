@@ -1,0 +1,87 @@
+"""A finished model in torch: its weights loaded, and rows scored on any device."""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+
+from sentiment_cli.config.loader import experiment_from_values
+from sentiment_cli.config.schema import Experiment, Text
+from sentiment_cli.data.batches import Rows, gather
+from sentiment_cli.data.reading import cut_batches, lay_out, read_lengths
+from sentiment_cli.inference.artefact import WEIGHTS, Artefact
+from sentiment_cli.inference.scoring import BATCH_TOKENS, Answers
+from sentiment_cli.models.classifier import AnyClassifier, build_classifier
+
+
+def experiment_of(artefact: Artefact) -> Experiment:
+    """Return the experiment that a model comes from."""
+    return experiment_from_values(artefact.settings)
+
+
+def load_model(artefact: Artefact) -> AnyClassifier:
+    """Return a finished model on the CPU, in evaluation mode.
+
+    Raises IntegrityError where the tensors are not the experiment's own: others, of other shapes or kinds, or with
+    numbers that are not finite.
+    """
+    weights = safetensors.torch.load(artefact.read(WEIGHTS))
+    with torch.device("meta"):  # no time on random weights that are replaced at once
+        model = build_classifier(experiment_of(artefact), artefact.vocabulary, len(artefact.labels))
+    model.load_state_dict(weights, strict=True, assign=True)
+    return model.eval()
+
+
+def answers_of(model: AnyClassifier) -> Answers:
+    """Return what a model on the CPU computes."""
+
+    @torch.inference_mode()
+    def answer(ids_BL: NDArray[np.int64], length_B: NDArray[np.int64]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = model(torch.from_numpy(ids_BL), torch.from_numpy(length_B)).numpy()
+        return logits
+
+    return answer
+
+
+def rows_of(rows_ids: Sequence[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int64]]:
+    """Put token ids of unlabelled rows together; return them and the rows' lengths."""
+    ids_T, starts_N1 = lay_out(rows_ids)
+    no_label_N = torch.zeros(len(rows_ids), dtype=torch.long)
+    return Rows(torch.from_numpy(ids_T), torch.from_numpy(starts_N1), no_label_N), np.diff(starts_N1)
+
+
+@torch.inference_mode()
+def score_rows(
+    model: AnyClassifier,
+    rows: Rows,
+    length_N: NDArray[np.int64],
+    text: Text,
+    *,
+    first: int = 0,
+    every: int = 1,
+    on_read: Callable[[int], object] | None = None,
+) -> NDArray[np.float64]:
+    """Return the model's outputs of all rows, in their order, in float32; rows of like length are read together.
+
+    They are logit_N (or star ratings on their scale), or logit_NC where the model has a logit per label. Of several
+    processes each reads every so many-th batch, from its `first` on; the other rows' outputs are then 0. `on_read` is
+    told after each batch how many tokens have been read.
+    """
+    was_training = model.training
+    model.eval()
+    read_N = read_lengths(length_N, text)
+    logits = np.zeros(len(length_N) if model.n_logits == 1 else (len(length_N), model.n_logits))
+    device = rows.starts_N1.device
+    batches = cut_batches(np.argsort(read_N, kind="stable"), read_N, BATCH_TOKENS)
+    n_read = 0
+    for row_B in itertools.islice(batches, first, None, every):
+        batch = gather(rows, torch.from_numpy(row_B).to(device), int(read_N[row_B].max()), text)
+        logits[row_B] = model(batch.ids_BL, batch.length_B).cpu().numpy()
+        if on_read is not None:
+            n_read += int(read_N[row_B].sum())
+            on_read(n_read)
+    model.train(was_training)
+    return logits
