@@ -24,6 +24,7 @@ from sentiment_cli.cli import (
     train,
 )
 from sentiment_cli.cli import eval as eval_command
+from sentiment_cli.cli.parameters import spare_pydantic
 from sentiment_cli.errors import MachineError, SentimentError
 
 app = typer.Typer(
@@ -78,6 +79,7 @@ def main() -> NoReturn:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         _check_here()
+        spare_pydantic()
         code = app(prog_name="sentiment", standalone_mode=False)
     except SentimentError as error:
         console.report_error(str(error), error.hint)

@@ -106,7 +106,7 @@ def _load(artefact: Artefact) -> Answers:
     if artefact.no_graph is None:
         from sentiment_cli.inference.session import open_graph
 
-        return open_graph(artefact.read(GRAPH))
+        return open_graph(artefact.read(GRAPH), artefact.n_logits)
     console.say(f"loading torch: {artefact.no_graph}")
     from sentiment_cli.inference.weights import answers_of, load_model
 

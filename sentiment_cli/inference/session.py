@@ -1,26 +1,60 @@
 """The inference graph in onnxruntime."""
 
+import os
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession, SessionOptions
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+from sentiment_cli.errors import MachineError
 from sentiment_cli.inference.scoring import Answers
+from sentiment_cli.store import IntegrityError
+
+_ERRORS = (
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.NotImplemented,
+    state.RuntimeException,
+)
 
 
-def open_graph(data: bytes) -> Answers:
-    """Return what a graph computes. Raises IntegrityError for what is no graph of ours, and for other outputs."""
+def open_graph(data: bytes, n_logits: int) -> Answers:
+    """Return what a graph computes.
+
+    Raises IntegrityError for what is no graph of ours, and where its output is not of `n_logits` numbers a row.
+    """
     from sentiment_cli.inference.graphs.trust import check_graph
 
     check_graph(data)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    options = SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised
+    options.intra_op_num_threads = _n_cores()
+    try:
+        session = InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except _ERRORS as error:
+        raise IntegrityError(f"onnxruntime does not take the graph: {error}") from error
+    axes = session.get_outputs()[0].shape[1:]
+    if axes != ([] if n_logits == 1 else [n_logits]):
+        n_found = axes[0] if axes else 1
+        raise IntegrityError(f"the graph puts out {n_found} numbers a row, and the labels of the model want {n_logits}")
 
     def answer(ids_BL: NDArray[np.int64], length_B: NDArray[np.int64]) -> NDArray[np.float32]:
-        found: list[Any] = session.run(["logits"], {"ids_BL": ids_BL, "length_B": length_B})
+        try:
+            found: list[Any] = session.run(["logits"], {"ids_BL": ids_BL, "length_B": length_B})
+        except _ERRORS as error:
+            if "allocate" in str(error):
+                raise MachineError(f"there is not enough memory for {ids_BL.size:,} tokens at once: {error}") from error
+            raise IntegrityError(f"the graph cannot be computed: {error}") from error
         logits: NDArray[np.float32] = found[0]
         return logits
 
     return answer
+
+
+def _n_cores() -> int:
+    """Return how many cores this process may use; onnxruntime would pin its threads to all that the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

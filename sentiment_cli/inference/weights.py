@@ -4,14 +4,18 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from sentiment_cli import store
 from sentiment_cli.config.loader import experiment_from_values
 from sentiment_cli.config.schema import Experiment, Text
 from sentiment_cli.data.batches import Rows, gather
 from sentiment_cli.data.reading import cut_batches, lay_out, read_lengths
+from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.inference.artefact import WEIGHTS, Artefact
 from sentiment_cli.inference.scoring import BATCH_TOKENS, Answers
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
@@ -28,9 +32,30 @@ def load_model(artefact: Artefact) -> AnyClassifier:
     Raises IntegrityError where the tensors are not the experiment's own: others, of other shapes or kinds, or with
     numbers that are not finite.
     """
-    weights = safetensors.torch.load(artefact.read(WEIGHTS))
+    place = artefact.members.path / WEIGHTS
+    try:
+        weights = safetensors.torch.load(artefact.read(WEIGHTS))
+        model = model_of(experiment_of(artefact), artefact.vocabulary, len(artefact.labels), weights)
+    except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
+        raise store.IntegrityError(f"{place} does not hold the model's weights: {error}") from error
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise store.IntegrityError(f"{place}: {name} holds numbers that are not finite")
+    return model
+
+
+def model_of(
+    experiment: Experiment, vocabulary: Vocabulary, n_labels: int, weights: dict[str, Tensor]
+) -> AnyClassifier:
+    """Return the experiment's model on the CPU with these weights, in evaluation mode.
+
+    Raises RuntimeError for other tensors than the model's, and for other shapes and types.
+    """
     with torch.device("meta"):  # no time on random weights that are replaced at once
-        model = build_classifier(experiment_of(artefact), artefact.vocabulary, len(artefact.labels))
+        model = build_classifier(experiment, vocabulary, n_labels)
+    for name, tensor in model.state_dict().items():
+        if name in weights and weights[name].dtype != tensor.dtype:
+            raise RuntimeError(f"{name} is of {weights[name].dtype}, where {tensor.dtype} is meant")
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
 

@@ -21,8 +21,10 @@ from sentiment_cli.errors import DivergedError, InterruptedRun
 from sentiment_cli.evaluation.calibration import calibrate
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.inference.artefact import Calibration, save_artefact
+from sentiment_cli.inference.graphs.builder import NoGraphError
+from sentiment_cli.inference.parity import checked_graph, rows_to_compare
 from sentiment_cli.inference.runs import SUMMARY
-from sentiment_cli.inference.weights import score_rows
+from sentiment_cli.inference.weights import model_of, score_rows
 from sentiment_cli.models.classifier import AnyClassifier
 from sentiment_cli.models.device import describe, memory_errors, precision_name, runs_bf16
 from sentiment_cli.models.linear import LinearClassifier
@@ -185,7 +187,7 @@ def _write_model(
     began = time.monotonic()
     if (run / "model").exists():  # of an earlier sitting
         store.remove_directory(run / "model")
-    save_artefact(run, experiment, corpus, weights, calibration)
+    save_artefact(run, experiment, corpus, weights, calibration, _build_graph(experiment, corpus, weights))
     progress.seconds["save"] += time.monotonic() - began
     if rows := progress.selection or progress.history:
         store.write_file(run / CURVES, draw_curves(rows))
@@ -212,6 +214,16 @@ def _write_model(
     if status == "finished":
         shown = {key.partition(".")[2] or key: value[:24] for key, value in fingerprint.items()}
         console.say("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
+
+
+def _build_graph(experiment: Experiment, corpus: Corpus, weights: dict[str, torch.Tensor]) -> bytes | str:
+    """Build the graph that prediction runs; return it, or why there is none."""
+    model = model_of(experiment, corpus.vocabulary, len(corpus.labels), weights)
+    try:
+        return checked_graph(model, rows_to_compare(corpus), experiment.text)
+    except NoGraphError as error:
+        console.say(f"graph: none, so prediction will load torch: {error}")
+        return str(error)
 
 
 def _calibrate(model: AnyClassifier, identity: Identity, corpus: Corpus, best: Best) -> Calibration:

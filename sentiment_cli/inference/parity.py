@@ -1,0 +1,50 @@
+"""Whether a graph answers as the model in torch does: one that does not is not kept."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.data.reading import Reads
+from sentiment_cli.inference.graphs.builder import NoGraphError
+from sentiment_cli.inference.scoring import score_ids
+from sentiment_cli.inference.session import open_graph
+from sentiment_cli.inference.weights import answers_of
+from sentiment_cli.models.classifier import AnyClassifier
+
+MOST_APART = 1e-4
+_N_ROWS = 256
+
+
+def checked_graph(model: AnyClassifier, rows_ids: list[NDArray[np.int32]], text: Reads) -> bytes:
+    """Build a model's graph. Raises NoGraphError where there is none, and where it answers otherwise than the model.
+
+    Both read the rows as prediction does, in batches of unlike lengths; the model, on the CPU, is in evaluation mode.
+    """
+    try:
+        from sentiment_cli.inference.graphs.classifier import build_graph
+    except ImportError:
+        raise NoGraphError("no graphs are built yet") from None
+
+    graph = build_graph(model)
+    apart = largest_difference(model, graph, rows_ids, text)
+    if not apart <= MOST_APART:
+        raise NoGraphError(f"its logits are up to {apart:.1e} from torch's on {len(rows_ids)} texts")
+    return graph
+
+
+def largest_difference(model: AnyClassifier, graph: bytes, rows_ids: list[NDArray[np.int32]], text: Reads) -> float:
+    """Return how far a graph's outputs lie from the model's at most; NaN where one of them is."""
+    both = answers_of(model), open_graph(graph, model.n_logits)
+    one, other = (score_ids(answers, rows_ids, text, model.n_logits) for answers in both)
+    return float(np.abs(one - other).max())
+
+
+def rows_to_compare(corpus: Corpus) -> list[NDArray[np.int32]]:
+    """Return 256 rows: an empty one, a single word, and of validation and training those at even steps of length."""
+    rows = [np.zeros(0, dtype=np.int32), np.full(1, len(corpus.vocabulary.entries) - 1, dtype=np.int32)]
+    for split, upto in (("valid", _N_ROWS // 2), ("train", _N_ROWS)):
+        packed = corpus.split(split)
+        by_length_N = np.argsort(packed.length_N, kind="stable")
+        for row in by_length_N[np.linspace(0, len(by_length_N) - 1, upto - len(rows)).round().astype(np.int64)]:
+            rows.append(packed.ids_T[packed.starts_N1[row] : packed.starts_N1[row + 1]])
+    return rows
