@@ -3,10 +3,9 @@
 import contextlib
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sentiment_cli import console, store
 from sentiment_cli.data.table_writers import Cells, JsonLines, Kind, Parquet, Write, Writer, kind_of
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 Format = Literal["jsonl", "csv", "tsv", "parquet", "text"]
 
 _PLACES_SAID = 5
+_Item = TypeVar("_Item")
 _PREFIX = "prediction_"
 _COUNTED = ("tokens", "unknown", "truncated", "low_evidence")
 
@@ -46,9 +46,11 @@ def predict_all(
         rejected = _Rejected(rejects_path, stack)
         write = stack.enter_context(_writing(predictor, source, form, out, is_safe))
         shown = stack.enter_context(console.progress("predicting", source.n_rows)) if shows_progress else None
-        chunks = source.read(Rejects(on_error, rejected.keep, HOW_TO_SKIP))
-        for chunk in _read_ahead(chunks) if source.is_file else chunks:
-            answers = predictor.predict(chunk.texts)
+        read = source.read(Rejects(on_error, rejected.keep, HOW_TO_SKIP))
+        encoded = ((chunk, predictor.encode(chunk.texts)) for chunk in read)
+        chunks = stack.enter_context(contextlib.closing(_ahead(encoded) if source.is_file else encoded))
+        for chunk, rows_ids in chunks:
+            answers = predictor.judge(chunk.texts, rows_ids)
             write(chunk, answers)
             n_written += len(answers)
             notes.take(chunk.numbers, answers)
@@ -121,13 +123,15 @@ class _Notes:
         self._found[what] = (n + 1, places)
 
 
-def _read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """Yield the chunks, each of which another thread reads while the one before is worked on."""
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, chunks, None)
-        while (chunk := coming.result()) is not None:
-            coming = reader.submit(next, chunks, None)
-            yield chunk
+def _ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
+    """Yield the items, each of which another thread makes while the one before is worked on."""
+    from concurrent.futures import ThreadPoolExecutor  # 10 ms that a single text does without
+
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = maker.submit(next, items, None)
+            yield item
 
 
 @contextlib.contextmanager
@@ -167,8 +171,8 @@ def _writing(
         yield write_rows
     if isinstance(writer, Cells) and writer.n_altered:
         console.say(
-            f"{writer.n_altered:,} cells that a spreadsheet would compute, or a terminal obey, were made harmless; "
-            "--no-safe-csv leaves them as they are"
+            f"cells that a spreadsheet would compute or a terminal obey, made harmless: {writer.n_altered:,} "
+            "(--no-safe-csv leaves them as they are)"
         )
 
 
@@ -176,16 +180,22 @@ def _added_columns(
     predictor: "Predictor", taken: Iterable[str], *, is_flat: bool
 ) -> tuple[dict[str, str], dict[str, Kind]]:
     """Return what each field of an answer is called beside the input's columns, and the kinds by these names."""
-    (answer,) = predictor.predict([""])
+    from sentiment_cli.inference.predictor import Prediction
+
+    each = dict.fromkeys(predictor.labels, 0.0)
+    answer = Prediction("", "", 0.0, each, tokens=0, unknown=0, truncated=False, low_evidence=False)
+    if predictor.target == "stars":
+        answer = answer._replace(probability=None, probabilities=None, stars=0.0)
     names, name_of, kinds = set(taken), {}, {}
     for name, value in _fields(answer, is_flat=is_flat).items():
         free = name
         while free in names:
             free = _PREFIX + free
-        if free != name:
-            console.say(f"data: the input has a column {name!r}; the prediction's is {free!r}")
         names.add(free)
         name_of[name], kinds[free] = free, kind_of(value, None) or "text"
+    renamed = [f"{name!r} is {free!r}" for name, free in name_of.items() if name != free]
+    if renamed:
+        console.say(f"data: beside the input's own columns the prediction's {', '.join(renamed)}")
     return name_of, kinds
 
 
