@@ -47,7 +47,8 @@ def spreadsheet_cell(text: str) -> str:
 
     What begins as a formula does, and is no number, gets an apostrophe before it; control characters are escaped.
     """
-    text = "\r\n".join(map(console.sanitize, text.split("\r\n")))
+    if not text.isprintable():
+        text = "\r\n".join(map(console.sanitize, text.split("\r\n")))
     is_formula = text.lstrip().startswith(_FORMULA_STARTS) or text.startswith(("\t", "\n", "\r"))
     return f"'{text}" if is_formula and not _NUMBER.fullmatch(text) else text
 
@@ -106,13 +107,13 @@ class Cells:
     def _cell(self, value: Any) -> str:
         if value is None:
             return ""
-        text = _dump(value)
-        if isinstance(value, str):
+        if not isinstance(value, str):
+            text = _dump(value)
+        elif self._is_safe:
+            text = spreadsheet_cell(well_formed(value))
+            self.n_altered += text != value
+        else:
             text = well_formed(value)
-            if self._is_safe:
-                safe = spreadsheet_cell(text)
-                self.n_altered += safe != text
-                text = safe
         # Not by the csv module, which before Python 3.13 leaves a lone \r without quotes.
         return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
 
@@ -191,14 +192,19 @@ def _values(column: Any) -> list[Any]:
 
 
 def _dump(value: Any) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return repr(value)  # as the encoder does, in a tenth of its time
     try:
-        return json.dumps(value, allow_nan=False, default=_plain)
+        return _ENCODER.encode(value)
     except ValueError:
-        return json.dumps(_without_nan(value), default=_plain)
+        return _ENCODER.encode(_without_nan(value))
 
 
 def _plain(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, default=_plain)
 
 
 def _without_nan(value: Any) -> Any:
