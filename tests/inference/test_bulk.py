@@ -159,6 +159,7 @@ def test_the_types_of_a_parquet_file_are_kept(predict) -> None:
     ).replace_schema_metadata({"made": "by hand"})
     out = parquet.read_table(predict("in.parquet", parquet_of(table, row_group_size=2), "out.parquet"))
     assert out.schema.names == [*table.column_names, *ADDED]
+    assert out.schema.metadata[b"made"] == b"by hand"
     for name in table.column_names:
         assert out.schema.field(name) == table.schema.field(name)
         columns = [each[name].cast("int64") if name == "when" else each[name] for each in (out, table)]
@@ -464,7 +465,8 @@ def test_b11_b09_memory_is_flat_from_ten_thousand_rows_to_a_hundred_thousand(tmp
         texts = [f"a good film number {i}" for i in range(n)]
         if name == "x.csv":
             (tmp_path / f"{n}{name}").write_text("id,text\n" + "".join(f"{i},{text}\n" for i, text in enumerate(texts)))
-        elif name == "x.parquet":
+        elif name == "x.parquet":  # one group of rows, which no compression makes small
+            texts = [f"a good film {os.urandom(300).hex()}" for _ in range(n)]
             parquet.write_table(pyarrow.table({"id": list(range(n)), "text": texts}), tmp_path / f"{n}{name}")
     assert forked(compare) == 0
 
