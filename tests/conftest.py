@@ -70,6 +70,8 @@ def cli() -> Cli:
 @pytest.fixture
 def three_labels(tmp_path: Path, experiment: Callable[..., Experiment]) -> Path:
     """A run whose model reads `so`, `good` and `bad` as so-so, good and bad; no training, no corpus."""
+    from sentiment_cli.inference.graphs.classifier import build_graph
+
     from sentiment_cli.data.tokenizer import build_tokenizer
     from sentiment_cli.data.vocabulary import Vocabulary
     from sentiment_cli.inference.artefact import save_artefact
@@ -93,7 +95,7 @@ def three_labels(tmp_path: Path, experiment: Callable[..., Experiment]) -> Path:
         labels=("so-so", "good", "bad"), key="toy", vocabulary=vocabulary, tokenizer_json=tokenizer.to_str().encode()
     )
     run = tmp_path / "three"
-    save_artefact(run, settings, corpus, model.state_dict())
+    save_artefact(run, settings, corpus, model.state_dict(), graph=build_graph(model.eval()))
     return run
 
 

@@ -23,7 +23,9 @@ class Split(StrEnum):
 
 
 def evaluate(
-    run: Annotated[str | None, Argument(help="Run directory or name; without one, the newest finished run.")] = None,
+    run: Annotated[
+        str | None, Argument(help="Run directory or name, or a packed model; without one, the newest finished run.")
+    ] = None,
     split: Annotated[Split | None, Option(help="Which reviews to score; without it, test.")] = None,
     data: Annotated[str | None, Option(metavar="FILE", help="Score labelled rows of a file or folder instead.")] = None,
     behaviour: Annotated[

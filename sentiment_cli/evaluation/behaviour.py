@@ -20,6 +20,7 @@ from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.artefact import Artefact, open_artefact
 from sentiment_cli.inference.predictor import Prediction, Predictor
+from sentiment_cli.inference.runs import is_run
 
 _TOLERANCE = 0.1
 _SMALLEST_CHANGE = 1e-5  # what else is in a batch may move a score by as much
@@ -120,8 +121,14 @@ def evaluate_behaviour(run: Path) -> Behaviour:
     pairs = minimal_pairs()
     answers = predict_pairs(artefact, [(pair.original, pair.contrast) for pair in pairs])
     behaviour = Behaviour([judge(pair, one, two, goodness) for pair, (one, two) in zip(pairs, answers, strict=True)])
-    store.write_file(run / "evaluation" / "behaviour.json", store.dump_json({"run": run.name, **behaviour.to_json()}))
+    keep_outcomes(run, "behaviour", behaviour.to_json())
     return behaviour
+
+
+def keep_outcomes(run: Path, name: str, outcomes: dict[str, Any]) -> None:
+    """Write RUN/evaluation/NAME.json; of a model without its run nothing is kept."""
+    if is_run(run):
+        store.write_file(run / "evaluation" / f"{name}.json", store.dump_json({"run": run.name, **outcomes}))
 
 
 def predict_pairs(artefact: Artefact, texts: Sequence[tuple[str, str]]) -> list[tuple[Prediction, Prediction]]:

@@ -40,6 +40,7 @@ from sentiment_cli.evaluation.slices import (
 )
 from sentiment_cli.inference.artefact import Artefact, Calibration, open_artefact
 from sentiment_cli.inference.predictor import Predictor, class_probabilities, likeliest
+from sentiment_cli.inference.runs import is_run
 from sentiment_cli.inference.weights import experiment_of, load_model, score_rows
 from sentiment_cli.models.device import memory_errors, select_device, set_up
 
@@ -80,6 +81,11 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
     An opening of the test split is written down as `command`'s. Raises DataError where the corpus at hand is not the
     one the run was trained on.
     """
+    if not is_run(run):
+        raise UsageError(
+            f"{run} is a model without its run, so there is no {split} split of its own to score",
+            f"sentiment eval {shlex.quote(str(run))} --data my.csv",
+        )
     artefact = open_artefact(run)
     experiment = experiment_of(artefact)
     openings = record_opening(run, split, command) if split == "test" else None
@@ -93,14 +99,14 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
 
 
 def evaluate_data(run: Path, data: Data, columns: Sequence[str] = ()) -> Evaluation:
-    """Score a run on the labelled rows of any source: its test rows, where it has some of its own, else all.
+    """Score a run, or a model by itself, on the labelled rows of any source: its test rows if it has some, else all.
 
     `columns` are those of a table to slice by. Raises DataError, both sides' labels shown, where rows are labelled
     otherwise than the run's, and for a column that is not there.
     """
     artefact, source = open_artefact(run), find_source(data)
     experiment = experiment_of(artefact)
-    is_own = _opens_test(data, experiment.data)
+    is_own = is_run(run) and _opens_test(data, experiment.data)
     openings = record_opening(run, "test", f"eval --data {data.source}") if is_own else None
     texts = prepare_texts(source, "labelled")
     split = "test" if len(texts.rows("test")) else "train"
@@ -205,7 +211,12 @@ def _keep(
     output: NDArray[np.float64],
     artefact: Artefact,
 ) -> None:
-    """Write RUN/evaluation/NAME.json and NAME-predictions.jsonl, one line per row in its order, with its true label."""
+    """Write RUN/evaluation/NAME.json and NAME-predictions.jsonl, one line per row in its order, with its true label.
+
+    Of a model without its run nothing is kept.
+    """
+    if not is_run(run):
+        return
     labels = artefact.labels
     answers: list[dict[str, Any]]
     if artefact.target == "stars":

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from tokenizers import Tokenizer
 
 from sentiment_cli import store
+from sentiment_cli.data.reading import Reading
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.inference.members import Members, open_members, pack
 
@@ -50,14 +51,17 @@ class Calibration(NamedTuple):
 class Artefact:
     """A finished model with all it needs to answer.
 
-    `path` is what was opened, `settings` the experiment's as plain values, `data_key` names the prepared corpus that
-    it was trained on; `no_graph` says why there is no graph, None where there is one.
+    `path` is what was opened, `settings` the experiment's as plain values, `reading` those of them that say what is
+    read of a row; `data_key` names the prepared corpus that it was trained on; `no_graph` says why there is no graph,
+    None where there is one.
     """
 
     path: Path
     labels: tuple[str, ...]
     data_key: str
     settings: dict[str, Any]
+    target: Literal["label", "stars"]
+    reading: Reading
     no_graph: str | None
     temperature: float
     members: Members
@@ -65,11 +69,6 @@ class Artefact:
     @property
     def has_weights(self) -> bool:
         return WEIGHTS in self.members.files
-
-    @property
-    def target(self) -> Literal["label", "stars"]:
-        """What was learnt."""
-        return "stars" if self.settings["data"].get("target") == "stars" else "label"
 
     @property
     def n_logits(self) -> int:
@@ -82,11 +81,28 @@ class Artefact:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        return Vocabulary.from_json(store.parse_json(self.read("vocabulary.json"), self.path / "vocabulary.json"))
+        place = self.members.path / "vocabulary.json"
+        try:
+            vocabulary = Vocabulary.from_json(store.parse_json(self.read(place.name), place))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise store.IntegrityError(f"{place} is damaged: {error!r}") from error
+        if not 0 <= vocabulary.unknown_id < len(vocabulary.entries):
+            raise store.IntegrityError(
+                f"{place} has unknown_id {vocabulary.unknown_id} and {len(vocabulary.entries):,} entries"
+            )
+        return vocabulary
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_buffer(self.read("tokenizer.json"))
+        place, n_entries = self.members.path / "tokenizer.json", len(self.vocabulary.entries)
+        data = self.read(place.name)
+        try:
+            tokenizer = Tokenizer.from_buffer(data)
+        except Exception as error:  # the library has no class of its own for it
+            raise store.IntegrityError(f"{place} holds no tokenizer: {error}") from error
+        if (n_known := tokenizer.get_vocab_size()) != n_entries:
+            raise store.IntegrityError(f"{place} knows {n_known:,} entries, and vocabulary.json {n_entries:,}")
+        return tokenizer
 
 
 def open_artefact(path: Path) -> Artefact:
@@ -101,15 +117,20 @@ def open_artefact(path: Path) -> Artefact:
         if about["format"] not in _READABLE:
             known = ", ".join(map(str, _READABLE[:-1]))
             raise store.IntegrityError(
-                f"{members.path} has format {about['format']}; this version reads {known} and {_READABLE[-1]}"
+                f"{members.path} has format {about['format']!r}; this version reads {known} and {_READABLE[-1]}"
             )
         if about["format"] >= 3:
             _check_files(members, about["files"])
+        labels = about["labels"]
+        if not isinstance(labels, list) or len({str(label) for label in labels}) < max(2, len(labels)):
+            raise store.IntegrityError(f"{place}: the labels {labels!r:.200} are not two or more different names")
         return Artefact(
             path=path,
-            labels=tuple(about["labels"]),
+            labels=tuple(labels),
             data_key=about["data_key"],
             settings=about["experiment"],
+            target="stars" if about["experiment"]["data"].get("target") == "stars" else "label",
+            reading=Reading.from_json(about["experiment"]["text"]),
             no_graph=None if GRAPH in members.files else about.get("graph") or _NO_GRAPH,
             temperature=_read_temperature(members),
             members=members,
@@ -188,6 +209,6 @@ def _read_temperature(members: Members) -> float:
     if "calibration.json" not in members.files:
         return 1.0
     temperature = store.parse_json(members.read("calibration.json"), members.path / "calibration.json")["temperature"]
-    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
         raise store.IntegrityError(f"{members.path}: the temperature is {temperature!r}, no number above 0")
     return float(temperature)

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import io
 import os
-import re
 import stat
 import struct
 import zlib
@@ -22,12 +21,12 @@ from sentiment_cli.errors import DataError
 
 NAMES = ("model.json", "calibration.json", "tokenizer.json", "vocabulary.json", "graph.onnx", "weights.safetensors")
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _LARGEST_MANIFEST = 1 << 16
 _LARGEST_PACKED = (1 << 32) - (1 << 20)  # beyond, a zip has other headers
 _LOCAL, _CENTRAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s4H2IH")
 _CRC_AT = 16  # in an entry of the central directory
 _VERSION, _FLAGS, _STORED, _TIME, _DATE = 20, 0, 0, 0, 0x21  # 1980-01-01, the first day that a zip knows
+_UNIX, _MODE = 3 << 8, 0o644 << 16  # for who unpacks it all the same
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,6 @@ def _check_files(files: dict[str, Any], path: Path) -> dict[str, Any]:
         is_entry = isinstance(entry, dict) and entry.keys() == {"size", "sha256"}
         if not is_entry or type(entry["size"]) is not int or not 0 <= entry["size"] < 1 << 40:
             raise store.IntegrityError(f"{path}: the manifest gives {name} no size: {entry!r:.80}")
-        if not isinstance(entry["sha256"], str) or not _SHA256.fullmatch(entry["sha256"]):
-            raise store.IntegrityError(f"{path}: the manifest gives {name} no sha256: {entry!r:.160}")
     return files
 
 
@@ -120,14 +117,10 @@ def _open_packed(path: Path) -> Members:
     """Open a packed file after comparing all but the members with what `pack` writes."""
     with _opened(path) as handle:
         n_bytes = os.fstat(handle.fileno()).st_size
-        first = handle.read(_LOCAL.size)
-        size = _LOCAL.unpack(first)[8] if len(first) == _LOCAL.size else _LARGEST_MANIFEST + 1
-        if (
-            first[:4] != b"PK\3\4"
-            or size > _LARGEST_MANIFEST
-            or handle.read(len(store.MANIFEST)) != store.MANIFEST.encode()
-        ):
-            raise _damaged(path, "it does not begin with a manifest")
+        first = handle.read(_LOCAL.size + len(store.MANIFEST))
+        *_, crc, _, size, _, _ = _LOCAL.unpack(first[: _LOCAL.size].ljust(_LOCAL.size, b"\0"))
+        if first != _local(_Packed(store.MANIFEST, size, crc, 0)) or size > _LARGEST_MANIFEST:
+            raise _damaged(path, "it does not begin with a manifest that is stored as it is")
         files = _check_files(store.parse_manifest(handle.read(size), path / store.MANIFEST), path)
         sizes = {store.MANIFEST: size, **{name: entry["size"] for name, entry in files.items()}}
         start = sum(_LOCAL.size + len(name) + size for name, size in sizes.items())
@@ -137,7 +130,7 @@ def _open_packed(path: Path) -> Members:
         handle.seek(start)
         directory = handle.read(length)
     members = _lay_out(sizes, list(_crcs(directory, list(sizes))))
-    if directory != _directory(members) or first != _local(members[0])[: _LOCAL.size]:
+    if directory != _directory(members) or crc != members[0].crc:
         raise _damaged(path, "its headers are not those of its manifest")
     return Members(path, files, {member.name: member for member in members})
 
@@ -160,8 +153,8 @@ def _directory(members: list[_Packed]) -> bytes:
     """Return what stands behind the members: once more what they are, and where."""
     entries = []
     for name, size, crc, start in members:
-        about = (_VERSION, _VERSION, _FLAGS, _STORED, _TIME, _DATE, crc, size, size, len(name), 0, 0, 0, 0, 0, start)
-        entries.append(_CENTRAL.pack(b"PK\1\2", *about) + name.encode())
+        about = (_UNIX | _VERSION, _VERSION, _FLAGS, _STORED, _TIME, _DATE, crc, size, size)
+        entries.append(_CENTRAL.pack(b"PK\1\2", *about, len(name), 0, 0, 0, 0, _MODE, start) + name.encode())
     central = b"".join(entries)
     n, end = len(members), members[-1].end
     return central + _END.pack(b"PK\5\6", 0, 0, n, n, len(central), end, 0)

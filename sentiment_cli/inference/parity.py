@@ -34,7 +34,7 @@ def checked_graph(model: AnyClassifier, rows_ids: list[NDArray[np.int32]], text:
 
 def largest_difference(model: AnyClassifier, graph: bytes, rows_ids: list[NDArray[np.int32]], text: Reads) -> float:
     """Return how far a graph's outputs lie from the model's at most; NaN where one of them is."""
-    both = answers_of(model), open_graph(graph, model.n_logits)
+    both = answers_of(model), open_graph(graph)[0]
     one, other = (score_ids(answers, rows_ids, text, model.n_logits) for answers in both)
     return float(np.abs(one - other).max())
 

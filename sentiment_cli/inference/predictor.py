@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli import console, store
-from sentiment_cli.data.reading import Reading, kept_places, most_tokens
+from sentiment_cli.data.reading import kept_places, most_tokens
 from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.data.tokenizer import encode
 from sentiment_cli.inference.artefact import GRAPH, Artefact
@@ -49,8 +49,7 @@ class Predictor:
         self.artefact, self.settings = artefact, artefact.settings
         self.labels, self.target, self.temperature = artefact.labels, artefact.target, artefact.temperature
         self.vocabulary, self.tokenizer = artefact.vocabulary, artefact.tokenizer
-        self._reading = Reading.from_json(artefact.settings["text"])
-        self._most_read = most_tokens(self._reading)
+        self._most_read = most_tokens(artefact.reading)
         self._answers = _load(artefact)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
@@ -76,7 +75,7 @@ class Predictor:
 
     def kept(self, ids_L: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return the places of the tokens that the model reads of a row, which are not all of a long one."""
-        return kept_places(len(ids_L), self._reading)
+        return kept_places(len(ids_L), self.artefact.reading)
 
     def outputs(self, rows_ids: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
         """Return what the model puts out for rows of all their token ids, in their order.
@@ -84,7 +83,7 @@ class Predictor:
         That is logit_N, of the second of two labels, or logit_NC, not divided by the temperature, or star ratings on
         their scale. Raises IntegrityError for a model that puts out what is no finite number.
         """
-        outputs = score_ids(self._answers, rows_ids, self._reading, self.artefact.n_logits)
+        outputs = score_ids(self._answers, rows_ids, self.artefact.reading, self.artefact.n_logits)
         if not np.isfinite(outputs).all():
             raise store.IntegrityError(f"{self.artefact.path} answers with numbers that are not finite")
         return outputs
@@ -109,7 +108,16 @@ def _load(artefact: Artefact) -> Answers:
     if artefact.no_graph is None:
         from sentiment_cli.inference.session import open_graph
 
-        return open_graph(artefact.read(GRAPH), artefact.n_logits)
+        try:
+            answers, n_logits = open_graph(artefact.read(GRAPH))
+        except store.IntegrityError as error:
+            raise store.IntegrityError(f"{artefact.members.path / GRAPH}: {error}") from error
+        if n_logits != artefact.n_logits:
+            raise store.IntegrityError(
+                f"{artefact.members.path / GRAPH} puts out {n_logits} numbers a row, and {len(artefact.labels)} labels "
+                f"want {artefact.n_logits}"
+            )
+        return answers
     console.say(f"loading torch: {artefact.no_graph}")
     from sentiment_cli.inference.weights import answers_of, load_model
 

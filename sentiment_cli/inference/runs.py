@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,27 +27,48 @@ class Run:
 
 
 def find_run(run: str | None) -> Path:
-    """Return the directory of a run that has a model; without a name the newest finished one, on the sample last.
+    """Return where a model is: a run's directory, or a model by itself, packed or in a directory of its own.
 
-    Raises UsageError with the command to type where there is none. The chosen run's name goes to stderr.
+    Without a name it is the newest finished run, on the sample last. Raises UsageError with the command to type where
+    there is none. The chosen run's name goes to stderr.
     """
-    path = _newest() if run is None else named_run(run)
-    if not (path / "model").is_dir():
-        raise UsageError(f"{path} holds no trained model: its training did not get that far", _TRAIN)
+    if run is not None and find_experiment(run) is None and is_model(Path(run)):
+        path = Path(run)
+    else:
+        path = _newest() if run is None else named_run(run)
+        if not is_run(path):
+            raise UsageError(f"{path} holds no trained model: its training did not get that far", _TRAIN)
     console.say(f"run: {path}")
     return path
 
 
 def named_run(run: str) -> Path:
-    """Return the directory of RUN: a path, or a name under the runs root. Raises UsageError with the nearest name."""
+    """Return the directory of RUN: a path, or a name under the runs root.
+
+    Raises UsageError with the nearest name, and for a model by itself, which answers and is no run.
+    """
     experiment = find_experiment(run)
     if experiment is not None:
         return experiment.parent
+    if is_model(Path(run)):
+        raise UsageError(
+            f"{run} is no run, which this command wants; a model by itself answers and is scored", _ask(Path(run))
+        )
     if os.path.isdir(run):  # noqa: PTH112 - says no, where Path.is_dir raises, to a name that none can have
         raise UsageError(f"{run} is not a run: it holds no experiment.yaml", "sentiment runs list")
     near = difflib.get_close_matches(run, [known.path.name for known in all_runs()], n=1)
     suggestion = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"there is no run {run!r} under {runs_dir()}{suggestion}", "sentiment runs list")
+
+
+def is_run(path: Path) -> bool:
+    """Say whether this is the directory of a run that has a model; its scores are kept there, too."""
+    return (path / "model").is_dir()
+
+
+def is_model(path: Path) -> bool:
+    """Say whether this is a model by itself: a packed file, or a directory that holds one and no run."""
+    return is_file(path) or is_file(path / "model.json")
 
 
 def find_experiment(run: str) -> Path | None:
@@ -107,6 +129,10 @@ def _load(path: Path) -> Run:
     except (store.IntegrityError, KeyError, TypeError, ValueError) as error:
         console.warn(f"{path / SUMMARY} is damaged ({error}); the run counts only when it is named")
         return Run(path, "damaged", None, 0.0, None)
+
+
+def _ask(model: Path) -> str:
+    return f'sentiment predict --run {shlex.quote(str(model))} "I just really loved the movie"'
 
 
 def _newest() -> Path:
