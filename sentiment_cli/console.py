@@ -6,6 +6,7 @@ Text that came from outside (a review, a file name, a YAML value) passes `saniti
 import contextlib
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -68,12 +69,35 @@ def coloured_result(pieces: Iterable[tuple[str, str]]) -> None:
 
 
 def _print(text: str) -> None:
+    if not _is_muted:
+        with _stdout() as stdout:
+            _write(stdout, text)
+
+
+def result_bytes(data: bytes) -> None:
+    """Print lines of a file's format, on stdout: as they are, but to a terminal as `result` would."""
     if _is_muted:
         return
+    with _stdout() as stdout:
+        if stdout.isatty():
+            _write(stdout, sanitize(data.decode().removesuffix("\n")))
+        else:
+            stdout.flush()
+            stdout.buffer.write(data)
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that results go to; None where they go elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+
+
+@contextlib.contextmanager
+def _stdout() -> Iterator[TextIO]:
+    """Yield stdout, and flush it after the block."""
     if sys.stdout is None:
         raise MachineError("standard output is closed; there is nowhere to print the result")
     try:
-        _write(sys.stdout, text)
+        yield sys.stdout
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end

@@ -44,6 +44,9 @@ class Output(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
+    def tell(self) -> int:
+        return self.size
+
     def write(self, data: "ReadableBuffer", /) -> int:
         view = memoryview(data).cast("B")
         self._digest.update(view)

@@ -1,28 +1,62 @@
 """`sentiment predict`."""
 
-import itertools
-import json
 import sys
-from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from sentiment_cli import console, store
 from sentiment_cli.cli.explain import Method, Wishes, answer_with_reasons
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import UsageError
 
-_TEXTS_AT_ONCE = 512
-_HINT = 'sentiment predict "I just really loved the movie"'
+if TYPE_CHECKING:
+    from sentiment_cli.inference.inputs import Source
+
+
+class Format(StrEnum):
+    jsonl = "jsonl"
+    csv = "csv"
+    tsv = "tsv"
+    parquet = "parquet"
+    text = "text"
+
+
+class OnError(StrEnum):
+    stop = "stop"
+    skip = "skip"
+
+
+_FORMAT_OF: dict[str, Format | None] = {
+    ".jsonl": Format.jsonl,
+    ".ndjson": Format.jsonl,
+    ".csv": Format.csv,
+    ".tsv": Format.tsv,
+    ".parquet": Format.parquet,
+    ".txt": Format.text,
+    "": None,
+}
 
 
 def predict(
     text: Annotated[list[str] | None, Argument(help="Texts to judge; without any, lines of standard input.")] = None,
     run: Annotated[str | None, Option(help="Run directory or name; without one, the newest finished run.")] = None,
-    file: Annotated[str | None, Option(help="Read one text per line from a file, or - for standard input.")] = None,
-    out: Annotated[Path | None, Option(help="Write the answers to a file instead of standard output.")] = None,
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object per text.")] = False,
+    file: Annotated[
+        str | None,
+        Option(metavar="FILE", help="Judge the rows of a table or the lines of any other file; - is standard input."),
+    ] = None,
+    out: Annotated[
+        Path | None, Option(metavar="FILE", help="Write to a file, in the form its name ends in, not to stdout.")
+    ] = None,
+    form: Annotated[
+        Format | None, Option("--format", help="What to write; without it, lines of text, or of JSON for a table.")
+    ] = None,
+    text_column: Annotated[str | None, Option(help="The column of the texts, where its name does not say so.")] = None,
+    on_error: Annotated[OnError, Option(help="Stop at a row that has no text, or list it as a reject.")] = OnError.stop,
+    safe_csv: Annotated[
+        bool, Option("--safe-csv/--no-safe-csv", help="Keep spreadsheets from computing a cell of CSV or TSV.")
+    ] = True,
+    as_json: Annotated[bool, Option("--json", help="The same as --format jsonl: one JSON object per text.")] = False,
     explain: Annotated[bool, Option("--explain", help="Say what each word adds to the answer.")] = False,
     method: Annotated[Method, Option(help="How to find that out.")] = Method.auto,
     trace: Annotated[bool, Option("--trace", help="Say what the model would answer after each word.")] = False,
@@ -30,67 +64,64 @@ def predict(
 ) -> None:
     """Say for each text whether it is positive, and how surely: label, probability (or stars), text.
 
+    Tables are CSV, TSV, JSON Lines (also gzipped) and Parquet files; their columns are kept and the answer's added.
+
     \b
     Examples:
       sentiment predict "I just really loved the movie"
       sentiment predict --file reviews.txt --json
+      sentiment predict --file reviews.csv --out answers.csv
+      sentiment predict --file reviews.jsonl.gz --out answers.parquet --text-column body --on-error skip
+      tail -f reviews.txt | sentiment predict --run imdb-lstm
       sentiment predict "I just really loved the movie" --explain --trace --html why.html
     """
     from sentiment_cli.inference.runs import find_run
 
-    texts = _texts(text or [], file)
+    source = _source(text or [], file, text_column, on_error)
+    form = _format(form, out, as_json, source)
     path = find_run(run)
     from sentiment_cli.inference.artefact import open_artefact
-    from sentiment_cli.inference.predictor import Prediction, Predictor
-
-    def plain_line(prediction: Prediction) -> str:
-        one_line = " ".join(prediction.text.split())
-        figure = f"{prediction.probability:.4f}" if prediction.stars is None else f"{prediction.stars:.1f} stars"
-        return f"{prediction.label}\t{figure}\t{console.sanitize(one_line)}"
-
-    def line_of(prediction: Prediction) -> str:
-        return json.dumps(prediction.to_json()) if as_json else plain_line(prediction)
+    from sentiment_cli.inference.bulk import plain_line, predict_all
+    from sentiment_cli.inference.predictor import Predictor
 
     predictor = Predictor(open_artefact(path))
-    wishes = Wishes(explain, method, trace, html, as_json)
+    wishes = Wishes(explain, method, trace, html, form == Format.jsonl)
     if wishes.is_any:
-        answer_with_reasons(predictor, _chunks(texts), wishes, plain_line, out)
+        if form not in (Format.text, Format.jsonl):
+            raise UsageError(f"--explain and --trace say more than {form} holds", "--format jsonl")
+        answer_with_reasons(predictor, source.texts(), wishes, plain_line, out)
         return
-    lines = (line_of(answer) for chunk in _chunks(texts) for answer in predictor.predict(chunk))
-    if out is None:
-        for line in lines:
-            console.result(line)
-        return
-    with store.replacing(out) as handle:
-        handle.writelines(f"{line}\n".encode() for line in lines)
+    predict_all(predictor, source, form.value, out, on_error=on_error.value, is_safe=safe_csv)
 
 
-def _texts(texts: list[str], file: str | None) -> Iterable[str]:
+def _source(texts: list[str], file: str | None, text_column: str | None, on_error: OnError) -> "Source":
+    from sentiment_cli.inference import inputs
+
     if texts and file is not None:
-        raise UsageError("TEXT and --file are both given; one of them is enough", _HINT)
-    for i, one in enumerate(texts, 1):
-        if not one.strip():
-            raise UsageError(f"text {i} is empty" if len(texts) > 1 else "the text is empty", _HINT)
-    if texts:
-        # Bytes of an argument that are not UTF-8 arrive as lone surrogates.
-        return [one.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for one in texts]
+        raise UsageError("TEXT and --file are both given; one of them is enough", inputs.HINT)
     if file not in (None, "-"):
-        try:
-            return _lines(Path(file or "").open("rb"))
-        except OSError as error:
-            raise DataError(f"{file} cannot be read: {error.strerror}", _HINT) from error
+        return inputs.open_file(Path(str(file)), text_column, on_error.value)
+    if text_column is not None:
+        raise UsageError("--text-column goes with a table", "sentiment predict --file my.csv --text-column body")
+    if texts:
+        return inputs.given_texts(texts)
     if sys.stdin is None or (file is None and sys.stdin.isatty()):
-        raise UsageError("there is no text", _HINT)
-    return _lines(sys.stdin.buffer)
+        raise UsageError("there is no text", inputs.HINT)
+    return inputs.lines_as_they_come(sys.stdin.fileno(), "stdin")
 
 
-def _lines(handle: BinaryIO) -> Iterator[str]:
-    with handle:
-        for line in handle:
-            yield line.rstrip(b"\r\n").decode("utf-8", "replace")
-
-
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(texts)
-    while chunk := list(itertools.islice(iterator, _TEXTS_AT_ONCE)):
-        yield chunk
+def _format(asked: Format | None, out: Path | None, as_json: bool, source: "Source") -> Format:
+    """Return what to write: as asked, or as the name of the file says, or what suits the source."""
+    if as_json and asked not in (None, Format.jsonl):
+        raise UsageError(f"--json and --format {asked} are both given", "--format jsonl")
+    form = Format.jsonl if as_json else asked
+    if form is None and out is not None:
+        suffix = Path(out.name.lower().removesuffix(".gz")).suffix
+        if suffix not in _FORMAT_OF:
+            raise UsageError(
+                f"--out {out}: {suffix} is none of {', '.join(filter(None, _FORMAT_OF))}", "--format jsonl"
+            )
+        form = _FORMAT_OF[suffix]
+    if form == Format.parquet and (out is None or out.name.lower().endswith(".gz")):
+        raise UsageError("Parquet is written to a file of its own", "--out answers.parquet")
+    return form or (Format.jsonl if source.is_table else Format.text)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from sentiment_cli import store
 from sentiment_cli.config.paths import local_imdb, sample_dir
@@ -21,7 +21,7 @@ from sentiment_cli.data import folders, imdb, sample
 from sentiment_cli.data.download import archive_path, download_imdb
 from sentiment_cli.data.labels import MOST_LABELS, check_labels, parse_label, parse_label_map, refuse_unused
 from sentiment_cli.data.review import Part, Review
-from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind
+from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind, why_no_text
 from sentiment_cli.errors import DataError, UsageError
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
@@ -215,8 +215,8 @@ def _read_path(path: Path, split: str, data: Data, rejects: Rejects) -> Iterator
     has_labels = sorts_out or not wants_unlabelled
     columns = Columns(data.text_column, data.label_column, data.group_column)
     for row in read_table(path, columns, rejects, has_labels=has_labels):
-        if not isinstance(row.text, str):
-            rejects.reject(path, row.number, row.line, f"its text is {_kind_said(row.text)}, not text")
+        if (reason := why_no_text(row.text)) is not None:
+            rejects.reject(path, row.number, row.line, reason)
             continue
         try:
             label = parse_label(row.label)
@@ -231,10 +231,6 @@ def _read_path(path: Path, split: str, data: Data, rejects: Rejects) -> Iterator
             continue
         is_alone = row.group in (None, "") or row.group != row.group  # NaN
         yield split, Review(str(row.number), row.text, label, None, None if is_alone else str(row.group))
-
-
-def _kind_said(value: Any) -> str:
-    return "missing" if value is None else f"a {type(value).__name__}"
 
 
 def _folder_reviews(root: Path, split: str, data: Data) -> Iterator[tuple[str, Review]]:

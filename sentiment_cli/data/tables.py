@@ -1,29 +1,38 @@
 """Rows of CSV, TSV, JSON Lines (each also gzipped) and Parquet files, one at a time; columns found by their names."""
 
+import contextlib
 import csv
 import gzip
 import io
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 from sentiment_cli import console
 from sentiment_cli.errors import DataError, MachineError
 
+Role = Literal["text", "label", "group"]
+
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-_TEXT_NAMES = ("text", "review", "review_text", "content", "sentence", "comment", "body", "message", "tweet")
-_LABEL_NAMES = ("label", "sentiment", "class", "category", "polarity", "target")
-_GROUP_NAMES = ("group", "movie")
+_NAMES_OF: dict[Role, tuple[str, ...]] = {
+    "text": ("text", "review", "review_text", "content", "sentence", "comment", "body", "message", "tweet"),
+    "label": ("label", "sentiment", "class", "category", "polarity", "target"),
+    "group": ("group", "movie"),
+}
 _DELIMITERS = ",;\t|"
 # The csv module's own 131,072 would refuse an honest long text; a quote left open must still end somewhere.
 _LONGEST_FIELD = 16_000_000
 _ROWS_AT_ONCE = 1024
+_READ_AHEAD = 1 << 18  # without it pyarrow takes a whole column of a row group into memory
 # A JSON object may leave out what it has no value for, such as a label: the first ones together name the columns.
 _OBJECTS_LOOKED_AT = 100
 _HOW_TO_SKIP = "--set data.on_error=skip leaves such rows out and lists them"
+
+
+Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
 class Columns(NamedTuple):
@@ -44,19 +53,37 @@ class Row(NamedTuple):
     group: Any
 
 
+class Record(NamedTuple):
+    """All that a row holds, by the names of the columns; what an object leaves out is not there."""
+
+    number: int
+    line: int | None
+    values: dict[str, Any]
+
+
 class Rejects:
-    """What becomes of rows that cannot be read: the first one stops the work, or all are kept as a list."""
+    """What becomes of rows that cannot be read: the first one stops the work, or all are kept.
 
-    def __init__(self, on_error: str) -> None:
-        self._on_error = on_error
+    `keep` takes where a row stands and why it is none, and what it holds as far as that is known; without one the
+    places make a list.
+    """
+
+    def __init__(
+        self,
+        on_error: str,
+        keep: Callable[[dict[str, Any], Any], object] | None = None,
+        how_to_skip: str = _HOW_TO_SKIP,
+    ) -> None:
+        self._on_error, self._how_to_skip = on_error, how_to_skip
         self.found: list[dict[str, Any]] = []
+        self._keep = keep or (lambda place, _: self.found.append(place))
 
-    def reject(self, path: Path, number: int, line: int | None, reason: str) -> None:
-        """Raise DataError with the row's place, or note it."""
+    def reject(self, path: Path, number: int, line: int | None, reason: str, content: Any = None) -> None:
+        """Raise DataError with the row's place, or keep it."""
         if self._on_error == "stop":
             place = f"row {number}" if line is None else f"row {number} (line {line})"
-            raise DataError(f"{path}, {place}: {reason}", _HOW_TO_SKIP)
-        self.found.append({"file": path.name, "row": number, "line": line, "reason": reason})
+            raise DataError(f"{path}, {place}: {reason}", self._how_to_skip)
+        self._keep({"file": path.name, "row": number, "line": line, "reason": reason}, content)
 
 
 def table_kind(path: Path) -> str | None:
@@ -70,52 +97,84 @@ def read_table(path: Path, asked: Columns, rejects: Rejects, *, has_labels: bool
 
     Raises DataError for a file that is none, for a column that is not there, and, by `rejects`, for a bad row.
     """
-    rows = {
-        ".parquet": _parquet_rows,
-        ".jsonl": _json_rows,
-        ".ndjson": _json_rows,
-        ".csv": _csv_rows,
-        ".tsv": _csv_rows,
-    }[str(table_kind(path))]
+    found = Columns()
+
+    def choose(names: Sequence[str]) -> list[str]:
+        nonlocal found
+        found = _find_columns(path, names, asked, has_labels)
+        return [name for name in found if name is not None]
+
+    for number, line, values in read_records(path, choose, rejects):
+        yield Row(number, line, *(None if name is None else values.get(name) for name in found))
+
+
+def read_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Record]:
+    """Yield what the rows of a table hold, in their order; `choose` is told the columns and names those to read.
+
+    Raises DataError as `read_table` does. Objects of JSON Lines come whole, and only their first ones name columns.
+    """
+    records = {".parquet": _parquet_records, ".jsonl": _json_records, ".ndjson": _json_records}
+    with reading(path):
+        yield from records.get(str(table_kind(path)), _csv_records)(path, choose, rejects)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise DataError for what the disk or gzip has against reading `path`."""
     try:
-        yield from rows(path, lambda names: _find_columns(path, names, asked, has_labels), rejects)
+        yield
     except (OSError, EOFError, zlib.error) as error:  # gzip raises all three
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path} cannot be read: {reason}") from error
 
 
+def find_column(path: Path, names: Sequence[str], role: Role, asked: str | None, how_to_name: str) -> str | None:
+    """Return the column of this name, or the one with a name that says what it is; a group alone may be missing."""
+    if asked is None:
+        fits = [column for word in _NAMES_OF[role] for column in names if column.strip().lower() == word]
+    else:
+        fits = [asked] if asked in names else []
+    if not fits and (asked is not None or role != "group"):
+        there = ", ".join(map(repr, names))
+        wanted = f"no column {asked!r}" if asked is not None else f"no column that is clearly the {role}"
+        raise DataError(f"{path} has {wanted}; it has {there}", how_to_name)
+    return fits[0] if fits else None
+
+
+def check_unique(path: Path, names: Iterable[str], all_names: Sequence[str]) -> None:
+    """Raise DataError where one of `names` is that of several columns."""
+    for name in names:
+        if all_names.count(name) > 1:
+            raise DataError(f"{path} has {all_names.count(name)} columns named {name!r}; each needs a name of its own")
+
+
+def why_no_text(value: Any) -> str | None:
+    """Return what is wrong with the text of a row; None where it is one."""
+    if isinstance(value, str):
+        return None
+    return f"its text is {'missing' if value is None else f'a {type(value).__name__}'}, not text"
+
+
 def _find_columns(path: Path, names: Sequence[str], asked: Columns, has_labels: bool) -> Columns:
     """Return the columns to read: those asked for, or else the one with a name that says what it is."""
-    found: list[str | None] = []
-    for role, name, known in zip(
-        ("text", "label", "group"), asked, (_TEXT_NAMES, _LABEL_NAMES, _GROUP_NAMES), strict=True
-    ):
-        if role == "label" and not has_labels:
-            found.append(None)
-            continue
-        if name is None:
-            fits = [column for word in known for column in names if column.strip().lower() == word]
-        else:
-            fits = [name] if name in names else []
-        if not fits and (name is not None or role != "group"):
-            there = ", ".join(map(repr, names))
-            wanted = f"no column {name!r}" if name is not None else f"no column that is clearly the {role}"
-            raise DataError(f"{path} has {wanted}; it has {there}", f"--set data.{role}_column=NAME")
-        found.append(fits[0] if fits else None)
-    columns = Columns(*found)
-    for name in filter(None, columns):
-        if names.count(name) > 1:
-            raise DataError(f"{path} has {names.count(name)} columns named {name!r}; each needs a name of its own")
+    roles: tuple[Role, ...] = ("text", "label", "group")
+    columns = Columns(
+        *(
+            find_column(path, names, role, name, f"--set data.{role}_column=NAME")
+            if has_labels or role != "label"
+            else None
+            for role, name in zip(roles, asked, strict=True)
+        )
+    )
+    check_unique(path, filter(None, columns), names)
     said = [f"{role} in {name!r}" for role, name in zip(columns._fields, columns, strict=True) if name is not None]
     others = [name for name in names if name not in columns]
     console.say(f"data: {path.name}: {', '.join(said)}" + (f"; not read: {', '.join(others)}" if others else ""))
     return columns
 
 
-FindColumns = Callable[[Sequence[str]], Columns]
-
-
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
+def open_bytes(path: Path) -> IO[bytes] | gzip.GzipFile:
+    """Open a file of text, unpacked where it is gzipped. Raises DataError for UTF-16."""
     handle = path.open("rb")
     start = handle.read(2)
     handle.seek(0)
@@ -128,17 +187,16 @@ def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
     return handle
 
 
-def _csv_rows(path: Path, find_columns: FindColumns, rejects: Rejects) -> Iterator[Row]:
+def _csv_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Record]:
     csv.field_size_limit(_LONGEST_FIELD)
     # newline="": the csv module wants to see line ends itself, those inside quotes too
-    with _open(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", "replace", newline="") as handle:
+    with open_bytes(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", "replace", newline="") as handle:
         header = handle.readline()
         if not header.strip():
             raise DataError(f"{path} is empty; its first line should name the columns, such as text,label")
         delimiter = "\t" if table_kind(path) == ".tsv" else max(_DELIMITERS, key=header.count)
         names = next(csv.reader([header], delimiter=delimiter))
-        columns = find_columns(names)
-        places = [None if name is None else names.index(name) for name in columns]
+        places = [(name, names.index(name)) for name in choose(names)]
         reader = csv.reader(handle, delimiter=delimiter, strict=True)
         number = 0
         while True:
@@ -155,55 +213,66 @@ def _csv_rows(path: Path, find_columns: FindColumns, rejects: Rejects) -> Iterat
                 continue
             if len(fields) != len(names):
                 reason = f"{len(fields)} fields where the header names {len(names)}"
-                rejects.reject(path, number, reader.line_num + 1, reason)
+                rejects.reject(path, number, reader.line_num + 1, reason, fields)
                 continue
-            yield Row(number, reader.line_num + 1, *(None if place is None else fields[place] for place in places))
+            yield Record(number, reader.line_num + 1, {name: fields[place] for name, place in places})
 
 
-def _json_rows(path: Path, find_columns: FindColumns, rejects: Rejects) -> Iterator[Row]:
+def _json_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Record]:
     looked_at = itertools.islice(_json_objects(path, Rejects("skip")), _OBJECTS_LOOKED_AT)
-    names = list(dict.fromkeys(name for _, _, values in looked_at for name in values))
-    columns = find_columns(names) if names else Columns()
-    for number, line, values in _json_objects(path, rejects):
-        yield Row(number, line, *(None if name is None else values.get(name) for name in columns))
+    names = list(dict.fromkeys(name for record in looked_at for name in record.values))
+    if names:
+        choose(names)
+    yield from _json_objects(path, rejects)
 
 
-def _json_objects(path: Path, rejects: Rejects) -> Iterator[tuple[int, int, dict[str, Any]]]:
+def _json_objects(path: Path, rejects: Rejects) -> Iterator[Record]:
     number = 0
-    with _open(path) as raw:
+    with open_bytes(path) as raw:
         for line, data in enumerate(raw, 1):
             if not data.strip():
                 continue
             number += 1
+            text = data.decode("utf-8-sig" if line == 1 else "utf-8", "replace")
             try:
-                values = json.loads(data.decode("utf-8-sig" if line == 1 else "utf-8", "replace"))
+                values = json.loads(text)
             except (ValueError, RecursionError) as error:
-                rejects.reject(path, number, line, f"no JSON: {error}")
+                rejects.reject(path, number, line, f"no JSON: {error}", text)
                 continue
             if not isinstance(values, dict):
-                rejects.reject(path, number, line, f"a JSON {type(values).__name__} where an object should be")
+                rejects.reject(path, number, line, f"a JSON {type(values).__name__} where an object should be", text)
                 continue
-            yield number, line, values
+            yield Record(number, line, values)
     if number == 0:
         raise DataError(f'{path} is empty; each line should be an object such as {{"text": "…", "label": "pos"}}')
 
 
-def _parquet_rows(path: Path, find_columns: FindColumns, rejects: Rejects) -> Iterator[Row]:
+def _parquet_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Record]:
+    number = 0
+    with reading_parquet(path) as file:
+        names = choose(file.schema_arrow.names)
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names):
+            for values in batch.to_pylist():
+                number += 1
+                yield Record(number, None, values)
+
+
+@contextlib.contextmanager
+def reading_parquet(path: Path) -> Iterator[Any]:
+    """Open a Parquet file, of which some rows at a time can be read. Raises DataError for what is none."""
+    pyarrow, parquet = import_parquet(str(path))
     try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise MachineError(f"{path} needs pyarrow to be read", "pip install 'sentiment-cli[parquet]'") from None
-    try:
-        with parquet.ParquetFile(path) as file:
-            columns = find_columns(file.schema_arrow.names)
-            read = [name for name in columns if name is not None]
-            number = 0
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=read):
-                values = batch.to_pydict()
-                empty = [None] * batch.num_rows
-                of_columns = (empty if name is None else values[name] for name in columns)
-                for text, label, group in zip(*of_columns, strict=True):
-                    number += 1
-                    yield Row(number, None, text, label, group)
-    except (ArrowException, UnicodeDecodeError) as error:  # Parquet promises UTF-8, and pyarrow takes its word
+        with parquet.ParquetFile(path, buffer_size=_READ_AHEAD) as file:
+            yield file
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:  # Parquet promises UTF-8, and pyarrow takes its word
         raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def import_parquet(what: str) -> tuple[Any, Any]:
+    """Return pyarrow and its module for Parquet. Raises MachineError where they are not installed."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise MachineError(f"{what} needs pyarrow", "pip install 'sentiment-cli[parquet]'") from None
+    return pyarrow, parquet

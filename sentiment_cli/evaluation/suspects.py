@@ -6,21 +6,20 @@ label, its mean self-confidence; and the count of the confident joint off its di
 Not taken: the calibration of the joint to the labels' counts, pruning, and training again without what was pruned.
 """
 
-import csv
-import io
 import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli import console, store
+from sentiment_cli import store
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.splits import assign_rows
+from sentiment_cli.data.table_writers import Cells
 from sentiment_cli.data.texts import Texts
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.evaluate import evaluate
@@ -29,7 +28,6 @@ from sentiment_cli.inference.predictor import likeliest
 FORMATS = (".jsonl", ".csv")
 _EXCERPT = 300
 _ROUNDING = 1e-6  # a mean of equal probabilities may come out above each of them
-_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: their full-width forms
 
 
 @dataclass(frozen=True)
@@ -232,18 +230,6 @@ def write_suspects(path: Path, suspects: Sequence[Suspect]) -> None:
     if path.suffix == ".jsonl":
         store.write_file(path, "".join(json.dumps(one._asdict()) + "\n" for one in suspects).encode())
         return
-    table = io.StringIO(newline="")
-    writer = csv.writer(table)
-    writer.writerow(Suspect._fields)
-    writer.writerows([_cell(value) for value in one] for one in suspects)
-    store.write_file(path, table.getvalue().encode())
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return json.dumps(value)
-    if not isinstance(value, str):
-        return value
-    text = console.sanitize(value)
-    is_formula = text.lstrip().startswith(_FORMULA_STARTS) or text.startswith(("\t", "\n"))
-    return f"'{text}" if is_formula else text
+    with store.replacing(path) as output:
+        table = Cells(output.write, Suspect._fields, (), ",", is_safe=True)
+        table.write([one._asdict() for one in suspects], {})

@@ -54,7 +54,10 @@ class Predictor:
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return one prediction per text, in order; one with no known word has `low_evidence`."""
-        rows_ids = self.encode(texts)
+        return self.judge(texts, self.encode(texts))
+
+    def judge(self, texts: Sequence[str], rows_ids: Sequence[NDArray[np.int32]]) -> list[Prediction]:
+        """Return what `predict` does for texts of which `encode` has given the token ids."""
         output = self.outputs(rows_ids)
         if self.target == "stars":
             best_N, said = (output >= 0).astype(np.int64), [(None, stars) for stars in ratings_of(output).tolist()]
