@@ -14,13 +14,19 @@ from sentiment_cli.config import schema
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.inference.graphs.builder import NoGraphError
 from sentiment_cli.inference.graphs.classifier import build_graph
-from sentiment_cli.models.classifier import Classifier, build_classifier
+from sentiment_cli.inference.graphs.trust import check_graph
+from sentiment_cli.models.classifier import AnyClassifier, Classifier, build_classifier
+from sentiment_cli.models.linear import LinearClassifier
+from sentiment_cli.models.ngrams import count_ngrams
 
 N_ENTRIES = 40
 LENGTHS = [9, 1, 23, 4, 16, 2, 17, 23]
-CELLS = ("rnn", "rnn-relu", "rnn-output", "lstm", "lstm-1997", "lstm-peephole", "gru", "mingru", "sru", "qrnn")
-PARTS = ("lstm", "rnn", "qrnn")  # a native operator, a loop, and a loop that reads the token before, too
-TOLERANCE = 1e-5  # the largest difference seen is 2e-6 of the logit
+CELLS = (
+    *("rnn", "rnn-relu", "rnn-output", "lstm", "lstm-1997", "lstm-peephole", "gru", "mingru", "sru", "qrnn"),
+    *("orthogonal", "goru", "lstm-grid", "lstm-2d"),
+)
+PARTS = ("lstm", "rnn", "qrnn", "goru")  # an operator, a loop, one that reads the token before, one on turned rows
+TOLERANCE = 1e-5  # the largest difference seen is 4e-6 of 1 + the logit
 
 Run = Callable[[Tensor, Tensor], NDArray[np.float32]]
 
@@ -30,8 +36,9 @@ def model_of(n_labels: int = 2, n_entries: int = N_ENTRIES, **settings: object) 
     settings = {**settings, "embedding": {"width": 6, **settings.get("embedding", {})}}
     settings["encoder"] = {"width": 8, **settings.get("encoder", {})}
     experiment = schema.Experiment(name="x", model=schema.Model.model_validate(settings))
+    entries = (f"{i}." if i % 5 == 3 else str(i) for i in range(n_entries))
     torch.manual_seed(0)
-    model = build_classifier(experiment, Vocabulary(tuple(map(str, range(n_entries))), 1), n_labels)
+    model = build_classifier(experiment, Vocabulary(tuple(entries), 1), n_labels)
     with torch.no_grad():
         model.embedding.weight[0] = 1.0
         if model.embedding.ngrams is not None:
@@ -50,10 +57,12 @@ def rows(lengths: Sequence[int] = LENGTHS, padding: int = 0, fill: int = 0) -> t
     return ids_BL, torch.tensor(lengths)
 
 
-def session_of(model: Classifier) -> Run:
+def session_of(model: AnyClassifier) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(build_graph(model), options, providers=["CPUExecutionProvider"])
+    data = build_graph(model)
+    check_graph(data)
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
     def run(ids_BL: Tensor, length_B: Tensor) -> NDArray[np.float32]:
         (logits,) = session.run(["logits"], {"ids_BL": ids_BL.numpy(), "length_B": length_B.numpy()})
@@ -63,7 +72,7 @@ def session_of(model: Classifier) -> Run:
 
 
 @torch.inference_mode()
-def assert_graph_is(model: Classifier) -> None:
+def assert_graph_is(model: AnyClassifier) -> None:
     """Say that the graph gives what the model does, in any batch, with any padding."""
     run, expected = session_of(model), model(*rows()).numpy()
     assert expected.std(axis=0).min() > 1e-3
@@ -109,6 +118,25 @@ def test_graphs_of_three_labels_and_of_a_logit_at_each_step(cell: str, context: 
         assert_graph_is(model_of(3, encoder=encoder, head=head, context=context))
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_graphs_of_transformers(pooling: str, layers: int) -> None:
+    for width in (6, 8):
+        encoder = {"heads": 2, "layers": layers, "width": width}
+        assert_graph_is(model_of(kind="transformer", pooling=pooling, encoder=encoder))
+
+
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_graphs_of_linear_models(n_labels: int) -> None:
+    model = LinearClassifier(schema.Linear(ngrams=3), N_ENTRIES, 1, n_labels)
+    ids_BL, _ = rows()
+    row_T = np.repeat(np.arange(len(ids_BL), dtype=np.int32), ids_BL.shape[1])
+    counted = count_ngrams(ids_BL.flatten().numpy(), row_T, N_ENTRIES, 1, longest=3, min_count=1)
+    model.keys = torch.from_numpy(counted.key_K)
+    model.weight = torch.randn(len(counted.start_F1) - 1, model.n_logits, generator=torch.Generator().manual_seed(0))
+    assert_graph_is(model)
+
+
 @pytest.mark.parametrize("ngrams", [1, 2, 5])
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_graphs_of_bags(ngrams: int, pooling: str) -> None:
@@ -150,5 +178,6 @@ def test_what_has_no_graph_is_named() -> None:
     with pytest.raises(NoGraphError, match=r"\bRNN\b"):
         build_graph(model)
     model.encoder = nn.Identity()
+    model.encoder.needs_ends = False
     with pytest.raises(NoGraphError, match="Identity"):
         build_graph(model)

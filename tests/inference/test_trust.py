@@ -83,8 +83,10 @@ def add_function(model: onnx.ModelProto) -> None:
     )
 
 
-def set_dims(model: onnx.ModelProto, *dims: int) -> None:
-    model.graph.initializer[0].dims[:] = dims
+def set_dims(model: onnx.ModelProto, *dims: int, data: bytes | None = None) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.dims[:] = dims
+    tensor.raw_data = tensor.raw_data if data is None else data
 
 
 TAMPERED: dict[str, Callable[[onnx.ModelProto], object]] = {
@@ -103,6 +105,7 @@ TAMPERED: dict[str, Callable[[onnx.ModelProto], object]] = {
     "operator that is not on the list": lambda m: add_node(m, "EPContext", "com.microsoft"),
     "operators of another library declared": lambda m: m.opset_import.add(domain="com.example", version=1),
     "operators declared twice": lambda m: m.opset_import.add(domain="ai.onnx", version=9),
+    "operators of no version": lambda m: setattr(m.opset_import[0], "version", 0),
     "no operators declared": lambda m: m.ClearField("opset_import"),
     "Loop": lambda m: add_node(m, "Loop", body=graph_of()),
     "If": lambda m: add_node(m, "If", then_branch=graph_of(), else_branch=graph_of()),
@@ -116,12 +119,15 @@ TAMPERED: dict[str, Callable[[onnx.ModelProto], object]] = {
     "setting of onnxruntime": lambda m: m.metadata_props.add(key="ort_config", value="{}"),
     "huge axis": lambda m: set_dims(m, 2**40),
     "axes of a huge product": lambda m: set_dims(m, 2**31 - 1, 2**31 - 1, 2**31 - 1, 4),
+    "huge axis beside an empty one": lambda m: set_dims(m, 2**40, 0, data=b""),
     "axis below zero": lambda m: set_dims(m, -1),
     "fewer numbers than its axes say": lambda m: setattr(m.graph.initializer[0], "raw_data", b"1234"),
     "more numbers than its axes say": lambda m: m.graph.initializer[0].dims.insert(0, 0),
     "numbers in two places": lambda m: m.graph.initializer[0].float_data.append(1),
+    "numbers of another type": lambda m: setattr(m.graph.initializer[0], "data_type", onnx.TensorProto.DOUBLE),
     "text for numbers": lambda m: m.graph.initializer.append(helper.make_tensor("t", 8, [1], [b"x"])),
     "huge declared axis": lambda m: m.graph.input.append(helper.make_tensor_value_info("x", 1, [2**40])),
+    "declared text": lambda m: m.graph.value_info.append(helper.make_tensor_value_info("x", 8, [2])),
     "sequence for a tensor": lambda m: m.graph.input.append(helper.make_tensor_sequence_value_info("x", 1, [2])),
     "no graph": lambda m: m.ClearField("graph"),
 }
@@ -146,29 +152,36 @@ def field(number: int, payload: bytes) -> bytes:
     return varint(number << 3 | 2) + varint(len(payload)) + payload
 
 
-def with_constant(more: bytes) -> bytes:
-    """The good graph with one more constant, which has these bytes behind its own."""
+def with_more(more: bytes) -> bytes:
+    """The good graph with these bytes behind its own."""
     model = onnx.ModelProto.FromString(GOOD)
-    graph = model.graph.SerializeToString() + field(5, numbers().SerializeToString() + more)
+    graph = model.graph.SerializeToString() + more
     model.ClearField("graph")
     return model.SerializeToString() + field(7, graph)
+
+
+def with_constant(more: bytes) -> bytes:
+    """The good graph with one more constant, which has these bytes behind its own."""
+    return with_more(field(5, numbers().SerializeToString() + more))
 
 
 MALFORMED = {
     "external by a number that is cut to 32 bits": with_constant(varint(14 << 3) + varint(2**32 + 1)),
     "numbers twice": with_constant(field(9, bytes(64))),
     "graph twice": GOOD + field(7, b""),
-    "field of another wire type": with_constant(field(14, b"\x01")),
+    "text that is a number": GOOD + varint(6 << 3) + b"\0",
     "field as a group": GOOD + varint(7 << 3 | 3) + varint(7 << 3 | 4),
     "unknown field": GOOD + field(99, b""),
     "field 0": GOOD + field(0, b""),
     "number that does not end": GOOD + b"\x08" + b"\xff" * 20,
+    "number of 21 bytes": GOOD[2:] + b"\x08" + b"\x80" * 20 + b"\0",
+    "number that ends behind its message": with_more(field(1, field(4, b"Add") + field(5, b"\x18") + field(3, b"x"))),
     "number of 70 bits": GOOD[2:] + b"\x08" + b"\xff" * 9 + b"\x7f",
     "length of 64 bits": GOOD + varint(6 << 3 | 2) + varint(2**64 - 1),
     "length behind the end": GOOD + varint(6 << 3 | 2) + b"\x01",
     "nothing": b"",
     "text": b"graph",
-    "a million fields": GOOD + field(14, b"") * trust._MOST_FIELDS,
+    "hundreds of thousands of fields": with_more(field(13, b"") * trust._MOST_FIELDS),
 }
 
 
@@ -179,7 +192,7 @@ def test_m08_malformed_messages_are_refused(what: str) -> None:
 
 
 def test_m08_graphs_cut_off_are_refused() -> None:
-    check_graph(with_constant(b""))
+    check_graph(GOOD)
     for k in range(20):
         with pytest.raises(IntegrityError):
             check_graph(GOOD[: len(GOOD) * k // 20])
@@ -192,7 +205,7 @@ def test_m08_flipped_bits_raise_nothing_else() -> None:
     """A flip may make a graph of other weights, which is the manifest's to tell."""
     draw, refused = random.Random(0), 0
     places = [at for at in range(len(GOOD)) if GOOD[at - 3 : at + 3].strip(b"\0")]
-    for _ in range(1500):
+    for _ in range(1000):
         damaged = bytearray(GOOD)
         for _ in range(draw.choice([1, 1, 8])):
             damaged[draw.choice(places)] ^= 1 << draw.randrange(8)
@@ -200,11 +213,12 @@ def test_m08_flipped_bits_raise_nothing_else() -> None:
             check_graph(bytes(damaged))
         except IntegrityError:
             refused += 1
-    assert refused > 500
+    assert refused > 300
 
 
 def test_our_graphs_pass_and_load() -> None:
     check_graph(GOOD)
+    check_graph(with_constant(b""))
     assert onnxruntime.InferenceSession(GOOD, providers=["CPUExecutionProvider"]).get_outputs()[0].name == "logits"
 
 

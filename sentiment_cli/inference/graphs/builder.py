@@ -70,6 +70,10 @@ class Graph:
         """Return the values behind each other along the last axis."""
         return values[0] if len(values) == 1 else self.node("Concat", *values, axis=-1)
 
+    def turn(self, values: str) -> str:
+        """Return values_BLD as values_LBD, or the other way round."""
+        return self.node("Transpose", values, perm=[1, 0, 2])
+
     def body(self, n_inputs: int, write: Callable[..., Sequence[str]]) -> onnx.GraphProto:
         """Return the body of a Scan: `write(body, *inputs)` adds its nodes and returns its outputs."""
         inner = Graph()

@@ -1,9 +1,11 @@
 """The graph of a trained classifier: token ids and lengths → logits."""
 
-from sentiment_cli.inference.graphs.builder import Graph, NoGraphError
+from sentiment_cli.inference.graphs.builder import Graph
 from sentiment_cli.inference.graphs.context import write_context
 from sentiment_cli.inference.graphs.embedding import write_embedding
 from sentiment_cli.inference.graphs.encoders import write_encoder, write_last
+from sentiment_cli.inference.graphs.grids import write_sentence_ends
+from sentiment_cli.inference.graphs.linear import write_linear
 from sentiment_cli.inference.graphs.pooling import write_pooling
 from sentiment_cli.inference.graphs.rows import last_of, write_rows
 from sentiment_cli.models.classifier import AnyClassifier, Classifier
@@ -17,14 +19,17 @@ def build_graph(model: AnyClassifier) -> bytes:
     """
     graph = Graph()
     inputs = {"ids_BL": ["B", "L"], "length_B": ["B"]}
-    if not isinstance(model, Classifier):
-        raise NoGraphError(f"no graph is written of {type(model).__name__}")
-    logits = _write_classifier(graph, model, *inputs)
+    if isinstance(model, Classifier):
+        logits = _write_classifier(graph, model, *inputs)
+    else:
+        logits = write_linear(graph, model, *inputs)
     return graph.finish(inputs, logits, "logits", ["B"] if model.n_logits == 1 else ["B", model.n_logits])
 
 
 def _write_classifier(graph: Graph, model: Classifier, ids_BL: str, length_B: str) -> str:
     rows = write_rows(graph, length_B, graph.node("Shape", ids_BL, start=1))
+    if model.encoder.needs_ends:
+        rows = rows._replace(ends_BL=write_sentence_ends(graph, ids_BL, model.is_mark_V))
     embedded_LBD = write_embedding(graph, model.embedding, graph.node("Transpose", ids_BL))
     states_LBD = write_encoder(graph, model.encoder, embedded_LBD, rows)
     contexts = [] if model.context is None else [write_context(graph, model.context, states_LBD, rows)]

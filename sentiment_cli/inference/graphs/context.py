@@ -1,12 +1,12 @@
 """What each state remembers of those before it, by attention, as nodes."""
 
 from sentiment_cli.inference.graphs.builder import Graph
-from sentiment_cli.inference.graphs.rows import Rows, cut, fill_padding, uncut
+from sentiment_cli.inference.graphs.rows import Rows, cut, uncut
 from sentiment_cli.models.context import Context
 
 
 def write_context(graph: Graph, context: Context, states_LBD: str, rows: Rows) -> str:
-    """Return context_LBD, to be joined to the states.
+    """Return context_LBD, to be joined to the states, of which padding's are finite.
 
     Rows are cut into N pieces of K steps, each of which sees J steps: of its own piece, and where attention is local of
     the one before it. Global attention has one piece.
@@ -14,13 +14,13 @@ def write_context(graph: Graph, context: Context, states_LBD: str, rows: Rows) -
     size_1 = rows.n_steps_1
     if context.window is not None:
         size_1 = graph.node("Min", size_1, graph.constant([context.window]))
-    states_NKBD = cut(graph, fill_padding(graph, states_LBD, rows), rows, size_1)
+    states_NKBD = cut(graph, states_LBD, rows, size_1)
     piece_NBKD = key_NBJD = graph.node("Transpose", states_NKBD, perm=[0, 2, 1, 3])
-    step_NK = key_step_NJ = cut(graph, rows.step_L, rows, size_1, graph.node("Squeeze", rows.n_steps_1))
-    if context.window is not None:
+    step_NK = key_step_NJ = cut(graph, rows.step_L, rows, size_1)
+    if context.window is not None:  # what fills the last piece up is step 0, a window and more before it
         before_NBKD = graph.node("Pad", piece_NBKD, graph.constant([1, 0, 0, 0, -1, 0, 0, 0]))
         key_NBJD = graph.node("Concat", before_NBKD, piece_NBKD, axis=2)
-        nothing = graph.node("Neg", graph.node("Squeeze", size_1))  # is too far before the first piece to be seen
+        nothing = graph.node("Neg", graph.node("Squeeze", size_1))  # is a window before step 0
         before_NK = graph.node("Pad", step_NK, graph.constant([1, 0, -1, 0]), nothing)
         key_step_NJ = graph.node("Concat", before_NK, step_NK, axis=1)
     step_N1K1 = graph.node("Unsqueeze", step_NK, graph.constant([1, 3]))

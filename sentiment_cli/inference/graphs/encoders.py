@@ -1,20 +1,37 @@
 """Encoders as nodes. Values go step by step (LBD), as the operators of recurrent cells have them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import nn
 
 from sentiment_cli.inference.graphs.builder import Graph, NoGraphError
 from sentiment_cli.inference.graphs.cells import NATIVE, write_native
+from sentiment_cli.inference.graphs.grids import write_lstm_2d, write_lstm_grid
 from sentiment_cli.inference.graphs.rows import Rows, cut, last_of, uncut, write_rows
 from sentiment_cli.inference.graphs.scans import SCANS, write_scan
+from sentiment_cli.inference.graphs.steps import write_goru, write_orthogonal
+from sentiment_cli.inference.graphs.transformer import write_transformer
 from sentiment_cli.models.encoders import Bag, RecurrentEncoder, Skip
+from sentiment_cli.models.lstm_2d import Lstm2d
+from sentiment_cli.models.lstm_grid import LstmGrid
+from sentiment_cli.models.orthogonal import GORU, Orthogonal
+from sentiment_cli.models.transformer import TransformerEncoder
+
+# What reads rows forward, row by row: BLD.
+_FORWARD: dict[type[nn.Module], Callable[[Graph, Any, str], str]] = {
+    Orthogonal: write_orthogonal,
+    GORU: write_goru,
+    LstmGrid: write_lstm_grid,
+}
 
 
 def write_encoder(graph: Graph, encoder: nn.Module, embedded_LBD: str, rows: Rows) -> str:
-    """Return states_LBD; padding's are anything."""
+    """Return states_LBD; padding's are any finite numbers."""
     if isinstance(encoder, Bag):
         return embedded_LBD
+    if isinstance(encoder, TransformerEncoder):
+        return graph.turn(write_transformer(graph, encoder, graph.turn(embedded_LBD), rows.length_B))
     if not isinstance(encoder, RecurrentEncoder):
         raise NoGraphError(f"no graph is written of {type(encoder).__name__}")
     if encoder.chop is None:
@@ -61,14 +78,30 @@ def _read_rows(graph: Graph, encoder: RecurrentEncoder, states_LBD: str, rows: R
 
 
 def _read(graph: Graph, cells: Sequence[nn.Module], input_LBD: str, rows: Rows) -> str:
-    """Return states_LBD of a layer's directions, the backward ones behind the forward ones."""
-    kind = type(cells[0])
-    if kind in NATIVE:
+    """Return states_LBD of a layer's directions, the backward one's numbers behind the forward one's."""
+    if type(cells[0]) in NATIVE:
         return write_native(graph, cells, input_LBD, rows)
-    if kind not in SCANS:
-        raise NoGraphError(f"no graph is written of {kind.__name__}")
-    read = [write_scan(graph, cell, input_LBD, rows, reverse=i == 1) for i, cell in enumerate(cells)]
+    read = [_read_one_way(graph, cell, input_LBD, rows, reverse=i == 1) for i, cell in enumerate(cells)]
     return graph.join(*read)
+
+
+def _read_one_way(graph: Graph, cell: nn.Module, input_LBD: str, rows: Rows, *, reverse: bool) -> str:
+    if type(cell) in SCANS:
+        return write_scan(graph, cell, input_LBD, rows, reverse=reverse)
+    if isinstance(cell, Lstm2d):
+        input_BLD = graph.turn(input_LBD)
+        return graph.turn(write_lstm_2d(graph, cell, input_BLD, rows.length_B, rows.ends_BL, reverse=reverse))
+    if type(cell) not in _FORWARD:
+        raise NoGraphError(f"no graph is written of {type(cell).__name__}")
+    if reverse:
+        input_LBD = _flip_rows(graph, input_LBD, rows)
+    states_LBD = graph.turn(_FORWARD[type(cell)](graph, cell, graph.turn(input_LBD)))
+    return _flip_rows(graph, states_LBD, rows) if reverse else states_LBD
+
+
+def _flip_rows(graph: Graph, values_LBD: str, rows: Rows) -> str:
+    """Reverse each row within its length."""
+    return graph.node("ReverseSequence", values_LBD, rows.length_B, time_axis=0, batch_axis=1)
 
 
 def _map(graph: Graph, maps: nn.ModuleList, read_LBD: str) -> str:

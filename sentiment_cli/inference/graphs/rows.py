@@ -6,12 +6,16 @@ from sentiment_cli.inference.graphs.builder import Graph
 
 
 class Rows(NamedTuple):
-    """n_steps_1, which padding is part of; step_L, 0 to the last one; is_token_LB1, whether a row reaches a step."""
+    """n_steps_1, which padding is part of; step_L, 0 to the last one; is_token_LB1, whether a row reaches a step.
+
+    ends_BL says after which tokens a sentence ends, where an encoder asks.
+    """
 
     length_B: str
     n_steps_1: str
     step_L: str
     is_token_LB1: str
+    ends_BL: str = ""
 
 
 def write_rows(graph: Graph, length_B: str, n_steps_1: str) -> Rows:
@@ -41,10 +45,10 @@ def last_of(graph: Graph, values_LBD: str, rows: Rows) -> str:
     return graph.node("GatherND", values_LBD, place_B2)
 
 
-def cut(graph: Graph, values_L: str, rows: Rows, size_1: str, fill: str = "") -> str:
-    """Cut the first axis into N pieces of K steps, which become the first two; the last piece is filled up."""
+def cut(graph: Graph, values_L: str, rows: Rows, size_1: str) -> str:
+    """Cut the first axis into N pieces of K steps, which become the first two; zeros fill the last one up."""
     missing_1 = graph.node("Mod", graph.node("Neg", rows.n_steps_1), size_1)
-    values_L = graph.node("Pad", values_L, graph.join(graph.constant([0]), missing_1), fill, graph.constant([0]))
+    values_L = graph.node("Pad", values_L, graph.join(graph.constant([0]), missing_1), "", graph.constant([0]))
     shape = graph.join(graph.constant([-1]), size_1, graph.node("Shape", values_L, start=1))
     return graph.node("Reshape", values_L, shape)
 

@@ -12,12 +12,12 @@ from sentiment_cli.models.scans import QRNN, SRU, MinGRU
 
 
 def write_scan(graph: Graph, cell: nn.Module, input_LBD: str, rows: Rows, *, reverse: bool) -> str:
-    """Return states_LBD of one direction; padding's are anything."""
+    """Return states_LBD of one direction; padding's are any finite numbers."""
     return SCANS[type(cell)](graph, cell, input_LBD, rows, reverse)
 
 
 def _rnn(graph: Graph, cell: Rnn, input_LBD: str, rows: Rows, reverse: bool) -> str:
-    """The operator RNN takes 107 ms for the tanh of 16,384 tokens of width 128 where this takes 26."""
+    """The operator RNN takes 41 ms for 16,384 tokens of width 128, on one core, where this takes 15."""
     from_input_LBD = graph.linear(input_LBD, cell.weight_ih_l0, cell.bias_ih_l0 + cell.bias_hh_l0)
     activation = {"tanh": "Tanh", "relu": "Relu"}[cell.nonlinearity]
     return _elman(graph, from_input_LBD, cell.weight_hh_l0, activation, rows, reverse)
@@ -40,7 +40,9 @@ def _elman(graph: Graph, from_input_LBD: str, weight_DD: Tensor, activation: str
     def step(body: Graph, state_BD: str, input_BD: str) -> str:
         return body.node(activation, body.node("Gemm", state_BD, weight, input_BD, transB=1))
 
-    return _scan(graph, step, from_input_LBD, rows=rows, reverse=reverse)
+    states_LBD = _scan(graph, step, from_input_LBD, rows=rows, reverse=reverse)
+    # Nothing else keeps these finite, as they go on behind a row's end.
+    return states_LBD if activation == "Tanh" else fill_padding(graph, states_LBD, rows)
 
 
 def _mingru(graph: Graph, cell: MinGRU, input_LBD: str, rows: Rows, reverse: bool) -> str:
@@ -65,8 +67,8 @@ def _qrnn(graph: Graph, cell: QRNN, input_LBD: str, rows: Rows, reverse: bool) -
 def _gated(graph: Graph, keep_LBD: str, value_LBD: str, rows: Rows, reverse: bool) -> str:
     """s_t = k_t s_t-1 + (1 - k_t) v_t.
 
-    The operator LSTM can compute it, with recurrent weights of 0 whose products it does not skip: 95 ms for 16,384
-    tokens of width 128 where this takes 36.
+    The operator LSTM can compute it, with recurrent weights of 0 whose products it does not skip: 59 ms for 16,384
+    tokens of width 128, on one core, where this and what goes before it take 22.
     """
 
     def step(body: Graph, state_BD: str, keep_BD: str, value_BD: str) -> str:

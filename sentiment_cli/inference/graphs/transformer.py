@@ -6,8 +6,8 @@ from sentiment_cli.inference.graphs.builder import FLOAT, Graph
 from sentiment_cli.models.transformer import Block, TransformerEncoder
 
 
-def write_transformer(graph: Graph, encoder: TransformerEncoder, input_BLD: str, length_B: str) -> tuple[str, str]:
-    """Write the encoder; return states_BLD and last_BD."""
+def write_transformer(graph: Graph, encoder: TransformerEncoder, input_BLD: str, length_B: str) -> str:
+    """Write the encoder; return states_BLD."""
     length = graph.node("Squeeze", graph.node("Shape", input_BLD, start=1, end=2))
     place_L = graph.node("Range", graph.constant(0), length, graph.constant(1))
     is_token_B11L = graph.node("Less", place_L, graph.node("Unsqueeze", length_B, graph.constant([1, 2, 3])))
@@ -19,9 +19,7 @@ def write_transformer(graph: Graph, encoder: TransformerEncoder, input_BLD: str,
     for block in encoder.blocks:
         assert isinstance(block, Block)
         states_BLD = _block(graph, block, states_BLD, mask_B11L)
-    states_BLD = _norm(graph, encoder.norm, states_BLD)
-    last_B1 = graph.node("Unsqueeze", graph.node("Sub", length_B, graph.constant(1)), graph.constant([1]))
-    return states_BLD, graph.node("GatherND", states_BLD, last_B1, batch_dims=1)
+    return _norm(graph, encoder.norm, states_BLD)
 
 
 def _sinusoids(graph: Graph, place_L: str, width: int) -> str:
