@@ -85,7 +85,7 @@ def manifested(files: Files, changes: dict[str, Any] | None = None) -> Files:
 
 def bound(files: Files, **about: Any) -> Files:
     """Return files whose hashes are right everywhere, so that nothing but their meaning can be wrong."""
-    hashes = {name: entry_of(data)["sha256"] for name, data in files.items() if name in NAMES[1:]}
+    hashes = {name: entry_of(files[name])["sha256"] for name in files.keys() - {store.MANIFEST, "model.json"}}
     told = {**json.loads(files["model.json"]), "files": hashes, **about}
     return manifested({**files, "model.json": store.dump_json(told)})
 
@@ -161,13 +161,13 @@ print([name for name in ("torch", "pydantic", "onnx", "yaml", "rich", "safetenso
 
 
 MANIFESTS: dict[str, Callable[[Files], Files]] = {
-    "a name that leads out": lambda files: manifested({**files, "../evil.json": b"x"}),
-    "an absolute name": lambda files: manifested({**files, "/tmp/evil.json": b"x"}),
-    "a file that no model has": lambda files: manifested({**files, "evil.pt": b"x"}),
+    "a name that leads out": lambda files: bound({**files, "../evil.json": b"x"}),
+    "an absolute name": lambda files: bound({**files, "/tmp/evil.json": b"x"}),
+    "a file that no model has": lambda files: bound({**files, "evil.pt": b"x"}),
     "a file that is not there": lambda files: manifested(files, {"calibration.json": entry_of(b"x")}),
     "a file that it does not name": lambda files: {**files, "calibration.json": b"{}"},
-    "no vocabulary": lambda files: manifested({name: files[name] for name in files if name != "vocabulary.json"}),
-    "nothing to answer by": lambda files: manifested({n: d for n, d in files.items() if n not in (GRAPH, WEIGHTS)}),
+    "no vocabulary": lambda files: bound({name: files[name] for name in files if name != "vocabulary.json"}),
+    "nothing to answer by": lambda files: bound({n: d for n, d in files.items() if n not in (GRAPH, WEIGHTS)}),
     "nothing": lambda files: {store.MANIFEST: store.dump_manifest({})},
     "a hash in capitals": lambda files: manifested(
         files, {GRAPH: {**entry_of(files[GRAPH]), "sha256": entry_of(files[GRAPH])["sha256"].upper()}}

@@ -53,6 +53,10 @@ def test_m08_what_is_no_graph_is_refused_before_and_what_cannot_be_computed_afte
     for damaged in (b"", b"\x80\x04.", data[:-9], data + b"\x00"):
         with pytest.raises(store.IntegrityError):
             open_graph(damaged)
+    foreign = Graph()
+    foreign_B = foreign.node("Acos", foreign.node("Cast", "length_B", to=1))  # onnxruntime has it, and no model does
+    with pytest.raises(store.IntegrityError, match="Acos"):
+        open_graph(foreign.finish({"ids_BL": ["B", "L"], "length_B": ["B"]}, foreign_B, "logits", ["B"]))
     answers, _ = open_graph(count_of(np.zeros(2)))
     with pytest.raises(store.IntegrityError, match="cannot be computed"):
         answers(np.array([[7]]), np.array([1]))
