@@ -52,7 +52,7 @@ def read(folder: Path, name: str, content: bytes, on_error: str = "stop", **colu
         ("x.csv", b"source,target\na b,b a\nc,d\n"),
         ("x.csv", b'id;target;source\n1;"b a";a b\n2;d;c\n'),
         ("x.tsv", b"source\ttarget\na b\tb a\n\nc\td\n"),
-        ("x.tsv.gz", gzip.compress(b"source\ttarget\na b\tb a\nc\td\n")),
+        ("x.tsv.gz", gzip.compress(b"source\ttarget\na b\tb a\nc\td\n", mtime=0)),
         ("x.jsonl", b'{"source": "a b", "target": "b a"}\n{"target": "d", "source": "c"}\n'),
         ("x.parquet", parquet_of(source=["a b", "c"], target=["b a", "d"])),
     ],

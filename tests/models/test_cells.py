@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sentiment_cli.config import schema
 from sentiment_cli.models.classifier import Classifier
-from sentiment_cli.models.encoders import _CELLS, RecurrentEncoder
+from sentiment_cli.models.encoders import CELLS, RecurrentEncoder
 
 EQUATIONS = {
     "rnn": equations.rnn,
@@ -41,7 +41,7 @@ def fixed_dropout(values: Tensor, share: float, training: bool = True) -> Tensor
 
 def layer_of(cell: str, input_width: int, width: int, **dropouts: float) -> nn.Module:
     torch.manual_seed(0)
-    return _CELLS[cell](input_width, width, **dropouts).double()
+    return CELLS[cell](input_width, width, **dropouts).double()
 
 
 def start_of(cell: str, width: int) -> tuple[Tensor, ...]:
