@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NEEDS_QUOTES = re.compile(r'["\t\r\n,]')
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # A row group is held in memory, and of each some figures until the end, so it is neither large nor small.
-_ROWS_OF_GROUP, _BYTES_OF_GROUP = 1 << 15, 1 << 23
+_ROWS_OF_GROUP, _BYTES_OF_GROUP = 1 << 14, 1 << 23
 _INT64 = range(-(1 << 63), 1 << 63)
 
 

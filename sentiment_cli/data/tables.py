@@ -26,7 +26,7 @@ _DELIMITERS = ",;\t|"
 # The csv module's own 131,072 would refuse an honest long text; a quote left open must still end somewhere.
 _LONGEST_FIELD = 16_000_000
 _ROWS_AT_ONCE = 1024
-_READ_AHEAD = 1 << 18  # without it pyarrow takes a whole column of a row group into memory
+_READ_AHEAD = 1 << 18  # else, and with pre_buffer, pyarrow takes a whole column of a row group into memory
 # A JSON object may leave out what it has no value for, such as a label: the first ones together name the columns.
 _OBJECTS_LOOKED_AT = 100
 _HOW_TO_SKIP = "--set data.on_error=skip leaves such rows out and lists them"
@@ -262,7 +262,7 @@ def reading_parquet(path: Path) -> Iterator[Any]:
     """Open a Parquet file, of which some rows at a time can be read. Raises DataError for what is none."""
     pyarrow, parquet = import_parquet(str(path))
     try:
-        with parquet.ParquetFile(path, buffer_size=_READ_AHEAD) as file:
+        with parquet.ParquetFile(path, buffer_size=_READ_AHEAD, pre_buffer=False) as file:
             yield file
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:  # Parquet promises UTF-8, and pyarrow takes its word
         raise DataError(f"{path} is not a readable Parquet file: {error}") from error

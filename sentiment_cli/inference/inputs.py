@@ -167,7 +167,7 @@ def _parquet_file(path: Path, asked: str | None, on_error: str) -> Source:
     def read(rejects: Rejects, only: list[str] | None = None) -> Iterator[Chunk]:
         number = 0
         with reading(path), reading_parquet(path) as file:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=only):
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=only, use_threads=False):
                 values = batch.column(batch.schema.names.index(column)).to_pylist()
                 good = [place for place, value in enumerate(values) if isinstance(value, str)]
                 for place in sorted(set(range(len(values))) - set(good)):
