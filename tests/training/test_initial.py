@@ -82,13 +82,13 @@ def test_vectors_come_from_a_file(experiment, tmp_path: Path, capsys) -> None:
         "2 8\nthe 1 2 3 4 5 6 7 8\nnosuchword 1 1 1 1 1 1 1 1\nplot" + " .5" * 8 + "\n"
     )
     settings = experiment(*TINY, f"vocabulary.vectors={tmp_path / 'vectors.txt'}")
-    load_origin(settings)
+    load_origins(settings)
     corpus = prepare(settings, ("train",))
-    model = first_model(settings, corpus, None)
+    model = first_model(settings, corpus, ())
     assert model.embedding.weight[corpus.vocabulary.entries.index("the")].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     assert model.embedding.weight[corpus.vocabulary.entries.index("plot")].tolist() == [0.5] * 8
     assert "vectors: 2 of" in capsys.readouterr().err
-    fresh = first_model(experiment(*TINY), corpus, None).embedding.weight
+    fresh = first_model(experiment(*TINY), corpus, ()).embedding.weight
     assert torch.equal(model.embedding.weight[:2], fresh[:2])
 
 
