@@ -299,6 +299,13 @@ def _names_in(path: Path) -> set[str]:
 
 
 @contextlib.contextmanager
+def open_named(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a file that its user named, by a link too if it has to be. Raises FileNotFoundError where there is none."""
+    with disk.read_errors(path), disk.open_to_read(path.resolve()) as handle:
+        yield handle
+
+
+@contextlib.contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedReader]:
     with _missing_is_damage(path), disk.read_errors(path), disk.open_to_read(path) as handle:
         yield handle

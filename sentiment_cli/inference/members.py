@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sentiment_cli import disk, store
+from sentiment_cli import store
 from sentiment_cli.errors import DataError
 
 NAMES = ("model.json", "calibration.json", "tokenizer.json", "vocabulary.json", "graph.onnx", "weights.safetensors")
@@ -172,7 +172,7 @@ def _crcs(directory: bytes, names: list[str]) -> Iterator[int]:
 def _opened(path: Path) -> Iterator[io.BufferedReader]:
     """Open a packed file, which its user names, by a link too if it has to be."""
     try:
-        with disk.read_errors(path), disk.open_to_read(path.resolve()) as handle:
+        with store.open_named(path) as handle:
             if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
                 raise _damaged(path, "it is no file")
             yield handle
