@@ -88,10 +88,9 @@ def _check(experiment: "Experiment", split: Split, folds: int) -> None:
             f"each of {folds} folds is taken, and the experiment names one",
             "add --set data.valid.folds=null --set data.valid.fold=null",
         )
-    if experiment.init_from is not None:
-        console.warn(
-            f"init_from is {experiment.init_from}: if it was trained on these labels, it has seen what it judges"
-        )
+    for key, name in (("init_from", experiment.init_from), ("teacher.run", experiment.teacher.run)):
+        if name is not None:
+            console.warn(f"{key} is {name}: if it was trained on these labels, it has seen what is judged")
 
 
 def _judge(experiment: "Experiment", split: Split, folds: int, texts: "Texts") -> "Iterator[Judged]":

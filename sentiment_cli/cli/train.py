@@ -71,8 +71,9 @@ def train(
     if seeds is not None:
         experiment = load_experiment(config, override or [])
         from sentiment_cli.training.repeating import fit_seeds
+        from sentiment_cli.training.reusing import with_origins
 
-        _say_spread(fit_seeds(experiment, seeds, name), "seeds", as_json)
+        _say_spread(fit_seeds(with_origins(experiment), seeds, name), "seeds", as_json)
         return
     if folds is not None:
         experiment = load_experiment(config, override or [])
@@ -82,8 +83,9 @@ def train(
                 "add --set data.valid.folds=null --set data.valid.fold=null",
             )
         from sentiment_cli.training.repeating import fit_folds
+        from sentiment_cli.training.reusing import with_origins
 
-        _say_spread(fit_folds(experiment, folds, name), "folds", as_json)
+        _say_spread(fit_folds(with_origins(experiment), folds, name), "folds", as_json)
         return
     if resume is not None:
         finished = _resume(resume, config, override or [], name, allow or [])

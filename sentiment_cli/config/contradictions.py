@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sentiment_cli.config.schema import CORPORA, SMALLEST_BPE, Embedding, Encoder, Experiment, Model, Section
+from sentiment_cli.config.schema import CORPORA, SMALLEST_BPE, Embedding, Encoder, Experiment, Model, Section, Teacher
 
 # Whose each setting of a model is, where not every kind has it.
 _RECURRENT, _LAYERED = ("recurrent",), ("recurrent", "transformer")
@@ -63,6 +63,7 @@ _SETTINGS_OF_TASKS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("refit", "label_smoothing"), ("classify",)),
     },
     "data": dict.fromkeys(("target",), ("classify",)),
+    "teacher": dict.fromkeys(("run",), ("classify",)),
 }
 
 
@@ -78,6 +79,7 @@ def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
     yield from _of_data_and_text(experiment)
     yield from _of_the_model(experiment)
     yield from _of_training(experiment)
+    yield from _of_the_teacher(experiment)
     yield from _of_the_task(experiment)
 
 
@@ -174,6 +176,25 @@ def _of_training(experiment: Experiment) -> Iterator[Contradiction]:
     if train.patience is not None and train.patience >= train.epochs:
         message = f"train.patience is {train.patience}, not less than train.epochs {train.epochs}"
         yield Contradiction(("train.patience", "train.epochs"), message)
+
+
+def _of_the_teacher(experiment: Experiment) -> Iterator[Contradiction]:
+    teacher, others = experiment.teacher, {"data.target": "stars", "model.kind": "linear"}
+    said = {key for key, field in Teacher.model_fields.items() if getattr(teacher, key) != field.default}
+    for key in sorted(said) if teacher.run is None else ():
+        message = f"teacher.{key} says how a teacher is learnt from, and teacher.run is null"
+        yield Contradiction((f"teacher.{key}", "teacher.run"), message)
+    if teacher.confident is not None and "temperature" in said:
+        message = "teacher.confident takes labels from the teacher, and teacher.temperature softens probabilities"
+        yield Contradiction(("teacher.confident", "teacher.temperature"), message)
+    if "weight" in said and teacher.rows == "unsup":
+        message = "teacher.weight is of labelled rows, and teacher.rows is unsup"
+        yield Contradiction(("teacher.weight", "teacher.rows"), message)
+    for key, value in others.items() if teacher.run is not None else ():
+        section, name = key.split(".")
+        if getattr(getattr(experiment, section), name) == value:
+            message = f"teacher.run teaches probabilities of labels, which nothing with {key} {value} learns"
+            yield Contradiction(("teacher.run", key), message)
 
 
 def _of_the_task(experiment: Experiment) -> Iterator[Contradiction]:

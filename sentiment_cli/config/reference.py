@@ -77,5 +77,5 @@ def _values(property_: dict[str, Any]) -> str:
 
 def _yaml(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"[{', '.join(value)}]"
+        return f"[{', '.join(map(str, value))}]"
     return value if isinstance(value, str) else json.dumps(value)

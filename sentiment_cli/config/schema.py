@@ -317,6 +317,28 @@ class Train(Section):
     label_smoothing: Rate = Field(0.0, description="share of the truth spread evenly over the labels")
 
 
+class Teacher(Section):
+    """Another run whose answers are learnt along with the labels (task: classify)."""
+
+    run: str | None = Field(
+        None,
+        min_length=1,
+        description="run that teaches, of whatever kind, or its experiment, trained where no run of it is finished",
+    )
+    rows: Literal["unsup", "train", "both"] = Field(
+        "unsup", description="which rows it answers: the unlabelled ones, the labelled ones of training, or both"
+    )
+    temperature: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="its calibrated logits are divided by this: above 1 softer answers are learnt"
+    )
+    confident: Share | None = Field(
+        None, description="learn its likeliest label instead, of rows where that has this probability at least"
+    )
+    weight: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="its part in what is learnt of a labelled row, beside the label (rows: train, both)"
+    )
+
+
 class Experiment(Section):
     """One experiment: data, text, vocabulary, model and training."""
 
@@ -334,6 +356,7 @@ class Experiment(Section):
     vocabulary: Vocabulary = Vocabulary()
     model: Model = Model()
     train: Train = Train()
+    teacher: Teacher = Teacher()
     init_from: str | None = Field(
         None,
         min_length=1,

@@ -18,7 +18,10 @@ _BATCHES_SORTED_TOGETHER = 50
 
 
 class Batch(NamedTuple):
-    """ids_BL int64, padded with 0; length_B int64, at least 1; label_B int64, what is learnt: labels or stars."""
+    """ids_BL int64, padded with 0; length_B int64, at least 1; label_B int64, what is learnt: labels or stars.
+
+    Where a teacher's answers are learnt, label_B is float32: the probability of the second of two labels, or label_BC.
+    """
 
     ids_BL: Tensor
     length_B: Tensor
@@ -26,7 +29,7 @@ class Batch(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """A split's rows on the device, ready to be cut: ids_T int32, starts_N1 and label_N int64."""
+    """A split's rows on the device, ready to be cut: ids_T int32, starts_N1 int64, label_N as a batch has it."""
 
     ids_T: Tensor
     starts_N1: Tensor

@@ -115,11 +115,15 @@ def find_fingerprint(key: cache.Key) -> str | None:
     return _fingerprint_in(cache.directory_of(key.directory_name))
 
 
-def find_texts(fingerprint: str) -> Texts | None:
-    """Open the texts of a fingerprint where they are in the cache; whatever they came from is not looked at."""
+def find_texts(fingerprint: str, splits: tuple[str, ...] = ("train", "test", "unsup")) -> Texts | None:
+    """Open the texts of a fingerprint where they are in the cache; whatever they came from is not looked at.
+
+    Nothing is read of other splits than those named.
+    """
     names = [entry.path.name for entry in cache.entries() if entry.name.startswith("texts-")]
     name = next((name for name in names if _fingerprint_in(cache.directory_of(name)) == fingerprint), None)
-    directory = None if name is None else cache.open_entry(name)
+    prefixes = tuple(f"{split}{mark}" for split in splits for mark in "-.")
+    directory = None if name is None else cache.open_entry(name, lambda file: file.startswith((*prefixes, "about")))
     return None if directory is None else _load(directory)
 
 

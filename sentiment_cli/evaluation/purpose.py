@@ -47,7 +47,8 @@ def describe_model(experiment: Experiment) -> str:
     units = "byte pairs" if text.tokenizer == "bpe" else "words"
     start = "no pretrained weights" if experiment.init_from is None else f"started from the run {experiment.init_from}"
     start = "word vectors from a file" if experiment.vocabulary.vectors is not None else start
-    return f"{said} that reads {units}; {start}"
+    taught = "" if experiment.teacher.run is None else f"; taught besides by the run {experiment.teacher.run}"
+    return f"{said} that reads {units}; {start}{taught}"
 
 
 def uses(experiment: Experiment, labels: Sequence[str]) -> tuple[list[str], list[str]]:

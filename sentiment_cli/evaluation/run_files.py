@@ -190,8 +190,9 @@ def _without_folders(experiment: Experiment) -> Experiment:
         value = values[section][key]
         if value is not None and value not in CORPORA:
             values[section][key] = Path(value).name or value
-    if values["init_from"] is not None:
-        values["init_from"] = Path(values["init_from"]).name or values["init_from"]
+    for settings, key in ((values, "init_from"), (values, "init_backward"), (values["teacher"], "run")):
+        if settings[key] is not None:
+            settings[key] = Path(settings[key]).name or settings[key]
     return experiment_from_values(values)
 
 

@@ -37,6 +37,11 @@ class Members:
     files: dict[str, Any]
     _packed: "dict[str, _Packed] | None" = None
 
+    @property
+    def sha256(self) -> str:
+        """What tells a model from others: the hash of its manifest."""
+        return hashlib.sha256(store.dump_manifest(self.files)).hexdigest()
+
     def read(self, name: str) -> bytes:
         """Read a member; raise IntegrityError where size or hash are not the manifest's."""
         size = self.files[name]["size"]

@@ -5,11 +5,14 @@ from numpy.typing import NDArray
 
 from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.data.reading import Reads
+from sentiment_cli.errors import MachineError
 from sentiment_cli.inference.graphs.builder import NoGraphError
+from sentiment_cli.inference.graphs.classifier import build_graph
 from sentiment_cli.inference.scoring import score_ids
 from sentiment_cli.inference.session import open_graph
 from sentiment_cli.inference.weights import answers_of
 from sentiment_cli.models.classifier import AnyClassifier
+from sentiment_cli.store import IntegrityError
 
 MOST_APART = 1e-4
 _N_ROWS = 256
@@ -20,13 +23,11 @@ def checked_graph(model: AnyClassifier, rows_ids: list[NDArray[np.int32]], text:
 
     Both read the rows as prediction does, in batches of unlike lengths; the model, on the CPU, is in evaluation mode.
     """
-    try:
-        from sentiment_cli.inference.graphs.classifier import build_graph
-    except ImportError:
-        raise NoGraphError("no graphs are built yet") from None
-
     graph = build_graph(model)
-    apart = largest_difference(model, graph, rows_ids, text)
+    try:
+        apart = largest_difference(model, graph, rows_ids, text)
+    except (IntegrityError, MachineError) as error:  # no reason to lose what was trained
+        raise NoGraphError(str(error)) from error
     if not apart <= MOST_APART:
         raise NoGraphError(f"its logits are up to {apart:.1e} from torch's on {len(rows_ids)} texts")
     return graph

@@ -34,13 +34,21 @@ def find_run(run: str | None) -> Path:
     Without a name it is the newest finished run, on the sample last. Raises UsageError with the command to type where
     there is none. The chosen run's name goes to stderr.
     """
-    if run is not None and find_experiment(run) is None and is_model(Path(run)):
-        path = Path(run)
-    else:
-        path = _newest() if run is None else named_run(run)
-        if not is_run(path):
-            raise UsageError(f"{path} holds no trained model: its training did not get that far", _TRAIN)
+    path = _with_model(_newest()) if run is None else find_model(run)
     console.say(f"run: {path}")
+    return path
+
+
+def find_model(run: str) -> Path:
+    """Return where the model of that name is. Raises UsageError as `find_run` does."""
+    if find_experiment(run) is None and is_model(Path(run)):
+        return Path(run)
+    return _with_model(named_run(run))
+
+
+def _with_model(path: Path) -> Path:
+    if not is_run(path):
+        raise UsageError(f"{path} holds no trained model: its training did not get that far", _TRAIN)
     return path
 
 

@@ -9,6 +9,7 @@ from onnxruntime import InferenceSession, SessionOptions
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from sentiment_cli.errors import MachineError
+from sentiment_cli.inference.graphs.trust import check_graph
 from sentiment_cli.inference.scoring import Answers
 from sentiment_cli.store import IntegrityError
 
@@ -24,8 +25,6 @@ _ERRORS = (
 
 def open_graph(data: bytes) -> tuple[Answers, int]:
     """Return what a graph computes, and how many numbers a row that is. Raises IntegrityError for no graph of ours."""
-    from sentiment_cli.inference.graphs.trust import check_graph
-
     check_graph(data)
     options = SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised

@@ -90,13 +90,13 @@ class _SampledCrossEntropy(torch.autograd.Function):
                 lead_N = log_sum_N - torch.linalg.vecdot(hidden_ND.to(truth_ND.dtype), truth_ND) - bias_T[part]
                 losses.append(-F.logsigmoid(-lead_N).sum())
                 if has_grad:
-                    missing_N1, lower_NS = lead_N.sigmoid()[:, None], share_NS.to(low)  # of the truth to 1
-                    scaled_ND = hidden_ND * missing_N1
-                    by_hidden_TD[part] = (torch.mm(lower_NS, lower_SD) - truth_ND).mul_(missing_N1)
-                    by_truth_TD[part] = scaled_ND.neg()
-                    by_candidate_SD += torch.mm(lower_NS.t(), scaled_ND.to(low))
+                    missing_N1 = lead_N.sigmoid()[:, None]  # what the truth's probability lacks to 1
+                    lower_NS = share_NS.mul_(missing_N1).to(low)
+                    by_hidden_TD[part] = torch.mm(lower_NS, lower_SD) - truth_ND * missing_N1
+                    by_truth_TD[part] = hidden_ND * -missing_N1
+                    by_candidate_SD += torch.mm(lower_NS.t(), hidden_ND.to(low))
                     by_bias_T[part] = -missing_N1.squeeze(1)
-                    by_bias_S += torch.mv(share_NS.t(), missing_N1.squeeze(1))
+                    by_bias_S += share_NS.sum(dim=0)
         if has_grad:
             ctx.save_for_backward(by_hidden_TD, by_rows_XD, by_bias_X)
         return torch.stack(losses).sum()
@@ -113,7 +113,7 @@ def _product_dtype(values: Tensor) -> torch.dtype:
 
 def _parts(hidden_TD: Tensor) -> Iterator[slice]:
     """Cut the tokens so that on a CPU the cache holds their logits over 1,024 candidates."""
-    size = 512 if hidden_TD.device.type == "cpu" else 4096
+    size = 1024 if hidden_TD.device.type == "cpu" else 4096
     return (slice(start, start + size) for start in range(0, len(hidden_TD), size))
 
 

@@ -16,6 +16,7 @@ from sentiment_cli.training.loop import Objective
 from sentiment_cli.training.material import Material, join_rows, read_rows
 from sentiment_cli.training.objectives import build_objective
 from sentiment_cli.training.session import Session
+from sentiment_cli.training.teaching import taught_rows
 
 SPLITS = ("train", "valid")
 
@@ -26,20 +27,29 @@ def build_model(experiment: Experiment, corpus: Corpus) -> AnyClassifier:
 
 
 def plot_reviews(session: Session) -> Material:
-    """Return the steps of this stage over labelled reviews; of the second one of train.refit validation's are some."""
+    """Return the steps of this stage over labelled reviews, and those that a teacher answers.
+
+    In the second stage of train.refit validation's reviews are among the labelled ones.
+    """
     experiment, corpus, progress = session.experiment, session.corpus, session.progress
     settings, seed = experiment.train, experiment.seed
     packed, ids = corpus.split("train"), corpus.ids("train")
     if progress.refit:
         packed, ids = join_rows(packed, corpus.split("valid")), ids + corpus.ids("valid")
         settings = settings.model_copy(update={"max_steps": progress.best.step})
+    truth_N = None
+    if experiment.teacher.run is not None:
+        packed, ids, truth_N = taught_rows(experiment, corpus, packed, ids)
     read_N = _read_lengths(packed, experiment.text)
     if dropped := int((read_N == 0).sum()):
         console.say(f"{dropped:,} training reviews without a token are left out")
     plan = plan_steps(read_N, settings, seed)
     if progress.refit:
         console.say(f"refit: {plan.n_steps:,} steps on all {len(packed.label_N):,} reviews, validation included")
-    return read_rows(plan, rows_on(session.device, packed, experiment.data.target), read_N, ids, experiment)
+    rows = rows_on(session.device, packed, experiment.data.target)
+    if truth_N is not None:
+        rows = rows._replace(label_N=truth_N.to(session.device))
+    return read_rows(plan, rows, read_N, ids, experiment)
 
 
 def build_loss(session: Session) -> Objective:

@@ -31,6 +31,7 @@ from sentiment_cli.training.resuming import check_allowed, check_finished, recor
 from sentiment_cli.training.sitting import Finished, load_finished, machine, train, versions
 from sentiment_cli.training.stopping import Stop, StopNow, watch_signals
 from sentiment_cli.training.tasks import task_of
+from sentiment_cli.training.teaching import ask_teacher, check_teacher
 from sentiment_cli.training.tensorboard import check_tensorboard
 
 
@@ -45,9 +46,11 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         if is_restarted() and (run := _launched(group)) is not None:
             return _resume(run, experiment, (), device, group, stop)
         origins = load_origins(experiment)
+        check_teacher(experiment)
         began = time.monotonic()
         with _told(stop, "interrupted while the data was prepared; no run was begun", None), stop.at_once():
             corpus = prepare(experiment, task_of(experiment).splits)
+            ask_teacher(experiment, corpus)
         progress = Progress()
         progress.seconds["prepare"] = time.monotonic() - began
         model = first_model(experiment, corpus, origins)
@@ -56,7 +59,7 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         with _owned(run, group) as record, _told(stop, "stopped at once", run):
             if group.is_writer:
                 store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
-            identity = Identity(record.id, experiment, corpus.key, versions(), machine(experiment, device))
+            identity = Identity(record.id, experiment, corpus.key, versions(experiment), machine(experiment, device))
             return train(run, identity, corpus, model, device, progress, None, stop, group)
 
 
@@ -87,19 +90,20 @@ def _resume(
             found, data_key, progress = differences(own, experiment), None, Progress()
         else:
             data_key, progress = checkpoint.identity.data, checkpoint.progress
-            now = Identity(record.id, experiment, data_key, versions(), machine(experiment, device))
+            now = Identity(record.id, experiment, data_key, versions(experiment), machine(experiment, device))
             found = identity_differences(checkpoint.identity, now)
         changes = check_allowed(found, allowed, record, run)
         began = time.monotonic()
         with _told(stop, "interrupted before the first step", run), stop.at_once():
             corpus = prepare(experiment, task_of(experiment).splits, data_key)
+            ask_teacher(experiment, corpus)
         model = first_model(experiment, corpus, load_origins(experiment) if checkpoint is None else ())
         progress.seconds["prepare"] += time.monotonic() - began
         if group.is_writer:
             record_changes(run, record, experiment, changes, progress.step)
         if checkpoint is not None:
             console.say(f"going on with {run} after step {progress.offset + progress.step:,}")
-        identity = Identity(record.id, experiment, corpus.key, versions(), machine(experiment, device))
+        identity = Identity(record.id, experiment, corpus.key, versions(experiment), machine(experiment, device))
         return train(run, identity, corpus, model, device, progress, checkpoint, stop, group)
 
 

@@ -31,7 +31,7 @@ def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.
     if logits.dim() == 1:
         truth_B = batch.label_B.to(logits.dtype) * (1 - smoothing) + smoothing / 2
         return F.binary_cross_entropy_with_logits(logits, truth_B)
-    return F.cross_entropy(logits, batch.label_B, label_smoothing=smoothing)
+    return F.cross_entropy(logits, _truth(batch, logits), label_smoothing=smoothing)
 
 
 def stars_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -49,9 +49,15 @@ def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Ten
     n_rows, length = batch.ids_BL.shape
     is_token_BL = torch.arange(length, device=batch.length_B.device) < batch.length_B[:, None]
     weight_BL = is_token_BL / (batch.length_B[:, None] * n_rows)
-    label_BL = batch.label_B[:, None].expand(n_rows, length)
+    label_BL = _truth(batch, logits)[:, None].expand(n_rows, length, *batch.label_B.shape[1:])
     if logits.dim() == 2:
         truth_BL = label_BL.to(logits.dtype) * (1 - smoothing) + smoothing / 2
         return F.binary_cross_entropy_with_logits(logits, truth_BL, weight_BL, reduction="sum")
-    loss_T = F.cross_entropy(logits.flatten(0, 1), label_BL.flatten(), reduction="none", label_smoothing=smoothing)
+    label_T = label_BL.flatten(0, 1)
+    loss_T = F.cross_entropy(logits.flatten(0, 1), label_T, reduction="none", label_smoothing=smoothing)
     return loss_T @ weight_BL.flatten().to(loss_T.dtype)
+
+
+def _truth(batch: Batch, logits: Tensor) -> Tensor:
+    """Return label_B; probabilities in the type of the logits, as their cross-entropy wants them."""
+    return batch.label_B.to(logits.dtype) if batch.label_B.is_floating_point() else batch.label_B

@@ -12,7 +12,7 @@ from sentiment_cli.config.recipes import find_config
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import DataError, SentimentError, UsageError
-from sentiment_cli.inference.runs import SUMMARY, find_experiment
+from sentiment_cli.inference.runs import SUMMARY, find_experiment, is_model
 from sentiment_cli.training.checkpoints import newest_path
 from sentiment_cli.training.fit import fit, resume
 from sentiment_cli.training.sitting import load_finished
@@ -28,21 +28,27 @@ class _Known(NamedTuple):
     data: str | None
 
 
-def with_origins(experiment: Experiment) -> Experiment:
-    """Return the experiment with the runs that it starts from in place of the experiments that it names.
+def with_origins(experiment: Experiment, above: tuple[Path, ...] = ()) -> Experiment:
+    """Return the experiment with the runs that it starts and learns from in place of the experiments that it names.
 
-    A finished run of such an experiment serves; without one it is pretrained first. Raises UsageError for the name of
-    neither.
+    A finished run of such an experiment serves; without one it is trained first. Raises UsageError for the name of
+    neither, and for an experiment that is named, by way of others or not, by itself.
     """
+    teacher = experiment.teacher
+    names = {"init_from": experiment.init_from, "init_backward": experiment.init_backward, "teacher.run": teacher.run}
     found = {}
-    for key in ("init_from", "init_backward"):
-        name = getattr(experiment, key)
-        if name is None or find_experiment(name) is not None:
+    for key, name in names.items():
+        is_config = name is not None and Path(name).suffix in (".yaml", ".yml")
+        if name is None or find_experiment(name) is not None or (is_model(Path(name)) and not is_config):
             continue
-        origin = load_experiment(find_config(name))
+        path = find_config(name)
+        if path in above:
+            raise UsageError(f"{key}: {name} needs itself first", f"sentiment config show {path}")
+        origin = load_experiment(path)
         console.say(f"{key}: {name}, an experiment of task {origin.task}")
-        found[key] = str(find_or_fit(with_origins(origin), origin.name))
-    return experiment.model_copy(update=found)
+        found[key] = str(find_or_fit(with_origins(origin, (*above, path)), origin.name))
+    taught_by = teacher.model_copy(update={"run": found.pop("teacher.run", teacher.run)})
+    return experiment.model_copy(update={**found, "teacher": taught_by})
 
 
 def find_or_fit(experiment: Experiment, name: str) -> Path:

@@ -48,6 +48,7 @@ from sentiment_cli.training.parallel import Group
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.stopping import Stop, StopNow
 from sentiment_cli.training.tasks import task_of
+from sentiment_cli.training.teaching import teacher_of
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def _write_model(
         "valid": best.scores.to_json() if best.scores else None,
         "seconds": progress.seconds,
         "tokens_per_second": tokens_per_second,
-        "versions": {**versions(), "python": platform.python_version()},
+        "versions": {**identity.versions, "python": platform.python_version()},
         "fingerprint": fingerprint,
     }
     store.write_file(run / SUMMARY, store.dump_json(summary))
@@ -281,9 +282,10 @@ def load_finished(run: Path) -> Finished | None:
         raise store.IntegrityError(f"{path} is damaged: {error}", f"rm {path}") from error
 
 
-def versions() -> dict[str, str]:
-    """What may change the numbers of a training with the code or with a library."""
-    return {"sentiment": sentiment_cli.__version__, "torch": torch.__version__, "numpy": np.__version__}
+def versions(experiment: Experiment) -> dict[str, str]:
+    """What may change the numbers of a training with the code, with a library or with the teacher."""
+    libraries = {"sentiment": sentiment_cli.__version__, "torch": torch.__version__, "numpy": np.__version__}
+    return libraries if experiment.teacher.run is None else {**libraries, "teacher": teacher_of(experiment).sha256}
 
 
 def machine(experiment: Experiment, device: torch.device) -> dict[str, str]:

@@ -41,4 +41,6 @@ _TASKS = {
 
 def task_of(experiment: Experiment) -> Task:
     """Return what the experiment's task brings to its training."""
-    return _TASKS[experiment.task]
+    task = _TASKS[experiment.task]
+    is_taught = experiment.teacher.run is not None and experiment.teacher.rows != "train"
+    return task._replace(splits=(*task.splits, "unsup")) if is_taught else task

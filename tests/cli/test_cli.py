@@ -74,12 +74,12 @@ def test_the_whole_pipeline_on_the_sample(cli, tmp_path: Path) -> None:
     straight = cli("predict", "--run", "sample", "--out", "/dev/stdout", "good")
     assert straight.stdout.endswith("\tgood\n")
 
-    (runs_dir() / "sample" / "model" / "weights.safetensors").write_bytes(b"")
+    (runs_dir() / "sample" / "model" / "graph.onnx").write_bytes(b"")
     (runs_dir() / "sample-2" / "summary.json").write_text("{}")
     assert "sample-2/summary.json is damaged" in cli("runs", "list").stderr
     damaged = cli("predict", "--run", "sample", "good")
     assert (damaged.returncode, damaged.stdout) == (3, "")
-    assert "weights.safetensors is damaged" in damaged.stderr
+    assert "graph.onnx is damaged" in damaged.stderr
 
 
 @pytest.mark.parametrize(

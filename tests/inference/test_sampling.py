@@ -79,6 +79,12 @@ def test_top_p(p: float, kept: list[int]) -> None:
     torch.testing.assert_close(both_BV[0, kept], log_probability_BV[0, kept])
 
 
+def test_top_p_of_many_words_sorts_as_many_as_it_takes() -> None:
+    flat_BV = torch.zeros(1, 30_000)
+    for p, expected in ((0.01, 300), (0.5, 15_000), (0.99, 29_700)):
+        assert len(_kept(keep_top_p(flat_BV, p))) == pytest.approx(expected, rel=1e-3)
+
+
 def test_top_p_and_k_of_what_is_left_of_the_forbidden() -> None:
     left_BV = forbid(_logs(0.1, 0.4, 0.2, 0.3), [1, 3])
     assert _kept(left_BV) == [0, 2]

@@ -12,7 +12,6 @@ from sentiment_cli.data.corpus import prepare
 from sentiment_cli.data.reading import Reading
 from sentiment_cli.inference import parity
 from sentiment_cli.inference.artefact import GRAPH, open_artefact
-from sentiment_cli.inference.graphs import classifier
 from sentiment_cli.inference.graphs.builder import Graph, NoGraphError
 from sentiment_cli.inference.parity import checked_graph, rows_to_compare
 from sentiment_cli.inference.predictor import Predictor
@@ -81,8 +80,11 @@ def test_the_gate_passes_a_graph_that_answers_as_torch_does_and_no_other(experim
     with torch.no_grad():
         model.output.bias += 2e-4  # what is built now is not the model any more
     assert parity.largest_difference(model, graph, rows, reading) == pytest.approx(2e-4, rel=0.05)
-    monkeypatch.setattr(classifier, "build_graph", lambda model: graph)
+    monkeypatch.setattr(parity, "build_graph", lambda model: graph)
     with pytest.raises(NoGraphError, match=r"its logits are up to 2\.0e-04 from torch's on 256 texts"):
+        checked_graph(model, rows, settings.text)
+    monkeypatch.setattr(parity, "build_graph", lambda model: graph[:-1])
+    with pytest.raises(NoGraphError):
         checked_graph(model, rows, settings.text)
 
 
@@ -92,7 +94,7 @@ def test_the_gate_sees_a_graph_that_minds_padding(model, monkeypatch, experiment
     rows = [np.full(n, 2, dtype=np.int32) for n in (1, 3)]
     table = np.zeros(len(model.embedding.weight))
     table[0] = 1.0
-    monkeypatch.setattr(classifier, "build_graph", lambda model: count_of(table))
+    monkeypatch.setattr(parity, "build_graph", lambda model: count_of(table))
     monkeypatch.setattr(parity, "answers_of", lambda model: lambda ids_BL, length_B: np.zeros(len(ids_BL), np.float32))
     for row in rows:
         assert checked_graph(model, [row], settings.text)

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.models.embedding import drop_types
+from sentiment_cli.models.embedding import WordEmbedding, drop_types
 from sentiment_cli.models.encoders import CELLS, RecurrentEncoder
 from sentiment_cli.models.language_model import (
     LanguageModel,
@@ -21,7 +21,7 @@ EVERY_CELL = pytest.mark.parametrize("cell", CARRYING)
 
 def _model(cell: str = "mingru", width: int = 6, *, tied: bool = True, **options) -> LanguageModel:
     torch.manual_seed(0)
-    embedding = nn.Embedding(30, 6)
+    embedding = WordEmbedding(schema.Embedding(width=6), 30, 1, pad_is_input=False)
     softmax = FullSoftmax(30, 6 if tied else width, tied=embedding if tied else None)
     return LanguageModel(embedding, softmax, cell=cell, widths=[width, width], **options)
 

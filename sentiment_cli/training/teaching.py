@@ -1,0 +1,183 @@
+"""What another run teaches: its answers, learnt like labels and along with them.
+
+Soft labels are the teacher's probabilities (Hinton, Vinyals & Dean 2015); hard ones its likeliest label, of the rows
+that it is sure of (Lee 2013). Labelled and taught rows share the batches and weigh the same. A teacher is asked about
+the rows that training reads, never about those of validation and test, once: its answers stay in the cache.
+"""
+
+import hashlib
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sentiment_cli import console, store
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data import cache
+from sentiment_cli.data.columns import read_column, writing
+from sentiment_cli.data.corpus import Corpus, Packed
+from sentiment_cli.data.sources import find_source
+from sentiment_cli.data.texts import Texts, find_texts, prepare_texts
+from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.inference.artefact import Artefact, open_artefact
+from sentiment_cli.inference.predictor import Predictor, class_probabilities, likeliest
+from sentiment_cli.inference.runs import find_model
+from sentiment_cli.training.material import join_rows, select_rows
+
+_FORMAT = 1
+_OUTPUT = {"output": "float32"}
+Split = Literal["train", "unsup"]
+
+
+class Teacher(NamedTuple):
+    """The run that teaches."""
+
+    artefact: Artefact
+    sha256: str
+
+
+def teacher_of(experiment: Experiment) -> Teacher:
+    """Open the experiment's teacher. Raises UsageError where it names none that tells labels apart."""
+    assert experiment.teacher.run is not None
+    artefact = open_artefact(find_model(experiment.teacher.run))
+    if artefact.target == "stars":
+        raise UsageError(
+            f"teacher.run: {artefact.path} gives star ratings, and only probabilities of labels are taught",
+            "sentiment runs list",
+        )
+    return Teacher(artefact, artefact.members.sha256)
+
+
+def check_teacher(experiment: Experiment) -> None:
+    """Raise UsageError for a teacher that cannot teach, before anything slow; warn where it knows validation's labels.
+
+    What it was trained on it has by heart, and passes on: validation would then be too kind to whatever learns from it.
+    """
+    if experiment.teacher.run is None:
+        return
+    artefact = teacher_of(experiment).artefact
+    settings, own = artefact.settings, experiment.data
+    if settings["data"]["source"] != own.source:
+        return
+    is_refit = settings["train"].get("refit", False)
+    if is_refit or settings["data"]["valid"] != own.valid.model_dump(mode="json"):
+        why = "was refit on all labelled rows" if is_refit else "was validated on other rows"
+        console.warn(
+            f"the teacher {artefact.path} {why}, so it has learnt the labels of rows that this experiment is validated "
+            "on: the validation scores are too good to choose by. Test is not touched by it"
+        )
+
+
+def ask_teacher(experiment: Experiment, corpus: Corpus) -> None:
+    """Have the teacher's answers in the cache."""
+    for split in _splits(experiment):
+        _answers(teacher_of(experiment), experiment, corpus, split)
+
+
+def taught_rows(
+    experiment: Experiment, corpus: Corpus, packed: Packed, ids: list[str]
+) -> tuple[Packed, list[str], Tensor]:
+    """Return labelled rows, of which training's come first, with those that the teacher adds, and the truth of each.
+
+    That is truth_N, the probability of the second of two labels, or truth_NC. Raises UsageError where none is taught.
+    """
+    settings, teacher = experiment.teacher, teacher_of(experiment)
+    truth_NC = np.eye(len(corpus.labels), dtype=np.float32)[packed.label_N]
+    n_taught, n_asked = 0, 0
+    for split in _splits(experiment):
+        taught_NC, is_taught_N = _truth(_answers(teacher, experiment, corpus, split), experiment)
+        n_taught, n_asked = n_taught + int(is_taught_N.sum()), n_asked + len(is_taught_N)
+        if split == "train":
+            weight_N1 = settings.weight * is_taught_N[:, None]
+            own_NC = truth_NC[: len(is_taught_N)]
+            own_NC += weight_N1 * (taught_NC - own_NC)
+        else:
+            packed = join_rows(packed, select_rows(corpus.split(split), is_taught_N))
+            ids = ids + [name for name, is_taught in zip(corpus.ids(split), is_taught_N, strict=True) if is_taught]
+            truth_NC = np.concatenate([truth_NC, taught_NC[is_taught_N]])
+    if not n_taught:
+        raise UsageError(
+            f"teacher.confident is {settings.confident}, and the teacher {teacher.artefact.path} is that sure of none "
+            f"of {n_asked:,} reviews",
+            "--set teacher.confident=0.9",
+        )
+    console.say(f"teacher: {teacher.artefact.path} answers {n_taught:,} of {n_asked:,} reviews ({settings.rows})")
+    truth = torch.from_numpy(truth_NC)
+    return packed, ids, truth[:, 1].contiguous() if len(corpus.labels) == 2 else truth
+
+
+def _splits(experiment: Experiment) -> tuple[Split, ...]:
+    rows = experiment.teacher.rows
+    return () if experiment.teacher.run is None else ("train", "unsup") if rows == "both" else (rows,)
+
+
+def _truth(logits: NDArray[np.float64], experiment: Experiment) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the probabilities that are learnt from a teacher's calibrated logits, and of which rows they are."""
+    settings, probability_NC = experiment.teacher, class_probabilities(logits / experiment.teacher.temperature)
+    is_taught_N = np.ones(len(logits), dtype=bool)
+    if settings.confident is not None:
+        is_taught_N = probability_NC.max(axis=1) >= settings.confident
+        probability_NC = np.eye(probability_NC.shape[1])[likeliest(probability_NC)]
+    return probability_NC.astype(np.float32), is_taught_N
+
+
+def _answers(teacher: Teacher, experiment: Experiment, corpus: Corpus, split: Split) -> NDArray[np.float64]:
+    """Return the teacher's calibrated logits of a split's rows, in their order, out of the cache where they are there.
+
+    Raises UsageError where it has other labels than the corpus.
+    """
+    if teacher.artefact.labels != corpus.labels:
+        theirs, ours = (", ".join(labels) for labels in (teacher.artefact.labels, corpus.labels))
+        raise UsageError(
+            f"teacher.run: {teacher.artefact.path} has the labels {theirs}, the experiment's are {ours}",
+            "sentiment runs list",
+        )
+    ids = corpus.ids(split)
+    texts = store.read_json(corpus.directories[split] / cache.KEY_FILE)["texts"]
+    fingerprint = texts if isinstance(texts, str) else texts[0]
+    rows = hashlib.sha256("\0".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
+    depends_on = {"format": _FORMAT, "teacher": teacher.sha256, "texts": fingerprint, "split": split, "rows": rows}
+    key = cache.Key(f"taught-{corpus.key.rpartition('-')[0]}", depends_on)
+    directory = cache.open_entry(key.directory_name)
+    if directory is None:
+        with cache.building(key):
+            directory = cache.open_entry(key.directory_name)
+            if directory is None:
+                _ask(teacher, _find_texts(experiment, fingerprint, split), split, ids, key)
+                directory = cache.open_entry(key.directory_name)
+    if directory is None:
+        raise cache.unreadable(key.directory_name)
+    outputs = np.asarray(read_column(directory, split, "output", _OUTPUT["output"]), dtype=np.float64)
+    return outputs if teacher.artefact.n_logits == 1 else outputs.reshape(-1, teacher.artefact.n_logits)
+
+
+def _ask(teacher: Teacher, texts: Texts, split: Split, ids: list[str], key: cache.Key) -> None:
+    """Write the teacher's answers on some rows of the texts into the cache."""
+    wanted = set(ids)
+    known = texts.ids(split)
+    is_wanted_N = np.array([name in wanted for name in known], dtype=bool)
+    if [name for name in known if name in wanted] != ids:
+        raise DataError(f"the ids in {texts.directory} stand for several rows each", "sentiment data check")
+    console.say(f"teacher: asking {teacher.artefact.path} about {len(ids):,} reviews, once")
+    predictor, done = Predictor(teacher.artefact), 0
+    with (
+        store.new_directory(cache.directory_of(key.directory_name)) as draft,
+        writing(draft, split, _OUTPUT) as writer,
+        console.progress("asking the teacher", len(ids)) as shown,
+    ):
+        for chunk in texts.read(split, is_wanted_N):
+            if chunk:
+                outputs = predictor.outputs(predictor.encode(chunk))
+                writer.write(output=(outputs / predictor.temperature).ravel())
+                done += len(chunk)
+                shown.update(done)
+        writer.write_ids(name.encode("utf-8", "surrogateescape") for name in ids)
+        draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
+
+
+def _find_texts(experiment: Experiment, fingerprint: str, split: Split) -> Texts:
+    """Open the texts that a split was packed from; nothing is read of test's unless they have to be prepared again."""
+    found = find_texts(fingerprint, (split,))
+    return found or prepare_texts(find_source(experiment.data), "unlabelled" if split == "unsup" else "labelled")
