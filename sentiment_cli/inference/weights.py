@@ -1,7 +1,7 @@
 """A finished model in torch: its weights loaded, and rows scored on any device."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import safetensors
@@ -80,11 +80,11 @@ def answers_of(model: AnyClassifier) -> Answers:
     return answer
 
 
-def rows_of(rows_ids: Sequence[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int64]]:
+def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int64]]:
     """Put token ids of unlabelled rows together; return them and the rows' lengths."""
-    ids_T, starts_N1 = lay_out(rows_ids)
-    no_label_N = torch.zeros(len(rows_ids), dtype=torch.long)
-    return Rows(torch.from_numpy(ids_T), torch.from_numpy(starts_N1), no_label_N), np.diff(starts_N1)
+    laid_out = lay_out(list(rows_ids))
+    ids_T, starts_N1 = map(torch.from_numpy, laid_out)
+    return Rows(ids_T, starts_N1, torch.zeros_like(starts_N1[1:])), laid_out.length_N
 
 
 @torch.inference_mode()
