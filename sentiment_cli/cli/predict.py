@@ -40,8 +40,7 @@ def predict(
 
     texts = _texts(text or [], file)
     path = find_run(run)
-    from sentiment_cli.inference.artefact import open_artefact
-    from sentiment_cli.inference.predictor import Prediction, Predictor
+    from sentiment_cli.inference.predictor import Prediction, open_predictor
 
     def plain_line(prediction: Prediction) -> str:
         one_line = " ".join(prediction.text.split())
@@ -51,7 +50,7 @@ def predict(
     def line_of(prediction: Prediction) -> str:
         return json.dumps(prediction.to_json()) if as_json else plain_line(prediction)
 
-    predictor = Predictor(open_artefact(path))
+    predictor = open_predictor(path)
     wishes = Wishes(explain, method, trace, html, as_json)
     if wishes.is_any:
         answer_with_reasons(predictor, _chunks(texts), wishes, plain_line, out)
