@@ -14,6 +14,7 @@ from sentiment_cli.cli import (
     config,
     data,
     doctor,
+    ensemble,
     export,
     models,
     predict,
@@ -54,6 +55,7 @@ app.command()(compare.compare)
 app.command()(models.models)
 app.command()(report.report)
 app.command()(reproduce.reproduce)
+app.command()(ensemble.ensemble)
 app.command()(export.export)
 app.command()(doctor.doctor)
 

@@ -12,7 +12,7 @@ from sentiment_cli import console, store
 if TYPE_CHECKING:
     from sentiment_cli.inference.explain import Explanation
     from sentiment_cli.inference.explain import Method as Named
-    from sentiment_cli.inference.predictor import Prediction, Predictor
+    from sentiment_cli.inference.predictor import AnyPredictor, Prediction
     from sentiment_cli.inference.trace import Trace
 
 # Styles from weak to strong that can be read on light and on dark terminals; one of fewer colours takes the nearest.
@@ -46,7 +46,7 @@ class Wishes(NamedTuple):
 
 
 def answer_with_reasons(
-    predictor: "Predictor",
+    predictor: "AnyPredictor",
     texts: Iterable[Sequence[str]],
     wishes: Wishes,
     line_of: Callable[["Prediction"], str],

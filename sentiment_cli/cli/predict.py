@@ -80,11 +80,10 @@ def predict(
     source = _source(text or [], file, text_column, on_error)
     form = _format(form, out, as_json, source)
     path = find_run(run)
-    from sentiment_cli.inference.artefact import open_artefact
     from sentiment_cli.inference.bulk import plain_line, predict_all
-    from sentiment_cli.inference.predictor import Predictor
+    from sentiment_cli.inference.predictor import open_predictor
 
-    predictor = Predictor(open_artefact(path))
+    predictor = open_predictor(path)
     wishes = Wishes(explain, method, trace, html, form == Format.jsonl)
     if wishes.is_any:
         if form not in (Format.text, Format.jsonl):

@@ -17,6 +17,9 @@ def reproduce(run: Annotated[str, Argument(help="Run directory or name.")]) -> N
       sentiment reproduce imdb-lstm
     """
     path = named_run(run)
+    from sentiment_cli.inference.ensembles import refuse_ensemble
+
+    refuse_ensemble(path, "it was made of trained runs, which are what is reproduced")
     from sentiment_cli.training import repeating
 
     again = repeating.reproduce(path)

@@ -116,6 +116,9 @@ def _resume(run: str, config: str | None, override: list[str], name: str | None,
     from sentiment_cli.inference.runs import named_run
 
     path = named_run(run)
+    from sentiment_cli.inference.ensembles import refuse_ensemble
+
+    refuse_ensemble(path, "there is nothing to go on with, and another one takes no time")
     if name is not None:
         raise UsageError(f"--name {name}: a resumed run keeps its name", f"sentiment train --resume {run}")
     experiment = load_experiment(config or path / "experiment.yaml", override)

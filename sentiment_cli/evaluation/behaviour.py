@@ -18,8 +18,8 @@ from sentiment_cli import console, store
 from sentiment_cli.data.stars import LEAST, MOST
 from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
-from sentiment_cli.inference.artefact import Artefact, open_artefact
-from sentiment_cli.inference.predictor import Prediction, Predictor
+from sentiment_cli.inference.ensembles import AnyModel, open_model
+from sentiment_cli.inference.predictor import Prediction, predictor_of
 from sentiment_cli.inference.runs import is_run
 
 _TOLERANCE = 0.1
@@ -116,10 +116,10 @@ def evaluate_behaviour(run: Path) -> Behaviour:
 
     Raises UsageError where its labels do not say which of them are good and bad.
     """
-    artefact = open_artefact(run)
-    goodness = _goodness_of(artefact.labels)
+    model = open_model(run)
+    goodness = _goodness_of(model.labels)
     pairs = minimal_pairs()
-    answers = predict_pairs(artefact, [(pair.original, pair.contrast) for pair in pairs])
+    answers = predict_pairs(model, [(pair.original, pair.contrast) for pair in pairs])
     behaviour = Behaviour([judge(pair, one, two, goodness) for pair, (one, two) in zip(pairs, answers, strict=True)])
     keep_outcomes(run, "behaviour", behaviour.to_json())
     return behaviour
@@ -131,9 +131,9 @@ def keep_outcomes(run: Path, name: str, outcomes: dict[str, Any]) -> None:
         store.write_file(run / "evaluation" / f"{name}.json", store.dump_json({"run": run.name, **outcomes}))
 
 
-def predict_pairs(artefact: Artefact, texts: Sequence[tuple[str, str]]) -> list[tuple[Prediction, Prediction]]:
+def predict_pairs(model: AnyModel, texts: Sequence[tuple[str, str]]) -> list[tuple[Prediction, Prediction]]:
     """Return what a model says of both texts of each pair."""
-    answers = Predictor(artefact).predict([text for pair in texts for text in pair])
+    answers = predictor_of(model).predict([text for pair in texts for text in pair])
     return list(zip(answers[::2], answers[1::2], strict=True))
 
 

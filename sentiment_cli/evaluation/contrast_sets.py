@@ -15,7 +15,7 @@ from sentiment_cli.data.sources import name_of
 from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.behaviour import Share, keep_outcomes, predict_pairs, shorten
-from sentiment_cli.inference.artefact import open_artefact
+from sentiment_cli.inference.ensembles import open_model
 
 _MISTAKES_SHOWN = 3
 
@@ -67,11 +67,11 @@ def evaluate_pairs(run: Path, data: Data) -> PairScores:
     The file is a table with columns original, contrast, original_label and contrast_label. Raises DataError for one
     that is none, and, both sides' labels shown, where its labels are not the run's.
     """
-    artefact, path = open_artefact(run), Path(data.source)
+    model, path = open_model(run), Path(data.source)
     pairs = read_pairs(path, data.label_map)
     counts = Counter(label for pair in pairs for label in pair[2:])
-    refuse_unknown(str(path), counts, artefact.labels, "--label-map {}")
-    answers = predict_pairs(artefact, [pair[:2] for pair in pairs])
+    refuse_unknown(str(path), counts, model.labels, "--label-map {}")
+    answers = predict_pairs(model, [pair[:2] for pair in pairs])
     said = [(original.label, contrast.label) for original, contrast in answers]
     name = name_of(path)
     scores = PairScores(name, pairs, said)

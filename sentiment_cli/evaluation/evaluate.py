@@ -1,6 +1,5 @@
 """A run on a split or on labelled rows of one's own: scores and predictions, printed and kept with the run."""
 
-import dataclasses
 import json
 import shlex
 import shutil
@@ -11,38 +10,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sentiment_cli import console, store
 from sentiment_cli.config.paths import local_imdb
-from sentiment_cli.config.schema import Data, Experiment
-from sentiment_cli.data.batches import rows_on
-from sentiment_cli.data.corpus import Packed, encode_ahead, prepare
+from sentiment_cli.config.schema import Data
+from sentiment_cli.data.corpus import Packed
 from sentiment_cli.data.labels import refuse_unknown
-from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.data.sources import Source, find_source
 from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.data.tables import Columns, Rejects, read_table
-from sentiment_cli.data.texts import Texts, prepare_texts
+from sentiment_cli.data.texts import prepare_texts
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, print_reliability, reliability_bins
 from sentiment_cli.evaluation.ledger import record_opening
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
+from sentiment_cli.evaluation.outputs import score_split, score_texts
 from sentiment_cli.evaluation.slices import (
     BUILT_IN,
     Partition,
     Slice,
     by_column,
-    partition_rows,
     print_slices,
     slice_scores,
 )
-from sentiment_cli.inference.artefact import Artefact, Calibration, open_artefact
-from sentiment_cli.inference.predictor import Predictor, class_probabilities, likeliest
+from sentiment_cli.inference.artefact import Calibration
+from sentiment_cli.inference.ensembles import AnyModel, open_model
+from sentiment_cli.inference.predictor import class_probabilities, likeliest
 from sentiment_cli.inference.runs import is_run
-from sentiment_cli.inference.weights import experiment_of, load_model, score_rows
-from sentiment_cli.models.device import memory_errors, select_device, set_up
+from sentiment_cli.inference.weights import experiment_of
 
 
 @dataclass(frozen=True)
@@ -86,15 +82,11 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
             f"{run} is a model without its run, so there is no {split} split of its own to score",
             f"sentiment eval {shlex.quote(str(run))} --data my.csv",
         )
-    artefact = open_artefact(run)
-    experiment = experiment_of(artefact)
+    model = open_model(run)
     openings = record_opening(run, split, command) if split == "test" else None
-    corpus = prepare(experiment, (split,), artefact.data_key)
-    packed = _relabelled(corpus.split(split), corpus.labels, artefact.labels)
-    partitions = partition_rows(packed, corpus.groups(), artefact.vocabulary, experiment.text)
-    output = _outputs(artefact, experiment, packed, split)
-    evaluation = _judge(artefact, split, packed, output, partitions, openings)
-    _keep(run, split, evaluation, corpus.ids(split), packed.label_N, output, artefact)
+    scored = score_split(model, split)
+    evaluation = _judge(model, split, scored.packed, scored.output, scored.partitions(), openings)
+    _keep(run, split, evaluation, scored.ids, scored.packed.label_N, scored.output, model)
     return evaluation
 
 
@@ -104,28 +96,21 @@ def evaluate_data(run: Path, data: Data, columns: Sequence[str] = ()) -> Evaluat
     `columns` are those of a table to slice by. Raises DataError, both sides' labels shown, where rows are labelled
     otherwise than the run's, and for a column that is not there.
     """
-    artefact, source = open_artefact(run), find_source(data)
-    experiment = experiment_of(artefact)
+    model, source = open_model(run), find_source(data)
+    experiment = experiment_of(model.first)
     is_own = is_run(run) and _opens_test(data, experiment.data)
     openings = record_opening(run, "test", f"eval --data {data.source}") if is_own else None
     texts = prepare_texts(source, "labelled")
     split = "test" if len(texts.rows("test")) else "train"
     rows, ids = texts.rows(split), texts.ids(split)
     counts = Counter({label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels)})
-    refuse_unknown(str(source.path or source.name), +counts, artefact.labels, "--label-map {}")
+    refuse_unknown(str(source.path or source.name), +counts, model.labels, "--label-map {}")
     by_columns = [by_column(name, _read_values(source, name, ids)) for name in columns]
-    packed = _relabelled(_encode(artefact, texts, split), texts.labels, artefact.labels)
-    partitions = partition_rows(packed, texts.groups, artefact.vocabulary, experiment.text)
-    output = _outputs(artefact, experiment, packed, source.name)
-    evaluation = _judge(artefact, source.name, packed, output, [*by_columns, *partitions], openings)
-    _keep(run, f"data-{source.name}", evaluation, ids, packed.label_N, output, artefact)
+    scored = score_texts(model, texts, split, source.name)
+    partitions = [*by_columns, *scored.partitions()]
+    evaluation = _judge(model, source.name, scored.packed, scored.output, partitions, openings)
+    _keep(run, f"data-{source.name}", evaluation, ids, scored.packed.label_N, scored.output, model)
     return evaluation
-
-
-def _relabelled(packed: Packed, labels: Sequence[str], of_model: Sequence[str]) -> Packed:
-    """Return rows whose labels are places in the model's own labels, whatever order the data names them in."""
-    place_of = np.array([of_model.index(label) if label in of_model else -1 for label in labels])
-    return dataclasses.replace(packed, label_N=place_of[packed.label_N])
 
 
 def _opens_test(data: Data, own: Data) -> bool:
@@ -147,35 +132,8 @@ def _read_values(source: Source, column: str, ids: Sequence[str]) -> list[Any]:
     return [rows[row_id] for row_id in ids]
 
 
-def _encode(artefact: Artefact, texts: Texts, split: str) -> Packed:
-    """Return the rows of a split of texts as the model's tokenizer reads them."""
-    rows = texts.rows(split)
-    ids = [row for chunk in encode_ahead(artefact.tokenizer, texts.read(split)) for row in chunk]
-    return Packed(
-        ids_T=np.concatenate([*ids, np.zeros(0, np.int32)]),
-        starts_N1=np.cumsum([0, *map(len, ids)]),
-        label_N=rows.label_N.astype(np.int64),
-        stars_N=rows.stars_N.astype(np.int64),
-        group_N=rows.group_N.astype(np.int64),
-        in_train_N=np.zeros(len(ids), dtype=bool),
-    )
-
-
-def _outputs(artefact: Artefact, experiment: Experiment, packed: Packed, name: str) -> NDArray[np.float64]:
-    """Return the model's outputs of the rows, logits as they are or star ratings on their scale."""
-    if not artefact.has_weights:
-        return Predictor(artefact).outputs(np.split(packed.ids_T, packed.starts_N1[1:-1]))
-    length_N = packed.length_N
-    device = _device_of(experiment.train.device)
-    set_up(device, experiment.train.threads)
-    n_tokens = int(read_lengths(length_N, experiment.text).sum())
-    with memory_errors(), console.progress(f"scoring {name}", n_tokens) as shown:
-        model, rows = load_model(artefact).to(device), rows_on(device, packed)
-        return score_rows(model, rows, length_N, experiment.text, on_read=shown.update)
-
-
 def _judge(
-    artefact: Artefact,
+    model: AnyModel,
     name: str,
     packed: Packed,
     output: NDArray[np.float64],
@@ -183,12 +141,12 @@ def _judge(
     openings: int | None,
 ) -> Evaluation:
     """Score a model's outputs, which are not divided by its temperature yet."""
-    label_N, target = packed.label_N, artefact.target
+    label_N, target = packed.label_N, model.target
 
     def scores_of(of: NDArray[np.bool_] | slice) -> Scores:
-        return score_outputs(scaled[of], label_N[of], packed.stars_N[of], artefact.labels, target)
+        return score_outputs(scaled[of], label_N[of], packed.stars_N[of], model.labels, target)
 
-    scaled, unseen, calibration, bins = output / artefact.temperature, None, None, list[Bin]()
+    scaled, unseen, calibration, bins = output / model.temperature, None, None, list[Bin]()
     if name == "test" and 0 < packed.in_train_N.sum() < len(label_N):
         unseen = scores_of(~packed.in_train_N)
     if target == "stars":
@@ -196,7 +154,7 @@ def _judge(
     else:
         probability_NC = class_probabilities(scaled)
         is_right_N = likeliest(probability_NC) == label_N
-        calibration = measure_calibration(output, label_N, artefact.temperature)
+        calibration = measure_calibration(output, label_N, model.temperature)
         bins = reliability_bins(is_right_N, probability_NC.max(axis=1))
     slices = [one for partition in partitions for one in slice_scores(partition, is_right_N)]
     return Evaluation(name, scores_of(slice(None)), unseen, calibration, tuple(bins), tuple(slices), openings)
@@ -209,7 +167,7 @@ def _keep(
     ids: list[str],
     label_N: NDArray[np.int64],
     output: NDArray[np.float64],
-    artefact: Artefact,
+    model: AnyModel,
 ) -> None:
     """Write RUN/evaluation/NAME.json and NAME-predictions.jsonl, one line per row in its order, with its true label.
 
@@ -217,12 +175,12 @@ def _keep(
     """
     if not is_run(run):
         return
-    labels = artefact.labels
+    labels = model.labels
     answers: list[dict[str, Any]]
-    if artefact.target == "stars":
+    if model.target == "stars":
         answers = [{"stars": rating} for rating in ratings_of(output).tolist()]
     else:
-        rows = class_probabilities(output / artefact.temperature).tolist()
+        rows = class_probabilities(output / model.temperature).tolist()
         answers = [{"probabilities": dict(zip(labels, row, strict=True))} for row in rows]
     lines = [
         json.dumps({"id": row_id, "label": labels[label], **answer}) + "\n"
@@ -284,12 +242,3 @@ def _print_confusion(scores: Scores) -> None:
         console.result(f"{corner:>{margin}}" + "".join(f"{label:>{width}}" for label in labels[first : first + most]))
         for label, row in zip(labels, scores.confusion, strict=True):
             console.result(f"{label:>{margin}}" + "".join(f"{count:>{width}}" for count in row[first : first + most]))
-
-
-def _device_of(name: str) -> torch.device:
-    """The device the run was trained on, or, on a machine without it, what there is."""
-    try:
-        return select_device(name)
-    except UsageError as error:
-        console.warn(f"{error}; taking what there is")
-        return select_device("auto")

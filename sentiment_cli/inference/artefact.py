@@ -12,18 +12,21 @@ has none. The packed form (`members`) has the weights only where there is no gra
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from sentiment_cli import store
 from sentiment_cli.data.reading import Reading
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import UsageError
-from sentiment_cli.inference.members import Members, open_members, pack
+from sentiment_cli.inference.members import ENSEMBLE, Members, open_members, pack
 
 if TYPE_CHECKING:
     import torch
@@ -76,15 +79,29 @@ class Artefact:
         """How many numbers the model puts out per row: one for two labels or stars, else one per label."""
         return 1 if len(self.labels) == 2 else len(self.labels)
 
+    @property
+    def models(self) -> "list[Artefact]":
+        """What is asked: the one model, as an ensemble is each of its own."""
+        return [self]
+
+    @property
+    def first(self) -> "Artefact":
+        return self
+
+    def combined(self, outputs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the output of rows from that of each of `models`."""
+        (output,) = outputs
+        return output
+
     def read(self, name: str) -> bytes:
         """Read one of its files; raise IntegrityError where it is not what the manifest says."""
         return self.members.read(name)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        place = self.members.path / "vocabulary.json"
+        place = self.members.place("vocabulary.json")
         try:
-            vocabulary = Vocabulary.from_json(store.parse_json(self.read(place.name), place))
+            vocabulary = Vocabulary.from_json(store.parse_json(self.read("vocabulary.json"), place))
         except (KeyError, TypeError, AttributeError) as error:
             raise store.IntegrityError(f"{place} is damaged: {error!r}") from error
         if not 0 <= vocabulary.unknown_id < len(vocabulary.entries):
@@ -95,8 +112,8 @@ class Artefact:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        place, n_entries = self.members.path / "tokenizer.json", len(self.vocabulary.entries)
-        data = self.read(place.name)
+        place, n_entries = self.members.place("tokenizer.json"), len(self.vocabulary.entries)
+        data = self.read("tokenizer.json")
         try:
             tokenizer = Tokenizer.from_buffer(data)
         except Exception as error:  # the library has no class of its own for it
@@ -112,8 +129,20 @@ def open_artefact(path: Path, task: str | None = "classify") -> Artefact:
     With `task` another kind of model is a UsageError. Raises IntegrityError for damage, for a format this version does
     not read, and for files of several models.
     """
-    members = open_members(path / "model" if (path / "model").is_dir() else path)
-    place = members.path / "model.json"
+    members = open_files(path)
+    if ENSEMBLE in members.files:
+        raise UsageError(f"{path} is an ensemble, and this wants one model", f"sentiment runs show {path}")
+    return read_artefact(path, members, task)
+
+
+def open_files(path: Path) -> Members:
+    """Open the files of the model of a run's directory, of a model's own directory, or of one packed file."""
+    return open_members(path / "model" if (path / "model").is_dir() else path)
+
+
+def read_artefact(path: Path, members: Members, task: str | None = "classify") -> Artefact:
+    """Return the model that these files are, those at `path` or of a part of it. Raises as `open_artefact` does."""
+    place = members.place("model.json")
     about = store.parse_json(members.read("model.json"), place)
     try:
         if about["format"] not in _READABLE:
@@ -122,7 +151,7 @@ def open_artefact(path: Path, task: str | None = "classify") -> Artefact:
                 f"{members.path} has format {about['format']!r}; this version reads {known} and {_READABLE[-1]}"
             )
         if about["format"] >= 3:
-            _check_files(members, about["files"])
+            check_files(members, about["files"])
         if task not in (None, own_task := about["experiment"].get("task", "classify")):
             raise UsageError(
                 f"{path} is of task {own_task}, and this wants one of task {task}",
@@ -139,7 +168,7 @@ def open_artefact(path: Path, task: str | None = "classify") -> Artefact:
             target="stars" if about["experiment"]["data"].get("target") == "stars" else "label",
             reading=Reading.from_json(about["experiment"]["text"]),
             no_graph=None if GRAPH in members.files else about.get("graph") or _NO_GRAPH,
-            temperature=_read_temperature(members),
+            temperature=read_temperature(members),
             members=members,
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -173,7 +202,7 @@ def save_artefact(
         "labels": corpus.labels,
         "data_key": corpus.key,
         "graph": None if isinstance(graph, bytes) else graph,
-        "files": _hashes(files),
+        "files": hashes_of(files),
         "experiment": experiment_values(experiment),
     }
     with store.new_directory(run / "model") as draft:
@@ -186,6 +215,11 @@ def pack_artefact(artefact: Artefact, path: Path, graph: bytes | None = None) ->
 
     It holds the graph (or another one of the same model, `graph`) and no weights; where there is none, the weights.
     """
+    return pack(packed_files(artefact, graph), path)
+
+
+def packed_files(artefact: Artefact, graph: bytes | None = None) -> dict[str, bytes]:
+    """Return the files of a model's packed form."""
     names = artefact.members.files.keys() - {"model.json"}
     if artefact.no_graph is None or graph is not None:
         names -= {WEIGHTS}
@@ -193,29 +227,32 @@ def pack_artefact(artefact: Artefact, path: Path, graph: bytes | None = None) ->
     if graph is not None:
         files[GRAPH] = graph
     about = json.loads(artefact.read("model.json"))
-    about |= {"format": _FORMAT, "graph": None if GRAPH in files else artefact.no_graph, "files": _hashes(files)}
-    return pack({**files, "model.json": store.dump_json(about)}, path)
+    about |= {"format": _FORMAT, "graph": None if GRAPH in files else artefact.no_graph, "files": hashes_of(files)}
+    return {**files, "model.json": store.dump_json(about)}
 
 
-def _hashes(files: dict[str, bytes]) -> dict[str, str]:
+def hashes_of(files: dict[str, bytes]) -> dict[str, str]:
+    """Return the sha256 of each file, by its name."""
     return {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
 
 
-def _check_files(members: Members, of_model: dict[str, str]) -> None:
-    """Raise IntegrityError where the files are others than those that model.json was written with."""
-    found = {name: entry["sha256"] for name, entry in members.files.items() if name != "model.json"}
+def check_files(members: Members, of_model: dict[str, str], by: str = "model.json") -> None:
+    """Raise IntegrityError where the files are others than those that model.json, or another, was written with."""
+    found = {name: entry["sha256"] for name, entry in members.files.items() if name != by}
     for name in sorted(found.keys() | of_model.keys()):
         if found.get(name) != of_model.get(name):
             raise store.IntegrityError(
                 f"{members.path} holds the files of several models: {name} has sha256 {found.get(name)}, and the one "
-                f"that model.json belongs to {of_model.get(name)}"
+                f"that {by} belongs to {of_model.get(name)}"
             )
 
 
-def _read_temperature(members: Members) -> float:
+def read_temperature(members: Members) -> float:
+    """Return the temperature of a calibration.json; 1 without one. Raises IntegrityError for what is none."""
     if "calibration.json" not in members.files:
         return 1.0
-    temperature = store.parse_json(members.read("calibration.json"), members.path / "calibration.json")["temperature"]
+    place = members.place("calibration.json")
+    temperature = store.parse_json(members.read("calibration.json"), place)["temperature"]
     if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-        raise store.IntegrityError(f"{members.path}: the temperature is {temperature!r}, no number above 0")
+        raise store.IntegrityError(f"{place}: the temperature is {temperature!r}, no number above 0")
     return float(temperature)

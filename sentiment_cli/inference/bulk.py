@@ -14,7 +14,7 @@ from sentiment_cli.errors import DataError
 from sentiment_cli.inference.inputs import HOW_TO_SKIP, Chunk, Source
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.predictor import Prediction, Predictor
+    from sentiment_cli.inference.predictor import AnyPredictor, Prediction
 
 Format = Literal["jsonl", "csv", "tsv", "parquet", "text"]
 
@@ -25,7 +25,7 @@ _COUNTED = ("tokens", "unknown", "truncated", "low_evidence")
 
 
 def predict_all(
-    predictor: "Predictor",
+    predictor: "AnyPredictor",
     source: Source,
     form: Format,
     out: Path | None = None,
@@ -47,7 +47,7 @@ def predict_all(
         write = stack.enter_context(_writing(predictor, source, form, out, is_safe))
         shown = stack.enter_context(console.progress("predicting", source.n_rows)) if shows_progress else None
         read = source.read(Rejects(on_error, rejected.keep, HOW_TO_SKIP))
-        encoded = ((chunk, predictor.encode(chunk.texts)) for chunk in read)
+        encoded: Generator[tuple[Chunk, Any], None, None] = ((chunk, predictor.encode(chunk.texts)) for chunk in read)
         chunks = stack.enter_context(contextlib.closing(_ahead(encoded) if source.is_file else encoded))
         for chunk, rows_ids in chunks:
             answers = predictor.judge(chunk.texts, rows_ids)
@@ -136,7 +136,7 @@ def _ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
 
 @contextlib.contextmanager
 def _writing(
-    predictor: "Predictor", source: Source, form: Format, out: Path | None, is_safe: bool
+    predictor: "AnyPredictor", source: Source, form: Format, out: Path | None, is_safe: bool
 ) -> "Iterator[Callable[[Chunk, list[Prediction]], None]]":
     """Yield what writes the answers of a chunk."""
     with contextlib.ExitStack() as stack:
@@ -177,7 +177,7 @@ def _writing(
 
 
 def _added_columns(
-    predictor: "Predictor", taken: Iterable[str], *, is_flat: bool
+    predictor: "AnyPredictor", taken: Iterable[str], *, is_flat: bool
 ) -> tuple[dict[str, str], dict[str, Kind]]:
     """Return what each field of an answer is called beside the input's columns, and the kinds by these names."""
     from sentiment_cli.inference.predictor import Prediction

@@ -25,7 +25,7 @@ from sentiment_cli.data.reading import Reading, gather_rows, lay_out, read_lengt
 from sentiment_cli.data.stars import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.ngram_weights import Weights, find_features, load_weights, share_out
-from sentiment_cli.inference.predictor import Predictor, class_probabilities, likeliest
+from sentiment_cli.inference.predictor import AnyPredictor, EnsemblePredictor, Predictor, class_probabilities, likeliest
 from sentiment_cli.inference.words import Row, Word, read_text
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ class Aim(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """added_K: what each token that is read adds to `baseline`, so that it becomes `output`."""
+    """added: for each part, added_K, what each token that it reads adds to `baseline`, so that it becomes `output`."""
 
-    added_K: NDArray[np.float64]
+    added: Sequence[NDArray[np.float64]]
     baseline: float
     output: float
     note: str = ""
@@ -123,40 +123,45 @@ class Explainer:
     Raises UsageError for a method that is not of such a model.
     """
 
-    def __init__(self, predictor: Predictor, method: Method | None = None) -> None:
+    def __init__(self, predictor: AnyPredictor, method: Method | None = None) -> None:
         self._predictor = predictor
         self.method = _check(method, predictor) if method else best_method(predictor)
-        self._weights = load_weights(predictor.artefact) if self.method == "weights" else None
-        self._model = _load_torch(predictor, self.method) if self.method in ("gradients", "attention") else None
+        self._weights, self._model = None, None
+        if isinstance(predictor, Predictor) and self.method != "occlusion":
+            self._weights = load_weights(predictor.artefact) if self.method == "weights" else None
+            self._model = None if self.method == "weights" else _load_torch(predictor, self.method)
 
     def explain(self, text: str) -> Explanation:
         """Say what each word of a text adds to the output."""
-        row, method, notes = read_text(self._predictor, text), self.method, []
-        outputs = self._predictor.outputs([row.ids_L])
-        aim = aim_at(self._predictor, outputs)
-        if not any(map(self._predictor.vocabulary.is_word, row.ids_K.tolist())):
+        predictor, method, notes = self._predictor, self.method, []
+        rows = read_text(predictor, text)
+        row, parts = rows[0], list(zip(predictor.parts, rows, strict=True))
+        outputs = predictor.combined([part.outputs([row.ids_L]) for part, row in parts])
+        aim = aim_at(predictor, outputs)
+        if not any(any(map(part.vocabulary.is_word, row.ids_K.tolist())) for part, row in parts):
             notes.append("low evidence: the model reads no word that it knows")
         if method == "gradients" and len(row.kept_K) > _MOST_WITH_GRADIENTS:
             method = "occlusion"
             notes.append(f"integrated gradients are for texts of up to {_MOST_WITH_GRADIENTS:,} tokens")
-        if not len(row.kept_K):
+        if not any(len(row.kept_K) for row in rows):
             value = float(aim.values(outputs)[0])
-            shared = Shared(np.zeros(0), value, value)
-        elif self._weights is not None:
-            shared = _read_weights(self._predictor, self._weights, row, aim)
-        elif self._model is not None and method != "occlusion":
-            shared = _ask_torch(self._predictor, self._model, row, aim, method)
+            shared = Shared([np.zeros(0) for _ in rows], value, value)
+        elif isinstance(predictor, Predictor) and self._weights is not None:
+            shared = _read_weights(predictor, self._weights, row, aim)
+        elif isinstance(predictor, Predictor) and self._model is not None and method != "occlusion":
+            shared = _ask_torch(predictor, self._model, row, aim, method)
         else:
-            shared = occlude(self._predictor, row, aim)
+            shared = occlude(predictor, rows, aim)
         notes += [shared.note] if shared.note else []
-        added, note = row.sum_words(shared.added_K), "; ".join(notes)
+        by_part = [row.sum_words(added_K) for row, added_K in zip(rows, shared.added, strict=True)]
+        added, note = [sum(of_word) for of_word in zip(*by_part, strict=True)], "; ".join(notes)
         if method == "attention":
             return Explanation(method, aim.of, None, None, None, row.words, added, note)
-        gap = float(shared.added_K.sum()) - (shared.output - shared.baseline)
+        gap = float(sum(map(np.sum, shared.added))) - (shared.output - shared.baseline)
         return Explanation(method, aim.of, shared.output, shared.baseline, gap, row.words, added, note, shared.ngrams)
 
 
-def best_method(predictor: Predictor) -> Method:
+def best_method(predictor: AnyPredictor) -> Method:
     """Return weights for a linear model, gradients where weights and torch are at hand, else occlusion."""
     if not predictor.artefact.has_weights:
         return "occlusion"
@@ -165,7 +170,7 @@ def best_method(predictor: Predictor) -> Method:
     return "gradients" if find_spec("torch") is not None else "occlusion"
 
 
-def aim_at(predictor: Predictor, outputs: NDArray[np.float64]) -> Aim:
+def aim_at(predictor: AnyPredictor, outputs: NDArray[np.float64]) -> Aim:
     """Return what is explained of a text with these outputs, of one row."""
     labels = predictor.labels
     if predictor.target == "stars":
@@ -178,27 +183,35 @@ def aim_at(predictor: Predictor, outputs: NDArray[np.float64]) -> Aim:
     return Aim(f"logit of {labels[best]} less the others' mean", direction_C / predictor.temperature)
 
 
-def occlude(predictor: Predictor, row: Row, aim: Aim) -> Shared:
+def occlude(predictor: AnyPredictor, rows: Sequence[Row], aim: Aim) -> Shared:
     """Read each known word as unknown, in turn, or several side by side where a text is long.
 
-    What the output loses is what the word, or in equal parts each of the words, adds.
+    What the output loses is what the word, or in equal parts each of their tokens, adds.
     """
-    ids_K, unknown_id = row.ids_K, np.int32(predictor.vocabulary.unknown_id)
-    known_K = np.flatnonzero(ids_K != unknown_id)
-    read = int(read_lengths(np.array([len(ids_K)]), Reading.from_json(predictor.settings["text"]))[0])
-    n_words = len(np.unique(row.word_K[known_K]))
+    parts = list(zip(predictor.parts, rows, strict=True))
+    known = [np.flatnonzero(row.ids_K != part.vocabulary.unknown_id) for part, row in parts]
+    known_W = np.unique(np.concatenate([row.word_K[known_K] for row, known_K in zip(rows, known, strict=True)]))
+    read = sum(int(read_lengths(np.array([len(row.ids_K)]), part.artefact.reading)[0]) for part, row in parts)
+    n_words = len(known_W)
     n_windows = max(1, min(n_words, max(_FEWEST_WINDOWS, _TOKENS_READ // read)))
-    window_U = np.unique(row.word_K[known_K], return_inverse=True)[1] * n_windows // max(1, n_words)
-    rows = [ids_K, np.full_like(ids_K, unknown_id)]
-    for window in range(n_windows):
-        rows.append(ids_K.copy())
-        rows[-1][known_K[window_U == window]] = unknown_id
-    value_N = aim.values(predictor.outputs(rows))
-    lost_W = value_N[0] - value_N[2:]
-    added_K = np.zeros(len(ids_K))
-    added_K[known_K] = (lost_W / np.maximum(1, np.bincount(window_U, minlength=n_windows)))[window_U]
+    outputs, windows = [], []
+    for (part, row), known_K in zip(parts, known, strict=True):
+        window_U = np.searchsorted(known_W, row.word_K[known_K]) * n_windows // max(1, n_words)
+        unknown_id = np.int32(part.vocabulary.unknown_id)
+        read_ids = [row.ids_K, np.full_like(row.ids_K, unknown_id)]
+        for window in range(n_windows):
+            read_ids.append(row.ids_K.copy())
+            read_ids[-1][known_K[window_U == window]] = unknown_id
+        outputs.append(part.outputs(read_ids))
+        windows.append(window_U)
+    value_N = aim.values(predictor.combined(outputs))
+    lost_W = (value_N[0] - value_N[2:]) / np.maximum(1, np.bincount(np.concatenate(windows), minlength=n_windows))
+    added = []
+    for row, known_K, window_U in zip(rows, known, windows, strict=True):
+        added.append(np.zeros(len(row.ids_K)))
+        added[-1][known_K] = lost_W[window_U]
     note = "" if n_windows >= n_words else f"{n_words / n_windows:.1f} words at a time"
-    return Shared(added_K, float(value_N[1]), float(value_N[0]), note)
+    return Shared(added, float(value_N[1]), float(value_N[0]), note)
 
 
 def _read_weights(predictor: Predictor, weights: Weights, row: Row, aim: Aim) -> Shared:
@@ -218,7 +231,7 @@ def _read_weights(predictor: Predictor, weights: Weights, row: Row, aim: Aim) ->
         ngrams.append((" ".join(row.words[word].text for word in words), added))
     bias = float(aim.values(weights.bias_C[None].astype(np.float64))[0])
     output = float(aim.values(predictor.outputs([ids_K]))[0])
-    return Shared(share_out(features, len(ids_K)), bias, output, ngrams=ngrams)
+    return Shared([share_out(features, len(ids_K))], bias, output, ngrams=ngrams)
 
 
 def _ask_torch(predictor: Predictor, model: "Classifier", row: Row, aim: Aim, method: Method) -> Shared:
@@ -230,11 +243,13 @@ def _ask_torch(predictor: Predictor, model: "Classifier", row: Row, aim: Aim, me
     (ids_L,), _ = gather_rows(lay_out([row.ids_L]), np.zeros(1, dtype=np.int64), width, reading)
     if method == "attention":
         weight_L = gradients.attention_weights(model, ids_L)
-        return Shared(weight_L[-n_kept:], 0.0, 0.0, "weights, not contributions: each state knows of other words, too")
+        return Shared(
+            [weight_L[-n_kept:]], 0.0, 0.0, "weights, not contributions: each state knows of other words, too"
+        )
     baseline_L = ids_L.copy()
     baseline_L[-n_kept:] = predictor.vocabulary.unknown_id
     found = gradients.integrate_row(model, baseline_L, ids_L, aim.direction_C)
-    return Shared(found.added_L[-n_kept:], found.before + aim.offset, found.after + aim.offset)
+    return Shared([found.added_L[-n_kept:]], found.before + aim.offset, found.after + aim.offset)
 
 
 def _load_torch(predictor: Predictor, method: Method) -> "Classifier":
@@ -249,11 +264,13 @@ def _load_torch(predictor: Predictor, method: Method) -> "Classifier":
     return model
 
 
-def _check(method: Method, predictor: Predictor) -> Method:
+def _check(method: Method, predictor: AnyPredictor) -> Method:
     """Raise UsageError where the model has not what the method needs."""
     settings, artefact = predictor.settings["model"], predictor.artefact
     is_linear, problem = settings["kind"] == "linear", None
-    if method != "occlusion" and not artefact.has_weights:
+    if method != "occlusion" and isinstance(predictor, EnsemblePredictor):
+        problem = f"{artefact.path} is an ensemble, which occlusion alone explains: {method} are of one model"
+    elif method != "occlusion" and not artefact.has_weights:
         problem = f"{artefact.path} holds no weights, which {method} need"
     elif method == "weights" and not is_linear:
         problem = f"weights explain a linear model, and this one is of kind {settings['kind']}"

@@ -1,5 +1,7 @@
 """The files of a finished model, in a directory or packed in one file: read one at a time, and hashed when read.
 
+An ensemble's are ensemble.json and those of its parts, the i-th one's with `i.` before their names.
+
 The packed form is a zip of stored members, the manifest first. Every byte of it that is no member's follows from the
 manifest and the members' check sums; a file that has another is refused, so no two readers of zips can differ on it.
 """
@@ -8,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import stat
 import struct
 import zlib
@@ -20,7 +23,10 @@ from sentiment_cli import store
 from sentiment_cli.errors import DataError
 
 NAMES = ("model.json", "calibration.json", "tokenizer.json", "vocabulary.json", "graph.onnx", "weights.safetensors")
+ENSEMBLE = "ensemble.json"
 
+
+_PART = re.compile(r"([1-9][0-9]{0,2}\.)(.+)", re.DOTALL)
 _LARGEST_MANIFEST = 1 << 16
 _LARGEST_PACKED = (1 << 32) - (1 << 20)  # beyond, a zip has other headers
 _LOCAL, _CENTRAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s4H2IH")
@@ -36,6 +42,11 @@ class Members:
     path: Path
     files: dict[str, Any]
     _packed: "dict[str, _Packed] | None" = None
+    prefix: str = ""
+
+    def parts(self) -> "list[Members]":
+        """Return the files of each part of an ensemble."""
+        return [Members(self.path, files, self._packed, prefix) for prefix, files in _parts(self.files).items()]
 
     @property
     def sha256(self) -> str:
@@ -44,22 +55,25 @@ class Members:
 
     def read(self, name: str) -> bytes:
         """Read a member; raise IntegrityError where size or hash are not the manifest's."""
-        size = self.files[name]["size"]
+        size, place = self.files[name]["size"], self.place(name)
         if self._packed is None:
-            data = store.read_file(self.path / name, size + 1)
+            data = store.read_file(place, size + 1)
         else:
-            header = _local(self._packed[name])
+            member = self._packed[place.name]
+            header = _local(member)
             with _opened(self.path) as handle:
-                handle.seek(self._packed[name].start)
+                handle.seek(member.start)
                 if handle.read(len(header)) != header:
-                    raise _damaged(self.path, f"the header of {name} is not its own")
+                    raise _damaged(self.path, f"the header of {place.name} is not its own")
                 data = handle.read(size)
         found = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         if found != self.files[name]:
-            raise store.IntegrityError(
-                f"{self.path / name} is damaged: {found} where the manifest says {self.files[name]}"
-            )
+            raise store.IntegrityError(f"{place} is damaged: {found} where the manifest says {self.files[name]}")
         return data
+
+    def place(self, name: str) -> Path:
+        """Return what a member is called in messages."""
+        return self.path / f"{self.prefix}{name}"
 
 
 def open_members(path: Path) -> Members:
@@ -71,8 +85,9 @@ def open_members(path: Path) -> Members:
 
 
 def pack(files: Mapping[str, bytes], path: Path) -> int:
-    """Write files as one packed file, in the order of NAMES; return its size."""
-    named = {name: files[name] for name in NAMES if name in files}
+    """Write files as one packed file, in the order of NAMES, an ensemble's own before its parts'; return its size."""
+    order = [*NAMES, ENSEMBLE, *(f"{i}.{name}" for i in range(1, len(files) + 1) for name in NAMES)]
+    named = {name: files[name] for name in order if name in files}
     assert named.keys() == files.keys()
     entries = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in named.items()}
     named = {store.MANIFEST: store.dump_manifest(entries), **named}
@@ -102,16 +117,29 @@ class _Packed(NamedTuple):
 
 def _check_files(files: dict[str, Any], path: Path) -> dict[str, Any]:
     """Raise IntegrityError where a manifest names what no model holds, or lacks what each one does."""
-    if unknown := files.keys() - set(NAMES):
+    parts = _parts(files) if ENSEMBLE in files else {"": files}
+    known = {f"{prefix}{name}" for prefix in parts for name in NAMES}
+    if unknown := files.keys() - known - ({ENSEMBLE, "calibration.json"} if "" not in parts else set()):
         raise store.IntegrityError(f"{path} holds {sorted(unknown)}, which no model has")
-    needed = {"model.json", "tokenizer.json", "vocabulary.json"}
-    if missing := needed - files.keys() or ({"graph.onnx", "weights.safetensors"} if not _answers(files) else set()):
-        raise store.IntegrityError(f"{path} is no whole model: it lacks {' and '.join(sorted(missing))}")
+    for prefix, part in parts.items() or {"1.": dict[str, Any]()}.items():
+        missing = {"model.json", "tokenizer.json", "vocabulary.json"} - part.keys()
+        if missing := missing or ({"graph.onnx", "weights.safetensors"} if not _answers(part) else set()):
+            lacking = " and ".join(f"{prefix}{name}" for name in sorted(missing))
+            raise store.IntegrityError(f"{path} is no whole model: it lacks {lacking}")
     for name, entry in files.items():
         is_entry = isinstance(entry, dict) and entry.keys() == {"size", "sha256"}
         if not is_entry or type(entry["size"]) is not int or not 0 <= entry["size"] < 1 << 40:
             raise store.IntegrityError(f"{path}: the manifest gives {name} no size: {entry!r:.80}")
     return files
+
+
+def _parts(files: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the files of each part by its prefix: `1.`, `2.` and so on, none left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, entry in files.items():
+        if match := _PART.fullmatch(name):
+            found.setdefault(match[1], {})[match[2]] = entry
+    return {prefix: found.get(prefix, {}) for prefix in (f"{i}." for i in range(1, len(found) + 1))}
 
 
 def _answers(files: dict[str, Any]) -> bool:

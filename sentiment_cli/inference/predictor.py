@@ -1,6 +1,7 @@
-"""What a model says of texts."""
+"""What a model, or an ensemble, says of texts."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from sentiment_cli.data.reading import kept_places, most_tokens
 from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.data.tokenizer import encode
 from sentiment_cli.inference.artefact import GRAPH, Artefact
+from sentiment_cli.inference.ensembles import AnyModel, Ensemble, open_model
 from sentiment_cli.inference.scoring import Answers, score_ids
 
 
@@ -37,20 +39,34 @@ class Prediction(NamedTuple):
         return fields if self.stars is not None else {name: fields[name] for name in fields if name != "stars"}
 
 
+class Evidence(NamedTuple):
+    """What a model knows of a text; the fields are those of `Prediction`."""
+
+    tokens: int
+    unknown: int
+    truncated: bool
+    low_evidence: bool
+
+
 class Predictor:
     """Answers for texts, with the pipeline the model was trained with: by its graph, else, with torch, by its weights.
 
     predictor = Predictor(open_artefact(path))
     predictor.predict(["I just really loved the movie"])
     predictor.outputs(predictor.encode(texts))            logits, not divided by predictor.temperature
+    predictor.answer(texts)                               the same
     """
 
     def __init__(self, artefact: Artefact) -> None:
-        self.artefact, self.settings = artefact, artefact.settings
+        self.artefact, self.settings, self.combined = artefact, artefact.settings, artefact.combined
         self.labels, self.target, self.temperature = artefact.labels, artefact.target, artefact.temperature
         self.vocabulary, self.tokenizer = artefact.vocabulary, artefact.tokenizer
         self._most_read = most_tokens(artefact.reading)
         self._answers = _load(artefact)
+
+    @property
+    def parts(self) -> "list[Predictor]":
+        return [self]
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return one prediction per text, in order; one with no known word has `low_evidence`."""
@@ -58,16 +74,11 @@ class Predictor:
 
     def judge(self, texts: Sequence[str], rows_ids: Sequence[NDArray[np.int32]]) -> list[Prediction]:
         """Return what `predict` does for texts of which `encode` has given the token ids."""
-        output = self.outputs(rows_ids)
-        if self.target == "stars":
-            best_N, said = (output >= 0).astype(np.int64), [(None, stars) for stars in ratings_of(output).tolist()]
-        else:
-            probability_NC = class_probabilities(output / self.temperature)
-            best_N, said = likeliest(probability_NC), [(row, None) for row in probability_NC.tolist()]
-        return [
-            self._prediction(text, ids, best, probabilities, stars)
-            for text, ids, best, (probabilities, stars) in zip(texts, rows_ids, best_N.tolist(), said, strict=True)
-        ]
+        return _predictions(self.artefact, texts, self.outputs(rows_ids), list(map(self.evidence, rows_ids)))
+
+    def answer(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Return the outputs of texts, in order."""
+        return self.outputs(self.encode(texts))
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the token ids of each text, all of them."""
@@ -88,20 +99,86 @@ class Predictor:
             raise store.IntegrityError(f"{self.artefact.path} answers with numbers that are not finite")
         return outputs
 
-    def _prediction(
-        self, text: str, ids_L: NDArray[np.int32], best: int, probabilities: list[float] | None, stars: float | None
-    ) -> Prediction:
-        return Prediction(
-            text=text,
-            label=self.labels[best],
-            probability=None if probabilities is None else probabilities[best],
-            probabilities=None if probabilities is None else dict(zip(self.labels, probabilities, strict=True)),
-            stars=stars,
+    def evidence(self, ids_L: NDArray[np.int32]) -> Evidence:
+        """Return what is known of a text of these tokens."""
+        return Evidence(
             tokens=len(ids_L),
             unknown=int((ids_L == self.vocabulary.unknown_id).sum()),
             truncated=self._most_read is not None and len(ids_L) > self._most_read,
             low_evidence=not any(map(self.vocabulary.is_word, ids_L.tolist())),
         )
+
+
+class EnsemblePredictor:
+    """Answers for texts by all models of an ensemble, each with its own pipeline; used as a Predictor is.
+
+    Tokens and unknown ones are counted as the first model has them; a text is truncated, and its evidence low, where
+    it is so for every model.
+    """
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        self.artefact, self.settings, self.combined = ensemble, ensemble.settings, ensemble.combined
+        self.labels, self.target, self.temperature = ensemble.labels, ensemble.target, ensemble.temperature
+        self.parts = [Predictor(part.model) for part in ensemble.parts]
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Return one prediction per text, in order."""
+        return self.judge(texts, self.encode(texts))
+
+    def encode(self, texts: Sequence[str]) -> list[list[NDArray[np.int32]]]:
+        """Return for each model the token ids of each text."""
+        return [part.encode(texts) for part in self.parts]
+
+    def judge(self, texts: Sequence[str], rows: Sequence[Sequence[NDArray[np.int32]]]) -> list[Prediction]:
+        """Return what `predict` does for texts of which `encode` has given the token ids."""
+        output = self.combined([part.outputs(rows_ids) for part, rows_ids in zip(self.parts, rows, strict=True)])
+        known = [map(part.evidence, rows_ids) for part, rows_ids in zip(self.parts, rows, strict=True)]
+        evidence = [
+            of_parts[0]._replace(
+                truncated=all(one.truncated for one in of_parts), low_evidence=all(one.low_evidence for one in of_parts)
+            )
+            for of_parts in zip(*known, strict=True)
+        ]
+        return _predictions(self.artefact, texts, output, evidence)
+
+    def answer(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Return the outputs of texts, in order, not divided by the temperature."""
+        return self.combined([part.answer(texts) for part in self.parts])
+
+
+AnyPredictor = Predictor | EnsemblePredictor
+
+
+def open_predictor(path: Path) -> AnyPredictor:
+    """Open what tells labels apart, to ask it. Raises as `open_model` does."""
+    return predictor_of(open_model(path))
+
+
+def predictor_of(model: AnyModel) -> AnyPredictor:
+    """Return what asks a model or an ensemble."""
+    return Predictor(model) if isinstance(model, Artefact) else EnsemblePredictor(model)
+
+
+def _predictions(
+    model: AnyModel, texts: Sequence[str], output: NDArray[np.float64], evidence: Sequence[Evidence]
+) -> list[Prediction]:
+    said: list[tuple[list[float] | None, float | None]]
+    if model.target == "stars":
+        best_N, said = (output >= 0).astype(np.int64), [(None, stars) for stars in ratings_of(output).tolist()]
+    else:
+        probability_NC = class_probabilities(output / model.temperature)
+        best_N, said = likeliest(probability_NC), [(row, None) for row in probability_NC.tolist()]
+    return [
+        Prediction(
+            text=text,
+            label=model.labels[best],
+            probability=None if probabilities is None else probabilities[best],
+            probabilities=None if probabilities is None else dict(zip(model.labels, probabilities, strict=True)),
+            stars=stars,
+            **known._asdict(),
+        )
+        for text, best, (probabilities, stars), known in zip(texts, best_N.tolist(), said, evidence, strict=True)
+    ]
 
 
 def _load(artefact: Artefact) -> Answers:
@@ -111,10 +188,10 @@ def _load(artefact: Artefact) -> Answers:
         try:
             answers, n_logits = open_graph(artefact.read(GRAPH))
         except store.IntegrityError as error:
-            raise store.IntegrityError(f"{artefact.members.path / GRAPH}: {error}") from error
+            raise store.IntegrityError(f"{artefact.members.place(GRAPH)}: {error}") from error
         if n_logits != artefact.n_logits:
             raise store.IntegrityError(
-                f"{artefact.members.path / GRAPH} puts out {n_logits} numbers a row, and {len(artefact.labels)} labels "
+                f"{artefact.members.place(GRAPH)} puts out {n_logits} numbers a row, and {len(artefact.labels)} labels "
                 f"want {artefact.n_logits}"
             )
         return answers

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sentiment_cli.data.stars import LEAST, MIDDLE, MOST, ratings_of
-from sentiment_cli.inference.predictor import Predictor, class_probabilities, likeliest
+from sentiment_cli.inference.predictor import AnyPredictor, class_probabilities, likeliest
 from sentiment_cli.inference.words import Word, read_text
 
 _MOST_STEPS = 400
@@ -76,16 +76,19 @@ class Trace(NamedTuple):
         ]
 
 
-def trace_text(predictor: Predictor, text: str) -> Trace:
+def trace_text(predictor: AnyPredictor, text: str) -> Trace:
     """Read every beginning of what the model reads of a text, or 400 of a longer one; the last is the text itself."""
-    row = read_text(predictor, text)
-    read_W, first_W = np.unique(row.word_K, return_index=True)
-    end_W = np.append(first_W[1:], len(row.kept_K))[: len(read_W)]
-    n_steps = min(len(read_W), _MOST_STEPS, max(2, _TOKENS_READ // max(1, len(row.kept_K))))
-    chosen_N = np.linspace(len(read_W) - 1, 0, n_steps).round().astype(np.int64)[::-1]
-    ids_K = row.ids_K
-    outputs = predictor.outputs([ids_K[:end] for end in (0, *end_W[chosen_N].tolist())])
-    words = [None, *(row.words[word] for word in read_W[chosen_N].tolist())]
+    rows = read_text(predictor, text)
+    read_W = np.unique(np.concatenate([row.word_K for row in rows]))
+    n_tokens = sum(len(row.kept_K) for row in rows)
+    n_steps = min(len(read_W), _MOST_STEPS, max(2, _TOKENS_READ // max(1, n_tokens)))
+    chosen_N = read_W[np.linspace(len(read_W) - 1, 0, n_steps).round().astype(np.int64)[::-1]]
+    by_part = []
+    for part, row in zip(predictor.parts, rows, strict=True):
+        ends = np.searchsorted(row.word_K, chosen_N, side="right").tolist()
+        by_part.append(part.outputs([row.ids_K[:end] for end in (0, *ends)]))
+    outputs = predictor.combined(by_part)
+    words = [None, *(rows[0].words[word] for word in chosen_N.tolist())]
     labels = predictor.labels
     if predictor.target == "stars":
         said = [labels[int(output >= 0)] for output in outputs]

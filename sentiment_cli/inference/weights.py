@@ -32,7 +32,7 @@ def load_model(artefact: Artefact) -> AnyClassifier:
     Raises IntegrityError where the tensors are not the experiment's own: others, of other shapes or kinds, or with
     numbers that are not finite.
     """
-    place, weights = artefact.members.path / WEIGHTS, load_weights(artefact)
+    place, weights = artefact.members.place(WEIGHTS), load_weights(artefact)
     try:
         model = model_of(experiment_of(artefact), artefact.vocabulary, len(artefact.labels), weights)
     except (RuntimeError, ValueError) as error:
@@ -48,7 +48,7 @@ def load_weights(artefact: Artefact) -> dict[str, Tensor]:
     try:
         weights: dict[str, Tensor] = safetensors.torch.load(artefact.read(WEIGHTS))
     except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
-        place = artefact.members.path / WEIGHTS
+        place = artefact.members.place(WEIGHTS)
         raise store.IntegrityError(f"{place} does not hold the model's weights: {error}") from error
     return weights
 

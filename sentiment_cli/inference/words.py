@@ -1,5 +1,6 @@
 """The words of a text, where they stand in it, and which of them a model reads."""
 
+import bisect
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.data.tokenizer import find_words
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import AnyPredictor, Predictor
 
 
 class Word(NamedTuple):
@@ -38,7 +39,40 @@ class Row(NamedTuple):
         return sums
 
 
-def read_text(predictor: Predictor, text: str) -> Row:
+def read_text(predictor: AnyPredictor, text: str) -> list[Row]:
+    """Find the tokens and words of a text as each part of a model reads it; their rows have the same words.
+
+    Those are the first part's, and what others make a word of that shares no character with any of them. One is unknown
+    where it is to each part that has it, and read where one reads it.
+    """
+    rows = [_read(part, text) for part in predictor.parts]
+    if len(rows) == 1:
+        return rows
+    words = rows[0].words
+    for row in rows[1:]:
+        at = [(_place(words, word), word) for word in row.words]
+        more = [word for i, word in at if i == len(words) or words[i].start >= word.end]
+        words = sorted([*words, *more], key=lambda word: word.start)
+    is_known_W, is_read_W = np.zeros((2, len(words)), dtype=bool)
+    together = []
+    for row in rows:
+        place_W = np.array([min(_place(words, word), len(words) - 1) for word in row.words], dtype=np.int64)
+        is_known_W[place_W[[not word.unknown for word in row.words]]] = True
+        is_read_W[place_W[[word.read for word in row.words]]] = True
+        together.append(row._replace(word_K=place_W[row.word_K]))
+    shared = [
+        word._replace(unknown=not is_known, read=is_read)
+        for word, is_known, is_read in zip(words, is_known_W.tolist(), is_read_W.tolist(), strict=True)
+    ]
+    return [row._replace(words=shared) for row in together]
+
+
+def _place(words: Sequence[Word], word: Word) -> int:
+    """Return which of the words, that stand in order, is the first that ends behind the start of another."""
+    return bisect.bisect_right(words, word.start, key=lambda one: one.end)
+
+
+def _read(predictor: Predictor, text: str) -> Row:
     """Find the tokens and words of a text. A word is unknown where all its tokens are."""
     found = find_words(predictor.tokenizer, text)
     kept_K = predictor.kept(found.ids_L)

@@ -12,6 +12,7 @@ from sentiment_cli.config.recipes import find_config
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import DataError, SentimentError, UsageError
+from sentiment_cli.inference.ensembles import refuse_ensemble
 from sentiment_cli.inference.runs import SUMMARY, find_experiment, is_model
 from sentiment_cli.training.checkpoints import newest_path
 from sentiment_cli.training.fit import fit, resume
@@ -88,6 +89,7 @@ def _runs_called(name: str) -> Iterator[_Known]:
 
 
 def _look_at(run: Path) -> _Known:
+    refuse_ensemble(run, "what is trained is one model")
     experiment = load_experiment(run / "experiment.yaml")
     if load_finished(run) is not None:
         return _Known(run, experiment, True, store.read_json(run / SUMMARY)["fingerprint"]["data"])

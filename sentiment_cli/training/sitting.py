@@ -20,6 +20,7 @@ from sentiment_cli.data.batches import rows_on
 from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.errors import DivergedError, InterruptedRun
 from sentiment_cli.evaluation.calibration import calibrate
+from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, save_validation
 from sentiment_cli.inference.artefact import Calibration, save_artefact
 from sentiment_cli.inference.graphs.builder import NoGraphError
 from sentiment_cli.inference.parity import checked_graph, rows_to_compare
@@ -130,7 +131,7 @@ def _train_at_once(
     store.write_file(run / METRICS, metrics_lines(progress))
     rate = progress.n_tokens / progress.seconds["train"]
     weights = weights_of(model)
-    calibration = _calibrate(model, identity, corpus, progress.best)
+    calibration = _calibrate(run, model, identity, corpus, progress.best)
     _write_model(run, identity, corpus, progress, weights, calibration, "finished", rate)
     assert progress.best.scores is not None
     return Finished(run, progress.best.scores, progress.seconds, rate)
@@ -179,7 +180,7 @@ def _write_state(session: Session, status: str, tokens_per_second: float | None 
         weights = weights_of(session.validated) if is_present else best.weights
         model, calibration = session.validated, None
         if isinstance(model, AnyClassifier) and status == "finished" and session.experiment.data.target == "label":
-            calibration = _calibrate(model, session.identity, session.corpus, best)
+            calibration = _calibrate(session.run, model, session.identity, session.corpus, best)
         _write_model(
             session.run, session.identity, session.corpus, progress, weights, calibration, status, tokens_per_second
         )
@@ -243,16 +244,18 @@ def _build_graph(experiment: Experiment, corpus: Corpus, weights: dict[str, torc
         return str(error)
 
 
-def _calibrate(model: AnyClassifier, identity: Identity, corpus: Corpus, best: Best) -> Calibration:
+def _calibrate(run: Path, model: AnyClassifier, identity: Identity, corpus: Corpus, best: Best) -> Calibration:
     """Fit a temperature on the validation rows, on which the best state was not trained; with train.refit the first's.
 
-    Leaves the best state's weights in the model.
+    Keeps the best state's outputs of them in the run, and leaves its weights in the model.
     """
     valid = corpus.split("valid")
     model.load_state_dict(best.weights)
     device = next(itertools.chain(model.parameters(), model.buffers())).device
     with memory_errors():
         logits = score_rows(model, rows_on(device, valid), valid.length_N, identity.experiment.text)
+    ids = corpus.ids("valid")
+    save_validation(run, ValidationOutputs(corpus.labels, ids, valid.group_N, valid.label_N, logits))
     found = calibrate(logits, valid.label_N)
     console.say(
         f"calibration: temperature {found.temperature:.3f} on {len(valid.label_N):,} validation reviews, "

@@ -6,7 +6,7 @@ the rows that training reads, never about those of validation and test, once: it
 """
 
 import hashlib
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,10 @@ from sentiment_cli.data.corpus import Corpus, Packed
 from sentiment_cli.data.sources import find_source
 from sentiment_cli.data.texts import Texts, find_texts, prepare_texts
 from sentiment_cli.errors import DataError, UsageError
-from sentiment_cli.inference.artefact import Artefact, open_artefact
-from sentiment_cli.inference.predictor import Predictor, class_probabilities, likeliest
+from sentiment_cli.inference.ensembles import AnyModel, open_model
+from sentiment_cli.inference.predictor import class_probabilities, likeliest, predictor_of
 from sentiment_cli.inference.runs import find_model
+from sentiment_cli.inference.weights import experiment_of
 from sentiment_cli.training.material import join_rows, select_rows
 
 _FORMAT = 1
@@ -34,20 +35,20 @@ Split = Literal["train", "unsup"]
 class Teacher(NamedTuple):
     """The run that teaches."""
 
-    artefact: Artefact
+    model: AnyModel
     sha256: str
 
 
 def teacher_of(experiment: Experiment) -> Teacher:
     """Open the experiment's teacher. Raises UsageError where it names none that tells labels apart."""
     assert experiment.teacher.run is not None
-    artefact = open_artefact(find_model(experiment.teacher.run))
-    if artefact.target == "stars":
+    model = open_model(find_model(experiment.teacher.run))
+    if model.target == "stars":
         raise UsageError(
-            f"teacher.run: {artefact.path} gives star ratings, and only probabilities of labels are taught",
+            f"teacher.run: {model.path} gives star ratings, and only probabilities of labels are taught",
             "sentiment runs list",
         )
-    return Teacher(artefact, artefact.members.sha256)
+    return Teacher(model, model.members.sha256)
 
 
 def check_teacher(experiment: Experiment) -> None:
@@ -57,17 +58,19 @@ def check_teacher(experiment: Experiment) -> None:
     """
     if experiment.teacher.run is None:
         return
-    artefact = teacher_of(experiment).artefact
-    settings, own = artefact.settings, experiment.data
-    if settings["data"]["source"] != own.source:
-        return
-    is_refit = settings["train"].get("refit", False)
-    if is_refit or settings["data"]["valid"] != own.valid.model_dump(mode="json"):
-        why = "was refit on all labelled rows" if is_refit else "was validated on other rows"
-        console.warn(
-            f"the teacher {artefact.path} {why}, so it has learnt the labels of rows that this experiment is validated "
-            "on: the validation scores are too good to choose by. Test is not touched by it"
-        )
+    teacher, own = teacher_of(experiment).model, _held_out(experiment)
+    for its in map(experiment_of, teacher.models):
+        if its.data.source == experiment.data.source and (its.train.refit or _held_out(its) != own):
+            why = "was refit on all labelled rows" if its.train.refit else "was validated on other rows"
+            console.warn(
+                f"the teacher {teacher.path} {why}, so it has learnt the labels of rows that this experiment is "
+                "validated on: the validation scores are too good to choose by. Test is not touched by it"
+            )
+            return
+
+
+def _held_out(experiment: Experiment) -> dict[str, Any]:
+    return experiment.data.valid.model_dump(exclude={"unsup_share"})
 
 
 def ask_teacher(experiment: Experiment, corpus: Corpus) -> None:
@@ -99,11 +102,11 @@ def taught_rows(
             truth_NC = np.concatenate([truth_NC, taught_NC[is_taught_N]])
     if not n_taught:
         raise UsageError(
-            f"teacher.confident is {settings.confident}, and the teacher {teacher.artefact.path} is that sure of none "
+            f"teacher.confident is {settings.confident}, and the teacher {teacher.model.path} is that sure of none "
             f"of {n_asked:,} reviews",
             "--set teacher.confident=0.9",
         )
-    console.say(f"teacher: {teacher.artefact.path} answers {n_taught:,} of {n_asked:,} reviews ({settings.rows})")
+    console.say(f"teacher: {teacher.model.path} answers {n_taught:,} of {n_asked:,} reviews ({settings.rows})")
     truth = torch.from_numpy(truth_NC)
     return packed, ids, truth[:, 1].contiguous() if len(corpus.labels) == 2 else truth
 
@@ -128,10 +131,10 @@ def _answers(teacher: Teacher, experiment: Experiment, corpus: Corpus, split: Sp
 
     Raises UsageError where it has other labels than the corpus.
     """
-    if teacher.artefact.labels != corpus.labels:
-        theirs, ours = (", ".join(labels) for labels in (teacher.artefact.labels, corpus.labels))
+    if teacher.model.labels != corpus.labels:
+        theirs, ours = (", ".join(labels) for labels in (teacher.model.labels, corpus.labels))
         raise UsageError(
-            f"teacher.run: {teacher.artefact.path} has the labels {theirs}, the experiment's are {ours}",
+            f"teacher.run: {teacher.model.path} has the labels {theirs}, the experiment's are {ours}",
             "sentiment runs list",
         )
     ids = corpus.ids(split)
@@ -150,7 +153,7 @@ def _answers(teacher: Teacher, experiment: Experiment, corpus: Corpus, split: Sp
     if directory is None:
         raise cache.unreadable(key.directory_name)
     outputs = np.asarray(read_column(directory, split, "output", _OUTPUT["output"]), dtype=np.float64)
-    return outputs if teacher.artefact.n_logits == 1 else outputs.reshape(-1, teacher.artefact.n_logits)
+    return outputs if teacher.model.n_logits == 1 else outputs.reshape(-1, teacher.model.n_logits)
 
 
 def _ask(teacher: Teacher, texts: Texts, split: Split, ids: list[str], key: cache.Key) -> None:
@@ -160,8 +163,8 @@ def _ask(teacher: Teacher, texts: Texts, split: Split, ids: list[str], key: cach
     is_wanted_N = np.array([name in wanted for name in known], dtype=bool)
     if [name for name in known if name in wanted] != ids:
         raise DataError(f"the ids in {texts.directory} stand for several rows each", "sentiment data check")
-    console.say(f"teacher: asking {teacher.artefact.path} about {len(ids):,} reviews, once")
-    predictor, done = Predictor(teacher.artefact), 0
+    console.say(f"teacher: asking {teacher.model.path} about {len(ids):,} reviews, once")
+    predictor, done = predictor_of(teacher.model), 0
     with (
         store.new_directory(cache.directory_of(key.directory_name)) as draft,
         writing(draft, split, _OUTPUT) as writer,
@@ -169,7 +172,7 @@ def _ask(teacher: Teacher, texts: Texts, split: Split, ids: list[str], key: cach
     ):
         for chunk in texts.read(split, is_wanted_N):
             if chunk:
-                outputs = predictor.outputs(predictor.encode(chunk))
+                outputs = predictor.answer(chunk)
                 writer.write(output=(outputs / predictor.temperature).ravel())
                 done += len(chunk)
                 shown.update(done)

@@ -371,7 +371,7 @@ def test_many_words_are_read_as_unknown_several_at_a_time(ask: Ask, monkeypatch:
 
 @pytest.mark.parametrize("text", ["", " a  film!\n", "caf\u0065\u0301 e\u0301\u0302 film", "good\u200bfilm <br />zzzz"])
 def test_words_and_what_is_between_them_are_the_text(ask: Ask, text: str) -> None:
-    words = explaining.read_text(ask("lstm"), text).words
+    words = explaining.read_text(ask("lstm"), text)[0].words
     pieces = list(cut_text(text, words))
     assert "".join(piece for piece, _ in pieces) == text
     assert [piece for piece, i in pieces if i is not None] == [word.text for word in words]

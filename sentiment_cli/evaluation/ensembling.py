@@ -1,0 +1,233 @@
+"""A run made of runs: its weights found on validation, its scores, its directory."""
+
+import json
+import platform
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import sentiment_cli
+from sentiment_cli import console, store
+from sentiment_cli.config.loader import experiment_from_values, experiment_yaml
+from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.data.splits import folds_of
+from sentiment_cli.errors import UsageError
+from sentiment_cli.evaluation.calibration import calibrate
+from sentiment_cli.evaluation.metrics import Scores, score_outputs
+from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, load_validation
+from sentiment_cli.evaluation.weighing import fit_weights
+from sentiment_cli.inference.artefact import Artefact
+from sentiment_cli.inference.ensembles import Ensemble, Part, combine, open_model, save_ensemble
+from sentiment_cli.inference.runs import SUMMARY, find_model, is_run
+
+Weighing = Literal["fitted", "equal"]
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Ensembled:
+    """An ensemble that was made: its directory, and each member's weight and scores on validation.
+
+    `valid` are the ensemble's scores there: each fold's by weights and temperature of the other folds' rows. Without
+    validation rows that all members kept there are no scores.
+    """
+
+    directory: Path
+    weights: dict[str, float]
+    valid: Scores | None
+    members: dict[str, Scores]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it, scores as `eval` gives them."""
+        return {
+            "run": str(self.directory),
+            "weights": self.weights,
+            "valid": None if self.valid is None else self.valid.to_json(),
+            "members": {name: scores.to_json() for name, scores in self.members.items()},
+        }
+
+
+def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighing = "fitted") -> Ensembled:
+    """Make a run of the models of some runs.
+
+    Raises UsageError for members that do not go together, with what differs and what to type.
+    """
+    began, name = time.monotonic(), name or "ensemble"
+    store.check_name(name)
+    paths = [find_model(run) for run in runs]
+    models = [_open_member(path) for path in paths]
+    _check_same(paths, models)
+    names = _names(paths)
+    kept = _find_kept(paths, models, weighing)
+    weight_K = np.full(len(models), 1 / len(models))
+    calibration, valid, scores = None, None, dict[str, Scores]()
+    if kept:
+        rows = kept[0]
+        logits = [one.logits / model.temperature for one, model in zip(kept, models, strict=True)]
+        weight_K = _weigh(logits, rows.label_N, weighing)
+        calibration = calibrate(combine(logits, weight_K.tolist()), rows.label_N)
+        valid = _score(_judge_folds(logits, rows, weighing), rows)
+        scores = {name: _score(of_member, rows) for name, of_member in zip(names, logits, strict=True)}
+    parts = [Part(*one) for one in zip(names, models, weight_K.tolist(), strict=True)]
+    run = store.claim_directory(runs_dir(), name)
+    save_ensemble(run, parts, calibration)
+    made = Ensembled(run, dict(zip(names, weight_K.tolist(), strict=True)), valid, scores)
+    _write_about(made, name, models[0], weighing, time.monotonic() - began)
+    return made
+
+
+def print_ensemble(made: Ensembled) -> None:
+    """Print each member's weight and scores, and the ensemble's, to stderr, and the run's directory."""
+    width = max(len("ensemble"), *map(len, made.weights))
+    if made.valid is not None:
+        console.say(f"{'':<{width}}  weight  accuracy    loss     ECE   on {made.valid.n:,} validation reviews")
+    for name, weight in made.weights.items():
+        console.say(f"{name:<{width}}  {weight:>6.3f}" + _figures(made.members.get(name)))
+    if made.valid is not None:
+        how = f"of each of {_FOLDS} folds, by weights and temperature of the others"
+        console.say(f"{'ensemble':<{width}}  {'':>6}{_figures(made.valid)}   {how}")
+    console.result(str(made.directory))
+
+
+def _figures(scores: Scores | None) -> str:
+    return "" if scores is None else f"  {scores.accuracy:>8.2%}  {scores.loss:.4f}  {scores.ece:.4f}"
+
+
+def _open_member(path: Path) -> Artefact:
+    model = open_model(path)
+    if isinstance(model, Ensemble):
+        names = " ".join(shlex.quote(part.name) for part in model.parts)
+        raise UsageError(f"{path} is an ensemble itself; name its members instead", f"sentiment ensemble {names}")
+    if model.target == "stars":
+        raise UsageError(f"{path} gives star ratings, and an ensemble is of probabilities", "sentiment runs list")
+    has_summary = is_run(path) and store.is_there(path / SUMMARY)
+    if has_summary and (status := store.read_json(path / SUMMARY)["status"]) != "finished":
+        raise UsageError(f"{path} is {status}, not finished", f"sentiment train --resume {shlex.quote(str(path))}")
+    return model
+
+
+def _check_same(paths: Sequence[Path], models: Sequence[Artefact]) -> None:
+    """Raise UsageError for a member that stands twice, or that has other labels than the first."""
+    for i, (path, model) in enumerate(zip(paths, models, strict=True)):
+        if any(path.samefile(earlier) for earlier in paths[:i]):
+            raise UsageError(f"{path} is given twice; give it more weight by what it says", "sentiment runs list")
+        if model.labels != models[0].labels:
+            ours, theirs = (", ".join(one.labels) for one in (models[0], model))
+            raise UsageError(
+                f"{paths[0]} tells {ours} apart, and {path} {theirs}; the members of an ensemble have the same labels",
+                "sentiment runs list",
+            )
+
+
+def _find_kept(paths: Sequence[Path], models: Sequence[Artefact], weighing: Weighing) -> list[ValidationOutputs]:
+    """Return what the members kept of their validation rows, in the order of the first one's.
+
+    Where they have not all kept some, or not of the same rows, nothing is returned for equal weights, and for fitted
+    ones UsageError raised.
+    """
+    kept, problem = list[ValidationOutputs](), None
+    for path, model in zip(paths, models, strict=True):
+        found = load_validation(path) if is_run(path) else None
+        if found is None:
+            why = "was trained by a version that kept none" if is_run(path) else "is a model without its run"
+            problem = f"there are no validation outputs of {path}, which {why}"
+            break
+        if found.labels != model.labels or not _is_of(found, model):
+            raise store.IntegrityError(f"{path}: the validation outputs kept in it are not those of its model")
+        first = kept[0] if kept else found
+        if set(found.ids) != set(first.ids):
+            n_both = len(set(found.ids) & set(first.ids))
+            valid, other = (json.dumps(one.settings["data"]["valid"]) for one in (models[0], model))
+            problem = (
+                f"{paths[0]} was validated on {len(first.ids):,} rows and {path} on {len(found.ids):,}, {n_both:,} of "
+                f"them the same: data.valid is {valid} and {other}"
+            )
+            break
+        kept.append(found.of_rows(first.ids))
+        if (kept[-1].label_N != first.label_N).any():
+            problem = f"{paths[0]} and {path} have other labels for the same validation rows"
+            break
+    if problem is None:
+        return kept
+    if weighing == "fitted":
+        raise UsageError(f"{problem}; weights are fitted on rows that no member was trained on", _equal(paths))
+    console.warn(f"{problem}; the ensemble has no validation scores, and no temperature of its own")
+    return []
+
+
+def _is_of(kept: ValidationOutputs, model: Artefact) -> bool:
+    """Say whether the outputs are those that the model's temperature was fitted on."""
+    return abs(calibrate(kept.logits, kept.label_N).temperature / model.temperature - 1) < 1e-6
+
+
+def _equal(paths: Sequence[Path]) -> str:
+    return f"sentiment ensemble {' '.join(shlex.quote(str(path)) for path in paths)} --weights equal"
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return the names of the runs, with a number where an earlier one has the same."""
+    names: list[str] = []
+    for path in paths:
+        name, n = path.resolve().name, 2
+        while name in names:
+            name, n = f"{path.resolve().name} ({n})", n + 1
+        names.append(name)
+    return names
+
+
+def _weigh(
+    logits: Sequence[NDArray[np.float64]], label_N: NDArray[np.int64], weighing: Weighing
+) -> NDArray[np.float64]:
+    return fit_weights(logits, label_N) if weighing == "fitted" else np.full(len(logits), 1 / len(logits))
+
+
+def _judge_folds(
+    logits: Sequence[NDArray[np.float64]], rows: ValidationOutputs, weighing: Weighing
+) -> NDArray[np.float64]:
+    """Return the calibrated outputs of each fold of the rows, with weights and temperature of the other folds.
+
+    A movie's rows are in one fold.
+    """
+    groups = len(set(rows.group_N.tolist()) - {-1}) + int((rows.group_N < 0).sum())
+    fold_N = folds_of(rows.label_N, rows.group_N, "auto", min(_FOLDS, groups), seed=0)
+    output = np.zeros_like(logits[0])
+    for fold in np.unique(fold_N):
+        held_N = fold_N == fold
+        others, label_N = [of_member[~held_N] for of_member in logits], rows.label_N[~held_N]
+        weights = _weigh(others, label_N, weighing).tolist()
+        temperature = calibrate(combine(others, weights), label_N).temperature
+        output[held_N] = combine([of_member[held_N] for of_member in logits], weights) / temperature
+    return output
+
+
+def _score(output: NDArray[np.float64], rows: ValidationOutputs) -> Scores:
+    return score_outputs(output, rows.label_N, np.zeros_like(rows.label_N), rows.labels, "label")
+
+
+def _write_about(made: Ensembled, name: str, first: Artefact, weighing: Weighing, seconds: float) -> None:
+    """Write the summary and, last, what makes the directory a run: the settings of its first member."""
+    members = {name: scores.to_json() for name, scores in made.members.items()}
+    summary: dict[str, Any] = {
+        "status": "finished",
+        "task": "classify",
+        "source": first.settings["data"]["source"],
+        "finished_at": time.time(),
+        "best_epoch": None,
+        "refit_steps": None,
+        "valid": None if made.valid is None else made.valid.to_json(),
+        "seconds": {"ensemble": seconds},
+        "tokens_per_second": None,
+        "versions": {"sentiment": sentiment_cli.__version__, "python": platform.python_version()},
+        "fingerprint": {"data": first.data_key, "model": store.sha256_of(made.directory / "model" / store.MANIFEST)},
+        "ensemble": {"weighing": weighing, "weights": made.weights, "members": members},
+    }
+    store.write_file(made.directory / SUMMARY, store.dump_json(summary))
+    said = f"# An ensemble of {json.dumps(list(made.weights))}; these are the settings of the first.\n"
+    settings = experiment_yaml(experiment_from_values({**first.settings, "name": name}))
+    store.write_file(made.directory / "experiment.yaml", said.encode() + settings)

@@ -1,0 +1,118 @@
+"""What a model, or each part of an ensemble, puts out of rows: of a split of its own corpus, or of any texts."""
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sentiment_cli import console
+from sentiment_cli.data.batches import rows_on
+from sentiment_cli.data.corpus import Packed, encode_ahead, prepare
+from sentiment_cli.data.reading import read_lengths
+from sentiment_cli.data.texts import Texts
+from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.evaluation.slices import Partition, partition_rows
+from sentiment_cli.inference.artefact import Artefact
+from sentiment_cli.inference.ensembles import AnyModel
+from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.weights import experiment_of, load_model, score_rows
+from sentiment_cli.models.device import memory_errors, select_device, set_up
+
+
+class Scored(NamedTuple):
+    """Rows as the model, or an ensemble's first, reads them, and what is put out of them, not calibrated."""
+
+    packed: Packed
+    ids: list[str]
+    groups: Sequence[str]
+    model: Artefact
+    output: NDArray[np.float64]
+
+    def partitions(self) -> list[Partition]:
+        """Cut the rows by what is known of all rows."""
+        return partition_rows(self.packed, self.groups, self.model.vocabulary, experiment_of(self.model).text)
+
+
+def score_split(model: AnyModel, split: str) -> Scored:
+    """Score a split of the corpus that a model was trained on; each part of an ensemble on its own, joined by row id.
+
+    Raises DataError where a corpus at hand is not that one, and where the parts have other rows in the split.
+    """
+    of_parts = [_score_split(part, split) for part in model.models]
+    first = of_parts[0]
+    outputs = [_in_order(one, first.ids, model.path) for one in of_parts]
+    return first._replace(output=model.combined(outputs))
+
+
+def score_texts(model: AnyModel, texts: Texts, split: str, name: str) -> Scored:
+    """Score a split of texts, whatever a model was trained on; `name` is shown meanwhile."""
+    of_parts = [_relabelled(_encode(part, texts, split), texts.labels, model.labels) for part in model.models]
+    outputs = [_outputs(part, packed, name) for part, packed in zip(model.models, of_parts, strict=True)]
+    return Scored(of_parts[0], texts.ids(split), texts.groups, model.first, model.combined(outputs))
+
+
+def _score_split(artefact: Artefact, split: str) -> Scored:
+    corpus = prepare(experiment_of(artefact), (split,), artefact.data_key)
+    packed = _relabelled(corpus.split(split), corpus.labels, artefact.labels)
+    return Scored(packed, corpus.ids(split), corpus.groups(), artefact, _outputs(artefact, packed, split))
+
+
+def _in_order(scored: Scored, ids: Sequence[str], run: Path) -> NDArray[np.float64]:
+    """Return outputs in the order of other ids."""
+    if scored.ids == ids:
+        return scored.output
+    place = {name: i for i, name in enumerate(scored.ids)}
+    if len(place) != len(scored.ids) or place.keys() != set(ids):
+        raise DataError(
+            f"the members of {run} have other rows in this split: one has {len(place):,}, the first {len(ids):,}, and "
+            f"{len(place.keys() & set(ids)):,} are in both",
+            f"sentiment eval {shlex.quote(str(run))} --data my.csv",
+        )
+    return scored.output[[place[name] for name in ids]]
+
+
+def _relabelled(packed: Packed, labels: Sequence[str], of_model: Sequence[str]) -> Packed:
+    """Return rows whose labels are places in the model's own labels, whatever order the data names them in."""
+    place_of = np.array([of_model.index(label) if label in of_model else -1 for label in labels])
+    return dataclasses.replace(packed, label_N=place_of[packed.label_N])
+
+
+def _encode(artefact: Artefact, texts: Texts, split: str) -> Packed:
+    """Return the rows of a split of texts as the model's tokenizer reads them."""
+    rows = texts.rows(split)
+    ids = [row for chunk in encode_ahead(artefact.tokenizer, texts.read(split)) for row in chunk]
+    return Packed(
+        ids_T=np.concatenate([*ids, np.zeros(0, np.int32)]),
+        starts_N1=np.cumsum([0, *map(len, ids)]),
+        label_N=rows.label_N.astype(np.int64),
+        stars_N=rows.stars_N.astype(np.int64),
+        group_N=rows.group_N.astype(np.int64),
+        in_train_N=np.zeros(len(ids), dtype=bool),
+    )
+
+
+def _outputs(artefact: Artefact, packed: Packed, name: str) -> NDArray[np.float64]:
+    """Return the model's outputs of the rows, logits as they are or star ratings on their scale."""
+    if not artefact.has_weights:
+        return Predictor(artefact).outputs(np.split(packed.ids_T, packed.starts_N1[1:-1]))
+    experiment, length_N = experiment_of(artefact), packed.length_N
+    device = _device_of(experiment.train.device)
+    set_up(device, experiment.train.threads)
+    n_tokens = int(read_lengths(length_N, experiment.text).sum())
+    with memory_errors(), console.progress(f"scoring {name}", n_tokens) as shown:
+        model, rows = load_model(artefact).to(device), rows_on(device, packed)
+        return score_rows(model, rows, length_N, experiment.text, on_read=shown.update)
+
+
+def _device_of(name: str) -> torch.device:
+    """The device the run was trained on, or, on a machine without it, what there is."""
+    try:
+        return select_device(name)
+    except UsageError as error:
+        console.warn(f"{error}; taking what there is")
+        return select_device("auto")
