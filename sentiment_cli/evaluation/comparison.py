@@ -68,7 +68,9 @@ class Pairing:
         sure = f"(95 % interval {low:z.2f} to {high:z.2f}), {_say_p(self.p_holm)}"
         lead = f"{100 * abs(self.difference):.2f} points {sure}"
         if self.p_holm < _ALPHA:
-            return f"{better} is better than {worse} by {lead}"
+            is_luck = {key for key, _, _ in self.settings} - {"name"} == {"seed"}
+            luck = "; only their seeds differ, so luck alone does as much" if is_luck else ""
+            return f"{better} is better than {worse} by {lead}{luck}"
         if self.difference == 0:
             return f"no difference shown: {better} and {worse} are equally accurate {sure}"
         return f"no difference shown: {better} is ahead of {worse} by {lead}"

@@ -169,6 +169,12 @@ def test_a_comparison_says_who_is_better_by_how_much_and_why(
     assert reverse.verdict.startswith("strong is better than weak by 20.00 points (95 % interval 1")
 
 
+def test_seeds_that_differ_say_what_luck_does(make_run: Callable[..., Path]) -> None:
+    """The test is of two trained models; that they come from one experiment has to be said beside it."""
+    (pairing,) = compare([make_run("one", rows(60)), make_run("two", rows(80), "seed=1")], "test").pairings
+    assert pairing.verdict.endswith("), p < 0.0001; only their seeds differ, so luck alone does as much")
+
+
 def test_holms_correction_can_take_a_verdict_back(make_run: Callable[..., Path]) -> None:
     first, better = make_run("first", rows(60)), make_run("better", rows(66))
     (alone,) = compare([first, better], "test").pairings

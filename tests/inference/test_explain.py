@@ -18,6 +18,7 @@ from torch import Tensor
 from sentiment_cli import console, store
 from sentiment_cli.cli import explain as shown
 from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.data.tokenizer import build_tokenizer
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import UsageError
@@ -33,7 +34,7 @@ from sentiment_cli.inference.words import cut_text
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.ngrams import count_ngrams
 
-CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CONFIGS = [name for name in recipe_names() if load_experiment(name).task == "classify"]
 ENTRIES = "the a film plot was is not good bad very dull lovely but it we of and . , !".split()
 TEXTS = [
     "The plot was very good, but the film is not good.",
