@@ -44,6 +44,11 @@ def result(text: str) -> None:
     _print(sanitize(text))
 
 
+def result_piece(text: str) -> None:
+    """Print a piece of a line of what the command was asked for, on stdout; result("") ends it."""
+    _print(sanitize(text), end="")
+
+
 def has_colour() -> bool:
     """Say whether stdout is a terminal that shows colours, and nobody asked for none (NO_COLOR, TERM=dumb)."""
     is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in (None, "", "dumb")
@@ -67,13 +72,13 @@ def coloured_result(pieces: Iterable[tuple[str, str]]) -> None:
     _print(captured.get())
 
 
-def _print(text: str) -> None:
+def _print(text: str, end: str = "\n") -> None:
     if _is_muted:
         return
     if sys.stdout is None:
         raise MachineError("standard output is closed; there is nowhere to print the result")
     try:
-        _write(sys.stdout, text)
+        _write(sys.stdout, text, end)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
@@ -106,9 +111,9 @@ def report_error(message: str, hint: str | None) -> None:
         _say(f"  try: {hint}")
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO, text: str, end: str = "\n") -> None:
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
 
 
 class Progress:

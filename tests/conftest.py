@@ -70,11 +70,10 @@ def cli() -> Cli:
 @pytest.fixture
 def three_labels(tmp_path: Path, experiment: Callable[..., Experiment]) -> Path:
     """A run whose model reads `so`, `good` and `bad` as so-so, good and bad; no training, no corpus."""
-    from sentiment_cli.inference.graphs.classifier import build_graph
-
     from sentiment_cli.data.tokenizer import build_tokenizer
     from sentiment_cli.data.vocabulary import Vocabulary
     from sentiment_cli.inference.artefact import save_artefact
+    from sentiment_cli.inference.graphs.classifier import build_graph
     from sentiment_cli.models.classifier import build_classifier
 
     settings = experiment(

@@ -15,9 +15,11 @@ from sentiment_cli.cli import (
     data,
     doctor,
     export,
+    generate,
     models,
     predict,
     prepare,
+    pretrain,
     recipes,
     report,
     reproduce,
@@ -45,6 +47,8 @@ app = typer.Typer(
 app.command()(train.train)
 app.command("eval")(eval_command.evaluate)
 app.command()(predict.predict)
+app.command()(pretrain.pretrain)
+app.command()(generate.generate)
 app.command()(prepare.prepare)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")

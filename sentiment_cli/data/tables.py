@@ -65,8 +65,10 @@ def table_kind(path: Path) -> str | None:
     return kind if kind in SUFFIXES else None
 
 
-def read_table(path: Path, asked: Columns, rejects: Rejects, *, has_labels: bool) -> Iterator[Row]:
-    """Yield the rows of a table in their order.
+def read_table(
+    path: Path, asked: Columns, rejects: Rejects, *, has_labels: bool, is_told: bool = True
+) -> Iterator[Row]:
+    """Yield the rows of a table in their order; `is_told` says whether its columns are talked of.
 
     Raises DataError for a file that is none, for a column that is not there, and, by `rejects`, for a bad row.
     """
@@ -78,13 +80,13 @@ def read_table(path: Path, asked: Columns, rejects: Rejects, *, has_labels: bool
         ".tsv": _csv_rows,
     }[str(table_kind(path))]
     try:
-        yield from rows(path, lambda names: _find_columns(path, names, asked, has_labels), rejects)
+        yield from rows(path, lambda names: _find_columns(path, names, asked, has_labels, is_told), rejects)
     except (OSError, EOFError, zlib.error) as error:  # gzip raises all three
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path} cannot be read: {reason}") from error
 
 
-def _find_columns(path: Path, names: Sequence[str], asked: Columns, has_labels: bool) -> Columns:
+def _find_columns(path: Path, names: Sequence[str], asked: Columns, has_labels: bool, is_told: bool) -> Columns:
     """Return the columns to read: those asked for, or else the one with a name that says what it is."""
     found: list[str | None] = []
     for role, name, known in zip(
@@ -108,7 +110,8 @@ def _find_columns(path: Path, names: Sequence[str], asked: Columns, has_labels: 
             raise DataError(f"{path} has {names.count(name)} columns named {name!r}; each needs a name of its own")
     said = [f"{role} in {name!r}" for role, name in zip(columns._fields, columns, strict=True) if name is not None]
     others = [name for name in names if name not in columns]
-    console.say(f"data: {path.name}: {', '.join(said)}" + (f"; not read: {', '.join(others)}" if others else ""))
+    if is_told:
+        console.say(f"data: {path.name}: {', '.join(said)}" + (f"; not read: {', '.join(others)}" if others else ""))
     return columns
 
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment, Text
-from sentiment_cli.data.batches import plan_steps, rows_on
+from sentiment_cli.data.batches import cut, plan_steps, rows_on
 from sentiment_cli.data.corpus import Corpus, Packed
 from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
@@ -39,7 +39,8 @@ def plot_reviews(session: Session) -> Material:
     plan = plan_steps(read_N, settings, seed)
     if progress.refit:
         console.say(f"refit: {plan.n_steps:,} steps on all {len(packed.label_N):,} reviews, validation included")
-    return read_rows(plan, rows_on(session.device, packed, experiment.data.target), read_N, ids, experiment)
+    rows = rows_on(session.device, packed, experiment.data.target)
+    return read_rows(plan, lambda start: cut(plan, rows, read_N, experiment, start), read_N, ids)
 
 
 def build_loss(session: Session) -> Objective:
