@@ -45,6 +45,11 @@ def result(text: str) -> None:
     _print(sanitize(text))
 
 
+def result_piece(text: str) -> None:
+    """Print a piece of a line of what the command was asked for, on stdout; result("") ends it."""
+    _print(sanitize(text), end="")
+
+
 def has_colour() -> bool:
     """Say whether stdout is a terminal that shows colours, and nobody asked for none (NO_COLOR, TERM=dumb)."""
     is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in (None, "", "dumb")
@@ -68,10 +73,10 @@ def coloured_result(pieces: Iterable[tuple[str, str]]) -> None:
     _print(captured.get())
 
 
-def _print(text: str) -> None:
+def _print(text: str, end: str = "\n") -> None:
     if not _is_muted:
         with _stdout() as stdout:
-            _write(stdout, text)
+            _write(stdout, text, end)
 
 
 def result_bytes(data: bytes) -> None:
@@ -130,9 +135,9 @@ def report_error(message: str, hint: str | None) -> None:
         _say(f"  try: {hint}")
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO, text: str, end: str = "\n") -> None:
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
 
 
 class Progress:

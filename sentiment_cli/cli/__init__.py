@@ -16,9 +16,11 @@ from sentiment_cli.cli import (
     doctor,
     ensemble,
     export,
+    generate,
     models,
     predict,
     prepare,
+    pretrain,
     recipes,
     report,
     reproduce,
@@ -46,6 +48,8 @@ app = typer.Typer(
 app.command()(train.train)
 app.command("eval")(eval_command.evaluate)
 app.command()(predict.predict)
+app.command()(pretrain.pretrain)
+app.command()(generate.generate)
 app.command()(prepare.prepare)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")

@@ -28,6 +28,11 @@ def prepare(
     experiment = load_experiment(config, override or [])
     if mirror is not None or sha256 is not None:
         _fetch(mirror, sha256, experiment.data.source)
+    if experiment.task == "pairs":
+        from sentiment_cli.data.pairs import prepare_pairs
+
+        console.result(str(prepare_pairs(experiment).directory))
+        return
     from sentiment_cli.data import corpus
 
     splits = (*corpus.SPLITS, "unsup") if everything else corpus.SPLITS

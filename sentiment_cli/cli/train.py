@@ -1,6 +1,8 @@
 """`sentiment train`."""
 
 import json
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from typer import Argument, Option
@@ -13,29 +15,35 @@ if TYPE_CHECKING:
     from sentiment_cli.training.sitting import Finished
 
 _OPERATORS_SHOWN = 15
+_TRAIN = "sentiment train"
 Config = Annotated[str | None, Argument(help="Experiment file or shipped experiment; without one, the default.")]
 Override = Annotated[list[str] | None, Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
+Name = Annotated[str | None, Option(help="Name of the run, instead of the experiment's.")]
+Resume = Annotated[str | None, Option(metavar="RUN", help="Go on with a run that was stopped.")]
+Allow = Annotated[
+    list[str] | None, Option("--allow-change", metavar="KEY", help="With --resume: let this differ; repeatable.")
+]
+Nproc = Annotated[
+    int | None, Option(min=1, help="Processes on this machine that share each batch; they divide train.slices.")
+]
+AsJson = Annotated[bool, Option("--json", help="Print one JSON object instead of the run directory.")]
 
 
 def train(
     config: Config = None,
     override: Override = None,
-    name: Annotated[str | None, Option(help="Name of the run, instead of the experiment's.")] = None,
-    resume: Annotated[str | None, Option(metavar="RUN", help="Go on with a run that was stopped.")] = None,
-    allow: Annotated[
-        list[str] | None, Option("--allow-change", metavar="KEY", help="With --resume: let this differ; repeatable.")
-    ] = None,
+    name: Name = None,
+    resume: Resume = None,
+    allow: Allow = None,
     seeds: Annotated[int | None, Option(min=2, help="Train this many runs, with this seed and those after it.")] = None,
     folds: Annotated[
         int | None, Option(min=2, help="Train this many runs, each validated on another fold of the rows.")
     ] = None,
-    nproc: Annotated[
-        int | None, Option(min=1, help="Processes on this machine that share each batch; they divide train.slices.")
-    ] = None,
+    nproc: Nproc = None,
     profile: Annotated[
         bool, Option("--profile", help="Take a few steps and say where their time goes, instead of training.")
     ] = False,
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object instead of the run directory.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train what an experiment describes; the last line is the run's directory.
 
@@ -50,9 +58,9 @@ def train(
       sentiment train --nproc 2 --set train.slices=2
       sentiment train sample --profile
     """
-    from sentiment_cli.config.loader import load_experiment
-
     if profile:
+        from sentiment_cli.config.loader import load_experiment
+
         _profile(load_experiment(config, override or []), as_json)
         return
     several = "--seeds" if seeds is not None else "--folds" if folds is not None else None
@@ -66,17 +74,15 @@ def train(
         raise UsageError(
             "--seeds and --folds do not go together", "sentiment train sample --folds 5 --set seed=1 --name seed-1"
         )
-    if nproc is not None and nproc > 1:
-        _launch(nproc, config, override or [], name, resume, allow or [], as_json)
     if seeds is not None:
-        experiment = load_experiment(config, override or [])
+        experiment = _load(config, override or [], _TRAIN)
         from sentiment_cli.training.repeating import fit_seeds
         from sentiment_cli.training.reusing import with_origins
 
         _say_spread(fit_seeds(with_origins(experiment), seeds, name), "seeds", as_json)
         return
     if folds is not None:
-        experiment = load_experiment(config, override or [])
+        experiment = _load(config, override or [], _TRAIN)
         if experiment.data.valid.folds is not None:
             raise UsageError(
                 "--folds takes each fold, and the experiment names one",
@@ -87,14 +93,28 @@ def train(
 
         _say_spread(fit_folds(with_origins(experiment), folds, name), "folds", as_json)
         return
+    train_one(_TRAIN, config, override or [], name, resume, allow or [], nproc, as_json)
+
+
+def train_one(
+    command: str,
+    config: str | None,
+    override: list[str],
+    name: str | None,
+    resume: str | None,
+    allow: list[str],
+    nproc: int | None,
+    as_json: bool,
+) -> None:
+    """Train an experiment of the command's, or go on with a run of one, and print the run."""
+    if nproc is not None and nproc > 1:
+        _launch(command, nproc, config, override, name, resume, allow, as_json)
     if resume is not None:
-        finished = _resume(resume, config, override or [], name, allow or [])
+        finished = _resume(command, resume, config, override, name, allow)
     else:
         if allow:
-            raise UsageError(
-                "--allow-change goes with --resume", "sentiment train --resume RUN --allow-change train.lr"
-            )
-        experiment = load_experiment(config, override or [])  # mistakes are reported here, before torch is imported
+            raise UsageError("--allow-change goes with --resume", f"{command} --resume RUN --allow-change train.lr")
+        experiment = _load(config, override, command)  # mistakes are reported here, before torch is imported
         from sentiment_cli.training.fit import fit
         from sentiment_cli.training.reusing import with_origins
 
@@ -111,8 +131,24 @@ def train(
         console.result(str(finished.directory))
 
 
-def _resume(run: str, config: str | None, override: list[str], name: str | None, allow: list[str]) -> "Finished":
+def _load(config: "str | Path | None", override: list[str], command: str, resume: str | None = None) -> "Experiment":
+    """Load an experiment, or that of a run. Raises UsageError for one that another command trains, which it names."""
     from sentiment_cli.config.loader import load_experiment
+
+    experiment = load_experiment(config, override)
+    if experiment.command != command:
+        named = ["--resume", resume] if resume is not None else [] if config is None else [str(config)]
+        words = [*named, *(word for one in override for word in ("--set", one))]
+        raise UsageError(
+            f"{experiment.name} is of task {experiment.task}, which `{experiment.command}` trains",
+            f"{experiment.command} {shlex.join(words)}".rstrip(),
+        )
+    return experiment
+
+
+def _resume(
+    command: str, run: str, config: str | None, override: list[str], name: str | None, allow: list[str]
+) -> "Finished":
     from sentiment_cli.inference.runs import named_run
 
     path = named_run(run)
@@ -120,8 +156,8 @@ def _resume(run: str, config: str | None, override: list[str], name: str | None,
 
     refuse_ensemble(path, "there is nothing to go on with, and another one takes no time")
     if name is not None:
-        raise UsageError(f"--name {name}: a resumed run keeps its name", f"sentiment train --resume {run}")
-    experiment = load_experiment(config or path / "experiment.yaml", override)
+        raise UsageError(f"--name {name}: a resumed run keeps its name", f"{command} --resume {run}")
+    experiment = _load(config or path / "experiment.yaml", override, command, run)
     from sentiment_cli.training.fit import resume
 
     return resume(path, experiment, allow)
@@ -145,6 +181,7 @@ def _say_spread(finished: "list[Finished]", of: str, as_json: bool) -> None:
 
 
 def _launch(
+    command: str,
     nproc: int,
     config: str | None,
     override: list[str],
@@ -154,12 +191,11 @@ def _launch(
     as_json: bool,
 ) -> NoReturn:
     """Run the same command in processes of its own, and exit as they do."""
-    from sentiment_cli.config.loader import load_experiment
     from sentiment_cli.inference.runs import named_run
 
     path = config if resume is None or config is not None else named_run(resume) / "experiment.yaml"
-    experiment = load_experiment(path, override)
-    arguments = ["train", *([config] if config is not None else [])]
+    experiment = _load(path, override, command, resume)
+    arguments = [command.split()[1], *([config] if config is not None else [])]
     for option, values in (("--set", override), ("--allow-change", allow), ("--name", [name]), ("--resume", [resume])):
         arguments += [part for value in values if value is not None for part in (option, value)]
     from sentiment_cli.training.parallel import check_divides, launch

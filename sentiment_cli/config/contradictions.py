@@ -41,30 +41,43 @@ _CELLS_WITHOUT: dict[str, dict[str, str]] = {
 
 
 # Whose each setting is, where not every task has it.
-_LANGUAGE = ("language-model",)
+_CLASSIFY, _LANGUAGE, _SEQUENCES = ("classify",), ("language-model",), ("autoencoder", "pairs")
+_REVIEWS = ("classify", "language-model", "autoencoder", "vectors")
 _SETTINGS_OF_TASKS: dict[str, dict[str, tuple[str, ...]]] = {
     "model": {
-        **dict.fromkeys(("pooling", "context", "head"), ("classify",)),
-        "dropout": ("classify", "language-model", "autoencoder", "pairs"),
+        **dict.fromkeys(("pooling", "context", "head"), _CLASSIFY),
+        "dropout": (*_CLASSIFY, *_LANGUAGE, *_SEQUENCES),
     },
-    "model.embedding": {
-        **dict.fromkeys(("ngrams", "word_dropout"), ("classify", "autoencoder", "pairs")),
+    "model.embedding": {"ngrams": _CLASSIFY, "word_dropout": (*_CLASSIFY, *_SEQUENCES)},
+    "model.encoder": {
+        "chop": _CLASSIFY,
+        **dict.fromkeys(("bidirectional", "direction_maps"), (*_CLASSIFY, *_SEQUENCES)),
     },
-    "model.encoder": dict.fromkeys(("bidirectional", "direction_maps", "chop"), ("classify", "autoencoder", "pairs")),
     "model.language": {
-        **dict.fromkeys(("softmax", "tied"), ("language-model", "autoencoder", "pairs")),
-        **dict.fromkeys(("samples", "cutoffs"), ("language-model", "autoencoder", "pairs", "vectors")),
+        **dict.fromkeys(("softmax", "tied", "cutoffs"), (*_LANGUAGE, *_SEQUENCES)),
+        "samples": (*_LANGUAGE, *_SEQUENCES, "vectors"),
         **dict.fromkeys(("reverse", "label"), _LANGUAGE),
     },
-    "model.decoding": dict.fromkeys(("attention", "reverse"), ("autoencoder", "pairs")),
+    "model.decoding": dict.fromkeys(("attention", "reverse"), _SEQUENCES),
     "train": {
-        "window": ("language-model", "vectors"),
+        "window": (*_LANGUAGE, "vectors"),
         **dict.fromkeys(("activation_penalty", "temporal_penalty"), _LANGUAGE),
-        **dict.fromkeys(("refit", "label_smoothing"), ("classify",)),
+        **dict.fromkeys(("refit", "label_smoothing", "layer_decay", "unfreeze"), _CLASSIFY),
     },
-    "data": dict.fromkeys(("target",), ("classify",)),
-    "teacher": dict.fromkeys(("run",), ("classify",)),
+    "text": {"pad_to": _CLASSIFY},
+    "vocabulary": {"vectors": _CLASSIFY, "from_": _REVIEWS},
+    "data": {
+        "target": _CLASSIFY,
+        **dict.fromkeys(
+            ("test", "unlabelled", "group_column", "label_map", "without_label", "deduplicate"),
+            _REVIEWS,
+        ),
+    },
+    "data.valid": dict.fromkeys(("by", "folds", "unsup_share"), _REVIEWS),
+    "teacher": {"run": _CLASSIFY},
 }
+# Cells whose state is more than what is seen of it; an encoder calls them several times for a row.
+CELLS_WITH_MEMORY = ("lstm", "lstm-1997", "lstm-peephole", "rnn-output", "sru", "qrnn", "lstm-grid")
 
 
 class Contradiction(NamedTuple):
@@ -204,9 +217,10 @@ def _of_the_task(experiment: Experiment) -> Iterator[Contradiction]:
         for name in section.split("."):
             settings = getattr(settings, name)
         for key, tasks in keys.items():
-            if task not in tasks and getattr(settings, key) != type(settings).model_fields[key].default:
-                message = f"{section}.{key} is of task {' or '.join(tasks)}, and task is {task}"
-                yield Contradiction((f"{section}.{key}", "task"), message)
+            field = type(settings).model_fields[key]
+            if task not in tasks and getattr(settings, key) != field.default:
+                name = f"{section}.{field.alias or key}"
+                yield Contradiction((name, "task"), f"{name} is of task {' or '.join(tasks)}, and task is {task}")
     if task == "classify":
         return
     if experiment.model.kind != "recurrent":
@@ -215,17 +229,44 @@ def _of_the_task(experiment: Experiment) -> Iterator[Contradiction]:
     if train.monitor != "loss":
         message = f"train.monitor is {train.monitor}, and task {task} is validated by its loss"
         yield Contradiction(("train.monitor", "task"), message)
-    if task == "language-model":
+    if task != "vectors":
         if not experiment.text.start:
-            message = "task is language-model, whose reviews begin and end with the start token: text.start is false"
+            message = f"task is {task}, in which rows begin and end with the start token: text.start is false"
             yield Contradiction(("text.start", "task"), message)
-        if train.batch_tokens < train.window:
-            message = f"train.batch_tokens is {train.batch_tokens}, less than one stream of train.window {train.window}"
-            yield Contradiction(("train.batch_tokens", "train.window"), message)
-        if train.batch_tokens // train.window % train.slices:
-            n_streams = train.batch_tokens // train.window
-            message = f"train.slices is {train.slices}, which does not divide the {n_streams} streams of a batch"
-            yield Contradiction(("train.slices", "train.batch_tokens"), message)
-        if experiment.model.encoder.cell in ("lstm-2d",):
-            message = "model.encoder.cell is lstm-2d, which reads whole reviews, not streams"
+        if experiment.model.encoder.cell == "lstm-2d":
+            message = f"model.encoder.cell is lstm-2d, which is told where sentences end, and task is {task}"
             yield Contradiction(("model.encoder.cell", "task"), message)
+    yield from _of_sequences(experiment) if task in _SEQUENCES else _of_streams(experiment)
+
+
+def _of_streams(experiment: Experiment) -> Iterator[Contradiction]:
+    task, train = experiment.task, experiment.train
+    n_streams = train.batch_tokens // train.window
+    if not n_streams:
+        message = f"train.batch_tokens is {train.batch_tokens}, less than one stream of train.window {train.window}"
+        yield Contradiction(("train.batch_tokens", "train.window"), message)
+    elif task == "language-model" and n_streams % train.slices:
+        message = f"train.slices is {train.slices}, which does not divide the {n_streams} streams of a batch"
+        yield Contradiction(("train.slices", "train.batch_tokens"), message)
+
+
+def _of_sequences(experiment: Experiment) -> Iterator[Contradiction]:
+    task, encoder = experiment.task, experiment.model.encoder
+    attention = experiment.model.decoding.attention
+    for key in ("weight_dropout", "state_dropout"):
+        if not getattr(encoder, key):
+            continue
+        if encoder.cell in CELLS_WITH_MEMORY:
+            message = (
+                f"model.encoder.{key} is drawn at each call, of which {encoder.cell} takes several a row in a {task}"
+            )
+            yield Contradiction((f"model.encoder.{key}", "model.encoder.cell"), message)
+        elif attention == "bahdanau":
+            message = f"model.encoder.{key} is drawn at each call, and bahdanau calls the first layer at every step"
+            yield Contradiction((f"model.encoder.{key}", "model.decoding.attention"), message)
+    if task == "autoencoder" and experiment.text.truncate == "tail":
+        message = "text.truncate is tail, which may cut off the start token that an autoencoder's rows begin with"
+        yield Contradiction(("text.truncate", "task"), message)
+    if task == "pairs" and experiment.data.source in CORPORA:
+        message = f"data.source is {experiment.data.source}, and task pairs reads a table with two columns"
+        yield Contradiction(("data.source", "task"), message)

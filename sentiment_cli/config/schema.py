@@ -22,6 +22,12 @@ def _without_repeats(rows: tuple[str, ...]) -> tuple[str, ...]:
     return rows
 
 
+def _rising(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if list(numbers) != sorted(set(numbers)):
+        raise ValueError("each should be greater than the one before")
+    return numbers
+
+
 def _label_pairs(pairs: tuple[str, ...]) -> tuple[str, ...]:
     for pair in pairs:
         old, equals, new = pair.partition("=")
@@ -183,13 +189,15 @@ class Encoder(Section):
 
 
 class Language(Section):
-    """What a language model predicts, and how (task: language-model)."""
+    """What a language model predicts, and how (task: language-model); the softmax is also that of a decoder."""
 
     softmax: Literal["full", "sampled", "adaptive"] = Field(
         "sampled", description="over all words, over some that all tokens share, or over rare words by classes"
     )
-    samples: Count = Field(1024, description="words that the true ones are told from (softmax: sampled)")
-    cutoffs: Annotated[tuple[Count, ...], AfterValidator(_without_repeats)] = Field(
+    samples: Annotated[int, Field(ge=2)] = Field(
+        1024, description="words that the true ones are told from (softmax: sampled; task: vectors)"
+    )
+    cutoffs: Annotated[tuple[Count, ...], AfterValidator(_rising)] = Field(
         (2_000, 10_000), min_length=1, strict=False, description="where rarer classes begin (softmax: adaptive)"
     )
     tied: bool = Field(True, description="the vectors that are read also judge what comes next")
@@ -366,3 +374,8 @@ class Experiment(Section):
     init_backward: str | None = Field(
         None, min_length=1, description="the same for the layers that read backward: a language model with reverse"
     )
+
+    @property
+    def command(self) -> str:
+        """The command that trains it."""
+        return "sentiment train" if self.task == "classify" else "sentiment pretrain"

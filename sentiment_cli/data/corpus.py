@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -19,7 +20,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data import cache
 from sentiment_cli.data.columns import copy_rows, read_column, read_ids, writing
 from sentiment_cli.data.review import Part
-from sentiment_cli.data.sources import Source, find_source
+from sentiment_cli.data.sources import Source, find_source, has_unlabelled
 from sentiment_cli.data.splits import Splits, assign_rows
 from sentiment_cli.data.stars import check_ratings, check_source
 from sentiment_cli.data.texts import Texts, find_fingerprint, find_texts, key_of, prepare_texts
@@ -94,9 +95,10 @@ class Corpus:
 def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str | None = None) -> Corpus:
     """Return the experiment's corpus, out of the cache where it is there whole, else made anew.
 
-    Only the named splits (train, valid, test, unsup) are read and checked, so that training never opens test's. With
-    `key`, an entry of that key serves without a look at its source, and a source that gives another key is refused
-    with a DataError. Raises UsageError or DataError where data.target is stars and there are none to learn from.
+    Only the named splits (train, valid, test, unsup) are read and checked, so that training never opens test's; a
+    source without unlabelled rows has no unsup. With `key`, an entry of that key serves without a look at its source,
+    and a source that gives another key is refused with a DataError. Raises UsageError or DataError where data.target
+    is stars and there are none to learn from.
     """
     started = time.monotonic()
     cache.sweep()  # who finds its data whole makes no draft and takes no lock, and would leave what lies there
@@ -109,8 +111,10 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     corpus = _prepare_labelled(source, experiment, labelled, key)
     if experiment.data.target == "stars":
         check_ratings(source, {split: corpus.split(split).stars_N for split in labelled if split != "test"})
-    if "unsup" in splits:
+    if "unsup" in splits and has_unlabelled(source):
         corpus.directories["unsup"] = _prepare_unsup(source, experiment, corpus)
+    elif "unsup" in splits:
+        console.say(f"data: {source.path} has no unlabelled rows, and data.unlabelled names none")
     counts = ", ".join(f"{split} {len(corpus.split(split).label_N):,}" for split in corpus.directories)
     console.say(f"data: {counts} reviews ({time.monotonic() - started:.1f} s)")
     return corpus
@@ -119,21 +123,22 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
 def corpus_keys(experiment: Experiment) -> list[cache.Key]:
     """Return the keys of what an experiment needs: its texts and, once these are there, its packs."""
     source = find_source(experiment.data)
-    keys = [key_of(source, part) for part in _parts_read(experiment)]
+    keys = [key_of(source, part) for part in _parts_read(source, experiment)]
     fingerprints = [find_fingerprint(key) for key in keys]
     if all(fingerprints):
         keys.append(_key(source, experiment, [found for found in fingerprints if found]))
     return keys
 
 
-def _parts_read(experiment: Experiment) -> list[Part]:
+def _parts_read(source: Source, experiment: Experiment) -> list[Part]:
     """Return the parts of a source that the vocabulary and the labelled splits come from."""
-    return ["labelled", "unlabelled"] if "unsup" in experiment.vocabulary.from_ else ["labelled"]
+    counts_unsup = "unsup" in experiment.vocabulary.from_ and has_unlabelled(source)
+    return ["labelled", "unlabelled"] if counts_unsup else ["labelled"]
 
 
 def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str, ...], wanted: str | None) -> Corpus:
     texts: list[Texts] = []
-    parts = _parts_read(experiment)
+    parts = _parts_read(source, experiment)
     fingerprints = [find_fingerprint(key_of(source, part)) for part in parts]
     if not all(fingerprints):
         texts = [prepare_texts(source, part) for part in parts]
@@ -162,20 +167,20 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
 def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cache.Key:
     # What says nothing of how these rows are divided is no part.
     silent = {"unsup_share", *({"folds", "fold"} if experiment.data.valid.folds is None else {"share"})}
-    of_text = {"tokenizer", "lowercase", "markup", "punctuation", *({"start"} if experiment.text.start else ())}
-    return cache.Key(
-        source.name,
-        {
-            "format": _FORMAT,
-            "tokenizers": tokenizers.__version__,
-            "texts": fingerprints,
-            "data": experiment.data.model_dump(
-                mode="json", include={"valid", "test_share", "deduplicate"}, exclude={"valid": silent}
-            ),
-            "text": experiment.text.model_dump(mode="json", include=of_text),
-            "vocabulary": experiment.vocabulary.model_dump(mode="json", by_alias=True, exclude={"vectors"}),
-        },
+    data = experiment.data.model_dump(
+        mode="json", include={"valid", "test_share", "deduplicate"}, exclude={"valid": silent}
     )
+    return cache.Key(source.name, {"format": _FORMAT, "texts": fingerprints, "data": data, **about_tokens(experiment)})
+
+
+def about_tokens(experiment: Experiment) -> dict[str, Any]:
+    """Return what token ids depend on beside the rows that the vocabulary is learnt from."""
+    of_text = {"tokenizer", "lowercase", "markup", "punctuation", *({"start"} if experiment.text.start else ())}
+    return {
+        "tokenizers": tokenizers.__version__,
+        "text": experiment.text.model_dump(mode="json", include=of_text),
+        "vocabulary": experiment.vocabulary.model_dump(mode="json", by_alias=True, exclude={"vectors"}),
+    }
 
 
 def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
@@ -192,27 +197,38 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
                 f"--set data.{'test_share' if name == 'test' else 'valid.share'}=0.5",
             )
     vocabulary = experiment.vocabulary
+    counted_from = [name for name in vocabulary.from_ if name != "unsup" or len(texts) > 1]
+    if not counted_from:
+        raise DataError(
+            f"vocabulary.from is unsup, and {experiment.data.source} has no unlabelled rows",
+            "--set vocabulary.from=[train]",
+        )
 
     def counted() -> Iterator[list[str]]:
-        for name in vocabulary.from_:
+        for name in counted_from:
             if name == "unsup":
                 yield from texts[1].read("unsup", _not_in_test(texts[1], labelled, splits))
             else:
                 yield from labelled.read(*splits[name])
 
-    console.say(f"data: learning the vocabulary from {' and '.join(vocabulary.from_)}")
+    console.say(f"data: learning the vocabulary from {' and '.join(counted_from)}")
     tokenizer, entries = train_tokenizer(experiment.text, vocabulary, counted())
     train_digest_N = labelled.rows("train").digest_N
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
         for name, (of, is_wanted_N) in splits.items():
             others = train_digest_N[~is_wanted_N] if of == "train" else train_digest_N
             _write_split(draft, name, labelled, of, is_wanted_N, tokenizer, others)
-        draft.write("tokenizer.json", tokenizer.to_str().encode())
-        unknown = entries.index(UNKNOWN if vocabulary.unknown == "own" else PAD)
-        start = entries.index(START) if experiment.text.start else None
-        draft.write("vocabulary.json", store.dump_json(vars(Vocabulary(tuple(entries), unknown, start))))
+        write_tokens(draft, experiment, tokenizer, entries)
         draft.write("labels.json", store.dump_json(labelled.labels))
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
+
+
+def write_tokens(draft: store.Draft, experiment: Experiment, tokenizer: Tokenizer, entries: list[str]) -> None:
+    """Write what a corpus's tokens are: the tokenizer and the vocabulary."""
+    draft.write("tokenizer.json", tokenizer.to_str().encode())
+    unknown = entries.index(UNKNOWN if experiment.vocabulary.unknown == "own" else PAD)
+    start = entries.index(START) if experiment.text.start else None
+    draft.write("vocabulary.json", store.dump_json(vars(Vocabulary(tuple(entries), unknown, start))))
 
 
 def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Path:

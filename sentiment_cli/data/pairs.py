@@ -1,9 +1,11 @@
 """Pairs of sequences, a source and the target to be written from it: read from a table, packed, cut into batches."""
 
+import json
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,17 +16,22 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from sentiment_cli import store
-from sentiment_cli.config.schema import Text
+from sentiment_cli import console, store
+from sentiment_cli.config.schema import Experiment, Text
+from sentiment_cli.data import cache
 from sentiment_cli.data.batches import Batch, Rows, gather
 from sentiment_cli.data.columns import read_column, writing
-from sentiment_cli.data.reading import PAD_ID, START_ID
+from sentiment_cli.data.corpus import SPLITS, Corpus, about_tokens, open_corpus, write_tokens
+from sentiment_cli.data.reading import PAD_ID, START_ID, read_lengths
+from sentiment_cli.data.sources import Source, find_source, hash_source
 from sentiment_cli.data.splits import held_out
 from sentiment_cli.data.tables import Columns, Rejects, read_table
-from sentiment_cli.data.tokenizer import encode
+from sentiment_cli.data.tokenizer import encode, train_tokenizer
+from sentiment_cli.errors import DataError
 
 END_ID = START_ID  # one token stands between sequences: the first that a decoder reads and the last that it writes
 _COLUMNS = {"source_T": "int32", "source_end_N": "int64", "target_T": "int32", "target_end_N": "int64"}
+_FORMAT = 1
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _ROWS_AT_ONCE = 1024
 
@@ -60,14 +67,86 @@ class PairBatch(NamedTuple):
     mean_length_B: Tensor
 
 
-def read_pairs(path: Path, columns: Columns, rejects: Rejects) -> Iterator[Pair]:
+def prepare_pairs(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str | None = None) -> Corpus:
+    """Return a corpus of pairs, which has no labels, out of the cache or made anew; open_pairs opens its splits.
+
+    With `key`, an entry of that key serves without a look at its source, and a source that gives another key is refused
+    with a DataError.
+    """
+    started = time.monotonic()
+    cache.sweep()
+    corpus = None if key is None else open_corpus(key, splits)
+    if corpus is None:
+        source = find_source(experiment.data)
+        if source.kind != "table":
+            raise DataError(f"data.source is {source.path}: pairs are read from a table with two columns")
+        own = _key_of(source, experiment)
+        if key not in (None, own.directory_name):
+            raise DataError(f"the data at hand is {own.directory_name}, other pairs than {key}")
+        with cache.building(own):
+            corpus = open_corpus(own.directory_name, splits)
+            if corpus is None:
+                cache.say_miss(own)
+                _build(source, experiment, own)
+                corpus = open_corpus(own.directory_name, splits)
+        if corpus is None:
+            raise cache.unreadable(own.directory_name)
+    counts = ", ".join(f"{split} {len(corpus.ids(split)):,}" for split in splits)
+    console.say(f"data: {counts} pairs in {corpus.directory} ({time.monotonic() - started:.1f} s)")
+    return corpus
+
+
+def _key_of(source: Source, experiment: Experiment) -> cache.Key:
+    data = {"text_column", "label_column", "on_error", "test_share"}
+    depends_on = {
+        "format": _FORMAT,
+        "source": hash_source(source, "labelled"),
+        "data": experiment.data.model_dump(mode="json", include=data),
+        "valid": experiment.data.valid.model_dump(mode="json", include={"share", "seed"}),
+        **about_tokens(experiment),
+    }
+    return cache.Key(f"pairs-{source.name}", depends_on)
+
+
+def _build(source: Source, experiment: Experiment, key: cache.Key) -> None:
+    """Read the table once to see which rows there are, then once for the vocabulary and for each split."""
+    data, rejects = experiment.data, Rejects(experiment.data.on_error)
+    path, columns = Path(data.source), Columns(data.text_column, data.label_column)
+    n_rows = sum(1 for _ in read_pairs(path, columns, rejects))
+    is_in = assign_pairs(n_rows, valid_share=data.valid.share, test_share=data.test_share, seed=data.valid.seed)
+    for split, rows in is_in.items():
+        if not rows.any():
+            share = "test_share" if split == "test" else "valid.share"
+            raise DataError(f"{path} has too few pairs: {split} gets none of {n_rows:,}", f"--set data.{share}=0.5")
+
+    def pairs_of(split: str) -> Iterator[Pair]:
+        return compress(read_pairs(path, columns, Rejects("skip"), is_told=False), is_in[split])
+
+    learnt_from = ([pair.source, pair.target] for pair in pairs_of("train"))
+    tokenizer, entries = train_tokenizer(experiment.text, experiment.vocabulary, learnt_from)
+    with store.new_directory(cache.directory_of(key.directory_name)) as draft:
+        for split in SPLITS:
+            write_pairs(draft, split, pairs_of(split), tokenizer)
+        if hash_source(source, "labelled") != key.depends_on["source"]:
+            raise DataError(f"{path} was changed while it was read", "the same command again")
+        write_tokens(draft, experiment, tokenizer, entries)
+        draft.write("labels.json", store.dump_json([]))
+        if rejects.found:
+            draft.write("rejects.jsonl", "".join(json.dumps(row) + "\n" for row in rejects.found).encode())
+        draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
+    if rejects.found:
+        where = cache.directory_of(key.directory_name) / "rejects.jsonl"
+        console.warn(f"{len(rejects.found):,} of {n_rows + len(rejects.found):,} rows were left out, see {where}")
+
+
+def read_pairs(path: Path, columns: Columns, rejects: Rejects, *, is_told: bool = True) -> Iterator[Pair]:
     """Yield the pairs of a table in its order; of its columns, `text` holds the source and `label` the target.
 
     Columns that are not named are called source and target. Raises DataError as `read_table` does, and, by `rejects`,
     for a row of which a side is no text or has none.
     """
     named = Columns(columns.text or "source", columns.label or "target")
-    for row in read_table(path, named, rejects, has_labels=True):
+    for row in read_table(path, named, rejects, has_labels=True, is_told=is_told):
         problem = _problem("source", row.text) or _problem("target", row.label)
         if problem is None:
             yield Pair(row.number, *(_SURROGATE.sub("\ufffd", text) for text in (row.text, row.label)))
@@ -129,15 +208,26 @@ def pair_rows_on(device: torch.device, packed: PackedPairs) -> tuple[Rows, Rows]
     return rows(packed.source_T, packed.source_starts_N1), rows(packed.target_T, packed.target_starts_N1)
 
 
-def gather_pairs(sides: tuple[Rows, Rows], row_B: Tensor, widths: tuple[int, int], text: Text) -> PairBatch:
+def lengths_read(packed: PackedPairs, text: Text) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many tokens a model reads of each source and, its end included, of each target."""
+    source_N = read_lengths(np.diff(packed.source_starts_N1), text)
+    return source_N, np.clip(np.diff(packed.target_starts_N1), 1, text.max_tokens)
+
+
+def gather_pairs(
+    sides: tuple[Rows, Rows], row_B: Tensor, widths: tuple[int, int], text: Text, *, reverse: bool = False
+) -> PairBatch:
     """Cut pairs into two rectangles of these widths; a source as `text` says, of a target its first max_tokens.
 
-    A target that is cut has no end token, and teaches no early end.
+    A target that is cut has no end token, and teaches no early end. With `reverse` its words stand the other way round.
     """
     source = gather(sides[0], row_B, widths[0], text)
     plain = text.model_copy(update={"start": False, "truncate": "head", "pad": "none", "pad_to": None})
-    target = gather(sides[1], row_B, widths[1], plain)
-    return _pair(source, target.ids_BL, target.length_B)
+    target_BM, target_length_B = gather(sides[1], row_B, widths[1], plain)[:2]
+    if reverse:
+        has_end_B = target_BM.gather(1, target_length_B[:, None] - 1).squeeze(1) == END_ID
+        target_BM = _turned(target_BM, target_length_B - has_end_B.long())
+    return _pair(source, target_BM, target_length_B)
 
 
 def reconstruction(batch: Batch, *, reverse: bool = False) -> PairBatch:
@@ -145,12 +235,17 @@ def reconstruction(batch: Batch, *, reverse: bool = False) -> PairBatch:
 
     With `reverse` the target's words, not its end, stand the other way round.
     """
-    end_B1 = batch.length_B[:, None] - 1
+    n_words_B = batch.length_B - 1
     target_BM = F.pad(batch.ids_BL[:, 1:], (0, 1), value=PAD_ID)
     if reverse:
-        column_M = torch.arange(target_BM.shape[1], device=target_BM.device)
-        target_BM = target_BM.gather(1, torch.where(column_M < end_B1, end_B1 - 1 - column_M, column_M))
-    return _pair(batch, target_BM.scatter(1, end_B1, END_ID), batch.length_B)
+        target_BM = _turned(target_BM, n_words_B)
+    return _pair(batch, target_BM.scatter(1, n_words_B[:, None], END_ID), batch.length_B)
+
+
+def _turned(ids_BM: Tensor, n_words_B: Tensor) -> Tensor:
+    """Return rows whose first words, so many of each, stand the other way round."""
+    column_M, n_words_B1 = torch.arange(ids_BM.shape[1], device=ids_BM.device), n_words_B[:, None]
+    return ids_BM.gather(1, torch.where(column_M < n_words_B1, n_words_B1 - 1 - column_M, column_M))
 
 
 def _pair(source: Batch, target_BM: Tensor, target_length_B: Tensor) -> PairBatch:

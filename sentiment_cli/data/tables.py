@@ -92,8 +92,10 @@ def table_kind(path: Path) -> str | None:
     return kind if kind in SUFFIXES else None
 
 
-def read_table(path: Path, asked: Columns, rejects: Rejects, *, has_labels: bool) -> Iterator[Row]:
-    """Yield the rows of a table in their order.
+def read_table(
+    path: Path, asked: Columns, rejects: Rejects, *, has_labels: bool, is_told: bool = True
+) -> Iterator[Row]:
+    """Yield the rows of a table in their order; `is_told` says whether its columns are talked of.
 
     Raises DataError for a file that is none, for a column that is not there, and, by `rejects`, for a bad row.
     """
@@ -101,7 +103,7 @@ def read_table(path: Path, asked: Columns, rejects: Rejects, *, has_labels: bool
 
     def choose(names: Sequence[str]) -> list[str]:
         nonlocal found
-        found = _find_columns(path, names, asked, has_labels)
+        found = _find_columns(path, names, asked, has_labels, is_told)
         return [name for name in found if name is not None]
 
     for number, line, values in read_records(path, choose, rejects):
@@ -155,7 +157,7 @@ def why_no_text(value: Any) -> str | None:
     return f"its text is {'missing' if value is None else f'a {type(value).__name__}'}, not text"
 
 
-def _find_columns(path: Path, names: Sequence[str], asked: Columns, has_labels: bool) -> Columns:
+def _find_columns(path: Path, names: Sequence[str], asked: Columns, has_labels: bool, is_told: bool) -> Columns:
     """Return the columns to read: those asked for, or else the one with a name that says what it is."""
     roles: tuple[Role, ...] = ("text", "label", "group")
     columns = Columns(
@@ -169,7 +171,8 @@ def _find_columns(path: Path, names: Sequence[str], asked: Columns, has_labels: 
     check_unique(path, filter(None, columns), names)
     said = [f"{role} in {name!r}" for role, name in zip(columns._fields, columns, strict=True) if name is not None]
     others = [name for name in names if name not in columns]
-    console.say(f"data: {path.name}: {', '.join(said)}" + (f"; not read: {', '.join(others)}" if others else ""))
+    if is_told:
+        console.say(f"data: {path.name}: {', '.join(said)}" + (f"; not read: {', '.join(others)}" if others else ""))
     return columns
 
 

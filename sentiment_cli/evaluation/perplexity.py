@@ -9,13 +9,14 @@ from typing import Any
 class SequenceScores:
     """Scores of n predicted tokens: mean loss in nats, its exponential, and how many of them were likeliest.
 
-    The accuracy is None where nobody counted.
+    `exact` is the share of sequences that are written without a mistake. Both are None where nobody counted.
     """
 
     n: int
     loss: float
     perplexity: float
     accuracy: float | None = None
+    exact: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))

@@ -155,10 +155,11 @@ def read_artefact(path: Path, members: Members, task: str | None = "classify") -
         if task not in (None, own_task := about["experiment"].get("task", "classify")):
             raise UsageError(
                 f"{path} is of task {own_task}, and this wants one of task {task}",
-                f"sentiment {'generate' if own_task == 'language-model' else 'runs show'} {path}",
+                f"sentiment {'runs show' if own_task == 'vectors' else 'generate'} {path}",
             )
         labels = about["labels"]
-        if not isinstance(labels, list) or len({str(label) for label in labels}) < max(2, len(labels)):
+        least = 0 if about["experiment"].get("task") == "pairs" else 2  # pairs have none
+        if not isinstance(labels, list) or len({str(label) for label in labels}) < max(least, len(labels)):
             raise store.IntegrityError(f"{place}: the labels {labels!r:.200} are not two or more different names")
         return Artefact(
             path=path,

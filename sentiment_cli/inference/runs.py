@@ -102,7 +102,7 @@ def describe_run(path: Path) -> list[str]:
     summary: dict[str, Any] = {} if status in ("unfinished", "damaged") else store.read_json(path / SUMMARY)
     if summary.get("valid"):
         scores = summary["valid"]
-        figures = {"accuracy": ".2%", "perplexity": ".2f", "loss": ".4f", "n": ","}
+        figures = {"accuracy": ".2%", "exact": ".2%", "perplexity": ".2f", "loss": ".4f", "n": ","}
         found = [f"{name} {scores[name]:{shape}}" for name, shape in figures.items() if scores.get(name) is not None]
         lines.append(f"validation: {', '.join(found)}")
     for file in sorted((path / "evaluation").glob("*.json")):

@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from sentiment_cli import store
 from sentiment_cli.config.loader import experiment_from_values
@@ -20,6 +21,8 @@ from sentiment_cli.inference.artefact import WEIGHTS, Artefact
 from sentiment_cli.inference.scoring import BATCH_TOKENS, Answers
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
 
+AnyModel = TypeVar("AnyModel", bound=nn.Module)
+
 
 def experiment_of(artefact: Artefact) -> Experiment:
     """Return the experiment that a model comes from."""
@@ -27,14 +30,20 @@ def experiment_of(artefact: Artefact) -> Experiment:
 
 
 def load_model(artefact: Artefact) -> AnyClassifier:
-    """Return a finished model on the CPU, in evaluation mode.
+    """Return a finished classifier on the CPU, in evaluation mode. Raises IntegrityError as `load_built` does."""
+    return load_built(artefact, build_classifier)
+
+
+def load_built(artefact: Artefact, build: Callable[[Experiment, Vocabulary, int], AnyModel]) -> AnyModel:
+    """Return a finished model of any task on the CPU, in evaluation mode.
 
     Raises IntegrityError where the tensors are not the experiment's own: others, of other shapes or kinds, or with
     numbers that are not finite.
     """
     place, weights = artefact.members.place(WEIGHTS), load_weights(artefact)
     try:
-        model = model_of(experiment_of(artefact), artefact.vocabulary, len(artefact.labels), weights)
+        experiment, n_labels = experiment_of(artefact), len(artefact.labels)
+        model = _filled(lambda: build(experiment, artefact.vocabulary, n_labels), weights)
     except (RuntimeError, ValueError) as error:
         raise store.IntegrityError(f"{place} does not hold the model's weights: {error}") from error
     for name, tensor in weights.items():
@@ -56,12 +65,16 @@ def load_weights(artefact: Artefact) -> dict[str, Tensor]:
 def model_of(
     experiment: Experiment, vocabulary: Vocabulary, n_labels: int, weights: dict[str, Tensor]
 ) -> AnyClassifier:
-    """Return the experiment's model on the CPU with these weights, in evaluation mode.
+    """Return the experiment's classifier on the CPU with these weights, in evaluation mode.
 
     Raises RuntimeError for other tensors than the model's, and for other shapes and types.
     """
+    return _filled(lambda: build_classifier(experiment, vocabulary, n_labels), weights)
+
+
+def _filled(build: Callable[[], AnyModel], weights: dict[str, Tensor]) -> AnyModel:
     with torch.device("meta"):  # no time on random weights that are replaced at once
-        model = build_classifier(experiment, vocabulary, n_labels)
+        model = build()
     for name, tensor in model.state_dict().items():
         if name in weights and weights[name].dtype != tensor.dtype:
             raise RuntimeError(f"{name} is of {weights[name].dtype}, where {tensor.dtype} is meant")

@@ -1,7 +1,8 @@
 """Encoder and decoder: a model that writes one sequence from another, or, as an autoencoder, the one that it reads."""
 
+import functools
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,30 +11,14 @@ from torch import Tensor, nn
 from sentiment_cli.config import schema
 from sentiment_cli.data.pairs import PairBatch
 from sentiment_cli.data.reading import START_ID
+from sentiment_cli.data.vocabulary import Vocabulary
+from sentiment_cli.models.attention import Attending, Attention, Memory
 from sentiment_cli.models.cells import State
 from sentiment_cli.models.embedding import WordEmbedding
 from sentiment_cli.models.encoders import RecurrentEncoder, build_layer, drop_columns, last_of, lower
+from sentiment_cli.models.softmax import Softmax, build_softmax
 
-Attending = Literal["none", "bahdanau", "luong"]
 _TOKENS_AT_ONCE = 512  # of which the probabilities of all words are held
-
-
-class OutputLayer(Protocol):
-    """A module that says how likely the words are, by the hidden state before each of T tokens."""
-
-    def loss(self, hidden_TD: Tensor, target_T: Tensor) -> Tensor:
-        """Return the mean loss in nats."""
-
-    def log_probabilities(self, hidden_TD: Tensor) -> Tensor:
-        """Return log_probability_TV."""
-
-
-class Memory(NamedTuple):
-    """What a decoder attends to: the encoder's states, what they are found by, and which places hold padding."""
-
-    states_BLD: Tensor
-    key_BLD: Tensor
-    is_padding_BL: Tensor
 
 
 class Writing(NamedTuple):
@@ -59,7 +44,7 @@ class EncoderDecoder(nn.Module):
     attention is bahdanau: weight and state dropout, which are drawn at each call, are no settings for these.
     """
 
-    output: OutputLayer
+    output: Softmax
 
     def __init__(
         self,
@@ -68,7 +53,7 @@ class EncoderDecoder(nn.Module):
         n_entries: int,
         unknown_id: int,
         *,
-        softmax: Callable[..., OutputLayer],
+        softmax: Callable[..., Softmax],
         attention: Attending = "none",
         shared: bool = True,
         tied: bool = True,
@@ -111,15 +96,16 @@ class EncoderDecoder(nn.Module):
         loss: Tensor = self.output.loss(hidden_TD, target_T)
         return loss * (len(target_T) / len(batch.target_BM)) / batch.mean_length_B[0]
 
-    def log_probabilities(self, batch: PairBatch) -> Tensor:
-        """Return log_probability_T of the target tokens, row after row, in nats."""
+    def judge(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        """Return log_probability_T of the target tokens, row after row, in nats, and is_likeliest_T."""
         hidden_TD, target_T = self._teach(batch)
-        found = []
+        found, likeliest = [], []
         for start in range(0, len(target_T), _TOKENS_AT_ONCE):
             part = slice(start, start + _TOKENS_AT_ONCE)
             log_probability_NV = self.output.log_probabilities(hidden_TD[part])
             found.append(log_probability_NV.gather(1, target_T[part, None]).squeeze(1))
-        return torch.cat(found)
+            likeliest.append(log_probability_NV.argmax(dim=1))
+        return torch.cat(found), torch.cat(likeliest) == target_T
 
     def start(self, source: tuple[Tensor, Tensor]) -> tuple[Tensor, Writing]:
         """Read (source_BL, source_length_B); return the start tokens, which the first step reads, and its state."""
@@ -169,6 +155,21 @@ class EncoderDecoder(nn.Module):
             layers.append(tuple(to_start(end_BD).to(dtype) for to_start, end_BD in zip(maps, ends, strict=True)))
         attention = self.decoder.attention
         return Writing(tuple(layers), None if attention is None else attention.remember(states_BLD, length_B))
+
+
+def build_encoder_decoder(experiment: schema.Experiment, vocabulary: Vocabulary) -> EncoderDecoder:
+    """Build the experiment's encoder and decoder, with fresh weights from torch's global generator."""
+    settings = experiment.model
+    return EncoderDecoder(
+        settings.embedding,
+        settings.encoder,
+        len(vocabulary.entries),
+        vocabulary.unknown_id,
+        softmax=functools.partial(build_softmax, settings.language),
+        attention=settings.decoding.attention,
+        tied=settings.language.tied,
+        dropout=settings.dropout,
+    )
 
 
 class Decoder(nn.Module):
@@ -223,40 +224,6 @@ class Decoder(nn.Module):
             steps.append((state_N1D, context_N1D, weight_N1L))
         states_NMD, context_NMD, weight_NML = (torch.cat(tensors, dim=1) for tensors in zip(*steps, strict=True))
         return states_NMD, state, (context_NMD, weight_NML)
-
-
-class Attention(nn.Module):
-    """Weigh the encoder's states h by a state s of the decoder; padding weighs 0.
-
-    bahdanau: by the softmax of v · tanh(W s + U h + b) (Bahdanau et al. 2015, appendix A.1.2); luong: of (W s) · h
-    (Luong et al. 2015, eq. 8, general).
-    """
-
-    def __init__(self, kind: Attending, width: int, encoder_width: int) -> None:
-        super().__init__()
-        is_additive = kind == "bahdanau"
-        self.query = nn.Linear(width, width if is_additive else encoder_width, bias=False)
-        self.key = nn.Linear(encoder_width, width) if is_additive else None
-        self.score = nn.Linear(width, 1, bias=False) if is_additive else None
-
-    def remember(self, states_BLD: Tensor, length_B: Tensor) -> Memory:
-        """Do what is the same at all steps."""
-        is_padding_BL = torch.arange(states_BLD.shape[1], device=length_B.device) >= length_B[:, None]
-        return Memory(states_BLD, states_BLD if self.key is None else self.key(states_BLD), is_padding_BL)
-
-    def forward(self, state_NMD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Return context_NMD and weight_NML; of the N rows N / B read each of the memory's, in K steps together."""
-        n_rows, n_steps, _ = state_NMD.shape
-        batch, length, width = memory.key_BLD.shape
-        query_BKD = self.query(state_NMD).view(batch, -1, width)
-        if self.score is None:
-            score_BKL = query_BKD @ memory.key_BLD.transpose(1, 2)
-        else:
-            score_BKL = self.score(torch.tanh(query_BKD[:, :, None] + memory.key_BLD[:, None])).squeeze(3)
-        score_BKL = score_BKL.to(torch.promote_types(score_BKL.dtype, torch.float32))
-        weight_BKL = score_BKL.masked_fill(memory.is_padding_BL[:, None], -torch.inf).softmax(dim=2)
-        context_BKD = weight_BKL.to(memory.states_BLD.dtype) @ memory.states_BLD
-        return context_BKD.view(n_rows, n_steps, -1), weight_BKL.view(n_rows, n_steps, length)
 
 
 def read_to_ends(layer: nn.Module, input_BLD: Tensor, lengths: list[int]) -> tuple[Tensor, State]:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.models.cells import State
-from sentiment_cli.models.embedding import WordEmbedding, drop_types
+from sentiment_cli.models.embedding import WordEmbedding
 from sentiment_cli.models.encoders import CELLS, Skip, drop_columns
 from sentiment_cli.models.lookup import look_up
-from sentiment_cli.models.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax, Softmax
+from sentiment_cli.models.softmax import Softmax, build_softmax
 
 LayerStates = list[State]  # of each layer, a tuple of tensors whose first dimension is the row
 
@@ -36,7 +36,6 @@ class LanguageModel(nn.Module):
         *,
         cell: str,
         widths: Sequence[int],
-        type_dropout: float = 0.0,
         dropout: float = 0.0,
         output_dropout: float = 0.0,
         weight_dropout: float = 0.0,
@@ -47,7 +46,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         assert cell != "lstm-2d", "it carries no state from one window to the next"
         self.embedding, self.softmax = embedding, softmax
-        self.type_dropout, self.dropout, self.output_dropout = type_dropout, dropout, output_dropout
+        self.dropout, self.output_dropout = dropout, output_dropout
         options: dict[str, float] = {"weight_dropout": weight_dropout, "state_dropout": state_dropout}
         if cell == "lstm-grid":  # one layer, with all of them inside
             assert len(set(widths)) == 1
@@ -74,8 +73,6 @@ class LanguageModel(nn.Module):
         Without a state the rows begin with zeros. Labels are one per row or one per token.
         """
         values_BLD = self.embedding(ids_BL)
-        if self.training:
-            values_BLD = drop_types(values_BLD, ids_BL, self.embedding.num_embeddings, self.type_dropout)
         if self.label is not None and label is not None:
             values_BLD = values_BLD + look_up(label if label.dim() == 2 else label[:, None], self.label)
         if torch.is_autocast_enabled(ids_BL.device.type):
@@ -119,9 +116,10 @@ def build_language_model(experiment: Experiment, vocabulary: Vocabulary, n_label
     """Build the experiment's language model, with fresh weights from torch's global generator."""
     settings, encoder, n_entries = experiment.model, experiment.model.encoder, len(vocabulary.entries)
     embedding = WordEmbedding(settings.embedding, n_entries, vocabulary.unknown_id, pad_is_input=False)
+    width = embedding.embedding_dim if settings.language.tied else encoder.width
     return LanguageModel(
         embedding,
-        build_softmax(experiment, n_entries, encoder.width, embedding),
+        build_softmax(settings.language, n_entries, width, tied=embedding if settings.language.tied else None),
         cell=encoder.cell,
         widths=[encoder.width] * encoder.layers,
         dropout=encoder.dropout,
@@ -131,19 +129,6 @@ def build_language_model(experiment: Experiment, vocabulary: Vocabulary, n_label
         skip=encoder.skip,
         n_labels=n_labels if settings.language.label else 0,
     )
-
-
-def build_softmax(experiment: Experiment, n_entries: int, width: int, embedding: nn.Embedding) -> Softmax:
-    """Build what judges the words, over states of that width or, where it is tied, of the embedding's."""
-    language = experiment.model.language
-    tied = embedding if language.tied else None
-    if tied is not None:
-        width = embedding.embedding_dim
-    if language.softmax == "full":
-        return FullSoftmax(n_entries, width, tied=tied)
-    if language.softmax == "adaptive":
-        return AdaptiveSoftmax(n_entries, width, cutoffs=language.cutoffs, tied=tied)
-    return SampledSoftmax(n_entries, width, samples=language.samples, tied=tied)
 
 
 @torch.no_grad()

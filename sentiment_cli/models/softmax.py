@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sentiment_cli.config import schema
 from sentiment_cli.models.cross_entropy import full_cross_entropy, sampled_cross_entropy
 from sentiment_cli.models.lookup import look_up
 
@@ -155,6 +156,15 @@ class AdaptiveSoftmax(nn.Module):
 
 
 Softmax = FullSoftmax | SampledSoftmax | AdaptiveSoftmax
+
+
+def build_softmax(language: schema.Language, n_entries: int, width: int, *, tied: nn.Embedding | None) -> Softmax:
+    """Build what judges the words, by vectors of its own or those of the `tied` embedding."""
+    if language.softmax == "full":
+        return FullSoftmax(n_entries, width, tied=tied)
+    if language.softmax == "adaptive":
+        return AdaptiveSoftmax(n_entries, width, cutoffs=language.cutoffs, tied=tied)
+    return SampledSoftmax(n_entries, width, samples=language.samples, tied=tied)
 
 
 class _Words(nn.Module):

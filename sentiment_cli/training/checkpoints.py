@@ -142,10 +142,10 @@ def save_checkpoint(
     return path
 
 
-def newest_checkpoint(run: Path, run_id: str) -> Checkpoint | None:
+def newest_checkpoint(run: Path, run_id: str, command: str = "sentiment train") -> Checkpoint | None:
     """Read the newest checkpoint that is whole, saying which are not; None where there never was one.
 
-    Raises DataError where there are checkpoints and none is whole.
+    Raises DataError where there are checkpoints and none is whole, which says that `command` trains the run anew.
     """
     paths = _checkpoints(run)[::-1]
     damaged = []
@@ -162,7 +162,7 @@ def newest_checkpoint(run: Path, run_id: str) -> Checkpoint | None:
     if paths:
         raise DataError(
             f"none of the {len(paths)} checkpoints in {run / 'checkpoints'} is whole",
-            f"sentiment train {run / 'experiment.yaml'}",
+            f"{command} {run / 'experiment.yaml'}",
         )
     return None
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment, Text
-from sentiment_cli.data.batches import plan_steps, rows_on
+from sentiment_cli.data.batches import cut, plan_steps, rows_on
 from sentiment_cli.data.corpus import Corpus, Packed
 from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
@@ -49,7 +49,7 @@ def plot_reviews(session: Session) -> Material:
     rows = rows_on(session.device, packed, experiment.data.target)
     if truth_N is not None:
         rows = rows._replace(label_N=truth_N.to(session.device))
-    return read_rows(plan, rows, read_N, ids, experiment)
+    return read_rows(plan, lambda start: cut(plan, rows, read_N, experiment, start), read_N, ids)
 
 
 def build_loss(session: Session) -> Objective:

@@ -13,7 +13,6 @@ from sentiment_cli import console, store
 from sentiment_cli.config.loader import differences, experiment_yaml, load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import InterruptedRun, MachineError, UsageError
 from sentiment_cli.models.device import check_precision, select_device, set_up
 from sentiment_cli.training.checkpoints import (
@@ -30,7 +29,7 @@ from sentiment_cli.training.parallel import Group, is_restarted, joined, launch_
 from sentiment_cli.training.resuming import check_allowed, check_finished, record_changes
 from sentiment_cli.training.sitting import Finished, load_finished, machine, train, versions
 from sentiment_cli.training.stopping import Stop, StopNow, watch_signals
-from sentiment_cli.training.tasks import task_of
+from sentiment_cli.training.tasks import prepare_for
 from sentiment_cli.training.teaching import ask_teacher, check_teacher
 from sentiment_cli.training.tensorboard import check_tensorboard
 
@@ -48,15 +47,15 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         origins = load_origins(experiment)
         check_teacher(experiment)
         began = time.monotonic()
-        with _told(stop, "interrupted while the data was prepared; no run was begun", None), stop.at_once():
-            corpus = prepare(experiment, task_of(experiment).splits)
+        with _told(stop, "interrupted while the data was prepared; no run was begun", None, experiment), stop.at_once():
+            corpus = prepare_for(experiment)
             ask_teacher(experiment, corpus)
         progress = Progress()
         progress.seconds["prepare"] = time.monotonic() - began
         model = first_model(experiment, corpus, origins)
         claimed = store.claim_directory(runs_dir(), name or experiment.name) if group.is_writer else ""
         run = Path(group.told(str(claimed)))
-        with _owned(run, group) as record, _told(stop, "stopped at once", run):
+        with _owned(run, group) as record, _told(stop, "stopped at once", run, experiment):
             if group.is_writer:
                 store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
             identity = Identity(record.id, experiment, corpus.key, versions(experiment), machine(experiment, device))
@@ -76,13 +75,13 @@ def resume(run: Path, experiment: Experiment, allowed: Sequence[str]) -> Finishe
 def _resume(
     run: Path, experiment: Experiment, allowed: Sequence[str], device: torch.device, group: Group, stop: Stop
 ) -> Finished:
-    with _owned(run, group) as record, _told(stop, "stopped at once", run):
+    with _owned(run, group) as record, _told(stop, "stopped at once", run, experiment):
         own = load_experiment(run / "experiment.yaml")
         if (finished := load_finished(run)) is not None:
             check_finished(run, own, experiment)
             console.say(f"{run} is finished; there is nothing left to train")
             return finished
-        checkpoint = _newest(run, record.id, group)
+        checkpoint = _newest(run, record.id, group, own.command)
         if checkpoint is None:
             console.say(
                 f"{run} was stopped before its first checkpoint: it starts at step 0 of its own experiment.yaml"
@@ -92,10 +91,10 @@ def _resume(
             data_key, progress = checkpoint.identity.data, checkpoint.progress
             now = Identity(record.id, experiment, data_key, versions(experiment), machine(experiment, device))
             found = identity_differences(checkpoint.identity, now)
-        changes = check_allowed(found, allowed, record, run)
+        changes = check_allowed(found, allowed, record, run, own.command)
         began = time.monotonic()
-        with _told(stop, "interrupted before the first step", run), stop.at_once():
-            corpus = prepare(experiment, task_of(experiment).splits, data_key)
+        with _told(stop, "interrupted before the first step", run, experiment), stop.at_once():
+            corpus = prepare_for(experiment, data_key)
             ask_teacher(experiment, corpus)
         model = first_model(experiment, corpus, load_origins(experiment) if checkpoint is None else ())
         progress.seconds["prepare"] += time.monotonic() - began
@@ -139,26 +138,26 @@ def _launched(group: Group) -> Path | None:
     return Path(told) if told else None
 
 
-def _newest(run: Path, run_id: str, group: Group) -> Checkpoint | None:
+def _newest(run: Path, run_id: str, group: Group, command: str) -> Checkpoint | None:
     """Read the newest whole checkpoint in the first process, which may remove damaged ones, then in the others."""
-    checkpoint = newest_checkpoint(run, run_id) if group.is_writer else None
+    checkpoint = newest_checkpoint(run, run_id, command) if group.is_writer else None
     told = group.told(str(checkpoint.path if checkpoint is not None else ""))
     return read_checkpoint(Path(told), run_id) if told and checkpoint is None else checkpoint
 
 
 @contextlib.contextmanager
-def _told(stop: Stop, what: str, run: Path | None) -> Iterator[None]:
+def _told(stop: Stop, what: str, run: Path | None, experiment: Experiment) -> Iterator[None]:
     """Turn StopNow into the error that says what was stopped; have it and a MachineError say how to go on."""
     try:
         yield
     except StopNow:
-        raise InterruptedRun(what, _again(run), stop.number) from None
+        raise InterruptedRun(what, _again(run, experiment), stop.number) from None
     except MachineError as error:
-        if (again := _again(run)) and again not in (error.hint or ""):
+        if (again := _again(run, experiment)) and again not in (error.hint or ""):
             error.hint = f"{error.hint}\n  then: {again}" if error.hint else again
         raise
 
 
-def _again(run: Path | None) -> str | None:
+def _again(run: Path | None, experiment: Experiment) -> str | None:
     is_run = run is not None and (run / "experiment.yaml").exists()
-    return f"sentiment train --resume {run}" if is_run else None
+    return f"{experiment.command} --resume {run}" if is_run else None

@@ -41,8 +41,9 @@ def diverged(session: Session, what: str, lr: float) -> DivergedError:
     """Return the error that says what was not finite, how far the run got and what to try."""
     last = newest_path(session.run)
     lower, config = f"train.lr={session.experiment.train.lr / 10:.1g}", session.run / "experiment.yaml"
-    from_last = f"sentiment train --resume {session.run} --set {lower} --allow-change train.lr"
-    anew = f"sentiment train {config} --set {lower} --set train.max_grad_norm=1"
+    command = session.experiment.command
+    from_last = f"{command} --resume {session.run} --set {lower} --allow-change train.lr"
+    anew = f"{command} {config} --set {lower} --set train.max_grad_norm=1"
     return DivergedError(
         f"{what}, at learning rate {lr:.2g}; the last good checkpoint is {last.name if last else 'none yet'}",
         f"{from_last}\n  or:  {anew}" if last else anew,
@@ -61,8 +62,9 @@ def split_batch(session: Session, error: OutOfMemory, most_rows: int) -> None:
             torch.cuda.empty_cache()
         return
     more, config = f"train.slices={2 * settings.slices}", session.run / "experiment.yaml"
+    command = session.experiment.command
     raise OutOfMemory(
         f"{error}, at step {progress.step + 1} with train.batch_tokens {settings.batch_tokens:,} in {slices} slices",
-        f"sentiment train --resume {session.run} --set {more} --allow-change train.slices\n"
-        f"  or:  sentiment train {config} --set train.batch_tokens={settings.batch_tokens // 2}",
+        f"{command} --resume {session.run} --set {more} --allow-change train.slices\n"
+        f"  or:  {command} {config} --set train.batch_tokens={settings.batch_tokens // 2}",
     ) from error

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli import console
+from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import is_file
 from sentiment_cli.config.schema import Experiment, Model
 from sentiment_cli.data.corpus import Corpus
@@ -50,7 +51,8 @@ def load_origins(experiment: Experiment) -> list[Origin]:
 def _load_origin(key: str, name: str) -> Origin:
     run = named_run(name)
     if not (run / "model").is_dir():
-        raise UsageError(f"{key}: {run} holds no trained model", f"sentiment train --resume {run}")
+        command = load_experiment(run / "experiment.yaml").command
+        raise UsageError(f"{key}: {run} holds no trained model", f"{command} --resume {run}")
     artefact = open_artefact(run, task=None)
     weights = load_weights(artefact)
     for tensor_name, tensor in weights.items():
@@ -75,15 +77,15 @@ def first_model(experiment: Experiment, corpus: Corpus, origins: Sequence[Origin
         _load_vectors(Path(experiment.vocabulary.vectors), model.embedding.weight, corpus)
     own = model.state_dict()
     for origin in origins:
-        _check_same(origin.run, "a vocabulary", origin.vocabulary.entries, corpus.vocabulary.entries)
+        _check_same(origin, experiment, "a vocabulary", origin.vocabulary.entries, corpus.vocabulary.entries)
         weights = origin.weights
         if origin.task == experiment.task:
-            _check_same(origin.run, "labels", origin.labels, corpus.labels)
-            _check_same(origin.run, "tensors", sorted(weights), sorted(own))
+            _check_same(origin, experiment, "labels", origin.labels, corpus.labels)
+            _check_same(origin, experiment, "tensors", sorted(weights), sorted(own))
         else:
             weights = _shared(origin, own, only_layers=origin is not origins[0])
         for name, tensor in weights.items():
-            _check_same(origin.run, f"{name} of shape", tuple(tensor.shape), tuple(own[name].shape))
+            _check_same(origin, experiment, f"{name} of shape", tuple(tensor.shape), tuple(own[name].shape))
         own |= weights
     model.load_state_dict(own)
     return model
@@ -179,14 +181,17 @@ def _load_vectors(path: Path, weight_VD: torch.Tensor, corpus: Corpus) -> None:
         raise DataError(f"{path} has a vector for no word of the vocabulary")
 
 
-def _check_same(run: Path, what: str, theirs: object, ours: object) -> None:
+def _check_same(origin: Origin, experiment: Experiment, what: str, theirs: object, ours: object) -> None:
     if theirs == ours:
         return
     if isinstance(theirs, list | tuple) and isinstance(ours, list | tuple) and max(len(theirs), len(ours)) > 8:
         place = next((i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), None)
         first = "" if place is None else f", which first differ at {place}: {theirs[place]!r}, {ours[place]!r}"
         theirs, ours = f"of {len(theirs):,} entries", f"one of {len(ours):,}{first}"
+    own, is_same_task = origin.run / "experiment.yaml", origin.task == experiment.task
     raise UsageError(
-        f"init_from {run}: the run has {what} {theirs}, this experiment {ours}",
-        f"sentiment train {named_run(str(run)) / 'experiment.yaml'} --set init_from={run}",
+        f"init_from {origin.run}: the run has {what} {theirs}, this experiment {ours}",
+        f"{experiment.command} {own} --set init_from={origin.run}"
+        if is_same_task
+        else f"sentiment config diff {own} YOUR.yaml",
     )

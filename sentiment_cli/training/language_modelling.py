@@ -4,14 +4,12 @@ import itertools
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import Batch
 from sentiment_cli.data.corpus import Corpus, Packed
 from sentiment_cli.data.reading import START_ID
-from sentiment_cli.data.splits import held_out
 from sentiment_cli.evaluation.perplexity import SequenceScores, score_tokens
 from sentiment_cli.models.language_model import (
     LanguageModel,
@@ -22,10 +20,10 @@ from sentiment_cli.models.language_model import (
     temporal_penalty,
 )
 from sentiment_cli.training.loop import Objective
-from sentiment_cli.training.material import Material, join_rows, lay_out, read_streams, select_rows
+from sentiment_cli.training.material import Material, lay_out, read_streams
 from sentiment_cli.training.session import Session
+from sentiment_cli.training.unlabelled import held_out_rows, reading_rows
 
-SPLITS = ("train", "unsup")
 _STREAMS, _WINDOW = 32, 128  # of validation
 
 
@@ -38,20 +36,6 @@ def plot_streams(session: Session) -> Material:
     """Return the steps over the training rows' words and the unlabelled ones', less those validated on."""
     packed, ids = reading_rows(session.corpus, session.experiment)
     return read_streams(packed, ids, session.device, session.experiment)
-
-
-def reading_rows(corpus: Corpus, experiment: Experiment) -> tuple[Packed, list[str]]:
-    """Return the rows that pretraining reads, with their ids: training rows, and unlabelled ones not validated on."""
-    is_read_N = ~hold_out(corpus, experiment)
-    packed = join_rows(corpus.split("train"), select_rows(corpus.split("unsup"), is_read_N))
-    return packed, corpus.ids("train") + list(itertools.compress(corpus.ids("unsup"), is_read_N))
-
-
-def hold_out(corpus: Corpus, experiment: Experiment) -> NDArray[np.bool_]:
-    """Mark the unlabelled rows that are validated on; all rows of a movie, where movies are known."""
-    valid, unsup = experiment.data.valid, corpus.split("unsup")
-    no_label_N = np.zeros_like(unsup.label_N)
-    return held_out(no_label_N, unsup.group_N, valid.by, valid.unsup_share, valid.seed)
 
 
 def zero_states(experiment: Experiment, model: nn.Module) -> list[Tensor]:
@@ -107,9 +91,9 @@ def told_labels(ids_BL: Tensor, before_B: Tensor) -> tuple[Tensor, Tensor]:
 @torch.inference_mode()
 def validate_streams(session: Session) -> SequenceScores | None:
     """Score every word of the held-out reviews and their ends, over the whole vocabulary; None where not finite."""
-    model, corpus, experiment = session.validated, session.corpus, session.experiment
+    model, experiment = session.validated, session.experiment
     assert isinstance(model, LanguageModel)
-    packed = select_rows(corpus.split("unsup"), hold_out(corpus, experiment))
+    packed = held_out_rows(session.corpus, experiment)
     total, n_tokens = score_text(model.eval(), packed, experiment, session.device)
     model.train(model is session.model)
     return score_tokens(total, n_tokens) if np.isfinite(total) else None

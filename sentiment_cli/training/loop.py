@@ -2,19 +2,18 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from sentiment_cli.data.batches import Batch
 from sentiment_cli.models.device import memory_errors
 from sentiment_cli.models.lookup import sparse_rows
 from sentiment_cli.training.parallel import ALONE, Group
 
-Objective = Callable[[nn.Module, Batch], Tensor]
+Objective = Callable[[nn.Module, Any], Tensor]  # of a model and a batch, a NamedTuple of tensors with a row for each
 
 
 class Step(NamedTuple):
@@ -66,7 +65,7 @@ class LossScale:
 def train_steps(
     model: nn.Module,
     objective: Objective,
-    batches: Iterable[Batch],
+    batches: Iterable[Any],
     optimizer: torch.optim.Optimizer,
     learning_rate_at: Callable[[int], float],
     *,
@@ -90,7 +89,7 @@ def train_steps(
     found_inf = None
     lower = torch.float16 if scale is not None else torch.bfloat16 if bf16 else None
 
-    def scaled(model: nn.Module, batch: Batch) -> Tensor:
+    def scaled(model: nn.Module, batch: Any) -> Tensor:
         loss = objective(model, batch)
         return loss if scale is None else loss * scale.factor
 
@@ -127,7 +126,7 @@ def train_steps(
 def _backward(
     model: nn.Module,
     objective: Objective,
-    batch: Batch,
+    batch: Any,
     slices: int,
     group: Group,
     seed: int,
@@ -175,7 +174,7 @@ def _rows_only(grad: Tensor) -> Tensor:
 def _accumulate(
     model: nn.Module,
     objective: Objective,
-    batch: Batch,
+    batch: Any,
     slices: int,
     own: range,
     seed: int,

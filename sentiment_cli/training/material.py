@@ -3,16 +3,19 @@
 import bisect
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Experiment, Language
-from sentiment_cli.data.batches import Batch, Plan, Rows, cut
+from sentiment_cli.data.batches import Batch, Plan
 from sentiment_cli.data.corpus import Packed
 from sentiment_cli.data.reading import START_ID
+from sentiment_cli.errors import DataError
+
+Batches = Callable[[int], Iterator[Any]]  # from a step on; each a NamedTuple of tensors with a row for each of its rows
 
 
 class Material(NamedTuple):
@@ -22,7 +25,7 @@ class Material(NamedTuple):
     """
 
     epoch_ends: list[int]
-    batches: Callable[[int], Iterator[Batch]]
+    batches: Batches
     tokens: Callable[[int], int]
     names: Callable[[int], list[str]]
     most_rows: int
@@ -35,11 +38,11 @@ class Material(NamedTuple):
         return sum(map(self.tokens, range(start, end)))
 
 
-def read_rows(plan: Plan, rows: Rows, read_N: NDArray[np.int64], ids: list[str], experiment: Experiment) -> Material:
+def read_rows(plan: Plan, batches: Batches, read_N: NDArray[np.int64], ids: list[str]) -> Material:
     """Return the planned batches of rows; `read_N` is how much of each a model reads, `ids` their names."""
     return Material(
         plan.epoch_ends,
-        lambda start: cut(plan, rows, read_N, experiment, start),
+        batches,
         lambda step: int(read_N[plan.rows[step]].sum()),
         lambda step: [ids[row] for row in plan.rows[step]],
         max(len(row_B) for row_B in plan.rows),
@@ -72,6 +75,11 @@ def read_streams(
     lengths, epoch_ends = list[int](), list[int]()
     for epoch in range(settings.epochs):
         n_tokens = len((epoch_of(epoch)[0] if chance_V is not None else packed).ids_T) + len(row_N)
+        if n_tokens <= n_streams:
+            raise DataError(
+                f"the rows have {n_tokens:,} tokens, too few for {n_streams:,} streams of train.window {window}",
+                f"--set train.batch_tokens={max(window, n_tokens // 10 // window * window)}",
+            )
         lengths.append((n_tokens - 1) // n_streams)
         epoch_ends.append((epoch_ends[-1] if epoch else 0) - -lengths[-1] // window)
         if settings.max_steps is not None and epoch_ends[-1] >= settings.max_steps:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import UsageError
 from sentiment_cli.models.device import check_precision, select_device, set_up
 from sentiment_cli.training.checkpoints import Identity, Progress
@@ -17,7 +16,7 @@ from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.parallel import ALONE
 from sentiment_cli.training.sitting import begin
 from sentiment_cli.training.stopping import Stop
-from sentiment_cli.training.tasks import task_of
+from sentiment_cli.training.tasks import prepare_for
 
 _WARM_UP, _STEPS = 5, 20
 
@@ -46,7 +45,7 @@ def profile_steps(experiment: Experiment) -> Profile:
     device, settings = select_device(experiment.train.device), experiment.train
     check_precision(device, settings.precision)
     set_up(device, settings.threads, deterministic=settings.deterministic)
-    corpus = prepare(experiment, task_of(experiment).splits)
+    corpus = prepare_for(experiment)
     model = first_model(experiment, corpus, load_origins(experiment))
     identity = Identity("", experiment, corpus.key, {}, {})
     session = begin(Path(), identity, corpus, model, device, Progress(), Stop(), ALONE)

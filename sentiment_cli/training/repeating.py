@@ -77,10 +77,10 @@ def reproduce(run: Path) -> Repetition:
 
     Raises UsageError for a run that is not finished.
     """
-    before = _summary(run)
+    before, experiment = _summary(run), load_experiment(run / "experiment.yaml")
     if before["status"] != "finished":
-        raise UsageError(f"{run} is {before['status']}, not finished", f"sentiment train --resume {run}")
-    again = fit(load_experiment(run / "experiment.yaml"), f"{run.resolve().name[:58]}-again").directory
+        raise UsageError(f"{run} is {before['status']}, not finished", f"{experiment.command} --resume {run}")
+    again = fit(experiment, f"{run.resolve().name[:58]}-again").directory
     old, new = before.get("fingerprint", {}), _summary(again)["fingerprint"]
     keys = dict.fromkeys([*old, *new])
     found = [(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]

@@ -66,12 +66,14 @@ def check_finished(run: Path, old: Experiment, new: Experiment) -> None:
     settings = " ".join(f"--set {key}={_value(value)}" for key, _, value in found)
     raise UsageError(
         f"{run} is finished, and a finished run is not trained on: {_listed(found)}",
-        f"sentiment train {run / 'experiment.yaml'} --set init_from={run} {settings}",
+        f"{old.command} {run / 'experiment.yaml'} --set init_from={run} {settings}",
     )
 
 
-def check_allowed(found: Sequence[Difference], allowed: Sequence[str], record: Record, run: Path) -> list[Difference]:
-    """Return the differences that were not allowed before and are now.
+def check_allowed(
+    found: Sequence[Difference], allowed: Sequence[str], record: Record, run: Path, command: str
+) -> list[Difference]:
+    """Return the differences that were not allowed before and are now; `command` is what trains the run.
 
     Raises UsageError for one that is not allowed, and for a key that no run may change.
     """
@@ -80,7 +82,7 @@ def check_allowed(found: Sequence[Difference], allowed: Sequence[str], record: R
             raise UsageError(
                 f"--allow-change {key}: no run can go on with another {key}; what can change is "
                 + ", ".join(sorted(SAFE_KEYS)),
-                f"sentiment train {run / 'experiment.yaml'}",
+                f"{command} {run / 'experiment.yaml'}",
             )
     known = {change["key"]: change["to"] for change in record.changes}
     new = [(key, old, value) for key, old, value in found if key not in known or known[key] != value]
@@ -91,11 +93,9 @@ def check_allowed(found: Sequence[Difference], allowed: Sequence[str], record: R
     if all(key in SAFE_KEYS for key, _, _ in refused):
         flags = " ".join(f"--allow-change {key}" for key, _, _ in new)
         settings = " ".join(f"--set {key}={_value(value)}" for key, _, value in new if _is_setting(key))
-        raise UsageError(message, " ".join(f"sentiment train --resume {run} {settings} {flags}".split()))
+        raise UsageError(message, " ".join(f"{command} --resume {run} {settings} {flags}".split()))
     fixed = [key for key, _, _ in refused if key not in SAFE_KEYS]
-    raise UsageError(
-        f"{message}; no run can go on with another {' or '.join(fixed)}", f"sentiment train --resume {run}"
-    )
+    raise UsageError(f"{message}; no run can go on with another {' or '.join(fixed)}", f"{command} --resume {run}")
 
 
 def record_changes(run: Path, record: Record, experiment: Experiment, changes: Sequence[Difference], step: int) -> None:

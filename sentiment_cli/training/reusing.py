@@ -10,14 +10,13 @@ from sentiment_cli.config.loader import differences, load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.recipes import find_config
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import DataError, SentimentError, UsageError
 from sentiment_cli.inference.ensembles import refuse_ensemble
 from sentiment_cli.inference.runs import SUMMARY, find_experiment, is_model
 from sentiment_cli.training.checkpoints import newest_path
 from sentiment_cli.training.fit import fit, resume
 from sentiment_cli.training.sitting import load_finished
-from sentiment_cli.training.tasks import task_of
+from sentiment_cli.training.tasks import prepare_for
 
 
 class _Known(NamedTuple):
@@ -61,9 +60,7 @@ def find_or_fit(experiment: Experiment, name: str) -> Path:
     same = [run for run in _runs_called(name) if not differences(run.experiment, experiment)]
     if not same:
         return fit(experiment, name).directory
-    key = prepare(
-        experiment, task_of(experiment).splits
-    ).key  # to go on with a run would take its own data, old ones too
+    key = prepare_for(experiment).key  # to go on with a run would take its own data, old ones too
     for run in same:
         if run.is_finished and run.data == key:
             console.say(f"{run.directory} is of the same experiment and data, and finished: it is not trained again")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.data.corpus import Corpus, prepare
 from sentiment_cli.training.checkpoints import AnyScores, Identity, Progress, save_checkpoint
 from sentiment_cli.training.loop import Average, LossScale, Objective
 from sentiment_cli.training.material import Material
@@ -21,9 +21,10 @@ from sentiment_cli.training.stopping import Stop
 class Task(NamedTuple):
     """What one task brings to a training: its data, model, steps, loss and validation.
 
-    `validate` returns None for scores that are not finite. `figure` is the validation figure shown beside the loss,
-    `column` its name in scores and metrics.jsonl, `shown` writes it. `carry` makes the states that stay from one step
-    to the next, a row for each row of a batch: zeros when training begins.
+    `prepare` makes the corpus, as corpus.prepare does, with these `splits`. `validate` returns None for scores that are
+    not finite. `figure` is the validation figure shown beside the loss, `column` its name in scores and metrics.jsonl,
+    `shown` writes it. `carry` makes the states that stay from one step to the next, a row for each row of a batch:
+    zeros when training begins.
     """
 
     splits: tuple[str, ...]
@@ -35,6 +36,7 @@ class Task(NamedTuple):
     column: str
     shown: Callable[[dict[str, Any]], str]
     carry: Callable[[Experiment, nn.Module], list[Tensor]] = lambda experiment, model: []
+    prepare: Callable[[Experiment, tuple[str, ...], str | None], Corpus] = prepare
 
 
 @dataclass

@@ -82,12 +82,10 @@ def train(
         average = session.average.model if session.average else None
         restore(checkpoint, session.model, session.optimizer, average, session.carried)
     n_parameters = sum(p.numel() for p in model.parameters())
-    rows = " and ".join(f"{len(corpus.split(split).label_N):,} {split}" for split in session.task.splits)
+    rows = " and ".join(f"{len(corpus.ids(split)):,} {split}" for split in corpus.directories)
     processes = f"{group.size} processes, " if group.size > 1 else ""
     precision = precision_name(device, experiment.train.precision)
-    console.say(
-        f"run: {run} on {processes}{describe(device)}, {precision}, {n_parameters:,} parameters, {rows} reviews"
-    )
+    console.say(f"run: {run} on {processes}{describe(device)}, {precision}, {n_parameters:,} parameters, {rows} rows")
     if group.is_writer:
         store.write_file(run / METRICS, metrics_lines(progress))
     try:
@@ -106,7 +104,7 @@ def train(
         raise InterruptedRun(
             f"interrupted after step {progress.offset + progress.step:,}, which is saved; "
             f"{_kept(progress)} is in {run / 'model'}",
-            f"sentiment train --resume {run}",
+            f"{experiment.command} --resume {run}",
             stop.number,
         ) from None
     except DivergedError as error:

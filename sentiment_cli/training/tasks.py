@@ -1,7 +1,9 @@
 """The tasks that an experiment can name."""
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.training import classifying, language_modelling, word_vectors
+from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.data.pairs import prepare_pairs
+from sentiment_cli.training import classifying, language_modelling, sequences, unlabelled, word_vectors
 from sentiment_cli.training.session import Task
 
 _TASKS = {
@@ -16,7 +18,7 @@ _TASKS = {
         shown=lambda values: f"{values['accuracy']:.2%}",
     ),
     "language-model": Task(
-        splits=language_modelling.SPLITS,
+        splits=unlabelled.SPLITS,
         build_model=language_modelling.build_model,
         plot=language_modelling.plot_streams,
         build_objective=language_modelling.build_loss,
@@ -26,8 +28,29 @@ _TASKS = {
         shown=lambda values: f"{values['perplexity']:.1f}",
         carry=language_modelling.zero_states,
     ),
+    "autoencoder": Task(
+        splits=unlabelled.SPLITS,
+        build_model=sequences.build_model,
+        plot=sequences.plot_reviews,
+        build_objective=sequences.build_loss,
+        validate=sequences.validate_reviews,
+        figure="tokens right",
+        column="accuracy",
+        shown=lambda values: f"{values['accuracy']:.2%}",
+    ),
+    "pairs": Task(
+        prepare=prepare_pairs,
+        splits=sequences.PAIR_SPLITS,
+        build_model=sequences.build_model,
+        plot=sequences.plot_pairs,
+        build_objective=sequences.build_loss,
+        validate=sequences.validate_pairs,
+        figure="exact",
+        column="exact",
+        shown=lambda values: f"{values['exact']:.2%}",
+    ),
     "vectors": Task(
-        splits=language_modelling.SPLITS,
+        splits=unlabelled.SPLITS,
         build_model=word_vectors.build_model,
         plot=word_vectors.plot_streams,
         build_objective=word_vectors.build_loss,
@@ -44,3 +67,9 @@ def task_of(experiment: Experiment) -> Task:
     task = _TASKS[experiment.task]
     is_taught = experiment.teacher.run is not None and experiment.teacher.rows != "train"
     return task._replace(splits=(*task.splits, "unsup")) if is_taught else task
+
+
+def prepare_for(experiment: Experiment, key: str | None = None) -> Corpus:
+    """Prepare what the experiment's task reads, as corpus.prepare does."""
+    task = task_of(experiment)
+    return task.prepare(experiment, task.splits, key)

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import Batch
-from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.data.corpus import Corpus, Packed
+from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.evaluation.perplexity import SequenceScores, score_tokens
 from sentiment_cli.models.skip_gram import SkipGram
-from sentiment_cli.training.language_modelling import hold_out, reading_rows
 from sentiment_cli.training.loop import Objective
-from sentiment_cli.training.material import Material, read_streams, select_rows
+from sentiment_cli.training.material import Material, read_streams
 from sentiment_cli.training.session import Session
+from sentiment_cli.training.unlabelled import held_out_rows, reading_rows
 
 # A word of share s of all tokens is kept with chance sqrt(t / s) (Mikolov et al. 2013, with their t for small corpora).
 _THINNING = 1e-4
@@ -22,23 +23,22 @@ _WINDOW = 128  # of validation
 
 def build_model(experiment: Experiment, corpus: Corpus) -> SkipGram:
     """Build the vectors, with fresh weights from torch's global generator."""
-    count_V = torch.from_numpy(count_words(corpus))
+    packed, _ = reading_rows(corpus, experiment)
+    count_V = torch.from_numpy(count_words(packed, corpus.vocabulary))
     return SkipGram(count_V, experiment.model.embedding.width, samples=experiment.model.language.samples)
 
 
-def count_words(corpus: Corpus) -> NDArray[np.int64]:
-    """Count each entry of the vocabulary in the training and unlabelled rows."""
-    n_entries = len(corpus.vocabulary.entries)
-    counts = [np.bincount(corpus.split(name).ids_T, minlength=n_entries) for name in ("train", "unsup")]
-    count_V: NDArray[np.int64] = counts[0] + counts[1]
-    count_V[: corpus.vocabulary.specials] = 0
+def count_words(packed: Packed, vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """Count each word of the vocabulary in the rows; what is no word counts 0."""
+    count_V: NDArray[np.int64] = np.bincount(packed.ids_T, minlength=len(vocabulary.entries))
+    count_V[: vocabulary.specials] = 0
     return count_V
 
 
 def plot_streams(session: Session) -> Material:
     """Return the steps over the words of the training and unlabelled rows, the frequent ones thinned out."""
     packed, ids = reading_rows(session.corpus, session.experiment)
-    count_V = count_words(session.corpus)
+    count_V = count_words(packed, session.corpus.vocabulary)
     with np.errstate(divide="ignore"):
         chance_V = np.minimum(1.0, np.sqrt(_THINNING * count_V.sum() / count_V))
     chance_V[: session.corpus.vocabulary.specials] = 0.0  # unknown words say nothing of each other
@@ -60,10 +60,10 @@ def validate(session: Session) -> SequenceScores | None:
     """Score the words of the held-out unlabelled reviews, told from words drawn by one fixed seed."""
     model, corpus = session.validated, session.corpus
     assert isinstance(model, SkipGram)
-    packed = select_rows(corpus.split("unsup"), hold_out(corpus, session.experiment))
-    ids_T = packed.ids_T[packed.ids_T >= corpus.vocabulary.specials]
-    n_rows = len(ids_T) // _WINDOW
-    ids_BL = torch.from_numpy(ids_T[: n_rows * _WINDOW].reshape(n_rows, _WINDOW)).to(session.device).long()
+    ids_T = held_out_rows(corpus, session.experiment).ids_T
+    ids_T = ids_T[ids_T >= corpus.vocabulary.specials]
+    width = min(_WINDOW, len(ids_T))
+    ids_BL = torch.from_numpy(ids_T[: len(ids_T) // width * width].reshape(-1, width)).to(session.device).long()
     with torch.random.fork_rng():
         torch.manual_seed(0)
         losses = [model.loss(part_BL).double() * part_BL.numel() for part_BL in torch.split(ids_BL, 256)]

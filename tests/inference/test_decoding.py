@@ -192,7 +192,7 @@ def test_a_decoded_sequence_has_the_probability_of_teacher_forcing(cell: str, at
             pair = PairBatch(
                 sources.ids_BL[row : row + 1], sources.length_B[row : row + 1], target_1M, length_1, length_1
             )
-            expected = model.log_probabilities(pair).sum().item()
+            expected = model.judge(pair)[0].sum().item()
             assert one.log_probability == pytest.approx(expected, abs=1e-10)
             assert one.score == pytest.approx(expected / len(written), abs=1e-10)
             if attention != "none":

@@ -115,7 +115,7 @@ def test_values_and_gradients_are_those_of_the_equations(cell, attention, shape)
     model, batch = model_of(cell, attention, *shape), batch_of(*LENGTHS)
     rows = [alone(batch, row) for row in range(len(LENGTHS))]
     expected_T = torch.cat([written_out(model, cell, attention, row.source_BL[0], row.target_BM[0]) for row in rows])
-    torch.testing.assert_close(model.log_probabilities(batch), expected_T, atol=1e-10, rtol=0)
+    torch.testing.assert_close(model.judge(batch)[0], expected_T, atol=1e-10, rtol=0)
     found = [torch.autograd.grad(loss, list(model.parameters())) for loss in (model(batch), -expected_T.mean())]
     torch.testing.assert_close(model(batch), -expected_T.mean(), atol=1e-10, rtol=0)
     for (name, _), own, expected in zip(model.named_parameters(), *found, strict=True):
@@ -127,13 +127,13 @@ def test_values_and_gradients_are_those_of_the_equations(cell, attention, shape)
 @every_attention
 def test_a_row_has_nothing_to_do_with_padding_or_its_neighbours(cell, attention, shape) -> None:
     model, batch = model_of(cell, attention, *shape).eval(), batch_of(*LENGTHS)
-    together = model.log_probabilities(batch).split([target for _, target in LENGTHS])
+    together = model.judge(batch)[0].split([target for _, target in LENGTHS])
     for row, own_T in enumerate(together):
-        expected_T = model.log_probabilities(alone(batch, row))
+        expected_T = model.judge(alone(batch, row))[0]
         torch.testing.assert_close(own_T, expected_T, atol=1e-12, rtol=0)
     padded_BL = F.pad(batch.source_BL, (0, 2))
     padded_BL[torch.arange(8) >= batch.source_length_B[:, None]] = 5
-    again_T = model.log_probabilities(batch._replace(source_BL=padded_BL, target_BM=F.pad(batch.target_BM, (0, 3))))
+    again_T = model.judge(batch._replace(source_BL=padded_BL, target_BM=F.pad(batch.target_BM, (0, 3))))[0]
     torch.testing.assert_close(again_T, torch.cat(together), atol=1e-12, rtol=0)
 
 
@@ -141,7 +141,7 @@ def test_a_row_has_nothing_to_do_with_padding_or_its_neighbours(cell, attention,
 @every_attention
 def test_its_steps_are_what_it_reads_at_once(cell, attention, shape) -> None:
     model, batch = model_of(cell, attention, *shape).eval(), batch_of(*LENGTHS)
-    expected = model.log_probabilities(batch).split([target for _, target in LENGTHS])
+    expected = model.judge(batch)[0].split([target for _, target in LENGTHS])
     token_B, state = model.start((batch.source_BL, batch.source_length_B))
     twice_N = torch.arange(len(LENGTHS)).repeat_interleave(2)  # as a beam of two
     token_N, state = token_B[twice_N], model.select(state, twice_N)
@@ -165,7 +165,7 @@ def test_the_losses_of_slices_make_up_that_of_the_batch(attention) -> None:
     cuts = [slice(0, 2), slice(2, 4), slice(4, 6)]
     whole = model(batch)
     torch.testing.assert_close(sum(model(rows_of(batch, cut)) for cut in cuts) / 3, whole, atol=1e-12, rtol=0)
-    torch.testing.assert_close(whole, -model.log_probabilities(batch).mean(), atol=1e-12, rtol=0)
+    torch.testing.assert_close(whole, -model.judge(batch)[0].mean(), atol=1e-12, rtol=0)
 
 
 def test_rows_are_read_to_their_ends_by_right_gradients() -> None:
@@ -227,10 +227,10 @@ def test_a_decoder_starts_from_the_last_state_itself_where_it_fits() -> None:
 def test_bf16_is_near() -> None:
     for cell, attention in itertools.product(["lstm", "gru", "mingru"], ATTENTIONS):
         model, batch = model_of(cell, attention, True, 2, True).float().eval(), batch_of(*LENGTHS)
-        expected_T, dtypes = model.log_probabilities(batch), []
+        expected_T, dtypes = model.judge(batch)[0], []
         model.decoder.layers[0].register_forward_pre_hook(lambda _, args, seen=dtypes: seen.append(args[0].dtype))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss, found_T = model(batch), model.log_probabilities(batch)
+            loss, found_T = model(batch), model.judge(batch)[0]
         assert (found_T - expected_T).abs().max() < 0.05
         assert dtypes[0] == torch.bfloat16
         loss.backward()

@@ -1,0 +1,126 @@
+"""`sentiment generate`."""
+
+import itertools
+import json
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from sentiment_cli import console
+from sentiment_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from sentiment_cli.inference.generate import Author, Written
+
+_TOKENS = 200
+
+
+def generate(
+    run: Annotated[str, Argument(help="Run of a language model, an autoencoder or pairs.")],
+    prompt: Annotated[str, Argument(help="What the text begins with; for an autoencoder or pairs, what is read.")] = "",
+    tokens: Annotated[int | None, Option(min=1, help="Most tokens that are written; without it 200.")] = None,
+    temperature: Annotated[
+        float | None, Option(min=0, help="Below 1 likely words become likelier, at 0 the likeliest is taken. [0.8]")
+    ] = None,
+    top_k: Annotated[int | None, Option(min=1, help="Choose among this many of the likeliest words.")] = None,
+    top_p: Annotated[
+        float | None, Option(min=0, max=1, help="Choose among the likeliest that have this share.")
+    ] = None,
+    seed: Annotated[int | None, Option(min=0, help="Seed of the choices; without one, each time another.")] = None,
+    n: Annotated[int, Option("-n", "--texts", min=1, help="How many texts.")] = 1,
+    label: Annotated[
+        str | None, Option(help="What the model is told that the review is, if it was told labels.")
+    ] = None,
+    beam: Annotated[int | None, Option(min=1, help="Of an autoencoder or pairs: keep the likeliest so many.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object per text.")] = False,
+) -> None:
+    """Write what a language model makes of a prompt, or an autoencoder or a model of pairs of a text.
+
+    A model that reads backward writes what comes before the prompt.
+
+    \b
+    Examples:
+      sentiment generate imdb-lm "The plot was"
+      sentiment generate imdb-lm "I" -n 3 --temperature 0.7 --top-p 0.9 --seed 1
+      sentiment generate imdb-lm-backward "a waste of time."
+      sentiment generate imdb-autoencoder "The plot was good." --beam 4
+    """
+    from sentiment_cli.inference.runs import find_run
+
+    path = find_run(run)
+    prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    from sentiment_cli.inference.generate import load_author
+    from sentiment_cli.models.language_model import LanguageModel
+
+    author = load_author(path)
+    choices = {"--temperature": temperature, "--top-k": top_k, "--top-p": top_p, "--seed": seed, "--label": label}
+    if isinstance(author.model, LanguageModel):
+        _refuse({"--beam": beam}, author)
+        _continue(author, prompt, tokens or _TOKENS, temperature, top_k, top_p, seed, n, label, as_json)
+        return
+    _refuse(choices, author)
+    if not prompt.strip():
+        raise UsageError("there is no text to read", f'sentiment generate {run} "The plot was good."')
+    if n > (beam or 1):
+        raise UsageError(f"-n {n} takes a beam of as many", f"--beam {n}")
+    from sentiment_cli.inference.generate import rewrite
+
+    for one in rewrite(author, prompt, n_tokens=tokens, beam=beam or 1, n_best=n):
+        _show(one, {"source": prompt}, as_json)
+
+
+def _continue(
+    author: "Author",
+    prompt: str,
+    tokens: int,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | None,
+    n: int,
+    label: str | None,
+    as_json: bool,
+) -> None:
+    """Print what comes after the prompt, or before it; a single text as its words are chosen."""
+    from sentiment_cli.inference.generate import Sampling, label_of, pieces_of, texts_of, write_on
+
+    sampling = Sampling(top_k=top_k, top_p=top_p)
+    if temperature is not None:
+        sampling = sampling._replace(temperature=temperature)
+    if seed is None:
+        seed = random.SystemRandom().randrange(2**31)
+        console.say(f"seed: {seed}")
+    if author.is_backward:
+        console.say("this model reads backward: it writes what comes before the prompt, and shows it when it is done")
+    steps = write_on(
+        author, prompt, n_tokens=tokens, n_texts=n, sampling=sampling, seed=seed, label=label_of(author, label)
+    )
+    if n == 1 and not author.is_backward and not as_json:
+        for piece in pieces_of(author, prompt, itertools.chain.from_iterable(steps)):
+            console.result_piece(piece)
+        console.result("")
+        return
+    for i, one in enumerate(texts_of(author, prompt, steps)):
+        if i and not as_json:
+            console.result("")
+        _show(one, {"prompt": prompt, "seed": seed, "label": label}, as_json)
+
+
+def _show(written: "Written", about: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        found = {name: value for name, value in written._asdict().items() if value is not None}
+        console.result(json.dumps({**about, **found}))
+    else:
+        console.result(written.text)
+
+
+def _refuse(options: Mapping[str, object], author: "Author") -> None:
+    """Raise UsageError for the first option that was given and is of no use."""
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(
+                f"{name} is of no use to {author.artefact.path}, of task {author.experiment.task}",
+                "sentiment generate --help",
+            )

@@ -1,0 +1,35 @@
+"""`sentiment pretrain`."""
+
+from typing import Annotated
+
+from typer import Argument
+
+from sentiment_cli.cli.train import Allow, AsJson, Name, Nproc, Override, Resume, train_one
+from sentiment_cli.errors import UsageError
+
+_PRETRAIN = "sentiment pretrain"
+
+
+def pretrain(
+    config: Annotated[str | None, Argument(help="Experiment file or shipped experiment, of another task.")] = None,
+    override: Override = None,
+    name: Name = None,
+    resume: Resume = None,
+    allow: Allow = None,
+    nproc: Nproc = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train what labels no text: a language model, an autoencoder, word vectors, a model of pairs.
+
+    A classifier starts from such a run by its init_from, which can also name the experiment.
+
+    \b
+    Examples:
+      sentiment pretrain imdb-lm
+      sentiment pretrain imdb-lm --set data.source=my.csv
+      sentiment pretrain --resume imdb-lm
+      sentiment train --set init_from=imdb-lm
+    """
+    if config is None and resume is None:
+        raise UsageError("there is no experiment to pretrain", f"{_PRETRAIN} imdb-lm")
+    train_one(_PRETRAIN, config, override or [], name, resume, allow or [], nproc, as_json)
