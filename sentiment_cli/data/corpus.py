@@ -123,22 +123,21 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
 def corpus_keys(experiment: Experiment) -> list[cache.Key]:
     """Return the keys of what an experiment needs: its texts and, once these are there, its packs."""
     source = find_source(experiment.data)
-    keys = [key_of(source, part) for part in _parts_read(source, experiment)]
+    keys = [key_of(source, part) for part in _parts_read(experiment)]
     fingerprints = [find_fingerprint(key) for key in keys]
     if all(fingerprints):
         keys.append(_key(source, experiment, [found for found in fingerprints if found]))
     return keys
 
 
-def _parts_read(source: Source, experiment: Experiment) -> list[Part]:
+def _parts_read(experiment: Experiment) -> list[Part]:
     """Return the parts of a source that the vocabulary and the labelled splits come from."""
-    counts_unsup = "unsup" in experiment.vocabulary.from_ and has_unlabelled(source)
-    return ["labelled", "unlabelled"] if counts_unsup else ["labelled"]
+    return ["labelled", "unlabelled"] if "unsup" in experiment.vocabulary.from_ else ["labelled"]
 
 
 def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str, ...], wanted: str | None) -> Corpus:
     texts: list[Texts] = []
-    parts = _parts_read(source, experiment)
+    parts = _parts_read(experiment)
     fingerprints = [find_fingerprint(key_of(source, part)) for part in parts]
     if not all(fingerprints):
         texts = [prepare_texts(source, part) for part in parts]
@@ -197,21 +196,15 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
                 f"--set data.{'test_share' if name == 'test' else 'valid.share'}=0.5",
             )
     vocabulary = experiment.vocabulary
-    counted_from = [name for name in vocabulary.from_ if name != "unsup" or len(texts) > 1]
-    if not counted_from:
-        raise DataError(
-            f"vocabulary.from is unsup, and {experiment.data.source} has no unlabelled rows",
-            "--set vocabulary.from=[train]",
-        )
 
     def counted() -> Iterator[list[str]]:
-        for name in counted_from:
+        for name in vocabulary.from_:
             if name == "unsup":
                 yield from texts[1].read("unsup", _not_in_test(texts[1], labelled, splits))
             else:
                 yield from labelled.read(*splits[name])
 
-    console.say(f"data: learning the vocabulary from {' and '.join(counted_from)}")
+    console.say(f"data: learning the vocabulary from {' and '.join(vocabulary.from_)}")
     tokenizer, entries = train_tokenizer(experiment.text, vocabulary, counted())
     train_digest_N = labelled.rows("train").digest_N
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:

@@ -79,7 +79,7 @@ class SampledSoftmax(nn.Module):
         ids_X = torch.cat([sample_S, target_T])  # one look-up, and one gradient of the table
         correction_X = F.pad(self.log_count_V.index_select(0, sample_S), (0, len(target_T)))
         bias_X = bias_V.index_select(0, ids_X) - correction_X
-        place_T = torch.searchsorted(sample_S, target_T).clamp(max=self.samples - 1)
+        place_T = torch.searchsorted(sample_S, target_T.contiguous()).clamp(max=self.samples - 1)
         is_sampled_T = sample_S[place_T] == target_T
         rows_XD = look_up(ids_X, table)
         return sampled_cross_entropy(hidden_TD, rows_XD, bias_X, place_T, is_sampled_T) / len(target_T)

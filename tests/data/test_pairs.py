@@ -13,7 +13,9 @@ import torch
 from pyarrow import parquet
 
 from sentiment_cli import store
-from sentiment_cli.config.schema import Text
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.schema import Experiment, Text
+from sentiment_cli.data import pairs as pairs_module
 from sentiment_cli.data.batches import Batch
 from sentiment_cli.data.pairs import (
     END_ID,
@@ -22,6 +24,7 @@ from sentiment_cli.data.pairs import (
     gather_pairs,
     open_pairs,
     pair_rows_on,
+    prepare_pairs,
     read_pairs,
     reconstruction,
     write_pairs,
@@ -173,3 +176,102 @@ def test_rows_in_are_rows_out_and_rejects_in_order(tmp_path: Path) -> None:
     numbers = [row.number for row in rows] + [row["row"] for row in rejected]
     assert sorted(numbers) == list(range(1, 101))
     assert all(a.number < b.number for a, b in itertools.pairwise(rows))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_words_of_targets_stand_the_other_way_round_their_end_does_not(packed, reverse: bool) -> None:
+    sides = pair_rows_on(torch.device("cpu"), packed["train"])
+    text = TEXT.model_copy(update={"max_tokens": 3, "truncate": "head"})
+    whole = gather_pairs(sides, torch.tensor([0, 3]), (5, 3), TEXT, reverse=reverse)
+    assert whole.target_BM.tolist() == [[5, 6, 1] if reverse else [6, 5, 1], [1, 0, 0]]
+    cut = gather_pairs(sides, torch.tensor([0, 1]), (3, 3), text, reverse=reverse)  # the second has lost its end
+    assert cut.target_BM.tolist() == [[5, 6, 1] if reverse else [6, 5, 1], [4, 4, 4]]
+    assert whole.target_length_B.tolist() == [3, 1]
+
+
+def experiment_of(folder: Path, *settings: str) -> Experiment:
+    (folder / "x.yaml").write_text("name: x\n")
+    plain = [f"data.source={folder / 'pairs.csv'}", "task=pairs", "text.start=true", "vocabulary.min_count=1"]
+    return load_experiment(folder / "x.yaml", [*plain, *settings])
+
+
+def write_rows(folder: Path, rows: list[str]) -> None:
+    (folder / "pairs.csv").write_text("\n".join(["source,target", *rows]) + "\n")
+
+
+ROWS = [f"s{i} common,t{i} common" for i in range(100)]
+
+
+def test_pairs_are_prepared_once_and_found_again(tmp_path: Path, capsys) -> None:
+    write_rows(tmp_path, ROWS)
+    corpus = prepare_pairs(experiment_of(tmp_path))
+    assert capsys.readouterr().err.count("pairs.csv: text in 'source', label in 'target'") == 1
+    assert (corpus.labels, list(corpus.directories)) == ((), ["train", "valid", "test"])
+    numbers = {split: [int(name) for name in corpus.ids(split)] for split in corpus.directories}
+    assert {split: len(rows) for split, rows in numbers.items()} == {"train": 81, "valid": 9, "test": 10}
+    assert sorted(itertools.chain(*numbers.values())) == list(range(1, 101))
+    entries = corpus.vocabulary.entries
+    assert entries[:3] == ("<pad>", "<start>", "<unk>")
+    assert set(entries[3:]) == {"common", *(f"{side}{i - 1}" for i in numbers["train"] for side in "st")}
+    for split, rows in numbers.items():
+        packed = open_pairs(corpus.directories[split], split)
+        unknown = split != "train"
+        for i, number in enumerate(rows):
+            ids = packed.source_T[packed.source_starts_N1[i] : packed.source_starts_N1[i + 1]].tolist()
+            assert [entries[j] for j in ids] == ["<unk>" if unknown else f"s{number - 1}", "common"]
+            ids = packed.target_T[packed.target_starts_N1[i] : packed.target_starts_N1[i + 1]].tolist()
+            assert [entries[j] for j in ids] == ["<unk>" if unknown else f"t{number - 1}", "common", "<start>"]
+    again = prepare_pairs(experiment_of(tmp_path, "train.lr=1", "data.source=" + str(tmp_path / "pairs.csv")))
+    assert again == corpus
+    assert "text in 'source'" not in capsys.readouterr().err
+    (tmp_path / "pairs.csv").unlink()
+    assert prepare_pairs(experiment_of(tmp_path), ("train",), corpus.key).ids("train") == corpus.ids("train")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["data.valid.share=0.2", "data.valid.seed=1", "data.test_share=0.2", "text.lowercase=false", "vocabulary.size=9"],
+)
+def test_settings_that_bear_on_pairs_are_part_of_their_key(tmp_path: Path, setting: str) -> None:
+    write_rows(tmp_path, ROWS)
+    key = prepare_pairs(experiment_of(tmp_path)).key
+    assert prepare_pairs(experiment_of(tmp_path, setting)).key != key
+    write_rows(tmp_path, [*ROWS[1:], ROWS[0]])
+    changed = prepare_pairs(experiment_of(tmp_path))
+    assert changed.key != key
+    with pytest.raises(DataError, match=rf"the data at hand is {changed.key}, other pairs than pairs-gone"):
+        prepare_pairs(experiment_of(tmp_path), ("train",), "pairs-gone")
+
+
+def test_b10_bad_pairs_are_listed_once(tmp_path: Path, capsys) -> None:
+    write_rows(tmp_path, [*ROWS, "alone", ",empty", "one,more"])
+    with pytest.raises(DataError, match=r"pairs.csv, row 101 \(line 102\)"):
+        prepare_pairs(experiment_of(tmp_path))
+    corpus = prepare_pairs(experiment_of(tmp_path, "data.on_error=skip"))
+    listed = (corpus.directory / "rejects.jsonl").read_text().splitlines()
+    assert [json.loads(line)["row"] for line in listed] == [101, 102]
+    assert "warning: 2 of 103 rows were left out, see" in capsys.readouterr().err
+    assert sorted(int(name) for split in corpus.directories for name in corpus.ids(split)) == [*range(1, 101), 103]
+
+
+def test_too_few_pairs_and_what_is_no_table_are_refused(tmp_path: Path) -> None:
+    write_rows(tmp_path, ROWS[:3])
+    with pytest.raises(DataError, match=r"pairs.csv has too few pairs: valid gets none of 3") as caught:
+        prepare_pairs(experiment_of(tmp_path))
+    assert caught.value.hint == "--set data.valid.share=0.5"
+    (tmp_path / "folder" / "pos").mkdir(parents=True)
+    with pytest.raises(DataError, match="folder: pairs are read from a table with two columns"):
+        prepare_pairs(experiment_of(tmp_path, f"data.source={tmp_path / 'folder'}"))
+
+
+def test_a_table_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch) -> None:
+    write_rows(tmp_path, ROWS)
+    learn = pairs_module.train_tokenizer
+
+    def change(*args):
+        write_rows(tmp_path, ROWS[::-1])
+        return learn(*args)
+
+    monkeypatch.setattr(pairs_module, "train_tokenizer", change)
+    with pytest.raises(DataError, match=r"pairs\.csv was changed while it was read"):
+        prepare_pairs(experiment_of(tmp_path))

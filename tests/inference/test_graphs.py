@@ -94,7 +94,7 @@ def test_invariant_11_every_cell_has_a_graph(cell: str, layers: int, bidirection
     assert_graph_is(model_of(encoder=encoder, pooling="both" if layers == 1 else "last"))
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "max", "both", "attention"])
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "both", "concat", "attention"])
 @pytest.mark.parametrize("context", ["none", "global", "local"])
 def test_graphs_of_poolings_and_contexts(pooling: str, context: str) -> None:
     encoder = {"cell": "gru", "bidirectional": True}

@@ -168,6 +168,21 @@ def test_the_losses_of_slices_make_up_that_of_the_batch(attention) -> None:
     torch.testing.assert_close(whole, -model.judge(batch)[0].mean(), atol=1e-12, rtol=0)
 
 
+def test_it_says_which_tokens_were_likeliest() -> None:
+    model, batch = model_of("gru", "none", False, 1, True).eval(), batch_of(*LENGTHS)
+    log_probability_T, is_likeliest_T = model.judge(batch)
+    assert 0 < is_likeliest_T.sum() < len(is_likeliest_T)
+    place = 0
+    for row, (_, length) in enumerate(LENGTHS):
+        token_N, state = model.start((batch.source_BL[row : row + 1], batch.source_length_B[row : row + 1]))
+        for step in range(length):
+            log_probability_NV, state, _ = model.step(token_N, state)
+            token_N = batch.target_BM[row, step : step + 1]
+            assert is_likeliest_T[place] == (log_probability_NV.argmax() == token_N[0])
+            torch.testing.assert_close(log_probability_T[place], log_probability_NV[0, token_N[0]])
+            place += 1
+
+
 def test_rows_are_read_to_their_ends_by_right_gradients() -> None:
     torch.manual_seed(0)
     layer = build_layer(schema.Encoder(cell="lstm", width=2), 2).double()

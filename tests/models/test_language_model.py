@@ -4,11 +4,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
+from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.models.embedding import WordEmbedding, drop_types
 from sentiment_cli.models.encoders import CELLS, RecurrentEncoder
 from sentiment_cli.models.language_model import (
     LanguageModel,
     activation_penalty,
+    build_language_model,
     put_rows,
     rows_of,
     temporal_penalty,
@@ -151,13 +153,27 @@ def test_types_are_dropped_wherever_they_stand() -> None:
     assert drop_types(ones_BLD, ids_BL, 1000, 0.0) is ones_BLD
 
 
+def test_a_built_model_drops_types_by_its_embedding() -> None:
+    model = schema.Model(embedding=schema.Embedding(width=4, type_dropout=0.5), encoder=schema.Encoder(width=4))
+    experiment = schema.Experiment(name="x", task="language-model", model=model)
+    torch.manual_seed(0)
+    built = build_language_model(experiment, Vocabulary(tuple(map(str, range(200))), 2, 1), 2)
+    ids_BL = torch.arange(3, 200)[None]
+    is_zero_L = (built.embedding(ids_BL) == 0).all(dim=2)[0]
+    assert 0.3 < is_zero_L.float().mean() < 0.7
+    torch.manual_seed(0)
+    first_BLD = built(ids_BL)[0]
+    assert not torch.equal(built(ids_BL)[0], first_BLD)
+    assert (built.eval().embedding(ids_BL) != 0).all()
+
+
 def test_dropout_acts_while_training_alone() -> None:
-    model = _model("lstm", type_dropout=0.5, dropout=0.5, output_dropout=0.5, weight_dropout=0.5)
+    model = _model("lstm", dropout=0.5, output_dropout=0.5, weight_dropout=0.5)
     ids_BL = torch.randint(30, (4, 6))
     with torch.no_grad():
         drawn = []
-        for rates in ((0.5, 0, 0), (0, 0.5, 0), (0, 0, 0.5)):
-            model.type_dropout, model.dropout, model.output_dropout = rates
+        for rates in ((0.5, 0), (0, 0.5)):
+            model.dropout, model.output_dropout = rates
             for layer in model.layers:
                 layer.weight_dropout = 0.0
             drawn += [model.drop(model(ids_BL)[0]) for _ in range(2)]

@@ -13,10 +13,16 @@ def pool_plainly(kind: str, pooling: Pooling, states_LD: torch.Tensor, last_D: t
         weight_L = torch.softmax(pooling.query(torch.tanh(pooling.key(states_LD)))[:, 0], 0)
         return weight_L @ states_LD
     mean, most = states_LD.mean(0), states_LD.amax(0)
-    return {"last": last_D, "mean": mean, "max": most, "both": torch.cat([mean, most])}[kind]
+    return {
+        "last": last_D,
+        "mean": mean,
+        "max": most,
+        "both": torch.cat([mean, most]),
+        "concat": torch.cat([last_D, mean, most]),
+    }[kind]
 
 
-@pytest.mark.parametrize("kind", ["last", "mean", "max", "both", "attention"])
+@pytest.mark.parametrize("kind", ["last", "mean", "max", "both", "concat", "attention"])
 def test_pooling_ignores_padding(kind: str) -> None:
     torch.manual_seed(0)
     pooling = Pooling(kind, 4)

@@ -1,0 +1,246 @@
+"""Pretraining through the engine: what it reads and learns, and that it resumes and shares its work to the byte."""
+
+import dataclasses
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from killing import outcome, train
+from pretraining import pretraining, write_reviews, write_table
+
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.pairs import prepare_pairs
+from sentiment_cli.errors import DataError
+from sentiment_cli.inference.generate import load_author
+from sentiment_cli.training.fit import fit
+from sentiment_cli.training.language_modelling import score_text, told_labels
+from sentiment_cli.training.material import lay_out
+from sentiment_cli.training.tasks import prepare_for
+from sentiment_cli.training.unlabelled import held_out_rows, reading_rows
+from sentiment_cli.training.word_vectors import count_words
+
+TASKS = ["language-model", "vectors", "autoencoder", "pairs"]
+Build = Callable[..., Experiment]
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of reviews with movies, unlabelled ones and pairs, and their prepared data."""
+    root = tmp_path_factory.mktemp("pretraining")
+    write_reviews(root / "data")
+    pairs = [(f"{'ab'[i % 2]} {i % 7} c", f"{i % 7} {'ab'[i % 2]}") for i in range(200)]
+    write_table(root / "data" / "pairs.csv", ("source", "target"), pairs)
+    return root
+
+
+@pytest.fixture
+def small(tables: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+    """Build a pretraining on the tables, whose prepared data the tests share."""
+    monkeypatch.setenv("SENTIMENT_DATA", str(tables / "data"))
+    return lambda task, *settings: pretraining(tables / "data", task, *settings)
+
+
+def rows_of(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def unigram_perplexity(experiment: Experiment) -> float:
+    """Return the perplexity of the held-out words and ends by how often each stands in the rows that are read."""
+    corpus = prepare_for(experiment)
+    read, held = reading_rows(corpus, experiment)[0], held_out_rows(corpus, experiment)
+    counts = np.bincount(read.ids_T, minlength=len(corpus.vocabulary.entries)).astype(float)
+    counts[1] = len(read.label_N)  # starts
+    nats_V = -np.log((counts + 1) / (counts + 1).sum())
+    return math.exp((nats_V[held.ids_T].sum() + nats_V[1] * len(held.label_N)) / (len(held.ids_T) + len(held.label_N)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("model.encoder.cell=mingru", "model.language.softmax=sampled", "model.language.samples=64"),
+        ("model.language.reverse=true", "model.language.label=true"),
+    ],
+    ids=["sampled", "reverse-label"],
+)
+def test_perplexity_falls_well_below_the_unigrams(small: Build, settings: tuple[str, ...]) -> None:
+    fast = ("train.lr=3e-2", "train.epochs=2", "model.embedding.width=32", "model.encoder.width=32")
+    experiment = small("language-model", *fast, "train.batch_tokens=256", "train.max_grad_norm=1.0", *settings)
+    finished = fit(experiment)
+    assert finished.scores.perplexity < unigram_perplexity(experiment) / 4
+    packed = held_out_rows(prepare_for(experiment), experiment)
+    n_tokens = len(packed.ids_T) + int((packed.length_N > 0).sum())
+    assert n_tokens - 32 <= finished.scores.n < n_tokens  # all but the first start and what the streams leave over
+    assert [row["valid_perplexity"] for row in rows_of(finished.directory)][-1] == finished.scores.perplexity
+
+
+def test_validation_reads_each_stream_as_one_text(small: Build) -> None:
+    experiment = small("language-model", "train.max_steps=3", "model.language.label=true")
+    model = load_author(fit(experiment).directory).model
+    packed = reading_rows(prepare_for(experiment), experiment)[0]
+    packed = dataclasses.replace(packed, starts_N1=packed.starts_N1[:200], label_N=packed.label_N[:199])
+    with torch.inference_mode():
+        total, n = score_text(model, packed, experiment, torch.device("cpu"))
+        length = n // 32
+        assert length > 128  # more than one window
+        ids_SL = lay_out(packed, np.flatnonzero(packed.length_N), 32, length, experiment.model.language)
+        ids_SL, label_SL = told_labels(torch.from_numpy(ids_SL).long(), torch.zeros(32, dtype=torch.long))
+        assert label_SL.unique().tolist() == [0, 1, 2]
+        log_probability_TV = model.log_probabilities(model(ids_SL[:, :-1], None, label_SL[:, :-1])[0].flatten(0, 1))
+        expected = -log_probability_TV.gather(1, ids_SL[:, 1:].reshape(-1, 1)).sum()
+    assert total == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_vectors_foresee_the_words_around_each(small: Build) -> None:
+    fast = ("train.lr=3e-2", "train.epochs=3", "train.batch_tokens=128", "model.embedding.width=16")
+    finished = fit(small("vectors", *fast))
+    losses = [row["valid_loss"] for row in rows_of(finished.directory)]
+    fresh = 6 * 6 * math.log(2)  # of six words within reach on average, each beside five drawn ones, all at one half
+    assert losses[2] < losses[1] < losses[0] < fresh
+    assert losses[2] < 0.85 * fresh
+    assert finished.scores.n % 128 == 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_invariant_10_pretraining_finishes_with_the_test_pack_unreadable(small: Build, task: str) -> None:
+    experiment = small(task, "train.max_steps=2", "data.valid.seed=7")  # of its own, so that others are not harmed
+    directory = (prepare_pairs if task == "pairs" else prepare)(experiment).directory
+    for path in directory.glob("test-*"):
+        path.write_bytes(b"no")
+    assert fit(experiment).scores.n > 0
+    assert {path.read_bytes() for path in directory.glob("test-*")} == {b"no"}
+
+
+def test_invariant_10_rows_that_are_read_are_none_that_are_held_out_or_stand_in_test(tmp_path: Path) -> None:
+    labelled = [(f"review {' '.join(str(i))} of it", "ab"[i % 2], f"m{i // 4}") for i in range(200)]
+    write_table(tmp_path / "reviews.csv", ("text", "label", "group"), labelled)
+    ones = [(f"more {' '.join(str(i))} of it", "", f"u{i // 4}") for i in range(120)]
+    write_table(tmp_path / "more.csv", ("text", "label", "group"), [*ones, *((text, "", "t") for text, *_ in labelled)])
+    experiment = pretraining(tmp_path, "language-model", "data.valid.unsup_share=0.1", "vocabulary.from=[train,unsup]")
+    corpus = prepare(experiment, ("train", "valid", "test", "unsup"))
+    words = corpus.vocabulary.entries
+
+    def texts(packed) -> list[str]:
+        ends = itertools.pairwise(packed.starts_N1.tolist())
+        return [" ".join(words[token] for token in packed.ids_T[a:b]) for a, b in ends]
+
+    packed, ids = reading_rows(corpus, experiment)
+    held, read = held_out_rows(corpus, experiment), set(texts(packed))
+    assert len(ids) == len(packed.label_N)
+    train, valid, test = (set(texts(corpus.split(name))) for name in ("train", "valid", "test"))
+    assert (len(train), len(valid), len(test)) == (164, 16, 20)
+    assert ids[:164] == corpus.ids("train")
+    assert train < read
+    assert not read & test
+    assert not set(texts(held)) & test
+    assert not set(packed.group_N[len(train) :]) & set(held.group_N)  # movies stand on one side
+    assert len(packed.label_N) + len(held.label_N) == 164 + 120 + 200 - 20
+    assert 20 <= len(held.label_N) <= 40
+    by_label = packed.label_N[: len(train)]
+    assert set(by_label.tolist()) == {0, 1}
+    assert set(packed.label_N[len(train) :].tolist()) == {-1}
+    count_V = count_words(packed, corpus.vocabulary)
+    assert not count_V[: corpus.vocabulary.specials].any()
+    assert count_V[words.index("of")] == len(packed.label_N)
+
+
+@pytest.mark.parametrize("task", ["language-model", "vectors", "autoencoder"])
+def test_without_unlabelled_rows_the_training_rows_are_read(tmp_path: Path, task: str, capsys) -> None:
+    rows = [(f"word{i % 9} {'good' if i % 2 else 'bad'} film", "ab"[i % 2]) for i in range(100)]
+    write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
+    experiment = pretraining(
+        tmp_path, task, "train.max_steps=2", "train.batch_tokens=64", "vocabulary.from=[train,unsup]"
+    )
+    finished = fit(experiment)
+    said = capsys.readouterr().err
+    assert f"data: {tmp_path / 'reviews.csv'} has no unlabelled rows, and data.unlabelled names none" in said
+    assert "learning the vocabulary from train\n" in said
+    assert "82 train and 8 valid rows" in said.replace("81 train and 9", "82 train and 8")
+    corpus = prepare_for(experiment)
+    assert reading_rows(corpus, experiment)[1] == corpus.ids("train")
+    assert (held_out_rows(corpus, experiment).ids_T == corpus.split("valid").ids_T).all()
+    assert finished.scores.n <= 4 * len(corpus.split("valid").label_N)
+    with pytest.raises(DataError, match=r"vocabulary.from is unsup, and .*csv has no unlabelled rows"):
+        fit(pretraining(tmp_path, task, "vocabulary.from=[unsup]", "train.batch_tokens=64"))
+
+
+def test_nothing_to_validate_on_is_told(tmp_path: Path) -> None:
+    rows = [(f"word{i % 9} film", "ab"[i % 2]) for i in range(100)]
+    write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
+    write_table(tmp_path / "more.csv", ("text",), [("some more words",)] * 5)
+    with pytest.raises(DataError, match="rows that the pretraining is validated on, 0, hold no token") as caught:
+        fit(pretraining(tmp_path, "language-model", "train.batch_tokens=64"))
+    assert caught.value.hint == "--set data.valid.unsup_share=0.2"
+
+
+# What the experiment `sample`, on which the forked trainings lie, says of classifiers.
+PLAIN = (
+    "model.pooling=last",
+    "model.encoder.bidirectional=false",
+    "model.embedding.word_dropout=0.0",
+    "model.dropout=0.0",
+)
+STOPPED = {
+    "language-model": (
+        "train.window=8",
+        "model.encoder.layers=2",
+        "model.language.label=true",
+        "train.batch_tokens=512",
+    ),
+    "vectors": ("train.window=16", "model.language.samples=8", "train.lazy_embeddings=true", "train.batch_tokens=512"),
+    "autoencoder": ("model.decoding.attention=luong", "model.language.samples=8", "train.batch_tokens=4096"),
+    "pairs": ("model.language.softmax=full", "train.batch_tokens=128"),
+}
+LM = ("text.start=true", "text.max_tokens=null", "train.max_steps=9")
+
+
+def settings_of(task: str, tables: Path) -> tuple[str, ...]:
+    data = tables / "data"
+    files = (f"data.source={data / 'pairs.csv'}",) if task == "pairs" else (f"data.unlabelled={data / 'more.csv'}",)
+    return (f"task={task}", *files, *PLAIN, *LM, *STOPPED[task])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_invariant_6_a_pretraining_stopped_in_mid_epoch_resumes_to_the_same_bytes(tables: Path, task: str) -> None:
+    settings = settings_of(task, tables)
+    code, said = train(tables, f"{task}-whole", settings=settings)
+    assert code == 0, said
+    assert "training: 9 steps" in said
+    assert train(tables, f"{task}-run", settings=settings, place="after the update", at=6)[0] == -signal.SIGKILL
+    code, said = train(tables, f"{task}-run", resumed=True)
+    assert code == 0, said
+    run, whole = tables / "runs" / f"{task}-run", tables / "runs" / f"{task}-whole"
+    assert any(f"going on with {run} after step {step}" in said for step in (4, 5))
+    assert outcome(run) == outcome(whole)
+    carried = [carried_of(one, 8) for one in (run, whole)]
+    assert len(carried[0]) == (5 if task == "language-model" else 0)  # two tensors of each layer, and the labels
+    assert all(torch.equal(one, other) and one.any() for one, other in zip(*carried, strict=True))
+
+
+def carried_of(run: Path, step: int) -> list[torch.Tensor]:
+    tensors = safetensors.torch.load_file(run / "checkpoints" / f"step-{step:08}" / "tensors.safetensors")
+    return [tensor for name, tensor in sorted(tensors.items()) if name.startswith("carried/")]
+
+
+def test_invariant_7_two_processes_pretrain_the_same_bytes(tables: Path) -> None:
+    settings = settings_of("language-model", tables)
+    assert train(tables, "alone", settings=settings)[0] == 0
+    experiment = tables / "runs" / "alone" / "experiment.yaml"
+    places = {"SENTIMENT_DATA": str(tables / "data"), "SENTIMENT_RUNS": str(tables / "runs"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "sentiment_cli", "pretrain", str(experiment), "--name", "two", "--nproc", "2"]
+    done = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "on 2 processes" in done.stderr
+    assert outcome(tables / "runs" / "two") == outcome(tables / "runs" / "alone")
+    one, two = (carried_of(tables / "runs" / name, 8) for name in ("alone", "two"))  # each process knew half of them
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
