@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from sentiment_cli import console
+from sentiment_cli import console, store
 from sentiment_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from sentiment_cli.inference.ensembles import Ensemble
     from sentiment_cli.inference.graphs.precision import Precision
 
 
@@ -56,22 +57,33 @@ def export(
             f"sentiment export {run or 'RUN'} --precision {asked[0]} --out {out or 'FILE.onnx'}",
         )
     path = find_run(run)
+    from sentiment_cli.inference.ensembles import Ensemble, open_model
+
+    model = open_model(path)
+    if isinstance(model, Ensemble):
+        if pack is None or precision or out is not None:
+            raise UsageError(
+                f"{path} is an ensemble, which is no one graph: it can be packed as it is, and its members exported",
+                f"{_command(path)} --pack FILE",
+            )
+        _pack(model, pack, path, as_json)
+        return
     from sentiment_cli.evaluation import exports
-    from sentiment_cli.inference.artefact import open_artefact, pack_artefact
+    from sentiment_cli.inference.artefact import pack_artefact
     from sentiment_cli.inference.graphs.builder import NoGraphError
 
     files: dict[Precision, Path | None] = dict.fromkeys(asked)
     if out is not None or pack is None:
         name = path.resolve().stem if path.is_file() else path.resolve().name
         files = {one: out if is_file else (out or Path()) / f"{name}-{one}.onnx" for one in asked}
-    artefact, found = open_artefact(path), {}
+    found = {}
     try:
-        found = exports.export(artefact, files, pack)
+        found = exports.export(model, files, pack)
     except NoGraphError as error:
         if pack is None:
             raise DataError(f"{path} has no graph: {error}", f"{_command(path)} --pack FILE") from error
         console.say(f"the weights are packed, which torch is loaded for: {error}")
-        pack_artefact(artefact, pack)
+        pack_artefact(model, pack)
     refused = [(name, one.refused) for name, one in found.items() if one.refused is not None]
     packed = None if pack is None or refused else str(pack)
     if as_json:
@@ -87,6 +99,16 @@ def export(
             "; ".join(f"{name} is refused: {reason}" for name, reason in refused),
             f"{_command(path)} --precision {others[0]}" if others else f"{_command(path)} --pack FILE",
         )
+
+
+def _pack(ensemble: "Ensemble", pack: Path, path: Path, as_json: bool) -> None:
+    """Write an ensemble as one file, where nothing is there."""
+    from sentiment_cli.inference.ensembles import pack_ensemble
+
+    if store.is_there(pack):
+        raise UsageError(f"{pack} is there already, and nothing is overwritten", f"rm {shlex.quote(str(pack))}")
+    pack_ensemble(ensemble, pack)
+    console.result(json.dumps({"run": str(path), "exports": {}, "pack": str(pack)}) if as_json else str(pack))
 
 
 def _asked(choices: list[Choice] | None, pack: Path | None) -> "list[Precision]":

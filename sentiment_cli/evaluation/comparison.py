@@ -19,6 +19,7 @@ from sentiment_cli.config.loader import differences, load_experiment
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.predictor import likeliest
+from sentiment_cli.inference.runs import members_of
 
 _ALPHA = 0.05
 _RESAMPLES = 10_000
@@ -128,7 +129,6 @@ def compare(runs: Sequence[Path], split: str) -> Comparison:
     first, *others = [_load(run, split, name) for run, name in zip(runs, _names(runs), strict=True)]
     for other in others:
         _refuse_other_rows(first, other)
-    experiment, *experiments = [load_experiment(run / "experiment.yaml") for run in runs]
     tables = [paired_table(first.is_right_N, other.is_right_N) for other in others]
     p_values = [mcnemar(table) for table in tables]
     ids = list(first.label_of)
@@ -141,14 +141,22 @@ def compare(runs: Sequence[Path], split: str) -> Comparison:
             difference_ci95=bootstrap_interval(table),
             p=p,
             p_holm=p_holm,
-            settings=differences(experiment, theirs),
+            settings=_differences(runs[0], other.run),
             right_only_in_first=[ids[i] for i in np.flatnonzero(first.is_right_N & ~other.is_right_N)],
             right_only_in_other=[ids[i] for i in np.flatnonzero(other.is_right_N & ~first.is_right_N)],
         )
-        for other, theirs, table, p, p_holm in zip(others, experiments, tables, p_values, holm(p_values), strict=True)
+        for other, table, p, p_holm in zip(others, tables, p_values, holm(p_values), strict=True)
     ]
     right = {answers.name: int(answers.is_right_N.sum()) for answers in (first, *others)}
     return Comparison(split, len(ids), right, pairings)
+
+
+def _differences(one: Path, other: Path) -> list[tuple[str, Any, Any]]:
+    """Return the settings in which two runs differ; where one is an ensemble, its members and their weights."""
+    first, second = members_of(one), members_of(other)
+    if first or second:
+        return [("members", first or None, second or None)]
+    return differences(*(load_experiment(run / "experiment.yaml") for run in (one, other)))
 
 
 def paired_table(first_N: NDArray[np.bool_], other_N: NDArray[np.bool_]) -> PairedTable:

@@ -116,7 +116,7 @@ def _check_same(paths: Sequence[Path], models: Sequence[Artefact]) -> None:
     """Raise UsageError for a member that stands twice, or that has other labels than the first."""
     for i, (path, model) in enumerate(zip(paths, models, strict=True)):
         if any(path.samefile(earlier) for earlier in paths[:i]):
-            raise UsageError(f"{path} is given twice; give it more weight by what it says", "sentiment runs list")
+            raise UsageError(f"{path} is given twice", "sentiment runs list")
         if model.labels != models[0].labels:
             ours, theirs = (", ".join(one.labels) for one in (models[0], model))
             raise UsageError(
@@ -143,10 +143,13 @@ def _find_kept(paths: Sequence[Path], models: Sequence[Artefact], weighing: Weig
         first = kept[0] if kept else found
         if set(found.ids) != set(first.ids):
             n_both = len(set(found.ids) & set(first.ids))
-            valid, other = (json.dumps(one.settings["data"]["valid"]) for one in (models[0], model))
+            ours, theirs = (one.settings["data"]["valid"] for one in (models[0], model))
+            said = [
+                f"data.valid.{key} is {ours[key]} and {theirs.get(key)}" for key in ours if ours[key] != theirs.get(key)
+            ]
             problem = (
                 f"{paths[0]} was validated on {len(first.ids):,} rows and {path} on {len(found.ids):,}, {n_both:,} of "
-                f"them the same: data.valid is {valid} and {other}"
+                f"them the same{': ' if said else ''}{', '.join(said)}"
             )
             break
         kept.append(found.of_rows(first.ids))

@@ -92,7 +92,9 @@ def _model(run: RunFiles) -> list[Block]:
     seconds = run.summary.get("seconds", {})
     known = best_known(run)
     labels = list(known[1]["f1_per_label"]) if known else []
-    rows = [("what it is", purpose.describe_model(run.experiment)), ("state", run.status)]
+    what = "; ".join(f"{name}, weight {weight:.2f}" for name, weight in run.members.items())
+    what = f"an ensemble of {len(run.members)} runs: {what}" if what else purpose.describe_model(run.experiment)
+    rows = [("what it is", what), ("state", run.status)]
     if labels:
         rows.append(("labels", ", ".join(labels)))
     rows.append(("trained on", _trained_on(run)))
@@ -141,6 +143,9 @@ def _scores(run: RunFiles) -> list[Block]:
     blocks: list[Block] = [Table(head, rows)]
     if "valid" in scored:
         blocks.append(Paragraph("The validation reviews chose the epoch, so their scores flatter the model a little."))
+    if run.members:
+        said = "The weights of the members were fitted on validation; those of its scores, on other folds of the rows."
+        blocks.append(Paragraph(said))
     if run.openings is not None:
         times = "once" if run.openings == 1 else f"{run.openings:,} times"
         blocks.append(Paragraph(f"The test reviews were opened {times} for this run."))
@@ -251,7 +256,8 @@ def _settings(run: RunFiles) -> list[Block]:
     experiment = run.experiment
     defaults = experiment_from_values({"name": experiment.name})
     rows = [[key, word(value), word(default)] for key, default, value in differences(defaults, experiment)]
-    blocks: list[Block] = [Table(["setting", "here", "default"], rows, is_numeric=False)] if rows else []
+    blocks: list[Block] = [Paragraph("Those of the first member.")] if run.members else []
+    blocks += [Table(["setting", "here", "default"], rows, is_numeric=False)] if rows else []
     if run.changes:
         changed = [[f"{row['step']:,}", row["key"], word(row["from"]), word(row["to"])] for row in run.changes]
         head = ["from step", "setting", "before", "after"]
@@ -270,6 +276,10 @@ def _environment(run: RunFiles) -> list[Block]:
 
 
 def _reproduce(run: RunFiles) -> list[Block]:
+    if run.members:
+        weighing = " --weights equal" if run.summary["ensemble"].get("weighing") == "equal" else ""
+        names = " ".join(map(shlex.quote, run.members))
+        return [Paragraph("From its members:"), Code(f"sentiment ensemble {names}{weighing}\nsentiment eval ensemble")]
     name = shlex.quote(name_of(run.path))
     source = run.experiment.data.source
     own = "" if source in ("imdb", "sample") else f" --set data.source={shlex.quote(source)}"

@@ -17,6 +17,8 @@ from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
 from sentiment_cli.data import cache
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.texts import find_texts
+from sentiment_cli.inference.artefact import WEIGHTS
+from sentiment_cli.inference.ensembles import is_ensemble
 from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.inference.runs import SUMMARY
 
@@ -52,6 +54,11 @@ class RunFiles:
     @property
     def status(self) -> str:
         return str(self.summary.get("status", "unfinished"))
+
+    @property
+    def members(self) -> dict[str, float]:
+        """The members of an ensemble, and their weights; `experiment` is then the first one's."""
+        return dict(self.summary.get("ensemble", {}).get("weights", {}))
 
     @property
     def main(self) -> str | None:
@@ -168,7 +175,8 @@ def _texts_of(run: RunFiles, split: str, ids: set[str]) -> dict[str, str]:
 
 
 def _find_prepared(path: Path) -> Prepared | None:
-    key = store.read_json(path / "model" / "model.json")["data_key"]
+    file = "1.model.json" if is_ensemble(path) else "model.json"
+    key = store.read_json(path / "model" / file)["data_key"]
     corpus = open_corpus(key, ("train", "valid"))
     if corpus is None:
         return None
@@ -179,9 +187,11 @@ def _find_prepared(path: Path) -> Prepared | None:
 
 def _count_parameters(path: Path) -> int:
     """Return how many numbers the weights are."""
-    directory = store.open_directory(path / "model")
-    with safetensors.safe_open(directory / "weights.safetensors", framework="numpy") as tensors:
-        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 - no dict
+    total = 0
+    for file in store.open_directory(path / "model").glob(f"*{WEIGHTS}"):  # an ensemble's are several
+        with safetensors.safe_open(file, framework="numpy") as tensors:
+            total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return total
 
 
 def _without_folders(experiment: Experiment) -> Experiment:

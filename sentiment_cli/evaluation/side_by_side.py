@@ -79,6 +79,8 @@ def _curves(named: Sequence[tuple[str, RunFiles]]) -> list[Block]:
 def _settings(named: Sequence[tuple[str, RunFiles]]) -> list[Block]:
     first = named[0][1].experiment
     values: dict[str, list[Any]] = {}
+    if any(run.members for _, run in named):  # whose other settings are those of its first member
+        values["members"] = [", ".join(run.members) or None for _, run in named]
     for i, (_, run) in enumerate(named):
         for key, own, other in differences(first, run.experiment):
             values.setdefault(key, [own] * len(named))[i] = other

@@ -81,6 +81,13 @@ def is_model(path: Path) -> bool:
     return is_file(path) or is_file(path / "model.json")
 
 
+def members_of(run: Path) -> dict[str, float]:
+    """Return the weight of each member of an ensemble, by its name; of another run nothing."""
+    summary = store.read_json(run / SUMMARY) if store.is_there(run / SUMMARY) else {}
+    found: dict[str, float] = summary.get("ensemble", {}).get("weights", {})
+    return found
+
+
 def find_experiment(run: str) -> Path | None:
     """Return RUN/experiment.yaml where `run` is a run."""
     for path in (Path(run), runs_dir() / run):

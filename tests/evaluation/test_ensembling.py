@@ -1,0 +1,263 @@
+"""Runs made of runs: whose rows weigh them, how they are scored, what they can and cannot do."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import logit
+
+from sentiment_cli import store
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.config.schema import Data
+from sentiment_cli.data.corpus import prepare
+from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.evaluation import ensembling
+from sentiment_cli.evaluation.behaviour import evaluate_behaviour
+from sentiment_cli.evaluation.card import render_card
+from sentiment_cli.evaluation.comparison import compare
+from sentiment_cli.evaluation.ensembling import make_ensemble
+from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
+from sentiment_cli.evaluation.metrics import score_outputs
+from sentiment_cli.evaluation.report import build_report
+from sentiment_cli.evaluation.run_files import read_run
+from sentiment_cli.evaluation.validation_outputs import load_validation
+from sentiment_cli.inference.artefact import open_artefact, pack_artefact
+from sentiment_cli.inference.ensembles import open_model
+from sentiment_cli.inference.predictor import open_predictor
+from sentiment_cli.inference.runs import all_runs, find_run
+from sentiment_cli.inference.weights import load_model, score_rows
+from sentiment_cli.training.fit import fit
+from sentiment_cli.training.reusing import find_or_fit
+
+SMALL = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1", "train.device=cpu")
+LINEAR = "name: linear\ndata: {source: sample}\nvocabulary: {min_count: 1}\nmodel: {kind: linear}\n"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear run, two recurrent ones (one refit), one validated on other rows; their data beside them."""
+    root = tmp_path_factory.mktemp("trained")
+    (root / "linear.yaml").write_text(LINEAR)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENTIMENT_DATA", str(root / "data"))
+        patch.setenv("SENTIMENT_RUNS", str(root / "runs"))
+        fit(load_experiment(root / "linear.yaml"), "linear")
+        fit(load_experiment(root / "linear.yaml", ["data.valid.seed=1"]), "elsewhere")
+        fit(load_experiment("sample", [*SMALL, "train.precision=fp32"]), "forward")
+        fit(load_experiment("sample", [*SMALL, "train.refit=true", "text.tokenizer=whitespace", "seed=1"]), "refit")
+    return root
+
+
+@pytest.fixture
+def runs(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copies of the runs, and the data itself."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    monkeypatch.setenv("SENTIMENT_DATA", str(trained / "data"))
+    return tmp_path / "runs"
+
+
+def predictions(run: Path, name: str = "test") -> dict[str, float]:
+    """The log-odds of pos by row id, as evaluation files have them."""
+    rows = map(json.loads, (run / "evaluation" / f"{name}-predictions.jsonl").read_text().splitlines())
+    return {row["id"]: float(logit(row["probabilities"]["pos"])) for row in rows}
+
+
+def test_the_validation_outputs_that_are_kept_are_those_before_the_refit(runs: Path) -> None:
+    for name in ("forward", "refit"):
+        kept = load_validation(runs / name)
+        assert kept is not None
+        experiment = load_experiment(runs / name / "experiment.yaml")
+        corpus = prepare(experiment, ("valid",))
+        valid, summary = corpus.split("valid"), json.loads((runs / name / "summary.json").read_text())["valid"]
+        assert (kept.labels, kept.ids) == (("neg", "pos"), corpus.ids("valid"))
+        np.testing.assert_array_equal(kept.label_N, valid.label_N)
+        np.testing.assert_array_equal(kept.group_N, valid.group_N)
+        scores = score_outputs(kept.logits, kept.label_N, valid.stars_N, kept.labels, "label")
+        assert (scores.accuracy, scores.n) == (summary["accuracy"], summary["n"])
+        assert scores.loss == pytest.approx(summary["loss"], abs=1e-6)
+        rows = (load_model(open_artefact(runs / name)), valid, experiment)
+        finished = outputs(*rows)
+        assert np.allclose(finished, kept.logits, atol=1e-6) == (name == "forward")
+
+
+def outputs(model, packed, experiment):
+    import torch
+
+    from sentiment_cli.data.batches import rows_on
+
+    return score_rows(model, rows_on(torch.device("cpu"), packed), packed.length_N, experiment.text)
+
+
+def test_they_are_the_same_bytes_again(runs: Path, monkeypatch) -> None:
+    again = fit(load_experiment(runs / "forward" / "experiment.yaml"), "again").directory
+    for path in (runs / "forward" / "validation").iterdir():
+        assert (again / "validation" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_damage_of_what_was_kept_is_refused(runs: Path) -> None:
+    path = runs / "forward" / "validation" / "outputs.json"
+    path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
+    with pytest.raises(store.IntegrityError, match=r"outputs\.json is damaged"):
+        make_ensemble(["linear", "forward"])
+    shutil.rmtree(runs / "forward" / "validation")
+    shutil.copytree(runs / "refit" / "validation", runs / "forward" / "validation")
+    with pytest.raises(store.IntegrityError, match="kept in it are not those of its model"):
+        make_ensemble(["linear", "forward"])
+
+
+def test_test_scores_are_those_of_the_weighted_sum_of_the_members_predictions(runs: Path) -> None:
+    made = make_ensemble(["linear", "forward", "refit"], "trio")
+    assert made.directory == runs / "trio"
+    model = open_model(made.directory)
+    assert list(made.weights) == ["linear", "forward", "refit"]
+    assert [part.weight for part in model.parts] == list(made.weights.values())
+    for name in ("linear", "forward", "refit", "trio"):
+        evaluate(runs / name, "test")
+    own = [predictions(runs / name) for name in made.weights]
+    for row_id, found in predictions(made.directory).items():
+        odds = sum(weight * one[row_id] for weight, one in zip(made.weights.values(), own, strict=True))
+        assert found == pytest.approx(odds / model.temperature, abs=1e-4)
+    result = compare([runs / "forward", made.directory], "test")
+    assert result.n == 1000
+    ((key, one, other),) = result.pairings[0].settings
+    assert (key, one, other) == ("members", None, made.weights)
+
+
+def test_equal_weights_are_equal_and_one_member_is_itself(runs: Path) -> None:
+    made = make_ensemble(["linear", "forward"], weighing="equal")
+    assert made.weights == {"linear": 0.5, "forward": 0.5}
+    assert made.directory.name == "ensemble"
+    assert made.valid is not None
+    alone = make_ensemble(["forward"])
+    assert (alone.directory.name, alone.weights) == ("ensemble-2", {"forward": 1.0})
+    texts = ["The plot was good.", "dull"]
+    theirs, ours = (open_predictor(run).predict(texts) for run in (runs / "forward", alone.directory))
+    assert [one.probability for one in ours] == pytest.approx([one.probability for one in theirs], abs=1e-6)
+
+
+def test_the_validation_score_is_of_rows_that_did_not_weigh_the_members(runs: Path, monkeypatch) -> None:
+    """Nor did another row of the same movie."""
+    kept = load_validation(runs / "linear")
+    seen = []
+
+    def recorded(logits, label_N):
+        seen.append(logits[0])
+        return np.array([0.25, 0.75])
+
+    monkeypatch.setattr(ensembling, "fit_weights", recorded)
+    made = make_ensemble(["linear", "forward"])
+    everything, *others = seen
+    assert len(others) == 5
+    group_of = dict(zip(everything.tolist(), kept.group_N.tolist(), strict=True))
+    held_out = [set(everything.tolist()) - set(fold.tolist()) for fold in others]
+    assert sum(map(len, held_out)) == len(group_of)
+    for values, fold in zip(held_out, others, strict=True):
+        assert not {group_of[value] for value in values} & {group_of[value] for value in fold.tolist()}
+    assert made.valid.n == len(kept.ids)
+    summary = json.loads((made.directory / "summary.json").read_text())
+    assert summary["valid"] == json.loads(json.dumps(made.valid.to_json()))
+    assert (summary["status"], summary["task"], summary["source"]) == ("finished", "classify", "sample")
+
+
+def test_an_ensemble_behaves_like_any_other_run(runs: Path, tmp_path: Path) -> None:
+    made = make_ensemble(["linear", "forward"])
+    assert find_run(None) == made.directory  # the newest
+    (found,) = (run for run in all_runs() if run.path == made.directory)
+    assert (found.status, found.valid_accuracy) == ("finished", made.valid.accuracy)
+    card = render_card(build_report(read_run(made.directory))).decode()
+    assert "an ensemble of 2 runs: linear, weight" in card
+    assert "sentiment ensemble linear forward" in card
+    assert "sentiment reproduce" not in card
+    table = tmp_path / "mine.csv"
+    table.write_text("text,label\nThe plot was good.,pos\nThe music was dull.,neg\n")
+    scored = evaluate_data(made.directory, Data(source=str(table)))
+    odds = list(predictions(made.directory, "data-mine").values())
+    answers = open_predictor(made.directory).predict(["The plot was good.", "The music was dull."])
+    assert odds == pytest.approx([float(logit(one.probabilities["pos"])) for one in answers], abs=1e-4)
+    assert scored.scores.n == 2
+    assert evaluate_behaviour(made.directory).to_json()["n"] > 50
+
+
+def test_what_cannot_be_a_member_is_refused_with_what_to_type(runs: Path, three_labels: Path, experiment) -> None:
+    def refusal(*names: str, weighing="fitted") -> UsageError:
+        with pytest.raises(UsageError) as caught:
+            make_ensemble(names, "refused", weighing)
+        assert not (runs / "refused").exists()
+        return caught.value
+
+    error = refusal("linear", "elsewhere")
+    assert "was validated on 204 rows" in str(error)
+    assert "data.valid.seed is 0 and 1" in str(error)
+    assert error.hint == f"sentiment ensemble {runs / 'linear'} {runs / 'elsewhere'} --weights equal"
+    assert "is given twice" in str(refusal("linear", "forward", "linear"))
+    assert "tells neg, pos apart" in str(refusal("linear", str(three_labels / "model")))
+    assert "there is no run 'nobody'" in str(refusal("nobody"))
+    stars = fit(experiment(*SMALL, "data.target=stars"), "stars").directory
+    assert "gives star ratings" in str(refusal("linear", str(stars)))
+    made = make_ensemble(["linear", "forward"]).directory
+    error = refusal("linear", str(made))
+    assert "is an ensemble itself" in str(error)
+    assert error.hint == "sentiment ensemble linear forward"
+    shutil.rmtree(runs / "forward" / "validation")
+    assert "was trained by a version that kept none" in str(refusal("linear", "forward"))
+    pack_artefact(open_artefact(runs / "linear"), runs / "linear.model")
+    assert "is a model without its run" in str(refusal("refit", str(runs / "linear.model")))
+    path = runs / "refit" / "summary.json"
+    path.write_text(path.read_text().replace('"finished"', '"interrupted"'))
+    assert "is interrupted, not finished" in str(refusal("linear", "refit"))
+
+
+def test_equal_weights_need_no_shared_validation_rows_and_then_there_are_no_scores(runs: Path, capsys) -> None:
+    made = make_ensemble(["linear", "elsewhere"], weighing="equal")
+    assert "no validation scores" in capsys.readouterr().err
+    assert (made.valid, made.members, open_model(made.directory).temperature) == (None, {}, 1.0)
+    assert evaluate(made.directory, "test").scores.n == 1000
+    with pytest.raises(DataError, match="have other rows in this split: one has 200, the first 204"):
+        evaluate(made.directory, "valid")
+    assert "weight" in render_card(build_report(read_run(made.directory))).decode()
+
+
+def test_it_is_not_taken_for_a_run_of_its_first_member_s_experiment(runs: Path, trained: Path) -> None:
+    experiment = load_experiment(trained / "linear.yaml")
+    made = make_ensemble(["linear", "forward"], "linear")
+    assert made.directory == runs / "linear-2"
+    assert find_or_fit(experiment, "linear") == runs / "linear"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("train", "--resume", "both"), "is an ensemble: there is nothing to go on with"),
+        (("reproduce", "both"), "is an ensemble: it was made of trained runs"),
+        (("export", "both", "--precision", "int8"), "is an ensemble, which is no one graph"),
+    ],
+)
+def test_what_an_ensemble_cannot_do_it_says(runs: Path, cli: Callable, command: tuple[str, ...], said: str) -> None:
+    make_ensemble(["linear", "forward"], "both")
+    done = cli(*command)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+
+
+def test_no_training_starts_from_an_ensemble(runs: Path, experiment) -> None:
+    make_ensemble(["linear", "forward"], "both")
+    with pytest.raises(UsageError, match="is an ensemble, and this wants one model"):
+        fit(experiment(*SMALL, "init_from=both"))
+
+
+def test_the_command_makes_one_and_packs_it(runs: Path, cli: Callable, tmp_path: Path) -> None:
+    done = cli("ensemble", "linear", "refit", "--name", "pair", "--json")
+    found = json.loads(done.stdout)
+    assert found["run"] == str(runs_dir() / "pair")
+    assert found["valid"]["n"] == 204
+    assert found["weights"].keys() == found["members"].keys() == {"linear", "refit"}
+    done = cli("export", "pair", "--pack", str(tmp_path / "pair.model"))
+    assert done.stdout.strip() == str(tmp_path / "pair.model")
+    names = ("pair", f"{tmp_path}/pair.model")
+    one, other = (cli("predict", "--run", name, "so good", "--json").stdout for name in names)
+    assert one == other != ""
+    assert cli("export", "pair", "--pack", str(tmp_path / "pair.model")).returncode == 2
