@@ -39,7 +39,12 @@ def find_run(run: str | None) -> Path:
     else:
         path = _newest() if run is None else named_run(run)
         if not is_run(path):
-            raise UsageError(f"{path} holds no trained model: its training did not get that far", _TRAIN)
+            from sentiment_cli.config.loader import load_experiment  # which takes its time, and answers need none
+
+            command = load_experiment(path / "experiment.yaml").command
+            raise UsageError(
+                f"{path} holds no trained model: its training did not get that far", f"{command} --resume {path}"
+            )
     console.say(f"run: {path}")
     return path
 
