@@ -48,7 +48,11 @@ def find_model(run: str) -> Path:
 
 def _with_model(path: Path) -> Path:
     if not is_run(path):
-        raise UsageError(f"{path} holds no trained model: its training did not get that far", _TRAIN)
+        from sentiment_cli.config.loader import load_experiment  # which takes its time, and answers need none
+
+        command = load_experiment(path / "experiment.yaml").command
+        hint = f"{command} --resume {path}"
+        raise UsageError(f"{path} holds no trained model: its training did not get that far", hint)
     return path
 
 

@@ -84,8 +84,8 @@ def first_model(experiment: Experiment, corpus: Corpus, origins: Sequence[Origin
             _check_same(origin, experiment, "tensors", sorted(weights), sorted(own))
         else:
             weights = _shared(origin, own, only_layers=origin is not origins[0])
-        for name, tensor in weights.items():
-            _check_same(origin, experiment, f"{name} of shape", tuple(tensor.shape), tuple(own[name].shape))
+        for name in filter(weights.__contains__, own):
+            _check_same(origin, experiment, f"{name} of shape", tuple(weights[name].shape), tuple(own[name].shape))
         own |= weights
     model.load_state_dict(own)
     return model
@@ -95,7 +95,7 @@ def _shared(origin: Origin, own: dict[str, Tensor], *, only_layers: bool) -> dic
     """Return what a pretraining gives to a model, under the names that it has there."""
     side = "backward" if origin.reverse else "forward"
     found = {re.sub(r"^layers\.", f"encoder.{side}_layers.", name): of for name, of in origin.weights.items()}
-    shared = {name: of for name, of in found.items() if name in own and name.startswith(("embedding.", "encoder."))}
+    shared = {name: found[name] for name in own if name in found and name.startswith(("embedding.", "encoder."))}
     if only_layers:
         shared = {name: of for name, of in shared.items() if name.startswith("encoder.")}
     if not shared:

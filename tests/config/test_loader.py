@@ -82,7 +82,7 @@ def test_b02_five_mistakes_are_five_reports(write) -> None:
         f"{path}:4:5: model.encoder.widht is not a setting\n"
         "    4 |     widht: 256\n"
         "      |     ^^^^^ did you mean width?\n"
-        f"{path}:5:12: model.pooling is 'lst': it should be 'last', 'mean', 'max', 'both' or 'attention'\n"
+        f"{path}:5:12: model.pooling is 'lst': it should be 'last', 'mean', 'max', 'both', 'concat' or 'attention'\n"
         "    5 |   pooling: lst\n"
         "      |            ^^^ did you mean last?\n"
         f"{path}:8:3: train.lr is set twice, first in line 7\n"

@@ -8,6 +8,7 @@ from sentiment_cli import store
 from sentiment_cli.config import schema
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.inference.weights import load_weights
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training import initial as initial_module
 from sentiment_cli.training.fit import fit
@@ -82,13 +83,13 @@ def test_vectors_come_from_a_file(experiment, tmp_path: Path, capsys) -> None:
         "2 8\nthe 1 2 3 4 5 6 7 8\nnosuchword 1 1 1 1 1 1 1 1\nplot" + " .5" * 8 + "\n"
     )
     settings = experiment(*TINY, f"vocabulary.vectors={tmp_path / 'vectors.txt'}")
-    load_origins(settings)
+    assert load_origins(settings) == []
     corpus = prepare(settings, ("train",))
-    model = first_model(settings, corpus, ())
+    model = first_model(settings, corpus, [])
     assert model.embedding.weight[corpus.vocabulary.entries.index("the")].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     assert model.embedding.weight[corpus.vocabulary.entries.index("plot")].tolist() == [0.5] * 8
     assert "vectors: 2 of" in capsys.readouterr().err
-    fresh = first_model(experiment(*TINY), corpus, ()).embedding.weight
+    fresh = first_model(experiment(*TINY), corpus, []).embedding.weight
     assert torch.equal(model.embedding.weight[:2], fresh[:2])
 
 
@@ -105,7 +106,7 @@ def test_a_file_that_is_no_file_of_vectors_is_refused(experiment, tmp_path: Path
     (tmp_path / "vectors.txt").write_text(text)
     settings = experiment(*TINY, f"vocabulary.vectors={tmp_path / 'vectors.txt'}")
     with pytest.raises(DataError, match=said):
-        first_model(settings, prepare(settings, ("train",)), ())
+        first_model(settings, prepare(settings, ("train",)), [])
     with pytest.raises(UsageError, match="which is no file"):
         load_origins(experiment(*TINY, "vocabulary.vectors=nosuch.txt"))
 
@@ -114,6 +115,7 @@ def test_init_from_starts_from_a_finished_run(experiment, quick_run: Path) -> No
     settings = experiment(*TINY, f"init_from={quick_run}")
     (origin,) = load_origins(settings)
     model = first_model(settings, prepare(settings, ("train",)), [origin])
+    assert origin.weights.keys() == model.state_dict().keys()
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in origin.weights.items())
     assert fit(settings, "more").scores.loss < fit(experiment(*TINY), "less").scores.loss
 
@@ -134,14 +136,19 @@ def test_f14_init_from_another_shape_or_vocabulary_is_refused(experiment, quick_
 
 
 def test_f21_init_from_weights_that_are_not_finite_is_refused(experiment, quick_run: Path, monkeypatch) -> None:
-    weights = load_origins(settings := experiment(*TINY, f"init_from={quick_run}"))[0].weights
-    weights["output.bias"].fill_(math.nan)
-    monkeypatch.setattr(initial_module, "load_weights", lambda artefact: weights)
+    def damaged(artefact) -> dict[str, torch.Tensor]:
+        return {**load_weights(artefact), "output.bias": torch.tensor([math.nan])}
+
+    monkeypatch.setattr(initial_module, "load_weights", damaged)
     with pytest.raises(DataError, match=r"output\.bias holds numbers that are not finite"):
-        load_origins(settings)
+        load_origins(experiment(*TINY, f"init_from={quick_run}"))
 
 
 def test_init_from_a_run_without_a_model_is_refused(experiment, tmp_path: Path) -> None:
     store.write_file(tmp_path / "runs" / "half" / "experiment.yaml", b"name: half\n")
     with pytest.raises(UsageError, match=r"init_from: .*half holds no trained model"):
         load_origins(experiment(*TINY, "init_from=half"))
+    store.write_file(tmp_path / "runs" / "half" / "experiment.yaml", b"name: half\ntask: vectors\n")
+    with pytest.raises(UsageError) as caught:
+        load_origins(experiment(*TINY, "init_from=half"))
+    assert caught.value.hint == f"sentiment pretrain --resume {tmp_path / 'runs' / 'half'}"

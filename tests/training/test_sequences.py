@@ -1,6 +1,7 @@
 """Autoencoders and pairs through the engine: what they learn, and how they are scored."""
 
 import itertools
+import json
 import random
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 import torch
 from pretraining import pretraining, write_reviews, write_table
 
+from sentiment_cli.cli.generate import generate
+from sentiment_cli.data import sample
 from sentiment_cli.data.batches import gather, rows_on
 from sentiment_cli.data.corpus import Packed
 from sentiment_cli.data.pairs import reconstruction
 from sentiment_cli.data.reading import START_ID
-from sentiment_cli.data.sample import generate
+from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.generate import load_author, rewrite
 from sentiment_cli.training.fit import fit
 from sentiment_cli.training.tasks import prepare_for
@@ -23,7 +26,9 @@ FAST = ("train.lr=1e-2", "train.schedule=linear", "train.max_grad_norm=1.0", "mo
 
 
 def test_ten_words_of_the_sample_are_written_again(tmp_path: Path) -> None:
-    words = (text.lower().replace("<br />", " ").split() for _, (_, text, *_) in itertools.islice(generate(), 60))
+    words = (
+        text.lower().replace("<br />", " ").split() for _, (_, text, *_) in itertools.islice(sample.generate(), 60)
+    )
     sentences = [row[i : i + 10] for row in words for i in range(0, len(row) - 9, 10)]
     rows = [(" ".join(row), "ab"[i % 2]) for i, row in enumerate(sentences)]
     assert len(rows) == 93
@@ -57,7 +62,7 @@ def write_pairs(folder: Path, n: int, most: int) -> None:
     write_table(folder / "pairs.csv", ("source", "target"), [(" ".join(row), " ".join(row[::-1])) for row in rows])
 
 
-def test_pairs_learn_to_reverse_a_sequence(tmp_path: Path) -> None:
+def test_pairs_learn_to_reverse_a_sequence(tmp_path: Path, capsys) -> None:
     write_pairs(tmp_path, 4000, 6)
     settings = (
         "model.decoding.attention=luong",
@@ -73,6 +78,19 @@ def test_pairs_learn_to_reverse_a_sequence(tmp_path: Path) -> None:
     assert run.scores.exact >= 0.95
     (written,) = rewrite(load_author(run.directory), "a b c d e")
     assert written[:3] == ("e d c b a", 5, True)
+    capsys.readouterr()
+    generate(str(run.directory), "j i", beam=3, n=2)
+    assert capsys.readouterr().out.startswith("i j\n")
+    generate(str(run.directory), "j i", as_json=True)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert list(json.loads(line)) == ["source", "text", "tokens", "ended", "log_probability"]
+    for options, said in (
+        ({"seed": 1}, "--seed is of no use"),
+        ({"n": 2}, "-n 2 takes a beam"),
+        ({"prompt": ""}, "no text"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            generate(str(run.directory), **{"prompt": "a", **options})
 
 
 @pytest.mark.parametrize("reverse", [False, True])
