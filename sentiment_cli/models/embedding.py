@@ -23,7 +23,8 @@ class WordEmbedding(nn.Embedding):
     """
 
     def __init__(self, settings: schema.Embedding, n_entries: int, unknown_id: int, *, pad_is_input: bool) -> None:
-        super().__init__(n_entries, settings.width)
+        # As torch draws them itself, but by what it has on the device meta, too, without importing torch._dynamo (1 s).
+        super().__init__(n_entries, settings.width, _weight=torch.randn(n_entries, settings.width))
         self.unknown_id = unknown_id
         self.word_dropout, self.dropout = settings.word_dropout, settings.dropout
         self.element_dropout, self.type_dropout = settings.element_dropout, settings.type_dropout
