@@ -10,7 +10,7 @@ from sentiment_cli import store
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import DataError
-from sentiment_cli.evaluation import evaluate as evaluate_module
+from sentiment_cli.evaluation import outputs as outputs_module
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
 from sentiment_cli.training.fit import fit
 
@@ -32,7 +32,7 @@ def test_the_test_split_is_not_read_during_training(experiment) -> None:
 def test_labels_ordered_differently_at_evaluation_mean_the_same(quick_run: Path, monkeypatch, tmp_path: Path) -> None:
     before = evaluate(quick_run, "valid")
     kept = (quick_run / "evaluation" / "valid-predictions.jsonl").read_bytes()
-    real = evaluate_module.prepare
+    real = outputs_module.prepare
 
     def turned(*args):
         corpus = real(*args)
@@ -42,7 +42,7 @@ def test_labels_ordered_differently_at_evaluation_mean_the_same(quick_run: Path,
             labels=corpus.labels[::-1], split=lambda name: packed, ids=corpus.ids, groups=corpus.groups
         )
 
-    monkeypatch.setattr(evaluate_module, "prepare", turned)
+    monkeypatch.setattr(outputs_module, "prepare", turned)
     assert evaluate(quick_run, "valid") == before
     assert (quick_run / "evaluation" / "valid-predictions.jsonl").read_bytes() == kept
 

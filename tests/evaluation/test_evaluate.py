@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sentiment_cli.data.corpus import Packed
-from sentiment_cli.evaluation import evaluate as evaluate_module
+from sentiment_cli.evaluation import outputs as outputs_module
 from sentiment_cli.evaluation.evaluate import Evaluation, evaluate, print_scores
 from sentiment_cli.evaluation.metrics import score, score_stars
 
@@ -26,7 +26,7 @@ def test_three_labels_are_scored_and_kept_in_their_order(
     labels = ("so-so", "good", "bad")
     ids, groups = list("abcde"), tuple[str, ...]()
     corpus = SimpleNamespace(labels=labels, split=lambda name: packed, ids=lambda name: ids, groups=lambda: groups)
-    monkeypatch.setattr(evaluate_module, "prepare", lambda *args: corpus)
+    monkeypatch.setattr(outputs_module, "prepare", lambda *args: corpus)
     evaluation = evaluate(three_labels, "test")
     scores = evaluation.scores
     assert scores.confusion == ((1, 0, 0), (0, 1, 0), (0, 1, 2))

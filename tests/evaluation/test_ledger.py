@@ -9,6 +9,7 @@ from sentiment_cli import store
 from sentiment_cli.config.schema import Data
 from sentiment_cli.errors import MachineError
 from sentiment_cli.evaluation import evaluate as evaluate_module
+from sentiment_cli.evaluation import outputs as outputs_module
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data, print_scores
 from sentiment_cli.evaluation.ledger import count_openings, record_opening
 
@@ -51,7 +52,7 @@ def test_the_opening_is_written_down_before_the_split_is_opened(quick_run: Path,
         assert count_openings(quick_run, "test") == before + 1
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate_module, "prepare", prepare)
+    monkeypatch.setattr(outputs_module, "prepare", prepare)
     with pytest.raises(KeyboardInterrupt):
         evaluate(quick_run, "test")
     assert count_openings(quick_run, "test") == before + 1
@@ -62,7 +63,7 @@ def test_a_ledger_that_cannot_be_written_keeps_the_split_shut(quick_run: Path, m
         raise MachineError("the disk is full")
 
     monkeypatch.setattr(store, "append_line", refuse)
-    monkeypatch.setattr(evaluate_module, "prepare", lambda *args: pytest.fail("the split was opened"))
+    monkeypatch.setattr(outputs_module, "prepare", lambda *args: pytest.fail("the split was opened"))
     with pytest.raises(MachineError, match="full"):
         evaluate(quick_run, "test")
 

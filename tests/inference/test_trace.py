@@ -31,7 +31,7 @@ def counting(experiment) -> Callable[..., Any]:
                 return (count_NC[:, 0] - count_NC[:, 1]) / 4
             return count_NC if len(labels) == 3 else count_NC[:, 0] - count_NC[:, 1]
 
-        return SimpleNamespace(
+        found = SimpleNamespace(
             tokenizer=build_tokenizer(experiment().text, VOCABULARY.entries, "<unk>"),
             vocabulary=VOCABULARY,
             labels=labels,
@@ -39,7 +39,10 @@ def counting(experiment) -> Callable[..., Any]:
             temperature=1.0,
             kept=lambda ids: kept_places(len(ids), reading),
             outputs=outputs,
+            combined=lambda outputs: outputs[0],
         )
+        found.parts = [found]
+        return found
 
     return build
 

@@ -24,7 +24,16 @@ TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=2", "t
 def test_a_run_holds_what_it_promises(experiment) -> None:
     finished = fit(experiment(*TINY))
     run = finished.directory
-    held = {"experiment.yaml", "metrics.jsonl", "model", "summary.json", "run.json", "checkpoints", "curves.svg"}
+    held = {
+        "experiment.yaml",
+        "metrics.jsonl",
+        "model",
+        "summary.json",
+        "run.json",
+        "checkpoints",
+        "curves.svg",
+        "validation",
+    }
     assert {path.name for path in run.iterdir()} == held
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
