@@ -70,7 +70,7 @@ def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch
         if "--pairs" in words:
             header = "original,contrast,original_label,contrast_label\n"
             (tmp_path / "contrasts.csv").write_text(f"{header}good,bad,pos,neg\n")
-    if words[0] in ("compare", "report"):
+    if words[0] in ("compare", "report", "ensemble"):
         runs = [word for word in words[1:] if word[0] not in "-…"]
         cli("eval", quick_run.name)
         for name in runs:

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from sentiment_cli.config import schema
 from sentiment_cli.data.batches import Batch, Rows
+from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.evaluation.metrics import score, score_stars
 from sentiment_cli.inference.predictor import class_probabilities
 from sentiment_cli.inference.weights import score_rows
-from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.models.classifier import Classifier, build_classifier
 from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.objectives import build_objective, classification_loss, stars_loss, steps_loss
 
@@ -132,3 +133,25 @@ def test_each_token_of_a_row_is_judged_and_each_row_weighs_the_same(n_labels: in
         wider_BL = nn.functional.pad(ids_BL, (0, width - 5))
         loss = steps_loss(model, Batch(wider_BL, length_B, label_B), smoothing=smoothing)
         torch.testing.assert_close(loss, torch.stack(rows).mean())
+
+
+@pytest.mark.parametrize("head", ["pooled", "steps"])
+@pytest.mark.parametrize("n_labels", [2, 3])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_of_soft_labels_is_the_mean_of_the_labels_losses(
+    experiment, head: str, n_labels: int, smoothing: float
+) -> None:
+    """Cross-entropy is linear in what is learnt, so that a teacher's answer is each label with its probability."""
+    shape = ("model.encoder.width=4", f"model.head={head}", "model.pooling=last", "model.dropout=0")
+    settings = experiment(*shape, f"train.label_smoothing={smoothing}")
+    model = build_classifier(settings, Vocabulary(tuple("<pad> <unk> a b c".split()), 1), n_labels).eval()
+    objective = build_objective(settings)
+    ids_BL, length_B = torch.tensor([[2, 3, 4, 0], [4, 2, 3, 3]]), torch.tensor([3, 4])
+    soft_BC = torch.softmax(torch.randn(2, n_labels, generator=torch.Generator().manual_seed(0)), dim=1)
+    found = objective(model, Batch(ids_BL, length_B, soft_BC[:, 1] if n_labels == 2 else soft_BC))
+    expected = sum(
+        float(p * q) * objective(model, Batch(ids_BL, length_B, torch.tensor([one, other])))
+        for one, p in enumerate(soft_BC[0])
+        for other, q in enumerate(soft_BC[1])
+    )
+    torch.testing.assert_close(found, expected)
