@@ -31,11 +31,7 @@ def counting(experiment) -> Callable[..., Any]:
                 return (count_NC[:, 0] - count_NC[:, 1]) / 4
             return count_NC if len(labels) == 3 else count_NC[:, 0] - count_NC[:, 1]
 
-<<<<<<< HEAD
-        predictor = SimpleNamespace(
-=======
         found = SimpleNamespace(
->>>>>>> ensemble
             tokenizer=build_tokenizer(experiment().text, VOCABULARY.entries, "<unk>"),
             vocabulary=VOCABULARY,
             labels=labels,
@@ -43,17 +39,10 @@ def counting(experiment) -> Callable[..., Any]:
             temperature=1.0,
             kept=lambda ids: kept_places(len(ids), reading),
             outputs=outputs,
-<<<<<<< HEAD
-            combined=lambda of_parts: of_parts[0],
-        )
-        predictor.parts = [predictor]
-        return predictor
-=======
             combined=lambda outputs: outputs[0],
         )
         found.parts = [found]
         return found
->>>>>>> ensemble
 
     return build
 
