@@ -28,7 +28,7 @@ def pretrain(
       sentiment pretrain imdb-lm
       sentiment pretrain imdb-lm --set data.source=my.csv
       sentiment pretrain --resume imdb-lm
-      sentiment train --set init_from=imdb-lm
+      sentiment train my.yaml --set init_from=imdb-lm
     """
     if config is None and resume is None:
         raise UsageError("there is no experiment to pretrain", f"{_PRETRAIN} imdb-lm")

@@ -111,6 +111,17 @@ def test_vectors_foresee_the_words_around_each(small: Build) -> None:
     assert finished.scores.n % 128 == 0
 
 
+def test_words_are_counted_where_they_are_read_and_unknown_ones_are_none(small: Build) -> None:
+    experiment = small("vectors", "vocabulary.min_count=5")
+    corpus = prepare_for(experiment)
+    packed, _ = reading_rows(corpus, experiment)
+    count_V, vocabulary = count_words(packed, corpus.vocabulary), corpus.vocabulary
+    assert (packed.ids_T == vocabulary.unknown_id).sum() > 9
+    for token_id in range(len(vocabulary.entries)):
+        expected = (packed.ids_T == token_id).sum() if token_id >= vocabulary.specials else 0
+        assert count_V[token_id] == expected
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_invariant_10_pretraining_finishes_with_the_test_pack_unreadable(small: Build, task: str) -> None:
     experiment = small(task, "train.max_steps=2", "data.valid.seed=7")  # of its own, so that others are not harmed
