@@ -203,7 +203,10 @@ def test_a_decoded_sequence_has_the_probability_of_teacher_forcing(cell: str, at
                 assert one.weight_ML is None
 
 
-@pytest.mark.parametrize(("cell", "attention", "n_steps"), [("gru", "luong", 200), ("lstm", "bahdanau", 150)])
+@pytest.mark.parametrize(
+    ("cell", "attention", "n_steps"),
+    [("gru", "luong", 200), pytest.param("lstm", "bahdanau", 150, marks=pytest.mark.slow)],
+)
 def test_reversing_a_sequence_is_learnt(cell: str, attention: str, n_steps: int) -> None:
     draw = random.Random(0)
 

@@ -208,6 +208,7 @@ def test_32_reviews_are_learnt_by_heart(name: str, head: dict[str, str]) -> None
     assert any(((model(batch.ids_BL, batch.length_B) > 0) == batch.label_B.bool()).all() for model in models)
 
 
+@pytest.mark.slow  # two threads, on cores that other tests have
 @pytest.mark.parametrize("head", [{"pooling": "both", "context": "global"}, {"context": "local", "head": "steps"}])
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_same_seed_gives_the_same_bits_with_two_threads(name: str, head: dict[str, str]) -> None:

@@ -292,6 +292,7 @@ def test_it_learns_32_random_reviews_by_heart(kind: str) -> None:
     assert torch.equal(reader(ids_BL, length_B) > 0, label_B > 0)
 
 
+@pytest.mark.slow  # two threads, on cores that other tests have
 @pytest.mark.parametrize("kind", ["lstm-2d", "lstm-grid"])
 def test_two_threads_give_the_same_bits_each_time(kind: str) -> None:
     ids_BL, length_B, label_B = random_reviews(48, 100)

@@ -295,7 +295,7 @@ def _edit_state(run: Path, edit) -> None:
     (path / "state.json").write_bytes(data)
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["state.json"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    (path / "manifest.json").write_bytes(store._manifest(manifest["files"]))
+    (path / "manifest.json").write_bytes(store.dump_manifest(manifest["files"]))
 
 
 def test_f20_memory_that_the_system_refuses_stops_a_run_that_then_resumes(unbroken: Path, root: Path) -> None:

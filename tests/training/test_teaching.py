@@ -244,7 +244,7 @@ def test_f27_a_run_goes_on_with_the_same_teacher_alone(experiment, write, tmp_pa
     assert key == "versions.teacher"
     assert old != new
     with pytest.raises(UsageError, match=r"no run can go on with another versions\.teacher"):
-        check_allowed(found, [], Record(), tmp_path)
+        check_allowed(found, [], Record(), tmp_path, "sentiment train")
 
 
 def test_what_cannot_teach_is_refused_before_any_work(experiment, write, quick_run: Path, tmp_path: Path) -> None:
