@@ -22,6 +22,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import torch
 
 from sentiment_cli.evaluation import evaluate as evaluation
+from sentiment_cli.evaluation import outputs
 from sentiment_cli.inference.artefact import Artefact
 from sentiment_cli.inference.runs import find_run
 from sentiment_cli.models.classifier import AnyClassifier
@@ -50,9 +51,9 @@ def main() -> None:
         model.forward = timed("forward passes", _waiting(model.forward))  # type: ignore[method-assign]
         return model
 
-    real_load = evaluation.load_model
-    evaluation.load_model = timed("model", load)
-    evaluation.prepare = timed("data stage", evaluation.prepare)
+    real_load = outputs.load_model
+    outputs.load_model = timed("model", load)
+    outputs.prepare = timed("data stage", outputs.prepare)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(shutil.copytree(find_run(arguments.run), Path(folder) / "run"))
         for _ in range(2):
