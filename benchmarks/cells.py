@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.models.device import describe, set_up
-from sentiment_cli.models.encoders import _CELLS
+from sentiment_cli.models.encoders import CELLS
 from sentiment_cli.models.lstm_2d import Lstm2d
 
 _TORCHS = "nn.LSTM"
@@ -39,7 +39,7 @@ def main() -> None:
     set_up(device, arguments.threads)
     torch.manual_seed(0)
     layers = {_TORCHS: nn.LSTM(arguments.width, arguments.width, batch_first=True)}
-    for cell, build in _CELLS.items():
+    for cell, build in CELLS.items():
         layers[cell] = build(arguments.width, arguments.width)
         if arguments.state_dropout and hasattr(layers[cell], "state_dropout"):
             layers[cell].state_dropout = arguments.state_dropout
