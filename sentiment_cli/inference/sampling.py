@@ -7,6 +7,8 @@ from torch import Tensor
 
 from sentiment_cli.models.language_model import LanguageModel
 
+_LIKELY = 1024
+
 
 def forbid(log_probability_BV: Tensor, ids: Sequence[int]) -> Tensor:
     """Leave some words out. What is left need not add up to 1, here and below."""
@@ -21,23 +23,17 @@ def keep_top_k(log_probability_BV: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(log_probability_BV: Tensor, p: float) -> Tensor:
-    """Leave the fewest words that have the share p of the probability, one at least (Holtzman et al. 2020).
-
-    Only as many are sorted as it takes: of 30,000 that costs 2 ms, of the first 1,024 a tenth.
-    """
-    n_words, n_sorted = log_probability_BV.shape[1], 1024
-    if p >= 1:
-        return log_probability_BV
-    while True:
-        sorted_BK, word_BK = log_probability_BV.log_softmax(dim=1).topk(min(n_sorted, n_words), dim=1)
-        share_BK = sorted_BK.exp()
-        if n_sorted >= n_words or bool((share_BK.sum(dim=1) >= p).all()):
-            break
-        n_sorted *= 8
+    """Leave the fewest words that have the share p of the probability, one at least (Holtzman et al. 2020)."""
+    log_share_BV = log_probability_BV.log_softmax(dim=1)
+    # The share p is mostly among a few words, which are found in a fifth of the time that it takes to sort 30,000.
+    sorted_BK, order_BK = log_share_BV.topk(min(_LIKELY, log_share_BV.shape[1]), dim=1)
+    if bool((sorted_BK.exp().sum(dim=1) < p).any()):
+        sorted_BK, order_BK = log_share_BV.sort(dim=1, descending=True)
+    share_BK = sorted_BK.exp()
     is_left_out_BK = share_BK.cumsum(dim=1) - share_BK >= p  # by the more probable words alone
     is_left_out_BK[:, 0] = False
-    kept_BK = log_probability_BV.gather(1, word_BK).masked_fill(is_left_out_BK, -torch.inf)
-    return torch.full_like(log_probability_BV, -torch.inf).scatter(1, word_BK, kept_BK)
+    is_left_out_BV = torch.ones_like(log_probability_BV, dtype=torch.bool).scatter(1, order_BK, is_left_out_BK)
+    return log_probability_BV.masked_fill(is_left_out_BV, -torch.inf)
 
 
 def choose(
@@ -59,9 +55,7 @@ def choose(
         log_probability_BV = keep_top_k(log_probability_BV, top_k)
     if top_p is not None:
         log_probability_BV = keep_top_p(log_probability_BV, top_p)
-    cumulated_BV = log_probability_BV.softmax(dim=1).cumsum(dim=1)  # multinomial would draw a number for every word
-    point_B1 = torch.rand(len(cumulated_BV), 1, generator=generator, device=cumulated_BV.device) * cumulated_BV[:, -1:]
-    return torch.searchsorted(cumulated_BV, point_B1, right=True).squeeze(1).clamp(max=cumulated_BV.shape[1] - 1)
+    return log_probability_BV.softmax(dim=1).multinomial(1, generator=generator).squeeze(1)
 
 
 def generate_tokens(

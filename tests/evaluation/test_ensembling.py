@@ -16,6 +16,7 @@ from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation import ensembling
+from sentiment_cli.evaluation import outputs as outputs_module
 from sentiment_cli.evaluation.behaviour import evaluate_behaviour
 from sentiment_cli.evaluation.card import render_card
 from sentiment_cli.evaluation.comparison import compare
@@ -125,6 +126,22 @@ def test_test_scores_are_those_of_the_weighted_sum_of_the_members_predictions(ru
     assert result.n == 1000
     ((key, one, other),) = result.pairings[0].settings
     assert (key, one, other) == ("members", None, made.weights)
+
+
+def test_members_rows_are_joined_by_their_ids_whatever_their_order(runs: Path, monkeypatch) -> None:
+    model = open_model(make_ensemble(["linear", "forward"]).directory)
+    expected = outputs_module.score_split(model, "valid")
+    real, calls = outputs_module._score_split, []
+
+    def reversed_second(part, split):
+        calls.append(part)
+        found = real(part, split)
+        return found if len(calls) == 1 else found._replace(ids=found.ids[::-1], output=found.output[::-1])
+
+    monkeypatch.setattr(outputs_module, "_score_split", reversed_second)
+    found = outputs_module.score_split(model, "valid")
+    assert found.ids == expected.ids
+    np.testing.assert_array_equal(found.output, expected.output)
 
 
 def test_equal_weights_are_equal_and_one_member_is_itself(runs: Path) -> None:

@@ -268,6 +268,15 @@ MIXTURES: dict[str, Callable[[Files], Files]] = {
 }
 
 
+def warmer(files: Files) -> Files:
+    """Return files whose first part is another whole model, of another temperature."""
+    part = {name.removeprefix("1."): data for name, data in files.items() if name.startswith("1.")}
+    part["calibration.json"] = b'{"temperature": 2.0}'
+    hashes = {name: entry_of(data)["sha256"] for name, data in part.items() if name != "model.json"}
+    part["model.json"] = store.dump_json({**json.loads(part["model.json"]), "files": hashes})
+    return {**files, **{f"1.{name}": data for name, data in part.items()}}
+
+
 def renamed(files: Files, old: str, new: str) -> Files:
     return {new + name.removeprefix(old): data for name, data in files.items() if name.startswith(old)}
 
@@ -281,6 +290,14 @@ def test_f13_files_deleted_added_renamed_or_of_another_model_are_refused(files, 
     path = write(changed, form)
     with pytest.raises(store.IntegrityError, match=path.name):
         read_all(path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_f14_a_whole_part_of_another_ensemble_is_refused_whatever_the_manifest_says(files, write, form: str) -> None:
+    changed = warmer(files)
+    read_all(write(bound(changed), form))
+    with pytest.raises(store.IntegrityError, match=r"files of several models: 1\.calibration\.json"):
+        open_model(write(manifested(changed), form))
 
 
 def named(*weights: object) -> dict[str, object]:
