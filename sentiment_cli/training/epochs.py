@@ -142,7 +142,7 @@ def _take_steps(session: Session, course: _Course, end: int) -> None:
             is_shown = step.number % _STEPS_BETWEEN_READINGS == 0 or progress.step == end
             if session.device.type == "cpu" or is_shown or is_due or session.stop.number:
                 for one in unread:
-                    check_finite(session, one, course.material.names(one.number))
+                    check_finite(session, one, course.material)
                 unread.clear()
             if is_shown:
                 rate, left = (

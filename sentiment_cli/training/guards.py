@@ -9,17 +9,19 @@ from sentiment_cli.errors import DivergedError
 from sentiment_cli.models.device import OutOfMemory
 from sentiment_cli.training.checkpoints import newest_path
 from sentiment_cli.training.loop import Step
+from sentiment_cli.training.material import Material
 from sentiment_cli.training.session import Session
 
 DIVERGED = "diverged.json"
 _ROWS_SHOWN = 3
 
 
-def check_finite(session: Session, step: Step, ids: list[str]) -> None:
+def check_finite(session: Session, step: Step, material: Material) -> None:
     """Raise DivergedError for a step whose loss or gradient is not finite; RUN/diverged.json then holds its rows."""
     loss, grad_norm = float(step.loss), float(step.grad_norm)
     if math.isfinite(loss) and math.isfinite(grad_norm):
         return
+    ids = material.names(step.number)
     about = {
         "step": step.number + 1,
         "lr": step.lr,

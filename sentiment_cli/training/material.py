@@ -67,9 +67,12 @@ def read_streams(
     window, n_streams = settings.window, settings.batch_tokens // settings.window
     row_N = np.flatnonzero(packed.length_N)
 
-    def epoch_of(epoch: int) -> tuple[Packed, NDArray[np.int64]]:
+    def order_of(epoch: int) -> tuple[NDArray[np.int64], np.random.Generator]:
         generator = np.random.default_rng((seed, epoch))
-        order_N = generator.permutation(row_N)
+        return generator.permutation(row_N), generator
+
+    def epoch_of(epoch: int) -> tuple[Packed, NDArray[np.int64]]:
+        order_N, generator = order_of(epoch)
         return (packed if chance_V is None else thin_out(packed, chance_V, generator)), order_N
 
     lengths, epoch_ends = list[int](), list[int]()
@@ -102,7 +105,7 @@ def read_streams(
             yield Batch(ids_BL, torch.full_like(stream_B, width(step)), stream_B)
 
     def names(step: int) -> list[str]:
-        return [ids[row] for row in epoch_of(bisect.bisect_right(epoch_ends, step))[1][:1]]  # the first of the epoch
+        return [ids[row] for row in order_of(bisect.bisect_right(epoch_ends, step))[0][:1]]  # the first of the epoch
 
     return Material(epoch_ends, batches, lambda step: n_streams * width(step), names, n_streams)
 
