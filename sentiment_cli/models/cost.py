@@ -7,7 +7,11 @@ from torch import nn
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.vocabulary import Vocabulary
+from sentiment_cli.models.autoencoder import build_encoder_decoder
 from sentiment_cli.models.classifier import build_classifier
+from sentiment_cli.models.language_model import build_language_model
+from sentiment_cli.models.skip_gram import SkipGram
+from sentiment_cli.models.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
 
 
 class Part(NamedTuple):
@@ -19,19 +23,35 @@ class Part(NamedTuple):
 
 
 def parts_of(experiment: Experiment, n_entries: int, n_labels: int = 2) -> list[Part]:
-    """Count the parts of an experiment's model.
+    """Count the parts of an experiment's model, a classifier or what a pretraining learns.
 
     A matrix is taken to multiply each token once, in each direction that has one; tables of vectors multiply nothing,
-    and the output multiplies each row once, which is not counted. Training costs about three times as much.
+    a softmax the words that it compares (an adaptive one those of its head), and a classifier's output each row once,
+    which is not counted. Training costs about three times as much.
     """
     with torch.device("meta"):
-        model = build_classifier(experiment, Vocabulary(("",) * n_entries, 1), n_labels)
+        model = _build(experiment, Vocabulary(("",) * n_entries, 1), n_labels)
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     parts = []
     for name, module in model.named_children():
         parameters = list(module.parameters())
-        if parameters:
-            per_row = name in ("output", "dropout")
+        if isinstance(module, FullSoftmax | SampledSoftmax | AdaptiveSoftmax):
+            parts.append(Part(name, sum(p.numel() for p in parameters), module.n_compared * module.width))
+        elif parameters:
+            per_row = experiment.task == "classify" and name in ("output", "dropout")
             products = sum(p.numel() for p in parameters if p.dim() > 1 and id(p) not in tables and not per_row)
+            if isinstance(model, SkipGram) and module is model.context:
+                products = model.samples * module.embedding_dim
             parts.append(Part(name, sum(p.numel() for p in parameters), products))
     return parts
+
+
+def _build(experiment: Experiment, vocabulary: Vocabulary, n_labels: int) -> nn.Module:
+    if experiment.task == "language-model":
+        return build_language_model(experiment, vocabulary, n_labels)
+    if experiment.task in ("autoencoder", "pairs"):
+        return build_encoder_decoder(experiment, vocabulary)
+    if experiment.task == "vectors":
+        count_V = torch.ones(len(vocabulary.entries))
+        return SkipGram(count_V, experiment.model.embedding.width, samples=experiment.model.language.samples)
+    return build_classifier(experiment, vocabulary, n_labels)

@@ -1,8 +1,9 @@
 """Output layers over a vocabulary: the loss of the words that came, and the log probability of every word.
 
-Each has `loss(hidden_TD, target_T)`, the mean over T tokens in nats, and `log_probabilities(hidden_TD)`, which are
-exact. A word's logit is its bias plus the product of its vector with the hidden state; the vectors are the layer's own
-or those of an embedding (Press & Wolf 2017; Inan et al. 2017). Ids stand in order of falling frequency.
+Each has `loss(hidden_TD, target_T)`, the mean over T tokens in nats, `log_probabilities(hidden_TD)`, which are exact,
+and `n_compared`, how many words each token of training is held against at least. A word's logit is its bias plus the
+product of its vector with the hidden state; the vectors are the layer's own or those of an embedding (Press & Wolf
+2017; Inan et al. 2017). Ids stand in order of falling frequency.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ class FullSoftmax(nn.Module):
 
     def __init__(self, n_entries: int, width: int, *, tied: nn.Embedding | None = None) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.n_compared = width, n_entries
         self.words = _Words(n_entries, width, tied)
 
     def loss(self, hidden_TD: Tensor, target_T: Tensor) -> Tensor:
@@ -62,6 +63,7 @@ class SampledSoftmax(nn.Module):
         super().__init__()
         self.width, self.samples = width, min(samples, n_entries)
         assert self.samples > 1, "a single one may be the word that came"
+        self.n_compared = self.samples
         self.words = _Words(n_entries, width, tied)
         with torch.device("cpu"):
             weight_V = 1 / torch.arange(1, n_entries + 1).double()
@@ -109,6 +111,7 @@ class AdaptiveSoftmax(nn.Module):
         cutoffs = [cutoff for cutoff in cutoffs if 0 < cutoff < n_entries]
         self.width, self.n_entries, self.cutoffs = width, n_entries, cutoffs
         self.sizes = [end - start for start, end in zip([0, *cutoffs], [*cutoffs, n_entries], strict=True)]
+        self.n_compared = self.sizes[0] + len(cutoffs)
         self.bias = nn.Parameter(torch.zeros(n_entries))
         self.cluster_weight = nn.Parameter(_fresh(len(cutoffs), width))
         self.cluster_bias = nn.Parameter(torch.zeros(len(cutoffs)))
