@@ -33,6 +33,7 @@ _ORTHOGONAL = dict.fromkeys(("orthogonal", "goru"), "its recurrent matrix stays 
 _CELLS_WITHOUT: dict[str, dict[str, str]] = {
     "state_dropout": _ELEMENTWISE,
     "weight_dropout": {**_ELEMENTWISE, **_ORTHOGONAL},
+    "chop": {"lstm-2d": "it is told where the sentences of a whole row end"},
     "forget_bias": dict.fromkeys(
         ("lstm-1997", "rnn", "rnn-relu", "rnn-output", "gru", "orthogonal", "goru", "mingru", "sru", "qrnn"),
         "only an LSTM has it",
