@@ -206,7 +206,15 @@ STOPPED = {
         "model.language.label=true",
         "train.batch_tokens=512",
     ),
-    "vectors": ("train.window=16", "model.language.samples=8", "train.lazy_embeddings=true", "train.batch_tokens=512"),
+    "vectors": (
+        "model.embedding.std=1.0",
+        "model.embedding.dropout=0.0",
+        "model.encoder.width=128",
+        "train.window=16",
+        "model.language.samples=8",
+        "train.lazy_embeddings=true",
+        "train.batch_tokens=512",
+    ),
     "autoencoder": ("model.decoding.attention=luong", "model.language.samples=8", "train.batch_tokens=4096"),
     "pairs": ("model.language.softmax=full", "train.batch_tokens=128"),
 }
