@@ -184,7 +184,7 @@ def test_an_ensemble_behaves_like_any_other_run(runs: Path, tmp_path: Path) -> N
     made = make_ensemble(["linear", "forward"])
     assert find_run(None) == made.directory  # the newest
     (found,) = (run for run in all_runs() if run.path == made.directory)
-    assert (found.status, found.valid_accuracy) == ("finished", made.valid.accuracy)
+    assert (found.status, found.figure) == ("finished", f"valid accuracy {made.valid.accuracy:.2%}")
     card = render_card(build_report(read_run(made.directory))).decode()
     assert "an ensemble of 2 runs: linear, weight" in card
     assert "sentiment ensemble linear forward" in card

@@ -22,6 +22,8 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.data.pairs import prepare_pairs
 from sentiment_cli.errors import DataError
+from sentiment_cli.evaluation.report import build_report
+from sentiment_cli.evaluation.run_files import read_run
 from sentiment_cli.inference.generate import load_author
 from sentiment_cli.training.fit import fit
 from sentiment_cli.training.language_modelling import score_text, told_labels
@@ -128,7 +130,9 @@ def test_invariant_10_pretraining_finishes_with_the_test_pack_unreadable(small: 
     directory = (prepare_pairs if task == "pairs" else prepare)(experiment).directory
     for path in directory.glob("test-*"):
         path.write_bytes(b"no")
-    assert fit(experiment).scores.n > 0
+    finished = fit(experiment)
+    assert finished.scores.n > 0
+    assert build_report(read_run(finished.directory)).lead.endswith(f" on {finished.scores.n:,} held-out tokens")
     assert {path.read_bytes() for path in directory.glob("test-*")} == {b"no"}
 
 
