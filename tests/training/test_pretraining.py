@@ -26,7 +26,7 @@ from sentiment_cli.evaluation.report import build_report
 from sentiment_cli.evaluation.run_files import read_run
 from sentiment_cli.inference.generate import load_author
 from sentiment_cli.training.fit import fit
-from sentiment_cli.training.language_modelling import score_text, told_labels
+from sentiment_cli.training.language_modelling import score_text
 from sentiment_cli.training.material import lay_out
 from sentiment_cli.training.tasks import prepare_for
 from sentiment_cli.training.unlabelled import held_out_rows, reading_rows
@@ -95,9 +95,9 @@ def test_validation_reads_each_stream_as_one_text(small: Build) -> None:
         total, n = score_text(model, packed, experiment, torch.device("cpu"))
         length = n // 32
         assert length > 128  # more than one window
-        ids_SL = lay_out(packed, np.flatnonzero(packed.length_N), 32, length, experiment.model.language)
-        ids_SL, label_SL = told_labels(torch.from_numpy(ids_SL).long(), torch.zeros(32, dtype=torch.long))
-        assert label_SL.unique().tolist() == [0, 1, 2]
+        streams = lay_out(packed, np.flatnonzero(packed.length_N), 32, length, experiment.model.language)
+        ids_SL, label_SL = (torch.from_numpy(tokens_SL).long() for tokens_SL in streams)
+        assert label_SL.unique().tolist() == [1, 2]
         log_probability_TV = model.log_probabilities(model(ids_SL[:, :-1], None, label_SL[:, :-1])[0].flatten(0, 1))
         expected = -log_probability_TV.gather(1, ids_SL[:, 1:].reshape(-1, 1)).sum()
     assert total == pytest.approx(float(expected), rel=1e-5)
@@ -244,7 +244,7 @@ def test_invariant_6_a_pretraining_stopped_in_mid_epoch_resumes_to_the_same_byte
     assert any(f"going on with {run} after step {step}" in said for step in (4, 5))
     assert outcome(run) == outcome(whole)
     carried = [carried_of(one, 8) for one in (run, whole)]
-    assert len(carried[0]) == (5 if task == "language-model" else 0)  # two tensors of each layer, and the labels
+    assert len(carried[0]) == (4 if task == "language-model" else 0)  # two tensors of each layer
     assert all(torch.equal(one, other) and one.any() for one, other in zip(*carried, strict=True))
 
 
