@@ -238,6 +238,21 @@ def test_equal_weights_need_no_shared_validation_rows_and_then_there_are_no_scor
     assert "weight" in render_card(build_report(read_run(made.directory))).decode()
 
 
+def test_validation_rows_of_one_group_give_weights_and_no_score(runs: Path, monkeypatch, capsys) -> None:
+    def of_one_group(path: Path):
+        kept = load_validation(path)
+        return kept._replace(group_N=np.full_like(kept.group_N, 7))
+
+    monkeypatch.setattr(ensembling, "load_validation", of_one_group)
+    made = make_ensemble(["linear", "forward"])
+    assert made.valid is None
+    assert set(made.members) == set(made.weights) == {"linear", "forward"}
+    ensembling.print_ensemble(made)
+    said = capsys.readouterr().err
+    assert "are of one group, which no fold can be held out of" in said
+    assert "weight  accuracy    loss     ECE   on 204 validation reviews" in said
+
+
 def test_it_is_not_taken_for_a_run_of_its_first_member_s_experiment(runs: Path, trained: Path) -> None:
     experiment = load_experiment(trained / "linear.yaml")
     made = make_ensemble(["linear", "forward"], "linear")
