@@ -43,6 +43,7 @@ def held_out_rows(corpus: Corpus, experiment: Experiment) -> Packed:
 
 
 def _hold_out(unsup: Packed, experiment: Experiment) -> NDArray[np.bool_]:
-    """Mark the unlabelled rows that are validated on; all rows of a movie, where movies are known."""
+    """Mark the unlabelled rows that are validated on; all rows of a movie, where theirs are known."""
     valid = experiment.data.valid
-    return held_out(np.zeros_like(unsup.label_N), unsup.group_N, valid.by, valid.unsup_share, valid.seed)
+    by = "row" if valid.by == "row" else "auto"  # labelled rows may have groups where unlabelled ones have none
+    return held_out(np.zeros_like(unsup.label_N), unsup.group_N, by, valid.unsup_share, valid.seed)

@@ -187,6 +187,15 @@ def test_without_unlabelled_rows_the_training_rows_are_read(tmp_path: Path, task
         fit(pretraining(tmp_path, task, "vocabulary.from=[train,unsup]", "train.batch_tokens=64"))
 
 
+@pytest.mark.parametrize("by", ["group", "row"])
+def test_unlabelled_rows_without_groups_are_held_out_one_by_one(tmp_path: Path, by: str) -> None:
+    labelled = [(f"word{i % 9} film", "ab"[i % 2], f"m{i // 4}") for i in range(100)]
+    write_table(tmp_path / "reviews.csv", ("text", "label", "group"), labelled)
+    write_table(tmp_path / "more.csv", ("text",), [(f"some more words {i}",) for i in range(50)])
+    experiment = pretraining(tmp_path, "language-model", f"data.valid.by={by}", "data.valid.unsup_share=0.1")
+    assert len(held_out_rows(prepare_for(experiment), experiment).label_N) == 5
+
+
 def test_nothing_to_validate_on_is_told(tmp_path: Path) -> None:
     rows = [(f"word{i % 9} film", "ab"[i % 2]) for i in range(100)]
     write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
