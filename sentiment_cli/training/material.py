@@ -116,7 +116,8 @@ def read_streams(
                 streams = lay_out(kept, order_N, n_streams, lengths[epoch], language, has_starts=has_starts)
             first = (step - starts[epoch]) * window
             parts = (tokens_SL[:, first : first + width(step) + 1] for tokens_SL in streams)
-            yield Window(*(torch.from_numpy(part_BL).to(device).long() for part_BL in parts), stream_B)
+            ids_BL, label_BL = (torch.from_numpy(part_BL).to(device).long() for part_BL in parts)
+            yield Window(ids_BL, label_BL, stream_B)
 
     def names(step: int) -> list[str]:
         return [ids[row] for row in order_of(bisect.bisect_right(epoch_ends, step))[0][:1]]  # the first of the epoch

@@ -191,18 +191,31 @@ def test_without_unlabelled_rows_the_training_rows_are_read(tmp_path: Path, task
 def test_unlabelled_rows_without_groups_are_held_out_one_by_one(tmp_path: Path, by: str) -> None:
     labelled = [(f"word{i % 9} film", "ab"[i % 2], f"m{i // 4}") for i in range(100)]
     write_table(tmp_path / "reviews.csv", ("text", "label", "group"), labelled)
-    write_table(tmp_path / "more.csv", ("text",), [(f"some more words {i}",) for i in range(50)])
+    write_table(tmp_path / "more.csv", ("text",), [(f"some more film {i}",) for i in range(50)])
     experiment = pretraining(tmp_path, "language-model", f"data.valid.by={by}", "data.valid.unsup_share=0.1")
     assert len(held_out_rows(prepare_for(experiment), experiment).label_N) == 5
 
 
-def test_nothing_to_validate_on_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("n", "share"), [(5, 0.2), (2, 0.5), (1, 0.9)])
+def test_nothing_to_validate_on_is_told_before_a_step_with_a_share_that_helps(tmp_path, capsys, n, share) -> None:
     rows = [(f"word{i % 9} film", "ab"[i % 2]) for i in range(100)]
     write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
-    write_table(tmp_path / "more.csv", ("text",), [("some more words",)] * 5)
-    with pytest.raises(DataError, match="rows that the pretraining is validated on, 0, hold no token") as caught:
-        fit(pretraining(tmp_path, "language-model", "train.batch_tokens=64"))
-    assert caught.value.hint == "--set data.valid.unsup_share=0.2"
+    write_table(tmp_path / "more.csv", ("text",), [("some more film",)] * n)
+    with pytest.raises(DataError, match="is validated on, 0, hold no word of the vocabulary") as caught:
+        fit(pretraining(tmp_path, "vectors", "train.batch_tokens=64"))
+    assert "epoch   step" not in capsys.readouterr().err
+    assert caught.value.hint == f"--set data.valid.unsup_share={share}"
+    helped = pretraining(tmp_path, "vectors", caught.value.hint.removeprefix("--set "))
+    assert len(held_out_rows(prepare_for(helped), helped).label_N) == 1
+
+
+def test_held_out_rows_without_a_known_word_are_told(tmp_path: Path) -> None:
+    rows = [(f"word{i % 9} film", "ab"[i % 2]) for i in range(100)]
+    write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
+    write_table(tmp_path / "more.csv", ("text",), [("none of these",)] * 200)
+    with pytest.raises(DataError, match="is validated on, 4, hold no word of the vocabulary") as caught:
+        fit(pretraining(tmp_path, "vectors", "train.batch_tokens=64"))
+    assert caught.value.hint == f"sentiment data check --set data.source={tmp_path / 'reviews.csv'}"
 
 
 # What the experiment `sample`, on which the forked trainings lie, says of classifiers.
