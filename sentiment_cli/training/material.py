@@ -72,8 +72,8 @@ def read_streams(
 
     Each epoch has an order of its own, and each row a start token before it. A step reads the next train.window tokens
     of every stream and, behind them, the one that is to be predicted last. What an epoch's tokens leave over, fewer
-    than there are streams, is not read.
-    With `chance_V` a token is kept in an epoch by the chance of its word, and no start token is read.
+    than there are streams, is not read. With `chance_V` a token is kept in an epoch by the chance of its word, and no
+    start token is read.
     """
     settings, seed, language = experiment.train, experiment.seed, experiment.model.language
     window, n_streams = settings.window, settings.batch_tokens // settings.window
