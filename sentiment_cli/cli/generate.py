@@ -22,13 +22,16 @@ def generate(
     prompt: Annotated[str, Argument(help="What the text begins with; for an autoencoder or pairs, what is read.")] = "",
     tokens: Annotated[int | None, Option(min=1, help="Most tokens that are written; without it 200.")] = None,
     temperature: Annotated[
-        float | None, Option(min=0, help="Below 1 likely words become likelier, at 0 the likeliest is taken. [0.8]")
+        float | None,
+        Option(min=0, max=100, help="Below 1 likely words become likelier, at 0 the likeliest is taken. [0.8]"),
     ] = None,
     top_k: Annotated[int | None, Option(min=1, help="Choose among this many of the likeliest words.")] = None,
     top_p: Annotated[
         float | None, Option(min=0, max=1, help="Choose among the likeliest that have this share.")
     ] = None,
-    seed: Annotated[int | None, Option(min=0, help="Seed of the choices; without one, each time another.")] = None,
+    seed: Annotated[
+        int | None, Option(min=0, max=2**63 - 1, help="Seed of the choices; without one, each time another.")
+    ] = None,
     n: Annotated[int, Option("-n", "--texts", min=1, help="How many texts.")] = 1,
     label: Annotated[
         str | None, Option(help="What the model is told that the review is, if it was told labels.")

@@ -18,7 +18,7 @@ Run = Annotated[str, Argument(help="Run directory or name.")]
 
 @app.command("list")
 def list_() -> None:
-    """List the runs, the newest last: name, state, validation accuracy, size.
+    """List the runs, the newest last: name, state, what it reached on validation, size.
 
     \b
     Example:
@@ -30,9 +30,7 @@ def list_() -> None:
         return
     width = max(len(run.path.name) for run in runs)
     for run in runs:
-        accuracy = "" if run.valid_accuracy is None else f"valid {run.valid_accuracy:.2%}"
-        accuracy = accuracy if run.perplexity is None else f"ppl {run.perplexity:.1f}"
-        console.result(f"{run.path.name:<{width}}  {run.status:<11}  {accuracy:<12}  {_megabytes(size_of(run.path))}")
+        console.result(f"{run.path.name:<{width}}  {run.status:<11}  {run.figure:<21}  {_megabytes(size_of(run.path))}")
 
 
 @app.command()

@@ -33,6 +33,7 @@ _ORTHOGONAL = dict.fromkeys(("orthogonal", "goru"), "its recurrent matrix stays 
 _CELLS_WITHOUT: dict[str, dict[str, str]] = {
     "state_dropout": _ELEMENTWISE,
     "weight_dropout": {**_ELEMENTWISE, **_ORTHOGONAL},
+    "chop": {"lstm-2d": "it is told where the sentences of a whole row end"},
     "forget_bias": dict.fromkeys(
         ("lstm-1997", "rnn", "rnn-relu", "rnn-output", "gru", "orthogonal", "goru", "mingru", "sru", "qrnn"),
         "only an LSTM has it",
@@ -43,14 +44,21 @@ _CELLS_WITHOUT: dict[str, dict[str, str]] = {
 # Whose each setting is, where not every task has it.
 _CLASSIFY, _LANGUAGE, _SEQUENCES = ("classify",), ("language-model",), ("autoencoder", "pairs")
 _REVIEWS = ("classify", "language-model", "autoencoder", "vectors")
+_ENCODERS = (*_CLASSIFY, *_LANGUAGE, *_SEQUENCES)
 _SETTINGS_OF_TASKS: dict[str, dict[str, tuple[str, ...]]] = {
     "model": {
         **dict.fromkeys(("pooling", "context", "head"), _CLASSIFY),
-        "dropout": (*_CLASSIFY, *_LANGUAGE, *_SEQUENCES),
+        **dict.fromkeys(("dropout", "init"), _ENCODERS),
     },
-    "model.embedding": {"ngrams": _CLASSIFY, "word_dropout": (*_CLASSIFY, *_SEQUENCES)},
+    "model.embedding": {
+        "ngrams": _CLASSIFY,
+        "word_dropout": (*_CLASSIFY, *_SEQUENCES),
+        **dict.fromkeys(("std", "uniform", "dropout", "element_dropout", "type_dropout"), _ENCODERS),
+    },
     "model.encoder": {
         "chop": _CLASSIFY,
+        **dict.fromkeys(("cell", "width", "layers", "dropout", "skip", "forget_bias"), _ENCODERS),
+        **dict.fromkeys(("weight_dropout", "state_dropout"), _ENCODERS),
         **dict.fromkeys(("bidirectional", "direction_maps"), (*_CLASSIFY, *_SEQUENCES)),
     },
     "model.language": {

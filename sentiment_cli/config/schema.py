@@ -283,7 +283,8 @@ class Train(Section):
     max_steps: Count | None = Field(None, description="stop after this many steps, wherever the epoch is")
     batch_tokens: Count = Field(16_384, description="rows times width of a batch, padding included")
     window: Count = Field(
-        70, description="tokens of a stream that a step reads and its gradient goes back over (task: language-model)"
+        70,
+        description="tokens of a stream that a step reads and its gradient spans (task: language-model, vectors)",
     )
     activation_penalty: Annotated[float, Field(ge=0)] = Field(
         0.0, description="weight of the squared states in a language model's loss"

@@ -115,12 +115,16 @@ class Comparison:
 def compare(runs: Sequence[Path], split: str) -> Comparison:
     """Compare each run with the first by their predictions in RUN/evaluation/, every difference tested once.
 
-    Raises UsageError where a run was not scored on the split or is named twice, DataError where the rows or their
-    labels differ.
+    Raises UsageError where a run does not classify, was not scored on the split or is named twice, DataError where the
+    rows or their labels differ.
     """
     twice = [run for i, run in enumerate(runs) if any(run.samefile(earlier) for earlier in runs[:i])]
     if twice:
         raise UsageError(f"{twice[0]} is given twice; a run does not differ from itself", "sentiment runs list")
+    for run in runs:
+        if (task := load_experiment(run / "experiment.yaml").task) != "classify":
+            hint = f"sentiment report {shlex.quote(str(run))}"
+            raise UsageError(f"{run} is of task {task}, and what is compared is how runs classify", hint)
     missing = [run for run in runs if not store.is_there(_predictions(run, split))]
     if missing:
         commands = (f"sentiment eval {shlex.quote(str(run))} --split {split}" for run in missing)

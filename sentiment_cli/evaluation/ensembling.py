@@ -35,7 +35,7 @@ class Ensembled:
     """An ensemble that was made: its directory, and each member's weight and scores on validation.
 
     `valid` are the ensemble's scores there: each fold's by weights and temperature of the other folds' rows. Without
-    validation rows that all members kept there are no scores.
+    validation rows that all members kept, and of rows of a single group, there are none.
     """
 
     directory: Path
@@ -72,7 +72,8 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
         logits = [one.logits / model.temperature for one, model in zip(kept, models, strict=True)]
         weight_K = _weigh(logits, rows.label_N, weighing)
         calibration = calibrate(combine(logits, weight_K.tolist()), rows.label_N)
-        valid = _score(_judge_folds(logits, rows, weighing), rows)
+        judged = _judge_folds(logits, rows, weighing)
+        valid = None if judged is None else _score(judged, rows)
         scores = {name: _score(of_member, rows) for name, of_member in zip(names, logits, strict=True)}
     parts = [Part(*one) for one in zip(names, models, weight_K.tolist(), strict=True)]
     run = store.claim_directory(runs_dir(), name)
@@ -85,8 +86,9 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
 def print_ensemble(made: Ensembled) -> None:
     """Print each member's weight and scores, and the ensemble's, to stderr, and the run's directory."""
     width = max(len("ensemble"), *map(len, made.weights))
-    if made.valid is not None:
-        console.say(f"{'':<{width}}  weight  accuracy    loss     ECE   on {made.valid.n:,} validation reviews")
+    if made.members:
+        n = next(iter(made.members.values())).n
+        console.say(f"{'':<{width}}  weight  accuracy    loss     ECE   on {n:,} validation reviews")
     for name, weight in made.weights.items():
         console.say(f"{name:<{width}}  {weight:>6.3f}" + _figures(made.members.get(name)))
     if made.valid is not None:
@@ -192,12 +194,15 @@ def _weigh(
 
 def _judge_folds(
     logits: Sequence[NDArray[np.float64]], rows: ValidationOutputs, weighing: Weighing
-) -> NDArray[np.float64]:
+) -> NDArray[np.float64] | None:
     """Return the calibrated outputs of each fold of the rows, with weights and temperature of the other folds.
 
-    A movie's rows are in one fold.
+    A movie's rows are in one fold; None for those of a single one, which has no others.
     """
     groups = len(set(rows.group_N.tolist()) - {-1}) + int((rows.group_N < 0).sum())
+    if groups < 2:
+        console.warn("the validation reviews are of one group, which no fold can be held out of: there is no score")
+        return None
     fold_N = folds_of(rows.label_N, rows.group_N, "auto", min(_FOLDS, groups), seed=0)
     output = np.zeros_like(logits[0])
     for fold in np.unique(fold_N):

@@ -9,12 +9,13 @@ from typing import Any
 class SequenceScores:
     """Scores of n predicted tokens: mean loss in nats, its exponential, and how many of them were likeliest.
 
-    `exact` is the share of sequences that are written without a mistake. Both are None where nobody counted.
+    `exact` is the share of sequences that are written without a mistake. None is what nobody counted, and the
+    perplexity of what foresees no next token.
     """
 
     n: int
     loss: float
-    perplexity: float
+    perplexity: float | None
     accuracy: float | None = None
     exact: float | None = None
 

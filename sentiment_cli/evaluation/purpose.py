@@ -25,6 +25,13 @@ _KINDS = {
     "bag": "a mean of word vectors",
     "linear": "a linear model on counts of words",
 }
+_PRETRAINED = {  # what it is, and what it is fit for by itself
+    "language-model": ("a language model", "Writing on from a prompt: sentiment generate."),
+    "autoencoder": ("an autoencoder", "Writing a text again: sentiment generate."),
+    "pairs": ("an encoder and a decoder", "Writing the second text of a pair from the first: sentiment generate."),
+    "vectors": ("a skip-gram model", "Telling which words stand in like places."),
+}
+_NO_CLASSIFIER = "Telling whether a text is good or bad: it gives no labels."
 
 
 def describe_data(experiment: Experiment) -> str:
@@ -38,8 +45,10 @@ def describe_data(experiment: Experiment) -> str:
 def describe_model(experiment: Experiment) -> str:
     """Name the model in a few words."""
     model, text = experiment.model, experiment.text
-    said = _KINDS[model.kind]
-    if model.kind == "recurrent":
+    said = _KINDS[model.kind] if experiment.task == "classify" else _PRETRAINED[experiment.task][0]
+    if experiment.task == "vectors":
+        said += f" of width {model.embedding.width}"
+    elif model.kind == "recurrent":
         encoder = model.encoder
         layers = f", {encoder.layers} layers" if encoder.layers > 1 else ""
         both = ", both directions" if encoder.bidirectional else ""
@@ -53,6 +62,8 @@ def describe_model(experiment: Experiment) -> str:
 
 def uses(experiment: Experiment, labels: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return what the model is fit for and what not."""
+    if experiment.task != "classify":
+        return [_PRETRAINED[experiment.task][1], "Starting a classifier: init_from."], [_NO_CLASSIFIER]
     source, most = experiment.data.source, experiment.text.max_tokens
     named = " or ".join(labels) if 0 < len(labels) <= 6 else "its labels"
     if source == "imdb":

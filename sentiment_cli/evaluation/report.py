@@ -20,6 +20,7 @@ from sentiment_cli.evaluation.document import (
     Section,
     Table,
 )
+from sentiment_cli.evaluation.pretrained import pretraining_lead, pretraining_scores
 from sentiment_cli.evaluation.run_files import Answers, Mistake, RunFiles, find_mistakes, read_answers
 from sentiment_cli.evaluation.wording import interval, name_of, number, share, split_name, word
 
@@ -63,11 +64,9 @@ def missing(run: RunFiles) -> list[Notice]:
     found = []
     if run.status != "finished":
         said = {"unfinished": "was not finished", "interrupted": "was interrupted"}.get(run.status, run.status)
-        command = (
-            f"sentiment train --resume {name}" if run.status != "diverged" else "sentiment train --set train.lr=1e-4"
-        )
-        found.append(Notice(f"The training of {run.path.name} {said}.", command))
-    if "test" not in run.scores and run.n_bytes is not None:
+        how = f"--resume {name}" if run.status != "diverged" else "--set train.lr=1e-4"
+        found.append(Notice(f"The training of {run.path.name} {said}.", f"{run.experiment.command} {how}"))
+    if "test" not in run.scores and run.n_bytes is not None and run.classifies:
         found.append(Notice(f"{run.path.name} was not scored on the test reviews.", f"sentiment eval {name}"))
     return found
 
@@ -79,7 +78,14 @@ def best_known(run: RunFiles) -> tuple[str, dict[str, Any]] | None:
     return ("valid", run.summary["valid"]) if run.summary.get("valid") else None
 
 
+def _labels(run: RunFiles) -> list[str]:
+    known = best_known(run)
+    return list(known[1].get("f1_per_label", ())) if known else []
+
+
 def _lead(run: RunFiles) -> str:
+    if not run.classifies:
+        return pretraining_lead(run)
     known = best_known(run)
     if known is None:
         return "Not scored yet."
@@ -90,8 +96,7 @@ def _lead(run: RunFiles) -> str:
 
 def _model(run: RunFiles) -> list[Block]:
     seconds = run.summary.get("seconds", {})
-    known = best_known(run)
-    labels = list(known[1]["f1_per_label"]) if known else []
+    labels = _labels(run)
     what = "; ".join(f"{name}, weight {weight:.2f}" for name, weight in run.members.items())
     what = f"an ensemble of {len(run.members)} runs: {what}" if what else purpose.describe_model(run.experiment)
     rows = [("what it is", what), ("state", run.status)]
@@ -112,7 +117,7 @@ def _model(run: RunFiles) -> list[Block]:
 def _trained_on(run: RunFiles) -> str:
     source = {"imdb": "the IMDb film reviews", "sample": "the bundled synthetic sample"}
     said = source.get(run.experiment.data.source, run.experiment.data.source)
-    if run.prepared is not None:
+    if run.prepared is not None and run.classifies:
         rows = run.prepared.rows
         said += f": {rows['train']:,} reviews, and {rows['valid']:,} more to choose the best epoch by"
     refit = run.summary.get("refit_steps")
@@ -120,12 +125,13 @@ def _trained_on(run: RunFiles) -> str:
 
 
 def _purpose(run: RunFiles) -> list[Block]:
-    known = best_known(run)
-    fit, unfit = purpose.uses(run.experiment, list(known[1]["f1_per_label"]) if known else [])
+    fit, unfit = purpose.uses(run.experiment, _labels(run))
     return [Paragraph("Fit for:"), Items(fit), Paragraph("Not fit for, and limits:"), Items(unfit)]
 
 
 def _scores(run: RunFiles) -> list[Block]:
+    if not run.classifies:
+        return pretraining_scores([(run.path.name, run)])
     known = best_known(run)
     if known is None:
         return list(missing(run))
@@ -237,10 +243,10 @@ def _training(run: RunFiles) -> list[Block]:
     if not run.curves:
         return []
     runs = [(run.path.name, run)]
-    return [
-        curves_figure("loss", "Loss", "loss", runs, ["train_loss", "valid_loss"]),
-        curves_figure("accuracy", "Validation accuracy", "accuracy", runs, ["valid_accuracy"]),
-    ]
+    loss = curves_figure("loss", "Loss", "loss", runs, ["train_loss", "valid_loss"])
+    if not run.classifies:
+        return [loss]
+    return [loss, curves_figure("accuracy", "Validation accuracy", "accuracy", runs, ["valid_accuracy"])]
 
 
 def _data(run: RunFiles) -> list[Block]:
@@ -285,7 +291,7 @@ def _reproduce(run: RunFiles) -> list[Block]:
     own = "" if source in ("imdb", "sample") else f" --set data.source={shlex.quote(source)}"
     blocks: list[Block] = [
         Paragraph("From nothing: save every setting above as experiment.yaml, then"),
-        Code(f"sentiment train experiment.yaml{own}\nsentiment eval"),
+        Code(f"{run.experiment.command} experiment.yaml{own}" + "\nsentiment eval" * run.classifies),
     ]
     if run.status == "finished":
         blocks += [

@@ -56,6 +56,11 @@ class RunFiles:
         return str(self.summary.get("status", "unfinished"))
 
     @property
+    def classifies(self) -> bool:
+        """Say whether the run tells labels apart; others pretrain."""
+        return self.experiment.task == "classify"
+
+    @property
     def members(self) -> dict[str, float]:
         """The members of an ensemble, and their weights; `experiment` is then the first one's."""
         return dict(self.summary.get("ensemble", {}).get("weights", {}))
@@ -96,9 +101,10 @@ def read_run(path: Path) -> RunFiles:
     calibration = path / "model" / "calibration.json"
     has_model = (path / "model").is_dir()
     try:
+        experiment = _without_folders(load_experiment(path / "experiment.yaml"))
         return RunFiles(
             path=path,
-            experiment=_without_folders(load_experiment(path / "experiment.yaml")),
+            experiment=experiment,
             summary=summary,
             curves=[row for row in read_lines(path / "metrics.jsonl") if row.get("stage") != "refit"],
             changes=record.get("changes", []),
@@ -107,7 +113,7 @@ def read_run(path: Path) -> RunFiles:
             calibration=store.read_json(calibration) if calibration.exists() else None,
             n_parameters=_count_parameters(path) if has_model else None,
             n_bytes=sum(entry["size"] for entry in store.read_manifest(path / "model").values()) if has_model else None,
-            prepared=_find_prepared(path) if has_model else None,
+            prepared=_find_prepared(path) if has_model and experiment.task != "pairs" else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise store.IntegrityError(f"{path} holds a file that is damaged: {error!r}") from error

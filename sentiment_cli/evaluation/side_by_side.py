@@ -6,15 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from sentiment_cli.config.loader import differences
+from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.charts import curves_figure
 from sentiment_cli.evaluation.document import Block, Code, Document, Paragraph, Section, Table
+from sentiment_cli.evaluation.pretrained import pretraining_scores
 from sentiment_cli.evaluation.report import best_known, missing
 from sentiment_cli.evaluation.run_files import RunFiles
 from sentiment_cli.evaluation.wording import interval, name_of, number, share, split_name, word
 
 
 def build_comparison(runs: Sequence[RunFiles]) -> Document:
-    """Lay runs beside each other."""
+    """Lay runs beside each other. Raises UsageError where they are of several tasks."""
+    tasks = {run.experiment.task: run for run in runs}
+    if len(tasks) > 1:
+        said = " and ".join(f"{run.path} of {task}" for task, run in tasks.items())
+        hint = f"sentiment report {shlex.quote(name_of(runs[0].path))}"
+        raise UsageError(f"the tasks differ, and with them what is measured: {said}", hint)
     named = list(zip(_names(runs), runs, strict=True))
     sections = [
         Section("Scores", _scores(named)),
@@ -34,6 +41,8 @@ def _names(runs: Sequence[RunFiles]) -> list[str]:
 
 
 def _scores(named: Sequence[tuple[str, RunFiles]]) -> list[Block]:
+    if not named[0][1].classifies:
+        return [*pretraining_scores(named), *(notice for _, run in named for notice in missing(run))]
     rows = []
     for name, run in named:
         known = best_known(run)
@@ -69,8 +78,9 @@ def _curves(named: Sequence[tuple[str, RunFiles]]) -> list[Block]:
     drawn = [(name, run) for name, run in named if run.curves]
     if not drawn:
         return []
+    accuracy = curves_figure("accuracy", "Validation accuracy", "accuracy", drawn, ["valid_accuracy"])
     return [
-        curves_figure("accuracy", "Validation accuracy", "accuracy", drawn, ["valid_accuracy"]),
+        *([accuracy] if drawn[0][1].classifies else []),
         curves_figure("valid-loss", "Validation loss", "loss", drawn, ["valid_loss"]),
         curves_figure("train-loss", "Training loss", "loss", drawn, ["train_loss"]),
     ]

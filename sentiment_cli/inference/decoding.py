@@ -26,13 +26,12 @@ class Writer(Protocol[Source, State]):
 class Hypothesis(NamedTuple):
     """A sequence, without its end token, and its log probability in nats, with it.
 
-    `score` is what orders hypotheses; `has_ended` says that it ended by itself and was not cut off. Row t of weight_ML
+    `has_ended` says that it ended by itself and was not cut off. Row t of weight_ML
     is what token t attended to, where the model attends.
     """
 
     tokens: tuple[int, ...]
     log_probability: float
-    score: float
     has_ended: bool
     weight_ML: Tensor | None
 
@@ -51,14 +50,12 @@ def beam_search(
     max_length: int,
     width: int,
     n_best: int = 1,
-    length_power: float = 0.0,
 ) -> list[list[Hypothesis]]:
     """Return for each input up to `n_best` hypotheses, the best first, of at most `max_length` tokens with the end.
 
     A step keeps the `width` likeliest continuations of all that the step before kept; one that ends leaves the beam,
-    which the next step fills up (Sutskever et al. 2014). The score is the log probability over the length, with the end
-    token, to the power of `length_power`: 0 orders by probability, 1 by its mean per token. An input is done when
-    nothing in its beam can come before its `n_best`. Equals are ordered by their tokens' ids.
+    which the next step fills up (Sutskever et al. 2014). An input is done when nothing in its beam can come before its
+    `n_best`. Equals are ordered by their tokens' ids.
     """
     token_B, state = model.start(source)
     batch, device = len(token_B), token_B.device
@@ -80,13 +77,10 @@ def beam_search(
         has_ended_BK = token_BK == end_id
         is_over_BK = (has_ended_BK | (length == max_length)) & (total_BK > -torch.inf)
         for b, k in is_over_BK.nonzero().tolist():
-            total = total_BK[b, k].item()
-            found[b].append(_Ended(total / length**length_power, total, length, k, bool(has_ended_BK[b, k])))
+            found[b].append(_Ended(total_BK[b, k].item(), length, k, bool(has_ended_BK[b, k])))
         total_BK = total_BK.masked_fill(is_over_BK, -torch.inf)
-        best_B = [total / max_length**length_power for total in total_BK.amax(dim=1).tolist()]
-        is_done = [
-            best == -math.inf or best < _nth_score(ended, n_best) for best, ended in zip(best_B, found, strict=True)
-        ]
+        best_B = total_BK.amax(dim=1).tolist()
+        is_done = [best == -math.inf or best < _nth(ended, n_best) for best, ended in zip(best_B, found, strict=True)]
         if all(is_done):
             break
         total_BK = total_BK.masked_fill(torch.tensor(is_done, device=device)[:, None], -torch.inf)
@@ -97,8 +91,7 @@ def beam_search(
 class _Ended(NamedTuple):
     """A hypothesis that is over: where its last token stands in the beam after `length` steps."""
 
-    score: float
-    total: float
+    log_probability: float
     length: int
     place: int
     has_ended: bool
@@ -123,16 +116,16 @@ def _largest(score_BN: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return largest_BK, place_BK.gather(1, order_BK)
 
 
-def _nth_score(ended: list[_Ended], n: int) -> float:
-    """Return the score that a hypothesis must have to be among the n best."""
-    return sorted((one.score for one in ended), reverse=True)[n - 1] if len(ended) >= n else -math.inf
+def _nth(ended: list[_Ended], n: int) -> float:
+    """Return the log probability that a hypothesis must have to be among the n best."""
+    return sorted((one.log_probability for one in ended), reverse=True)[n - 1] if len(ended) >= n else -math.inf
 
 
 def _best(b: int, ended: list[_Ended], trace: list[_Step], n_best: int) -> list[Hypothesis]:
     """Return the n best hypotheses of an input."""
-    least = _nth_score(ended, n_best)
-    found = [_follow(b, one, trace) for one in ended if one.score >= least]
-    return sorted(found, key=lambda one: (-one.score, one.tokens))[:n_best]
+    least = _nth(ended, n_best)
+    found = [_follow(b, one, trace) for one in ended if one.log_probability >= least]
+    return sorted(found, key=lambda one: (-one.log_probability, one.tokens))[:n_best]
 
 
 def _follow(b: int, ended: _Ended, trace: list[_Step]) -> Hypothesis:
@@ -145,4 +138,4 @@ def _follow(b: int, ended: _Ended, trace: list[_Step]) -> Hypothesis:
         place = step.parent_BK[b][place]
     skipped = int(ended.has_ended)
     weight_ML = torch.stack(weights[::-1])[: len(tokens) - skipped] if weights else None
-    return Hypothesis(tuple(tokens[skipped:][::-1]), ended.total, ended.score, ended.has_ended, weight_ML)
+    return Hypothesis(tuple(tokens[skipped:][::-1]), ended.log_probability, ended.has_ended, weight_ML)

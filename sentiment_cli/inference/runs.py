@@ -5,7 +5,7 @@ import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sentiment_cli import console, store
 from sentiment_cli.config.paths import is_file, runs_dir
@@ -13,6 +13,26 @@ from sentiment_cli.errors import UsageError
 
 SUMMARY = "summary.json"
 _TRAIN = "sentiment train"
+
+
+class Figure(NamedTuple):
+    """The figure that says how good a run is on validation: its title, its name in scores, and how it is written."""
+
+    title: str
+    name: str
+    shape: str
+
+    def shown(self, scores: dict[str, Any]) -> str:
+        return f"{scores[self.name]:{self.shape}}"
+
+
+FIGURES = {  # of runs of each task
+    "classify": Figure("valid accuracy", "accuracy", ".2%"),
+    "language-model": Figure("perplexity", "perplexity", ".1f"),
+    "autoencoder": Figure("tokens right", "accuracy", ".2%"),
+    "pairs": Figure("exact", "exact", ".2%"),
+    "vectors": Figure("loss a token", "loss", ".4f"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,9 +43,8 @@ class Run:
     status: str
     source: str | None
     finished_at: float
-    valid_accuracy: float | None
+    figure: str  # on validation, named; "" where there is none
     task: str = "classify"
-    perplexity: float | None = None  # of a language model's words
 
 
 def find_run(run: str | None) -> Path:
@@ -144,16 +163,15 @@ def removable_run(run: str) -> Path:
 def _load(path: Path) -> Run:
     """Read a run's summary; one that cannot be understood makes its run `damaged`, and no other."""
     if not (path / SUMMARY).exists():
-        return Run(path, "unfinished", None, 0.0, None)
+        return Run(path, "unfinished", None, 0.0, "")
     try:
         summary: dict[str, Any] = store.read_json(path / SUMMARY)
-        scores, task = summary["valid"] or {}, summary.get("task", "classify")
-        accuracy, perplexity = scores["accuracy"] if scores else None, scores.get("perplexity")
-        at = float(summary["finished_at"])
-        return Run(path, summary["status"], summary["source"], at, accuracy, task, perplexity)
+        scores, task = summary["valid"], summary.get("task", "classify")
+        figure = f"{FIGURES[task].title} {FIGURES[task].shown(scores)}" if scores else ""
+        return Run(path, summary["status"], summary["source"], float(summary["finished_at"]), figure, task)
     except (store.IntegrityError, KeyError, TypeError, ValueError) as error:
         console.warn(f"{path / SUMMARY} is damaged ({error}); the run counts only when it is named")
-        return Run(path, "damaged", None, 0.0, None)
+        return Run(path, "damaged", None, 0.0, "")
 
 
 def _ask(model: Path) -> str:

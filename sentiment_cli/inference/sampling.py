@@ -8,6 +8,7 @@ from torch import Tensor
 from sentiment_cli.models.language_model import LanguageModel
 
 _LIKELY = 1024
+_COLDEST = 1e-3  # at which a word e^0.1 times less likely is left no chance; smaller divisors can round to 0
 
 
 def forbid(log_probability_BV: Tensor, ids: Sequence[int]) -> Tensor:
@@ -50,7 +51,10 @@ def choose(
     """
     if temperature == 0:
         return log_probability_BV.argmax(dim=1)
-    log_probability_BV = log_probability_BV / temperature
+    # The likeliest word stays at 0, where all others may fall to -inf.
+    log_probability_BV = (log_probability_BV - log_probability_BV.amax(dim=1, keepdim=True)) / max(
+        temperature, _COLDEST
+    )
     if top_k is not None:
         log_probability_BV = keep_top_k(log_probability_BV, top_k)
     if top_p is not None:

@@ -38,10 +38,10 @@ class EncoderDecoder(nn.Module):
     state has another shape, as after both directions, the start is a linear map of it. `embedding` and `encoder` are
     those of a classifier, which can take their weights over.
 
-    The vectors of source and target words are one table where they are `shared`, and those of the target are the
-    softmax's, too, where it is `tied`. `softmax` builds the output layer from (entries, width, tied=that table or
-    None). A row takes several calls of a layer where the cell has a memory besides what is seen of it, and where
-    attention is bahdanau: weight and state dropout, which are drawn at each call, are no settings for these.
+    The vectors of source and target words are one table, which is the softmax's, too, where it is `tied`. `softmax`
+    builds the output layer from (entries, width, tied=that table or None). A row takes several calls of a layer where
+    the cell has a memory besides what is seen of it, and where attention is bahdanau: weight and state dropout, which
+    are drawn at each call, are no settings for these.
     """
 
     output: Softmax
@@ -55,7 +55,6 @@ class EncoderDecoder(nn.Module):
         *,
         softmax: Callable[..., Softmax],
         attention: Attending = "none",
-        shared: bool = True,
         tied: bool = True,
         dropout: float = 0.0,
     ) -> None:
@@ -65,9 +64,6 @@ class EncoderDecoder(nn.Module):
         assert embedding.ngrams == 1, "a step knows one token"
         self.dropout = dropout
         self.embedding = WordEmbedding(embedding, n_entries, unknown_id, pad_is_input=False)
-        self.target_embedding = None
-        if not shared:
-            self.target_embedding = WordEmbedding(embedding, n_entries, unknown_id, pad_is_input=False)
         self.encoder = RecurrentEncoder(encoder, embedding.width)
         self.has_memory = len(state_widths(encoder, embedding.width)) > 1
         is_called_often = self.has_memory or attention == "bahdanau"
@@ -80,11 +76,7 @@ class EncoderDecoder(nn.Module):
         for width, decoder_width in zip(input_widths, self.decoder.input_widths, strict=True):
             widths = zip(state_widths(encoder, width), state_widths(encoder, decoder_width), strict=True)
             self.starts.append(nn.ModuleList(_build_map(n_directions * a, b) for a, b in widths))
-        self.output = softmax(n_entries, hidden_width, tied=self._target_table if tied else None)
-
-    @property
-    def _target_table(self) -> WordEmbedding:
-        return self.target_embedding or self.embedding
+        self.output = softmax(n_entries, hidden_width, tied=self.embedding if tied else None)
 
     def forward(self, batch: PairBatch) -> Tensor:
         """Return the mean loss of the batch's target tokens, padding being none, in nats.
@@ -113,7 +105,7 @@ class EncoderDecoder(nn.Module):
 
     def step(self, token_N: Tensor, state: Writing) -> tuple[Tensor, Writing, Tensor | None]:
         """Read a token of each row; return log_probability_NV of the next, the state, and weight_NL of attention."""
-        hidden_N1D, state, weight_N1L = self.decoder(self._target_table(token_N[:, None]), state)
+        hidden_N1D, state, weight_N1L = self.decoder(self.embedding(token_N[:, None]), state)
         log_probability_NV: Tensor = self.output.log_probabilities(hidden_N1D.squeeze(1))
         return log_probability_NV, state, None if weight_N1L is None else weight_N1L.squeeze(1)
 
@@ -126,7 +118,7 @@ class EncoderDecoder(nn.Module):
         """Return hidden_TD, by which each target token is predicted from those before it, and target_T."""
         before_BM = F.pad(batch.target_BM[:, :-1], (1, 0), value=START_ID)
         state = self._encode(batch.source_BL, batch.source_length_B)
-        hidden_BMD, _, _ = self.decoder(self._target_table(before_BM), state)
+        hidden_BMD, _, _ = self.decoder(self.embedding(before_BM), state)
         hidden_BMD = drop_columns(hidden_BMD, self.dropout, self.training)
         column_M = torch.arange(before_BM.shape[1], device=before_BM.device)
         place_T = (column_M < batch.target_length_B[:, None]).flatten().nonzero().squeeze(1)

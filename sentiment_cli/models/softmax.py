@@ -3,7 +3,8 @@
 Each has `loss(hidden_TD, target_T)`, the mean over T tokens in nats, `log_probabilities(hidden_TD)`, which are exact,
 and `n_compared`, how many words each token of training is held against at least. A word's logit is its bias plus the
 product of its vector with the hidden state; the vectors are the layer's own or those of an embedding (Press & Wolf
-2017; Inan et al. 2017). Ids stand in order of falling frequency.
+2017; Inan et al. 2017). Where only some words are looked at, ids are taken to stand in order of falling frequency:
+those of words do, those of byte pairs nearly, behind the 256 bytes.
 """
 
 from collections.abc import Sequence
@@ -42,8 +43,7 @@ class SampledSoftmax(nn.Module):
     of them (Bengio & Senecal 2008; Jean et al. 2015; in the form of Blanc & Rendle 2018): the sum of exponentials is
     then that of the full softmax in expectation, and the gradient up to what the sum varies.
 
-    A word's count follows its rank, by Zipf's law, or with `count_V`, how often each word stands in the text, that to
-    the power 0.75 (Mikolov et al. 2013). It is 1 at most, and frequent words are in every sample. Samples are
+    A word's count follows its rank, by Zipf's law. It is 1 at most, and frequent words are in every sample. Samples are
     systematic (Madow & Madow 1944): no word stands in one twice, and each expected count is met exactly. After `eval()`
     the loss is exact.
     """
@@ -51,25 +51,14 @@ class SampledSoftmax(nn.Module):
     cumulated_V: Tensor
     log_count_V: Tensor
 
-    def __init__(
-        self,
-        n_entries: int,
-        width: int,
-        *,
-        samples: int,
-        tied: nn.Embedding | None = None,
-        count_V: Tensor | None = None,
-    ) -> None:
+    def __init__(self, n_entries: int, width: int, *, samples: int, tied: nn.Embedding | None = None) -> None:
         super().__init__()
         self.width, self.samples = width, min(samples, n_entries)
         assert self.samples > 1, "a single one may be the word that came"
         self.n_compared = self.samples
         self.words = _Words(n_entries, width, tied)
         with torch.device("cpu"):
-            weight_V = 1 / torch.arange(1, n_entries + 1).double()
-            if count_V is not None:
-                weight_V = count_V.clamp(min=1).double() ** 0.75
-            share_V = expected_counts(weight_V, self.samples)
+            share_V = expected_counts(1 / torch.arange(1, n_entries + 1).double(), self.samples)
         self.register_buffer("cumulated_V", share_V.cumsum(0), persistent=False)
         self.register_buffer("log_count_V", (share_V.double() / ONE).log().float(), persistent=False)
 

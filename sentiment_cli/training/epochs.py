@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import torch
 
 from sentiment_cli import console, store
+from sentiment_cli.inference.runs import FIGURES, Figure
 from sentiment_cli.models.device import OutOfMemory
 from sentiment_cli.training.checkpoints import AnyScores, Best, Progress, weights_of
 from sentiment_cli.training.guards import check_finite, diverged, split_batch
 from sentiment_cli.training.loop import Step, train_steps
 from sentiment_cli.training.material import Material
 from sentiment_cli.training.optimizer import count_plateaus, freeze, learning_rate_at
-from sentiment_cli.training.session import Session, Task
+from sentiment_cli.training.session import Session
 from sentiment_cli.training.stopping import StopNow
 from sentiment_cli.training.tensorboard import write_events
 
@@ -75,9 +76,10 @@ def _plot_course(session: Session) -> _Course:
         patience = f", or {settings.patience} epochs without a better one" if settings.patience is not None else ""
         what = f"{n_steps:,} steps, {settings.epochs} epochs{patience}"
         console.say(f"training: {what}, best by validation {settings.monitor}")
-    console.say(f"epoch   step  train loss  valid loss  {session.task.figure:>14}  tokens/s  seconds  best")
+    figure = FIGURES[session.experiment.task]
+    console.say(f"epoch   step  train loss  valid loss  {figure.title:>14}  tokens/s  seconds  best")
     for row in progress.history:
-        console.say(_shown(row, session.task))
+        console.say(_shown(row, figure))
 
     def lr_at(step: int) -> float:
         judged = [row for row in progress.selection or progress.history if row["step"] <= step]
@@ -112,7 +114,8 @@ def _take_steps(session: Session, course: _Course, end: int) -> None:
     progress, settings = session.progress, session.experiment.train
     best = progress.best
     label = f"{'refit' if progress.refit else 'epoch'} {len(progress.history) + 1}"
-    label += f", best {session.task.shown(best.scores.to_json())} {session.task.figure}" if best.scores else ""
+    figure = FIGURES[session.experiment.task]
+    label += f", best {figure.shown(best.scores.to_json())} {figure.title}" if best.scores else ""
     start = progress.step - len(progress.losses)
     freeze(session.optimizer, len(progress.history), settings)
     steps, unread = _steps(session, course), list[Step]()
@@ -177,14 +180,14 @@ def _close_epoch(session: Session, course: _Course, scores: AnyScores | None) ->
     )
     if is_best:
         progress.best = Best(scores, epoch, progress.step, weights_of(session.validated))
-    start = progress.step - len(progress.losses)
+    start, figure = progress.step - len(progress.losses), FIGURES[session.experiment.task]
     row: dict[str, Any] = {
         "epoch": epoch,
         "step": progress.step,
         "train_loss": float(torch.stack(progress.losses).mean()),
         "valid_loss": getattr(scores, "loss", None),
         "valid_accuracy": getattr(scores, "accuracy", None),
-        f"valid_{session.task.column}": getattr(scores, session.task.column, None),
+        f"valid_{figure.name}": getattr(scores, figure.name, None),
         f"valid_{monitor}": getattr(scores, monitor, None),
         "lr": course.lr_at(progress.step - 1),
         "tokens_per_second": course.material.tokens_between(start, progress.step) / progress.epoch_s,
@@ -199,7 +202,7 @@ def _close_epoch(session: Session, course: _Course, scores: AnyScores | None) ->
         store.append_line(session.run / METRICS, json.dumps(row))
         if session.experiment.train.tensorboard:
             write_events(session.run, progress.offset + progress.step, row)
-    console.say(_shown(row, session.task))
+    console.say(_shown(row, figure))
 
 
 def metrics_lines(progress: Progress) -> bytes:
@@ -224,10 +227,10 @@ def _reason_to_end(session: Session, material: Material) -> str | None:
     return None
 
 
-def _shown(row: dict[str, Any], task: Task) -> str:
+def _shown(row: dict[str, Any], figure: Figure) -> str:
     loss = row["valid_loss"]
-    figure = "-" if loss is None else task.shown({name.removeprefix("valid_"): value for name, value in row.items()})
+    reached = "-" if loss is None else f"{row[f'valid_{figure.name}']:{figure.shape}}"
     return (
         f"{row['epoch']:>5} {row['step']:>6}  {row['train_loss']:>10.4f}  {'-' if loss is None else f'{loss:.4f}':>10}"
-        f"  {figure:>14}  {row['tokens_per_second']:>8,.0f}  {row['seconds']:>7.1f}  {'*' if row['best'] else ''}"
+        f"  {reached:>14}  {row['tokens_per_second']:>8,.0f}  {row['seconds']:>7.1f}  {'*' if row['best'] else ''}"
     )

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.batches import Batch
 from sentiment_cli.data.corpus import Corpus, Packed
-from sentiment_cli.data.reading import START_ID
 from sentiment_cli.evaluation.perplexity import SequenceScores, score_tokens
 from sentiment_cli.models.language_model import (
     LanguageModel,
@@ -20,7 +18,7 @@ from sentiment_cli.models.language_model import (
     temporal_penalty,
 )
 from sentiment_cli.training.loop import Objective
-from sentiment_cli.training.material import Material, lay_out, read_streams
+from sentiment_cli.training.material import Material, Window, lay_out, read_streams
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.unlabelled import held_out_rows, reading_rows
 
@@ -39,14 +37,10 @@ def plot_streams(session: Session) -> Material:
 
 
 def zero_states(experiment: Experiment, model: nn.Module) -> list[Tensor]:
-    """Return the state of every stream before its first word: tensors with a row per stream, of all layers in turn.
-
-    Behind them comes the label of the review that each stream is in, as `told_labels` counts them.
-    """
+    """Return the state of every stream before its first word: tensors with a row per stream, of all layers in turn."""
     assert isinstance(model, LanguageModel)
     n_streams = experiment.train.batch_tokens // experiment.train.window
-    state = model.zero_state(n_streams, torch.device("cpu"))
-    return [*itertools.chain.from_iterable(state), torch.zeros(n_streams, dtype=torch.long)]
+    return list(itertools.chain.from_iterable(model.zero_state(n_streams, torch.device("cpu"))))
 
 
 def build_loss(session: Session) -> Objective:
@@ -55,17 +49,14 @@ def build_loss(session: Session) -> Objective:
     assert isinstance(language_model, LanguageModel)
     carried = iter(session.carried)
     state = [tuple(itertools.islice(carried, len(layer))) for layer in language_model.zero_state(1, session.device)]
-    (label_S,) = carried
 
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
+    def loss(model: nn.Module, window: Window) -> Tensor:
         assert isinstance(model, LanguageModel)
-        stream_B = batch.label_B
-        ids_BL, label_BL = told_labels(batch.ids_BL, label_S[stream_B])
-        hidden_BLD, last = model(ids_BL[:, :-1], rows_of(state, stream_B), label_BL[:, :-1])
-        put_rows(state, stream_B, last)
-        label_S[stream_B] = label_BL[:, -2]
+        before = rows_of(state, window.stream_B)
+        hidden_BLD, last = model(window.ids_BL[:, :-1], before, window.label_BL[:, :-1])
+        put_rows(state, window.stream_B, last)
         dropped_BLD = model.drop(hidden_BLD)
-        found = model.loss(dropped_BLD, ids_BL[:, 1:])
+        found = model.loss(dropped_BLD, window.ids_BL[:, 1:])
         if settings.activation_penalty:
             found = found + settings.activation_penalty * activation_penalty(dropped_BLD)
         if settings.temporal_penalty:
@@ -75,22 +66,9 @@ def build_loss(session: Session) -> Objective:
     return loss
 
 
-def told_labels(ids_BL: Tensor, before_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the token ids and each token's label, from 1 on: what its review's start token, -1 - label, says.
-
-    It is 0 in reviews without one, and `before_B` before a row's first start token.
-    """
-    place_L = torch.arange(ids_BL.shape[1], device=ids_BL.device)
-    is_start_BL = (ids_BL < 0) | (ids_BL == START_ID)
-    last_start_BL = torch.where(is_start_BL, place_L, -1).cummax(dim=1).values
-    label_BL = (-ids_BL).clamp(min=0).gather(1, last_start_BL.clamp(min=0))
-    label_BL = torch.where(last_start_BL < 0, before_B[:, None], label_BL)
-    return ids_BL.masked_fill(ids_BL < 0, START_ID), label_BL
-
-
 @torch.inference_mode()
 def validate_streams(session: Session) -> SequenceScores | None:
-    """Score every word of the held-out reviews and their ends, over the whole vocabulary; None where not finite."""
+    """Score the words of the held-out reviews and their ends, over the whole vocabulary; None where not finite."""
     model, experiment = session.validated, session.experiment
     assert isinstance(model, LanguageModel)
     packed = held_out_rows(session.corpus, experiment)
@@ -100,16 +78,18 @@ def validate_streams(session: Session) -> SequenceScores | None:
 
 
 def score_text(model: LanguageModel, packed: Packed, experiment: Experiment, device: torch.device) -> tuple[float, int]:
-    """Return the summed loss in nats of the rows' words, and how many they are."""
+    """Return the summed loss in nats of the rows' words and ends, and how many they are.
+
+    The first start token is not foreseen, and what is left over, fewer than there are streams, not read.
+    """
     row_N = np.flatnonzero(packed.length_N)
     n_streams = min(_STREAMS, len(row_N))
     length = (int(packed.length_N.sum()) + len(row_N) - 1) // n_streams
-    ids_SL = torch.from_numpy(lay_out(packed, row_N, n_streams, length, experiment.model.language)).to(device).long()
+    streams = lay_out(packed, row_N, n_streams, length, experiment.model.language)
+    ids_SL, label_SL = (torch.from_numpy(tokens_SL).to(device).long() for tokens_SL in streams)
     state, total = model.zero_state(n_streams, device), 0.0
-    label_B = torch.zeros(n_streams, dtype=torch.long, device=device)
     for first in range(0, length, _WINDOW):
-        ids_BL, label_BL = told_labels(ids_SL[:, first : first + _WINDOW + 1], label_B)
+        ids_BL, label_BL = (tokens_SL[:, first : first + _WINDOW + 1] for tokens_SL in (ids_SL, label_SL))
         hidden_BLD, state = model(ids_BL[:, :-1], state, label_BL[:, :-1])
-        label_B = label_BL[:, -2]
         total += float(model.loss(hidden_BLD, ids_BL[:, 1:])) * hidden_BLD.shape[:2].numel()
     return total, n_streams * length

@@ -107,11 +107,13 @@ def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
 
 def depth_of(name: str, model: nn.Module) -> int:
     """Return how far below the output a parameter lies: in it 0, in the top layer 1, in the word vectors the most."""
-    n_layers = len(getattr(getattr(model, "encoder", None), "forward_layers", ()))
+    encoder = getattr(model, "encoder", None)
+    n_layers = len(getattr(encoder, "forward_layers", getattr(encoder, "blocks", ())))
     if name.startswith("embedding."):
         return n_layers + 1
-    layer = re.match(r"encoder\.(?:forward_layers|backward_layers|skips)\.(\d+)\.", name)
-    return n_layers - int(layer[1]) if layer else int(name.startswith("encoder."))
+    if found := re.match(r"encoder\.(\w+)\.(\d+)\.", name):  # of a list with a part or two of each layer
+        return n_layers - int(found[2]) * n_layers // len(getattr(encoder, found[1]))
+    return n_layers if name.startswith("encoder.enter.") else int(name.startswith("encoder."))
 
 
 def freeze(optimizer: torch.optim.Optimizer, n_epochs: int, settings: Train) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,7 @@ class Task(NamedTuple):
     """What one task brings to a training: its data, model, steps, loss and validation.
 
     `prepare` makes the corpus, as corpus.prepare does, with these `splits`. `validate` returns None for scores that are
-    not finite. `figure` is the validation figure shown beside the loss, `column` its name in scores and metrics.jsonl,
-    `shown` writes it. `carry` makes the states that stay from one step to the next, a row for each row of a batch:
+    not finite. `carry` makes the states that stay from one step to the next, a row for each row of a batch:
     zeros when training begins.
     """
 
@@ -32,9 +31,6 @@ class Task(NamedTuple):
     plot: Callable[["Session"], Material]
     build_objective: Callable[["Session"], Objective]
     validate: Callable[["Session"], AnyScores | None]
-    figure: str
-    column: str
-    shown: Callable[[dict[str, Any]], str]
     carry: Callable[[Experiment, nn.Module], list[Tensor]] = lambda experiment, model: []
     prepare: Callable[[Experiment, tuple[str, ...], str | None], Corpus] = prepare
 

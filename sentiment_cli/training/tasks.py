@@ -13,9 +13,6 @@ _TASKS = {
         plot=classifying.plot_reviews,
         build_objective=classifying.build_loss,
         validate=classifying.validate_reviews,
-        figure="valid accuracy",
-        column="accuracy",
-        shown=lambda values: f"{values['accuracy']:.2%}",
     ),
     "language-model": Task(
         splits=unlabelled.SPLITS,
@@ -23,9 +20,6 @@ _TASKS = {
         plot=language_modelling.plot_streams,
         build_objective=language_modelling.build_loss,
         validate=language_modelling.validate_streams,
-        figure="perplexity",
-        column="perplexity",
-        shown=lambda values: f"{values['perplexity']:.1f}",
         carry=language_modelling.zero_states,
     ),
     "autoencoder": Task(
@@ -34,9 +28,6 @@ _TASKS = {
         plot=sequences.plot_reviews,
         build_objective=sequences.build_loss,
         validate=sequences.validate_reviews,
-        figure="tokens right",
-        column="accuracy",
-        shown=lambda values: f"{values['accuracy']:.2%}",
     ),
     "pairs": Task(
         prepare=prepare_pairs,
@@ -45,9 +36,6 @@ _TASKS = {
         plot=sequences.plot_pairs,
         build_objective=sequences.build_loss,
         validate=sequences.validate_pairs,
-        figure="exact",
-        column="exact",
-        shown=lambda values: f"{values['exact']:.2%}",
     ),
     "vectors": Task(
         splits=unlabelled.SPLITS,
@@ -55,9 +43,6 @@ _TASKS = {
         plot=word_vectors.plot_streams,
         build_objective=word_vectors.build_loss,
         validate=word_vectors.validate,
-        figure="loss a token",
-        column="loss",
-        shown=lambda values: f"{values['loss']:.4f}",
     ),
 }
 

@@ -6,13 +6,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.batches import Batch
 from sentiment_cli.data.corpus import Corpus, Packed
 from sentiment_cli.data.vocabulary import Vocabulary
-from sentiment_cli.evaluation.perplexity import SequenceScores, score_tokens
+from sentiment_cli.evaluation.perplexity import SequenceScores
 from sentiment_cli.models.skip_gram import SkipGram
 from sentiment_cli.training.loop import Objective
-from sentiment_cli.training.material import Material, read_streams
+from sentiment_cli.training.material import Material, Window, read_streams
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.unlabelled import held_out_rows, reading_rows
 
@@ -48,9 +47,9 @@ def plot_streams(session: Session) -> Material:
 def build_loss(session: Session) -> Objective:
     """Return the loss of the words around each token."""
 
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
+    def loss(model: nn.Module, window: Window) -> Tensor:
         assert isinstance(model, SkipGram)
-        return model.loss(batch.ids_BL)
+        return model.loss(window.ids_BL)
 
     return loss
 
@@ -67,5 +66,5 @@ def validate(session: Session) -> SequenceScores | None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         losses = [model.loss(part_BL).double() * part_BL.numel() for part_BL in torch.split(ids_BL, 256)]
-    total = float(torch.stack(losses).sum())
-    return score_tokens(total, ids_BL.numel()) if np.isfinite(total) else None
+    mean = float(torch.stack(losses).sum()) / ids_BL.numel()
+    return SequenceScores(ids_BL.numel(), mean, perplexity=None) if np.isfinite(mean) else None

@@ -182,7 +182,7 @@ def test_runs_commands(cli) -> None:
     (runs_dir() / "killed").mkdir()
     (runs_dir() / "killed" / "experiment.yaml").write_text("name: killed\n")
     listed = cli("runs", "list").stdout
-    assert re.search(r"^sample +finished +valid \d\d\.\d\d% +\d+\.\d MB$", listed, re.M)
+    assert re.search(r"^sample +finished +valid accuracy \d\d\.\d\d% +\d+\.\d MB$", listed, re.M)
     assert re.search(r"^killed +unfinished", listed, re.M)
     shown = cli("runs", "show", "sample").stdout
     assert "test: accuracy" in shown

@@ -63,6 +63,16 @@ def test_a_language_model_is_pretrained_and_writes(cli, experiment_path: Path, c
             generate("tiny-lm", **option)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--temperature", "inf"), ("--temperature", "nan"), ("--top-p", "nan"), ("--seed", "99999999999999999999")],
+)
+def test_b04_choices_that_are_out_of_range(cli, option: str, value: str) -> None:
+    done = cli("generate", "any", option, value)
+    assert done.returncode == 2
+    assert f"error: invalid value for '{option}'" in done.stderr
+
+
 WRONG = [
     (lambda: pretrain(), "there is no experiment to pretrain", "sentiment pretrain imdb-lm"),
     (

@@ -184,7 +184,7 @@ def test_an_ensemble_behaves_like_any_other_run(runs: Path, tmp_path: Path) -> N
     made = make_ensemble(["linear", "forward"])
     assert find_run(None) == made.directory  # the newest
     (found,) = (run for run in all_runs() if run.path == made.directory)
-    assert (found.status, found.valid_accuracy) == ("finished", made.valid.accuracy)
+    assert (found.status, found.figure) == ("finished", f"valid accuracy {made.valid.accuracy:.2%}")
     card = render_card(build_report(read_run(made.directory))).decode()
     assert "an ensemble of 2 runs: linear, weight" in card
     assert "sentiment ensemble linear forward" in card
@@ -236,6 +236,21 @@ def test_equal_weights_need_no_shared_validation_rows_and_then_there_are_no_scor
     with pytest.raises(DataError, match="have other rows in this split: one has 200, the first 204"):
         evaluate(made.directory, "valid")
     assert "weight" in render_card(build_report(read_run(made.directory))).decode()
+
+
+def test_validation_rows_of_one_group_give_weights_and_no_score(runs: Path, monkeypatch, capsys) -> None:
+    def of_one_group(path: Path):
+        kept = load_validation(path)
+        return kept._replace(group_N=np.full_like(kept.group_N, 7))
+
+    monkeypatch.setattr(ensembling, "load_validation", of_one_group)
+    made = make_ensemble(["linear", "forward"])
+    assert made.valid is None
+    assert set(made.members) == set(made.weights) == {"linear", "forward"}
+    ensembling.print_ensemble(made)
+    said = capsys.readouterr().err
+    assert "are of one group, which no fold can be held out of" in said
+    assert "weight  accuracy    loss     ECE   on 204 validation reviews" in said
 
 
 def test_it_is_not_taken_for_a_run_of_its_first_member_s_experiment(runs: Path, trained: Path) -> None:

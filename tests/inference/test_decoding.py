@@ -45,8 +45,8 @@ class Table:
         return state[row_N]
 
 
-def exhaustive(model: Table, source: int, power: float) -> list[tuple[float, tuple[int, ...], bool, float]]:
-    """Return (minus score, tokens, has ended, log probability) of every sequence, in order."""
+def exhaustive(model: Table, source: int) -> list[tuple[float, tuple[int, ...], bool]]:
+    """Return (minus log probability, tokens, has ended) of every sequence, in order."""
     found, open_ = [], [((), 0.0)]
     for length in range(1, LONGEST + 1):
         begun = []
@@ -54,34 +54,33 @@ def exhaustive(model: Table, source: int, power: float) -> list[tuple[float, tup
             for token, log_probability in enumerate(model.next(source, history)):
                 after = total + log_probability
                 if token == END:
-                    found.append((-after / length**power, history, True, after))
+                    found.append((-after, history, True))
                 elif length == LONGEST:
-                    found.append((-after / length**power, (*history, token), False, after))
+                    found.append((-after, (*history, token), False))
                 else:
                     begun.append(((*history, token), after))
         open_ = begun
     return sorted(found)
 
 
-def plain(found: list[Hypothesis]) -> list[tuple[float, tuple[int, ...], bool, float]]:
-    return [(-one.score, one.tokens, one.has_ended, one.log_probability) for one in found]
+def plain(found: list[Hypothesis]) -> list[tuple[float, tuple[int, ...], bool]]:
+    return [(-one.log_probability, one.tokens, one.has_ended) for one in found]
 
 
 @pytest.mark.parametrize("levels", [None, 2, 1], ids=["distinct", "ties", "all-equal"])
-@pytest.mark.parametrize("power", [0.0, 0.7, 1.0, 3.0])
-def test_a_beam_as_wide_as_all_sequences_is_exhaustive_search(levels: int | None, power: float) -> None:
+def test_a_beam_as_wide_as_all_sequences_is_exhaustive_search(levels: int | None) -> None:
     model, sources = Table(0, levels), [0, 1, 2, 3, 4]
-    expected = [exhaustive(model, source, power) for source in sources]
+    expected = [exhaustive(model, source) for source in sources]
     for n_best in (1, 3, 99):
-        found = beam_search(model, sources, end_id=END, max_length=LONGEST, width=81, n_best=n_best, length_power=power)
+        found = beam_search(model, sources, end_id=END, max_length=LONGEST, width=81, n_best=n_best)
         for own, all_of in zip(found, expected, strict=True):
             if levels is None:
                 assert len(own) == min(n_best, len(all_of))
-                assert [row[1:3] for row in plain(own)] == [row[1:3] for row in all_of[:n_best]]
+                assert [row[1:] for row in plain(own)] == [row[1:] for row in all_of[:n_best]]
             for one, best in zip(plain(own), all_of, strict=False):
-                assert one[::3] == pytest.approx(best[::3] if levels is None else (best[0], one[3]))
+                assert one[0] == pytest.approx(best[0])
             assert plain(own) == sorted(plain(own))
-            known = {(*tokens, ended): total for _, tokens, ended, total in all_of}
+            known = {(*tokens, ended): -nats for nats, tokens, ended in all_of}
             assert all(one.log_probability == pytest.approx(known[(*one.tokens, one.has_ended)]) for one in own)
             assert len({(*one.tokens, one.has_ended) for one in own}) == min(n_best, len(all_of))
 
@@ -91,9 +90,8 @@ def test_greedy_is_the_first_likeliest_token_each_time_and_a_beam_of_one(levels:
     for seed in range(10):
         model, sources = Table(seed, levels, 5), [0, 1, 2]
         found = greedy(model, sources, end_id=END, max_length=6)
-        for power in (0.0, 2.0):
-            one = beam_search(model, sources, end_id=END, max_length=6, width=1, length_power=power)
-            assert [(row[0].tokens, row[0].log_probability) for row in one] == [row[:2] for row in found]
+        one = beam_search(model, sources, end_id=END, max_length=6, width=1)
+        assert [(row[0].tokens, row[0].log_probability) for row in one] == [row[:2] for row in found]
         for source, own in zip(sources, found, strict=True):
             history, total = (), 0.0
             while len(history) < 6 and history[-1:] != (END,):
@@ -101,7 +99,7 @@ def test_greedy_is_the_first_likeliest_token_each_time_and_a_beam_of_one(levels:
                 total += max(odds)
                 history = (*history, odds.index(max(odds)))
             has_ended = history[-1] == END
-            assert own[:4] == (history[: len(history) - has_ended], pytest.approx(total), own.score, has_ended)
+            assert own[:3] == (history[: len(history) - has_ended], pytest.approx(total), has_ended)
 
 
 def test_a_beam_widens_towards_the_best_and_reads_each_input_as_if_alone() -> None:
@@ -111,8 +109,8 @@ def test_a_beam_widens_towards_the_best_and_reads_each_input_as_if_alone() -> No
         for source, own in zip(sources, together, strict=True):
             (single,) = beam_search(model, [source], end_id=END, max_length=LONGEST, width=3, n_best=3)
             assert plain(single) == plain(own)
-            assert own[0].log_probability <= -exhaustive(model, source, 0.0)[0][0] + 1e-12
-            assert [one.score for one in own] == sorted((one.score for one in own), reverse=True)
+            assert own[0].log_probability <= -exhaustive(model, source)[0][0] + 1e-12
+            assert plain(own) == sorted(plain(own))
             for one in own:  # this model attends to the token that it has just read
                 assert one.weight_ML.flatten().tolist() == [START_ID, *one.tokens][: len(one.tokens)]
 
@@ -123,7 +121,7 @@ def test_what_is_impossible_is_not_found() -> None:
             return [0.0, -math.inf, -math.inf] if len(history) == 2 else [-math.inf, -math.inf, 0.0]
 
     ((only,),) = beam_search(Certain(0, None), [0], end_id=END, max_length=9, width=3, n_best=3)
-    assert only[:4] == ((2, 2), 0.0, 0.0, True)
+    assert only[:3] == ((2, 2), 0.0, True)
 
 
 class Softmax(nn.Linear):
@@ -183,7 +181,7 @@ def share_right(model: EncoderDecoder, batch: PairBatch) -> float:
 def test_a_decoded_sequence_has_the_probability_of_teacher_forcing(cell: str, attention: str) -> None:
     model = model_of(attention, 9, cell, 8).double().eval()
     sources = source_batch([[3, 4, 5, 6], [7], [8, 3], [4, 4, 4, 4, 4, 4]])
-    found = beam_search(model, sources[:2], end_id=START_ID, max_length=5, width=4, n_best=4, length_power=1.0)
+    found = beam_search(model, sources[:2], end_id=START_ID, max_length=5, width=4, n_best=4)
     for row, hypotheses in enumerate(found):
         assert len(hypotheses) == 4
         for one in hypotheses:
@@ -194,7 +192,6 @@ def test_a_decoded_sequence_has_the_probability_of_teacher_forcing(cell: str, at
             )
             expected = model.judge(pair)[0].sum().item()
             assert one.log_probability == pytest.approx(expected, abs=1e-10)
-            assert one.score == pytest.approx(expected / len(written), abs=1e-10)
             if attention != "none":
                 assert one.weight_ML.shape == (len(one.tokens), 7)
                 assert one.weight_ML.sum(dim=1).tolist() == pytest.approx([1] * len(one.tokens))

@@ -51,6 +51,13 @@ def test_temperature_0_takes_the_most_probable() -> None:
     assert _draw(100, temperature=0, top_k=2, top_p=0.1).tolist() == [100, 0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("temperature", [1e-39, 1e-200])
+def test_the_coldest_take_the_most_probable_too(temperature: float) -> None:
+    assert _draw(100, temperature=temperature).tolist() == [100, 0, 0, 0, 0]
+    left_BV = forbid(_logs(*SHARES), [0])
+    assert choose(left_BV, temperature=temperature).tolist() == [1]
+
+
 @pytest.mark.parametrize(("k", "kept"), [(1, [1]), (2, [1, 3]), (4, [0, 1, 2, 3]), (9, [0, 1, 2, 3])])
 def test_top_k(k: int, kept: list[int]) -> None:
     assert _kept(keep_top_k(_logs(0.1, 0.4, 0.2, 0.3), k)) == kept

@@ -18,7 +18,7 @@ from sentiment_cli.models.encoders import build_layer
 CELLS = [cell for cell in schema.Encoder.model_fields["cell"].annotation.__args__ if cell != "lstm-2d"]
 EQUATIONS = {"rnn": equations.rnn, "gru": equations.gru, "lstm": equations.lstm}
 ATTENTIONS = ["none", "bahdanau", "luong"]
-SHAPES = [(False, 1, True), (True, 2, False)]  # bidirectional, layers, and whether the table is shared and tied
+SHAPES = [(False, 1, True), (True, 2, False)]  # bidirectional, layers, and whether the table is the softmax's, too
 EVERY_CELL = [*itertools.product(CELLS, SHAPES[1:]), *itertools.product(["gru", "lstm", "sru"], SHAPES[:1])]
 N_ENTRIES, WORD_WIDTH, WIDTH = 9, 3, 4
 every_attention = pytest.mark.parametrize("attention", ATTENTIONS)
@@ -37,11 +37,11 @@ class Softmax(nn.Linear):
         return F.nll_loss(self.log_probabilities(hidden_TD), target_T)
 
 
-def model_of(cell: str, attention: str, bidirectional: bool, layers: int, is_one: bool, **options) -> EncoderDecoder:
+def model_of(cell: str, attention: str, bidirectional: bool, layers: int, tied: bool, **options) -> EncoderDecoder:
     torch.manual_seed(0)
     encoder = schema.Encoder(cell=cell, width=WIDTH, bidirectional=bidirectional, layers=layers, **options)
     embedding = schema.Embedding(width=WORD_WIDTH)
-    options = {"softmax": Softmax, "attention": attention, "shared": is_one, "tied": is_one}
+    options = {"softmax": Softmax, "attention": attention, "tied": tied}
     return EncoderDecoder(embedding, encoder, N_ENTRIES, 2, **options).double()
 
 
@@ -87,7 +87,7 @@ def written_out(model: EncoderDecoder, cell: str, attention: str, source_L: Tens
         joined = [torch.cat(tensors, 1) for tensors in zip(*ends, strict=True)]
         starts.append([to(end) for to, end in zip(to_starts, joined, strict=True)])
     h_LD, found = states_1LD[0], []
-    table = (model.target_embedding or model.embedding).weight
+    table = model.embedding.weight
     for before, word in zip([START_ID, *target_M.tolist()], target_M.tolist(), strict=False):
         y = table[before]
         if attention == "bahdanau":

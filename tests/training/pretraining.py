@@ -14,17 +14,15 @@ TINY = (
     "train.precision=fp32",
     "vocabulary.min_count=1",
     "model.embedding.width=8",
-    "model.encoder.width=8",
-    "model.encoder.cell=gru",
     "train.batch_tokens=512",
     "text.max_tokens=null",
 )
-STREAMS = ("train.window=16", "model.language.softmax=full")
+SMALL = ("text.start=true", "model.encoder.width=8", "model.encoder.cell=gru", "model.language.softmax=full")
 SETTINGS = {
-    "language-model": ("text.start=true", *STREAMS),
+    "language-model": (*SMALL, "train.window=16"),
     "vectors": ("train.window=16", "model.language.samples=32"),
-    "autoencoder": ("text.start=true", "model.language.softmax=full"),
-    "pairs": ("text.start=true", "model.language.softmax=full"),
+    "autoencoder": SMALL,
+    "pairs": SMALL,
 }
 
 

@@ -22,9 +22,11 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.data.pairs import prepare_pairs
 from sentiment_cli.errors import DataError
+from sentiment_cli.evaluation.report import build_report
+from sentiment_cli.evaluation.run_files import read_run
 from sentiment_cli.inference.generate import load_author
 from sentiment_cli.training.fit import fit
-from sentiment_cli.training.language_modelling import score_text, told_labels
+from sentiment_cli.training.language_modelling import score_text
 from sentiment_cli.training.material import lay_out
 from sentiment_cli.training.tasks import prepare_for
 from sentiment_cli.training.unlabelled import held_out_rows, reading_rows
@@ -93,21 +95,21 @@ def test_validation_reads_each_stream_as_one_text(small: Build) -> None:
         total, n = score_text(model, packed, experiment, torch.device("cpu"))
         length = n // 32
         assert length > 128  # more than one window
-        ids_SL = lay_out(packed, np.flatnonzero(packed.length_N), 32, length, experiment.model.language)
-        ids_SL, label_SL = told_labels(torch.from_numpy(ids_SL).long(), torch.zeros(32, dtype=torch.long))
-        assert label_SL.unique().tolist() == [0, 1, 2]
+        streams = lay_out(packed, np.flatnonzero(packed.length_N), 32, length, experiment.model.language)
+        ids_SL, label_SL = (torch.from_numpy(tokens_SL).long() for tokens_SL in streams)
+        assert label_SL.unique().tolist() == [1, 2]
         log_probability_TV = model.log_probabilities(model(ids_SL[:, :-1], None, label_SL[:, :-1])[0].flatten(0, 1))
         expected = -log_probability_TV.gather(1, ids_SL[:, 1:].reshape(-1, 1)).sum()
     assert total == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_vectors_foresee_the_words_around_each(small: Build) -> None:
-    fast = ("train.lr=3e-2", "train.epochs=3", "train.batch_tokens=128", "model.embedding.width=16")
+    fast = ("train.lr=3e-2", "train.epochs=9", "train.batch_tokens=128", "model.embedding.width=16")
     finished = fit(small("vectors", *fast))
     losses = [row["valid_loss"] for row in rows_of(finished.directory)]
     fresh = 6 * 6 * math.log(2)  # of six words within reach on average, each beside five drawn ones, all at one half
-    assert losses[2] < losses[1] < losses[0] < fresh
-    assert losses[2] < 0.85 * fresh
+    assert losses[8] < losses[4] < losses[0] < fresh
+    assert losses[8] < 0.85 * fresh
     assert finished.scores.n % 128 == 0
 
 
@@ -128,7 +130,9 @@ def test_invariant_10_pretraining_finishes_with_the_test_pack_unreadable(small: 
     directory = (prepare_pairs if task == "pairs" else prepare)(experiment).directory
     for path in directory.glob("test-*"):
         path.write_bytes(b"no")
-    assert fit(experiment).scores.n > 0
+    finished = fit(experiment)
+    assert finished.scores.n > 0
+    assert build_report(read_run(finished.directory)).lead.endswith(f" on {finished.scores.n:,} held-out tokens")
     assert {path.read_bytes() for path in directory.glob("test-*")} == {b"no"}
 
 
@@ -183,13 +187,35 @@ def test_without_unlabelled_rows_the_training_rows_are_read(tmp_path: Path, task
         fit(pretraining(tmp_path, task, "vocabulary.from=[train,unsup]", "train.batch_tokens=64"))
 
 
-def test_nothing_to_validate_on_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["group", "row"])
+def test_unlabelled_rows_without_groups_are_held_out_one_by_one(tmp_path: Path, by: str) -> None:
+    labelled = [(f"word{i % 9} film", "ab"[i % 2], f"m{i // 4}") for i in range(100)]
+    write_table(tmp_path / "reviews.csv", ("text", "label", "group"), labelled)
+    write_table(tmp_path / "more.csv", ("text",), [(f"some more film {i}",) for i in range(50)])
+    experiment = pretraining(tmp_path, "language-model", f"data.valid.by={by}", "data.valid.unsup_share=0.1")
+    assert len(held_out_rows(prepare_for(experiment), experiment).label_N) == 5
+
+
+@pytest.mark.parametrize(("n", "share"), [(5, 0.2), (2, 0.5), (1, 0.9)])
+def test_nothing_to_validate_on_is_told_before_a_step_with_a_share_that_helps(tmp_path, capsys, n, share) -> None:
     rows = [(f"word{i % 9} film", "ab"[i % 2]) for i in range(100)]
     write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
-    write_table(tmp_path / "more.csv", ("text",), [("some more words",)] * 5)
-    with pytest.raises(DataError, match="rows that the pretraining is validated on, 0, hold no token") as caught:
-        fit(pretraining(tmp_path, "language-model", "train.batch_tokens=64"))
-    assert caught.value.hint == "--set data.valid.unsup_share=0.2"
+    write_table(tmp_path / "more.csv", ("text",), [("some more film",)] * n)
+    with pytest.raises(DataError, match="is validated on, 0, hold no word of the vocabulary") as caught:
+        fit(pretraining(tmp_path, "vectors", "train.batch_tokens=64"))
+    assert "epoch   step" not in capsys.readouterr().err
+    assert caught.value.hint == f"--set data.valid.unsup_share={share}"
+    helped = pretraining(tmp_path, "vectors", caught.value.hint.removeprefix("--set "))
+    assert len(held_out_rows(prepare_for(helped), helped).label_N) == 1
+
+
+def test_held_out_rows_without_a_known_word_are_told(tmp_path: Path) -> None:
+    rows = [(f"word{i % 9} film", "ab"[i % 2]) for i in range(100)]
+    write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
+    write_table(tmp_path / "more.csv", ("text",), [("none of these",)] * 200)
+    with pytest.raises(DataError, match="is validated on, 4, hold no word of the vocabulary") as caught:
+        fit(pretraining(tmp_path, "vectors", "train.batch_tokens=64"))
+    assert caught.value.hint == f"sentiment data check --set data.source={tmp_path / 'reviews.csv'}"
 
 
 # What the experiment `sample`, on which the forked trainings lie, says of classifiers.
@@ -206,7 +232,15 @@ STOPPED = {
         "model.language.label=true",
         "train.batch_tokens=512",
     ),
-    "vectors": ("train.window=16", "model.language.samples=8", "train.lazy_embeddings=true", "train.batch_tokens=512"),
+    "vectors": (
+        "model.embedding.std=1.0",
+        "model.embedding.dropout=0.0",
+        "model.encoder.width=128",
+        "train.window=16",
+        "model.language.samples=8",
+        "train.lazy_embeddings=true",
+        "train.batch_tokens=64",
+    ),
     "autoencoder": ("model.decoding.attention=luong", "model.language.samples=8", "train.batch_tokens=4096"),
     "pairs": ("model.language.softmax=full", "train.batch_tokens=128"),
 }
@@ -232,7 +266,7 @@ def test_invariant_6_a_pretraining_stopped_in_mid_epoch_resumes_to_the_same_byte
     assert any(f"going on with {run} after step {step}" in said for step in (4, 5))
     assert outcome(run) == outcome(whole)
     carried = [carried_of(one, 8) for one in (run, whole)]
-    assert len(carried[0]) == (5 if task == "language-model" else 0)  # two tensors of each layer, and the labels
+    assert len(carried[0]) == (4 if task == "language-model" else 0)  # two tensors of each layer
     assert all(torch.equal(one, other) and one.any() for one, other in zip(*carried, strict=True))
 
 

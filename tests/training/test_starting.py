@@ -226,6 +226,29 @@ def test_a_layer_learns_slower_the_deeper_it_lies() -> None:
     assert all(weight.requires_grad for weight in model.parameters())
 
 
+def test_every_parameter_lies_in_its_layer() -> None:
+    kinds = {
+        "recurrent": Encoder(width=4, layers=2, bidirectional=True, skip="highway", direction_maps=True),
+        "transformer": Encoder(width=4, layers=2, heads=2),
+    }
+    for kind, encoder in kinds.items():
+        model = Classifier(Model(kind=kind, encoder=encoder, pooling="mean"), 9, 1, 2, pad_is_input=False)
+        found = {name: depth_of(name, model) for name, _ in model.named_parameters()}
+        expected = {}
+        for name in found:
+            part, _, rest = name.partition(".")
+            depth = {"embedding": 3, "output": 0}.get(part)
+            if rest.startswith("maps."):  # two a layer
+                depth = {"0": 2, "1": 2, "2": 1, "3": 1}[rest.split(".")[1]]
+            elif depth is None:
+                lists = ("forward_layers", "backward_layers", "skips", "blocks")
+                lowest = ("enter.", *(f"{layers}.0." for layers in lists))
+                depth = 2 if rest.startswith(lowest) else 1
+            expected[name] = depth
+        assert found == expected
+        assert any("maps" in name or "enter" in name for name in found)
+
+
 def test_a_classifier_of_pooling_concat_trains_answers_and_has_a_graph(root: Path, classifier) -> None:
     from sentiment_cli.inference.artefact import open_artefact
     from sentiment_cli.inference.predictor import Predictor

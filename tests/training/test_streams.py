@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from sentiment_cli.config.schema import Experiment, Language, Text, Train
+from sentiment_cli.config.schema import Experiment, Language, Model, Text, Train
 from sentiment_cli.data.corpus import Packed
 from sentiment_cli.data.reading import START_ID
 from sentiment_cli.errors import DataError
-from sentiment_cli.training.language_modelling import told_labels
 from sentiment_cli.training.material import join_rows, lay_out, read_streams, select_rows, thin_out
 
 LANGUAGES = [Language(reverse=reverse, label=label) for reverse, label in itertools.product((False, True), repeat=2)]
@@ -37,14 +36,11 @@ def draw_rows(seed: int, n: int = 40) -> tuple[Packed, list[list[int]], list[int
     return packed_of(rows, labels), rows, labels
 
 
-def stream_of(rows: list[list[int]], labels: list[int], order: list[int], language: Language) -> list[int]:
+def stream_of(rows: list[list[int]], order: list[int], language: Language) -> list[int]:
     """Return one stream, token by token."""
     found = []
     for row in order:
-        start = START_ID
-        if language.label and labels[row] >= 0:
-            start = -1 - labels[row]
-        found += [start, *(rows[row][::-1] if language.reverse else rows[row])]
+        found += [START_ID, *(rows[row][::-1] if language.reverse else rows[row])]
     return found
 
 
@@ -53,39 +49,26 @@ def stream_of(rows: list[list[int]], labels: list[int], order: list[int], langua
 def test_rows_are_laid_out_one_after_the_other(language: Language, seed: int) -> None:
     packed, rows, labels = draw_rows(seed)
     order = [row for row in np.random.default_rng(seed).permutation(40).tolist() if rows[row]]
-    whole = stream_of(rows, labels, order, language)
+    whole = stream_of(rows, order, language)
+    told = [labels[row] + 1 if language.label else 0 for row in order for _ in [0, *rows[row]]]
     for n_streams in (1, 3, 8):
         length = (len(whole) - 1) // n_streams
-        ids_SL = lay_out(packed, np.array(order), n_streams, length, language)
+        ids_SL, label_SL = lay_out(packed, np.array(order), n_streams, length, language)
         assert ids_SL.shape == (n_streams, length + 1)
-        assert ids_SL.tolist() == [whole[i * length : (i + 1) * length + 1] for i in range(n_streams)]
+        for tokens_SL, of in ((ids_SL, whole), (label_SL, told)):
+            assert tokens_SL.tolist() == [of[i * length : (i + 1) * length + 1] for i in range(n_streams)]
         assert (ids_SL[:-1, -1] == ids_SL[1:, 0]).all()  # a stream's last token is the next one's first
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_each_token_is_told_the_label_of_its_review(seed: int) -> None:
-    packed, rows, _ = draw_rows(seed)
-    order = [row for row in range(40) if rows[row]]
-    for n_streams, window in ((1, 7), (3, 5), (4, 40)):
-        length = (sum(len(rows[row]) + 1 for row in order) - 1) // n_streams
-        ids_SL = torch.from_numpy(lay_out(packed, np.array(order), n_streams, length, Language(label=True))).long()
-        before_S, told = torch.tensor([9] * n_streams), []
-        for first in range(0, length, window):  # as training reads it: the label goes on from window to window
-            ids_BL, label_BL = told_labels(ids_SL[:, first : first + window + 1], before_S)
-            assert (ids_BL >= 0).all()
-            told.append(label_BL[:, :-1])
-            before_S = label_BL[:, -2]
-        label_SL = torch.cat(told, dim=1)
-        for stream, said in zip(ids_SL.tolist(), label_SL.tolist(), strict=True):
-            label = 9
-            for token, found in zip(stream, said, strict=False):
-                label = -token if token < 0 else 0 if token == START_ID else label
-                assert found == label
 
 
 def experiment_of(**train: object) -> Experiment:
     settings = {"window": 5, "batch_tokens": 20, "epochs": 3, **train}
-    return Experiment(name="x", task="language-model", text=Text(start=True), train=Train(**settings))
+    return Experiment(
+        name="x",
+        task="language-model",
+        text=Text(start=True),
+        model=Model(language=Language(label=True)),
+        train=Train(**settings),
+    )
 
 
 def test_a_step_reads_the_next_window_of_every_stream() -> None:
@@ -100,14 +83,15 @@ def test_a_step_reads_the_next_window_of_every_stream() -> None:
     for epoch, steps in enumerate(epochs):
         for one, other in itertools.pairwise(steps):
             assert torch.equal(one.ids_BL[:, -1], other.ids_BL[:, 0])  # predicted last, then read first
-        assert all(batch.label_B.tolist() == [0, 1, 2, 3] for batch in steps)
-        assert all((batch.length_B == batch.ids_BL.shape[1] - 1).all() for batch in steps)
+        assert all(batch.stream_B.tolist() == [0, 1, 2, 3] for batch in steps)
         assert [batch.ids_BL.shape for batch in steps[:-1]] == [(4, 6)] * (len(steps) - 1)
         streams_SL = torch.cat([batch.ids_BL[:, :-1] for batch in steps], dim=1)
         read = streams_SL.flatten().tolist()
         assert n_tokens - 4 <= len(read) <= n_tokens
         order = np.random.default_rng((0, epoch)).permutation(np.flatnonzero([bool(row) for row in rows])).tolist()
-        assert read == stream_of(rows, labels, order, Language())[: len(read)]
+        assert read == stream_of(rows, order, Language(label=True))[: len(read)]
+        told = torch.cat([batch.label_BL[:, :-1] for batch in steps], dim=1).flatten().tolist()
+        assert told == [labels[row] + 1 for row in order for _ in [0, *rows[row]]][: len(read)]
         start = ([0, *material.epoch_ends])[epoch]
         assert sum(material.tokens(start + i) for i in range(len(steps))) == len(read)
         assert material.names(start) == [ids[order[0]]]
@@ -141,6 +125,16 @@ def test_words_are_thinned_out_by_their_chance() -> None:
     assert shares == pytest.approx(chance_V, abs=0.03)
 
 
+def test_words_that_are_thinned_out_follow_each_other_without_start_tokens() -> None:
+    packed, rows, _ = draw_rows(0)
+    material = read_streams(packed, [""] * 40, CPU, experiment_of(epochs=1), np.ones(30))
+    order = np.random.default_rng((0, 0)).permutation(np.flatnonzero([bool(row) for row in rows])).tolist()
+    whole = list(itertools.chain.from_iterable(rows[row] for row in order))
+    read = torch.cat([batch.ids_BL[:, :-1] for batch in material.batches(0)], dim=1).flatten().tolist()
+    assert read == whole[: len(read)]
+    assert len(read) >= len(whole) - 4
+
+
 def test_streams_of_thinned_rows_are_other_ones_each_epoch() -> None:
     packed, _, _ = draw_rows(0)
     chance_V = np.full(30, 0.7)
@@ -151,7 +145,7 @@ def test_streams_of_thinned_rows_are_other_ones_each_epoch() -> None:
         for a, b in itertools.pairwise([0, *material.epoch_ends])
     ]
     assert len(set(sizes)) > 1
-    assert max(sizes) < 0.85 * (len(packed.ids_T) + 40)
+    assert max(sizes) < 0.85 * len(packed.ids_T)
     again = list(material.batches(material.epoch_ends[1]))
     assert all(torch.equal(a.ids_BL, b.ids_BL) for a, b in zip(again, batches[material.epoch_ends[1] :], strict=True))
 
