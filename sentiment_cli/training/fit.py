@@ -58,7 +58,7 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         with _owned(run, group) as record, _told(stop, "stopped at once", run, experiment):
             if group.is_writer:
                 store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
-            identity = Identity(record.id, experiment, corpus.key, versions(experiment), machine(experiment, device))
+            identity = Identity(record.id, experiment, corpus.rows_key, versions(experiment), machine(experiment, device))
             return train(run, identity, corpus, model, device, progress, None, stop, group)
 
 
@@ -102,7 +102,7 @@ def _resume(
             record_changes(run, record, experiment, changes, progress.step)
         if checkpoint is not None:
             console.say(f"going on with {run} after step {progress.offset + progress.step:,}")
-        identity = Identity(record.id, experiment, corpus.key, versions(experiment), machine(experiment, device))
+        identity = Identity(record.id, experiment, corpus.rows_key, versions(experiment), machine(experiment, device))
         return train(run, identity, corpus, model, device, progress, checkpoint, stop, group)
 
 

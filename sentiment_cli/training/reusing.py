@@ -20,7 +20,7 @@ from sentiment_cli.training.tasks import prepare_for
 
 
 class _Known(NamedTuple):
-    """A run on disk; `data` is the key of what it is trained on, None for one stopped before its first checkpoint."""
+    """A run on disk; `data` is the rows_key of what it is trained on, None for one stopped before its first checkpoint."""
 
     directory: Path
     experiment: Experiment
@@ -60,7 +60,7 @@ def find_or_fit(experiment: Experiment, name: str) -> Path:
     same = [run for run in _runs_called(name) if not differences(run.experiment, experiment)]
     if not same:
         return fit(experiment, name).directory
-    key = prepare_for(experiment).key  # to go on with a run would take its own data, old ones too
+    key = prepare_for(experiment).rows_key  # to go on with a run would take its own data, old ones too
     for run in same:
         if run.is_finished and run.data == key:
             console.say(f"{run.directory} is of the same experiment and data, and finished: it is not trained again")

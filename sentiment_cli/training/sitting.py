@@ -206,7 +206,7 @@ def _write_model(
         store.write_file(run / CURVES, draw_curves(rows))
     fingerprint = {
         "weights": store.sha256_of(run / "model" / "weights.safetensors"),
-        "data": corpus.key,
+        "data": identity.data,
         "code": _code_sha256(),
         **{f"versions.{name}": version for name, version in identity.versions.items()},
         **{f"machine.{name}": value for name, value in identity.machine.items()},
