@@ -27,7 +27,7 @@ _TAKEN_OVER: dict[str, Any] = {
     "data": None,
     "text": dict.fromkeys(("tokenizer", "lowercase", "markup", "punctuation", "start")),
     "vocabulary": dict.fromkeys(("size", "min_count", "from", "unknown")),
-    "model": {"embedding": {"width": None}, "encoder": dict.fromkeys(("cell", "width", "layers"))},
+    "model": {"embedding": {"width": None}, "encoder": dict.fromkeys(("cell", "width", "layers", "skip"))},
 }
 
 

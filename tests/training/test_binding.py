@@ -1,6 +1,8 @@
 """What a run is bound to beside its settings: the unlabelled rows that it reads, the weights that it starts from."""
 
+import contextlib
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -8,6 +10,11 @@ import pytest
 from killing import train
 from pretraining import pretraining, write_reviews
 
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.training import sitting
+from sentiment_cli.training.fit import fit
 from sentiment_cli.training.reusing import find_or_fit
 
 LANGUAGE = (
@@ -61,3 +68,66 @@ def test_a_pretraining_on_other_unlabelled_rows_is_no_stand_in(root: Path) -> No
     assert find_or_fit(experiment, "vectors") == first
     change(root / "data" / "more.csv")
     assert find_or_fit(experiment, "vectors").name == "vectors-2"
+
+
+def tiny(folder: Path, *settings: str) -> Experiment:
+    """A classifier of the table in a folder."""
+    small = ("train.device=cpu", "train.threads=1", "model.encoder.width=4", "model.embedding.width=4")
+    source = f"data.source={folder / 'data' / 'reviews.csv'}"
+    return load_experiment("sample", [*small, source, "train.max_steps=2", *settings])
+
+
+def test_f27_a_run_that_is_refit_starts_from_the_very_same_model_again(root: Path, monkeypatch) -> None:
+    origin = fit(tiny(root), "origin").directory
+    settings = (f"init_from={origin}", "train.refit=true", "train.max_steps=4")
+    assert train(root, "run", settings=settings, place="after the update", at=3)[0] == -signal.SIGKILL
+    shutil.rmtree(origin)
+    assert fit(tiny(root, "seed=1"), "origin").directory == origin
+    code, said = train(root, "run", resumed=True)
+    assert code == 2
+    assert "no run can go on with another versions.init_from" in said
+
+    def train_meanwhile(session) -> str:
+        reason = train_to_the_end(session)
+        monkeypatch.setattr(sitting, "train_to_the_end", train_to_the_end)
+        shutil.rmtree(origin)
+        fit(tiny(root, "seed=2"), "origin")
+        return reason
+
+    train_to_the_end = sitting.train_to_the_end
+    monkeypatch.setattr(sitting, "train_to_the_end", train_meanwhile)
+    with pytest.raises(DataError, match="was begun from another model than its experiment now names"):
+        fit(tiny(root, *settings), "again")
+
+
+def test_a_run_that_is_not_finished_is_nothing_to_start_or_learn_from(root: Path) -> None:
+    run = fit(tiny(root), "origin").directory
+    summary = json.loads((run / "summary.json").read_text())
+    for status in ("interrupted", "diverged"):
+        (run / "summary.json").write_text(json.dumps({**summary, "status": status}))
+        for key in ("init_from", "init_backward", "teacher.run"):
+            settings = [f"{key}=origin", "model.encoder.bidirectional=true"]
+            with pytest.raises(UsageError, match=f"^{key}: .*origin is {status}, not finished$") as caught:
+                fit(tiny(root, *settings))
+            assert caught.value.hint == f"sentiment train --resume {run}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("train.refit=true",), "origin was refit on all labelled rows, so it has learnt the labels of rows that this"),
+        (("data.valid.seed=3",), "origin was validated on other rows, so it has learnt the labels"),
+        ((), None),
+        (("data.valid.seed=3", *LANGUAGE), None),
+        (("data.valid.seed=3", *LANGUAGE, "model.language.label=true"), "origin was validated on other rows"),
+    ],
+)
+def test_an_origin_that_knows_validation_s_labels_is_warned_of(root: Path, settings, said, capsys) -> None:
+    plain = ("model.encoder.bidirectional=false", "text.start=true", "text.max_tokens=null", "vocabulary.min_count=1")
+    fit(tiny(root, *plain, *settings), "origin")
+    capsys.readouterr()
+    with contextlib.suppress(UsageError):  # of other rows there may be other words
+        fit(tiny(root, *plain, "data.valid.seed=0", "init_from=origin"), "run")
+    told = capsys.readouterr().err
+    assert (f"warning: init_from {root / 'runs' / 'origin'} was " in told) == (said is not None)
+    assert said is None or said in told
