@@ -131,3 +131,14 @@ def test_an_origin_that_knows_validation_s_labels_is_warned_of(root: Path, setti
     told = capsys.readouterr().err
     assert (f"warning: init_from {root / 'runs' / 'origin'} was " in told) == (said is not None)
     assert said is None or said in told
+
+
+def test_d04_a_restart_goes_on_with_the_run_of_this_very_experiment(root: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "launch")
+    run = fit(tiny(root), "run").directory
+    origin = fit(tiny(root, "seed=1"), "origin").directory
+    (root / "runs" / "begun").mkdir()
+    shutil.copy(origin / "run.json", root / "runs" / "begun")  # killed before it wrote what it is
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert fit(tiny(root), "run").directory == run
+    assert fit(tiny(root, f"init_from={origin}"), "started").directory.name == "started"

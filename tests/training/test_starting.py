@@ -33,6 +33,7 @@ ORIGINS = {
     "vectors": ("vectors", "text.start=true"),
     "autoencoder": ("autoencoder", "model.encoder.bidirectional=true"),
 }
+BIDIRECTIONAL = "model.encoder.bidirectional=true"
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_what_vectors_and_an_autoencoder_give(root: Path, classifier) -> None:
             r"embedding\.weight of shape \(\d+, 8\), this experiment \(\d+, 9\)",
         ),
         (
-            ["init_from=forward", "init_backward=backward", "model.encoder.layers=1"],
+            ["init_from=vectors", "init_backward=backward", BIDIRECTIONAL, "model.encoder.cell=mingru"],
             "backward, a run of task language-model, has no layer that reads backward as this experiment has them",
         ),
     ],
