@@ -20,14 +20,19 @@ from sentiment_cli.training.tasks import task_of
 _SPARED = {"skew", "peephole"}  # no matrices, though drawn: zeros would make the orthogonal matrix the identity
 
 
+def check_vectors(experiment: Experiment) -> None:
+    """Raise UsageError where `vocabulary.vectors` names no file."""
+    vectors = experiment.vocabulary.vectors
+    if vectors is not None and not is_file(Path(vectors)):
+        raise UsageError(f"vocabulary.vectors is {vectors}, which is no file", "--set vocabulary.vectors=null")
+
+
 def load_origins(experiment: Experiment) -> list[Origin]:
     """Load the models that `init_from` and `init_backward` name, before anything slow.
 
     Raises UsageError where one names none, or where `vocabulary.vectors` names no file.
     """
-    vectors = experiment.vocabulary.vectors
-    if vectors is not None and not is_file(Path(vectors)):
-        raise UsageError(f"vocabulary.vectors is {vectors}, which is no file", "--set vocabulary.vectors=null")
+    check_vectors(experiment)
     return [load_origin(key, name) for key, name in origins_named(experiment).items()]
 
 
@@ -68,6 +73,12 @@ def _given(
     """Return each origin with what it gives, by the names of `own`, once all is found to fit."""
     given = []
     for origin in origins:
+        if origin.key == "init_backward" and not origin.experiment.model.language.reverse:
+            raise UsageError(
+                f"init_backward: {origin.run} reads forward; what layers that read backward start from is a language "
+                "model with model.language.reverse",
+                "sentiment pretrain imdb-lm-backward",
+            )
         _check_same(origin, experiment, "a vocabulary", origin.vocabulary.entries, corpus.vocabulary.entries)
         weights = origin.weights
         if origin.experiment.task == experiment.task:
@@ -84,12 +95,6 @@ def _given(
 def _shared(origin: Origin, own: dict[str, Tensor], *, only_layers: bool) -> dict[str, Tensor]:
     """Return what a pretraining gives to a model, under the names that it has there."""
     side = "backward" if origin.experiment.model.language.reverse else "forward"
-    if origin.key == "init_backward" and side == "forward":
-        raise UsageError(
-            f"init_backward: {origin.run} reads forward; what layers that read backward start from is a language model "
-            "with model.language.reverse",
-            "sentiment pretrain imdb-lm-backward",
-        )
     places = {"layers": f"encoder.{side}_layers"}
     if side == "forward" and not any(name.startswith("encoder.backward_layers.") for name in own):
         places["skips"] = "encoder.skips"  # which of two directions carry both, and fit neither's

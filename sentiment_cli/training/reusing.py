@@ -15,7 +15,7 @@ from sentiment_cli.inference.ensembles import refuse_ensemble
 from sentiment_cli.inference.runs import SUMMARY, find_experiment, is_model
 from sentiment_cli.training.checkpoints import newest_path
 from sentiment_cli.training.fit import check_machine, fit, resume
-from sentiment_cli.training.initial import untrained
+from sentiment_cli.training.initial import check_vectors, untrained
 from sentiment_cli.training.origins import Origin, load_origin, origins_named
 from sentiment_cli.training.sitting import load_finished
 from sentiment_cli.training.tasks import prepare_for
@@ -80,6 +80,7 @@ def _say_shadowed(key: str, name: str) -> None:
 def _rehearse(key: str, path: Path, experiment: Experiment, above: tuple[Path, ...]) -> Origin:
     """Return what training an experiment will leave, with fresh weights. Raises what training would at its begin."""
     check_machine(experiment)
+    check_vectors(experiment)
     origins = []
     for inner, name in _named(experiment).items():
         config = _config_of(name)
