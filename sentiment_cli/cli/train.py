@@ -76,10 +76,16 @@ def train(
         )
     if seeds is not None:
         experiment = _load(config, override or [], _TRAIN)
-        from sentiment_cli.training.repeating import fit_seeds
+        from sentiment_cli.training.repeating import fit_seeds, seed_name
         from sentiment_cli.training.reusing import with_origins
 
-        _say_spread(fit_seeds(with_origins(experiment), seeds, name), "seeds", as_json)
+        _say_spread(
+            fit_seeds(
+                with_origins(experiment, seed_name(name or experiment.name, experiment.seed + seeds - 1)), seeds, name
+            ),
+            "seeds",
+            as_json,
+        )
         return
     if folds is not None:
         experiment = _load(config, override or [], _TRAIN)
@@ -88,10 +94,14 @@ def train(
                 "--folds takes each fold, and the experiment names one",
                 "add --set data.valid.folds=null --set data.valid.fold=null",
             )
-        from sentiment_cli.training.repeating import fit_folds
+        from sentiment_cli.training.repeating import fit_folds, fold_name
         from sentiment_cli.training.reusing import with_origins
 
-        _say_spread(fit_folds(with_origins(experiment), folds, name), "folds", as_json)
+        _say_spread(
+            fit_folds(with_origins(experiment, fold_name(name or experiment.name, folds)), folds, name),
+            "folds",
+            as_json,
+        )
         return
     train_one(_TRAIN, config, override or [], name, resume, allow or [], nproc, as_json)
 
@@ -118,7 +128,7 @@ def train_one(
         from sentiment_cli.training.fit import fit
         from sentiment_cli.training.reusing import with_origins
 
-        finished = fit(with_origins(experiment), name)
+        finished = fit(with_origins(experiment, name), name)
     if as_json:
         report = {
             "run": str(finished.directory),

@@ -102,6 +102,7 @@ def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
     yield from _of_training(experiment)
     yield from _of_the_teacher(experiment)
     yield from _of_the_task(experiment)
+    yield from _of_origins(experiment)
 
 
 def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
@@ -256,6 +257,12 @@ def _of_streams(experiment: Experiment) -> Iterator[Contradiction]:
     elif task == "language-model" and n_streams % train.slices:
         message = f"train.slices is {train.slices}, which does not divide the {n_streams} streams of a batch"
         yield Contradiction(("train.slices", "train.batch_tokens"), message)
+
+
+def _of_origins(experiment: Experiment) -> Iterator[Contradiction]:
+    if experiment.init_backward is not None and not experiment.model.encoder.bidirectional:
+        message = "init_backward is for layers that read backward, and model.encoder.bidirectional is false"
+        yield Contradiction(("init_backward", "model.encoder.bidirectional"), message)
 
 
 def _of_sequences(experiment: Experiment) -> Iterator[Contradiction]:

@@ -1,10 +1,10 @@
 """From a file, what it extends, and `--set` overrides to a validated Experiment, every mistake reported at once."""
 
 import copy
+import dataclasses
 import difflib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,21 +14,13 @@ from pydantic.fields import FieldInfo
 
 from sentiment_cli.config import yaml_text
 from sentiment_cli.config.contradictions import contradictions
-from sentiment_cli.config.paths import is_file, recipes_dir, runs_dir
-from sentiment_cli.config.recipes import find_config, recipe_names
+from sentiment_cli.config.files import EXTENDS, load_chain, taken_over
+from sentiment_cli.config.recipes import find_config
 from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
 from sentiment_cli.config.yaml_text import Document, KeyPath, Place, Problem
 from sentiment_cli.errors import UsageError
 
-EXTENDS = "extends"
 _HOW_TO_SET = "sentiment train --set train.lr=3e-4"
-# What an experiment that starts from a pretraining has from it, unless it says otherwise.
-_TAKEN_OVER: dict[str, Any] = {
-    "data": None,
-    "text": dict.fromkeys(("tokenizer", "lowercase", "markup", "punctuation", "start")),
-    "vocabulary": dict.fromkeys(("size", "min_count", "from", "unknown")),
-    "model": {"embedding": {"width": None}, "encoder": dict.fromkeys(("cell", "width", "layers"))},
-}
 
 
 class Setting(NamedTuple):
@@ -39,12 +31,16 @@ class Setting(NamedTuple):
     origin: str
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class _Layers:
-    """Values of all layers laid over each other, and which of them said what: the last one that has the path."""
+    """Values of all layers laid over each other, and which of them said what: the last one that has the path.
+
+    The first `n_taken` are of the pretraining that init_from names.
+    """
 
     values: dict[str, Any]
     documents: list[Document]
+    n_taken: int
 
     def source_of(self, path: KeyPath) -> Document | None:
         return next((document for document in reversed(self.documents) if path in document.values), None)
@@ -108,48 +104,21 @@ def differences(one: Experiment, other: Experiment) -> list[tuple[str, Any, Any]
 
 
 def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers:
-    laid = [(document, document.value) for document in _load_chain(find_config(str(config) if config else None), [])]
+    laid = [(document, document.value) for document in load_chain(find_config(str(config) if config else None))]
     for override in overrides:
         document, path, value = _parse_override(override)
         for part in reversed(path):
             value = {part: value}
         laid.append((document, value))
-    origin = next((value["init_from"] for _, value in reversed(laid) if value.get("init_from")), None)
-    laid = [*_taken_over(origin), *laid]
+    taken = taken_over(next((value["init_from"] for _, value in reversed(laid) if "init_from" in value), None))
+    laid = [*((document, document.value) for document in taken), *laid]
     values: dict[str, Any] = {}
     for i, (document, value) in enumerate(laid):
         _lay_over(values, copy.deepcopy(value), [earlier for earlier, _ in laid[: i + 1]], document)
     values.pop(EXTENDS, None)
-    layers = _Layers(values, [document for document, _ in laid])
+    layers = _Layers(values, [document for document, _ in laid], len(taken))
     _anchor_paths(layers)
     return layers
-
-
-def find_origin(name: str) -> Path | None:
-    """Return the experiment file of the run, the file or the shipped experiment that init_from names, if it is any."""
-    places = (Path(name) / "experiment.yaml", runs_dir() / name / "experiment.yaml", Path(name))
-    recipe = [recipes_dir() / f"{name}.yaml"] if name in recipe_names() else []
-    return next((path for path in (*places, *recipe) if is_file(path)), None)
-
-
-def _taken_over(origin: Any) -> list[tuple[Document, Any]]:
-    """Return what of the pretraining that init_from names lies under the experiment's own settings."""
-    path = find_origin(origin) if isinstance(origin, str) else None
-    documents = [] if path is None else _load_chain(path, [])
-    task = next((document.value["task"] for document in reversed(documents) if "task" in document.value), "classify")
-    if task == "classify":
-        return []
-    taken = _TAKEN_OVER if task != "vectors" else {**_TAKEN_OVER, "model": {"embedding": {"width": None}}}
-    return [(document, _only(document.value, taken)) for document in documents]
-
-
-def _only(values: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return the wanted keys of nested values; None wants all that is below."""
-    return {
-        key: value if wanted[key] is None or not isinstance(value, dict) else _only(value, wanted[key])
-        for key, value in values.items()
-        if key in wanted
-    }
 
 
 def _anchor_paths(layers: _Layers) -> None:
@@ -163,35 +132,6 @@ def _anchor_paths(layers: _Layers) -> None:
             folder = Path(document.name).parent if document.is_file else Path()
             # Path.resolve would follow links, Path.expanduser raise for the home of nobody.
             settings[key] = os.path.abspath(folder / os.path.expanduser(value))  # noqa: PTH100, PTH111
-
-
-def _load_chain(path: Path, above: list[Path]) -> list[Document]:
-    """Load a file and all it extends, the base first."""
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(yaml_text.MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", "sentiment recipes list") from error
-    document = yaml_text.parse_file(_shown(path), data)
-    if EXTENDS not in document.value:
-        return [document]
-    _, place = document.place_of((EXTENDS,))
-    base = document.value[EXTENDS]
-    if not isinstance(base, str):
-        yaml_text.fail([Problem(document, place, f"extends is {base!r}: it should be a file or a shipped experiment")])
-    target = path.parent / base
-    if not is_file(target):
-        if base not in recipe_names():
-            message = f"extends is {base!r}, which is neither a file beside {path.name} nor a shipped experiment"
-            near = difflib.get_close_matches(Path(base).stem, recipe_names(), n=1)
-            hint = f"did you mean {near[0]}?" if near else None
-            yaml_text.fail([Problem(document, place, message, len(base), hint)])
-        target = find_config(base)
-    chain = [*above, path]
-    if any(target.samefile(earlier) for earlier in chain):
-        names = " extends ".join(str(step) for step in [*chain, target])
-        yaml_text.fail([Problem(document, place, f"extends goes in a circle: {names}", len(base))])
-    return [*_load_chain(target, chain), document]
 
 
 def _parse_override(override: str) -> tuple[Document, list[str], Any]:
@@ -249,7 +189,7 @@ def _validate(layers: _Layers) -> Experiment:
     for contradiction in contradictions(experiment):
         paths = [tuple(key.split(".")) for key in contradiction.keys]
         if not any(path[: len(wrong)] == wrong for path in paths for wrong in told):
-            problems.append(Problem(*_last_said(layers, paths), contradiction.message))
+            problems.append(Problem(*_last_said(layers, paths), contradiction.message + _brought(layers, paths)))
     if problems:
         yaml_text.fail(problems)
     return experiment
@@ -262,6 +202,13 @@ def _last_said(layers: _Layers, paths: Sequence[KeyPath]) -> tuple[Document, Pla
         if places:
             return document, max(places, key=lambda place: (place.line, place.column))
     return layers.documents[0], Place(1, 1)
+
+
+def _brought(layers: _Layers, paths: Sequence[KeyPath]) -> str:
+    """Say which of several settings init_from has brought, which stand nowhere in this experiment."""
+    taken = layers.documents[: layers.n_taken]
+    said = [f"; init_from brings {'.'.join(map(str, path))}" for path in paths if layers.source_of(path) in taken]
+    return "".join(said)
 
 
 def _is_consequence(detail: Any, found: list[Any]) -> bool:
@@ -349,12 +296,6 @@ def _field(path: KeyPath) -> FieldInfo:
     model = _section(path[:-1])
     assert model is not None
     return model.model_fields[str(path[-1])]
-
-
-def _shown(path: Path) -> str:
-    """Name a file from here where it lies below, so that an editor finds it and a screen holds it."""
-    path = Path(os.path.normpath(path))
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _leaves(values: dict[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from sentiment_cli.config.loader import EXTENDS
+from sentiment_cli.config.files import EXTENDS
 from sentiment_cli.config.schema import Experiment, Section
 
 _EXTENDS_MEANING = "file (relative to this one) or shipped experiment whose settings hold where this file is silent"

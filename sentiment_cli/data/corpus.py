@@ -73,6 +73,13 @@ class Corpus:
     directories: dict[str, Path]
 
     @property
+    def rows_key(self) -> str:
+        """What the rows of all splits follow from: the key, with that of unlabelled rows which it says nothing of."""
+        if "unsup" not in self.directories or len(store.read_json(self.directory / cache.KEY_FILE)["texts"]) > 1:
+            return self.key
+        return f"{self.key}+{self.directories['unsup'].name}"
+
+    @property
     def tokenizer_json(self) -> bytes:
         return (self.directory / "tokenizer.json").read_bytes()
 
@@ -96,9 +103,9 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     """Return the experiment's corpus, out of the cache where it is there whole, else made anew.
 
     Only the named splits (train, valid, test, unsup) are read and checked, so that training never opens test's; a
-    source without unlabelled rows has no unsup. With `key`, an entry of that key serves without a look at its source,
-    and a source that gives another key is refused with a DataError. Raises UsageError or DataError where data.target
-    is stars and there are none to learn from.
+    source without unlabelled rows has no unsup. With `key`, the rows_key of a corpus, an entry of labelled rows serves
+    without a look at its source, and a source that gives another key is refused with a DataError. Raises UsageError or
+    DataError where data.target is stars and there are none to learn from.
     """
     started = time.monotonic()
     cache.sweep()  # who finds its data whole makes no draft and takes no lock, and would leave what lies there
@@ -108,13 +115,14 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     source = find_source(experiment.data)
     if experiment.data.target == "stars":
         check_source(source)
-    corpus = _prepare_labelled(source, experiment, labelled, key)
+    corpus = _prepare_labelled(source, experiment, labelled, key and key.partition("+")[0])
     if experiment.data.target == "stars":
         check_ratings(source, {split: corpus.split(split).stars_N for split in labelled if split != "test"})
     if "unsup" in splits and has_unlabelled(source):
         corpus.directories["unsup"] = _prepare_unsup(source, experiment, corpus)
     elif "unsup" in splits:
         console.say(f"data: {source.path} has no unlabelled rows, and data.unlabelled names none")
+    _check_wanted(source, corpus.rows_key, key)
     counts = ", ".join(f"{split} {len(corpus.split(split).label_N):,}" for split in corpus.directories)
     console.say(f"data: {counts} reviews ({time.monotonic() - started:.1f} s)")
     return corpus
@@ -143,11 +151,7 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
         texts = [prepare_texts(source, part) for part in parts]
         fingerprints = [part.fingerprint for part in texts]
     key = _key(source, experiment, [found for found in fingerprints if found])
-    if wanted is not None and key.directory_name != wanted:
-        raise DataError(
-            f"the data at hand is {key.directory_name}, other reviews than {wanted} or prepared by another version",
-            "export SENTIMENT_IMDB=PATH_TO_THE_ARCHIVE_OF_THE_TRAINING" if source.name == "imdb" else None,
-        )
+    _check_wanted(source, key.directory_name, wanted)
     if corpus := _open_said(key.directory_name, splits):
         return corpus
     with cache.building(key):
@@ -161,6 +165,14 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
         raise cache.unreadable(key.directory_name)
     console.say(f"data: prepared in {corpus.directory}")
     return corpus
+
+
+def _check_wanted(source: Source, found: str, wanted: str | None) -> None:
+    if wanted not in (None, found):
+        raise DataError(
+            f"the data at hand is {found}, other reviews than {wanted} or prepared by another version",
+            "export SENTIMENT_IMDB=PATH_TO_THE_ARCHIVE_OF_THE_TRAINING" if source.name == "imdb" else None,
+        )
 
 
 def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cache.Key:

@@ -67,10 +67,7 @@ def find_model(run: str) -> Path:
 
 def _with_model(path: Path) -> Path:
     if not is_run(path):
-        from sentiment_cli.config.loader import load_experiment  # which takes its time, and answers need none
-
-        command = load_experiment(path / "experiment.yaml").command
-        hint = f"{command} --resume {path}"
+        hint = f"{_command_of(path)} --resume {path}"
         raise UsageError(f"{path} holds no trained model: its training did not get that far", hint)
     return path
 
@@ -92,6 +89,19 @@ def named_run(run: str) -> Path:
     near = difflib.get_close_matches(run, [known.path.name for known in all_runs()], n=1)
     suggestion = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"there is no run {run!r} under {runs_dir()}{suggestion}", "sentiment runs list")
+
+
+def require_finished(path: Path, key: str = "") -> None:
+    """Raise UsageError, in which `key` comes first, for a run whose training has not come to its end."""
+    status = _load(path).status
+    if status != "finished":
+        raise UsageError(f"{key}{path} is {status}, not finished", f"{_command_of(path)} --resume {path}")
+
+
+def _command_of(path: Path) -> str:
+    from sentiment_cli.config.loader import load_experiment  # which takes its time, and answers need none
+
+    return load_experiment(path / "experiment.yaml").command
 
 
 def is_run(path: Path) -> bool:

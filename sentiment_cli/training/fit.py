@@ -24,6 +24,7 @@ from sentiment_cli.training.checkpoints import (
     read_checkpoint,
 )
 from sentiment_cli.training.initial import first_model, load_origins
+from sentiment_cli.training.origins import warn_of_known_labels
 from sentiment_cli.training.ownership import Record, find_launched, owned
 from sentiment_cli.training.parallel import Group, is_restarted, joined, launch_id, own_device
 from sentiment_cli.training.resuming import check_allowed, check_finished, record_changes
@@ -42,9 +43,11 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
     """
     store.check_name(name or experiment.name)
     with _set_up(experiment) as (device, group, stop):
-        if is_restarted() and (run := _launched(group)) is not None:
+        if is_restarted() and (run := _launched(group, experiment)) is not None:
             return _resume(run, experiment, (), device, group, stop)
         origins = load_origins(experiment)
+        for origin in origins:
+            warn_of_known_labels(f"{origin.key} {origin.run}", origin.experiment, experiment)
         check_teacher(experiment)
         began = time.monotonic()
         with _told(stop, "interrupted while the data was prepared; no run was begun", None, experiment), stop.at_once():
@@ -58,7 +61,9 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         with _owned(run, group) as record, _told(stop, "stopped at once", run, experiment):
             if group.is_writer:
                 store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
-            identity = Identity(record.id, experiment, corpus.key, versions(experiment), machine(experiment, device))
+            identity = Identity(
+                record.id, experiment, corpus.rows_key, versions(experiment), machine(experiment, device)
+            )
             return train(run, identity, corpus, model, device, progress, None, stop, group)
 
 
@@ -102,20 +107,26 @@ def _resume(
             record_changes(run, record, experiment, changes, progress.step)
         if checkpoint is not None:
             console.say(f"going on with {run} after step {progress.offset + progress.step:,}")
-        identity = Identity(record.id, experiment, corpus.key, versions(experiment), machine(experiment, device))
+        identity = Identity(record.id, experiment, corpus.rows_key, versions(experiment), machine(experiment, device))
         return train(run, identity, corpus, model, device, progress, checkpoint, stop, group)
+
+
+def check_machine(experiment: Experiment) -> torch.device:
+    """Return the device that trains an experiment. Raises UsageError where this machine cannot."""
+    check_tensorboard(experiment.train)
+    is_linear = experiment.model.kind == "linear"  # which the CPU solves, wherever it is evaluated
+    device = select_device("cpu" if is_linear else experiment.train.device)
+    check_precision(device, experiment.train.precision)
+    return device
 
 
 @contextlib.contextmanager
 def _set_up(experiment: Experiment) -> Iterator[tuple[torch.device, Group, Stop]]:
     """Check and set up the machine, join the other processes and watch for signals."""
-    check_tensorboard(experiment.train)
-    is_linear = experiment.model.kind == "linear"  # which the CPU solves, wherever it is evaluated
-    device = own_device(select_device("cpu" if is_linear else experiment.train.device))
-    check_precision(device, experiment.train.precision)
+    device = own_device(check_machine(experiment))
     set_up(device, experiment.train.threads, deterministic=experiment.train.deterministic)
     with joined(experiment.train.slices, device) as group, watch_signals() as stop:
-        if group.size > 1 and is_linear:
+        if group.size > 1 and experiment.model.kind == "linear":
             raise UsageError("model.kind is linear, which one process trains", "the same command without --nproc")
         yield device, group, stop
 
@@ -131,9 +142,13 @@ def _owned(run: Path, group: Group) -> Iterator[Record]:
         yield Record(**json.loads(group.told("")))
 
 
-def _launched(group: Group) -> Path | None:
-    """Return the run that the processes before these trained."""
-    found = find_launched(runs_dir(), launch_id()) if group.is_writer else None
+def _launched(group: Group, experiment: Experiment) -> Path | None:
+    """Return the run in which the processes before these trained the experiment; they may have pretrained for it."""
+    found = None
+    for run in find_launched(runs_dir(), launch_id()) if group.is_writer else ():
+        settings = run / "experiment.yaml"
+        if settings.exists() and not differences(load_experiment(settings), experiment):
+            found = run
     told = group.told(str(found or ""))
     return Path(told) if told else None
 

@@ -3,37 +3,28 @@
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sentiment_cli import console
-from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import is_file
 from sentiment_cli.config.schema import Experiment, Model
 from sentiment_cli.data.corpus import Corpus
-from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError, UsageError
-from sentiment_cli.inference.artefact import open_artefact
-from sentiment_cli.inference.runs import named_run
-from sentiment_cli.inference.weights import load_weights
 from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.training.origins import Origin, load_origin, origins_named
 from sentiment_cli.training.tasks import task_of
 
 _SPARED = {"skew", "peephole"}  # no matrices, though drawn: zeros would make the orthogonal matrix the identity
 
 
-class Origin(NamedTuple):
-    """A finished run's model to start from; `reverse` is of a language model that reads from the end."""
-
-    run: Path
-    task: str
-    reverse: bool
-    labels: tuple[str, ...]
-    vocabulary: Vocabulary
-    weights: dict[str, Tensor]
+def check_vectors(experiment: Experiment) -> None:
+    """Raise UsageError where `vocabulary.vectors` names no file."""
+    vectors = experiment.vocabulary.vectors
+    if vectors is not None and not is_file(Path(vectors)):
+        raise UsageError(f"vocabulary.vectors is {vectors}, which is no file", "--set vocabulary.vectors=null")
 
 
 def load_origins(experiment: Experiment) -> list[Origin]:
@@ -41,26 +32,8 @@ def load_origins(experiment: Experiment) -> list[Origin]:
 
     Raises UsageError where one names none, or where `vocabulary.vectors` names no file.
     """
-    vectors = experiment.vocabulary.vectors
-    if vectors is not None and not is_file(Path(vectors)):
-        raise UsageError(f"vocabulary.vectors is {vectors}, which is no file", "--set vocabulary.vectors=null")
-    named = {"init_from": experiment.init_from, "init_backward": experiment.init_backward}
-    return [_load_origin(key, run) for key, run in named.items() if run is not None]
-
-
-def _load_origin(key: str, name: str) -> Origin:
-    run = named_run(name)
-    if not (run / "model").is_dir():
-        command = load_experiment(run / "experiment.yaml").command
-        raise UsageError(f"{key}: {run} holds no trained model", f"{command} --resume {run}")
-    artefact = open_artefact(run, task=None)
-    weights = load_weights(artefact)
-    for tensor_name, tensor in weights.items():
-        if not tensor.isfinite().all():
-            raise DataError(f"{key} {run}: {tensor_name} holds numbers that are not finite", "sentiment runs list")
-    settings = artefact.settings
-    reverse = settings["model"].get("language", {}).get("reverse", False)
-    return Origin(run, settings.get("task", "classify"), reverse, artefact.labels, artefact.vocabulary, weights)
+    check_vectors(experiment)
+    return [load_origin(key, name) for key, name in origins_named(experiment).items()]
 
 
 def first_model(experiment: Experiment, corpus: Corpus, origins: Sequence[Origin]) -> nn.Module:
@@ -71,40 +44,77 @@ def first_model(experiment: Experiment, corpus: Corpus, origins: Sequence[Origin
     """
     torch.manual_seed(experiment.seed)
     model = task_of(experiment).build_model(experiment, corpus)
-    if not origins or origins[0].task != experiment.task:
+    if not origins or origins[0].experiment.task != experiment.task:
         draw_weights(model, experiment.model)
     if experiment.vocabulary.vectors is not None and isinstance(model, Classifier):
         _load_vectors(Path(experiment.vocabulary.vectors), model.embedding.weight, corpus)
     own = model.state_dict()
+    for origin, weights in _given(experiment, corpus, own, origins):
+        if origin.experiment.task != experiment.task:
+            console.say(f"starting from {origin.run}: {', '.join(_layers_of(weights))}")
+        own |= weights
+    model.load_state_dict(own)
+    return model
+
+
+def untrained(key: str, path: Path, experiment: Experiment, corpus: Corpus, origins: Sequence[Origin]) -> Origin:
+    """Return what an experiment's training will leave to start from, with fresh weights.
+
+    Raises UsageError as `first_model` does, which trains with these origins.
+    """
+    weights = task_of(experiment).build_model(experiment, corpus).state_dict()
+    _given(experiment, corpus, weights, origins)
+    return Origin(key, path, experiment, corpus.labels, corpus.vocabulary, weights)
+
+
+def _given(
+    experiment: Experiment, corpus: Corpus, own: dict[str, Tensor], origins: Sequence[Origin]
+) -> list[tuple[Origin, dict[str, Tensor]]]:
+    """Return each origin with what it gives, by the names of `own`, once all is found to fit."""
+    given = []
     for origin in origins:
+        if origin.key == "init_backward" and not origin.experiment.model.language.reverse:
+            raise UsageError(
+                f"init_backward: {origin.run} reads forward; what layers that read backward start from is a language "
+                "model with model.language.reverse",
+                "sentiment pretrain imdb-lm-backward",
+            )
         _check_same(origin, experiment, "a vocabulary", origin.vocabulary.entries, corpus.vocabulary.entries)
         weights = origin.weights
-        if origin.task == experiment.task:
+        if origin.experiment.task == experiment.task:
             _check_same(origin, experiment, "labels", origin.labels, corpus.labels)
             _check_same(origin, experiment, "tensors", sorted(weights), sorted(own))
         else:
             weights = _shared(origin, own, only_layers=origin is not origins[0])
         for name in filter(weights.__contains__, own):
             _check_same(origin, experiment, f"{name} of shape", tuple(weights[name].shape), tuple(own[name].shape))
-        own |= weights
-    model.load_state_dict(own)
-    return model
+        given.append((origin, weights))
+    return given
 
 
 def _shared(origin: Origin, own: dict[str, Tensor], *, only_layers: bool) -> dict[str, Tensor]:
     """Return what a pretraining gives to a model, under the names that it has there."""
-    side = "backward" if origin.reverse else "forward"
-    found = {re.sub(r"^layers\.", f"encoder.{side}_layers.", name): of for name, of in origin.weights.items()}
+    side = "backward" if origin.experiment.model.language.reverse else "forward"
+    places = {"layers": f"encoder.{side}_layers"}
+    if side == "forward" and not any(name.startswith("encoder.backward_layers.") for name in own):
+        places["skips"] = "encoder.skips"  # which of two directions carry both, and fit neither's
+    found = {
+        re.sub(r"^\w+", lambda head: places.get(head[0], head[0]), name): of for name, of in origin.weights.items()
+    }
     shared = {name: found[name] for name in own if name in found and name.startswith(("embedding.", "encoder."))}
     if only_layers:
         shared = {name: of for name, of in shared.items() if name.startswith("encoder.")}
     if not shared:
         raise UsageError(
-            f"{origin.run}, a run of task {origin.task}, has no layer that reads {side} as this experiment has them",
-            f"sentiment config diff {origin.run / 'experiment.yaml'} default",
+            f"{origin.run}, a run of task {origin.experiment.task}, has no layer that reads {side} as this experiment "
+            "has them",
+            f"sentiment config diff {_config_of(origin)} default",
         )
-    console.say(f"starting from {origin.run}: {', '.join(_layers_of(shared))}")
     return shared
+
+
+def _config_of(origin: Origin) -> Path:
+    return origin.run / "experiment.yaml" if origin.run.is_dir() else origin.run
 
 
 def _layers_of(names: Iterable[str]) -> list[str]:
@@ -188,9 +198,9 @@ def _check_same(origin: Origin, experiment: Experiment, what: str, theirs: objec
         place = next((i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), None)
         first = "" if place is None else f", which first differ at {place}: {theirs[place]!r}, {ours[place]!r}"
         theirs, ours = f"of {len(theirs):,} entries", f"one of {len(ours):,}{first}"
-    own, is_same_task = origin.run / "experiment.yaml", origin.task == experiment.task
+    own, is_same_task = _config_of(origin), origin.experiment.task == experiment.task
     raise UsageError(
-        f"init_from {origin.run}: the run has {what} {theirs}, this experiment {ours}",
+        f"{origin.key} {origin.run}: the run has {what} {theirs}, this experiment {ours}",
         f"{experiment.command} {own} --set init_from={origin.run}"
         if is_same_task
         else f"sentiment config diff {own} YOUR.yaml",

@@ -54,10 +54,10 @@ def owned(run: Path) -> Iterator[Record]:
         os.close(descriptor)
 
 
-def find_launched(root: Path, launch: str | None) -> Path | None:
-    """Return the newest run that processes of this launch trained before torchrun restarted them."""
+def find_launched(root: Path, launch: str | None) -> list[Path]:
+    """Return the runs that processes of this launch trained before torchrun restarted them, the newest last."""
     records = [path for path in root.glob(f"*/{_RECORD}") if launch and _launch_of(path.parent) == launch]
-    return max(records, key=lambda path: path.stat().st_mtime).parent if records else None
+    return [path.parent for path in sorted(records, key=lambda path: path.stat().st_mtime)]
 
 
 def _launch_of(run: Path) -> str | None:

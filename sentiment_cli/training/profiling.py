@@ -11,7 +11,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import UsageError
 from sentiment_cli.models.device import check_precision, select_device, set_up
 from sentiment_cli.training.checkpoints import Identity, Progress
-from sentiment_cli.training.initial import first_model, load_origins
+from sentiment_cli.training.initial import first_model
 from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.parallel import ALONE
 from sentiment_cli.training.sitting import begin
@@ -46,7 +46,7 @@ def profile_steps(experiment: Experiment) -> Profile:
     check_precision(device, settings.precision)
     set_up(device, settings.threads, deterministic=settings.deterministic)
     corpus = prepare_for(experiment)
-    model = first_model(experiment, corpus, load_origins(experiment))
+    model = first_model(experiment, corpus, ())  # other weights take as long
     identity = Identity("", experiment, corpus.key, {}, {})
     session = begin(Path(), identity, corpus, model, device, Progress(), Stop(), ALONE)
     material = session.task.plot(session)

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from sentiment_cli import console, store
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.errors import UsageError
-from sentiment_cli.inference.runs import SUMMARY
+from sentiment_cli.inference.runs import SUMMARY, require_finished
 from sentiment_cli.training.epochs import METRICS
 from sentiment_cli.training.fit import fit
 from sentiment_cli.training.sitting import Finished
@@ -39,7 +38,7 @@ def fit_seeds(experiment: Experiment, n_seeds: int, name: str | None) -> list[Fi
     for seed in range(experiment.seed, experiment.seed + n_seeds):
         console.say(f"seed {seed}, {len(finished) + 1} of {n_seeds}")
         one = experiment.model_copy(update={"seed": seed})
-        finished.append(fit(one, f"{name or experiment.name}-seed{seed}"))
+        finished.append(fit(one, seed_name(name or experiment.name, seed)))
     return finished
 
 
@@ -62,6 +61,11 @@ def fold_experiments(experiment: Experiment, n_folds: int) -> list[Experiment]:
     return experiments
 
 
+def seed_name(name: str, seed: int) -> str:
+    """Return the name of a seed's run."""
+    return f"{name}-seed{seed}"
+
+
 def fold_name(name: str, fold: int) -> str:
     """Return the name of a fold's run."""
     return f"{name}-fold-{fold}"
@@ -77,9 +81,8 @@ def reproduce(run: Path) -> Repetition:
 
     Raises UsageError for a run that is not finished.
     """
+    require_finished(run)
     before, experiment = _summary(run), load_experiment(run / "experiment.yaml")
-    if before["status"] != "finished":
-        raise UsageError(f"{run} is {before['status']}, not finished", f"{experiment.command} --resume {run}")
     again = fit(experiment, f"{run.resolve().name[:58]}-again").directory
     old, new = before.get("fingerprint", {}), _summary(again)["fingerprint"]
     keys = dict.fromkeys([*old, *new])
@@ -92,8 +95,6 @@ def reproduce(run: Path) -> Repetition:
 
 
 def _summary(run: Path) -> dict[str, Any]:
-    if not (run / SUMMARY).exists():
-        return {"status": "unfinished"}
     summary: dict[str, Any] = store.read_json(run / SUMMARY)
     return summary
 

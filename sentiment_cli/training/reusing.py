@@ -8,19 +8,22 @@ from typing import NamedTuple
 from sentiment_cli import console, store
 from sentiment_cli.config.loader import differences, load_experiment
 from sentiment_cli.config.paths import runs_dir
-from sentiment_cli.config.recipes import find_config
+from sentiment_cli.config.recipes import find_config, recipe_names
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import DataError, SentimentError, UsageError
 from sentiment_cli.inference.ensembles import refuse_ensemble
 from sentiment_cli.inference.runs import SUMMARY, find_experiment, is_model
 from sentiment_cli.training.checkpoints import newest_path
-from sentiment_cli.training.fit import fit, resume
+from sentiment_cli.training.fit import check_machine, fit, resume
+from sentiment_cli.training.initial import check_vectors, untrained
+from sentiment_cli.training.origins import Origin, load_origin, origins_named
 from sentiment_cli.training.sitting import load_finished
 from sentiment_cli.training.tasks import prepare_for
+from sentiment_cli.training.teaching import check_rows, check_teaches, teacher_of
 
 
 class _Known(NamedTuple):
-    """A run on disk; `data` is the key of what it is trained on, None for one stopped before its first checkpoint."""
+    """A run on disk; `data` is the rows_key of its data, None for one stopped before its first checkpoint."""
 
     directory: Path
     experiment: Experiment
@@ -28,27 +31,73 @@ class _Known(NamedTuple):
     data: str | None
 
 
-def with_origins(experiment: Experiment, above: tuple[Path, ...] = ()) -> Experiment:
+def with_origins(experiment: Experiment, name: str | None = None) -> Experiment:
     """Return the experiment with the runs that it starts and learns from in place of the experiments that it names.
 
-    A finished run of such an experiment serves; without one it is trained first. Raises UsageError for the name of
-    neither, and for an experiment that is named, by way of others or not, by itself.
+    A finished run of such an experiment serves; without one it is trained first, and before that all is looked for that
+    would have this one, or another of them, refused when its turn comes. Raises UsageError for the name of neither, and
+    for an experiment that is named, by way of others or not, by itself.
     """
-    teacher = experiment.teacher
-    names = {"init_from": experiment.init_from, "init_backward": experiment.init_backward, "teacher.run": teacher.run}
+    store.check_name(name or experiment.name)
+    if any(_config_of(named) for named in _named(experiment).values()):
+        _rehearse("", Path(), experiment, ())
+    return _with_runs(experiment)
+
+
+def _with_runs(experiment: Experiment) -> Experiment:
     found = {}
-    for key, name in names.items():
-        is_config = name is not None and Path(name).suffix in (".yaml", ".yml")
-        if name is None or find_experiment(name) is not None or (is_model(Path(name)) and not is_config):
+    for key, name in _named(experiment).items():
+        path = _config_of(name)
+        if path is None:
+            _say_shadowed(key, name)
             continue
-        path = find_config(name)
-        if path in above:
-            raise UsageError(f"{key}: {name} needs itself first", f"sentiment config show {path}")
         origin = load_experiment(path)
         console.say(f"{key}: {name}, an experiment of task {origin.task}")
-        found[key] = str(find_or_fit(with_origins(origin, (*above, path)), origin.name))
-    taught_by = teacher.model_copy(update={"run": found.pop("teacher.run", teacher.run)})
-    return experiment.model_copy(update={**found, "teacher": taught_by})
+        found[key] = str(find_or_fit(_with_runs(origin), origin.name))
+    teacher = experiment.teacher.model_copy(update={"run": found.pop("teacher.run", experiment.teacher.run)})
+    return experiment.model_copy(update={**found, "teacher": teacher})
+
+
+def _named(experiment: Experiment) -> dict[str, str]:
+    teacher = experiment.teacher.run
+    return origins_named(experiment) | ({} if teacher is None else {"teacher.run": teacher})
+
+
+def _config_of(name: str) -> Path | None:
+    """Return the file of the experiment of that name; None for a run, which comes first, and for a model by itself."""
+    is_config = Path(name).suffix in (".yaml", ".yml")
+    if find_experiment(name) is not None or (is_model(Path(name)) and not is_config):
+        return None
+    return find_config(name)
+
+
+def _say_shadowed(key: str, name: str) -> None:
+    run = find_experiment(name)
+    if run is not None and name in recipe_names() and differences(load_experiment(run), load_experiment(name)):
+        console.say(f"{key}: {run.parent}, a run, whose settings are not those of the shipped experiment {name}")
+
+
+def _rehearse(key: str, path: Path, experiment: Experiment, above: tuple[Path, ...]) -> Origin:
+    """Return what training an experiment will leave, with fresh weights. Raises what training would at its begin."""
+    check_machine(experiment)
+    check_vectors(experiment)
+    origins = []
+    for inner, name in _named(experiment).items():
+        config = _config_of(name)
+        if config is not None:
+            if config in above:
+                raise UsageError(f"{inner}: {name} needs itself first", f"sentiment config show {config}")
+            origins.append(_rehearse(inner, config, load_experiment(config), (*above, config)))
+        elif inner != "teacher.run":
+            origins.append(load_origin(inner, name))
+        else:
+            teacher_of(experiment)
+    corpus = prepare_for(experiment)
+    for origin in origins:
+        if origin.key == "teacher.run":
+            check_teaches(origin.run, origin.experiment, origin.labels, corpus)
+    check_rows(experiment, corpus)
+    return untrained(key, path, experiment, corpus, [one for one in origins if one.key != "teacher.run"])
 
 
 def find_or_fit(experiment: Experiment, name: str) -> Path:
@@ -60,7 +109,7 @@ def find_or_fit(experiment: Experiment, name: str) -> Path:
     same = [run for run in _runs_called(name) if not differences(run.experiment, experiment)]
     if not same:
         return fit(experiment, name).directory
-    key = prepare_for(experiment).key  # to go on with a run would take its own data, old ones too
+    key = prepare_for(experiment).rows_key  # to go on with a run would take its own data, old ones too
     for run in same:
         if run.is_finished and run.data == key:
             console.say(f"{run.directory} is of the same experiment and data, and finished: it is not trained again")

@@ -18,7 +18,7 @@ from sentiment_cli.config.paths import PACKAGE_DIR
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import rows_on
 from sentiment_cli.data.corpus import Corpus
-from sentiment_cli.errors import DivergedError, InterruptedRun
+from sentiment_cli.errors import DataError, DivergedError, InterruptedRun
 from sentiment_cli.evaluation.calibration import calibrate
 from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, save_validation
 from sentiment_cli.inference.artefact import Calibration, save_artefact
@@ -45,6 +45,7 @@ from sentiment_cli.training.initial import first_model, load_origins
 from sentiment_cli.training.linear import train_linear
 from sentiment_cli.training.loop import Average, LossScale
 from sentiment_cli.training.optimizer import build_optimizer
+from sentiment_cli.training.origins import origin_hashes
 from sentiment_cli.training.parallel import Group
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.stopping import Stop, StopNow
@@ -93,6 +94,8 @@ def train(
             reason = train_to_the_end(session)
             if experiment.train.refit and not progress.refit:
                 console.say(f"stopped: {reason}")
+                if any(identity.versions[key] != now for key, now in origin_hashes(experiment).items()):
+                    raise DataError(f"{run} was begun from another model than its experiment now names")
                 progress.begin_refit()
                 model = first_model(experiment, corpus, load_origins(experiment))
                 session = begin(run, identity, corpus, model, device, progress, stop, group)
@@ -206,7 +209,7 @@ def _write_model(
         store.write_file(run / CURVES, draw_curves(rows))
     fingerprint = {
         "weights": store.sha256_of(run / "model" / "weights.safetensors"),
-        "data": corpus.key,
+        "data": identity.data,
         "code": _code_sha256(),
         **{f"versions.{name}": version for name, version in identity.versions.items()},
         **{f"machine.{name}": value for name, value in identity.machine.items()},
@@ -284,9 +287,10 @@ def load_finished(run: Path) -> Finished | None:
 
 
 def versions(experiment: Experiment) -> dict[str, str]:
-    """What may change the numbers of a training with the code, with a library or with the teacher."""
+    """What may change the numbers of a training with the code, a library, the teacher or what it starts from."""
     libraries = {"sentiment": sentiment_cli.__version__, "torch": torch.__version__, "numpy": np.__version__}
-    return libraries if experiment.teacher.run is None else {**libraries, "teacher": teacher_of(experiment).sha256}
+    teacher = {} if experiment.teacher.run is None else {"teacher": teacher_of(experiment).sha256}
+    return {**libraries, **origin_hashes(experiment), **teacher}
 
 
 def machine(experiment: Experiment, device: torch.device) -> dict[str, str]:

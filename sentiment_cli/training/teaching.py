@@ -6,7 +6,8 @@ the rows that training reads, never about those of validation and test, once: it
 """
 
 import hashlib
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +24,10 @@ from sentiment_cli.data.texts import Texts, find_texts, prepare_texts
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.inference.ensembles import AnyModel, open_model
 from sentiment_cli.inference.predictor import class_probabilities, likeliest, predictor_of
-from sentiment_cli.inference.runs import find_model
+from sentiment_cli.inference.runs import find_experiment, find_model, require_finished
 from sentiment_cli.inference.weights import experiment_of
 from sentiment_cli.training.material import join_rows, select_rows
+from sentiment_cli.training.origins import warn_of_known_labels
 
 _FORMAT = 1
 _OUTPUT = {"output": "float32"}
@@ -42,41 +44,62 @@ class Teacher(NamedTuple):
 def teacher_of(experiment: Experiment) -> Teacher:
     """Open the experiment's teacher. Raises UsageError where it names none that tells labels apart."""
     assert experiment.teacher.run is not None
-    model = open_model(find_model(experiment.teacher.run))
-    if model.target == "stars":
-        raise UsageError(
-            f"teacher.run: {model.path} gives star ratings, and only probabilities of labels are taught",
-            "sentiment runs list",
-        )
+    path = find_model(experiment.teacher.run)
+    if find_experiment(str(path)) is not None:  # no model by itself
+        require_finished(path, "teacher.run: ")
+    model = open_model(path)
+    _check_target(path, model.target)
     return Teacher(model, model.members.sha256)
 
 
 def check_teacher(experiment: Experiment) -> None:
-    """Raise UsageError for a teacher that cannot teach, before anything slow; warn where it knows validation's labels.
-
-    What it was trained on it has by heart, and passes on: validation would then be too kind to whatever learns from it.
-    """
+    """Raise UsageError for a teacher that cannot teach, before anything slow; warn of one that knows too much."""
     if experiment.teacher.run is None:
         return
-    teacher, own = teacher_of(experiment).model, _held_out(experiment)
+    teacher = teacher_of(experiment).model
     for its in map(experiment_of, teacher.models):
-        if its.data.source == experiment.data.source and (its.train.refit or _held_out(its) != own):
-            why = "was refit on all labelled rows" if its.train.refit else "was validated on other rows"
-            console.warn(
-                f"the teacher {teacher.path} {why}, so it has learnt the labels of rows that this experiment is "
-                "validated on: the validation scores are too good to choose by. Test is not touched by it"
-            )
+        if warn_of_known_labels(f"the teacher {teacher.path}", its, experiment):
             return
 
 
-def _held_out(experiment: Experiment) -> dict[str, Any]:
-    return experiment.data.valid.model_dump(exclude={"unsup_share"})
-
-
 def ask_teacher(experiment: Experiment, corpus: Corpus) -> None:
-    """Have the teacher's answers in the cache."""
+    """Have the teacher's answers in the cache. Raises UsageError where there are no rows to ask it about."""
+    check_rows(experiment, corpus)
     for split in _splits(experiment):
         _answers(teacher_of(experiment), experiment, corpus, split)
+
+
+def check_teaches(path: Path, its: Experiment, labels: tuple[str, ...], corpus: Corpus) -> None:
+    """Raise UsageError where what an experiment trains on these labels will be no teacher of the corpus's."""
+    if its.task != "classify":
+        raise UsageError(f"teacher.run: {path} is of task {its.task}, which tells no labels", "sentiment runs list")
+    _check_target(path, its.data.target)
+    _check_labels(path, labels, corpus)
+
+
+def _check_target(path: Path, target: str) -> None:
+    if target == "stars":
+        raise UsageError(
+            f"teacher.run: {path} gives star ratings, and only probabilities of labels are taught",
+            "sentiment runs list",
+        )
+
+
+def _check_labels(path: Path, labels: tuple[str, ...], corpus: Corpus) -> None:
+    if labels != corpus.labels:
+        theirs, ours = (", ".join(known) for known in (labels, corpus.labels))
+        raise UsageError(
+            f"teacher.run: {path} has the labels {theirs}, the experiment's are {ours}", "sentiment runs list"
+        )
+
+
+def check_rows(experiment: Experiment, corpus: Corpus) -> None:
+    """Raise UsageError where the teacher is to answer unlabelled rows and there are none."""
+    if "unsup" in _splits(experiment) and "unsup" not in corpus.directories:
+        raise UsageError(
+            f"teacher.rows is {experiment.teacher.rows}, and {experiment.data.source} has no unlabelled rows to teach",
+            "--set data.unlabelled=FILE or --set teacher.rows=train",
+        )
 
 
 def taught_rows(
@@ -131,12 +154,7 @@ def _answers(teacher: Teacher, experiment: Experiment, corpus: Corpus, split: Sp
 
     Raises UsageError where it has other labels than the corpus.
     """
-    if teacher.model.labels != corpus.labels:
-        theirs, ours = (", ".join(labels) for labels in (teacher.model.labels, corpus.labels))
-        raise UsageError(
-            f"teacher.run: {teacher.model.path} has the labels {theirs}, the experiment's are {ours}",
-            "sentiment runs list",
-        )
+    _check_labels(teacher.model.path, teacher.model.labels, corpus)
     ids = corpus.ids(split)
     texts = store.read_json(corpus.directories[split] / cache.KEY_FILE)["texts"]
     fingerprint = texts if isinstance(texts, str) else texts[0]

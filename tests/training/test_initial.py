@@ -10,7 +10,7 @@ from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.inference.weights import load_weights
 from sentiment_cli.models.classifier import Classifier
-from sentiment_cli.training import initial as initial_module
+from sentiment_cli.training import origins as origins_module
 from sentiment_cli.training.fit import fit
 from sentiment_cli.training.initial import draw_weights, first_model, load_origins
 
@@ -139,14 +139,14 @@ def test_f21_init_from_weights_that_are_not_finite_is_refused(experiment, quick_
     def damaged(artefact) -> dict[str, torch.Tensor]:
         return {**load_weights(artefact), "output.bias": torch.tensor([math.nan])}
 
-    monkeypatch.setattr(initial_module, "load_weights", damaged)
+    monkeypatch.setattr(origins_module, "load_weights", damaged)
     with pytest.raises(DataError, match=r"output\.bias holds numbers that are not finite"):
         load_origins(experiment(*TINY, f"init_from={quick_run}"))
 
 
 def test_init_from_a_run_without_a_model_is_refused(experiment, tmp_path: Path) -> None:
     store.write_file(tmp_path / "runs" / "half" / "experiment.yaml", b"name: half\n")
-    with pytest.raises(UsageError, match=r"init_from: .*half holds no trained model"):
+    with pytest.raises(UsageError, match=r"init_from: .*half is unfinished, not finished"):
         load_origins(experiment(*TINY, "init_from=half"))
     store.write_file(tmp_path / "runs" / "half" / "experiment.yaml", b"name: half\ntask: vectors\n")
     with pytest.raises(UsageError) as caught:

@@ -6,7 +6,13 @@ from sentiment_cli.config.paths import runs_dir
 
 
 def test_a_profile_says_where_the_time_goes_and_makes_no_run(cli) -> None:
-    small = ("train.precision=fp32", "train.batch_tokens=1024", "model.encoder.width=8", "model.embedding.width=8")
+    small = (
+        "init_from=never-trained.yaml",
+        "train.precision=fp32",
+        "train.batch_tokens=1024",
+        "model.encoder.width=8",
+        "model.embedding.width=8",
+    )
     done = cli("train", "sample", "--profile", "--json", *(part for one in small for part in ("--set", one)))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

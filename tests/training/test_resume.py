@@ -122,7 +122,8 @@ def _swap(run: Path, other: Path) -> None:
 
 
 def _cut_settings(run: Path, other: Path) -> None:
-    (run / "experiment.yaml").write_bytes((run / "experiment.yaml").read_bytes()[:300])
+    whole = (run / "experiment.yaml").read_bytes()
+    (run / "experiment.yaml").write_bytes(whole[: whole.index(b"  source:") + 5])  # wherever that may be
 
 
 def _cut_record(run: Path, other: Path) -> None:

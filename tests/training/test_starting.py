@@ -33,6 +33,7 @@ ORIGINS = {
     "vectors": ("vectors", "text.start=true"),
     "autoencoder": ("autoencoder", "model.encoder.bidirectional=true"),
 }
+BIDIRECTIONAL = "model.encoder.bidirectional=true"
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_what_a_model_of_each_direction_gives(root: Path, classifier) -> None:
         UsageError, match=r"forward_layers\.1\.weight_ih_l0 of shape \(24, 8\), this experiment \(24, 16\)"
     ):
         started(classifier(*both))  # whose second layers read both directions of the first
-    one = ("model.encoder.layers=1",)
+    one = ("model.encoder.layers=1", "model.encoder.skip=none")
     found, fresh = started(classifier(*both, *one))
     forward, backward = weights_of(root, "forward"), weights_of(root, "backward")
     for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
@@ -137,19 +138,43 @@ def test_what_vectors_and_an_autoencoder_give(root: Path, classifier) -> None:
             r"embedding\.weight of shape \(\d+, 8\), this experiment \(\d+, 9\)",
         ),
         (
-            ["init_from=forward", "init_backward=backward", "model.encoder.layers=1"],
+            ["init_from=vectors", "init_backward=backward", BIDIRECTIONAL, "model.encoder.cell=mingru"],
             "backward, a run of task language-model, has no layer that reads backward as this experiment has them",
         ),
-        (["init_from=forward", "init_backward=forward"], None),
     ],
 )
-def test_f14_what_a_pretraining_cannot_give_is_refused(classifier, settings: list[str], said: str | None) -> None:
-    if said is None:  # the same layers once more
-        assert started(classifier(*settings))
-        return
+def test_f14_what_a_pretraining_cannot_give_is_refused(classifier, settings: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         started(classifier(*settings))
     assert "sentiment config diff" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["forward", "vectors", "autoencoder", "started"])
+def test_f14_layers_that_read_backward_start_from_what_reads_backward(root: Path, classifier, name: str) -> None:
+    if name == "started" and not (root / "runs" / name).exists():  # a classifier
+        fit(classifier("init_from=vectors", "train.max_steps=1"), name)
+    both = ("init_from=vectors", f"init_backward={name}", BIDIRECTIONAL)
+    with pytest.raises(UsageError, match=f"init_backward: .*{name} reads forward; .* model.language.reverse"):
+        started(classifier(*both))
+
+
+def test_highway_gates_come_along_where_they_fit(root: Path, classifier, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("SENTIMENT_RUNS", str(tmp_path / "runs"))
+    highway = ("model.encoder.layers=2", "model.encoder.skip=highway", "model.embedding.width=6", "train.max_steps=1")
+    run = fit(pretraining(root / "data", "language-model", *highway), "highway").directory
+    origin = safetensors.torch.load_file(run / "model" / "weights.safetensors")
+    taken = {name.replace("skips.", "encoder.skips."): of for name, of in origin.items() if name[:5] == "skips"}
+    assert set(taken) == {
+        f"encoder.skips.{part}"
+        for part in ("0.carry.weight", *(f"{i}.gate.{kind}" for i in (0, 1) for kind in ("weight", "bias")))
+    }
+    found, fresh = started(classifier("init_from=highway"))  # which takes skip over, too
+    assert taken.keys() <= changed(found, fresh)
+    assert all(torch.equal(found[name], tensor) for name, tensor in taken.items())
+    found, fresh = started(
+        classifier("init_from=highway", "model.encoder.layers=1", "model.encoder.bidirectional=true")
+    )
+    assert not any("skips" in name for name in changed(found, fresh))  # whose gates are of both directions
 
 
 def test_an_experiment_is_pretrained_first_and_then_its_run_is_found(

@@ -259,6 +259,16 @@ def test_what_cannot_teach_is_refused_before_any_work(experiment, write, quick_r
         lesson(experiment(*TINY, *data, f"teacher.run={quick_run}"))
 
 
+def test_a_teacher_without_rows_to_answer_is_told_what_to_do(experiment, write) -> None:
+    source, *_ = write()
+    teacher = linear("teacher", source)
+    for rows in ("unsup", "both"):
+        with pytest.raises(UsageError, match=rf"teacher\.rows is {rows}, and .* has no unlabelled rows") as caught:
+            fit(experiment(*TINY, source, f"teacher.run={teacher}", f"teacher.rows={rows}"))
+        assert caught.value.hint == "--set data.unlabelled=FILE or --set teacher.rows=train"
+    assert fit(experiment(*TINY, source, f"teacher.run={teacher}", "teacher.rows=train"))
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
