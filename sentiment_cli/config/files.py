@@ -59,14 +59,14 @@ def find_origin(name: str) -> Path | None:
     return next((path for path in (*places, *recipe) if is_file(path)), None)
 
 
-def taken_over(origin: Any) -> list[Document]:
-    """Return what of the pretraining that init_from names lies under the experiment's own settings."""
+def taken_over(origin: Any, task: Any = None) -> list[Document]:
+    """Return what of the pretraining that init_from names lies under the settings of an experiment of a task."""
     path = find_origin(origin) if isinstance(origin, str) else None
     documents = [] if path is None else load_chain(path)
-    task = next((document.value["task"] for document in reversed(documents) if "task" in document.value), "classify")
-    if task == "classify":
+    its_task = next((document.value["task"] for document in reversed(documents) if "task" in document.value), None)
+    if its_task in (None, "classify"):
         return []
-    taken = _TAKEN_OVER if task != "vectors" else {**_TAKEN_OVER, "model": {"embedding": {"width": None}}}
+    taken = _TAKEN_OVER if "vectors" not in (task, its_task) else {**_TAKEN_OVER, "model": {"embedding": {"width": None}}}
     return [
         dataclasses.replace(
             document,

@@ -110,7 +110,8 @@ def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers
         for part in reversed(path):
             value = {part: value}
         laid.append((document, value))
-    taken = taken_over(next((value["init_from"] for _, value in reversed(laid) if "init_from" in value), None))
+    said = {key: value[key] for _, value in laid for key in ("init_from", "task") if key in value}
+    taken = taken_over(said.get("init_from"), said.get("task"))
     laid = [*((document, document.value) for document in taken), *laid]
     values: dict[str, Any] = {}
     for i, (document, value) in enumerate(laid):

@@ -78,3 +78,11 @@ def test_b04_init_backward_is_for_both_directions(write) -> None:
     said = "init_backward is for layers that read backward, and model.encoder.bidirectional is false"
     assert said in refusal(own)
     assert load_experiment(own, ["model.encoder.bidirectional=true"])
+
+
+def test_word_vectors_take_the_width_of_a_language_model_s_alone(write, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(ORIGIN, "lm.yaml")
+    experiment = load_experiment(write("name: own\ntask: vectors\ninit_from: lm.yaml\n"), [])
+    assert experiment.model.embedding.width == 7
+    assert experiment.vocabulary.size == 77
