@@ -66,7 +66,8 @@ def taken_over(origin: Any, task: Any = None) -> list[Document]:
     its_task = next((document.value["task"] for document in reversed(documents) if "task" in document.value), None)
     if its_task in (None, "classify"):
         return []
-    taken = _TAKEN_OVER if "vectors" not in (task, its_task) else {**_TAKEN_OVER, "model": {"embedding": {"width": None}}}
+    of_vectors = {**_TAKEN_OVER, "model": {"embedding": {"width": None}}}
+    taken = of_vectors if "vectors" in (task, its_task) else _TAKEN_OVER
     return [
         dataclasses.replace(
             document,
