@@ -88,8 +88,8 @@ def _check(experiment: "Experiment", split: Split, folds: int) -> None:
             f"each of {folds} folds is taken, and the experiment names one",
             "add --set data.valid.folds=null --set data.valid.fold=null",
         )
-    for key, name in (("init_from", experiment.init_from), ("teacher.run", experiment.teacher.run)):
-        if name is not None:
+    for key, name in (("init_from", experiment.init_from), ("teacher.run", " and ".join(experiment.teacher.run))):
+        if name:
             console.warn(f"{key} is {name}: if it was trained on these labels, it has seen what is judged")
 
 

@@ -203,8 +203,8 @@ def _of_training(experiment: Experiment) -> Iterator[Contradiction]:
 def _of_the_teacher(experiment: Experiment) -> Iterator[Contradiction]:
     teacher, others = experiment.teacher, {"data.target": "stars", "model.kind": "linear"}
     said = {key for key, field in Teacher.model_fields.items() if getattr(teacher, key) != field.default}
-    for key in sorted(said) if teacher.run is None else ():
-        message = f"teacher.{key} says how a teacher is learnt from, and teacher.run is null"
+    for key in sorted(said) if not teacher.run else ():
+        message = f"teacher.{key} says how a teacher is learnt from, and teacher.run names none"
         yield Contradiction((f"teacher.{key}", "teacher.run"), message)
     if teacher.confident is not None and "temperature" in said:
         message = "teacher.confident takes labels from the teacher, and teacher.temperature softens probabilities"
@@ -212,7 +212,7 @@ def _of_the_teacher(experiment: Experiment) -> Iterator[Contradiction]:
     if "weight" in said and teacher.rows == "unsup":
         message = "teacher.weight is of labelled rows, and teacher.rows is unsup"
         yield Contradiction(("teacher.weight", "teacher.rows"), message)
-    for key, value in others.items() if teacher.run is not None else ():
+    for key, value in others.items() if teacher.run else ():
         section, name = key.split(".")
         if getattr(getattr(experiment, section), name) == value:
             message = f"teacher.run teaches probabilities of labels, which nothing with {key} {value} learns"

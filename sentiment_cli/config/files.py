@@ -93,11 +93,18 @@ def _only(values: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _anchor_configs(document: Document, folder: Path) -> None:
     """Make names of experiment files absolute that lie beside a file; others are of runs or meant from here."""
+
+    def anchored(name: Any) -> Any:
+        if isinstance(name, list):
+            return [anchored(one) for one in name]
+        if isinstance(name, str) and Path(name).suffix in (".yaml", ".yml") and is_file(folder / name):
+            return os.path.abspath(folder / name)  # noqa: PTH100 - Path.resolve would follow links
+        return name
+
     teacher = document.value.get("teacher")
     for settings, key in ((document.value, "init_from"), (document.value, "init_backward"), (teacher, "run")):
-        name = settings.get(key) if isinstance(settings, dict) else None
-        if isinstance(name, str) and Path(name).suffix in (".yaml", ".yml") and is_file(folder / name):
-            settings[key] = os.path.abspath(folder / name)  # noqa: PTH100 - Path.resolve would follow links
+        if isinstance(settings, dict) and key in settings:
+            settings[key] = anchored(settings[key])
 
 
 def _shown(path: Path) -> str:

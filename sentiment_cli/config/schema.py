@@ -5,7 +5,7 @@ Nothing here can name code: choices are spelled out, and text is only ever a nam
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -20,6 +20,10 @@ def _without_repeats(rows: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(rows)) < len(rows):
         raise ValueError("an entry stands twice")
     return rows
+
+
+def _listed(names: object) -> object:
+    return () if names is None else (names,) if isinstance(names, str) else names
 
 
 def _rising(numbers: tuple[int, ...]) -> tuple[int, ...]:
@@ -327,12 +331,17 @@ class Train(Section):
 
 
 class Teacher(Section):
-    """Another run whose answers are learnt along with the labels (task: classify)."""
+    """Other runs whose answers are learnt along with the labels (task: classify)."""
 
-    run: str | None = Field(
-        None,
-        min_length=1,
-        description="run that teaches, of whatever kind, or its experiment, trained where no run of it is finished",
+    run: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...],
+        BeforeValidator(_listed, json_schema_input_type=str | list[str] | None),
+        AfterValidator(_without_repeats),
+    ] = Field(
+        (),
+        strict=False,
+        description="run that teaches, of whatever kind, or its experiment, trained where no run of it is finished; "
+        "of several, the mean of what they say",
     )
     rows: Literal["unsup", "train", "both"] = Field(
         "unsup", description="which rows it answers: the unlabelled ones, the labelled ones of training, or both"

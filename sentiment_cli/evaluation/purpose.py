@@ -56,7 +56,7 @@ def describe_model(experiment: Experiment) -> str:
     units = "byte pairs" if text.tokenizer == "bpe" else "words"
     start = "no pretrained weights" if experiment.init_from is None else f"started from the run {experiment.init_from}"
     start = "word vectors from a file" if experiment.vocabulary.vectors is not None else start
-    taught = "" if experiment.teacher.run is None else f"; taught besides by the run {experiment.teacher.run}"
+    taught = f"; taught besides by the run {' and '.join(experiment.teacher.run)}" if experiment.teacher.run else ""
     return f"{said} that reads {units}; {start}{taught}"
 
 

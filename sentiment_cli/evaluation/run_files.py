@@ -206,9 +206,10 @@ def _without_folders(experiment: Experiment) -> Experiment:
         value = values[section][key]
         if value is not None and value not in CORPORA:
             values[section][key] = Path(value).name or value
-    for settings, key in ((values, "init_from"), (values, "init_backward"), (values["teacher"], "run")):
-        if settings[key] is not None:
-            settings[key] = Path(settings[key]).name or settings[key]
+    for key in ("init_from", "init_backward"):
+        if values[key] is not None:
+            values[key] = Path(values[key]).name or values[key]
+    values["teacher"]["run"] = [Path(name).name or name for name in values["teacher"]["run"]]
     return experiment_from_values(values)
 
 

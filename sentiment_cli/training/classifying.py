@@ -38,7 +38,7 @@ def plot_reviews(session: Session) -> Material:
         packed, ids = join_rows(packed, corpus.split("valid")), ids + corpus.ids("valid")
         settings = settings.model_copy(update={"max_steps": progress.best.step})
     truth_N = None
-    if experiment.teacher.run is not None:
+    if experiment.teacher.run:
         packed, ids, truth_N = taught_rows(experiment, corpus, packed, ids)
     read_N = _read_lengths(packed, experiment.text)
     if dropped := int((read_N == 0).sum()):

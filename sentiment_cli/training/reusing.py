@@ -19,7 +19,9 @@ from sentiment_cli.training.initial import check_vectors, untrained
 from sentiment_cli.training.origins import Origin, load_origin, origins_named
 from sentiment_cli.training.sitting import load_finished
 from sentiment_cli.training.tasks import prepare_for
-from sentiment_cli.training.teaching import check_rows, check_teaches, teacher_of
+from sentiment_cli.training.teaching import check_rows, check_teaches, open_teacher
+
+_TEACHER = "teacher.run"
 
 
 class _Known(NamedTuple):
@@ -39,28 +41,31 @@ def with_origins(experiment: Experiment, name: str | None = None) -> Experiment:
     for an experiment that is named, by way of others or not, by itself.
     """
     store.check_name(name or experiment.name)
-    if any(_config_of(named) for named in _named(experiment).values()):
+    if any(_config_of(name) for _, name in _named(experiment)):
         _rehearse("", Path(), experiment, ())
     return _with_runs(experiment)
 
 
 def _with_runs(experiment: Experiment) -> Experiment:
-    found = {}
-    for key, name in _named(experiment).items():
-        path = _config_of(name)
-        if path is None:
-            _say_shadowed(key, name)
-            continue
-        origin = load_experiment(path)
-        console.say(f"{key}: {name}, an experiment of task {origin.task}")
-        found[key] = str(find_or_fit(_with_runs(origin), origin.name))
-    teacher = experiment.teacher.model_copy(update={"run": found.pop("teacher.run", experiment.teacher.run)})
-    return experiment.model_copy(update={**found, "teacher": teacher})
+    origins = {key: _run_of(key, name) for key, name in origins_named(experiment).items()}
+    teachers = tuple(_run_of(_TEACHER, name) for name in experiment.teacher.run)
+    teacher = experiment.teacher.model_copy(update={"run": teachers})
+    return experiment.model_copy(update={**origins, "teacher": teacher})
 
 
-def _named(experiment: Experiment) -> dict[str, str]:
-    teacher = experiment.teacher.run
-    return origins_named(experiment) | ({} if teacher is None else {"teacher.run": teacher})
+def _run_of(key: str, name: str) -> str:
+    """Return the run that is named, or a finished one of the experiment that is."""
+    path = _config_of(name)
+    if path is None:
+        _say_shadowed(key, name)
+        return name
+    origin = load_experiment(path)
+    console.say(f"{key}: {name}, an experiment of task {origin.task}")
+    return str(find_or_fit(_with_runs(origin), origin.name))
+
+
+def _named(experiment: Experiment) -> list[tuple[str, str]]:
+    return [*origins_named(experiment).items(), *((_TEACHER, name) for name in experiment.teacher.run)]
 
 
 def _config_of(name: str) -> Path | None:
@@ -82,22 +87,22 @@ def _rehearse(key: str, path: Path, experiment: Experiment, above: tuple[Path, .
     check_machine(experiment)
     check_vectors(experiment)
     origins = []
-    for inner, name in _named(experiment).items():
+    for inner, name in _named(experiment):
         config = _config_of(name)
         if config is not None:
             if config in above:
                 raise UsageError(f"{inner}: {name} needs itself first", f"sentiment config show {config}")
             origins.append(_rehearse(inner, config, load_experiment(config), (*above, config)))
-        elif inner != "teacher.run":
+        elif inner != _TEACHER:
             origins.append(load_origin(inner, name))
         else:
-            teacher_of(experiment)
+            open_teacher(name)
     corpus = prepare_for(experiment)
     for origin in origins:
-        if origin.key == "teacher.run":
+        if origin.key == _TEACHER:
             check_teaches(origin.run, origin.experiment, origin.labels, corpus)
     check_rows(experiment, corpus)
-    return untrained(key, path, experiment, corpus, [one for one in origins if one.key != "teacher.run"])
+    return untrained(key, path, experiment, corpus, [one for one in origins if one.key != _TEACHER])
 
 
 def find_or_fit(experiment: Experiment, name: str) -> Path:

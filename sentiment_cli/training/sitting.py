@@ -50,7 +50,7 @@ from sentiment_cli.training.parallel import Group
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.stopping import Stop, StopNow
 from sentiment_cli.training.tasks import task_of
-from sentiment_cli.training.teaching import teacher_of
+from sentiment_cli.training.teaching import teachers_of
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,8 @@ def load_finished(run: Path) -> Finished | None:
 def versions(experiment: Experiment) -> dict[str, str]:
     """What may change the numbers of a training with the code, a library, the teacher or what it starts from."""
     libraries = {"sentiment": sentiment_cli.__version__, "torch": torch.__version__, "numpy": np.__version__}
-    teacher = {} if experiment.teacher.run is None else {"teacher": teacher_of(experiment).sha256}
+    taught = "+".join(teacher.sha256 for teacher in teachers_of(experiment))
+    teacher = {"teacher": taught} if taught else {}
     return {**libraries, **origin_hashes(experiment), **teacher}
 
 

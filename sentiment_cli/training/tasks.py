@@ -50,7 +50,7 @@ _TASKS = {
 def task_of(experiment: Experiment) -> Task:
     """Return what the experiment's task brings to its training."""
     task = _TASKS[experiment.task]
-    is_taught = experiment.teacher.run is not None and experiment.teacher.rows != "train"
+    is_taught = bool(experiment.teacher.run) and experiment.teacher.rows != "train"
     return task._replace(splits=(*task.splits, "unsup")) if is_taught else task
 
 

@@ -1,4 +1,4 @@
-"""What another run teaches: its answers, learnt like labels and along with them.
+"""What other runs teach: their answers, learnt like labels and along with them.
 
 Soft labels are the teacher's probabilities (Hinton, Vinyals & Dean 2015); hard ones its likeliest label, of the rows
 that it is sure of (Lee 2013). Labelled and taught rows share the batches and weigh the same. A teacher is asked about
@@ -22,7 +22,7 @@ from sentiment_cli.data.corpus import Corpus, Packed
 from sentiment_cli.data.sources import find_source
 from sentiment_cli.data.texts import Texts, find_texts, prepare_texts
 from sentiment_cli.errors import DataError, UsageError
-from sentiment_cli.inference.ensembles import AnyModel, open_model
+from sentiment_cli.inference.ensembles import AnyModel, combine, open_model
 from sentiment_cli.inference.predictor import class_probabilities, likeliest, predictor_of
 from sentiment_cli.inference.runs import find_experiment, find_model, require_finished
 from sentiment_cli.inference.weights import experiment_of
@@ -35,16 +35,20 @@ Split = Literal["train", "unsup"]
 
 
 class Teacher(NamedTuple):
-    """The run that teaches."""
+    """A run that teaches."""
 
     model: AnyModel
     sha256: str
 
 
-def teacher_of(experiment: Experiment) -> Teacher:
-    """Open the experiment's teacher. Raises UsageError where it names none that tells labels apart."""
-    assert experiment.teacher.run is not None
-    path = find_model(experiment.teacher.run)
+def teachers_of(experiment: Experiment) -> list[Teacher]:
+    """Open the experiment's teachers, as open_teacher does."""
+    return [open_teacher(name) for name in experiment.teacher.run]
+
+
+def open_teacher(name: str) -> Teacher:
+    """Open a run that teaches. Raises UsageError where it is none that tells labels apart."""
+    path = find_model(name)
     if find_experiment(str(path)) is not None:  # no model by itself
         require_finished(path, "teacher.run: ")
     model = open_model(path)
@@ -54,19 +58,18 @@ def teacher_of(experiment: Experiment) -> Teacher:
 
 def check_teacher(experiment: Experiment) -> None:
     """Raise UsageError for a teacher that cannot teach, before anything slow; warn of one that knows too much."""
-    if experiment.teacher.run is None:
-        return
-    teacher = teacher_of(experiment).model
-    for its in map(experiment_of, teacher.models):
-        if warn_of_known_labels(f"the teacher {teacher.path}", its, experiment):
-            return
+    for teacher in teachers_of(experiment):
+        for its in map(experiment_of, teacher.model.models):
+            if warn_of_known_labels(f"the teacher {teacher.model.path}", its, experiment):
+                return
 
 
 def ask_teacher(experiment: Experiment, corpus: Corpus) -> None:
     """Have the teacher's answers in the cache. Raises UsageError where there are no rows to ask it about."""
     check_rows(experiment, corpus)
-    for split in _splits(experiment):
-        _answers(teacher_of(experiment), experiment, corpus, split)
+    for teacher in teachers_of(experiment):
+        for split in _splits(experiment):
+            _answers(teacher, experiment, corpus, split)
 
 
 def check_teaches(path: Path, its: Experiment, labels: tuple[str, ...], corpus: Corpus) -> None:
@@ -109,11 +112,13 @@ def taught_rows(
 
     That is truth_N, the probability of the second of two labels, or truth_NC. Raises UsageError where none is taught.
     """
-    settings, teacher = experiment.teacher, teacher_of(experiment)
+    settings, teachers = experiment.teacher, teachers_of(experiment)
+    named = " and ".join(str(teacher.model.path) for teacher in teachers)
     truth_NC = np.eye(len(corpus.labels), dtype=np.float32)[packed.label_N]
     n_taught, n_asked = 0, 0
     for split in _splits(experiment):
-        taught_NC, is_taught_N = _truth(_answers(teacher, experiment, corpus, split), experiment)
+        answers = [_answers(teacher, experiment, corpus, split) for teacher in teachers]
+        taught_NC, is_taught_N = _truth(combine(answers, [1 / len(answers)] * len(answers)), experiment)
         n_taught, n_asked = n_taught + int(is_taught_N.sum()), n_asked + len(is_taught_N)
         if split == "train":
             weight_N1 = settings.weight * is_taught_N[:, None]
@@ -125,18 +130,18 @@ def taught_rows(
             truth_NC = np.concatenate([truth_NC, taught_NC[is_taught_N]])
     if not n_taught:
         raise UsageError(
-            f"teacher.confident is {settings.confident}, and the teacher {teacher.model.path} is that sure of none "
-            f"of {n_asked:,} reviews",
+            f"teacher.confident is {settings.confident}, and the teacher {named} is that sure of none of {n_asked:,} "
+            "reviews",
             "--set teacher.confident=0.9",
         )
-    console.say(f"teacher: {teacher.model.path} answers {n_taught:,} of {n_asked:,} reviews ({settings.rows})")
+    console.say(f"teacher: {named} answers {n_taught:,} of {n_asked:,} reviews ({settings.rows})")
     truth = torch.from_numpy(truth_NC)
     return packed, ids, truth[:, 1].contiguous() if len(corpus.labels) == 2 else truth
 
 
 def _splits(experiment: Experiment) -> tuple[Split, ...]:
     rows = experiment.teacher.rows
-    return () if experiment.teacher.run is None else ("train", "unsup") if rows == "both" else (rows,)
+    return () if not experiment.teacher.run else ("train", "unsup") if rows == "both" else (rows,)
 
 
 def _truth(logits: NDArray[np.float64], experiment: Experiment) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -67,7 +67,7 @@ def test_experiments_that_a_file_names_are_those_beside_it(write, tmp_path: Path
         "model: {encoder: {bidirectional: true}}\n"
     )
     experiment = load_experiment(own)
-    assert experiment.init_from == experiment.teacher.run == str(tmp_path / "lm.yaml")
+    assert (experiment.init_from,) == experiment.teacher.run == (str(tmp_path / "lm.yaml"),)
     assert experiment.init_backward == "imdb-lm"
     assert experiment.vocabulary.size == 77
     assert load_experiment(own, ["init_from=lm.yaml"]).init_from == "lm.yaml"  # which is meant from here

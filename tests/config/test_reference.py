@@ -32,6 +32,9 @@ def test_the_json_schema_takes_the_shipped_experiments(name: str) -> None:
     validator = jsonschema.Draft202012Validator(json_schema())
     validator.validate(experiment_values(load_experiment(name)))
     assert validator.is_valid({"extends": "default"})
+    assert all(
+        validator.is_valid({"name": "x", "teacher": {"run": run}}) for run in (None, "linear", ["linear", "bag"])
+    )
     for wrong in ({"name": "x", "trian": {}}, {"seed": 1}, {"name": "x", "train": {"lr": 0}}):
         assert not validator.is_valid(wrong)
     assert "name" in yaml.safe_load(recipe_path(name).read_text("utf-8"))

@@ -101,7 +101,7 @@ def test_what_fits_is_trained(folder: Path) -> None:
     )
     assert named.init_from == str(runs_dir() / "forward")
     assert named.init_backward == str(runs_dir() / "backward")
-    assert named.teacher.run == str(runs_dir() / "linear")
+    assert named.teacher.run == (str(runs_dir() / "linear"),)
 
 
 def test_a_run_of_a_shipped_experiment_s_name_comes_first_and_is_said_to_differ(folder: Path, capsys) -> None:

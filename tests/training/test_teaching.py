@@ -112,6 +112,23 @@ def test_rows_and_truths_are_those_of_a_plain_loop(experiment, write, n_moods: i
         np.testing.assert_allclose(truth[i], expected[1] if n_moods == 2 else expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("n_moods", [2, 3])
+def test_several_teach_the_mean_of_their_log_odds(experiment, write, n_moods: int) -> None:
+    data = write(n_moods)
+    runs = [linear("teacher", *data), linear("other", *data, "model.linear.ngrams=1")]
+    together = lesson(experiment(*TINY, *data, f"teacher.run=[{runs[0]}, {runs[1]}]"))[2]
+    assert (together != lesson(experiment(*TINY, *data, f"teacher.run={runs[0]}"))[2]).any()
+    alone = [lesson(experiment(*TINY, *data, f"teacher.run={run}"))[2].double() for run in runs]
+    mean = sum(one.logit() if n_moods == 2 else one.log() for one in alone) / 2
+    expected = mean.sigmoid() if n_moods == 2 else mean.softmax(dim=1)
+    n_taught = len(texts_of(data[2])) - 2  # two are test's, too
+    torch.testing.assert_close(together[-n_taught:].double(), expected[-n_taught:], rtol=0, atol=1e-5)
+    assert torch.equal(together[:-n_taught].double(), alone[0][:-n_taught])
+    assert versions(experiment(*TINY, *data, f"teacher.run=[{runs[0]}, {runs[1]}]"))["teacher"] == "+".join(
+        versions(experiment(*TINY, *data, f"teacher.run={run}"))["teacher"] for run in runs
+    )
+
+
 def test_labelled_rows_keep_their_labels_and_the_teacher_may_weigh_more(experiment, write) -> None:
     data = write()
     teacher = linear("teacher", *data)
@@ -291,7 +308,7 @@ def test_a_teacher_s_experiment_is_trained_first_and_none_teaches_itself(experim
     path.write_text(LINEAR_YAML.format(tmp_path / "reviews.csv"))
     settings = experiment(*TINY, *data, f"teacher.run={path}", "teacher.temperature=2")
     found = with_origins(settings)
-    assert found.teacher.run == str(runs_dir() / "linear-teacher")
+    assert found.teacher.run == (str(runs_dir() / "linear-teacher"),)
     assert found.teacher.temperature == 2
     assert with_origins(settings) == found  # the finished run serves
     circle = tmp_path / "circle.yaml"
@@ -303,7 +320,10 @@ def test_a_teacher_s_experiment_is_trained_first_and_none_teaches_itself(experim
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (("teacher.temperature=2",), "teacher.temperature says how a teacher is learnt from, and teacher.run is null"),
+        (
+            ("teacher.temperature=2",),
+            "teacher.temperature says how a teacher is learnt from, and teacher.run names none",
+        ),
         (("teacher.run=x", "teacher.weight=0.2"), "teacher.weight is of labelled rows, and teacher.rows is unsup"),
         (("teacher.run=x", "teacher.confident=0.9", "teacher.temperature=2"), "teacher.temperature softens"),
         (("teacher.run=x", "data.target=stars"), "which nothing with data.target stars learns"),
