@@ -109,7 +109,11 @@ def test_both_forms_answer_alike_and_the_packed_one_holds_no_weights(three_label
     assert pack_artefact(artefact, path) == path.stat().st_size
     packed = open_artefact(path)
     assert (packed.has_weights, packed.no_graph, artefact.has_weights) == (False, None, True)
-    assert (packed.labels, packed.data_key, packed.settings) == (artefact.labels, "toy", artefact.settings)
+    assert (packed.labels, packed.data_key, packed.settings) == (
+        artefact.labels,
+        "toy-0123456789abcdef",
+        artefact.settings,
+    )
     texts = ["bad", "so good", ""]
     assert Predictor(packed).predict(texts) == Predictor(artefact).predict(texts)
     pack_artefact(packed, tmp_path / "again.model")
@@ -131,7 +135,9 @@ def test_another_graph_and_a_model_without_one_are_packed_too(three_labels: Path
     artefact = open_artefact(three_labels)
     pack_artefact(artefact, tmp_path / "other.model", b"other")
     assert open_artefact(tmp_path / "other.model").read(GRAPH) == b"other"
-    corpus: Any = type("Corpus", (), {"labels": artefact.labels, "key": "toy", "vocabulary": artefact.vocabulary})
+    corpus: Any = type(
+        "Corpus", (), {"labels": artefact.labels, "key": "toy-0123456789abcdef", "vocabulary": artefact.vocabulary}
+    )
     corpus.tokenizer_json = artefact.read("tokenizer.json")
     settings = experiment("model.embedding.width=3", "model.encoder.width=3", "model.pooling=max")
     save_artefact(tmp_path / "plain", settings, corpus, load_model(artefact).state_dict(), None, "no operator for it")
@@ -357,6 +363,11 @@ def test_f14_the_settings_of_another_run_are_refused_whatever_the_manifest_says(
         ({"labels": ["a", "b", "c", "d"]}, "puts out 3 numbers a row, and 4 labels want 4"),
         ({"labels": ["a", "a", "c"]}, "labels .* are not two or more different names"),
         ({"labels": "abc"}, "labels .* are not two or more different names"),
+        *(
+            ({"data_key": key}, "data_key is .* no name of prepared data")
+            for key in ("", "..", "/home", "../x-0123456789abcdef")
+        ),
+        *(({"data_key": key}, "is damaged: TypeError") for key in (5, ["a"], None)),
         ({"experiment": {}}, "is damaged"),
         ({"experiment": {"data": {"target": "stars"}, "text": {}}}, "is damaged|puts out 3 numbers"),
     ],

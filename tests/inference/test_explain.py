@@ -73,7 +73,7 @@ def run(tmp_path: Path) -> Run:
             if model.embedding.ngrams is not None:
                 torch.nn.init.normal_(model.embedding.ngrams.weight[1:])
         corpus: Any = SimpleNamespace(
-            labels=labels, key="toy", vocabulary=vocabulary, tokenizer_json=tokenizer.to_str().encode()
+            labels=labels, key="toy-0123456789abcdef", vocabulary=vocabulary, tokenizer_json=tokenizer.to_str().encode()
         )
         path = tmp_path / f"{config}-{len(list(tmp_path.iterdir()))}"
         save_artefact(path, experiment, corpus, model.state_dict(), Calibration(TEMPERATURE, 0.1, 0.1, 0.5, 0.5))
