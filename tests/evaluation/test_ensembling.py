@@ -228,6 +228,41 @@ def test_what_cannot_be_a_member_is_refused_with_what_to_type(runs: Path, three_
     assert "is interrupted, not finished" in str(refusal("linear", "refit"))
 
 
+@pytest.mark.parametrize("kept_by", ["this version", "an earlier one", "an earlier one, its data gone"])
+def test_members_of_different_data_are_not_joined_by_the_numbers_of_their_rows(
+    kept_by: str, two_tables: Path, monkeypatch, capsys
+) -> None:
+    """The labels of row 1, row 2, … are the same in both tables; the texts are not."""
+    if kept_by != "this version":
+        real = ensembling.load_validation
+        monkeypatch.setattr(ensembling, "load_validation", lambda run: real(run)._replace(texts=None))
+    if "gone" in kept_by:
+        shutil.rmtree(two_tables / "data")
+    with pytest.raises(UsageError, match="were trained on different data") as caught:
+        make_ensemble(["one", "other"])
+    assert caught.value.hint == f"sentiment ensemble {runs_dir() / 'one'} {runs_dir() / 'other'} --weights equal"
+    made = make_ensemble(["one", "other"], weighing="equal")
+    assert "were trained on different data" in capsys.readouterr().err
+    assert made.valid is None
+    with pytest.raises(DataError, match="have other rows in this split: one has 10, the first 10, and 0 are in both"):
+        evaluate(made.directory, "test")
+    if "gone" not in kept_by:
+        assert make_ensemble(["one", "same"]).valid.n == 8
+
+
+@pytest.fixture
+def two_tables(tmp_path: Path) -> Path:
+    """Linear runs on two tables of as many rows, labelled alike, whose texts are others; and one more on the first."""
+    for name, words in (("one", ("good", "bad")), ("other", ("fine", "dull"))):
+        rows = [f"a {words[i % 2]} film number {i},{'neg' if i % 2 else 'pos'}" for i in range(100)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
+    (tmp_path / "linear.yaml").write_text(LINEAR)
+    for name, table, lowercase in (("one", "one", "true"), ("other", "other", "true"), ("same", "one", "false")):
+        settings = [f"data.source={tmp_path / table}.csv", f"text.lowercase={lowercase}", "data.valid.by=row"]
+        fit(load_experiment(tmp_path / "linear.yaml", settings), name)
+    return tmp_path
+
+
 def test_equal_weights_need_no_shared_validation_rows_and_then_there_are_no_scores(runs: Path, capsys) -> None:
     made = make_ensemble(["linear", "elsewhere"], weighing="equal")
     assert "no validation scores" in capsys.readouterr().err
