@@ -1,7 +1,6 @@
 """What exported graphs are worth: size and speed, accuracy, and how far their answers are from those of the model."""
 
 import dataclasses
-import shlex
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,19 +15,19 @@ from sentiment_cli import console, store
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.reading import Reading, read_lengths
 from sentiment_cli.data.stars import ratings_of
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.artefact import GRAPH, Artefact, pack_artefact
 from sentiment_cli.inference.export import graphs_of
 from sentiment_cli.inference.graphs.precision import Precision
-from sentiment_cli.inference.parity import MOST_APART
+from sentiment_cli.inference.members import check_free
+from sentiment_cli.inference.parity import MOST_APART, made_up_rows
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
 from sentiment_cli.inference.scoring import Answers, score_ids
 from sentiment_cli.inference.session import open_graph
 
 LEAST_AGREEMENT = 0.995
 _TIMES_ONE, _TIMES_LOADED = 30, 3
-_N_RANDOM, _LONGEST_RANDOM = 256, 1024
 _Found = TypeVar("_Found")
 
 
@@ -87,8 +86,8 @@ def export(
     NoGraphError where no graph can be built.
     """
     for taken in (*paths.values(), pack):
-        if taken is not None and store.is_there(taken):
-            raise UsageError(f"{taken} is there already, and nothing is overwritten", f"rm {shlex.quote(str(taken))}")
+        if taken is not None:
+            check_free(taken)
     graphs = graphs_of(artefact, list(paths))
     trial = prepare_trial(artefact)
     exports: dict[Precision, Export] = {}
@@ -114,7 +113,7 @@ def prepare_trial(artefact: Artefact) -> Trial:
         console.warn(
             "the data that the model was trained on is not prepared here, so there are no accuracy and no agreement"
         )
-        rows_ids, label_N = _random_rows(len(artefact.vocabulary.entries)), None
+        rows_ids, label_N = made_up_rows(len(artefact.vocabulary.entries)), None
     else:
         packed = corpus.split("valid")
         rows_ids = np.split(packed.ids_T, packed.starts_N1[1:-1])
@@ -209,12 +208,6 @@ def _ask(answers: Answers, artefact: Artefact, rows_ids: Sequence[NDArray[np.int
 
 def _reading(artefact: Artefact) -> Reading:
     return Reading.from_json(artefact.settings["text"])
-
-
-def _random_rows(n_entries: int) -> list[NDArray[np.int32]]:
-    generator = np.random.default_rng(0)
-    lengths = np.geomspace(1, _LONGEST_RANDOM, _N_RANDOM).round().astype(int)
-    return [generator.integers(0, n_entries, length, dtype=np.int32) for length in lengths]
 
 
 def _decide(artefact: Artefact, output: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
