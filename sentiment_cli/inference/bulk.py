@@ -38,7 +38,7 @@ def predict_all(
     What they rest on is said on stderr. Raises DataError for a bad row; with `on_error` skip it goes to a file of
     rejects beside `out`, or, when answers go to stdout, in the current directory.
     """
-    is_file = out is not None and (out.is_file() or not out.exists())  # and no pipe
+    is_file = out is not None and (not store.is_there(out) or out.is_file())  # and no pipe
     rejects_path = Path(f"{out if is_file else source.name}.rejects.jsonl")
     shows_progress = source.is_file and (out is not None or console.terminal_width() is None)
     n_written, notes = 0, _Notes("row" if source.is_table else "text")

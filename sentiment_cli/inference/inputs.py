@@ -67,7 +67,7 @@ class Source:
 
     def texts(self) -> Iterator[list[str]]:
         """Yield the texts alone; a bad row stops the work."""
-        return (chunk.texts for chunk in self.read(Rejects("stop", how_to_skip=HOW_TO_SKIP)))
+        return (chunk.texts for chunk in self.read(Rejects("stop")))
 
 
 def given_texts(texts: Sequence[str]) -> Source:
