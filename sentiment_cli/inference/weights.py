@@ -9,6 +9,7 @@ import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from sentiment_cli import store
@@ -25,8 +26,12 @@ AnyModel = TypeVar("AnyModel", bound=nn.Module)
 
 
 def experiment_of(artefact: Artefact) -> Experiment:
-    """Return the experiment that a model comes from."""
-    return experiment_from_values(artefact.settings)
+    """Return the experiment that a model comes from. Raises IntegrityError for settings that are none."""
+    try:
+        return experiment_from_values(artefact.settings)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise store.IntegrityError(f"{artefact.members.place('model.json')} holds no experiment: {wrong}") from error
 
 
 def load_model(artefact: Artefact) -> AnyClassifier:
