@@ -17,6 +17,7 @@ from sentiment_cli.data.reading import Reading, read_lengths
 from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.metrics import wilson_interval
+from sentiment_cli.evaluation.outputs import has_learnt_validation
 from sentiment_cli.inference.artefact import GRAPH, Artefact, pack_artefact
 from sentiment_cli.inference.export import graphs_of
 from sentiment_cli.inference.graphs.precision import Precision
@@ -45,7 +46,7 @@ class Worth:
 
     `outputs_apart` is how far raw outputs lie from the model's at most. On validation there are also the accuracy, the
     share of rows that get the label that the model gives them, and how far probabilities (ratings, of star ratings)
-    lie apart at most; None where the validation rows are not at hand.
+    lie apart at most; None where the validation rows are not at hand, as the accuracy is where the model learnt them.
     """
 
     bytes: int
@@ -115,6 +116,8 @@ def prepare_trial(artefact: Artefact) -> Trial:
         )
         rows_ids, label_N = made_up_rows(len(artefact.vocabulary.entries)), None
     else:
+        if has_learnt_validation(artefact):
+            console.warn("the model was trained on its validation rows, too (train.refit), so there is no accuracy")
         packed = corpus.split("valid")
         rows_ids = np.split(packed.ids_T, packed.starts_N1[1:-1])
         label_N = np.array([artefact.labels.index(label) for label in corpus.labels])[packed.label_N]
@@ -139,11 +142,12 @@ def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
     n = len(trial.label_N)
     (found_N, shown), (expected_N, expected) = (_decide(artefact, values) for values in (output, trial.output))
     right = int((found_N == trial.label_N).sum())
+    is_learnt = has_learnt_validation(artefact)
     return dataclasses.replace(
         worth,
         n=n,
-        accuracy=right / n,
-        accuracy_ci95=wilson_interval(right, n),
+        accuracy=None if is_learnt else right / n,
+        accuracy_ci95=None if is_learnt else wilson_interval(right, n),
         agreement=float((found_N == expected_N).mean()),
         apart=float(np.abs(shown - expected).max()),
     )
@@ -176,11 +180,11 @@ def print_exports(exports: Mapping[Precision, Export]) -> None:
 
 def _cells(name: str, worth: Worth) -> tuple[str, ...]:
     speeds = (f"{1000 * worth.load_s:.1f}", f"{1000 * worth.one_text_s:.2f}", f"{worth.tokens_per_second:,.0f}")
-    if worth.accuracy is None or worth.accuracy_ci95 is None:
-        return (name, f"{worth.bytes:,}", *speeds, "", "", "", "")
-    low, high = worth.accuracy_ci95
-    of_rows = (f"{worth.accuracy:.2%}", f"{low:.2%} to {high:.2%}", f"{worth.agreement:.2%}", f"{worth.apart:.1e}")
-    return (name, f"{worth.bytes:,}", *speeds, *of_rows)
+    accuracy = "" if worth.accuracy is None else f"{worth.accuracy:.2%}"
+    interval = "" if worth.accuracy_ci95 is None else "{:.2%} to {:.2%}".format(*worth.accuracy_ci95)
+    agreement = "" if worth.agreement is None else f"{worth.agreement:.2%}"
+    apart = "" if worth.apart is None else f"{worth.apart:.1e}"
+    return (name, f"{worth.bytes:,}", *speeds, accuracy, interval, agreement, apart)
 
 
 def _reference(artefact: Artefact) -> Answers:

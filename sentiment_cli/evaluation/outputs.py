@@ -61,6 +61,11 @@ def score_texts(model: AnyModel, texts: Texts, split: str, name: str) -> Scored:
     return Scored(of_parts[0], texts.ids(split), texts.groups, model.first, texts.fingerprint, model.combined(outputs))
 
 
+def has_learnt_validation(model: AnyModel) -> bool:
+    """Say whether a model, or a part of it, was trained on its validation rows in the end."""
+    return any(experiment_of(one).train.refit for one in model.models)
+
+
 def _score_split(artefact: Artefact, split: str) -> Scored:
     corpus = prepare(experiment_of(artefact), (split,), artefact.data_key)
     packed = _relabelled(corpus.split(split), corpus.labels, artefact.labels)

@@ -250,6 +250,20 @@ def test_members_of_different_data_are_not_joined_by_the_numbers_of_their_rows(
         assert make_ensemble(["one", "same"]).valid.n == 8
 
 
+def test_the_test_rows_of_any_member_count_as_opened(two_tables: Path) -> None:
+    made = make_ensemble(["one", "other"], weighing="equal").directory
+    tables = [Data(source=str(two_tables / f"{name}.csv")) for name in ("one", "other")]
+    assert [evaluate_data(made, table).openings for table in tables] == [1, 2]
+
+
+def test_scores_of_validation_rows_that_were_learnt_are_said_to_be_of_training(runs: Path, capsys) -> None:
+    make_ensemble(["forward", "refit"], "both")
+    for name, is_warned in (("forward", False), ("refit", True), ("both", True)):
+        capsys.readouterr()
+        evaluate(runs / name, "valid")
+        assert ("was trained on its validation rows, too (train.refit)" in capsys.readouterr().err) == is_warned
+
+
 @pytest.fixture
 def two_tables(tmp_path: Path) -> Path:
     """Linear runs on two tables of as many rows, labelled alike, whose texts are others; and one more on the first."""

@@ -1,6 +1,7 @@
 """Models out of the tool: what is written, what is measured, and what is refused."""
 
 import copy
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,18 @@ def test_without_the_data_there_are_times_and_no_accuracy(quick_run: Path, capsy
     assert (worth.n, worth.accuracy, worth.accuracy_ci95, worth.agreement, worth.apart) == (None,) * 5
     assert worth.outputs_apart < 1e-4
     assert "is not prepared here" in capsys.readouterr().err
+
+
+def test_of_validation_rows_that_were_learnt_there_is_no_accuracy(with_data: Artefact, capsys) -> None:
+    settings = {**with_data.settings, "train": {**with_data.settings["train"], "refit": True}}
+    found = export(dataclasses.replace(with_data, settings=settings), {"fp32": None})
+    worth = found["fp32"].worth
+    assert (worth.n, worth.accuracy, worth.accuracy_ci95, worth.agreement) == (204, None, None, 1.0)
+    assert "was trained on its validation rows, too (train.refit)" in capsys.readouterr().err
+    exports.print_exports(found)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("fp32"))
+    assert line.split()[-2:] == ["100.00%", f"{worth.apart:.1e}"]
+    assert line.count("%") == 1
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "fp16"])
