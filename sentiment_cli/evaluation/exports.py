@@ -15,7 +15,6 @@ from sentiment_cli import console, store
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.reading import Reading, read_lengths
 from sentiment_cli.data.stars import ratings_of
-from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.evaluation.outputs import has_learnt_validation
 from sentiment_cli.inference.artefact import GRAPH, Artefact, pack_artefact
@@ -44,16 +43,17 @@ class Trial(NamedTuple):
 class Worth:
     """Of a graph: bytes, seconds to load, seconds for one row of median length, and tokens per second of all rows.
 
-    `outputs_apart` is how far raw outputs lie from the model's at most. On validation there are also the accuracy, the
-    share of rows that get the label that the model gives them, and how far probabilities (ratings, of star ratings)
-    lie apart at most; None where the validation rows are not at hand, as the accuracy is where the model learnt them.
+    `outputs_apart` is how far raw outputs lie from the model's at most, None where one is no finite number. On
+    validation there are also the accuracy, the share of rows that get the label that the model gives them, and how far
+    probabilities (ratings, of star ratings) lie apart at most; None where the validation rows are not at hand, as the
+    accuracy is where the model learnt them.
     """
 
     bytes: int
     load_s: float
     one_text_s: float
     tokens_per_second: float
-    outputs_apart: float
+    outputs_apart: float | None
     n: int | None = None
     accuracy: float | None = None
     accuracy_ci95: tuple[float, float] | None = None
@@ -133,11 +133,10 @@ def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
     began = time.perf_counter()
     output = _ask(answers, artefact, trial.rows_ids, f"trying {name}")
     seconds = time.perf_counter() - began
-    if not np.isfinite(output).all():
-        raise DataError(f"{name} answers with numbers that are not finite", "sentiment export RUN --precision fp32")
-    rate, outputs_apart = int(read_N.sum()) / seconds, float(np.abs(output - trial.output).max())
-    worth = Worth(len(graph), load_s, one_text_s, rate, outputs_apart)
-    if trial.label_N is None:
+    is_finite = bool(np.isfinite(output).all() and np.isfinite(trial.output).all())
+    outputs_apart = float(np.abs(output - trial.output).max()) if is_finite else None
+    worth = Worth(len(graph), load_s, one_text_s, int(read_N.sum()) / seconds, outputs_apart)
+    if trial.label_N is None or not is_finite:
         return worth
     n = len(trial.label_N)
     (found_N, shown), (expected_N, expected) = (_decide(artefact, values) for values in (output, trial.output))
@@ -155,6 +154,8 @@ def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
 
 def reason_to_refuse(precision: Precision, worth: Worth) -> str | None:
     """Say what is wrong with an export, where something is."""
+    if worth.outputs_apart is None:
+        return "it, or the model itself, answers with numbers that are not finite"
     if precision == "fp32" and worth.outputs_apart > MOST_APART:
         return f"its outputs lie up to {worth.outputs_apart:.1e} from the model's, where {MOST_APART:.0e} is allowed"
     if worth.agreement is not None and worth.agreement < LEAST_AGREEMENT:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +142,23 @@ def test_without_the_data_there_are_times_and_no_accuracy(quick_run: Path, capsy
     assert (worth.n, worth.accuracy, worth.accuracy_ci95, worth.agreement, worth.apart) == (None,) * 5
     assert worth.outputs_apart < 1e-4
     assert "is not prepared here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused_and_the_rest_is_written(
+    number: float, with_data: Artefact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(answers, artefact: Artefact, rows_ids, what: str) -> NDArray[np.float64]:
+        output = ask(answers, artefact, rows_ids, what)
+        output[3] = number if what == "trying fp16" else output[3]
+        return output
+
+    ask = exports._ask
+    monkeypatch.setattr(exports, "_ask", spoilt)
+    found = export(with_data, {name: tmp_path / f"{name}.onnx" for name in ("fp16", "fp32")})
+    assert found["fp16"].refused == "it, or the model itself, answers with numbers that are not finite"
+    assert json.loads(json.dumps(found["fp16"].to_json(), allow_nan=False))["outputs_apart"] is None
+    assert [path.name for path in tmp_path.iterdir()] == ["fp32.onnx"]
 
 
 def test_of_validation_rows_that_were_learnt_there_is_no_accuracy(with_data: Artefact, capsys) -> None:
