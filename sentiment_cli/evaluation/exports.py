@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console, store
 from sentiment_cli.data.corpus import open_corpus
-from sentiment_cli.data.reading import Reading, read_lengths
+from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.evaluation.outputs import has_learnt_validation
@@ -127,9 +127,9 @@ def prepare_trial(artefact: Artefact) -> Trial:
 def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
     """Try a graph of a model on rows whose answers are known."""
     load_s, (answers, _) = _median_s(lambda: open_graph(graph), _TIMES_LOADED)
-    read_N = read_lengths(np.array([len(ids_L) for ids_L in trial.rows_ids]), _reading(artefact))
+    read_N = read_lengths(np.array([len(ids_L) for ids_L in trial.rows_ids]), artefact.reading)
     middle = trial.rows_ids[int(np.argsort(read_N)[len(read_N) // 2])]
-    one_text_s, _ = _median_s(lambda: score_ids(answers, [middle], _reading(artefact), artefact.n_logits), _TIMES_ONE)
+    one_text_s, _ = _median_s(lambda: score_ids(answers, [middle], artefact.reading, artefact.n_logits), _TIMES_ONE)
     began = time.perf_counter()
     output = _ask(answers, artefact, trial.rows_ids, f"trying {name}")
     seconds = time.perf_counter() - began
@@ -205,14 +205,9 @@ def _ask(answers: Answers, artefact: Artefact, rows_ids: Sequence[NDArray[np.int
         shown.update(n_read)
         return answers(ids_BL, length_B)
 
-    reading = _reading(artefact)
-    read_N = read_lengths(np.array([len(ids_L) for ids_L in rows_ids]), reading)
+    read_N = read_lengths(np.array([len(ids_L) for ids_L in rows_ids]), artefact.reading)
     with console.progress(what, int(read_N.sum())) as shown:
-        return score_ids(counted, rows_ids, reading, artefact.n_logits)
-
-
-def _reading(artefact: Artefact) -> Reading:
-    return Reading.from_json(artefact.settings["text"])
+        return score_ids(counted, rows_ids, artefact.reading, artefact.n_logits)
 
 
 def _decide(artefact: Artefact, output: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
