@@ -61,6 +61,8 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
     """
     began, name = time.monotonic(), name or "ensemble"
     store.check_name(name)
+    if len(runs) < 2:
+        raise UsageError(f"an ensemble is of two members at least, and {', '.join(runs)} is one", "sentiment runs list")
     paths = [find_model(run) for run in runs]
     models = [_open_member(path) for path in paths]
     _check_same(paths, models)

@@ -124,7 +124,10 @@ def _read_values(source: Source, column: str, ids: Sequence[str]) -> list[Any]:
     """Return a column's value of each row, by the rows' numbers; the column is read as if it named groups."""
     settings, path = source.settings, source.path
     if source.kind != "table" or path is None:
-        raise UsageError(f"{path or source.name} has no columns: --slice {column} is none of {', '.join(BUILT_IN)}")
+        raise UsageError(
+            f"{path or source.name} has no columns: --slice {column} is none of {', '.join(BUILT_IN)}",
+            f"sentiment eval --data {shlex.quote(settings.source)} --slice length",
+        )
     columns = Columns(settings.text_column, settings.label_column, column)
     try:
         rows = {str(row.number): row.group for row in read_table(path, columns, Rejects("skip"), has_labels=True)}

@@ -286,8 +286,10 @@ def test_attention_shows_weights_that_are_no_contributions(ask: Ask) -> None:
     ],
 )
 def test_a_method_that_is_not_of_the_model_is_refused(ask: Ask, config: str, method: Any, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        Explainer(ask(config), method)
+    predictor = ask(config)
+    with pytest.raises(UsageError, match=says) as caught:
+        Explainer(predictor, method)
+    assert str(caught.value.hint).startswith(f"sentiment predict --run {predictor.artefact.path} --explain ")
 
 
 def test_without_weights_or_without_torch_words_are_occluded(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
