@@ -32,6 +32,7 @@ class Integral(NamedTuple):
     added_L: NDArray[np.float64]
     before: float
     after: float
+    is_ended: bool = False  # by the number of points, not by the precision of the numbers
 
     @property
     def gap(self) -> float:
@@ -50,11 +51,11 @@ def integrate_row(
     """Integrate the gradient of a model's output from the vectors of one row to those of another, of the same length.
 
     The output is the logits' product with `direction_C`. The vectors of hashed n-grams belong to the word that ends
-    them. Sentences end where they do in the row at the end of the path. What float32 cannot find is looked for again in
-    float64: a trained tanh recurrence was met that jumps from one state to another within 1e-10 of a path.
+    them. Sentences end where they do in the row at the end of the path. What float32 is too coarse for is looked for
+    again in float64: a trained tanh recurrence was met that jumps from one state to another within 1e-10 of a path.
     """
     found = _integrate_row(model, baseline_L, ids_L, direction_C)
-    if abs(found.gap) > found.allowed:
+    if abs(found.gap) > found.allowed and not found.is_ended:
         found = _integrate_row(copy.deepcopy(model).double(), baseline_L, ids_L, direction_C)
     return found
 
@@ -70,14 +71,14 @@ def _integrate_row(
         nonlocal n_read
         n, length = points_BLD.shape[:2]
         n_read += n * length
-        shown.update(n_read, f"{n_read:,} tokens")
+        shown.update(n_read)
         logits = model(row_1L.expand(n, -1), torch.full((n,), length), points_BLD)
         value_B: Tensor = logits.view(n, -1).double() @ weight_C
         return value_B
 
     with torch.no_grad():
         from_LD, to_LD = model.embedding(torch.from_numpy(np.stack([baseline_L, ids_L])))
-    with console.progress("integrating", None) as shown:
+    with console.progress("tokens integrated", None) as shown:
         return integrate(read, from_LD, to_LD)
 
 
@@ -107,7 +108,7 @@ def integrate(read: Callable[[Tensor], Tensor], from_LD: Tensor, to_LD: Tensor) 
             is_bad = abs(piece.gap) > whole.allowed / len(pieces) and piece.end - piece.start > narrowest
             (worst if is_bad else kept).append(piece)
         if missed <= whole.allowed or not worst or n_points >= most_points:
-            return whole
+            return whole._replace(is_ended=bool(worst))
         pieces = kept
         cuts = [(piece.start, (piece.start + piece.end) / 2, piece.end) for piece in worst]
         halves = [half for cut in cuts for half in pairwise(cut)]

@@ -23,6 +23,7 @@ from sentiment_cli.data.tokenizer import build_tokenizer
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference import explain as explaining
+from sentiment_cli.inference import gradients
 from sentiment_cli.inference.artefact import Calibration, open_artefact, save_artefact
 from sentiment_cli.inference.explain import Explainer
 from sentiment_cli.inference.gradients import integrate, integrate_row
@@ -203,6 +204,18 @@ def test_a_jump_too_steep_for_float32_is_found_in_float64(ask: Ask) -> None:
     assert next(model.parameters()).dtype == torch.float32
 
 
+def test_what_float64_would_not_find_either_is_not_read_twice(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(ask("lstm").artefact)
+    read = []
+    real = gradients.integrate
+    monkeypatch.setattr(
+        gradients, "integrate", lambda *row: read.append(row) or real(*row)._replace(before=9.0, is_ended=True)
+    )
+    found = integrate_row(model, np.array([1, 1]), np.array([5, 6]), np.ones(1))
+    assert abs(found.gap) > found.allowed
+    assert len(read) == 1
+
+
 @pytest.mark.parametrize(("length", "most"), [(1, 4096), (1000, 1600), (200_000, 20)])
 def test_what_takes_too_many_points_ends_and_shows_its_gap(length: int, most: int) -> None:
     n_read = 0
@@ -214,6 +227,7 @@ def test_what_takes_too_many_points_ends_and_shows_its_gap(length: int, most: in
 
     found = integrate(read, torch.zeros(length, 1).double(), torch.ones(length, 1).double())
     assert most <= n_read <= 3 * most
+    assert found.is_ended
     assert found.gap == pytest.approx(found.added_L.sum() - (found.after - found.before))
     assert abs(found.gap) > 0.1
 
