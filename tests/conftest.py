@@ -91,7 +91,10 @@ def three_labels(tmp_path: Path, experiment: Callable[..., Experiment]) -> Path:
         model.output.weight.copy_(5 * torch.eye(3))
     tokenizer = build_tokenizer(settings.text, vocabulary.entries, "<unk>")
     corpus: Any = SimpleNamespace(
-        labels=("so-so", "good", "bad"), key="toy", vocabulary=vocabulary, tokenizer_json=tokenizer.to_str().encode()
+        labels=("so-so", "good", "bad"),
+        key="toy-0123456789abcdef",
+        vocabulary=vocabulary,
+        tokenizer_json=tokenizer.to_str().encode(),
     )
     run = tmp_path / "three"
     save_artefact(run, settings, corpus, model.state_dict(), graph=build_graph(model.eval()))

@@ -92,6 +92,9 @@ def main() -> NoReturn:
     except SentimentError as error:
         console.report_error(str(error), error.hint)
         code = error.exit_code
+    except MemoryError as error:
+        console.report_error(f"there is not enough memory: {error}", "sentiment doctor")
+        code = MachineError.exit_code
     except typer.Abort:
         code = 130
     except Exception as error:

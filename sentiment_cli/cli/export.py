@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from sentiment_cli import console, store
+from sentiment_cli import console
 from sentiment_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -52,9 +52,11 @@ def export(
     asked = _asked(precision, pack)
     is_file = out is not None and out.suffix == ".onnx"
     if len(asked) > 1 and (pack is not None or is_file):
+        named = ["sentiment export", *([] if run is None else [shlex.quote(run)])]
+        place = ["--out" if pack is None else "--pack", shlex.quote(str(pack or out))]
         raise UsageError(
             f"{pack or out} holds one precision, and {', '.join(asked)} are asked for",
-            f"sentiment export {run or 'RUN'} --precision {asked[0]} --out {out or 'FILE.onnx'}",
+            " ".join([*named, "--precision", asked[0], *place]),
         )
     path = find_run(run)
     from sentiment_cli.inference.ensembles import Ensemble, open_model
@@ -80,7 +82,7 @@ def export(
     try:
         found = exports.export(model, files, pack)
     except NoGraphError as error:
-        if pack is None:
+        if pack is None or precision or out is not None:
             raise DataError(f"{path} has no graph: {error}", f"{_command(path)} --pack FILE") from error
         console.say(f"the weights are packed, which torch is loaded for: {error}")
         pack_artefact(model, pack)
@@ -104,9 +106,9 @@ def export(
 def _pack(ensemble: "Ensemble", pack: Path, path: Path, as_json: bool) -> None:
     """Write an ensemble as one file, where nothing is there."""
     from sentiment_cli.inference.ensembles import pack_ensemble
+    from sentiment_cli.inference.members import check_free
 
-    if store.is_there(pack):
-        raise UsageError(f"{pack} is there already, and nothing is overwritten", f"rm {shlex.quote(str(pack))}")
+    check_free(pack)
     pack_ensemble(ensemble, pack)
     console.result(json.dumps({"run": str(path), "exports": {}, "pack": str(pack)}) if as_json else str(pack))
 

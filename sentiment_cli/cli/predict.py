@@ -79,18 +79,30 @@ def predict(
 
     source = _source(text or [], file, text_column, on_error)
     form = _format(form, out, as_json, source)
+    wishes = Wishes(explain, method, trace, html, form == Format.jsonl)
+    if wishes.is_any:
+        _check_wishes(form, source, on_error, {"--out": out, "--html": html})
     path = find_run(run)
     from sentiment_cli.inference.bulk import plain_line, predict_all
     from sentiment_cli.inference.predictor import open_predictor
 
     predictor = open_predictor(path)
-    wishes = Wishes(explain, method, trace, html, form == Format.jsonl)
     if wishes.is_any:
-        if form not in (Format.text, Format.jsonl):
-            raise UsageError(f"--explain and --trace say more than {form} holds", "--format jsonl")
         answer_with_reasons(predictor, source.texts(), wishes, plain_line, out)
         return
     predict_all(predictor, source, form.value, out, on_error=on_error.value, is_safe=safe_csv)
+
+
+def _check_wishes(form: Format, source: "Source", on_error: OnError, places: dict[str, Path | None]) -> None:
+    """Raise UsageError for what goes with answers alone, and not with --explain and --trace."""
+    if form not in (Format.text, Format.jsonl):
+        raise UsageError(f"--explain and --trace say more than {form} holds", "--format jsonl")
+    if source.is_table or on_error == OnError.skip:
+        what = f"{source.name} is a table" if source.is_table else "no line is left out"
+        raise UsageError(f"--explain and --trace are of texts and lines, and {what}", "--file reviews.txt")
+    for option, place in places.items():
+        if place is not None and place.name.lower().endswith(".gz"):
+            raise UsageError(f"--explain and --trace compress nothing, as {place} says", f"{option} {place.stem}")
 
 
 def _source(texts: list[str], file: str | None, text_column: str | None, on_error: OnError) -> "Source":

@@ -14,6 +14,7 @@ from sentiment_cli.config.paths import data_dir
 from sentiment_cli.errors import MachineError, UsageError
 
 KEY_FILE = "key.json"
+_NAME = re.compile(r"[A-Za-z0-9-]+-[0-9a-f]{16}")  # and no way out of the cache
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # a few digits say as much
 
 
@@ -43,7 +44,12 @@ class Entry:
 
 
 def directory_of(name: str) -> Path:
-    """Return where the entry of a key's `directory_name` lies or would lie."""
+    """Return where the entry of a key's `directory_name` lies or would lie. Raises IntegrityError for no such name.
+
+    A model that somebody else made names its data, too, and what is damaged there is removed.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise store.IntegrityError(f"{name!r:.80} is no name of prepared data")
     return data_dir() / "cache" / name
 
 
@@ -93,7 +99,8 @@ def unreadable(name: str) -> MachineError:
 @contextlib.contextmanager
 def building(key: Key) -> Iterator[None]:
     """Let one process at a time build an entry; the others then find it."""
-    with locks.lock(directory_of(f".{key.directory_name}.lock"), console.say):
+    name = key.directory_name
+    with locks.lock(directory_of(name).with_name(f".{name}.lock"), console.say):
         yield
 
 

@@ -83,6 +83,12 @@ class Corpus:
     def tokenizer_json(self) -> bytes:
         return (self.directory / "tokenizer.json").read_bytes()
 
+    @property
+    def texts(self) -> str:
+        """The fingerprint of the texts that the labelled splits were packed from."""
+        fingerprint: str = store.read_json(self.directory / cache.KEY_FILE)["texts"][0]
+        return fingerprint
+
     def split(self, name: str) -> Packed:
         """Map a split's arrays into memory."""
         columns = {column: read_column(self.directories[name], name, column, kind) for column, kind in _COLUMNS.items()}
@@ -95,7 +101,7 @@ class Corpus:
 
     def groups(self) -> tuple[str, ...]:
         """Return the names that group_N are places in; none where the texts are no longer in the cache."""
-        texts = find_texts(store.read_json(self.directory / cache.KEY_FILE)["texts"][0])
+        texts = find_texts(self.texts)
         return () if texts is None else texts.groups
 
 

@@ -1,7 +1,6 @@
 """Pairs of sequences, a source and the target to be written from it: read from a table, packed, cut into batches."""
 
 import json
-import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from sentiment_cli.data.corpus import SPLITS, Corpus, about_tokens, open_corpus,
 from sentiment_cli.data.reading import PAD_ID, START_ID, read_lengths
 from sentiment_cli.data.sources import Source, find_source, hash_source
 from sentiment_cli.data.splits import held_out
+from sentiment_cli.data.table_writers import well_formed
 from sentiment_cli.data.tables import Columns, Rejects, read_table
 from sentiment_cli.data.tokenizer import encode, train_tokenizer
 from sentiment_cli.errors import DataError
@@ -32,7 +32,6 @@ from sentiment_cli.errors import DataError
 END_ID = START_ID  # one token stands between sequences: the first that a decoder reads and the last that it writes
 _COLUMNS = {"source_T": "int32", "source_end_N": "int64", "target_T": "int32", "target_end_N": "int64"}
 _FORMAT = 1
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _ROWS_AT_ONCE = 1024
 
 
@@ -149,7 +148,7 @@ def read_pairs(path: Path, columns: Columns, rejects: Rejects, *, is_told: bool 
     for row in read_table(path, named, rejects, has_labels=True, is_told=is_told):
         problem = _problem("source", row.text) or _problem("target", row.label)
         if problem is None:
-            yield Pair(row.number, *(_SURROGATE.sub("\ufffd", text) for text in (row.text, row.label)))
+            yield Pair(row.number, well_formed(row.text), well_formed(row.label))
         else:
             rejects.reject(path, row.number, row.line, problem)
 

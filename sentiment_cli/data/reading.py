@@ -34,7 +34,13 @@ class Reading:
 
     @classmethod
     def from_json(cls, text: dict[str, Any]) -> "Reading":
-        return cls(text["max_tokens"], text["truncate"], text.get("start", False), text["pad_to"])
+        """Raise KeyError or ValueError for what says nothing of the kind."""
+        found = cls(text["max_tokens"], text["truncate"], text.get("start", False), text["pad_to"])
+        counts = [n for n in (found.max_tokens, found.pad_to) if n is not None]
+        is_right = found.truncate in ("head", "tail", "ends") and type(found.start) is bool
+        if not is_right or not all(type(n) is int and n > 0 for n in counts):
+            raise ValueError(f"rows cannot be read as {found}")
+        return found
 
 
 class Ragged(NamedTuple):

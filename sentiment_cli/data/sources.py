@@ -21,11 +21,11 @@ from sentiment_cli.data import folders, imdb, sample
 from sentiment_cli.data.download import archive_path, download_imdb
 from sentiment_cli.data.labels import MOST_LABELS, check_labels, parse_label, parse_label_map, refuse_unused
 from sentiment_cli.data.review import Part, Review
+from sentiment_cli.data.table_writers import well_formed
 from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind, why_no_text
 from sentiment_cli.errors import DataError, UsageError
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,9 @@ def read_part(
 
 def _without_surrogates(review: Review) -> Review:
     """Replace what UTF-8 cannot hold and a JSON escape, or a file name that is no UTF-8, can spell."""
-    label = review.label and _SURROGATE.sub("\ufffd", review.label)
-    group = review.group and _SURROGATE.sub("\ufffd", review.group)
-    text = review.text if review.text.isascii() else _SURROGATE.sub("\ufffd", review.text)
-    return review._replace(text=text, label=label, group=group)
+    label = review.label and well_formed(review.label)
+    group = review.group and well_formed(review.group)
+    return review._replace(text=well_formed(review.text), label=label, group=group)
 
 
 def _paths(source: Source, part: Part) -> list[Path | None]:

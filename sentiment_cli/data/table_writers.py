@@ -79,7 +79,7 @@ class JsonLines:
         self._write = write
 
     def write(self, rows: Rows, added: Mapping[str, Sequence[Any]]) -> None:
-        lines = [_dump({**row, **dict(zip(added, values, strict=True))}) for row, values in _joined(rows, added)]
+        lines = [dump({**row, **dict(zip(added, values, strict=True))}) for row, values in _joined(rows, added)]
         self._write("".join(f"{line}\n" for line in lines).encode())
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class Cells:
         if value is None:
             return ""
         if not isinstance(value, str):
-            text = _dump(value)
+            text = dump(value)
         elif self._is_safe:
             text = spreadsheet_cell(well_formed(value))
             self.n_altered += text != value
@@ -160,7 +160,7 @@ class Parquet:
 
 def _joined(rows: Rows, added: Mapping[str, Sequence[Any]]) -> Iterator[tuple[dict[str, Any], tuple[Any, ...]]]:
     """Pair each row, as an object, with its added values."""
-    objects = _objects(rows)
+    objects = objects_of(rows)
     return zip(objects, zip(*added.values(), strict=True) if added else itertools.repeat((), len(objects)), strict=True)
 
 
@@ -168,11 +168,12 @@ def _fit(value: Any, kind: Kind) -> Any:
     if value is None:
         return None
     if kind == "json":
-        return _dump(value)
+        return dump(value)
     return well_formed(value) if kind == "text" else float(value) if kind == "number" else value
 
 
-def _objects(rows: Rows) -> list[dict[str, Any]]:
+def objects_of(rows: Rows) -> list[dict[str, Any]]:
+    """Return rows as objects."""
     if isinstance(rows, list):
         return rows
     columns = map(_values, rows.columns)
@@ -191,7 +192,8 @@ def _values(column: Any) -> list[Any]:
     return values
 
 
-def _dump(value: Any) -> str:
+def dump(value: Any) -> str:
+    """Return a value as JSON in ASCII, null for what JSON has no number for."""
     if isinstance(value, float) and math.isfinite(value):
         return repr(value)  # as the encoder does, in a tenth of its time
     try:

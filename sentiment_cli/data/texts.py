@@ -120,8 +120,8 @@ def find_texts(fingerprint: str, splits: tuple[str, ...] = ("train", "test", "un
 
     Nothing is read of other splits than those named.
     """
-    names = [entry.path.name for entry in cache.entries() if entry.name.startswith("texts-")]
-    name = next((name for name in names if _fingerprint_in(cache.directory_of(name)) == fingerprint), None)
+    paths = [entry.path for entry in cache.entries() if entry.name.startswith("texts-")]
+    name = next((path.name for path in paths if _fingerprint_in(path) == fingerprint), None)
     prefixes = tuple(f"{split}{mark}" for split in splits for mark in "-.")
     directory = None if name is None else cache.open_entry(name, lambda file: file.startswith((*prefixes, "about")))
     return None if directory is None else _load(directory)

@@ -99,7 +99,7 @@ def _read_side(path: Path, side: str) -> Iterator[tuple[str, str]]:
         rows = list(read_table(path, Columns(side, f"{side}_label"), Rejects("stop"), has_labels=True))
     except DataError as error:
         columns = "original, contrast, original_label and contrast_label"
-        raise DataError(f"{error}; a file of pairs has the columns {columns}") from error
+        raise DataError(f"{error}; a file of pairs has the columns {columns}", "sentiment eval --help") from error
     for row in rows:
         place = f"{path}, row {row.number}"
         try:

@@ -16,6 +16,7 @@ import sentiment_cli
 from sentiment_cli import console, store
 from sentiment_cli.config.loader import experiment_from_values, experiment_yaml
 from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.splits import folds_of
 from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.calibration import calibrate
@@ -60,6 +61,8 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
     """
     began, name = time.monotonic(), name or "ensemble"
     store.check_name(name)
+    if len(runs) < 2:
+        raise UsageError(f"an ensemble is of two members at least, and {', '.join(runs)} is one", "sentiment runs list")
     paths = [find_model(run) for run in runs]
     models = [_open_member(path) for path in paths]
     _check_same(paths, models)
@@ -142,7 +145,11 @@ def _find_kept(paths: Sequence[Path], models: Sequence[Artefact], weighing: Weig
             break
         if found.labels != model.labels or not _is_of(found, model):
             raise store.IntegrityError(f"{path}: the validation outputs kept in it are not those of its model")
+        found = found._replace(texts=_texts_of(found, model))
         first = kept[0] if kept else found
+        if found.texts != first.texts:
+            problem = f"{paths[0]} and {path} were trained on different data, so their validation rows are not the same"
+            break
         if set(found.ids) != set(first.ids):
             n_both = len(set(found.ids) & set(first.ids))
             ours, theirs = (one.settings["data"]["valid"] for one in (models[0], model))
@@ -155,15 +162,21 @@ def _find_kept(paths: Sequence[Path], models: Sequence[Artefact], weighing: Weig
             )
             break
         kept.append(found.of_rows(first.ids))
-        if (kept[-1].label_N != first.label_N).any():
-            problem = f"{paths[0]} and {path} have other labels for the same validation rows"
-            break
     if problem is None:
         return kept
     if weighing == "fitted":
         raise UsageError(f"{problem}; weights are fitted on rows that no member was trained on", _equal(paths))
     console.warn(f"{problem}; the ensemble has no validation scores, and no temperature of its own")
     return []
+
+
+def _texts_of(kept: ValidationOutputs, model: Artefact) -> str:
+    """Return the fingerprint of the data of kept rows; where they have none the cache may, or the data's key stands in.
+
+    Ids say too little: in a table they are the numbers of the rows.
+    """
+    corpus = open_corpus(model.data_key, ()) if kept.texts is None else None
+    return kept.texts or (model.data_key if corpus is None else corpus.texts)
 
 
 def _is_of(kept: ValidationOutputs, model: Artefact) -> bool:

@@ -25,7 +25,7 @@ from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, print_reliability, reliability_bins
 from sentiment_cli.evaluation.ledger import record_opening
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
-from sentiment_cli.evaluation.outputs import score_split, score_texts
+from sentiment_cli.evaluation.outputs import has_learnt_validation, score_split, score_texts
 from sentiment_cli.evaluation.slices import (
     BUILT_IN,
     Partition,
@@ -84,6 +84,8 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
         )
     model = open_model(run)
     openings = record_opening(run, split, command) if split == "test" else None
+    if split == "valid" and has_learnt_validation(model):
+        console.warn(f"{run} was trained on its validation rows, too (train.refit): these scores are those of training")
     scored = score_split(model, split)
     evaluation = _judge(model, split, scored.packed, scored.output, scored.partitions(), openings)
     _keep(run, split, evaluation, scored.ids, scored.packed.label_N, scored.output, model)
@@ -97,8 +99,7 @@ def evaluate_data(run: Path, data: Data, columns: Sequence[str] = ()) -> Evaluat
     otherwise than the run's, and for a column that is not there.
     """
     model, source = open_model(run), find_source(data)
-    experiment = experiment_of(model.first)
-    is_own = is_run(run) and _opens_test(data, experiment.data)
+    is_own = is_run(run) and any(_opens_test(data, experiment_of(one).data) for one in model.models)
     openings = record_opening(run, "test", f"eval --data {data.source}") if is_own else None
     texts = prepare_texts(source, "labelled")
     split = "test" if len(texts.rows("test")) else "train"
@@ -123,7 +124,10 @@ def _read_values(source: Source, column: str, ids: Sequence[str]) -> list[Any]:
     """Return a column's value of each row, by the rows' numbers; the column is read as if it named groups."""
     settings, path = source.settings, source.path
     if source.kind != "table" or path is None:
-        raise UsageError(f"{path or source.name} has no columns: --slice {column} is none of {', '.join(BUILT_IN)}")
+        raise UsageError(
+            f"{path or source.name} has no columns: --slice {column} is none of {', '.join(BUILT_IN)}",
+            f"sentiment eval --data {shlex.quote(settings.source)} --slice length",
+        )
     columns = Columns(settings.text_column, settings.label_column, column)
     try:
         rows = {str(row.number): row.group for row in read_table(path, columns, Rejects("skip"), has_labels=True)}

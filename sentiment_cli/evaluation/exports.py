@@ -1,7 +1,6 @@
 """What exported graphs are worth: size and speed, accuracy, and how far their answers are from those of the model."""
 
 import dataclasses
-import shlex
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,21 +13,21 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console, store
 from sentiment_cli.data.corpus import open_corpus
-from sentiment_cli.data.reading import Reading, read_lengths
+from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.data.stars import ratings_of
-from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
+from sentiment_cli.evaluation.outputs import has_learnt_validation
 from sentiment_cli.inference.artefact import GRAPH, Artefact, pack_artefact
 from sentiment_cli.inference.export import graphs_of
 from sentiment_cli.inference.graphs.precision import Precision
-from sentiment_cli.inference.parity import MOST_APART
+from sentiment_cli.inference.members import check_free
+from sentiment_cli.inference.parity import MOST_APART, made_up_rows
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
 from sentiment_cli.inference.scoring import Answers, score_ids
 from sentiment_cli.inference.session import open_graph
 
 LEAST_AGREEMENT = 0.995
 _TIMES_ONE, _TIMES_LOADED = 30, 3
-_N_RANDOM, _LONGEST_RANDOM = 256, 1024
 _Found = TypeVar("_Found")
 
 
@@ -44,16 +43,17 @@ class Trial(NamedTuple):
 class Worth:
     """Of a graph: bytes, seconds to load, seconds for one row of median length, and tokens per second of all rows.
 
-    `outputs_apart` is how far raw outputs lie from the model's at most. On validation there are also the accuracy, the
-    share of rows that get the label that the model gives them, and how far probabilities (ratings, of star ratings)
-    lie apart at most; None where the validation rows are not at hand.
+    `outputs_apart` is how far raw outputs lie from the model's at most, None where one is no finite number. On
+    validation there are also the accuracy, the share of rows that get the label that the model gives them, and how far
+    probabilities (ratings, of star ratings) lie apart at most; None where the validation rows are not at hand, as the
+    accuracy is where the model learnt them.
     """
 
     bytes: int
     load_s: float
     one_text_s: float
     tokens_per_second: float
-    outputs_apart: float
+    outputs_apart: float | None
     n: int | None = None
     accuracy: float | None = None
     accuracy_ci95: tuple[float, float] | None = None
@@ -87,8 +87,8 @@ def export(
     NoGraphError where no graph can be built.
     """
     for taken in (*paths.values(), pack):
-        if taken is not None and store.is_there(taken):
-            raise UsageError(f"{taken} is there already, and nothing is overwritten", f"rm {shlex.quote(str(taken))}")
+        if taken is not None:
+            check_free(taken)
     graphs = graphs_of(artefact, list(paths))
     trial = prepare_trial(artefact)
     exports: dict[Precision, Export] = {}
@@ -114,8 +114,10 @@ def prepare_trial(artefact: Artefact) -> Trial:
         console.warn(
             "the data that the model was trained on is not prepared here, so there are no accuracy and no agreement"
         )
-        rows_ids, label_N = _random_rows(len(artefact.vocabulary.entries)), None
+        rows_ids, label_N = made_up_rows(len(artefact.vocabulary.entries)), None
     else:
+        if has_learnt_validation(artefact):
+            console.warn("the model was trained on its validation rows, too (train.refit), so there is no accuracy")
         packed = corpus.split("valid")
         rows_ids = np.split(packed.ids_T, packed.starts_N1[1:-1])
         label_N = np.array([artefact.labels.index(label) for label in corpus.labels])[packed.label_N]
@@ -125,26 +127,26 @@ def prepare_trial(artefact: Artefact) -> Trial:
 def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
     """Try a graph of a model on rows whose answers are known."""
     load_s, (answers, _) = _median_s(lambda: open_graph(graph), _TIMES_LOADED)
-    read_N = read_lengths(np.array([len(ids_L) for ids_L in trial.rows_ids]), _reading(artefact))
+    read_N = read_lengths(np.array([len(ids_L) for ids_L in trial.rows_ids]), artefact.reading)
     middle = trial.rows_ids[int(np.argsort(read_N)[len(read_N) // 2])]
-    one_text_s, _ = _median_s(lambda: score_ids(answers, [middle], _reading(artefact), artefact.n_logits), _TIMES_ONE)
+    one_text_s, _ = _median_s(lambda: score_ids(answers, [middle], artefact.reading, artefact.n_logits), _TIMES_ONE)
     began = time.perf_counter()
     output = _ask(answers, artefact, trial.rows_ids, f"trying {name}")
     seconds = time.perf_counter() - began
-    if not np.isfinite(output).all():
-        raise DataError(f"{name} answers with numbers that are not finite", "sentiment export RUN --precision fp32")
-    rate, outputs_apart = int(read_N.sum()) / seconds, float(np.abs(output - trial.output).max())
-    worth = Worth(len(graph), load_s, one_text_s, rate, outputs_apart)
-    if trial.label_N is None:
+    is_finite = bool(np.isfinite(output).all() and np.isfinite(trial.output).all())
+    outputs_apart = float(np.abs(output - trial.output).max()) if is_finite else None
+    worth = Worth(len(graph), load_s, one_text_s, int(read_N.sum()) / seconds, outputs_apart)
+    if trial.label_N is None or not is_finite:
         return worth
     n = len(trial.label_N)
     (found_N, shown), (expected_N, expected) = (_decide(artefact, values) for values in (output, trial.output))
     right = int((found_N == trial.label_N).sum())
+    is_learnt = has_learnt_validation(artefact)
     return dataclasses.replace(
         worth,
         n=n,
-        accuracy=right / n,
-        accuracy_ci95=wilson_interval(right, n),
+        accuracy=None if is_learnt else right / n,
+        accuracy_ci95=None if is_learnt else wilson_interval(right, n),
         agreement=float((found_N == expected_N).mean()),
         apart=float(np.abs(shown - expected).max()),
     )
@@ -152,6 +154,8 @@ def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
 
 def reason_to_refuse(precision: Precision, worth: Worth) -> str | None:
     """Say what is wrong with an export, where something is."""
+    if worth.outputs_apart is None:
+        return "it, or the model itself, answers with numbers that are not finite"
     if precision == "fp32" and worth.outputs_apart > MOST_APART:
         return f"its outputs lie up to {worth.outputs_apart:.1e} from the model's, where {MOST_APART:.0e} is allowed"
     if worth.agreement is not None and worth.agreement < LEAST_AGREEMENT:
@@ -177,11 +181,11 @@ def print_exports(exports: Mapping[Precision, Export]) -> None:
 
 def _cells(name: str, worth: Worth) -> tuple[str, ...]:
     speeds = (f"{1000 * worth.load_s:.1f}", f"{1000 * worth.one_text_s:.2f}", f"{worth.tokens_per_second:,.0f}")
-    if worth.accuracy is None or worth.accuracy_ci95 is None:
-        return (name, f"{worth.bytes:,}", *speeds, "", "", "", "")
-    low, high = worth.accuracy_ci95
-    of_rows = (f"{worth.accuracy:.2%}", f"{low:.2%} to {high:.2%}", f"{worth.agreement:.2%}", f"{worth.apart:.1e}")
-    return (name, f"{worth.bytes:,}", *speeds, *of_rows)
+    accuracy = "" if worth.accuracy is None else f"{worth.accuracy:.2%}"
+    interval = "" if worth.accuracy_ci95 is None else "{:.2%} to {:.2%}".format(*worth.accuracy_ci95)
+    agreement = "" if worth.agreement is None else f"{worth.agreement:.2%}"
+    apart = "" if worth.apart is None else f"{worth.apart:.1e}"
+    return (name, f"{worth.bytes:,}", *speeds, accuracy, interval, agreement, apart)
 
 
 def _reference(artefact: Artefact) -> Answers:
@@ -201,20 +205,9 @@ def _ask(answers: Answers, artefact: Artefact, rows_ids: Sequence[NDArray[np.int
         shown.update(n_read)
         return answers(ids_BL, length_B)
 
-    reading = _reading(artefact)
-    read_N = read_lengths(np.array([len(ids_L) for ids_L in rows_ids]), reading)
+    read_N = read_lengths(np.array([len(ids_L) for ids_L in rows_ids]), artefact.reading)
     with console.progress(what, int(read_N.sum())) as shown:
-        return score_ids(counted, rows_ids, reading, artefact.n_logits)
-
-
-def _reading(artefact: Artefact) -> Reading:
-    return Reading.from_json(artefact.settings["text"])
-
-
-def _random_rows(n_entries: int) -> list[NDArray[np.int32]]:
-    generator = np.random.default_rng(0)
-    lengths = np.geomspace(1, _LONGEST_RANDOM, _N_RANDOM).round().astype(int)
-    return [generator.integers(0, n_entries, length, dtype=np.int32) for length in lengths]
+        return score_ids(counted, rows_ids, artefact.reading, artefact.n_logits)
 
 
 def _decide(artefact: Artefact, output: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -25,12 +25,16 @@ from sentiment_cli.models.device import memory_errors, select_device, set_up
 
 
 class Scored(NamedTuple):
-    """Rows as the model, or an ensemble's first, reads them, and what is put out of them, not calibrated."""
+    """Rows as the model, or an ensemble's first, reads them, and what is put out of them, not calibrated.
+
+    `texts` is the fingerprint of the data that they are of.
+    """
 
     packed: Packed
     ids: list[str]
     groups: Sequence[str]
     model: Artefact
+    texts: str
     output: NDArray[np.float64]
 
     def partitions(self) -> list[Partition]:
@@ -41,11 +45,12 @@ class Scored(NamedTuple):
 def score_split(model: AnyModel, split: str) -> Scored:
     """Score a split of the corpus that a model was trained on; each part of an ensemble on its own, joined by row id.
 
-    Raises DataError where a corpus at hand is not that one, and where the parts have other rows in the split.
+    Raises DataError where a corpus at hand is not that one, and where the parts have other rows in the split: ids are
+    numbers, in a table, and say nothing of the texts.
     """
     of_parts = [_score_split(part, split) for part in model.models]
     first = of_parts[0]
-    outputs = [_in_order(one, first.ids, model.path) for one in of_parts]
+    outputs = [_in_order(one, first, model.path) for one in of_parts]
     return first._replace(output=model.combined(outputs))
 
 
@@ -53,27 +58,35 @@ def score_texts(model: AnyModel, texts: Texts, split: str, name: str) -> Scored:
     """Score a split of texts, whatever a model was trained on; `name` is shown meanwhile."""
     of_parts = [_relabelled(_encode(part, texts, split), texts.labels, model.labels) for part in model.models]
     outputs = [_outputs(part, packed, name) for part, packed in zip(model.models, of_parts, strict=True)]
-    return Scored(of_parts[0], texts.ids(split), texts.groups, model.first, model.combined(outputs))
+    return Scored(of_parts[0], texts.ids(split), texts.groups, model.first, texts.fingerprint, model.combined(outputs))
+
+
+def has_learnt_validation(model: AnyModel) -> bool:
+    """Say whether a model, or a part of it, was trained on its validation rows in the end."""
+    return any(experiment_of(one).train.refit for one in model.models)
 
 
 def _score_split(artefact: Artefact, split: str) -> Scored:
     corpus = prepare(experiment_of(artefact), (split,), artefact.data_key)
     packed = _relabelled(corpus.split(split), corpus.labels, artefact.labels)
-    return Scored(packed, corpus.ids(split), corpus.groups(), artefact, _outputs(artefact, packed, split))
+    output = _outputs(artefact, packed, split)
+    return Scored(packed, corpus.ids(split), corpus.groups(), artefact, corpus.texts, output)
 
 
-def _in_order(scored: Scored, ids: Sequence[str], run: Path) -> NDArray[np.float64]:
-    """Return outputs in the order of other ids."""
-    if scored.ids == ids:
+def _in_order(scored: Scored, first: Scored, run: Path) -> NDArray[np.float64]:
+    """Return outputs in the order of the first part's rows."""
+    is_same = scored.texts == first.texts
+    if is_same and scored.ids == first.ids:
         return scored.output
     place = {name: i for i, name in enumerate(scored.ids)}
-    if len(place) != len(scored.ids) or place.keys() != set(ids):
+    n_both = len(place.keys() & set(first.ids)) if is_same else 0
+    if not n_both == len(first.ids) == len(scored.ids):
         raise DataError(
-            f"the members of {run} have other rows in this split: one has {len(place):,}, the first {len(ids):,}, and "
-            f"{len(place.keys() & set(ids)):,} are in both",
+            f"the members of {run} have other rows in this split: one has {len(scored.ids):,}, the first "
+            f"{len(first.ids):,}, and {n_both:,} are in both",
             f"sentiment eval {shlex.quote(str(run))} --data my.csv",
         )
-    return scored.output[[place[name] for name in ids]]
+    return scored.output[[place[name] for name in first.ids]]
 
 
 def _relabelled(packed: Packed, labels: Sequence[str], of_model: Sequence[str]) -> Packed:

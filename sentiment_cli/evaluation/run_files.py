@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from sentiment_cli import store
 from sentiment_cli.config.loader import experiment_from_values, experiment_values, load_experiment
 from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
-from sentiment_cli.data import cache
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.texts import find_texts
 from sentiment_cli.inference.artefact import WEIGHTS
@@ -187,8 +186,7 @@ def _find_prepared(path: Path) -> Prepared | None:
     if corpus is None:
         return None
     rows = {split: len(corpus.split(split).label_N) for split in corpus.directories}
-    texts = store.read_json(corpus.directory / cache.KEY_FILE)["texts"][0]
-    return Prepared(rows, corpus.split("train").length_N, len(corpus.vocabulary.entries), texts)
+    return Prepared(rows, corpus.split("train").length_N, len(corpus.vocabulary.entries), corpus.texts)
 
 
 def _count_parameters(path: Path) -> int:

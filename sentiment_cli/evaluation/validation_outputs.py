@@ -19,7 +19,8 @@ _FORMAT = 1
 class ValidationOutputs(NamedTuple):
     """Validation rows: ids, group_N (rows of a movie have the same number, -1 is none), label_N as places in `labels`.
 
-    `logits` are logit_N or logit_NC as the model gives them, to be divided by its temperature.
+    `logits` are logit_N or logit_NC as the model gives them, to be divided by its temperature. `texts` is the
+    fingerprint of the data that the rows are of; None of a run that kept none.
     """
 
     labels: tuple[str, ...]
@@ -27,18 +28,21 @@ class ValidationOutputs(NamedTuple):
     group_N: NDArray[np.int64]
     label_N: NDArray[np.int64]
     logits: NDArray[np.float64]
+    texts: str | None = None
 
     def of_rows(self, ids: list[str]) -> "ValidationOutputs":
         """Return the same rows in the order of these ids."""
         place = {name: i for i, name in enumerate(self.ids)}
         row_N = np.array([place[name] for name in ids], dtype=np.int64)
-        return ValidationOutputs(self.labels, ids, self.group_N[row_N], self.label_N[row_N], self.logits[row_N])
+        columns = self.group_N[row_N], self.label_N[row_N], self.logits[row_N]
+        return ValidationOutputs(self.labels, ids, *columns, self.texts)
 
 
 def save_validation(run: Path, kept: ValidationOutputs) -> None:
     """Write them into a run, in the place of those of an earlier sitting."""
     about = {
         "format": _FORMAT,
+        "texts": kept.texts,
         "labels": kept.labels,
         "ids": kept.ids,
         "groups": kept.group_N.tolist(),
@@ -66,6 +70,7 @@ def load_validation(run: Path) -> ValidationOutputs | None:
             np.array(found["groups"], dtype=np.int64),
             np.array(found["truth"], dtype=np.int64),
             np.array(found["logits"], dtype=np.float64),
+            found.get("texts"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise store.IntegrityError(f"{path} is damaged: {error!r}") from error

@@ -12,6 +12,7 @@ has none. The packed form (`members`) has the weights only where there is no gra
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,6 +39,7 @@ GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
 _FORMAT = 3
 # 1 is 2 without calibration.json, which whoever reads 1 alone would pass over; 2 is 3 without a graph and the hashes.
 _READABLE = (1, 2, 3)
+_DATA_KEY = re.compile(r"[A-Za-z0-9-]+-[0-9a-f]{16}")  # as `data.cache` names what it keeps
 _NO_GRAPH = "the run was trained by a version that made no graphs"
 
 
@@ -101,14 +103,9 @@ class Artefact:
     def vocabulary(self) -> Vocabulary:
         place = self.members.place("vocabulary.json")
         try:
-            vocabulary = Vocabulary.from_json(store.parse_json(self.read("vocabulary.json"), place))
-        except (KeyError, TypeError, AttributeError) as error:
+            return Vocabulary.from_json(store.parse_json(self.read("vocabulary.json"), place))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise store.IntegrityError(f"{place} is damaged: {error!r}") from error
-        if not 0 <= vocabulary.unknown_id < len(vocabulary.entries):
-            raise store.IntegrityError(
-                f"{place} has unknown_id {vocabulary.unknown_id} and {len(vocabulary.entries):,} entries"
-            )
-        return vocabulary
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -159,8 +156,11 @@ def read_artefact(path: Path, members: Members, task: str | None = "classify") -
             )
         labels = about["labels"]
         least = 0 if about["experiment"].get("task") == "pairs" else 2  # pairs have none
-        if not isinstance(labels, list) or len({str(label) for label in labels}) < max(least, len(labels)):
+        is_named = isinstance(labels, list) and all(type(label) is str for label in labels)
+        if not is_named or len(set(labels)) < max(least, len(labels)):
             raise store.IntegrityError(f"{place}: the labels {labels!r:.200} are not two or more different names")
+        if not _DATA_KEY.fullmatch(about["data_key"]):
+            raise store.IntegrityError(f"{place}: data_key is {about['data_key']!r:.80}, no name of prepared data")
         return Artefact(
             path=path,
             labels=tuple(labels),
@@ -172,7 +172,7 @@ def read_artefact(path: Path, members: Members, task: str | None = "classify") -
             temperature=read_temperature(members),
             members=members,
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise store.IntegrityError(f"{place} is damaged: {error!r}") from error
 
 

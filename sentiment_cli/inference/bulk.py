@@ -2,13 +2,12 @@
 
 import contextlib
 import gzip
-import json
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sentiment_cli import console, store
-from sentiment_cli.data.table_writers import Cells, JsonLines, Kind, Parquet, Write, Writer, kind_of
+from sentiment_cli.data.table_writers import Cells, JsonLines, Kind, Parquet, Write, Writer, dump, kind_of
 from sentiment_cli.data.tables import Rejects
 from sentiment_cli.errors import DataError
 from sentiment_cli.inference.inputs import HOW_TO_SKIP, Chunk, Source
@@ -38,7 +37,7 @@ def predict_all(
     What they rest on is said on stderr. Raises DataError for a bad row; with `on_error` skip it goes to a file of
     rejects beside `out`, or, when answers go to stdout, in the current directory.
     """
-    is_file = out is not None and (out.is_file() or not out.exists())  # and no pipe
+    is_file = out is not None and (not store.is_there(out) or out.is_file())  # and no pipe
     rejects_path = Path(f"{out if is_file else source.name}.rejects.jsonl")
     shows_progress = source.is_file and (out is not None or console.terminal_width() is None)
     n_written, notes = 0, _Notes("row" if source.is_table else "text")
@@ -80,8 +79,7 @@ class _Rejected:
     def keep(self, place: dict[str, Any], content: Any) -> None:
         if self._output is None:
             self._output = self._stack.enter_context(store.replacing(self._path))
-        line = json.dumps({**place, "content": content}, default=str)  # ASCII, whatever the row holds
-        self._output.write(f"{line}\n".encode())
+        self._output.write(f"{dump({**place, 'content': content})}\n".encode())
         self.n += 1
 
 

@@ -12,6 +12,7 @@ With the first two the words add to the output of the text with every word unkno
 they add should be the rest of the output; the gap is by how much it is more.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli import console
-from sentiment_cli.data.reading import Reading, gather_rows, lay_out, read_lengths
+from sentiment_cli.data.reading import gather_rows, lay_out, read_lengths
 from sentiment_cli.data.stars import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.ngram_weights import Weights, find_features, load_weights, share_out
@@ -205,11 +206,12 @@ def occlude(predictor: AnyPredictor, rows: Sequence[Row], aim: Aim) -> Shared:
         outputs.append(part.outputs(read_ids))
         windows.append(window_U)
     value_N = aim.values(predictor.combined(outputs))
-    lost_W = (value_N[0] - value_N[2:]) / np.maximum(1, np.bincount(np.concatenate(windows), minlength=n_windows))
+    n_tokens_I = np.maximum(1, np.bincount(np.concatenate(windows), minlength=n_windows))  # I: windows
+    lost_I = (value_N[0] - value_N[2:]) / n_tokens_I
     added = []
     for row, known_K, window_U in zip(rows, known, windows, strict=True):
         added.append(np.zeros(len(row.ids_K)))
-        added[-1][known_K] = lost_W[window_U]
+        added[-1][known_K] = lost_I[window_U]
     note = "" if n_windows >= n_words else f"{n_words / n_windows:.1f} words at a time"
     return Shared(added, float(value_N[1]), float(value_N[0]), note)
 
@@ -238,7 +240,7 @@ def _ask_torch(predictor: Predictor, model: "Classifier", row: Row, aim: Aim, me
     """Explain by the weights in torch. The kept tokens are the last of what is read: start and padding precede them."""
     from sentiment_cli.inference import gradients
 
-    reading, n_kept = Reading.from_json(predictor.settings["text"]), len(row.kept_K)
+    reading, n_kept = predictor.artefact.reading, len(row.kept_K)
     width = int(read_lengths(np.array([len(row.ids_L)]), reading)[0])
     (ids_L,), _ = gather_rows(lay_out([row.ids_L]), np.zeros(1, dtype=np.int64), width, reading)
     if method == "attention":
@@ -279,5 +281,6 @@ def _check(method: Method, predictor: AnyPredictor) -> Method:
     elif method == "attention" and (is_linear or settings["head"] != "pooled" or settings["pooling"] != "attention"):
         problem = "attention explains a model with model.pooling: attention, which this one has not"
     if problem:
-        raise UsageError(problem, "sentiment predict --explain --method auto")
+        run = shlex.quote(str(artefact.path))
+        raise UsageError(problem, f'sentiment predict --run {run} --explain "I just really loved the movie"')
     return method

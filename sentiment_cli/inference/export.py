@@ -13,8 +13,9 @@ from sentiment_cli.inference.graphs.trust import check_graph
 def graphs_of(artefact: Artefact, precisions: Sequence[Precision]) -> dict[Precision, Lowered]:
     """Return a model's graph in each precision: from its own, or, where it has none, from one built of its weights.
 
-    Raises NoGraphError for a model that no graph can be built of, with the operator that is missing, and DataError for
-    one whose graph has lost its float32 weights, where another precision is asked for.
+    Raises NoGraphError for a model that no graph can be built of, with the operator that is missing, or whose graph
+    answers otherwise than the weights, and DataError for one whose graph has lost its float32 weights, where another
+    precision is asked for.
     """
     if artefact.no_graph is not None:
         own, of = _build(artefact), "fp32"
@@ -33,7 +34,10 @@ def graphs_of(artefact: Artefact, precisions: Sequence[Precision]) -> dict[Preci
 def _build(artefact: Artefact) -> bytes:
     """Build the graph of an older run, or find out once more why there is none."""
     console.say(f"loading torch to build the graph: {artefact.no_graph}")
-    from sentiment_cli.inference.graphs.classifier import build_graph
+    from sentiment_cli.data.corpus import open_corpus
+    from sentiment_cli.inference.parity import checked_graph, made_up_rows, rows_to_compare
     from sentiment_cli.inference.weights import load_model
 
-    return build_graph(load_model(artefact))
+    corpus = open_corpus(artefact.data_key, ("train", "valid"))
+    rows_ids = made_up_rows(len(artefact.vocabulary.entries)) if corpus is None else rows_to_compare(corpus)
+    return checked_graph(load_model(artefact), rows_ids, artefact.reading)

@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sentiment_cli import console
 from sentiment_cli.models.classifier import Classifier
 
 # By how much the contributions may miss what they are to add up to: a share of it, or so much where that is little.
 _SHARE, _LEAST = 0.01, 1e-3
 _FIRST_PIECES, _MOST_POINTS = 4, 4096
+_MOST_TOKENS = 1_600_000  # in all points together, so that a text of more than 400 tokens gets fewer
 # Gauss-Lobatto points and weights of five on [0, 1]: exact to degree 7, and the ends are among the points, so that the
 # difference over each piece is known.
 _POINTS = (np.array([-1.0, -((3 / 7) ** 0.5), 0.0, (3 / 7) ** 0.5, 1.0]) + 1) / 2
@@ -30,6 +32,7 @@ class Integral(NamedTuple):
     added_L: NDArray[np.float64]
     before: float
     after: float
+    is_ended: bool = False  # by the number of points, not by the precision of the numbers
 
     @property
     def gap(self) -> float:
@@ -48,11 +51,11 @@ def integrate_row(
     """Integrate the gradient of a model's output from the vectors of one row to those of another, of the same length.
 
     The output is the logits' product with `direction_C`. The vectors of hashed n-grams belong to the word that ends
-    them. Sentences end where they do in the row at the end of the path. What float32 cannot find is looked for again in
-    float64: a trained tanh recurrence was met that jumps from one state to another within 1e-10 of a path.
+    them. Sentences end where they do in the row at the end of the path. What float32 is too coarse for is looked for
+    again in float64: a trained tanh recurrence was met that jumps from one state to another within 1e-10 of a path.
     """
     found = _integrate_row(model, baseline_L, ids_L, direction_C)
-    if abs(found.gap) > found.allowed:
+    if abs(found.gap) > found.allowed and not found.is_ended:
         found = _integrate_row(copy.deepcopy(model).double(), baseline_L, ids_L, direction_C)
     return found
 
@@ -62,15 +65,21 @@ def _integrate_row(
 ) -> Integral:
     weight_C, row_1L = torch.from_numpy(direction_C), torch.from_numpy(ids_L)[None]
 
+    n_read = 0
+
     def read(points_BLD: Tensor) -> Tensor:
+        nonlocal n_read
         n, length = points_BLD.shape[:2]
+        n_read += n * length
+        shown.update(n_read)
         logits = model(row_1L.expand(n, -1), torch.full((n,), length), points_BLD)
         value_B: Tensor = logits.view(n, -1).double() @ weight_C
         return value_B
 
     with torch.no_grad():
         from_LD, to_LD = model.embedding(torch.from_numpy(np.stack([baseline_L, ids_L])))
-    return integrate(read, from_LD, to_LD)
+    with console.progress("tokens integrated", None) as shown:
+        return integrate(read, from_LD, to_LD)
 
 
 def integrate(read: Callable[[Tensor], Tensor], from_LD: Tensor, to_LD: Tensor) -> Integral:
@@ -79,9 +88,10 @@ def integrate(read: Callable[[Tensor], Tensor], from_LD: Tensor, to_LD: Tensor) 
     Sundararajan et al. 2017, equation 1: token t adds (x_t - b_t) · ∫ ∂f(b + a (x - b)) / ∂x_t da, a from 0 to 1. On
     every piece of the line the sum should be the difference of the ends (completeness). The pieces that miss it most
     are halved, as far as the numbers' precision goes, until all together miss no more than 1 % of the whole difference,
-    or 0.001, or 4,096 points have been read: where states are pooled by their maximum the gradient jumps, and fixed
-    steps would have to be many.
+    or 0.001, or 4,096 points have been read, fewer of a long row: where states are pooled by their maximum the gradient
+    jumps, and fixed steps would have to be many.
     """
+    most_points = min(_MOST_POINTS, _MOST_TOKENS // len(from_LD))
     narrowest = torch.finfo(from_LD.dtype).eps * 8
     pieces: list[Integral] = []
     halves = [(i / _FIRST_PIECES, (i + 1) / _FIRST_PIECES) for i in range(_FIRST_PIECES)]
@@ -97,8 +107,8 @@ def integrate(read: Callable[[Tensor], Tensor], from_LD: Tensor, to_LD: Tensor) 
         for piece in pieces:
             is_bad = abs(piece.gap) > whole.allowed / len(pieces) and piece.end - piece.start > narrowest
             (worst if is_bad else kept).append(piece)
-        if missed <= whole.allowed or not worst or n_points >= _MOST_POINTS:
-            return whole
+        if missed <= whole.allowed or not worst or n_points >= most_points:
+            return whole._replace(is_ended=bool(worst))
         pieces = kept
         cuts = [(piece.start, (piece.start + piece.end) / 2, piece.end) for piece in worst]
         halves = [half for cut in cuts for half in pairwise(cut)]

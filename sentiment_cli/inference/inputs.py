@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentiment_cli import console
-from sentiment_cli.data.table_writers import Kind, Rows, kind_of, well_formed
+from sentiment_cli.data.table_writers import Kind, Rows, kind_of, objects_of, well_formed
 from sentiment_cli.data.tables import (
     Rejects,
     check_unique,
@@ -67,7 +67,7 @@ class Source:
 
     def texts(self) -> Iterator[list[str]]:
         """Yield the texts alone; a bad row stops the work."""
-        return (chunk.texts for chunk in self.read(Rejects("stop", how_to_skip=HOW_TO_SKIP)))
+        return (chunk.texts for chunk in self.read(Rejects("stop")))
 
 
 def given_texts(texts: Sequence[str]) -> Source:
@@ -170,9 +170,9 @@ def _parquet_file(path: Path, asked: str | None, on_error: str) -> Source:
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=only, use_threads=False):
                 values = batch.column(batch.schema.names.index(column)).to_pylist()
                 good = [place for place, value in enumerate(values) if isinstance(value, str)]
-                for place in sorted(set(range(len(values))) - set(good)):
-                    reason = str(why_no_text(values[place]))
-                    rejects.reject(path, number + place + 1, None, reason, {column: values[place]})
+                bad = sorted(set(range(len(values))) - set(good))
+                for place, row in zip(bad, objects_of(batch.take(bad)) if bad else (), strict=True):
+                    rejects.reject(path, number + place + 1, None, str(why_no_text(values[place])), row)
                 rows = batch if len(good) == len(values) else batch.take(good)
                 yield Chunk(
                     [number + place + 1 for place in good], [well_formed(values[place]) for place in good], rows

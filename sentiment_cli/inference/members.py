@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import re
+import shlex
 import stat
 import struct
 import zlib
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentiment_cli import store
-from sentiment_cli.errors import DataError
+from sentiment_cli.errors import DataError, UsageError
 
 NAMES = ("model.json", "calibration.json", "tokenizer.json", "vocabulary.json", "graph.onnx", "weights.safetensors")
 ENSEMBLE = "ensemble.json"
@@ -82,6 +83,14 @@ def open_members(path: Path) -> Members:
         store.open_directory(path, lambda name: False)
         return Members(path, _check_files(store.read_manifest(path), path))
     return _open_packed(path)
+
+
+def check_free(path: Path) -> None:
+    """Raise UsageError where something is in the place of a file that is to be written."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory, and a file is written", f"--pack {shlex.quote(f'{path}/NAME.model')}")
+    if store.is_there(path):
+        raise UsageError(f"{path} is there already, and nothing is overwritten", f"rm {shlex.quote(str(path))}")
 
 
 def pack(files: Mapping[str, bytes], path: Path) -> int:

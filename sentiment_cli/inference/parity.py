@@ -15,7 +15,7 @@ from sentiment_cli.models.classifier import AnyClassifier
 from sentiment_cli.store import IntegrityError
 
 MOST_APART = 1e-4
-_N_ROWS = 256
+_N_ROWS, _LONGEST_MADE_UP = 256, 1024
 
 
 def checked_graph(model: AnyClassifier, rows_ids: list[NDArray[np.int32]], text: Reads) -> bytes:
@@ -49,3 +49,10 @@ def rows_to_compare(corpus: Corpus) -> list[NDArray[np.int32]]:
         for row in by_length_N[np.linspace(0, len(by_length_N) - 1, upto - len(rows)).round().astype(np.int64)]:
             rows.append(packed.ids_T[packed.starts_N1[row] : packed.starts_N1[row + 1]])
     return rows
+
+
+def made_up_rows(n_entries: int) -> list[NDArray[np.int32]]:
+    """Return 256 rows of 1 to 1,024 tokens, for where there is no corpus."""
+    generator = np.random.default_rng(0)
+    lengths = np.geomspace(1, _LONGEST_MADE_UP, _N_ROWS).round().astype(int)
+    return [generator.integers(0, n_entries, length, dtype=np.int32) for length in lengths]

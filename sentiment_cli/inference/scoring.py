@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.data.reading import Reads, cut_batches, gather_rows, lay_out, read_lengths
+from sentiment_cli.store import IntegrityError
 
 # What a model is to those who ask it: from ids_BL and length_B to logit_B or logit_BC.
 Answers = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
@@ -19,11 +20,14 @@ def score_ids(
 ) -> NDArray[np.float64]:
     """Return the outputs of rows of all their token ids, in their order: logit_N, logit_NC, or stars on their scale.
 
-    Truncation, start token and padding are as the settings have it.
+    Truncation, start token and padding are as the settings have it. Raises IntegrityError for answers of other shapes.
     """
     rows = lay_out(rows_ids)
     read_N = read_lengths(rows.length_N, text)
     outputs = np.zeros(len(read_N) if n_logits == 1 else (len(read_N), n_logits))
     for row_B in cut_batches(np.argsort(read_N, kind="stable"), read_N, BATCH_TOKENS):
-        outputs[row_B] = answers(*gather_rows(rows, row_B, int(read_N[row_B].max()), text))
+        found = answers(*gather_rows(rows, row_B, int(read_N[row_B].max()), text))
+        if found.shape != (wanted := (len(row_B), *outputs.shape[1:])):
+            raise IntegrityError(f"the model answers with numbers of the shape {found.shape}, where {wanted} is meant")
+        outputs[row_B] = found
     return outputs

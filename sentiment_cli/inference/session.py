@@ -21,6 +21,7 @@ _ERRORS = (
     state.NotImplemented,
     state.RuntimeException,
 )
+_INPUTS = {"ids_BL": "tensor(int64)", "length_B": "tensor(int64)"}
 
 
 def open_graph(data: bytes) -> tuple[Answers, int]:
@@ -35,7 +36,13 @@ def open_graph(data: bytes) -> tuple[Answers, int]:
         session = InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except _ERRORS as error:
         raise IntegrityError(f"onnxruntime does not take the graph: {error}") from error
+    inputs = {value.name: value.type for value in session.get_inputs()}
+    outputs = [(value.name, value.type) for value in session.get_outputs()]
+    if inputs != _INPUTS or outputs != [("logits", "tensor(float)")]:
+        raise IntegrityError(f"the graph reads {inputs} and gives {outputs}")
     axes = session.get_outputs()[0].shape
+    if len(axes) not in (1, 2) or not all(isinstance(n, int) and n > 1 for n in axes[1:]):
+        raise IntegrityError(f"the graph's logits are of the shape {axes}")
 
     def answer(ids_BL: NDArray[np.int64], length_B: NDArray[np.int64]) -> NDArray[np.float32]:
         try:

@@ -77,7 +77,7 @@ class Trace(NamedTuple):
 
 
 def trace_text(predictor: AnyPredictor, text: str) -> Trace:
-    """Read every beginning of what the model reads of a text, or 400 of a longer one; the last is the text itself."""
+    """Read every beginning of what the model reads of a text, or 400 of a long one; the last is the text itself."""
     rows = read_text(predictor, text)
     read_W = np.unique(np.concatenate([row.word_K for row in rows]))
     n_tokens = sum(len(row.kept_K) for row in rows)

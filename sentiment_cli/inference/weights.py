@@ -9,6 +9,7 @@ import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from sentiment_cli import store
@@ -21,12 +22,16 @@ from sentiment_cli.inference.artefact import WEIGHTS, Artefact
 from sentiment_cli.inference.scoring import BATCH_TOKENS, Answers
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
 
-AnyModel = TypeVar("AnyModel", bound=nn.Module)
+Built = TypeVar("Built", bound=nn.Module)
 
 
 def experiment_of(artefact: Artefact) -> Experiment:
-    """Return the experiment that a model comes from."""
-    return experiment_from_values(artefact.settings)
+    """Return the experiment that a model comes from. Raises IntegrityError for settings that are none."""
+    try:
+        return experiment_from_values(artefact.settings)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise store.IntegrityError(f"{artefact.members.place('model.json')} holds no experiment: {wrong}") from error
 
 
 def load_model(artefact: Artefact) -> AnyClassifier:
@@ -34,7 +39,7 @@ def load_model(artefact: Artefact) -> AnyClassifier:
     return load_built(artefact, build_classifier)
 
 
-def load_built(artefact: Artefact, build: Callable[[Experiment, Vocabulary, int], AnyModel]) -> AnyModel:
+def load_built(artefact: Artefact, build: Callable[[Experiment, Vocabulary, int], Built]) -> Built:
     """Return a finished model of any task on the CPU, in evaluation mode.
 
     Raises IntegrityError where the tensors are not the experiment's own: others, of other shapes or kinds, or with
@@ -72,7 +77,7 @@ def model_of(
     return _filled(lambda: build_classifier(experiment, vocabulary, n_labels), weights)
 
 
-def _filled(build: Callable[[], AnyModel], weights: dict[str, Tensor]) -> AnyModel:
+def _filled(build: Callable[[], Built], weights: dict[str, Tensor]) -> Built:
     with torch.device("meta"):  # no time on random weights that are replaced at once
         model = build()
     for name, tensor in model.state_dict().items():

@@ -256,7 +256,7 @@ def _calibrate(run: Path, model: AnyClassifier, identity: Identity, corpus: Corp
     with memory_errors():
         logits = score_rows(model, rows_on(device, valid), valid.length_N, identity.experiment.text)
     ids = corpus.ids("valid")
-    save_validation(run, ValidationOutputs(corpus.labels, ids, valid.group_N, valid.label_N, logits))
+    save_validation(run, ValidationOutputs(corpus.labels, ids, valid.group_N, valid.label_N, logits, corpus.texts))
     found = calibrate(logits, valid.label_N)
     console.say(
         f"calibration: temperature {found.temperature:.3f} on {len(valid.label_N):,} validation reviews, "

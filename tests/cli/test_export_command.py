@@ -8,6 +8,7 @@ import pytest
 from sentiment_cli.cli.export import Choice, export
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation import exports
+from sentiment_cli.inference.graphs.builder import NoGraphError
 
 
 @pytest.fixture
@@ -54,6 +55,37 @@ def test_one_file_holds_one_precision(options, run: str) -> None:
     with pytest.raises(UsageError, match="holds one precision, and fp32, int8, fp16 are asked for"):
         export(run, **options)
     assert not list(Path().iterdir())
+
+
+def test_what_has_no_graph_is_packed_with_its_weights_unless_a_graph_was_asked_for(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise NoGraphError("no operator computes a Moog")
+
+    monkeypatch.setattr(exports, "export", refuse)
+    for asked in (
+        {"precision": [Choice.int8]},
+        {"out": Path("graphs")},
+        {"precision": [Choice.fp32], "out": Path("a.onnx")},
+    ):
+        with pytest.raises(DataError, match="has no graph: no operator computes a Moog") as error:
+            export(run, pack=Path("packed"), **asked)
+        assert str(error.value.hint).endswith(f"/{run} --pack FILE")
+        assert not list(Path().iterdir())
+    export(run, pack=Path("packed"))
+    assert [path.name for path in Path().iterdir()] == ["packed"]
+
+
+def test_a_directory_is_no_place_to_pack_in(run: str) -> None:
+    Path("m m").mkdir()
+    for place, hint in (("m m", "--pack 'm m/NAME.model'"), ("", "--pack ./NAME.model")):
+        with pytest.raises(UsageError, match="is a directory, and a file is written") as error:
+            export(run, pack=Path(place))
+        assert error.value.hint == hint
+    with pytest.raises(UsageError, match="holds one precision") as error:
+        export("m m", [Choice.int8, Choice.fp16], pack=Path("packed"))
+    assert error.value.hint == "sentiment export 'm m' --precision int8 --pack packed"
 
 
 def test_a_refusal_says_what_to_do_instead(

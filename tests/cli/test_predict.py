@@ -12,7 +12,7 @@ import pytest
 
 from sentiment_cli.cli.predict import Format, OnError
 from sentiment_cli.cli.predict import predict as command
-from sentiment_cli.errors import SentimentError, UsageError
+from sentiment_cli.errors import MachineError, SentimentError, UsageError
 from sentiment_cli.inference.artefact import open_artefact
 from sentiment_cli.inference.predictor import Predictor
 
@@ -137,6 +137,11 @@ def test_files_through_the_command_line(cli, here: Path, predictor: Predictor) -
         ({"file": "x.csv", "out": Path("o.parquet.gz")}, "Parquet is written to a file of its own", "--out answers"),
         ({"file": "x.csv", "form": Format.csv, "as_json": True}, "--json and --format csv", "--format jsonl"),
         ({"file": "x.csv", "text_column": "b"}, "has no column 'b'; it has 'text'", "--text-column NAME"),
+        ({"file": "x.csv", "explain": True}, "x.csv is a table", "--file reviews.txt"),
+        ({"file": "x.csv", "trace": True, "form": Format.csv}, "say more than csv holds", "--format jsonl"),
+        ({"text": ["a"], "explain": True, "on_error": OnError.skip}, "no line is left out", "--file reviews.txt"),
+        ({"text": ["a"], "trace": True, "out": Path("why.jsonl.gz")}, "compress nothing, as why", "--out why.jsonl"),
+        ({"text": ["a"], "html": Path("why.html.GZ")}, "compress nothing, as why", "--html why.html"),
         ({"file": "bad.jsonl"}, r"bad.jsonl, row 1 \(line 1\): its text is missing, not text", "--on-error skip"),
     ],
 )
@@ -150,6 +155,11 @@ def test_what_cannot_be_meant_is_said_before_a_model_is_loaded(
         command(**how)
     assert hint in str(caught.value.hint)
     assert isinstance(caught.value, UsageError) or caught.value.exit_code == 3
+
+
+def test_a_name_longer_than_any_file_s_is_the_machine_s_error(here: Path) -> None:
+    with pytest.raises(MachineError, match="File name too long"):
+        command(["good"], out=Path("x" * 300 + ".jsonl"))
 
 
 @pytest.mark.parametrize(

@@ -299,6 +299,21 @@ def test_f14_an_entry_of_another_format_is_no_hit(experiment, built, use, monkey
     assert "does not fit: format is 99, there it is 1" in said
 
 
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../precious", "{}/precious", "../precious-0123456789abcdef", 5, ["a"]]
+)
+def test_m13_what_is_no_entry_is_neither_opened_nor_removed(name, use, experiment, built, tmp_path: Path) -> None:
+    """A model that somebody else made says where its data lies."""
+    place = use("built")
+    for precious in ("precious", "precious-0123456789abcdef"):
+        (place.parent / precious).mkdir()
+        (place.parent / precious / "letter").write_text("dear")
+    before = content(tmp_path)
+    with pytest.raises(store.IntegrityError, match="no name of prepared data"):
+        cache.open_entry(name.format(place.parent) if isinstance(name, str) else name)
+    assert content(tmp_path) == before
+
+
 def test_f14_a_link_in_the_caches_place_is_refused(use, experiment, built, tmp_path: Path) -> None:
     prepare(experiment)
     entry = entry_of(use("data"), "x")

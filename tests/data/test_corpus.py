@@ -134,8 +134,8 @@ def test_an_entry_serves_by_its_key_without_its_source(experiment, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(corpus, "find_source", no_source)
         assert prepare(experiment(), key=first.key).key == first.key
-    with pytest.raises(DataError, match=f"the data at hand is {first.key}, other reviews than other-key"):
-        prepare(experiment(), key="other-key")
+    with pytest.raises(DataError, match=f"the data at hand is {first.key}, other reviews than other-0123456789abcdef"):
+        prepare(experiment(), key="other-0123456789abcdef")
 
 
 def test_f16_who_finds_the_data_whole_removes_what_a_killed_process_left(experiment, forked, tmp_path: Path) -> None:

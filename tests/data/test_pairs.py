@@ -239,8 +239,8 @@ def test_settings_that_bear_on_pairs_are_part_of_their_key(tmp_path: Path, setti
     write_rows(tmp_path, [*ROWS[1:], ROWS[0]])
     changed = prepare_pairs(experiment_of(tmp_path))
     assert changed.key != key
-    with pytest.raises(DataError, match=rf"the data at hand is {changed.key}, other pairs than pairs-gone"):
-        prepare_pairs(experiment_of(tmp_path), ("train",), "pairs-gone")
+    with pytest.raises(DataError, match=rf"the data at hand is {changed.key}, other pairs than pairs-0123456789abcdef"):
+        prepare_pairs(experiment_of(tmp_path), ("train",), "pairs-0123456789abcdef")
 
 
 def test_b10_bad_pairs_are_listed_once(tmp_path: Path, capsys) -> None:

@@ -84,5 +84,6 @@ def test_half_a_character_does_not_stop_the_work(tmp_path: Path, three_labels: P
 def test_what_is_no_file_of_pairs(tmp_path: Path, name: str, text: str | None, said: str) -> None:
     if text is not None:
         (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=said) as caught:
         read_pairs(tmp_path / name)
+    assert caught.value.hint == ("sentiment eval --help" if "the columns" in str(caught.value) else None)

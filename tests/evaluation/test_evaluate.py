@@ -25,7 +25,9 @@ def test_three_labels_are_scored_and_kept_in_their_order(
     )
     labels = ("so-so", "good", "bad")
     ids, groups = list("abcde"), tuple[str, ...]()
-    corpus = SimpleNamespace(labels=labels, split=lambda name: packed, ids=lambda name: ids, groups=lambda: groups)
+    corpus = SimpleNamespace(
+        labels=labels, texts="", split=lambda name: packed, ids=lambda name: ids, groups=lambda: groups
+    )
     monkeypatch.setattr(outputs_module, "prepare", lambda *args: corpus)
     evaluation = evaluate(three_labels, "test")
     scores = evaluation.scores

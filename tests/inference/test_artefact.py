@@ -28,7 +28,7 @@ from sentiment_cli.inference.artefact import GRAPH, WEIGHTS, open_artefact, pack
 from sentiment_cli.inference.members import NAMES
 from sentiment_cli.inference.predictor import Predictor
 from sentiment_cli.inference.runs import find_run, named_run
-from sentiment_cli.inference.weights import load_model
+from sentiment_cli.inference.weights import experiment_of, load_model
 
 Files = dict[str, bytes]
 Write = Callable[[Files, str], Path]
@@ -109,7 +109,11 @@ def test_both_forms_answer_alike_and_the_packed_one_holds_no_weights(three_label
     assert pack_artefact(artefact, path) == path.stat().st_size
     packed = open_artefact(path)
     assert (packed.has_weights, packed.no_graph, artefact.has_weights) == (False, None, True)
-    assert (packed.labels, packed.data_key, packed.settings) == (artefact.labels, "toy", artefact.settings)
+    assert (packed.labels, packed.data_key, packed.settings) == (
+        artefact.labels,
+        "toy-0123456789abcdef",
+        artefact.settings,
+    )
     texts = ["bad", "so good", ""]
     assert Predictor(packed).predict(texts) == Predictor(artefact).predict(texts)
     pack_artefact(packed, tmp_path / "again.model")
@@ -131,7 +135,9 @@ def test_another_graph_and_a_model_without_one_are_packed_too(three_labels: Path
     artefact = open_artefact(three_labels)
     pack_artefact(artefact, tmp_path / "other.model", b"other")
     assert open_artefact(tmp_path / "other.model").read(GRAPH) == b"other"
-    corpus: Any = type("Corpus", (), {"labels": artefact.labels, "key": "toy", "vocabulary": artefact.vocabulary})
+    corpus: Any = type(
+        "Corpus", (), {"labels": artefact.labels, "key": "toy-0123456789abcdef", "vocabulary": artefact.vocabulary}
+    )
     corpus.tokenizer_json = artefact.read("tokenizer.json")
     settings = experiment("model.embedding.width=3", "model.encoder.width=3", "model.pooling=max")
     save_artefact(tmp_path / "plain", settings, corpus, load_model(artefact).state_dict(), None, "no operator for it")
@@ -356,7 +362,13 @@ def test_f14_the_settings_of_another_run_are_refused_whatever_the_manifest_says(
         ({"labels": ["neg", "pos"]}, "puts out 3 numbers a row, and 2 labels want 1"),
         ({"labels": ["a", "b", "c", "d"]}, "puts out 3 numbers a row, and 4 labels want 4"),
         ({"labels": ["a", "a", "c"]}, "labels .* are not two or more different names"),
+        ({"labels": [{"a": 1}, 2, 3]}, "labels .* are not two or more different names"),
         ({"labels": "abc"}, "labels .* are not two or more different names"),
+        *(
+            ({"data_key": key}, "data_key is .* no name of prepared data")
+            for key in ("", "..", "/home", "../x-0123456789abcdef")
+        ),
+        *(({"data_key": key}, "is damaged: TypeError") for key in (5, ["a"], None)),
         ({"experiment": {}}, "is damaged"),
         ({"experiment": {"data": {"target": "stars"}, "text": {}}}, "is damaged|puts out 3 numbers"),
     ],
@@ -373,6 +385,10 @@ def test_f14_what_model_json_says_is_held_against_the_graph(files, write, form: 
     [
         ("vocabulary.json", b'"so",', b'"so", "more",', r"knows 5 entries, and vocabulary\.json 6"),
         ("vocabulary.json", b'"unknown_id": 1', b'"unknown_id": 9', "unknown_id 9"),
+        ("vocabulary.json", b'"unknown_id": 1', b'"unknown_id": "x"', "unknown_id 'x'"),
+        ("vocabulary.json", b'"start_id": null', b'"start_id": "x"', "start_id 'x'"),
+        ("vocabulary.json", b'"start_id": null', b'"start_id": 5', "start_id 5 of 5 entries"),
+        ("vocabulary.json", b'"so",', b"7,", "an entry is no text"),
         ("vocabulary.json", b'"entries"', b'"words"', "is damaged"),
         ("tokenizer.json", b"{", b"[", "holds no tokenizer"),
     ],
@@ -382,6 +398,39 @@ def test_f14_vocabulary_and_tokenizer_are_held_against_each_other(files, write, 
     path = write(bound({**files, name: files[name].replace(old, new, 1)}), "directory")
     with pytest.raises(store.IntegrityError, match=said):
         Predictor(open_artefact(path))
+
+
+def with_settings(files: Files, section: str, **changes: Any) -> Files:
+    """Return files whose hashes are right, and whose settings are others."""
+    settings = json.loads(files["model.json"])["experiment"]
+    return bound(files, experiment={**settings, section: {**settings[section], **changes}})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("max_tokens", value) for value in ("x", 0, True)),
+        *(("pad_to", value) for value in (-3, 1.5)),
+        *(("truncate", value) for value in ("zzz", None, [])),
+        ("start", "yes"),
+    ],
+)
+def test_f14_what_is_read_of_a_row_is_what_can_be_read(files: Files, write: Write, key: str, value: Any) -> None:
+    with pytest.raises(store.IntegrityError, match="rows cannot be read as Reading"):
+        open_artefact(write(with_settings(files, "text", **{key: value}), "packed"))
+
+
+def test_f14_settings_that_no_version_has_are_damage_where_they_are_wanted(files: Files, write: Write) -> None:
+    artefact = open_artefact(write(with_settings(files, "train", zzz=3), "packed"))
+    with pytest.raises(store.IntegrityError, match=r"model\.json holds no experiment: train\.zzz: Extra inputs"):
+        experiment_of(artefact)
+
+
+def test_f14_padding_that_no_memory_holds_is_the_machine_s_error(files: Files, write: Write, cli: Callable) -> None:
+    packed = {name: data for name, data in files.items() if name != WEIGHTS}
+    done = cli("predict", "--run", str(write(with_settings(packed, "text", pad_to=10**15), "packed")), "good")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "error: there is not enough memory: Unable to allocate" in done.stderr
 
 
 @pytest.mark.parametrize("temperature", ["0", "-1", "1e999", "NaN", "null", '"1"', "[]", "true"])

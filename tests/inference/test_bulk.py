@@ -5,6 +5,7 @@ import functools
 import gzip
 import io
 import json
+import math
 import os
 import resource
 import sys
@@ -203,11 +204,11 @@ BAD_ROWS = [
     ("x.jsonl", b'{"text": 5}\n' + GOOD * 2, 1, 1, "its text is a int, not text", {"text": 5}),
     (
         "x.parquet",
-        parquet_of(pyarrow.table({"text": ["a", None, "c"]})),
+        parquet_of(pyarrow.table({"n": [1, 2, 3], "text": ["a", None, "c"], "share": [0.5, math.nan, 1.0]})),
         2,
         None,
         "its text is missing",
-        {"text": None},
+        {"n": 2, "text": None, "share": None},
     ),
 ]
 

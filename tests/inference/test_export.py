@@ -1,5 +1,8 @@
 """Models out of the tool: what is written, what is measured, and what is refused."""
 
+import copy
+import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +37,7 @@ def with_data(quick_run: Path, monkeypatch: pytest.MonkeyPatch) -> Artefact:
 def with_graph(quick_run: Path, tmp_path: Path) -> Callable[[bytes | None], Path]:
     """A copy of a run with another graph, or none, as older versions wrote it."""
 
-    def copy(graph: bytes | None) -> Path:
+    def copied(graph: bytes | None) -> Path:
         from sentiment_cli import store
 
         shutil.copytree(quick_run / "model", tmp_path / "old")
@@ -48,7 +51,7 @@ def with_graph(quick_run: Path, tmp_path: Path) -> Callable[[bytes | None], Path
                 draft.write(GRAPH, graph)
         return tmp_path / "copy"
 
-    return copy
+    return copied
 
 
 def outputs(graph: bytes, artefact: Artefact) -> NDArray[np.float32]:
@@ -86,7 +89,7 @@ def test_a_model_that_no_graph_can_be_built_of_says_so(
     def refuse(model: torch.nn.Module) -> bytes:
         raise NoGraphError("no operator computes a Moog")
 
-    monkeypatch.setattr("sentiment_cli.inference.graphs.classifier.build_graph", refuse)
+    monkeypatch.setattr("sentiment_cli.inference.parity.build_graph", refuse)
     with pytest.raises(NoGraphError, match="a Moog"):
         graphs_of(open_artefact(with_graph(None)), ["int8"])
 
@@ -101,6 +104,22 @@ def test_a_graph_that_answers_otherwise_than_the_weights_is_refused(
     found = export(other, {"fp32": tmp_path / "fp32.onnx"}, tmp_path / "packed")["fp32"]
     assert found.refused == "its outputs lie up to 3.0e-04 from the model's, where 1e-04 is allowed"
     assert (found.path, sorted(path.name for path in tmp_path.iterdir())) == (None, ["copy", "old"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "fp16"])
+def test_a_graph_that_is_built_anew_is_held_against_the_weights_whatever_precision_is_asked_for(
+    precision, with_graph: Callable[[bytes | None], Path], with_data: Artefact, tmp_path: Path, monkeypatch
+) -> None:
+    def build_other(model: torch.nn.Module) -> bytes:
+        with torch.no_grad():
+            other = copy.deepcopy(model)
+            other.output.bias += 0.05
+        return build_graph(other)
+
+    monkeypatch.setattr("sentiment_cli.inference.parity.build_graph", build_other)
+    with pytest.raises(NoGraphError, match=r"up to 5\.0e-02 from torch's on 256 texts"):
+        export(open_artefact(with_graph(None)), {precision: tmp_path / "out.onnx"}, tmp_path / "packed")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "old"]
 
 
 def test_too_many_other_labels_are_refused_and_the_rest_is_written(
@@ -123,6 +142,35 @@ def test_without_the_data_there_are_times_and_no_accuracy(quick_run: Path, capsy
     assert (worth.n, worth.accuracy, worth.accuracy_ci95, worth.agreement, worth.apart) == (None,) * 5
     assert worth.outputs_apart < 1e-4
     assert "is not prepared here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused_and_the_rest_is_written(
+    number: float, with_data: Artefact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(answers, artefact: Artefact, rows_ids, what: str) -> NDArray[np.float64]:
+        output = ask(answers, artefact, rows_ids, what)
+        output[3] = number if what == "trying fp16" else output[3]
+        return output
+
+    ask = exports._ask
+    monkeypatch.setattr(exports, "_ask", spoilt)
+    found = export(with_data, {name: tmp_path / f"{name}.onnx" for name in ("fp16", "fp32")})
+    assert found["fp16"].refused == "it, or the model itself, answers with numbers that are not finite"
+    assert json.loads(json.dumps(found["fp16"].to_json(), allow_nan=False))["outputs_apart"] is None
+    assert [path.name for path in tmp_path.iterdir()] == ["fp32.onnx"]
+
+
+def test_of_validation_rows_that_were_learnt_there_is_no_accuracy(with_data: Artefact, capsys) -> None:
+    settings = {**with_data.settings, "train": {**with_data.settings["train"], "refit": True}}
+    found = export(dataclasses.replace(with_data, settings=settings), {"fp32": None})
+    worth = found["fp32"].worth
+    assert (worth.n, worth.accuracy, worth.accuracy_ci95, worth.agreement) == (204, None, None, 1.0)
+    assert "was trained on its validation rows, too (train.refit)" in capsys.readouterr().err
+    exports.print_exports(found)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("fp32"))
+    assert line.split()[-2:] == ["100.00%", f"{worth.apart:.1e}"]
+    assert line.count("%") == 1
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "fp16"])

@@ -51,7 +51,9 @@ def author(tmp_path: Path) -> Write:
             model = build_encoder_decoder(experiment, vocabulary)
         tokens = build_tokenizer(experiment.text, ENTRIES, "<unk>").to_str().encode()
         labels = () if task == "pairs" else ("neg", "pos")
-        corpus: Any = SimpleNamespace(labels=labels, key="toy", vocabulary=vocabulary, tokenizer_json=tokens)
+        corpus: Any = SimpleNamespace(
+            labels=labels, key="toy-0123456789abcdef", vocabulary=vocabulary, tokenizer_json=tokens
+        )
         run = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         save_artefact(run, experiment, corpus, model.state_dict())
         return load_author(run)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from sentiment_cli.inference.artefact import GRAPH, open_artefact
 from sentiment_cli.inference.graphs.builder import Graph, NoGraphError
 from sentiment_cli.inference.parity import checked_graph, rows_to_compare
 from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.scoring import score_ids
 from sentiment_cli.inference.session import open_graph
 from sentiment_cli.inference.weights import load_model
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
@@ -59,6 +61,41 @@ def test_m08_what_is_no_graph_is_refused_before_and_what_cannot_be_computed_afte
     answers, _ = open_graph(count_of(np.zeros(2)))
     with pytest.raises(store.IntegrityError, match="cannot be computed"):
         answers(np.array([[7]]), np.array([1]))
+
+
+INPUTS = {"ids_BL": ["B", "L"], "length_B": ["B"]}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "shape", "said"),
+    [
+        ({"ids_BL": ["B", "L"], "lengths": ["B"]}, "B", ["B"], "the graph reads .*'lengths'"),
+        ({**INPUTS, "more": ["B"]}, "B", ["B"], "the graph reads .*'more'"),
+        ({"ids_BL": ["B", "L"]}, "B", ["B"], "the graph reads"),
+        (INPUTS, "whole", ["B"], r"gives .*int64"),
+        (INPUTS, "", [], r"logits are of the shape \[\]"),
+        (INPUTS, "B1", ["B", 1], r"logits are of the shape \['B', 1\]"),
+        (INPUTS, "BL", ["B", "L"], r"logits are of the shape \['B', 'L'\]"),
+        (INPUTS, "BB", ["B"], r"numbers of the shape \(4,\), where \(2,\) is meant"),
+    ],
+)
+def test_m08_a_graph_that_reads_or_gives_something_else_is_refused(inputs, output: str, shape, said: str) -> None:
+    graph = Graph()
+    whole_B = graph.node("ReduceSum", "ids_BL", graph.constant([1]), keepdims=0)
+    made_B = graph.node("Cast", whole_B, to=1)
+    made = {
+        "B": lambda: made_B,
+        "whole": lambda: whole_B,
+        "": lambda: graph.node("ReduceSum", made_B, keepdims=0),
+        "BL": lambda: graph.node("Cast", "ids_BL", to=1),
+        "B1": lambda: graph.node("Unsqueeze", made_B, graph.constant([1])),
+        "BB": lambda: graph.node("Concat", made_B, made_B, axis=0),
+    }[output]()
+    data = onnx.load_from_string(graph.finish(inputs, made, "logits", shape))
+    data.graph.output[0].type.tensor_type.elem_type = 7 if output == "whole" else 1
+    with pytest.raises(store.IntegrityError, match=said):
+        answers, n_logits = open_graph(data.SerializeToString())
+        score_ids(answers, [np.ones(1, np.int32)] * 2, Reading(None, "head", False, None), n_logits)
 
 
 def test_a_model_that_answers_with_no_number_is_refused(three_labels: Path, monkeypatch) -> None:

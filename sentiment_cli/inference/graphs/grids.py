@@ -15,11 +15,11 @@ def write_lstm_grid(graph: Graph, cell: LstmGrid, input_BLD: str) -> str:
     """Write `LstmGrid` as it reads rows forward from zeros; return states_BLD."""
     if isinstance(cell.enter, torch.nn.Linear):
         input_BLD = graph.linear(input_BLD, cell.enter.weight, None)
-    states_LBD, memory_LBD = graph.node("Transpose", input_BLD, perm=[1, 0, 2]), None
+    states_LBD, memory_LBD = graph.turn(input_BLD), None
     for block in cell.blocks:
         assert isinstance(block, GridBlock)
         states_LBD, memory_LBD = _block(graph, block, states_LBD, memory_LBD)
-    return graph.node("Transpose", states_LBD, perm=[1, 0, 2])
+    return graph.turn(states_LBD)
 
 
 def _block(graph: Graph, block: GridBlock, below_LBD: str, from_below_LBD: str | None) -> tuple[str, str]:

@@ -3,8 +3,6 @@
 Each is written as it reads rows forward from states of zeros; whoever wants the other direction reverses the rows.
 """
 
-from collections.abc import Callable
-
 import torch
 
 from sentiment_cli.inference.graphs.builder import Graph
@@ -17,11 +15,10 @@ def write_orthogonal(graph: Graph, cell: Orthogonal, input_BLD: str) -> str:
         matrix = graph.constant(orthogonal_matrix(cell.skew, cell.width).t())
     bias = graph.constant(cell.bias)
 
-    def step(body: Graph, before_BD: str, from_input_BD: str) -> tuple[str, str]:
-        state_BD = _modrelu(body, body.node("Gemm", before_BD, matrix, from_input_BD), bias)
-        return state_BD, state_BD
+    def step(body: Graph, before_BD: str, from_input_BD: str) -> str:
+        return _modrelu(body, body.node("Gemm", before_BD, matrix, from_input_BD), bias)
 
-    return _scan(graph, cell.width, step, graph.linear(input_BLD, cell.input_weight, None))
+    return graph.turn(graph.scan(step, graph.turn(graph.linear(input_BLD, cell.input_weight, None))))
 
 
 def write_goru(graph: Graph, cell: GORU, input_BLD: str) -> str:
@@ -31,28 +28,17 @@ def write_goru(graph: Graph, cell: GORU, input_BLD: str) -> str:
         matrix = graph.constant(orthogonal_matrix(cell.skew, width).t())
     gates, bias = graph.constant(cell.state_weight.t()), graph.constant(cell.bias[2 * width :])
 
-    def step(body: Graph, before_BD: str, to_gates_BE: str, to_candidate_BD: str) -> tuple[str, str]:
+    def step(body: Graph, before_BD: str, to_candidate_BD: str, to_gates_BE: str) -> str:
         both_BE = body.node("Sigmoid", body.node("Gemm", before_BD, gates, to_gates_BE))
         reset_BD, update_BD = body.nodes("Split", 2, both_BE, axis=1, num_outputs=2)
         turned_BD = body.node("Mul", reset_BD, body.node("MatMul", before_BD, matrix))
         candidate_BD = _modrelu(body, body.node("Add", to_candidate_BD, turned_BD), bias)
         carried_BD = body.node("Mul", update_BD, body.node("Sub", before_BD, candidate_BD))
-        state_BD = body.node("Add", candidate_BD, carried_BD)
-        return state_BD, state_BD
+        return body.node("Add", candidate_BD, carried_BD)
 
     to_gates_BLE = graph.linear(input_BLD, cell.input_weight[: 2 * width], cell.bias[: 2 * width])
     to_candidate_BLD = graph.linear(input_BLD, cell.input_weight[2 * width :], None)
-    return _scan(graph, width, step, to_gates_BLE, to_candidate_BLD)
-
-
-def _scan(graph: Graph, width: int, step: Callable[..., tuple[str, str]], *from_input_BLG: str) -> str:
-    """Read rows a step at a time: `step(body, before_BD, *from_input_BG)` returns the state twice, as both outputs."""
-    n_rows = graph.node("Shape", from_input_BLG[0], start=0, end=1)
-    start_BD = graph.node("ConstantOfShape", graph.node("Concat", n_rows, graph.constant([width]), axis=0))
-    in_time = [graph.node("Transpose", values_BLG, perm=[1, 0, 2]) for values_BLG in from_input_BLG]
-    body = graph.body(1 + len(in_time), step)
-    _, states_LBD = graph.nodes("Scan", 2, start_BD, *in_time, body=body, num_scan_inputs=len(in_time))
-    return graph.node("Transpose", states_LBD, perm=[1, 0, 2])
+    return graph.turn(graph.scan(step, graph.turn(to_candidate_BLD), graph.turn(to_gates_BLE)))
 
 
 def _modrelu(body: Graph, values_BD: str, bias: str) -> str:
