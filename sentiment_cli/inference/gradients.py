@@ -16,7 +16,7 @@ from sentiment_cli.models.classifier import Classifier
 # By how much the contributions may miss what they are to add up to: a share of it, or so much where that is little.
 _SHARE, _LEAST = 0.01, 1e-3
 _FIRST_PIECES, _MOST_POINTS = 4, 4096
-_MOST_TOKENS = 1_600_000  # in all points together, so that a text of more than 400 tokens gets fewer
+_MOST_TOKENS = 400_000  # in all points together, so that a text of more than 97 tokens gets fewer
 # Gauss-Lobatto points and weights of five on [0, 1]: exact to degree 7, and the ends are among the points, so that the
 # difference over each piece is known.
 _POINTS = (np.array([-1.0, -((3 / 7) ** 0.5), 0.0, (3 / 7) ** 0.5, 1.0]) + 1) / 2
