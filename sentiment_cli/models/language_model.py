@@ -1,7 +1,7 @@
 """Word by word: embedding → recurrent layers, forward only → softmax over the vocabulary.
 
-A text is one long stream, read window by window; the state of the layers is carried from each to the next. A model that
-reads backward is one whose streams the caller has reversed.
+A text is read window by window; the state of the layers is carried from each to the next, and is zero before the first.
+A model that reads backward is one whose texts the caller has reversed.
 """
 
 from collections.abc import Sequence
@@ -92,9 +92,9 @@ class LanguageModel(nn.Module):
         """Drop what output dropout takes, the same numbers at every step of a row."""
         return drop_columns(hidden_BLD, self.output_dropout, self.training)
 
-    def loss(self, hidden_BLD: Tensor, target_BL: Tensor) -> Tensor:
-        """Return the mean nats of the targets, one behind each hidden state."""
-        return self.softmax.loss(self.map(hidden_BLD).flatten(0, 1), target_BL.flatten())
+    def loss(self, hidden_TD: Tensor, target_T: Tensor) -> Tensor:
+        """Return the mean nats of the targets, one behind each hidden state, in rows or not."""
+        return self.softmax.loss(self.map(hidden_TD).flatten(0, -2), target_T.flatten())
 
     def log_probabilities(self, hidden_TD: Tensor) -> Tensor:
         """Return log_probability_TV of the word behind each hidden state."""
@@ -146,6 +146,11 @@ def rows_of(state: LayerStates, row_B: Tensor) -> LayerStates:
     return [tuple(tensor_ND.index_select(0, row_B) for tensor_ND in layer) for layer in state]
 
 
+def forget(state: LayerStates, is_forgotten_B: Tensor) -> LayerStates:
+    """Return a state with zeros in some rows."""
+    return [tuple(tensor_BD.masked_fill(is_forgotten_B[:, None], 0.0) for tensor_BD in layer) for layer in state]
+
+
 def put_rows(state: LayerStates, row_B: Tensor, new: LayerStates) -> None:
     """Put rows back into a state, each of which is named once."""
     for layer, new_layer in zip(state, new, strict=True):
@@ -153,20 +158,18 @@ def put_rows(state: LayerStates, row_B: Tensor, new: LayerStates) -> None:
             tensor_ND.index_copy_(0, row_B, tensor_BD.to(tensor_ND.dtype))
 
 
-def activation_penalty(dropped_BLD: Tensor) -> Tensor:
+def activation_penalty(dropped_TD: Tensor) -> Tensor:
     """Return the mean square of the last layer's states after dropout: AR of Merity et al. 2017, where it is squared.
 
     The authors weigh it by alpha = 2.
     """
-    return dropped_BLD.float().square().mean()
+    return dropped_TD.float().square().mean()
 
 
-def temporal_penalty(hidden_BLD: Tensor) -> Tensor:
+def temporal_penalty(hidden_BLD: Tensor, is_read_BL: Tensor) -> Tensor:
     """Return the mean square of what the states change by from step to step, before dropout: TAR of the same.
 
-    The authors weigh it by beta = 1. Of a single step there is none.
+    The authors weigh it by beta = 1. Steps that are not read are none; without a second one it is 0.
     """
-    hidden_BLD = hidden_BLD.float()
-    if hidden_BLD.shape[1] < 2:
-        return hidden_BLD.new_zeros(())
-    return (hidden_BLD[:, 1:] - hidden_BLD[:, :-1]).square().mean()
+    change_TD = (hidden_BLD[:, 1:] - hidden_BLD[:, :-1])[is_read_BL[:, 1:]].float()
+    return change_TD.square().mean() if len(change_TD) else hidden_BLD.new_zeros(())

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
@@ -13,16 +14,27 @@ from sentiment_cli.models.language_model import (
     LanguageModel,
     activation_penalty,
     build_language_model,
+    forget,
     put_rows,
     rows_of,
     temporal_penalty,
 )
 from sentiment_cli.training.loop import Objective
-from sentiment_cli.training.material import Material, Window, lay_out, read_streams
+from sentiment_cli.training.material import Material
 from sentiment_cli.training.session import Session
+from sentiment_cli.training.streams import (
+    Streams,
+    Window,
+    check_enough,
+    count_windows,
+    lay_out_reviews,
+    read_streams,
+    streams_of,
+    window_of,
+)
 from sentiment_cli.training.unlabelled import held_out_rows, reading_rows
 
-_STREAMS, _WINDOW = 32, 128  # of validation
+_ROWS = 32  # that validation reads at once
 
 
 def build_model(experiment: Experiment, corpus: Corpus) -> LanguageModel:
@@ -33,13 +45,28 @@ def build_model(experiment: Experiment, corpus: Corpus) -> LanguageModel:
 def plot_streams(session: Session) -> Material:
     """Return the steps over the training rows' words and the unlabelled ones', less those validated on."""
     packed, ids = reading_rows(session.corpus, session.experiment)
-    return read_streams(packed, ids, session.device, session.experiment)
+    settings, row_N = session.experiment.train, np.flatnonzero(packed.length_N)
+    n_streams, window = streams_of(settings)
+    n_windows = count_windows(packed, window)
+    check_enough(len(packed.ids_T) + len(row_N), n_windows, settings)
+
+    def order_of(epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng((session.experiment.seed, epoch)).permutation(row_N)
+
+    def lay_out(epoch: int) -> Streams:
+        language = session.experiment.model.language
+        return lay_out_reviews(packed, order_of(epoch), n_streams, n_windows // n_streams, window, language)
+
+    def names(epoch: int) -> list[str]:
+        return [ids[row] for row in order_of(epoch)[:1]]
+
+    return read_streams(lay_out, [n_windows // n_streams] * settings.epochs, names, session.device, settings)
 
 
 def zero_states(experiment: Experiment, model: nn.Module) -> list[Tensor]:
     """Return the state of every stream before its first word: tensors with a row per stream, of all layers in turn."""
     assert isinstance(model, LanguageModel)
-    n_streams = experiment.train.batch_tokens // experiment.train.window
+    n_streams, _ = streams_of(experiment.train)
     return list(itertools.chain.from_iterable(model.zero_state(n_streams, torch.device("cpu"))))
 
 
@@ -52,16 +79,17 @@ def build_loss(session: Session) -> Objective:
 
     def loss(model: nn.Module, window: Window) -> Tensor:
         assert isinstance(model, LanguageModel)
-        before = rows_of(state, window.stream_B)
+        before = forget(rows_of(state, window.stream_B), window.is_fresh_B)
         hidden_BLD, last = model(window.ids_BL[:, :-1], before, window.label_BL[:, :-1])
         put_rows(state, window.stream_B, last)
-        dropped_BLD = model.drop(hidden_BLD)
-        found = model.loss(dropped_BLD, window.ids_BL[:, 1:])
+        is_read_BL = _mark_read(window)
+        dropped_TD = model.drop(hidden_BLD)[is_read_BL]
+        found = model.loss(dropped_TD, window.ids_BL[:, 1:][is_read_BL])
         if settings.activation_penalty:
-            found = found + settings.activation_penalty * activation_penalty(dropped_BLD)
+            found = found + settings.activation_penalty * activation_penalty(dropped_TD)
         if settings.temporal_penalty:
-            found = found + settings.temporal_penalty * temporal_penalty(hidden_BLD)
-        return found
+            found = found + settings.temporal_penalty * temporal_penalty(hidden_BLD, is_read_BL)
+        return found * (window.length_B.float().mean() / window.mean_length_B[0])
 
     return loss
 
@@ -78,18 +106,23 @@ def validate_streams(session: Session) -> SequenceScores | None:
 
 
 def score_text(model: LanguageModel, packed: Packed, experiment: Experiment, device: torch.device) -> tuple[float, int]:
-    """Return the summed loss in nats of the rows' words and ends, and how many they are.
-
-    The first start token is not foreseen, and what is left over, fewer than there are streams, not read.
-    """
+    """Return the summed loss in nats of the rows' words and ends, and how many they are."""
     row_N = np.flatnonzero(packed.length_N)
-    n_streams = min(_STREAMS, len(row_N))
-    length = (int(packed.length_N.sum()) + len(row_N) - 1) // n_streams
-    streams = lay_out(packed, row_N, n_streams, length, experiment.model.language)
-    ids_SL, label_SL = (torch.from_numpy(tokens_SL).to(device).long() for tokens_SL in streams)
-    state, total = model.zero_state(n_streams, device), 0.0
-    for first in range(0, length, _WINDOW):
-        ids_BL, label_BL = (tokens_SL[:, first : first + _WINDOW + 1] for tokens_SL in (ids_SL, label_SL))
-        hidden_BLD, state = model(ids_BL[:, :-1], state, label_BL[:, :-1])
-        total += float(model.loss(hidden_BLD, ids_BL[:, 1:])) * hidden_BLD.shape[:2].numel()
-    return total, n_streams * length
+    row_N = row_N[np.argsort(packed.length_N[row_N], kind="stable")]
+    total, n_tokens = 0.0, 0
+    for first in range(0, len(row_N), _ROWS):
+        row_B = row_N[first : first + _ROWS]
+        width = int(packed.length_N[row_B[-1]]) + 1
+        streams = lay_out_reviews(packed, row_B, len(row_B), 1, width, experiment.model.language)
+        window = window_of(streams, 0, device)
+        hidden_BLD, _ = model(window.ids_BL[:, :-1], None, window.label_BL[:, :-1])
+        is_read_BL = _mark_read(window)
+        loss = model.loss(hidden_BLD[is_read_BL], window.ids_BL[:, 1:][is_read_BL])
+        total += float(loss) * int(streams.length_SW.sum())
+        n_tokens += int(streams.length_SW.sum())
+    return total, n_tokens
+
+
+def _mark_read(window: Window) -> Tensor:
+    place_L = torch.arange(window.ids_BL.shape[1] - 1, device=window.length_B.device)
+    return place_L < window.length_B[:, None]

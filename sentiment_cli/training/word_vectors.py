@@ -11,8 +11,16 @@ from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.evaluation.perplexity import SequenceScores
 from sentiment_cli.models.skip_gram import SkipGram
 from sentiment_cli.training.loop import Objective
-from sentiment_cli.training.material import Material, Window, read_streams
+from sentiment_cli.training.material import Material
 from sentiment_cli.training.session import Session
+from sentiment_cli.training.streams import (
+    Window,
+    count_word_windows,
+    lay_out_words,
+    read_streams,
+    thin_out,
+    tokens_of,
+)
 from sentiment_cli.training.unlabelled import held_out_rows, reading_rows
 
 # A word of share s of all tokens is kept with chance sqrt(t / s) (Mikolov et al. 2013, with their t for small corpora).
@@ -41,7 +49,23 @@ def plot_streams(session: Session) -> Material:
     with np.errstate(divide="ignore"):
         chance_V = np.minimum(1.0, np.sqrt(_THINNING * count_V.sum() / count_V))
     chance_V[: session.corpus.vocabulary.specials] = 0.0  # unknown words say nothing of each other
-    return read_streams(packed, ids, session.device, session.experiment, chance_V)
+    settings, row_N = session.experiment.train, np.flatnonzero(packed.length_N)
+
+    def order_of(epoch: int) -> tuple[NDArray[np.int64], np.random.Generator]:
+        generator = np.random.default_rng((session.experiment.seed, epoch))
+        return generator.permutation(row_N), generator
+
+    def words_of(epoch: int) -> NDArray[np.int32]:
+        order_N, generator = order_of(epoch)
+        return tokens_of(thin_out(packed, chance_V, generator), order_N)
+
+    def names(epoch: int) -> list[str]:
+        return [ids[row] for row in order_of(epoch)[0][:1]]
+
+    n_windows = (count_word_windows(len(words_of(epoch)), settings) for epoch in range(settings.epochs))
+    return read_streams(
+        lambda epoch: lay_out_words(words_of(epoch), settings), n_windows, names, session.device, settings
+    )
 
 
 def build_loss(session: Session) -> Objective:
@@ -49,7 +73,7 @@ def build_loss(session: Session) -> Objective:
 
     def loss(model: nn.Module, window: Window) -> Tensor:
         assert isinstance(model, SkipGram)
-        return model.loss(window.ids_BL)
+        return model.loss(window.ids_BL[:, :-1])
 
     return loss
 

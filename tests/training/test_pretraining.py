@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,13 +22,15 @@ from pretraining import pretraining, write_reviews, write_table
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.data.pairs import prepare_pairs
+from sentiment_cli.data.reading import START_ID
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.report import build_report
 from sentiment_cli.evaluation.run_files import read_run
 from sentiment_cli.inference.generate import load_author
+from sentiment_cli.training import language_modelling
 from sentiment_cli.training.fit import fit
 from sentiment_cli.training.language_modelling import score_text
-from sentiment_cli.training.material import lay_out
+from sentiment_cli.training.streams import Window
 from sentiment_cli.training.tasks import prepare_for
 from sentiment_cli.training.unlabelled import held_out_rows, reading_rows
 from sentiment_cli.training.word_vectors import count_words
@@ -82,25 +85,74 @@ def test_perplexity_falls_well_below_the_unigrams(small: Build, settings: tuple[
     assert finished.scores.perplexity < unigram_perplexity(experiment) / 4
     packed = held_out_rows(prepare_for(experiment), experiment)
     n_tokens = len(packed.ids_T) + int((packed.length_N > 0).sum())
-    assert n_tokens - 32 <= finished.scores.n < n_tokens  # all but the first start and what the streams leave over
+    assert finished.scores.n == n_tokens
     assert [row["valid_perplexity"] for row in rows_of(finished.directory)][-1] == finished.scores.perplexity
 
 
-def test_validation_reads_each_stream_as_one_text(small: Build) -> None:
+def sitting_of(experiment: Experiment) -> SimpleNamespace:
+    """Return what a language model's streams and loss look at."""
+    corpus = prepare_for(experiment)
+    model = language_modelling.build_model(experiment, corpus).eval()
+    carried = language_modelling.zero_states(experiment, model)
+    return SimpleNamespace(
+        experiment=experiment, corpus=corpus, model=model, device=torch.device("cpu"), carried=carried
+    )
+
+
+@pytest.mark.parametrize("cell", ["mingru", "lstm"])
+def test_each_review_is_read_from_zeros_on_and_carried_from_window_to_window(small: Build, cell: str) -> None:
+    narrow = ("train.window=4", "train.batch_tokens=4", "train.max_steps=120", "train.activation_penalty=0")
+    session = sitting_of(small("language-model", *narrow, f"model.encoder.cell={cell}"))
+    loss, total, reviews = language_modelling.build_loss(session), 0.0, list[list[int]]()
+    with torch.inference_mode():
+        for window in language_modelling.plot_streams(session).batches(0):
+            length = int(window.length_B)
+            total += float(loss(session.model, window)) * length
+            if bool(window.is_fresh_B):
+                reviews.append([START_ID])
+            reviews[-1] += window.ids_BL[0, 1 : length + 1].tolist()
+        expected = 0.0
+        for review in reviews:
+            ids_1L = torch.tensor([review])
+            hidden_1LD, _ = session.model(ids_1L[:, :-1])
+            expected += float(session.model.loss(hidden_1LD, ids_1L[:, 1:])) * (len(review) - 1)
+    assert 10 < len(reviews) < 120
+    assert any(len(review) > 9 for review in reviews)
+    assert total == pytest.approx(expected, rel=1e-5)
+
+
+def test_slices_of_a_window_have_the_loss_of_the_whole(small: Build) -> None:
+    settings = ("train.window=32", "train.batch_tokens=256", "train.activation_penalty=2", "train.max_steps=1")
+    experiment = small("language-model", *settings)
+    whole, first, rest = (sitting_of(experiment) for _ in range(3))
+    first.model = rest.model = whole.model
+    (window,) = language_modelling.plot_streams(whole).batches(0)
+    assert window.length_B[:3].float().mean() != window.length_B.float().mean()
+    parts = Window(*(tensor[:3] for tensor in window)), Window(*(tensor[3:] for tensor in window))
+    with torch.inference_mode():
+        expected = language_modelling.build_loss(whole)(whole.model, window)
+        found = [
+            language_modelling.build_loss(session)(whole.model, part)
+            for session, part in zip((first, rest), parts, strict=True)
+        ]
+    torch.testing.assert_close(found[0] * 3 / 8 + found[1] * 5 / 8, expected)
+
+
+def test_validation_reads_each_review_by_itself(small: Build) -> None:
     experiment = small("language-model", "train.max_steps=3", "model.language.label=true")
     model = load_author(fit(experiment).directory).model
     packed = reading_rows(prepare_for(experiment), experiment)[0]
     packed = dataclasses.replace(packed, starts_N1=packed.starts_N1[:200], label_N=packed.label_N[:199])
     with torch.inference_mode():
         total, n = score_text(model, packed, experiment, torch.device("cpu"))
-        length = n // 32
-        assert length > 128  # more than one window
-        streams = lay_out(packed, np.flatnonzero(packed.length_N), 32, length, experiment.model.language)
-        ids_SL, label_SL = (torch.from_numpy(tokens_SL).long() for tokens_SL in streams)
-        assert label_SL.unique().tolist() == [1, 2]
-        log_probability_TV = model.log_probabilities(model(ids_SL[:, :-1], None, label_SL[:, :-1])[0].flatten(0, 1))
-        expected = -log_probability_TV.gather(1, ids_SL[:, 1:].reshape(-1, 1)).sum()
-    assert total == pytest.approx(float(expected), rel=1e-5)
+        expected = 0.0
+        for start, end, label in zip(packed.starts_N1[:-1], packed.starts_N1[1:], packed.label_N, strict=True):
+            ids_1L = torch.tensor([[START_ID, *packed.ids_T[start:end].tolist(), START_ID]])
+            hidden_1LD, _ = model(ids_1L[:, :-1], None, torch.tensor([int(label) + 1]))
+            log_probability_TV = model.log_probabilities(hidden_1LD[0])
+            expected -= float(log_probability_TV.gather(1, ids_1L[0, 1:, None]).sum())
+    assert n == len(packed.ids_T[: packed.starts_N1[-1]]) + 199
+    assert total == pytest.approx(expected, rel=1e-5)
 
 
 def test_vectors_foresee_the_words_around_each(small: Build) -> None:

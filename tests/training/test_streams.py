@@ -10,7 +10,19 @@ from sentiment_cli.config.schema import Experiment, Language, Model, Text, Train
 from sentiment_cli.data.corpus import Packed
 from sentiment_cli.data.reading import START_ID
 from sentiment_cli.errors import DataError
-from sentiment_cli.training.material import join_rows, lay_out, read_streams, select_rows, thin_out
+from sentiment_cli.training.material import Material, join_rows, select_rows
+from sentiment_cli.training.streams import (
+    Streams,
+    check_enough,
+    count_windows,
+    count_word_windows,
+    lay_out_reviews,
+    lay_out_words,
+    read_streams,
+    streams_of,
+    thin_out,
+    tokens_of,
+)
 
 LANGUAGES = [Language(reverse=reverse, label=label) for reverse, label in itertools.product((False, True), repeat=2)]
 CPU = torch.device("cpu")
@@ -36,28 +48,36 @@ def draw_rows(seed: int, n: int = 40) -> tuple[Packed, list[list[int]], list[int
     return packed_of(rows, labels), rows, labels
 
 
-def stream_of(rows: list[list[int]], order: list[int], language: Language) -> list[int]:
-    """Return one stream, token by token."""
+def blocks_of(rows: list[list[int]], order: list[int], window: int, language: Language) -> list[list[int]]:
+    """Return what each window begins with: a row's tokens behind a start token, and the start token that ends it."""
     found = []
     for row in order:
-        found += [START_ID, *(rows[row][::-1] if language.reverse else rows[row])]
+        tokens = [START_ID, *(rows[row][::-1] if language.reverse else rows[row]), START_ID]
+        found += [tokens[first : first + window + 1] for first in range(0, len(tokens) - 1, window)]
     return found
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("seed", range(3))
-def test_rows_are_laid_out_one_after_the_other(language: Language, seed: int) -> None:
-    packed, rows, labels = draw_rows(seed)
-    order = [row for row in np.random.default_rng(seed).permutation(40).tolist() if rows[row]]
-    whole = stream_of(rows, order, language)
-    told = [labels[row] + 1 if language.label else 0 for row in order for _ in [0, *rows[row]]]
+@pytest.mark.parametrize("window", [1, 4, 7, 50])
+def test_each_row_begins_in_a_window_of_its_own(language: Language, window: int) -> None:
+    packed, rows, labels = draw_rows(window)
+    order = [row for row in np.random.default_rng(window).permutation(40).tolist() if rows[row]]
+    blocks = blocks_of(rows, order, window, language)
+    told = [labels[row] + 1 if language.label else 0 for row in order for _ in range(0, len(rows[row]) + 1, window)]
+    assert count_windows(packed, window) == len(blocks)
     for n_streams in (1, 3, 8):
-        length = (len(whole) - 1) // n_streams
-        ids_SL, label_SL = lay_out(packed, np.array(order), n_streams, length, language)
-        assert ids_SL.shape == (n_streams, length + 1)
-        for tokens_SL, of in ((ids_SL, whole), (label_SL, told)):
-            assert tokens_SL.tolist() == [of[i * length : (i + 1) * length + 1] for i in range(n_streams)]
-        assert (ids_SL[:-1, -1] == ids_SL[1:, 0]).all()  # a stream's last token is the next one's first
+        for n_windows in (len(blocks) // n_streams, -(-len(blocks) // n_streams)):
+            streams = lay_out_reviews(packed, np.array(order), n_streams, n_windows, window, language)
+            assert streams.ids_SL.shape == streams.label_SL.shape == (n_streams, n_windows * window + 1)
+            for s, w in itertools.product(range(n_streams), range(n_windows)):
+                i = s * n_windows + w
+                length = len(blocks[i]) - 1 if i < len(blocks) else 0
+                assert streams.length_SW[s, w] == length
+                first = w * window
+                assert not streams.ids_SL[s, first + length + 1 : first + window].any()  # padding
+                if length:
+                    assert streams.ids_SL[s, first : first + length + 1].tolist() == blocks[i]
+                    assert set(streams.label_SL[s, first : first + length].tolist()) == {told[i]}
 
 
 def experiment_of(**train: object) -> Experiment:
@@ -71,42 +91,52 @@ def experiment_of(**train: object) -> Experiment:
     )
 
 
+def read(packed: Packed, **train: object) -> Material:
+    """Plot what a language model reads of rows without held-out ones."""
+    settings = experiment_of(**train).train
+    n_streams, window = streams_of(settings)
+    n_windows = count_windows(packed, window) // n_streams
+    row_N = np.flatnonzero(packed.length_N)
+
+    def lay_out(epoch: int) -> Streams:
+        order_N = np.random.default_rng(epoch).permutation(row_N)
+        return lay_out_reviews(packed, order_N, n_streams, n_windows, window, Language(label=True))
+
+    return read_streams(lay_out, [n_windows] * settings.epochs, lambda epoch: [str(epoch)], CPU, settings)
+
+
 def test_a_step_reads_the_next_window_of_every_stream() -> None:
-    packed, rows, labels = draw_rows(0)
-    ids = [str(row) for row in range(40)]
-    material = read_streams(packed, ids, CPU, experiment_of())
+    packed, rows, _ = draw_rows(0)
+    material = read(packed)
     batches = list(material.batches(0))
-    assert len(batches) == material.n_steps
+    assert len(batches) == material.n_steps == material.epoch_ends[-1]
     epochs = [batches[a:b] for a, b in itertools.pairwise([0, *material.epoch_ends])]
-    n_tokens = sum(len(row) + 1 for row in rows if row)
-    orders = []
     for epoch, steps in enumerate(epochs):
-        for one, other in itertools.pairwise(steps):
-            assert torch.equal(one.ids_BL[:, -1], other.ids_BL[:, 0])  # predicted last, then read first
-        assert all(batch.stream_B.tolist() == [0, 1, 2, 3] for batch in steps)
-        assert [batch.ids_BL.shape for batch in steps[:-1]] == [(4, 6)] * (len(steps) - 1)
-        streams_SL = torch.cat([batch.ids_BL[:, :-1] for batch in steps], dim=1)
-        read = streams_SL.flatten().tolist()
-        assert n_tokens - 4 <= len(read) <= n_tokens
-        order = np.random.default_rng((0, epoch)).permutation(np.flatnonzero([bool(row) for row in rows])).tolist()
-        assert read == stream_of(rows, order, Language(label=True))[: len(read)]
-        told = torch.cat([batch.label_BL[:, :-1] for batch in steps], dim=1).flatten().tolist()
-        assert told == [labels[row] + 1 for row in order for _ in [0, *rows[row]]][: len(read)]
-        start = ([0, *material.epoch_ends])[epoch]
-        assert sum(material.tokens(start + i) for i in range(len(steps))) == len(read)
-        assert material.names(start) == [ids[order[0]]]
-        orders.append(order)
-    assert orders[0] != orders[1] != orders[2]
+        order = np.random.default_rng(epoch).permutation(np.flatnonzero([bool(row) for row in rows])).tolist()
+        blocks = blocks_of(rows, order, 5, Language(label=True))
+        for i, batch in enumerate(steps):
+            assert batch.stream_B.tolist() == [0, 1, 2, 3]
+            found = [ids[: length + 1] for ids, length in zip(batch.ids_BL.tolist(), batch.length_B, strict=True)]
+            assert found == [blocks[s * len(steps) + i] for s in range(4)]
+            assert batch.is_fresh_B.tolist() == [i == 0 or ids[0] == START_ID for ids in found]
+            assert batch.mean_length_B.tolist() == [float(batch.length_B.float().mean())] * 4
+            step = ([0, *material.epoch_ends])[epoch] + i
+            assert material.tokens(step) == int(batch.length_B.sum())
+            assert material.names(step) == [str(epoch)]
     for start in (1, material.epoch_ends[0], material.n_steps - 1):  # from any step on
         again = material.batches(start)
         assert all(torch.equal(a, b) for a, b in zip(next(again), batches[start], strict=True))
-    short = read_streams(packed, ids, CPU, experiment_of(max_steps=7))
-    assert (short.n_steps, len(list(short.batches(0)))) == (7, 7)
+    for most, n_steps in ((7, 7), (10**6, len(batches)), (material.epoch_ends[0], material.epoch_ends[0])):
+        short = read(packed, max_steps=most)
+        assert short.n_steps == len(list(short.batches(0))) == n_steps
+        assert short.epoch_ends == sorted(set(short.epoch_ends))
 
 
 def test_too_few_tokens_for_the_streams_are_refused() -> None:
-    with pytest.raises(DataError, match="the rows have 5 tokens, too few for 20 streams") as caught:
-        read_streams(packed_of([[3, 4], [], [5]]), ["a", "b", "c"], CPU, experiment_of(batch_tokens=100))
+    settings = experiment_of(batch_tokens=100).train
+    check_enough(99, 20, settings)
+    with pytest.raises(DataError, match="the rows have 99 tokens, too few for 20 streams") as caught:
+        check_enough(99, 19, settings)
     assert caught.value.hint == "--set train.batch_tokens=5"
 
 
@@ -125,29 +155,22 @@ def test_words_are_thinned_out_by_their_chance() -> None:
     assert shares == pytest.approx(chance_V, abs=0.03)
 
 
-def test_words_that_are_thinned_out_follow_each_other_without_start_tokens() -> None:
+def test_words_follow_each_other_without_start_tokens() -> None:
     packed, rows, _ = draw_rows(0)
-    material = read_streams(packed, [""] * 40, CPU, experiment_of(epochs=1), np.ones(30))
-    order = np.random.default_rng((0, 0)).permutation(np.flatnonzero([bool(row) for row in rows])).tolist()
+    order = np.random.default_rng(0).permutation(40)
     whole = list(itertools.chain.from_iterable(rows[row] for row in order))
-    read = torch.cat([batch.ids_BL[:, :-1] for batch in material.batches(0)], dim=1).flatten().tolist()
-    assert read == whole[: len(read)]
-    assert len(read) >= len(whole) - 4
-
-
-def test_streams_of_thinned_rows_are_other_ones_each_epoch() -> None:
-    packed, _, _ = draw_rows(0)
-    chance_V = np.full(30, 0.7)
-    material = read_streams(packed, [""] * 40, CPU, experiment_of(), chance_V)
-    batches = list(material.batches(0))
-    sizes = [
-        sum(batch.ids_BL[:, :-1].numel() for batch in batches[a:b])
-        for a, b in itertools.pairwise([0, *material.epoch_ends])
-    ]
-    assert len(set(sizes)) > 1
-    assert max(sizes) < 0.85 * len(packed.ids_T)
-    again = list(material.batches(material.epoch_ends[1]))
-    assert all(torch.equal(a.ids_BL, b.ids_BL) for a, b in zip(again, batches[material.epoch_ends[1] :], strict=True))
+    assert tokens_of(packed, order).tolist() == whole
+    assert tokens_of(packed, order, reverse=True).tolist() == [token for row in order for token in reversed(rows[row])]
+    for window in (5, 7, 1000):
+        settings = experiment_of(window=window, batch_tokens=4 * window).train
+        streams = lay_out_words(np.array(whole, np.int32), settings)
+        width = int(streams.length_SW[0, 0])
+        assert width <= window
+        assert (streams.length_SW == width).all()
+        read = streams.ids_SL[:, :-1].flatten().tolist()
+        assert read == whole[: len(read)]
+        assert len(read) == streams.length_SW.sum() > len(whole) - streams.length_SW.size
+        assert streams.length_SW.shape == (4, count_word_windows(len(whole), settings))
 
 
 def test_rows_are_joined_and_selected() -> None:
