@@ -3,7 +3,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 help:  ## Show this list (the default)
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 install: $(READY)  ## Make .venv with everything in it
 
@@ -37,8 +37,15 @@ faults: $(READY)  ## Do random faults to data for 20 minutes, then to 200 traini
 train: $(READY)  ## Train the default experiment on IMDb, then score it on the test reviews
 	run=$$($(BIN)/sentiment train) && $(BIN)/sentiment eval "$$run"
 
+imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder imdb-best-lm: $(READY)  ## Pretrain on IMDb's unlabelled reviews
+	$(BIN)/sentiment pretrain $@
+
+linear best-labels imdb-best-cpu imdb-best: $(READY)  ## Train that experiment, and what it starts from, then score it
+	run=$$($(BIN)/sentiment train $@) && $(BIN)/sentiment eval "$$run"
+
 clean:  ## Remove the virtual environment and what tools cached; data and runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install demo test slow faults check train clean
+.PHONY: help install demo test slow faults check train clean imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder
+.PHONY: imdb-best-lm linear best-labels imdb-best-cpu imdb-best
