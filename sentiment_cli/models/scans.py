@@ -7,7 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells import State
+from sentiment_cli.models.cells import State, after, project
+
+_aten = torch.ops.aten
+_IN_CACHE = 65_536  # numbers of one tensor, of the ten or so that a block of steps works on
 
 
 class MinGRU(nn.Module):
@@ -29,10 +32,12 @@ class MinGRU(nn.Module):
 
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
         """Return states_BLD and the last of them."""
-        gate_BLD, candidate_BLD = _project(input_BLD, self.input_weight, self.bias).chunk(2, dim=2)
-        (start_BD,) = start or (_zeros(gate_BLD),)
-        states_BLD = _gated_scan((-gate_BLD).sigmoid(), candidate_BLD, start_BD)
-        return states_BLD, (states_BLD[:, -1],)
+        # 1 - sigmoid(x) is sigmoid(-x): the smallest thing to negate are the gate's weights.
+        weight_GD, bias_G = (torch.cat([-a[: self.width], a[self.width :]]) for a in (self.input_weight, self.bias))
+        to_keep_LBD, candidate_LBD = project(input_BLD, weight_GD, bias_G).chunk(2, dim=2)
+        (start_BD,) = start or (torch.zeros_like(to_keep_LBD[0]),)
+        states_LBD = _gated_scan(to_keep_LBD, candidate_LBD, start_BD)
+        return states_LBD.transpose(0, 1), (states_LBD[-1],)
 
 
 class SRU(nn.Module):
@@ -58,17 +63,12 @@ class SRU(nn.Module):
 
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
         """Return states_BLD and the last (h, c), of which the recurrence reads c alone."""
-        bias_G = F.pad(self.bias, (0, (self.n_gates - 2) * self.width))
-        forget_BLD, reset_BLD, value_BLD, *mapped = _project(input_BLD, self.input_weight, bias_G).chunk(
-            self.n_gates, dim=2
-        )
-        highway_BLD = mapped[0] if mapped else input_BLD.to(value_BLD.dtype)
-        forget_peephole_D, reset_peephole_D = self.peephole.chunk(2)
-        _, start_BD = start or (_zeros(value_BLD),) * 2
-        memory_BLD: Tensor = _SRUScan.apply(forget_BLD, value_BLD, forget_peephole_D, start_BD)  # type: ignore[no-untyped-call]
-        reset_BLD = torch.addcmul(reset_BLD, _before(memory_BLD, start_BD), reset_peephole_D).sigmoid()
-        states_BLD = torch.lerp(highway_BLD * 3**0.5, memory_BLD, reset_BLD)
-        return states_BLD, (states_BLD[:, -1], memory_BLD[:, -1])
+        from_input_LBG = project(input_BLD, self.input_weight[: 3 * self.width], F.pad(self.bias, (0, self.width)))
+        highway_BLD = F.linear(input_BLD, self.input_weight[3 * self.width :]) if self.n_gates == 4 else input_BLD
+        highway_LBD = highway_BLD.transpose(0, 1).to(from_input_LBG.dtype) * 3**0.5
+        _, start_BD = start or (torch.zeros_like(highway_LBD[0]),) * 2
+        states_LBD, memory_BD = _SRUScan.apply(from_input_LBG, highway_LBD, self.peephole.view(2, -1), start_BD)  # type: ignore[no-untyped-call]
+        return states_LBD.transpose(0, 1), (states_LBD[-1], memory_BD)
 
 
 class QRNN(nn.Module):
@@ -89,121 +89,146 @@ class QRNN(nn.Module):
 
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
         """Return states_BLD and the last (h, c, x), of which c and x, the last input, are read."""
-        previous_BD = _zeros(input_BLD) if start is None else start[2]
-        window_BLD = torch.cat([_before(input_BLD, previous_BD), input_BLD], dim=2)
-        value_BLD, forget_BLD, out_BLD = _project(window_BLD, self.input_weight, self.bias).chunk(3, dim=2)
-        start_BD = _zeros(value_BLD) if start is None else start[1]
-        memory_BLD = _gated_scan(forget_BLD.sigmoid(), value_BLD.tanh(), start_BD)
-        states_BLD = out_BLD.sigmoid() * memory_BLD
-        return states_BLD, (states_BLD[:, -1], memory_BLD[:, -1], input_BLD[:, -1])
+        input_LBD = input_BLD.transpose(0, 1)
+        previous_BD = torch.zeros_like(input_LBD[0]) if start is None else start[2]
+        window_LBD = torch.cat([torch.cat([previous_BD[None], input_LBD[:-1]]), input_LBD], dim=2)
+        from_input_LBG = project(window_LBD.transpose(0, 1), self.input_weight, self.bias)
+        value_LBD, forget_LBD, out_LBD = from_input_LBG.chunk(3, dim=2)
+        start_BD = torch.zeros_like(value_LBD[0]) if start is None else start[1]
+        memory_LBD = _gated_scan(forget_LBD, value_LBD.tanh(), start_BD)
+        states_LBD = out_LBD.sigmoid() * memory_LBD
+        return states_LBD.transpose(0, 1), (states_LBD[-1], memory_LBD[-1], input_LBD[-1])
 
 
-def _project(input_BLD: Tensor, weight_GD: Tensor, bias_G: Tensor) -> Tensor:
-    """Return what the input gives to each gate, in float32 at least: autocast may lower the product alone."""
-    from_input_BLG = F.linear(input_BLD, weight_GD, bias_G)
-    return from_input_BLG.to(torch.promote_types(from_input_BLG.dtype, torch.float32))
-
-
-def _zeros(values_BLD: Tensor) -> Tensor:
-    return values_BLD.new_zeros(len(values_BLD), values_BLD.shape[2])
-
-
-def _before(values_BLD: Tensor, start_BD: Tensor) -> Tensor:
-    """Return for each step the value of the step before it."""
-    return torch.cat([start_BD[:, None], values_BLD[:, :-1]], dim=1)
-
-
-def _gated_scan(keep_BLD: Tensor, value_BLD: Tensor, start_BD: Tensor) -> Tensor:
-    states_BLD: Tensor = _GatedScan.apply(keep_BLD, value_BLD, start_BD)  # type: ignore[no-untyped-call]
-    return states_BLD
+def _gated_scan(gate_LBD: Tensor, value_LBD: Tensor, start_BD: Tensor) -> Tensor:
+    states_LBD: Tensor = _GatedScan.apply(gate_LBD, value_LBD, start_BD)  # type: ignore[no-untyped-call]
+    return states_LBD
 
 
 class _GatedScan(torch.autograd.Function):
-    """s_t = k_t s_t-1 + (1 - k_t) v_t, whose gradient is a linear scan from the end."""
+    """s_t = k_t s_t-1 + (1 - k_t) v_t with k_t = sigmoid(a_t), whose gradient is a linear scan from the end."""
 
     @staticmethod
-    def forward(ctx: Any, keep_BLD: Tensor, value_BLD: Tensor, start_BD: Tensor) -> Tensor:
-        if _is_sequential(keep_BLD):
-            states_BLD, before_BD = torch.empty_like(keep_BLD), start_BD
-            for keep_BD, value_BD, state_BD in _steps(keep_BLD, value_BLD, states_BLD):
-                before_BD = torch.lerp(value_BD, before_BD, keep_BD, out=state_BD)
+    def forward(ctx: Any, gate_LBD: Tensor, value_LBD: Tensor, start_BD: Tensor) -> Tensor:
+        keep_LBD, states_LBD = gate_LBD.sigmoid(), after(start_BD, len(gate_LBD))
+        if _is_sequential(keep_LBD):
+            for keep_BD, value_BD, before_BD, state_BD in _steps(keep_LBD, value_LBD, states_LBD[:-1], states_LBD[1:]):
+                torch.lerp(value_BD, before_BD, keep_BD, out=state_BD)
         else:
-            states_BLD = _scan_as_tree(keep_BLD, (1 - keep_BLD) * value_BLD, start_BD)
-        ctx.save_for_backward(keep_BLD, value_BLD, states_BLD, start_BD)
-        return states_BLD
+            states_LBD[1:] = _scan_as_tree(keep_LBD, (1 - keep_LBD) * value_LBD, start_BD)
+        ctx.save_for_backward(keep_LBD, value_LBD, states_LBD)
+        return states_LBD[1:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        keep_BLD, value_BLD, states_BLD, start_BD = ctx.saved_tensors
-        grad_BLD = _scan_from_end(keep_BLD, grads[0])
-        keep_grad_BLD = _before(states_BLD, start_BD).sub_(value_BLD).mul_(grad_BLD)
-        start_grad_BD = grad_BLD[:, 0] * keep_BLD[:, 0]
-        return keep_grad_BLD, torch.addcmul(grad_BLD, grad_BLD, keep_BLD, value=-1), start_grad_BD
+        keep_LBD, value_LBD, states_LBD = ctx.saved_tensors
+        gate_grad_LBD, value_grad_LBD = torch.empty_like(keep_LBD), torch.empty_like(keep_LBD)
+        carried_BD = torch.zeros_like(states_LBD[0])
+        for block in _blocks_from_end(keep_LBD):
+            keep, value, before = keep_LBD[block], value_LBD[block], states_LBD[:-1][block]
+            grad = _scan_from_end(keep, grads[0][block], carried_BD)
+            _aten.sigmoid_backward((before - value).mul_(grad), keep, grad_input=gate_grad_LBD[block])
+            torch.addcmul(grad, grad, keep, value=-1, out=value_grad_LBD[block])
+            carried_BD = grad[0] * keep[0]
+        return gate_grad_LBD, value_grad_LBD, carried_BD
 
 
 class _SRUScan(torch.autograd.Function):
-    """c_t = f_t c_t-1 + (1 - f_t) x_t with f_t = sigmoid(a_t + v c_t-1).
+    """c_t = f_t c_t-1 + (1 - f_t) x_t and h_t = r_t c_t + (1 - r_t) y_t; f_t, r_t = sigmoid(a_t + v c_t-1).
 
     Forward it is not linear, and goes one step after the other on every device. Its gradient is a linear scan.
     """
 
     @staticmethod
-    def forward(ctx: Any, gate_BLD: Tensor, value_BLD: Tensor, peephole_D: Tensor, start_BD: Tensor) -> Tensor:
-        forget_BLD, memory_BLD = torch.empty_like(value_BLD), torch.empty_like(value_BLD)
-        before_BD = start_BD
-        for gate_BD, value_BD, forget_BD, memory_BD in _steps(gate_BLD, value_BLD, forget_BLD, memory_BLD):
-            torch.addcmul(gate_BD, before_BD, peephole_D, out=forget_BD).sigmoid_()
-            before_BD = torch.lerp(value_BD, before_BD, forget_BD, out=memory_BD)
-        ctx.save_for_backward(forget_BLD, value_BLD, memory_BLD, peephole_D, start_BD)
-        return memory_BLD
+    def forward(
+        ctx: Any, from_input_LBG: Tensor, highway_LBD: Tensor, peephole_2D: Tensor, start_BD: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        raw_LB2D, value_LBD = _gates_and_value(from_input_LBG, start_BD.shape[1])
+        gates_LB2D, memory_LBD = torch.empty_like(raw_LB2D), after(start_BD, len(raw_LB2D))
+        per_step = (raw_LB2D, value_LBD, gates_LB2D, gates_LB2D[:, :, 0], memory_LBD[:-1], memory_LBD[1:])
+        for raw_B2D, value_BD, gates_B2D, forget_BD, before_BD, memory_BD in _steps(*per_step):
+            torch.addcmul(raw_B2D, before_BD[:, None], peephole_2D, out=gates_B2D).sigmoid_()
+            torch.lerp(value_BD, before_BD, forget_BD, out=memory_BD)
+        ctx.save_for_backward(gates_LB2D, value_LBD, memory_LBD, highway_LBD, peephole_2D)
+        return torch.lerp(highway_LBD, memory_LBD[1:], gates_LB2D[:, :, 1]), memory_LBD[-1].clone()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        forget_BLD, value_BLD, memory_BLD, peephole_D, start_BD = ctx.saved_tensors
-        before_BLD = _before(memory_BLD, start_BD)
-        slope_BLD = (before_BLD - value_BLD) * forget_BLD * (1 - forget_BLD)  # of c_t by what goes into the sigmoid
-        keep_BLD = torch.addcmul(forget_BLD, slope_BLD, peephole_D)  # of c_t by c_t-1
-        grad_BLD = _scan_from_end(keep_BLD, grads[0])
-        gate_grad_BLD = slope_BLD.mul_(grad_BLD)
-        peephole_grad_D = (gate_grad_BLD * before_BLD).sum((0, 1))
-        return gate_grad_BLD, grad_BLD * (1 - forget_BLD), peephole_grad_D, grad_BLD[:, 0] * keep_BLD[:, 0]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        gates_LB2D, value_LBD, memory_LBD, highway_LBD, peephole_2D = ctx.saved_tensors
+        from_input_grad_LBG = gates_LB2D.new_empty(*value_LBD.shape[:2], 3 * value_LBD.shape[2])
+        gates_grad_LB2D, value_grad_LBD = _gates_and_value(from_input_grad_LBG, value_LBD.shape[2])
+        highway_grad_LBD, peephole_grad_2D = torch.empty_like(highway_LBD), torch.zeros_like(peephole_2D)
+        carried_BD = grads[1]
+        for block in _blocks_from_end(highway_LBD):
+            grad, value, before = grads[0][block], value_LBD[block], memory_LBD[:-1][block]
+            from_highway = memory_LBD[1:][block] - highway_LBD[block]
+            (forget, reset), gates_grad = gates_LB2D[block].unbind(2), gates_grad_LB2D[block]
+            torch.addcmul(grad, grad, reset, value=-1, out=highway_grad_LBD[block])
+            _aten.sigmoid_backward(from_highway.mul_(grad), reset, grad_input=gates_grad[:, :, 1])
+            slope = _aten.sigmoid_backward(before - value, forget)  # of c_t by what goes into its sigmoid
+            keep = torch.addcmul(forget, slope, peephole_2D[0])  # of c_t by c_t-1
+            by_reset = gates_grad[:, :, 1] * peephole_2D[1]  # what c_t-1 gets from the reset gate
+            own = grad * reset
+            own[:-1] += by_reset[1:]
+            memory_grad = _scan_from_end(keep, own, carried_BD)
+            torch.mul(slope, memory_grad, out=gates_grad[:, :, 0])
+            torch.addcmul(memory_grad, memory_grad, forget, value=-1, out=value_grad_LBD[block])
+            peephole_grad_2D += (gates_grad * before[:, :, None]).sum((0, 1))
+            carried_BD = torch.addcmul(by_reset[0], memory_grad[0], keep[0])
+        return from_input_grad_LBG, highway_grad_LBD, peephole_grad_2D, carried_BD
 
 
-def _steps(*values_BLD: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(tensor_BLD.unbind(1) for tensor_BLD in values_BLD), strict=True)
+def _gates_and_value(from_input_LBG: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    gates_LBG = from_input_LBG[..., : 2 * width]
+    return gates_LBG.view(*gates_LBG.shape[:2], 2, width), from_input_LBG[..., 2 * width :]
 
 
-def _scan_from_end(keep_BLD: Tensor, grad_BLD: Tensor) -> Tensor:
-    """Return g_BLD with g_t = grad_t + k_t+1 g_t+1, what each state of a scan adds to the loss in all."""
-    if not _is_sequential(keep_BLD):
-        after_BLD = torch.cat([keep_BLD[:, :1], keep_BLD[:, 1:].flip(1)], dim=1)  # the first one meets a zero
-        return _scan_as_tree(after_BLD, grad_BLD.flip(1), torch.zeros_like(grad_BLD[:, 0])).flip(1)
-    sums_BLD = torch.empty_like(keep_BLD)
-    sums, keeps, grads = sums_BLD.unbind(1), keep_BLD.unbind(1), grad_BLD.unbind(1)
-    sums[-1].copy_(grads[-1])
+def _steps(*values_LBD: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(tensor_LBD.unbind() for tensor_LBD in values_LBD), strict=True)
+
+
+def _blocks_from_end(values_LBD: Tensor) -> Iterator[slice]:
+    """Yield the steps in blocks whose tensors stay in a core's cache from operation to operation; on a GPU, all."""
+    length = len(values_LBD)
+    size = max(1, _IN_CACHE // values_LBD[0].numel()) if _is_sequential(values_LBD) else length
+    for end in range(length, 0, -size):
+        yield slice(max(0, end - size), end)
+
+
+def _scan_from_end(keep_LBD: Tensor, grad_LBD: Tensor, carried_BD: Tensor) -> Tensor:
+    """Return g_LBD with g_t = grad_t + k_t+1 g_t+1, the last of them with what is carried from after it.
+
+    That is what each state of a scan adds to the loss in all.
+    """
+    if not _is_sequential(keep_LBD):
+        after_LBD = torch.cat([torch.ones_like(keep_LBD[:1]), keep_LBD[1:].flip(0)])
+        return _scan_as_tree(after_LBD, grad_LBD.flip(0), carried_BD).flip(0)
+    sums_LBD = torch.empty_like(keep_LBD)
+    sums, keeps, grads = sums_LBD.unbind(), keep_LBD.unbind(), grad_LBD.unbind()
+    torch.add(grads[-1], carried_BD, out=sums[-1])
     for t in range(len(sums) - 2, -1, -1):
         torch.addcmul(grads[t], keeps[t + 1], sums[t + 1], out=sums[t])
-    return sums_BLD
+    return sums_LBD
 
 
-def _is_sequential(values_BLD: Tensor) -> bool:
+def _is_sequential(values_LBD: Tensor) -> bool:
     """Say whether one operation per step beats the tree: on two CPU cores it takes less than half the time."""
-    return values_BLD.device.type == "cpu"
+    return values_LBD.device.type == "cpu"
 
 
-def _scan_as_tree(keep_BLD: Tensor, inflow_BLD: Tensor, start_BD: Tensor) -> Tensor:
-    """Return s_BLD with s_t = k_t s_t-1 + i_t in about 4 log2(L) operations (associative scan, Blelloch 1990).
+def _scan_as_tree(keep_LBD: Tensor, inflow_LBD: Tensor, start_BD: Tensor) -> Tensor:
+    """Return s_LBD with s_t = k_t s_t-1 + i_t in about 4 log2(L) operations (associative scan, Blelloch 1990).
 
     Pairs of steps are joined to one, which gives every second state by a scan of half the length; one more step from
     each of these gives those between.
     """
-    length = inflow_BLD.shape[1]
-    states_BLD = torch.empty_like(inflow_BLD)
+    length = len(inflow_LBD)
+    states_LBD = torch.empty_like(inflow_LBD)
     if length > 1:
         first, second = slice(0, length - length % 2, 2), slice(1, None, 2)
-        joined_keep_BLD = keep_BLD[:, first] * keep_BLD[:, second]
-        joined_inflow_BLD = torch.addcmul(inflow_BLD[:, second], keep_BLD[:, second], inflow_BLD[:, first])
-        states_BLD[:, second] = _scan_as_tree(joined_keep_BLD, joined_inflow_BLD, start_BD)
-    before_BLD = torch.cat([start_BD[:, None], states_BLD[:, 1:-1:2]], dim=1)
-    states_BLD[:, ::2] = torch.addcmul(inflow_BLD[:, ::2], keep_BLD[:, ::2], before_BLD)
-    return states_BLD
+        joined_keep_LBD = keep_LBD[first] * keep_LBD[second]
+        joined_inflow_LBD = torch.addcmul(inflow_LBD[second], keep_LBD[second], inflow_LBD[first])
+        states_LBD[second] = _scan_as_tree(joined_keep_LBD, joined_inflow_LBD, start_BD)
+    before_LBD = torch.cat([start_BD[None], states_LBD[1:-1:2]])
+    states_LBD[::2] = torch.addcmul(inflow_LBD[::2], keep_LBD[::2], before_LBD)
+    return states_LBD

@@ -41,9 +41,11 @@ def values_and_gradients(reading: tuple[Tensor, State], wanted: list[Tensor]) ->
 @pytest.mark.parametrize("input_width", [3, 5])
 @pytest.mark.parametrize("length", [1, 2, 9])
 @pytest.mark.parametrize("as_tree", [False, True])
+@pytest.mark.parametrize("steps_in_cache", [1, 4, 100])
 def test_it_is_its_equations_with_all_gradients(
-    kind, input_width: int, length: int, as_tree: bool, monkeypatch: pytest.MonkeyPatch
+    kind, input_width: int, length: int, as_tree: bool, steps_in_cache: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(scans, "_IN_CACHE", steps_in_cache * 4 * 5)
     if as_tree:  # what a GPU does
         monkeypatch.setattr(scans, "_is_sequential", lambda values: False)
     cell, input_BLD, start = build(kind, input_width, 5, 4, length)
@@ -92,11 +94,11 @@ def test_a_row_and_its_padding_are_read_as_if_alone(kind) -> None:
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 64, 100])
 def test_the_tree_is_a_loop_over_time(length: int) -> None:
     torch.manual_seed(0)
-    keep_BLD, inflow_BLD, state_BD = torch.rand(2, length, 3), torch.randn(2, length, 3), torch.randn(2, 3)
-    found_BLD = scans._scan_as_tree(keep_BLD, inflow_BLD, state_BD)
+    keep_LBD, inflow_LBD, state_BD = torch.rand(length, 2, 3), torch.randn(length, 2, 3), torch.randn(2, 3)
+    found_LBD = scans._scan_as_tree(keep_LBD, inflow_LBD, state_BD)
     for t in range(length):
-        state_BD = keep_BLD[:, t] * state_BD + inflow_BLD[:, t]
-        torch.testing.assert_close(found_BLD[:, t], state_BD)
+        state_BD = keep_LBD[t] * state_BD + inflow_LBD[t]
+        torch.testing.assert_close(found_LBD[t], state_BD)
 
 
 @CELLS
