@@ -204,6 +204,17 @@ def _ask(teacher: Teacher, texts: Texts, split: Split, ids: list[str], key: cach
 
 
 def _find_texts(experiment: Experiment, fingerprint: str, split: Split) -> Texts:
-    """Open the texts that a split was packed from; nothing is read of test's unless they have to be prepared again."""
+    """Open the texts that a split was packed from; nothing is read of test's unless they have to be prepared again.
+
+    Raises DataError where they have to be, and the source has changed since.
+    """
     found = find_texts(fingerprint, (split,))
-    return found or prepare_texts(find_source(experiment.data), "unlabelled" if split == "unsup" else "labelled")
+    if found is None:
+        found = prepare_texts(find_source(experiment.data), "unlabelled" if split == "unsup" else "labelled")
+        if found.fingerprint != fingerprint:
+            raise DataError(
+                f"the {split} reviews of {experiment.data.source} are no longer those that this was prepared from, so "
+                "that a teacher cannot be asked about them",
+                f"sentiment train {experiment.name}",
+            )
+    return found

@@ -17,7 +17,7 @@ from sentiment_cli.config.paths import data_dir, runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data import sample
 from sentiment_cli.data.corpus import Corpus, prepare
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.inference.artefact import open_artefact
 from sentiment_cli.inference.predictor import Predictor, open_predictor
@@ -181,6 +181,20 @@ def test_it_is_asked_once_about_rows_and_anew_by_another_teacher(experiment, wri
             path.write_bytes(bytes(len(path.read_bytes())))
     assert torch.equal(lesson(settings[0])[2], first)
     assert "preparing it again" in capsys.readouterr().err
+
+
+def test_f27_it_is_not_asked_about_rows_that_changed_since_they_were_packed(experiment, write) -> None:
+    data = write()
+    taught = experiment(*TINY, *data, f"teacher.run={linear('teacher', *data)}")
+    corpus = prepare(taught, task_of(taught).splits)
+    for entry in (data_dir() / "cache").glob("texts-*"):
+        shutil.rmtree(entry)
+    path = Path(data[2].partition("=")[2])
+    path.write_text(path.read_text().replace("story 7 ", "story 77 "))
+    with pytest.raises(DataError, match="no longer those"):
+        taught_rows(taught, corpus, corpus.split("train"), corpus.ids("train"))
+    path.write_text(path.read_text().replace("story 77 ", "story 7 "))
+    assert len(taught_rows(taught, corpus, corpus.split("train"), corpus.ids("train"))[1]) > 100
 
 
 def test_a_model_by_itself_and_an_ensemble_teach_too(experiment, write) -> None:
