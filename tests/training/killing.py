@@ -92,6 +92,7 @@ def _train(
     log: Path,
 ) -> None:
     sys.stderr = log.open("w", buffering=1)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup has ignored where the tests run under it
     os.environ["SENTIMENT_DATA"], os.environ["SENTIMENT_RUNS"] = str(root / "data"), str(root / "runs")
     from sentiment_cli import failpoints
     from sentiment_cli.config.loader import load_experiment
