@@ -40,7 +40,7 @@ train: $(READY)  ## Train the default experiment on IMDb, then score it on the t
 imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder imdb-best-lm: $(READY)  ## Pretrain on IMDb's unlabelled reviews
 	$(BIN)/sentiment pretrain $@
 
-linear linear-teacher best-labels imdb-student imdb-best-cpu imdb-best: $(READY)  ## Train that experiment, and what it starts from, then score it
+linear best-labels imdb-student imdb-best-cpu imdb-best: $(READY)  ## Train that experiment, and what it starts from, then score it
 	run=$$($(BIN)/sentiment train $@) && $(BIN)/sentiment eval "$$run"
 
 clean:  ## Remove the virtual environment and what tools cached; data and runs stay
@@ -48,4 +48,4 @@ clean:  ## Remove the virtual environment and what tools cached; data and runs s
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help install demo test slow faults check train clean imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder
-.PHONY: imdb-best-lm linear linear-teacher best-labels imdb-student imdb-best-cpu imdb-best
+.PHONY: imdb-best-lm linear best-labels imdb-student imdb-best-cpu imdb-best
