@@ -46,7 +46,7 @@ def sweep(directory: Path) -> None:
     disk.sweep(directory)
     locks: list[Path] = []
     with contextlib.suppress(OSError):  # of a place that cannot be: who writes there says so
-        locks = list(directory.glob("*.lock"))
+        locks = list(directory.glob(".*.lock"))  # others are somebody else's
     for path in locks:
         import filelock
 

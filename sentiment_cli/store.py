@@ -116,8 +116,9 @@ def append_line(path: Path, line: str) -> None:
     with disk.write_errors(path):
         disk.make_directories(path.parent)
     with disk.write_errors(path), disk.open_to_append(path) as handle:
-        end = _end_of_lines(handle)
-        disk.truncate(handle, end, path)
+        size, end = _end_of_lines(handle)
+        if end < size:  # else another process's line, written since, would go
+            disk.truncate(handle, end, path)
         try:
             failpoints.write(handle.write, memoryview(line.encode() + b"\n"), path)
             disk.flush(handle, path)
@@ -257,7 +258,10 @@ def remove_directory(path: Path) -> None:
     """Delete a directory of ours with all that is in it; half of it never stands under its name."""
     with disk.write_errors(path):
         going = disk.new_draft(path)
-        disk.rename(path, going)
+        try:
+            disk.rename(path, going)
+        except FileNotFoundError:  # another process was first
+            return
         disk.remove(going)
 
 
@@ -319,9 +323,10 @@ def _missing_is_damage(path: Path) -> Iterator[None]:
         raise IntegrityError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _end_of_lines(handle: io.FileIO) -> int:
-    """Return the position after the last newline."""
+def _end_of_lines(handle: io.FileIO) -> tuple[int, int]:
+    """Return the size of a log, and the position after its last newline."""
     size = handle.seek(0, os.SEEK_END)
     start = max(0, size - _LONGEST_LINE)
     handle.seek(start)
-    return start + handle.readall().rfind(b"\n") + 1
+    rest = handle.readall()
+    return start + len(rest), start + rest.rfind(b"\n") + 1

@@ -152,6 +152,28 @@ def test_m13_what_no_manifest_is(artefact: Path, text: str) -> None:
         store.open_directory(artefact)
 
 
+def test_a_directory_that_another_process_has_removed_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for _ in range(2):
+        store.remove_directory(tmp_path / "d")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_line_that_another_process_wrote_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, look = tmp_path / "log", store._end_of_lines
+    store.append_line(path, "one")
+
+    def look_too_early(handle):
+        found = look(handle)
+        with path.open("a") as other:
+            other.write("two\n")
+        return found
+
+    monkeypatch.setattr(store, "_end_of_lines", look_too_early)
+    store.append_line(path, "three")
+    assert path.read_text() == "one\ntwo\nthree\n"
+
+
 def test_half_a_line_of_a_killed_process_goes(tmp_path: Path) -> None:
     (tmp_path / "log").write_text('{"a": 1}\n{"a":')
     store.append_line(tmp_path / "log", '{"a": 2}')

@@ -90,16 +90,16 @@ def evaluate(
     from sentiment_cli.evaluation import evaluate as evaluation
     from sentiment_cli.evaluation.slices import BUILT_IN
 
-    columns = [name for name in slices or [] if name not in BUILT_IN]
-    if data is None and columns:
+    unknown = [name for name in slices or [] if name not in BUILT_IN]
+    if data is None and unknown:
         raise UsageError(
-            f"--slice {columns[0]} is none of {', '.join(BUILT_IN)}; columns are read along with --data alone",
-            f"sentiment eval --data my.csv --slice {shlex.quote(columns[0])}",
+            f"--slice {unknown[0]} is none of {', '.join(BUILT_IN)}; columns are read along with --data alone",
+            f"sentiment eval --data my.csv --slice {shlex.quote(unknown[0])}",
         )
     if data is None:
         found = evaluation.evaluate(path, (split or Split.test).value)
     else:
-        found = evaluation.evaluate_data(path, _own(data, values), columns)
+        found = evaluation.evaluate_data(path, _own(data, values), slices or ())
     _print(
         path,
         found.to_json(),
@@ -113,7 +113,9 @@ def _own(source: str, values: dict[str, Any]) -> "Data":
     from sentiment_cli.config.loader import load_experiment
 
     given = {"source": source, **{key: value for key, value in values.items() if value is not None}}
-    return load_experiment("default", [f"data.{key}={json.dumps(value)}" for key, value in given.items()]).data
+    # YAML reads JSON, but not the two escapes that JSON writes for a character beyond U+FFFF.
+    settings = [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
+    return load_experiment("default", settings).data
 
 
 def _print(run: Path, found: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:

@@ -82,7 +82,7 @@ def answer_with_reasons(
             if lines is None:
                 console.result(said)
             else:
-                lines.write(f"{said}\n".encode())
+                lines.write(f"{console.sanitize(said)}\n".encode())
         if page is not None:
             page.write(page_end().encode())
 

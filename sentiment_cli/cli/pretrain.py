@@ -26,7 +26,7 @@ def pretrain(
     \b
     Examples:
       sentiment pretrain imdb-lm
-      sentiment pretrain imdb-lm --set data.source=my.csv
+      sentiment pretrain imdb-lm --set data.source=my.csv --set 'vocabulary.from=[train]'
       sentiment pretrain --resume imdb-lm
       sentiment train my.yaml --set init_from=imdb-lm
     """

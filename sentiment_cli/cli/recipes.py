@@ -1,5 +1,6 @@
 """`sentiment recipes list | show | copy`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -57,7 +58,7 @@ def copy(
     """
     target = to or Path(f"{name}.yaml")
     data = recipe_path(name).read_bytes()
-    if target.exists():
+    if os.path.lexists(target):  # Path.exists raises for a name that no file can have
         raise UsageError(f"{target} exists already", f"sentiment recipes copy {name} --to other-name.yaml")
     store.write_file(target, data)
     console.result(str(target))

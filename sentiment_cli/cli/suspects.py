@@ -57,7 +57,11 @@ def suspects(
     evaluation.check_out(out)
     from sentiment_cli.data.sources import find_source
     from sentiment_cli.data.texts import prepare_texts
+    from sentiment_cli.training.repeating import fold_experiments
+    from sentiment_cli.training.reusing import with_origins
 
+    one = experiment if split == Split.test else fold_experiments(experiment, folds)[0]
+    experiment = with_origins(one).model_copy(update={"data": experiment.data})
     texts = prepare_texts(find_source(experiment.data), "labelled")
     try:
         judged = list(_judge(experiment, split, folds, texts))

@@ -59,6 +59,19 @@ def train(
       sentiment train sample --profile
     """
     if profile:
+        of_runs = {
+            "--name": name,
+            "--resume": resume,
+            "--allow-change": allow,
+            "--seeds": seeds,
+            "--folds": folds,
+            "--nproc": nproc,
+        }
+        if found := [flag for flag, value in of_runs.items() if value]:
+            raise UsageError(
+                f"--profile makes no run, and {' and '.join(found)} say of one what it is",
+                "sentiment train RUN/experiment.yaml --profile" if resume else "sentiment train sample --profile",
+            )
         from sentiment_cli.config.loader import load_experiment
 
         _profile(load_experiment(config, override or []), as_json)
@@ -94,11 +107,15 @@ def train(
                 "--folds takes each fold, and the experiment names one",
                 "add --set data.valid.folds=null --set data.valid.fold=null",
             )
-        from sentiment_cli.training.repeating import fit_folds, fold_name
+        from sentiment_cli.training.repeating import fit_folds, fold_experiments, fold_name
         from sentiment_cli.training.reusing import with_origins
 
         _say_spread(
-            fit_folds(with_origins(experiment, fold_name(name or experiment.name, folds)), folds, name),
+            fit_folds(
+                with_origins(fold_experiments(experiment, folds)[0], fold_name(name or experiment.name, folds)),
+                folds,
+                name,
+            ),
             "folds",
             as_json,
         )
@@ -208,9 +225,9 @@ def _launch(
     arguments = [command.split()[1], *([config] if config is not None else [])]
     for option, values in (("--set", override), ("--allow-change", allow), ("--name", [name]), ("--resume", [resume])):
         arguments += [part for value in values if value is not None for part in (option, value)]
-    from sentiment_cli.training.parallel import check_divides, launch
+    from sentiment_cli.training.parallel import check_shared, launch
 
-    check_divides(nproc, experiment.train.slices)
+    check_shared(nproc, experiment)
     raise SystemExit(launch(nproc, [*arguments, *(["--json"] if as_json else [])]))
 
 

@@ -186,9 +186,10 @@ def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:
 
 def _of_training(experiment: Experiment) -> Iterator[Contradiction]:
     train = experiment.train
-    if experiment.init_from is not None and experiment.vocabulary.vectors is not None:
-        message = "init_from and vocabulary.vectors both say which word vectors to start from"
-        yield Contradiction(("init_from", "vocabulary.vectors"), message)
+    for key in ("init_from", "init_backward") if experiment.vocabulary.vectors is not None else ():
+        if getattr(experiment, key) is not None:
+            message = f"{key} and vocabulary.vectors both say which word vectors to start from"
+            yield Contradiction((key, "vocabulary.vectors"), message)
     if train.precision == "fp16" and train.device in ("cpu", "mps"):
         message = f"train.precision is fp16, which needs a CUDA device, and train.device is {train.device}"
         yield Contradiction(("train.precision", "train.device"), message)
@@ -260,6 +261,11 @@ def _of_streams(experiment: Experiment) -> Iterator[Contradiction]:
 
 
 def _of_origins(experiment: Experiment) -> Iterator[Contradiction]:
+    starts = {"init_from": experiment.init_from, "vocabulary.vectors": experiment.vocabulary.vectors}
+    for key, name in starts.items() if experiment.model.kind == "linear" else ():
+        if name is not None:
+            message = f"{key} is to start from, and model.kind is linear, which is solved without a start"
+            yield Contradiction((key, "model.kind"), message)
     if experiment.init_backward is not None and not experiment.model.encoder.bidirectional:
         message = "init_backward is for layers that read backward, and model.encoder.bidirectional is false"
         yield Contradiction(("init_backward", "model.encoder.bidirectional"), message)

@@ -54,7 +54,8 @@ def load_chain(path: Path, above: tuple[Path, ...] = ()) -> list[Document]:
 
 def find_origin(name: str) -> Path | None:
     """Return the experiment file of the run, the file or the shipped experiment that init_from names, if it is any."""
-    places = (Path(name) / "experiment.yaml", runs_dir() / name / "experiment.yaml", Path(name))
+    own = [Path(name)] if Path(name).suffix in (".yaml", ".yml") else []  # another may be a packed model
+    places = (Path(name) / "experiment.yaml", runs_dir() / name / "experiment.yaml", *own)
     recipe = [recipes_dir() / f"{name}.yaml"] if name in recipe_names() else []
     return next((path for path in (*places, *recipe) if is_file(path)), None)
 

@@ -81,6 +81,9 @@ def parse(name: str, data: bytes, *, is_file: bool = True) -> Document:
         place = _place_at(document.text, error.position)
         code = ord(document.text[error.position])
         fail([Problem(document, place, f"the character U+{code:04X} cannot stand in YAML")])
+    except (ValueError, OverflowError):  # of chr(), of an escape such as "\U00110000"
+        place = _place_at(document.text, max(0, document.text.find("\\U")))
+        fail([Problem(document, place, "not YAML: an escape that names no character")])
     if root is not None:
         document.value = _value(root, (), document)
     return document

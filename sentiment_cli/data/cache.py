@@ -128,7 +128,7 @@ def entries() -> list[Entry]:
     """Return every entry, by name."""
     found = []
     for path in sorted((data_dir() / "cache").glob("*-*")):
-        if path.is_dir() and not path.name.startswith("."):
+        if path.is_dir() and _NAME.fullmatch(path.name):  # others are somebody else's
             try:
                 depends_on = store.read_json(path / KEY_FILE)
             except store.IntegrityError:

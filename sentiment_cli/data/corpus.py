@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from sentiment_cli import console, store
+from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data import cache
 from sentiment_cli.data.columns import copy_rows, read_column, read_ids, writing
+from sentiment_cli.data.download import archive_path
 from sentiment_cli.data.review import Part
 from sentiment_cli.data.sources import Source, find_source, has_unlabelled
 from sentiment_cli.data.splits import Splits, assign_rows
@@ -26,7 +28,7 @@ from sentiment_cli.data.stars import check_ratings, check_source
 from sentiment_cli.data.texts import Texts, find_fingerprint, find_texts, key_of, prepare_texts
 from sentiment_cli.data.tokenizer import PAD, START, UNKNOWN, encode, train_tokenizer
 from sentiment_cli.data.vocabulary import Vocabulary
-from sentiment_cli.errors import DataError
+from sentiment_cli.errors import DataError, UsageError
 
 _FORMAT = 2
 SPLITS = ("train", "valid", "test")
@@ -135,7 +137,12 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
 
 
 def corpus_keys(experiment: Experiment) -> list[cache.Key]:
-    """Return the keys of what an experiment needs: its texts and, once these are there, its packs."""
+    """Return the keys of what an experiment needs: its texts and, once these are there, its packs.
+
+    Raises UsageError where the archive of IMDb is not there yet: nothing is downloaded to be asked about.
+    """
+    if experiment.data.source == "imdb" and local_imdb() is None and not store.is_there(archive_path()):
+        raise UsageError(f"{archive_path()} is not there yet, so nothing of it is prepared", "sentiment prepare")
     source = find_source(experiment.data)
     keys = [key_of(source, part) for part in _parts_read(experiment)]
     fingerprints = [find_fingerprint(key) for key in keys]
@@ -165,6 +172,7 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
             return corpus
         cache.say_miss(key)
         texts = texts or [prepare_texts(source, part) for part in parts]
+        _check_unchanged(source, [part.fingerprint for part in texts], key.depends_on["texts"])
         _build(texts, experiment, key)
     corpus = open_corpus(key.directory_name, splits)
     if corpus is None:
@@ -179,6 +187,12 @@ def _check_wanted(source: Source, found: str, wanted: str | None) -> None:
             f"the data at hand is {found}, other reviews than {wanted} or prepared by another version",
             "export SENTIMENT_IMDB=PATH_TO_THE_ARCHIVE_OF_THE_TRAINING" if source.name == "imdb" else None,
         )
+
+
+def _check_unchanged(source: Source, found: list[str], wanted: list[str]) -> None:
+    """Raise DataError where texts are not those that a key was made of: they would be packed under others' name."""
+    if found != wanted:
+        raise DataError(f"{source.path} was changed while it was read", "the same command again")
 
 
 def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cache.Key:
@@ -258,6 +272,7 @@ def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Pa
             return directory
         texts = texts or prepare_texts(source, "unlabelled")
         labelled = prepare_texts(source, "labelled")
+        _check_unchanged(source, [texts.fingerprint, labelled.fingerprint], [fingerprint, corpus.texts])
         is_wanted_N = _not_in_test(texts, labelled, assign_rows(labelled, experiment.data))
         tokenizer = Tokenizer.from_file(str(corpus.directory / "tokenizer.json"))
         with store.new_directory(cache.directory_of(key.directory_name)) as draft:

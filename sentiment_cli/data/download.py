@@ -1,7 +1,7 @@
 """The IMDb archive, fetched once: resumed where a try ended, and used only when its sha256 is right.
 
-Beside the archive lie, until it is whole, `.part` (what has come), `.part.json` (what it is a part of) and `.lock`;
-what came whole and is something else is set aside as `.bad`.
+Beside the archive lie, until it is whole, `.part` (what has come), `.part.json` (what it is a part of) and a hidden
+`.lock`; what came whole and is something else is set aside as `.bad`.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def download_imdb(target: Path, mirror: Mirror | None = None) -> Path:
     for Ctrl-C; what had come is kept, and the next call goes on from there.
     """
     mirror = mirror or Mirror(URL, SHA256)
-    with locks.lock(target.with_name(f"{target.name}.lock"), console.say) as is_alone:
+    with locks.lock(target.with_name(f".{target.name}.lock"), console.say) as is_alone:
         if target.exists():  # another process was quicker, or a mirror is asked for what we have
             if store.sha256_of(target) == mirror.sha256:
                 return target

@@ -1,9 +1,11 @@
 """Reviews in the layout of the IMDb corpus: labels and stars in the file names, movies in lists beside them."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from sentiment_cli.config.paths import is_file
 from sentiment_cli.data.archive import Member, read_members
 from sentiment_cli.data.review import Part, Review
 from sentiment_cli.errors import DataError
@@ -15,7 +17,7 @@ _MOVIE = re.compile(r"/title/(tt\d+)")
 
 def is_folder_of(path: Path) -> bool:
     """Say whether a folder has this layout, at its top or in aclImdb/."""
-    return all((root_of(path) / "train" / f"urls_{label}.txt").is_file() for label in LABELS)
+    return all(is_file(root_of(path) / "train" / f"urls_{label}.txt") for label in LABELS)
 
 
 def read_reviews(path: Path, part: Part, seen: Callable[[str, bytes], None]) -> Iterator[tuple[str, Review]]:
@@ -66,4 +68,4 @@ def read_bytes(path: Path, part: Part) -> Iterator[tuple[str, bytes]]:
 
 def root_of(path: Path) -> Path:
     """Return the folder that holds train/ and test/."""
-    return path / "aclImdb" if (path / "aclImdb").is_dir() else path
+    return path / "aclImdb" if os.path.isdir(path / "aclImdb") else path  # noqa: PTH112 - Path's raises where it may not look

@@ -77,7 +77,7 @@ def _find(data: Data) -> Source:
             path = archive_path()
             if not store.is_there(path):
                 download_imdb(path)
-        elif not path.exists():
+        elif not os.path.exists(path):  # noqa: PTH110 - as in _kind_of
             raise DataError(f"SENTIMENT_IMDB names {path}, which does not exist", imdb.HINT)
         return Source("imdb", "imdb", path, data)
     path = Path(data.source)

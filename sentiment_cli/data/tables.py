@@ -4,7 +4,6 @@ import contextlib
 import csv
 import gzip
 import io
-import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,8 +26,6 @@ _DELIMITERS = ",;\t|"
 _LONGEST_FIELD = 16_000_000
 _ROWS_AT_ONCE = 1024
 _READ_AHEAD = 1 << 18  # else, and with pre_buffer, pyarrow takes a whole column of a row group into memory
-# A JSON object may leave out what it has no value for, such as a label: the first ones together name the columns.
-_OBJECTS_LOOKED_AT = 100
 _HOW_TO_SKIP = "--set data.on_error=skip leaves such rows out and lists them"
 
 
@@ -113,11 +110,23 @@ def read_table(
 def read_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Record]:
     """Yield what the rows of a table hold, in their order; `choose` is told the columns and names those to read.
 
-    Raises DataError as `read_table` does. Objects of JSON Lines come whole, and only their first ones name columns.
+    Raises DataError as `read_table` does. Objects of JSON Lines come whole.
     """
     records = {".parquet": _parquet_records, ".jsonl": _json_records, ".ndjson": _json_records}
     with reading(path):
         yield from records.get(str(table_kind(path)), _csv_records)(path, choose, rejects)
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names of a table's columns. Raises DataError as `read_table` does."""
+    found: list[str] = []
+
+    def choose(names: Sequence[str]) -> Sequence[str]:
+        found.extend(names)
+        return names[:1]
+
+    next(iter(read_records(path, choose, Rejects("skip"))), None)
+    return found
 
 
 @contextlib.contextmanager
@@ -198,7 +207,10 @@ def _csv_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Recor
         if not header.strip():
             raise DataError(f"{path} is empty; its first line should name the columns, such as text,label")
         delimiter = "\t" if table_kind(path) == ".tsv" else max(_DELIMITERS, key=header.count)
-        names = next(csv.reader([header], delimiter=delimiter))
+        try:
+            names = next(csv.reader([header], delimiter=delimiter))
+        except csv.Error as error:
+            raise DataError(f"{path}: its first line, which should name the columns, is no CSV: {error}") from error
         places = [(name, names.index(name)) for name in choose(names)]
         reader = csv.reader(handle, delimiter=delimiter, strict=True)
         number = 0
@@ -222,8 +234,8 @@ def _csv_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Recor
 
 
 def _json_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Record]:
-    looked_at = itertools.islice(_json_objects(path, Rejects("skip")), _OBJECTS_LOOKED_AT)
-    names = list(dict.fromkeys(name for record in looked_at for name in record.values))
+    # An object may leave out what it has no value for, such as a label or a group: all of them name the columns.
+    names = list(dict.fromkeys(name for record in _json_objects(path, Rejects("skip")) for name in record.values))
     if names:
         choose(names)
     yield from _json_objects(path, rejects)

@@ -36,12 +36,16 @@ class PairedTable(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What a run said of a split: each row's true label by its id, in the order of ids, and whether it was found."""
+    """What a run said of a split: each row's true label by its id, in the order of ids, and whether it was found.
+
+    `about` is what is kept of its scores there.
+    """
 
     run: Path
     name: str
     label_of: dict[str, str]
     is_right_N: NDArray[np.bool_]
+    about: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -122,15 +126,24 @@ def compare(runs: Sequence[Path], split: str) -> Comparison:
     if twice:
         raise UsageError(f"{twice[0]} is given twice; a run does not differ from itself", "sentiment runs list")
     for run in runs:
-        if (task := load_experiment(run / "experiment.yaml").task) != "classify":
-            hint = f"sentiment report {shlex.quote(str(run))}"
-            raise UsageError(f"{run} is of task {task}, and what is compared is how runs classify", hint)
+        experiment, hint = load_experiment(run / "experiment.yaml"), f"sentiment report {shlex.quote(str(run))}"
+        if experiment.task != "classify":
+            raise UsageError(f"{run} is of task {experiment.task}, and what is compared is how runs classify", hint)
+        if experiment.data.target == "stars":
+            raise UsageError(f"{run} gives star ratings, and what is compared is how runs tell labels apart", hint)
     missing = [run for run in runs if not store.is_there(_predictions(run, split))]
     if missing:
         commands = (f"sentiment eval {shlex.quote(str(run))} --split {split}" for run in missing)
         names = ", ".join(map(str, missing))
         raise UsageError(f"there are no predictions of the {split} reviews from {names}", " && ".join(commands))
     first, *others = [_load(run, split, name) for run, name in zip(runs, _names(runs), strict=True)]
+    for one in (first, *others):
+        if one.about.get("trained_on"):
+            raise UsageError(
+                f"{one.name} was trained on its {split} reviews, too (train.refit), so that its answers there are no "
+                "measure of it",
+                f"sentiment compare {' '.join(shlex.quote(str(run)) for run in runs)}",
+            )
     for other in others:
         _refuse_other_rows(first, other)
     tables = [paired_table(first.is_right_N, other.is_right_N) for other in others]
@@ -252,13 +265,15 @@ def _load(run: Path, split: str, name: str) -> Answers:
         command = f"sentiment eval {shlex.quote(str(run))} --split {split}"
         raise DataError(f"{path} does not hold a probability per label and row: {error!r}", command) from error
     is_right_N = np.array(labels)[likeliest(probability_NC)] == list(label_of.values())
-    return Answers(run, name, label_of, is_right_N)
+    scores = path.with_name(f"{split}.json")
+    return Answers(run, name, label_of, is_right_N, store.read_json(scores) if store.is_there(scores) else {})
 
 
 def _refuse_other_rows(first: Answers, other: Answers) -> None:
     """Raise DataError, with what differs, where two runs were not scored on the same rows with the same labels."""
     one, two = first.label_of, other.label_of
-    if one == two:
+    texts = {answers.about["texts"] for answers in (first, other) if "texts" in answers.about}
+    if one == two and len(texts) < 2:
         return
     said = [
         f"only {name} has {', '.join(only[:_IDS_NAMED])}{', …' if len(only) > _IDS_NAMED else ''} ({len(only):,})"
@@ -274,6 +289,8 @@ def _refuse_other_rows(first: Answers, other: Answers) -> None:
         said.append(
             f"{len(relabelled):,} are labelled otherwise, such as {row_id}: {one[row_id]!r} and {two[row_id]!r}"
         )
+    if one == two:
+        said.append("the rows have the same ids and labels, and other texts")
     raise DataError(
         f"{first.name} and {other.name} were scored on different reviews: {'; '.join(said)}",
         f"sentiment config diff {shlex.quote(str(first.run))} {shlex.quote(str(other.run))}",

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sentiment_cli import console
+from sentiment_cli import console, store
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.labels import parse_label, parse_label_map, refuse_unknown, refuse_unused
 from sentiment_cli.data.sources import name_of
 from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.behaviour import Share, keep_outcomes, predict_pairs, shorten
+from sentiment_cli.evaluation.evaluate import free_name
 from sentiment_cli.inference.ensembles import open_model
 
 _MISTAKES_SHOWN = 3
@@ -75,7 +76,8 @@ def evaluate_pairs(run: Path, data: Data) -> PairScores:
     said = [(original.label, contrast.label) for original, contrast in answers]
     name = name_of(path)
     scores = PairScores(name, pairs, said)
-    keep_outcomes(run, f"pairs-{name}", scores.to_json())
+    texts = store.sha256_of(path)
+    keep_outcomes(run, free_name(run, f"pairs-{name}", texts), {"texts": texts, **scores.to_json()})
     return scores
 
 

@@ -16,16 +16,17 @@ from sentiment_cli import console, store
 from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus import Packed
+from sentiment_cli.data.download import archive_path
 from sentiment_cli.data.labels import refuse_unknown
 from sentiment_cli.data.sources import Source, find_source
 from sentiment_cli.data.stars import ratings_of
-from sentiment_cli.data.tables import Columns, Rejects, read_table
+from sentiment_cli.data.tables import Columns, Rejects, column_names, read_table
 from sentiment_cli.data.texts import prepare_texts
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, print_reliability, reliability_bins
 from sentiment_cli.evaluation.ledger import record_opening
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
-from sentiment_cli.evaluation.outputs import has_learnt_validation, score_split, score_texts
+from sentiment_cli.evaluation.outputs import Scored, has_learnt_validation, score_split, score_texts
 from sentiment_cli.evaluation.slices import (
     BUILT_IN,
     Partition,
@@ -84,19 +85,20 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
         )
     model = open_model(run)
     openings = record_opening(run, split, command) if split == "test" else None
-    if split == "valid" and has_learnt_validation(model):
+    is_learnt = split == "valid" and has_learnt_validation(model)
+    if is_learnt:
         console.warn(f"{run} was trained on its validation rows, too (train.refit): these scores are those of training")
     scored = score_split(model, split)
     evaluation = _judge(model, split, scored.packed, scored.output, scored.partitions(), openings)
-    _keep(run, split, evaluation, scored.ids, scored.packed.label_N, scored.output, model)
+    _keep(run, split, evaluation, scored, model, is_learnt=is_learnt)
     return evaluation
 
 
-def evaluate_data(run: Path, data: Data, columns: Sequence[str] = ()) -> Evaluation:
+def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluation:
     """Score a run, or a model by itself, on the labelled rows of any source: its test rows if it has some, else all.
 
-    `columns` are those of a table to slice by. Raises DataError, both sides' labels shown, where rows are labelled
-    otherwise than the run's, and for a column that is not there.
+    Of `slices` those that a table has as columns are these columns. Raises DataError, both sides' labels shown, where
+    rows are labelled otherwise than the run's, and for a slice that is neither built in nor a column.
     """
     model, source = open_model(run), find_source(data)
     is_own = is_run(run) and any(_opens_test(data, experiment_of(one).data) for one in model.models)
@@ -106,17 +108,33 @@ def evaluate_data(run: Path, data: Data, columns: Sequence[str] = ()) -> Evaluat
     rows, ids = texts.rows(split), texts.ids(split)
     counts = Counter({label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels)})
     refuse_unknown(str(source.path or source.name), +counts, model.labels, "--label-map {}")
+    there = column_names(source.path) if source.kind == "table" and source.path is not None else []
+    columns = [name for name in slices if name in there or name not in BUILT_IN]
     by_columns = [by_column(name, _read_values(source, name, ids)) for name in columns]
     scored = score_texts(model, texts, split, source.name)
-    partitions = [*by_columns, *scored.partitions()]
+    partitions = [*by_columns, *(one for one in scored.partitions() if one.name not in columns)]
     evaluation = _judge(model, source.name, scored.packed, scored.output, partitions, openings)
-    _keep(run, f"data-{source.name}", evaluation, ids, scored.packed.label_N, scored.output, model)
+    _keep(run, free_name(run, f"data-{source.name}", texts.fingerprint), evaluation, scored, model)
     return evaluation
+
+
+def discard_scores(run: Path) -> None:
+    """Remove what was kept of a model that training has gone on with; the ledger stays."""
+    for path in (run / "evaluation").glob("*"):
+        if path.name.endswith((".json", "-predictions.jsonl")):
+            store.remove_file(path)
+
+
+def free_name(run: Path, name: str, fingerprint: str) -> str:
+    """Return the name to keep scores of some rows under: one that is not taken by the scores of others."""
+    path = run / "evaluation" / f"{name}.json"
+    is_taken = store.is_there(path) and store.read_json(path).get("texts", fingerprint) != fingerprint
+    return f"{name}-{fingerprint[-8:]}" if is_taken else name
 
 
 def _opens_test(data: Data, own: Data) -> bool:
     """Say whether the data to score is what a run took its test rows from."""
-    places = (own.source, own.test, local_imdb() if own.source == "imdb" else None)
+    places = (own.source, own.test, *((local_imdb(), archive_path()) if own.source == "imdb" else ()))
     return Path(data.source).resolve() in {Path(place).resolve() for place in places if place is not None}
 
 
@@ -168,18 +186,19 @@ def _keep(
     run: Path,
     name: str,
     evaluation: Evaluation,
-    ids: list[str],
-    label_N: NDArray[np.int64],
-    output: NDArray[np.float64],
+    scored: Scored,
     model: AnyModel,
+    *,
+    is_learnt: bool = False,
 ) -> None:
     """Write RUN/evaluation/NAME.json and NAME-predictions.jsonl, one line per row in its order, with its true label.
 
-    Of a model without its run nothing is kept.
+    NAME.json says which texts they are of, and whether the model was trained on them in the end. Of a model without
+    its run nothing is kept.
     """
     if not is_run(run):
         return
-    labels = model.labels
+    labels, output = model.labels, scored.output
     answers: list[dict[str, Any]]
     if model.target == "stars":
         answers = [{"stars": rating} for rating in ratings_of(output).tolist()]
@@ -188,10 +207,11 @@ def _keep(
         answers = [{"probabilities": dict(zip(labels, row, strict=True))} for row in rows]
     lines = [
         json.dumps({"id": row_id, "label": labels[label], **answer}) + "\n"
-        for row_id, label, answer in zip(ids, label_N.tolist(), answers, strict=True)
+        for row_id, label, answer in zip(scored.ids, scored.packed.label_N.tolist(), answers, strict=True)
     ]
+    about = {"run": run.name, "texts": scored.texts, "trained_on": is_learnt, **evaluation.to_json()}
     store.write_file(run / "evaluation" / f"{name}-predictions.jsonl", "".join(lines).encode())
-    store.write_file(run / "evaluation" / f"{name}.json", store.dump_json({"run": run.name, **evaluation.to_json()}))
+    store.write_file(run / "evaluation" / f"{name}.json", store.dump_json(about))
 
 
 def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reliability: bool = False) -> None:

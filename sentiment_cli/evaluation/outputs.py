@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sentiment_cli import console
+from sentiment_cli import console, store
 from sentiment_cli.data.batches import rows_on
 from sentiment_cli.data.corpus import Packed, encode_ahead, prepare
 from sentiment_cli.data.reading import read_lengths
@@ -119,7 +119,10 @@ def _outputs(artefact: Artefact, packed: Packed, name: str) -> NDArray[np.float6
     n_tokens = int(read_lengths(length_N, experiment.text).sum())
     with memory_errors(), console.progress(f"scoring {name}", n_tokens) as shown:
         model, rows = load_model(artefact).to(device), rows_on(device, packed)
-        return score_rows(model, rows, length_N, experiment.text, on_read=shown.update)
+        outputs = score_rows(model, rows, length_N, experiment.text, on_read=shown.update)
+    if not np.isfinite(outputs).all():
+        raise store.IntegrityError(f"{artefact.path} answers with numbers that are not finite")
+    return outputs
 
 
 def _device_of(name: str) -> torch.device:

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+_MOST_NATS = 700.0  # e^709.8 is the largest of a float
+
 
 @dataclass(frozen=True)
 class SequenceScores:
@@ -23,7 +25,9 @@ class SequenceScores:
         return dict(vars(self))
 
 
-def score_tokens(loss: float, n: int, n_right: int | None = None) -> SequenceScores:
-    """Score n tokens whose losses add up to `loss` nats; a perplexity no number can hold is infinite."""
+def score_tokens(loss: float, n: int, n_right: int | None = None) -> SequenceScores | None:
+    """Score n tokens whose losses add up to `loss` nats; None where no number can hold the perplexity."""
     mean = loss / n
-    return SequenceScores(n, mean, math.exp(mean) if mean < 700 else math.inf, None if n_right is None else n_right / n)
+    if not mean < _MOST_NATS:  # nor is NaN
+        return None
+    return SequenceScores(n, mean, math.exp(mean), None if n_right is None else n_right / n)

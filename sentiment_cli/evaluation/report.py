@@ -64,7 +64,8 @@ def missing(run: RunFiles) -> list[Notice]:
     found = []
     if run.status != "finished":
         said = {"unfinished": "was not finished", "interrupted": "was interrupted"}.get(run.status, run.status)
-        how = f"--resume {name}" if run.status != "diverged" else "--set train.lr=1e-4"
+        lower = f"{shlex.quote(run.path.name)}/experiment.yaml --set train.lr={run.experiment.train.lr / 10:.1g}"
+        how = f"--resume {name}" if run.status != "diverged" else lower
         found.append(Notice(f"The training of {run.path.name} {said}.", f"{run.experiment.command} {how}"))
     if "test" not in run.scores and run.n_bytes is not None and run.classifies:
         found.append(Notice(f"{run.path.name} was not scored on the test reviews.", f"sentiment eval {name}"))
@@ -149,7 +150,7 @@ def _scores(run: RunFiles) -> list[Block]:
     blocks: list[Block] = [Table(head, rows)]
     if "valid" in scored:
         blocks.append(Paragraph("The validation reviews chose the epoch, so their scores flatter the model a little."))
-    if run.members:
+    if "valid" not in run.scores and run.summary.get("ensemble", {}).get("weighing") == "fitted":
         said = "The weights of the members were fitted on validation; those of its scores, on other folds of the rows."
         blocks.append(Paragraph(said))
     if run.openings is not None:

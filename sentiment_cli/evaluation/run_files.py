@@ -16,6 +16,7 @@ from sentiment_cli.config.loader import experiment_from_values, experiment_value
 from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.texts import find_texts
+from sentiment_cli.evaluation.ledger import count_openings
 from sentiment_cli.inference.artefact import WEIGHTS
 from sentiment_cli.inference.ensembles import is_ensemble
 from sentiment_cli.inference.predictor import likeliest
@@ -93,9 +94,9 @@ def read_run(path: Path) -> RunFiles:
     """Read a run's files. Raises IntegrityError for damage, UsageError for settings that this version does not know."""
     summary = store.read_json(path / SUMMARY) if (path / SUMMARY).exists() else {}
     kept = {file.stem: store.read_json(file) for file in sorted((path / "evaluation").glob("*.json"))}
-    scores = {name: found for name, found in kept.items() if "accuracy" in found}  # the rest is of pairs of texts
+    # The rest is of pairs of texts, or of rows that the model was trained on in the end.
+    scores = {name: found for name, found in kept.items() if "accuracy" in found and not found.get("trained_on")}
     order = sorted(scores, key=lambda name: (_SPLITS.index(name) if name in _SPLITS else len(_SPLITS), name))
-    ledger = path / "evaluation" / "ledger.jsonl"
     record = store.read_json(path / "run.json") if (path / "run.json").exists() else {}
     calibration = path / "model" / "calibration.json"
     has_model = (path / "model").is_dir()
@@ -108,7 +109,7 @@ def read_run(path: Path) -> RunFiles:
             curves=[row for row in read_lines(path / "metrics.jsonl") if row.get("stage") != "refit"],
             changes=record.get("changes", []),
             scores={name: scores[name] for name in order},
-            openings=sum(row["split"] == "test" for row in read_lines(ledger)) if ledger.exists() else None,
+            openings=count_openings(path, "test") or None,
             calibration=store.read_json(calibration) if calibration.exists() else None,
             n_parameters=_count_parameters(path) if has_model else None,
             n_bytes=sum(entry["size"] for entry in store.read_manifest(path / "model").values()) if has_model else None,

@@ -58,9 +58,13 @@ def _scores(named: Sequence[tuple[str, RunFiles]]) -> list[Block]:
     if len({_scored_on(run) for _, run in named}) > 1:
         said = "They were not scored on the same reviews, so the rows of this table cannot be compared."
         return [*blocks, Paragraph(said)]
+    split, target = rows[0][1], named[0][1].experiment.data.target
+    of = {split_name("test"): "", split_name("valid"): " --split valid"}.get(split)
+    if of is None or target == "stars":
+        return blocks
     names = " ".join(shlex.quote(name_of(run.path)) for _, run in named)
     said = "Intervals that overlap do not say that two runs are equally good; a test on the same reviews tells more:"
-    return [*blocks, Paragraph(said), Code(f"sentiment compare {names}")]
+    return [*blocks, Paragraph(said), Code(f"sentiment compare {names}{of}")]
 
 
 def _scored_on(run: RunFiles) -> tuple[Any, ...]:

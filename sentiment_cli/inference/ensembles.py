@@ -24,7 +24,6 @@ from sentiment_cli.inference.artefact import (
     Calibration,
     check_files,
     hashes_of,
-    open_artefact,
     open_files,
     packed_files,
     read_artefact,
@@ -118,7 +117,7 @@ def open_model(path: Path) -> AnyModel:
     Raises IntegrityError for damage, UsageError for a model of another task.
     """
     members = open_files(path)
-    return _open_ensemble(path, members) if ENSEMBLE in members.files else open_artefact(path)
+    return _open_ensemble(path, members) if ENSEMBLE in members.files else read_artefact(path, members)
 
 
 def save_ensemble(run: Path, parts: Sequence[Part], calibration: Calibration | None = None) -> None:

@@ -150,7 +150,10 @@ def describe_run(path: Path) -> list[str]:
         if "accuracy" not in scores:  # of pairs, not of a split
             continue
         low, high = scores["accuracy_ci95"]
-        lines.append(f"{file.stem}: accuracy {scores['accuracy']:.2%} ({low:.2%} to {high:.2%}), n {scores['n']:,}")
+        of_training = ", which it was trained on" if scores.get("trained_on") else ""
+        lines.append(
+            f"{file.stem}: accuracy {scores['accuracy']:.2%} ({low:.2%} to {high:.2%}), n {scores['n']:,}{of_training}"
+        )
     if summary:
         lines.append("seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary["seconds"].items()))
         lines.append("versions: " + ", ".join(f"{name} {version}" for name, version in summary["versions"].items()))

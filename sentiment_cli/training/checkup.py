@@ -42,7 +42,8 @@ def facts() -> dict[str, str]:
     for name, path in (("data", data_dir()), ("runs", runs_dir())):
         found[name] = f"{path} ({_free_gigabytes(path):.0f} GB free)"
     archive = local_imdb() or data_dir() / "raw" / "aclImdb_v1.tar.gz"
-    found["IMDb"] = f"{archive} ({'there' if archive.exists() else 'not there yet'})"
+    is_there = os.path.exists(archive)  # noqa: PTH110 - Path.exists raises for what it may not look at
+    found["IMDb"] = f"{archive} ({'there' if is_there else 'not there yet'})"
     return found
 
 

@@ -2,18 +2,16 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sentiment_cli import console
-from sentiment_cli.config.schema import Experiment, Text
+from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import cut, plan_steps, rows_on
-from sentiment_cli.data.corpus import Corpus, Packed
-from sentiment_cli.data.reading import read_lengths
+from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.inference.weights import score_rows
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
 from sentiment_cli.training.loop import Objective
-from sentiment_cli.training.material import Material, join_rows, read_rows
+from sentiment_cli.training.material import Material, join_rows, read_rows, trained_lengths
 from sentiment_cli.training.objectives import build_objective
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.teaching import taught_rows
@@ -40,7 +38,7 @@ def plot_reviews(session: Session) -> Material:
     truth_N = None
     if experiment.teacher.run:
         packed, ids, truth_N = taught_rows(experiment, corpus, packed, ids)
-    read_N = _read_lengths(packed, experiment.text)
+    read_N = trained_lengths(packed.length_N, experiment.text)
     if dropped := int((read_N == 0).sum()):
         console.say(f"{dropped:,} training reviews without a token are left out")
     plan = plan_steps(read_N, settings, seed)
@@ -69,7 +67,3 @@ def validate_reviews(session: Session) -> Scores | None:
     if not np.isfinite(output).all():
         return None
     return score_outputs(output, valid.label_N, valid.stars_N, corpus.labels, experiment.data.target)
-
-
-def _read_lengths(packed: Packed, text: Text) -> NDArray[np.int64]:
-    return np.where(packed.length_N > 0, read_lengths(packed.length_N, text), 0)

@@ -13,7 +13,7 @@ from sentiment_cli import console, store
 from sentiment_cli.config.loader import differences, experiment_yaml, load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.errors import InterruptedRun, MachineError, UsageError
+from sentiment_cli.errors import InterruptedRun, MachineError
 from sentiment_cli.models.device import check_precision, select_device, set_up
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
@@ -27,10 +27,10 @@ from sentiment_cli.training.initial import first_model, load_origins
 from sentiment_cli.training.origins import warn_of_known_labels
 from sentiment_cli.training.ownership import Record, find_launched, owned
 from sentiment_cli.training.parallel import Group, is_restarted, joined, launch_id, own_device
-from sentiment_cli.training.resuming import check_allowed, check_finished, record_changes
+from sentiment_cli.training.resuming import check_allowed, check_finished, check_steps, record_changes
 from sentiment_cli.training.sitting import Finished, load_finished, machine, train, versions
 from sentiment_cli.training.stopping import Stop, StopNow, watch_signals
-from sentiment_cli.training.tasks import prepare_for
+from sentiment_cli.training.tasks import prepare_for, task_of
 from sentiment_cli.training.teaching import ask_teacher, check_teacher
 from sentiment_cli.training.tensorboard import check_tensorboard
 
@@ -97,11 +97,15 @@ def _resume(
             now = Identity(record.id, experiment, data_key, versions(experiment), machine(experiment, device))
             found = identity_differences(checkpoint.identity, now)
         changes = check_allowed(found, allowed, record, run, own.command)
+        check_steps(run, experiment, progress)
         began = time.monotonic()
         with _told(stop, "interrupted before the first step", run, experiment), stop.at_once():
             corpus = prepare_for(experiment, data_key)
             ask_teacher(experiment, corpus)
-        model = first_model(experiment, corpus, load_origins(experiment) if checkpoint is None else ())
+        if checkpoint is None:
+            model = first_model(experiment, corpus, load_origins(experiment))
+        else:  # which holds all weights
+            model = task_of(experiment).build_model(experiment, corpus)
         progress.seconds["prepare"] += time.monotonic() - began
         if group.is_writer:
             record_changes(run, record, experiment, changes, progress.step)
@@ -125,9 +129,7 @@ def _set_up(experiment: Experiment) -> Iterator[tuple[torch.device, Group, Stop]
     """Check and set up the machine, join the other processes and watch for signals."""
     device = own_device(check_machine(experiment))
     set_up(device, experiment.train.threads, deterministic=experiment.train.deterministic)
-    with joined(experiment.train.slices, device) as group, watch_signals() as stop:
-        if group.size > 1 and experiment.model.kind == "linear":
-            raise UsageError("model.kind is linear, which one process trains", "the same command without --nproc")
+    with joined(experiment, device) as group, watch_signals() as stop:
         yield device, group, stop
 
 

@@ -17,11 +17,11 @@ _ROWS_SHOWN = 3
 
 
 def check_finite(session: Session, step: Step, material: Material) -> None:
-    """Raise DivergedError for a step whose loss or gradient is not finite; RUN/diverged.json then holds its rows."""
+    """Raise DivergedError for a step whose loss or gradient is not finite; RUN/diverged.json then holds its figures."""
     loss, grad_norm = float(step.loss), float(step.grad_norm)
     if math.isfinite(loss) and math.isfinite(grad_norm):
         return
-    ids = material.names(step.number)
+    ids, path = material.names(step.number), session.run / DIVERGED
     about = {
         "step": step.number + 1,
         "lr": step.lr,
@@ -30,12 +30,11 @@ def check_finite(session: Session, step: Step, material: Material) -> None:
         "rows": ids,
     }
     if session.group.is_writer:
-        store.write_file(session.run / DIVERGED, store.dump_json(about))
+        store.write_file(path, store.dump_json(about))
+    rows = f"{', '.join(ids[:_ROWS_SHOWN])}{', …' if len(ids) > _ROWS_SHOWN else ''}"
+    where = f"its {len(ids)} rows ({rows}) are in {path}" if ids else f"{path} says so, too"
     raise diverged(
-        session,
-        f"step {step.number + 1} gives loss {loss:.4g} and gradient norm {grad_norm:.4g}; its {len(ids)} rows "
-        f"({', '.join(ids[:_ROWS_SHOWN])}{', …' if len(ids) > _ROWS_SHOWN else ''}) are in {session.run / DIVERGED}",
-        step.lr,
+        session, f"step {step.number + 1} gives loss {loss:.4g} and gradient norm {grad_norm:.4g}; {where}", step.lr
     )
 
 

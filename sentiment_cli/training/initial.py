@@ -149,7 +149,8 @@ def draw_weights(model: nn.Module, settings: Model) -> None:
             elif keras:
                 draws["orthogonal" if name in ("state_weight", "weight_hh_l0") else "glorot"](parameter)
             else:
-                for gate in parameter.detach().chunk(len(parameter) // getattr(module, "width", len(parameter))):
+                n_gates = max(1, len(parameter) // getattr(module, "width", len(parameter)))
+                for gate in parameter.detach().chunk(n_gates):
                     draws[settings.init](gate)
         place = getattr(module, "forget_gate", None)
         if place is not None and forget_bias is not None:
@@ -167,7 +168,13 @@ def _load_vectors(path: Path, weight_VD: torch.Tensor, corpus: Corpus) -> None:
     words = vocabulary.entries[vocabulary.specials :]
     ids = {word: i for i, word in enumerate(words, vocabulary.specials)}
     n_found = 0
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    try:
+        opened = path.open(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise DataError(
+            f"vocabulary.vectors: {path} cannot be read: {error.strerror}", "--set vocabulary.vectors=null"
+        ) from error
+    with opened as lines:
         for number, line in enumerate(lines, 1):
             word, *numbers = line.rstrip("\n ").rsplit(" ", width)
             if number == 1 and len(line.split()) == 2:  # how many words, and their width

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
@@ -44,23 +43,18 @@ def build_model(experiment: Experiment, corpus: Corpus) -> LanguageModel:
 
 def plot_streams(session: Session) -> Material:
     """Return the steps over the training rows' words and the unlabelled ones', less those validated on."""
-    packed, ids = reading_rows(session.corpus, session.experiment)
+    packed, _ = reading_rows(session.corpus, session.experiment)
     settings, row_N = session.experiment.train, np.flatnonzero(packed.length_N)
     n_streams, window = streams_of(settings)
     n_windows = count_windows(packed, window)
     check_enough(len(packed.ids_T) + len(row_N), n_windows, settings)
 
-    def order_of(epoch: int) -> NDArray[np.int64]:
-        return np.random.default_rng((session.experiment.seed, epoch)).permutation(row_N)
-
     def lay_out(epoch: int) -> Streams:
+        order_N = np.random.default_rng((session.experiment.seed, epoch)).permutation(row_N)
         language = session.experiment.model.language
-        return lay_out_reviews(packed, order_of(epoch), n_streams, n_windows // n_streams, window, language)
+        return lay_out_reviews(packed, order_N, n_streams, n_windows // n_streams, window, language)
 
-    def names(epoch: int) -> list[str]:
-        return [ids[row] for row in order_of(epoch)[:1]]
-
-    return read_streams(lay_out, [n_windows // n_streams] * settings.epochs, names, session.device, settings)
+    return read_streams(lay_out, [n_windows // n_streams] * settings.epochs, session.device, settings)
 
 
 def zero_states(experiment: Experiment, model: nn.Module) -> list[Tensor]:
@@ -102,7 +96,7 @@ def validate_streams(session: Session) -> SequenceScores | None:
     packed = held_out_rows(session.corpus, experiment)
     total, n_tokens = score_text(model.eval(), packed, experiment, session.device)
     model.train(model is session.model)
-    return score_tokens(total, n_tokens) if np.isfinite(total) else None
+    return score_tokens(total, n_tokens)
 
 
 def score_text(model: LanguageModel, packed: Packed, experiment: Experiment, device: torch.device) -> tuple[float, int]:

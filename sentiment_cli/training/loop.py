@@ -142,17 +142,15 @@ def _backward(
         model.zero_grad(set_to_none=True)
         loss = loss + _accumulate(model, objective, batch, slices, own[slices // 2 :], seed, number, lower)
         for p, grad in zip(model.parameters(), half, strict=True):
-            p.grad = grad if p.grad is None else p.grad if grad is None else _rows_only(p.grad + grad)
+            p.grad = grad if p.grad is None or grad is None else _rows_only(p.grad + grad)
         return loss
     loss = _accumulate(model, objective, batch, slices, own, seed, number, lower)
     if group.size > 1:
-        trained = [p for p in model.parameters() if p.requires_grad]
-        is_sparse = [p.grad is not None and p.grad.is_sparse for p in trained]
-        for p in trained:
-            p.grad = torch.zeros_like(p) if p.grad is None else p.grad.to_dense()
-        group.add([loss, *(p.grad for p in trained if p.grad is not None)])
-        for p, was_sparse in zip(trained, is_sparse, strict=True):
-            p.grad = _rows_only(p.grad.to_sparse(1)) if was_sparse and p.grad is not None else p.grad
+        found = [(p, p.grad) for p in model.parameters() if p.grad is not None]
+        summed = [grad.to_dense() for _, grad in found]
+        group.add([loss, *summed])
+        for (p, grad), total in zip(found, summed, strict=True):
+            p.grad = _rows_only(total.to_sparse(1)) if grad.is_sparse else total
     return loss
 
 
@@ -183,23 +181,23 @@ def _accumulate(
 ) -> Tensor:
     """Add up the gradients of a process's own slices of a batch; return their part of the batch's mean loss.
 
-    A slice keeps the width of the whole batch and weighs as many rows as it has.
+    A slice keeps the width of the whole batch and weighs as many rows as it has. Every trained parameter gets a
+    gradient, sparse or not whatever the rows, so that all processes take the same kind of step with it.
     """
     n_rows, device = len(batch[0]), batch[0].device
     losses = [torch.zeros((), device=device)]
-    for i in own:
-        first, last = n_rows * i // slices, n_rows * (i + 1) // slices
-        if first == last:
-            continue
+    bounds = [(i, n_rows * i // slices, n_rows * (i + 1) // slices) for i in own]
+    for i, first, last in [bound for bound in bounds if bound[1] < bound[2]] or [(own[0], 0, 0)]:
         torch.manual_seed(slice_seed(seed, number, i))
-        part = type(batch)(*(tensor_B[first:last] for tensor_B in batch))
+        part = type(batch)(*(tensor_B[first : max(last, 1)] for tensor_B in batch))  # a row of no weight for none
         with torch.autocast(device.type, dtype=lower, enabled=lower is not None):
             loss = objective(model, part)
         loss = loss * ((last - first) / n_rows)
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     for p in model.parameters():
-        p.grad = None if p.grad is None else _rows_only(p.grad)
+        if p.requires_grad:
+            p.grad = torch.zeros_like(p) if p.grad is None else _rows_only(p.grad)
     return torch.stack(losses).sum()
 
 

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_cli.config.schema import Text
 from sentiment_cli.data.batches import Plan
 from sentiment_cli.data.corpus import Packed
+from sentiment_cli.data.reading import read_lengths
 
 Batches = Callable[[int], Iterator[Any]]  # from a step on; each a NamedTuple of tensors with a row for each of its rows
 
@@ -16,7 +18,8 @@ Batches = Callable[[int], Iterator[Any]]  # from a step on; each a NamedTuple of
 class Material(NamedTuple):
     """The steps of all epochs; `batches` starts at any of them, `tokens` counts those that a step reads.
 
-    `names` says which rows a step reads, for who looks into one that went wrong; `most_rows` is of the largest batch.
+    `names` says which rows a step reads, for who looks into one that went wrong, and none of streams, which read parts
+    of many; `most_rows` is of the largest batch.
     """
 
     epoch_ends: list[int]
@@ -42,6 +45,11 @@ def read_rows(plan: Plan, batches: Batches, read_N: NDArray[np.int64], ids: list
         lambda step: [ids[row] for row in plan.rows[step]],
         max(len(row_B) for row_B in plan.rows),
     )
+
+
+def trained_lengths(length_N: NDArray[np.int64], text: Text) -> NDArray[np.int64]:
+    """Return how many tokens of each row are read: 0 of an empty one, which a model alone reads as padding."""
+    return np.where(length_N > 0, read_lengths(length_N, text), 0)
 
 
 def join_rows(one: Packed, other: Packed) -> Packed:

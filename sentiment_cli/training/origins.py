@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from sentiment_cli import console
-from sentiment_cli.config.schema import Experiment
+from sentiment_cli.config.schema import CORPORA, Experiment
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
 from sentiment_cli.inference.artefact import open_artefact, open_files
@@ -54,16 +54,27 @@ def warn_of_known_labels(named: str, its: Experiment, own: Experiment) -> bool:
     It has them by heart, and passes them on: validation would be too kind to what starts or learns from it.
     """
     knows_labels = own.task == "classify" and (its.task == "classify" or its.model.language.label)
-    is_held_out = not its.train.refit and _held_out(its) == _held_out(own)
+    draws_same_test = _test_rows(its) == _test_rows(own)
+    is_held_out = not its.train.refit and draws_same_test and _held_out(its) == _held_out(own)
     if not knows_labels or its.data.source != own.data.source or is_held_out:
         return False
     why = "was refit on all labelled rows" if its.train.refit else "was validated on other rows"
+    also = f"Rows of {own.data.source} that are drawn as test are among them, too: so are the test scores"
     console.warn(
-        f"{named} {why}, so it has learnt the labels of rows that this experiment is "
-        "validated on: the validation scores are too good to choose by. Test is not touched by it"
+        f"{named} {why}, so it has learnt the labels of rows that this experiment is validated on: the validation "
+        "scores are too good to choose by. "
+        + ("Test is not touched by it" if draws_same_test or _test_rows(own) is None else also)
     )
     return True
 
 
 def _held_out(experiment: Experiment) -> dict[str, Any]:
     return experiment.data.valid.model_dump(exclude={"unsup_share"})
+
+
+def _test_rows(experiment: Experiment) -> tuple[Any, ...] | None:
+    """Return what says which of the labelled rows are test's; None where the source or a file brings test rows."""
+    data = experiment.data
+    if data.source in CORPORA or data.test is not None:
+        return None
+    return data.test_share, data.valid.by, data.valid.seed

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from sentiment_cli import console
+from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import MachineError, SentimentError, UsageError
 
 
@@ -82,16 +83,16 @@ def _reached(collective: Callable[[], object]) -> None:
 
 
 @contextlib.contextmanager
-def joined(slices: int, device: torch.device) -> Iterator[Group]:
+def joined(experiment: Experiment, device: torch.device) -> Iterator[Group]:
     """Yield the group that torchrun's variables name; without them, this process alone.
 
     Processes after the first say nothing; an error that the first one tells too ends them silently.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = n_launched()
     if size == 1:
         yield ALONE
         return
-    check_divides(size, slices)
+    check_shared(size, experiment)
     _reached(lambda: _join("nccl" if device.type == "cuda" else "gloo"))
     group = Group(dist.get_rank(), size, device)
     if not group.is_writer:
@@ -113,12 +114,20 @@ def _join(backend: str) -> None:
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
 
 
-def check_divides(n_processes: int, slices: int) -> None:
-    """Raise UsageError where the slices cannot be shared out evenly."""
+def n_launched() -> int:
+    """Return how many processes torchrun started, this one among them; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def check_shared(n_processes: int, experiment: Experiment, alone: str | None = None) -> None:
+    """Raise UsageError where so many processes cannot train an experiment; `alone` is how one process does."""
+    name, slices = experiment.name, experiment.train.slices
+    if n_processes > 1 and experiment.model.kind == "linear":
+        raise UsageError(f"{name}: model.kind is linear, which one process trains", alone or "the same without --nproc")
     if slices % n_processes:
         raise UsageError(
-            f"{n_processes} processes do not divide train.slices, which is {slices}",
-            f"the same command with --set train.slices={n_processes}",
+            f"{name}: {n_processes} processes do not divide train.slices, which is {slices}",
+            alone or f"the same command with --set train.slices={n_processes}",
         )
 
 

@@ -11,7 +11,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import UsageError
 from sentiment_cli.models.device import check_precision, select_device, set_up
 from sentiment_cli.training.checkpoints import Identity, Progress
-from sentiment_cli.training.initial import first_model
+from sentiment_cli.training.initial import check_vectors, first_model
 from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.parallel import ALONE
 from sentiment_cli.training.sitting import begin
@@ -45,6 +45,7 @@ def profile_steps(experiment: Experiment) -> Profile:
     device, settings = select_device(experiment.train.device), experiment.train
     check_precision(device, settings.precision)
     set_up(device, settings.threads, deterministic=settings.deterministic)
+    check_vectors(experiment)
     corpus = prepare_for(experiment)
     model = first_model(experiment, corpus, ())  # other weights take as long
     identity = Identity("", experiment, corpus.key, {}, {})

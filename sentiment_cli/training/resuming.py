@@ -9,6 +9,7 @@ from sentiment_cli import console, store
 from sentiment_cli.config.loader import differences, experiment_yaml
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import UsageError
+from sentiment_cli.training.checkpoints import Progress
 from sentiment_cli.training.ownership import Record
 
 Difference = tuple[str, Any, Any]
@@ -64,9 +65,10 @@ def check_finished(run: Path, old: Experiment, new: Experiment) -> None:
     if not found:
         return
     settings = " ".join(f"--set {key}={_value(value)}" for key, _, value in found)
+    from_it = "" if old.model.kind == "linear" else f"--set init_from={run} "
     raise UsageError(
         f"{run} is finished, and a finished run is not trained on: {_listed(found)}",
-        f"{old.command} {run / 'experiment.yaml'} --set init_from={run} {settings}",
+        f"{old.command} {run / 'experiment.yaml'} {from_it}{settings}",
     )
 
 
@@ -96,6 +98,16 @@ def check_allowed(
         raise UsageError(message, " ".join(f"{command} --resume {run} {settings} {flags}".split()))
     fixed = [key for key, _, _ in refused if key not in SAFE_KEYS]
     raise UsageError(f"{message}; no run can go on with another {' or '.join(fixed)}", f"{command} --resume {run}")
+
+
+def check_steps(run: Path, experiment: Experiment, progress: Progress) -> None:
+    """Raise UsageError where a run has taken more steps than it is to have."""
+    most = experiment.train.max_steps
+    if most is not None and not progress.refit and progress.step > most:
+        raise UsageError(
+            f"train.max_steps is {most}, and {run} has taken {progress.step:,} steps",
+            f"{experiment.command} --resume {run} --set train.max_steps={progress.step} --allow-change train.max_steps",
+        )
 
 
 def record_changes(run: Path, record: Record, experiment: Experiment, changes: Sequence[Difference], step: int) -> None:

@@ -17,6 +17,7 @@ from sentiment_cli.training.checkpoints import newest_path
 from sentiment_cli.training.fit import check_machine, fit, resume
 from sentiment_cli.training.initial import check_vectors, untrained
 from sentiment_cli.training.origins import Origin, load_origin, origins_named
+from sentiment_cli.training.parallel import check_shared, n_launched
 from sentiment_cli.training.sitting import load_finished
 from sentiment_cli.training.tasks import prepare_for
 from sentiment_cli.training.teaching import check_rows, check_teaches, open_teacher
@@ -58,10 +59,11 @@ def _run_of(key: str, name: str) -> str:
     path = _config_of(name)
     if path is None:
         _say_shadowed(key, name)
-        return name
+        run = find_experiment(name)
+        return name if run is None else str(run.parent)  # as it will be named where the experiment itself is named
     origin = load_experiment(path)
     console.say(f"{key}: {name}, an experiment of task {origin.task}")
-    return str(find_or_fit(_with_runs(origin), origin.name))
+    return str(find_or_fit(_with_runs(origin), origin.name, name))
 
 
 def _named(experiment: Experiment) -> list[tuple[str, str]]:
@@ -105,15 +107,15 @@ def _rehearse(key: str, path: Path, experiment: Experiment, above: tuple[Path, .
     return untrained(key, path, experiment, corpus, [one for one in origins if one.key != _TEACHER])
 
 
-def find_or_fit(experiment: Experiment, name: str) -> Path:
+def find_or_fit(experiment: Experiment, name: str, config: str | None = None) -> Path:
     """Return a finished run of an experiment on the data at hand, called `name`, or `name`-2, -3 …
 
     It is one that is finished already; else one that was stopped, gone on with to its end; else a new one. Raises what
-    `fit` raises.
+    `fit` raises, and UsageError where these processes cannot share it, but one can train its `config` before.
     """
     same = [run for run in _runs_called(name) if not differences(run.experiment, experiment)]
     if not same:
-        return fit(experiment, name).directory
+        return _fit(experiment, name, config)
     key = prepare_for(experiment).rows_key  # to go on with a run would take its own data, old ones too
     for run in same:
         if run.is_finished and run.data == key:
@@ -125,6 +127,11 @@ def find_or_fit(experiment: Experiment, name: str) -> Path:
                 return resume(run.directory, experiment, ()).directory
             except (UsageError, DataError) as error:  # of another version, in another process's hands, damaged
                 console.say(f"{error}; a new run is trained")
+    return _fit(experiment, name, config)
+
+
+def _fit(experiment: Experiment, name: str, config: str | None) -> Path:
+    check_shared(n_launched(), experiment, None if config is None else f"{experiment.command} {config}")
     return fit(experiment, name).directory
 
 

@@ -20,13 +20,13 @@ from sentiment_cli.data.pairs import (
     pair_rows_on,
     reconstruction,
 )
-from sentiment_cli.data.reading import cut_batches, read_lengths
+from sentiment_cli.data.reading import cut_batches
 from sentiment_cli.evaluation.perplexity import SequenceScores, score_tokens
 from sentiment_cli.inference.decoding import greedy
 from sentiment_cli.inference.scoring import BATCH_TOKENS
 from sentiment_cli.models.autoencoder import EncoderDecoder, build_encoder_decoder
 from sentiment_cli.training.loop import Objective
-from sentiment_cli.training.material import Material, read_rows
+from sentiment_cli.training.material import Material, read_rows, trained_lengths
 from sentiment_cli.training.session import Session
 from sentiment_cli.training.unlabelled import held_out_rows, reading_rows
 
@@ -57,7 +57,7 @@ def plot_reviews(session: Session) -> Material:
     """
     experiment = session.experiment
     packed, ids = reading_rows(session.corpus, experiment)
-    read_N = _row_lengths(packed.length_N, experiment)
+    read_N = trained_lengths(packed.length_N, experiment.text)
     plan = plan_steps(2 * read_N, experiment.train, experiment.seed)
     rows, reverse = rows_on(session.device, packed), experiment.model.decoding.reverse
 
@@ -80,7 +80,7 @@ def validate_reviews(session: Session) -> SequenceScores | None:
     """Score the held-out rows, written once more, over the whole vocabulary; None where not finite."""
     experiment = session.experiment
     packed = held_out_rows(session.corpus, experiment)
-    read_N = _row_lengths(packed.length_N, experiment)
+    read_N = trained_lengths(packed.length_N, experiment.text)
     rows, reverse = rows_on(session.device, packed), experiment.model.decoding.reverse
 
     def gathered(row_N: NDArray[np.int64]) -> PairBatch:
@@ -106,10 +106,6 @@ def validate_pairs(session: Session) -> SequenceScores | None:
     found = [[*one.tokens, *([END_ID] if one.has_ended else [])] for one in written]
     session.model.train()
     return dataclasses.replace(scores, exact=sum(map(list.__eq__, found, targets)) / len(targets))
-
-
-def _row_lengths(length_N: NDArray[np.int64], experiment: Experiment) -> NDArray[np.int64]:
-    return np.where(length_N > 0, read_lengths(length_N, experiment.text), 0)
 
 
 def _open_pairs(session: Session, split: str) -> tuple[NDArray[np.int64], Gathered]:
@@ -144,4 +140,4 @@ def _score(session: Session, length_N: NDArray[np.int64], gathered: Gathered) ->
     session.group.add([total_K3])
     session.model.train()
     loss, n, n_right = total_K3.sum(dim=0).tolist()
-    return score_tokens(loss, int(n), int(n_right)) if np.isfinite(loss) else None
+    return score_tokens(loss, int(n), int(n_right))

@@ -20,6 +20,7 @@ from sentiment_cli.data.batches import rows_on
 from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.errors import DataError, DivergedError, InterruptedRun
 from sentiment_cli.evaluation.calibration import calibrate
+from sentiment_cli.evaluation.evaluate import discard_scores
 from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, save_validation
 from sentiment_cli.inference.artefact import Calibration, save_artefact
 from sentiment_cli.inference.graphs.builder import NoGraphError
@@ -152,6 +153,7 @@ def begin(
     experiment = identity.experiment
     model, task = model.to(device), task_of(experiment)
     scale = LossScale(device) if experiment.train.precision == "fp16" else None
+    progress.losses = [loss.to(device) for loss in progress.losses]  # those of a checkpoint are on the CPU
     if scale is not None and progress.scale_2 is not None:
         scale.state_2 = progress.scale_2.to(device)
     return Session(
@@ -203,6 +205,7 @@ def _write_model(
     began = time.monotonic()
     if (run / "model").exists():  # of an earlier sitting
         store.remove_directory(run / "model")
+        discard_scores(run)
     save_artefact(run, experiment, corpus, weights, calibration, _build_graph(experiment, corpus, weights))
     progress.seconds["save"] += time.monotonic() - began
     if rows := progress.selection or progress.history:

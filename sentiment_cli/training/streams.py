@@ -50,13 +50,8 @@ class Streams(NamedTuple):
 LayOut = Callable[[int], Streams]  # of an epoch
 
 
-def read_streams(
-    lay_out: LayOut, n_windows: Iterable[int], names: Callable[[int], list[str]], device: torch.device, settings: Train
-) -> Material:
-    """Return the windows of epochs that have `n_windows` each, the next one of every stream in a step.
-
-    `names` says what an epoch begins with.
-    """
+def read_streams(lay_out: LayOut, n_windows: Iterable[int], device: torch.device, settings: Train) -> Material:
+    """Return the windows of epochs that have `n_windows` each, the next one of every stream in a step."""
     n_streams, _ = streams_of(settings)
     epoch_ends = list[int]()
     for end in itertools.accumulate(n_windows):
@@ -79,7 +74,7 @@ def read_streams(
         epoch, i = place_of(step)
         return int(laid_out(epoch).length_SW[:, i].sum())
 
-    return Material(epoch_ends, batches, tokens, lambda step: names(place_of(step)[0]), n_streams)
+    return Material(epoch_ends, batches, tokens, lambda step: [], n_streams)
 
 
 def streams_of(settings: Train) -> tuple[int, int]:

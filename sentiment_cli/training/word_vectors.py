@@ -44,28 +44,20 @@ def count_words(packed: Packed, vocabulary: Vocabulary) -> NDArray[np.int64]:
 
 def plot_streams(session: Session) -> Material:
     """Return the steps over the words of the training and unlabelled rows, the frequent ones thinned out."""
-    packed, ids = reading_rows(session.corpus, session.experiment)
+    packed, _ = reading_rows(session.corpus, session.experiment)
     count_V = count_words(packed, session.corpus.vocabulary)
     with np.errstate(divide="ignore"):
         chance_V = np.minimum(1.0, np.sqrt(_THINNING * count_V.sum() / count_V))
     chance_V[: session.corpus.vocabulary.specials] = 0.0  # unknown words say nothing of each other
     settings, row_N = session.experiment.train, np.flatnonzero(packed.length_N)
 
-    def order_of(epoch: int) -> tuple[NDArray[np.int64], np.random.Generator]:
-        generator = np.random.default_rng((session.experiment.seed, epoch))
-        return generator.permutation(row_N), generator
-
     def words_of(epoch: int) -> NDArray[np.int32]:
-        order_N, generator = order_of(epoch)
+        generator = np.random.default_rng((session.experiment.seed, epoch))
+        order_N = generator.permutation(row_N)
         return tokens_of(thin_out(packed, chance_V, generator), order_N)
 
-    def names(epoch: int) -> list[str]:
-        return [ids[row] for row in order_of(epoch)[0][:1]]
-
     n_windows = (count_word_windows(len(words_of(epoch)), settings) for epoch in range(settings.epochs))
-    return read_streams(
-        lambda epoch: lay_out_words(words_of(epoch), settings), n_windows, names, session.device, settings
-    )
+    return read_streams(lambda epoch: lay_out_words(words_of(epoch), settings), n_windows, session.device, settings)
 
 
 def build_loss(session: Session) -> Objective:

@@ -122,6 +122,43 @@ def test_options_that_cannot_be_meant(cli, run_of_two_labels: Path, args: list[s
     assert said in done.stderr
 
 
+def test_labels_beyond_the_basic_plane_are_mapped(cli, tmp_path: Path, run_of_two_labels: Path) -> None:
+    signs = {"good": "👍", "bad": "👎"}
+    lines = [f"{text},{signs[label]}\n" for text, label in rows(60, seed=1) if label in signs]
+    (tmp_path / "new.csv").write_text("text,label\n" + "".join(lines))
+    mapped = ("--label-map", "👍=good,👎=bad")
+    done = cli("eval", str(run_of_two_labels), "--data", str(tmp_path / "new.csv"), *mapped, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n"] == len(lines)
+
+
+def test_two_files_of_one_name_do_not_take_each_other_s_place(cli, tmp_path: Path, run_of_two_labels: Path) -> None:
+    kept = run_of_two_labels / "evaluation"
+    before = {path.name for path in kept.glob("data-mine*.json")}
+    for language, seed in (("en", 1), ("de", 2), ("en", 1)):
+        lines = [f"{text},{label}\n" for text, label in rows(60, seed=seed) if label in ("good", "bad")]
+        (tmp_path / f"mine.{language}.csv").write_text("text,label\n" + "".join(lines))
+        done = cli("eval", str(run_of_two_labels), "--data", str(tmp_path / f"mine.{language}.csv"))
+        assert done.returncode == 0, done.stderr
+    names = {path.name for path in kept.glob("data-mine*.json")} - before
+    assert len(names) == 2
+    assert "data-mine.json" in names
+
+
+def test_a_column_comes_before_the_slice_of_its_name(cli, tmp_path: Path, run_of_two_labels: Path) -> None:
+    lines = [f"{text},{label},{i % 2},m{i % 3}\n" for i, (text, label) in enumerate(rows(60)) if label != "so-so"]
+    (tmp_path / "new.csv").write_text("text,label,stars,movie\n" + "".join(lines))
+    asked = ("--slice", "stars", "--slice", "movie", "--slice", "length")
+    done = cli("eval", str(run_of_two_labels), "--data", str(tmp_path / "new.csv"), *asked, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, set[str]] = {}
+    for one in json.loads(done.stdout)["slices"]:
+        found.setdefault(one["slice"], set()).add(one["value"])
+    assert found["stars"] == {"0", "1"}
+    assert found["movie"] == {"m0", "m1", "m2"}
+    assert len(found["length"]) > 1
+
+
 def test_a_missing_file_names_the_near_one(cli, tmp_path: Path, run_of_two_labels: Path) -> None:
     (tmp_path / "review.csv").write_text("text,label\n")
     done = cli("eval", str(run_of_two_labels), "--data", str(tmp_path / "reviews.csv"))

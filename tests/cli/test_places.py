@@ -62,6 +62,23 @@ def test_f10_a_directory_where_a_file_is_expected(cli, quick_run: Path, tmp_path
     assert f"try: mv {tmp_path / 'answers'} {tmp_path / 'answers.old'}" in done.stderr
 
 
+def test_f10_names_that_no_file_can_have(cli, tmp_path: Path) -> None:
+    long = str(tmp_path / ("x" * 300))
+    done = cli("prepare", SENTIMENT_IMDB=long)
+    assert done.returncode == 3, done.stderr
+    assert "which does not exist" in done.stderr
+    for command in (["recipes", "copy", "default", "--to", long], ["doctor"]):
+        done = cli(*command, SENTIMENT_IMDB=long)
+        assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_downloaded_to_say_why_nothing_is_prepared(cli) -> None:
+    done = cli("data", "cache", "why", "default", SENTIMENT_IMDB="")
+    assert done.returncode == 2, done.stderr
+    assert "aclImdb_v1.tar.gz is not there yet" in done.stderr
+    assert "try: sentiment prepare" in done.stderr
+
+
 def test_f10_a_file_where_a_cache_entry_is_expected(cli) -> None:
     entry = Path(cli("prepare", "sample").stdout.strip())
     assert entry.is_dir()

@@ -58,6 +58,8 @@ def test_shipped_experiments_load_and_come_back_the_same(name: str, write) -> No
         ("just text\n", "1:1", "an experiment is a mapping of settings"),
         ("name: x\n---\nname: y\n", "2:1", "not YAML"),
         ("", "1:1", "name is missing"),
+        ('seed: 1\nname: "\\U00110000"\n', "2:8", "not YAML: an escape that names no character"),
+        ('name: "\\UFFFFFFFF"\n', "1:8", "not YAML: an escape that names no character"),
         (b"#" * 5_000_000, "1:1", "the file has more than 262,144 bytes"),
     ],
 )
@@ -213,6 +215,13 @@ def test_b03_a_duplicate_key_shows_both_lines_and_does_not_stop_the_other_checks
         (["train.batch_tokens=10"], "train.batch_tokens is 10, less than one row of text.max_tokens 400"),
         (["train.patience=99"], "train.patience is 99, not less than train.epochs 5"),
         (["model.embedding.word_dropout=0.1", "vocabulary.unknown=padding"], "which needs vocabulary.unknown: own"),
+        (["model.kind=linear", "vocabulary.vectors=x.txt"], "vocabulary.vectors is to start from, and model.kind is"),
+        (["model.kind=linear", "init_from=some-run"], "init_from is to start from, and model.kind is linear"),
+        (["init_from=some-run", "vocabulary.vectors=x.txt"], "init_from and vocabulary.vectors both say which"),
+        (
+            ["init_backward=some-run", "model.encoder.bidirectional=true", "vocabulary.vectors=x.txt"],
+            "init_backward and vocabulary.vectors both say which",
+        ),
     ],
 )
 def test_b04_out_of_range_and_contradictory(write, settings_: list[str], said: str) -> None:

@@ -18,8 +18,8 @@ from sentiment_cli import failpoints, store
 from sentiment_cli.config.paths import data_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data import cache, texts
-from sentiment_cli.data.corpus import prepare
-from sentiment_cli.errors import DataError, MachineError
+from sentiment_cli.data.corpus import SPLITS, prepare
+from sentiment_cli.errors import DataError, MachineError, UsageError
 
 ROWS = [f"{'good fine' if i % 2 else 'bad poor'} film number {i},{'pos' if i % 2 else 'neg'}" for i in range(40)]
 CSV = "\n".join(["text,label", *ROWS]) + "\n"
@@ -47,6 +47,38 @@ def use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Path
 @pytest.fixture
 def experiment(own) -> Experiment:
     return own("x.csv", CSV)
+
+
+def test_folders_and_locks_of_others_in_the_cache_are_left_alone(use, experiment) -> None:
+    place = use("shared")
+    (place / "my-embeddings").mkdir(parents=True)
+    (place / "poetry.lock").touch()
+    prepare(experiment)
+    assert "my-embeddings" not in {entry.path.name for entry in cache.entries()}
+    with pytest.raises(UsageError, match="there is no cache entry 'my-embeddings'"):
+        cache.find_entry("my-embeddings")
+    assert (place / "poetry.lock").exists()
+
+
+@pytest.mark.parametrize("unlabelled", [False, True])
+def test_f14_a_source_that_changes_between_two_looks_is_refused(use, own, monkeypatch, unlabelled: bool) -> None:
+    place = use("changing")
+    settings = own("y.csv", CSV.replace("number 3,pos", "number 3,"), "data.without_label=unlabelled")
+    splits = (*SPLITS, "unsup") if unlabelled else SPLITS
+    prepare(settings, splits)
+    for pack in place.glob("unsup-*" if unlabelled else "y-*"):
+        shutil.rmtree(pack)
+    source, hold = Path(settings.data.source), cache.building
+
+    def changed(key: cache.Key):
+        if key.name == ("unsup-y" if unlabelled else "y"):
+            source.write_text(source.read_text().replace("film", "movie"))
+        return hold(key)
+
+    monkeypatch.setattr(cache, "building", changed)
+    with pytest.raises(DataError, match=r"y.csv was changed while it was read"):
+        prepare(settings, splits)
+    assert not list(place.glob("unsup-*" if unlabelled else "y-*"))
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_f16_who_finds_the_data_whole_removes_what_a_killed_process_left(experim
     assert forked(lambda: prepare(experiment()), "flush_directory:4:kill") == -signal.SIGKILL
     raw, entries = tmp_path / "data" / "raw", tmp_path / "data" / "cache"
     raw.mkdir()
-    (raw / "aclImdb_v1.tar.gz.lock").touch()
+    (raw / ".aclImdb_v1.tar.gz.lock").touch()
     assert len(list(entries.glob(".*.lock"))) == 1
     before = prepare(experiment()).directory.stat()
     assert {path.name[0] for path in entries.iterdir()} == {"s", "t"}

@@ -189,6 +189,17 @@ def test_columns_are_said_and_can_be_named(own, capsys) -> None:
         read(own, "x.csv", content, "data.text_column=revue")
 
 
+def test_a_column_may_come_late_in_json_lines(own) -> None:
+    lines = [{"text": f"film {i}", "label": "ab"[i % 2], **({"movie": f"m{i}"} if i > 150 else {})} for i in range(160)]
+    rows, _ = read(own, "x.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    assert [row.group for row in rows] == [None] * 151 + [f"m{i}" for i in range(151, 160)]
+
+
+def test_a_header_that_is_no_csv_is_refused(own) -> None:
+    with pytest.raises(DataError, match=r"x.csv: its first line, .* is no CSV: field larger than field limit"):
+        read(own, "x.csv", "text," + "x" * 16_000_001 + "\na,b\n")
+
+
 def test_groups_missing_are_none(own) -> None:
     rows, _ = read(own, "x.parquet", parquet_of(text=["a", "b"], label=[1, 2], group=[3.0, float("nan")]))
     assert [row.group for row in rows] == ["3.0", None]

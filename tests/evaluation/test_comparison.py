@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from sentiment_cli import store
 from sentiment_cli.config.loader import experiment_yaml
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import DataError, UsageError
@@ -215,6 +216,30 @@ def test_other_test_sets_are_refused_with_what_differs(make_run: Callable[..., P
     relabelled = make_run("relabelled", [("r000", "pos", 0.9), *rows(60)[1:]])
     with pytest.raises(DataError, match=r"1 are labelled otherwise, such as r000: 'neg' and 'pos'"):
         compare([one, relabelled], "test")
+
+
+def test_rows_with_the_same_numbers_and_labels_and_other_texts_are_refused(make_run: Callable[..., Path]) -> None:
+    one, other = make_run("one", rows(60)), make_run("other", rows(60))
+    for run, texts in ((one, "aa"), (other, "bb")):
+        store.write_file(run / "evaluation" / "test.json", store.dump_json({"texts": texts}))
+    with pytest.raises(DataError, match="on different reviews: the rows have the same ids and labels, and other"):
+        compare([one, other], "test")
+    store.write_file(other / "evaluation" / "test.json", store.dump_json({"texts": "aa"}))
+    assert compare([one, other], "test").n == 100
+
+
+def test_answers_on_rows_that_a_model_was_trained_on_are_not_compared(make_run: Callable[..., Path]) -> None:
+    one, other = make_run("one", rows(60)), make_run("other", rows(60))
+    store.write_file(other / "evaluation" / "test.json", store.dump_json({"trained_on": True}))
+    with pytest.raises(UsageError, match=r"other was trained on its test reviews, too \(train.refit\)") as caught:
+        compare([one, other], "test")
+    assert caught.value.hint == f"sentiment compare {one} {other}"
+
+
+def test_star_ratings_are_not_compared(make_run: Callable[..., Path]) -> None:
+    one, other = make_run("one", rows(60)), make_run("other", rows(60), "data.target=stars")
+    with pytest.raises(UsageError, match="other gives star ratings, and what is compared is how runs tell labels"):
+        compare([one, other], "test")
 
 
 def test_runs_that_were_not_scored_name_the_commands(make_run: Callable[..., Path]) -> None:

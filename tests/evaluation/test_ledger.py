@@ -7,6 +7,7 @@ import pytest
 import sentiment_cli
 from sentiment_cli import store
 from sentiment_cli.config.schema import Data
+from sentiment_cli.data.download import archive_path
 from sentiment_cli.errors import MachineError
 from sentiment_cli.evaluation import evaluate as evaluate_module
 from sentiment_cli.evaluation import outputs as outputs_module
@@ -66,6 +67,15 @@ def test_a_ledger_that_cannot_be_written_keeps_the_split_shut(quick_run: Path, m
     monkeypatch.setattr(outputs_module, "prepare", lambda *args: pytest.fail("the split was opened"))
     with pytest.raises(MachineError, match="full"):
         evaluate(quick_run, "test")
+
+
+def test_the_archive_that_was_downloaded_is_where_imdb_s_test_reviews_are(tmp_path: Path, monkeypatch) -> None:
+    imdb = Data(source="imdb")
+    assert evaluate_module._opens_test(Data(source=str(archive_path())), imdb)
+    assert not evaluate_module._opens_test(Data(source=str(tmp_path / "my.csv")), imdb)
+    monkeypatch.setenv("SENTIMENT_IMDB", str(tmp_path / "my.tar.gz"))
+    assert evaluate_module._opens_test(Data(source=str(tmp_path / "my.tar.gz")), imdb)
+    assert evaluate_module._opens_test(Data(source=str(archive_path())), imdb)
 
 
 def test_only_test_rows_count_as_opened(quick_run: Path, tmp_path: Path, capsys) -> None:

@@ -39,6 +39,7 @@ from sentiment_cli.evaluation.page import render_page
 from sentiment_cli.evaluation.report import build_report
 from sentiment_cli.evaluation.run_files import Answers, find_mistakes, read_answers, read_run
 from sentiment_cli.evaluation.side_by_side import build_comparison
+from sentiment_cli.inference.runs import describe_run
 
 ATTACKS = [
     "<script>alert(1)</script>",
@@ -362,6 +363,22 @@ def test_a_run_that_was_killed_says_so_and_has_the_rest(hostile_run: Path) -> No
     render_page(document)
     log.unlink()
     assert "Training" not in sections_of(build_report(read_run(hostile_run)))
+
+
+def test_a_run_that_diverged_names_a_lower_rate(hostile_run: Path) -> None:
+    summary = json.loads((hostile_run / "summary.json").read_text())
+    store.write_file(hostile_run / "summary.json", store.dump_json({**summary, "status": "diverged"}))
+    run = read_run(hostile_run)
+    said = sections_of(build_report(run))["The model"]
+    assert f"sentiment train hostile/experiment.yaml --set train.lr={run.experiment.train.lr / 10:.1g}" in said
+
+
+def test_scores_on_rows_that_the_model_was_trained_on_are_not_shown(hostile_run: Path) -> None:
+    scores = json.loads((hostile_run / "evaluation" / "test.json").read_text())
+    learnt = store.dump_json({**scores, "trained_on": True, "accuracy": 0.98765})
+    store.write_file(hostile_run / "evaluation" / "valid.json", learnt)
+    assert "98.8" not in sections_of(build_report(read_run(hostile_run)))["Scores"]
+    assert ", which it was trained on" in "\n".join(describe_run(hostile_run))
 
 
 def test_where_the_cache_is_gone_the_mistakes_are_ids(

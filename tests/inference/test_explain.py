@@ -517,6 +517,10 @@ def test_explanations_go_where_out_says(run: Run, tmp_path: Path, monkeypatch: p
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert [answer["explanation"]["method"] for answer in found] == ["occlusion", "occlusion"]
     assert "trace" not in found[0]
+    plain = wishes._replace(as_json=False)
+    shown.answer_with_reasons(predictor, [["good \x1b[2J film"]], plain, lambda answer: answer.text, out)
+    assert "\x1b" not in out.read_text()
+    assert "\\x1b" in out.read_text()
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -1,7 +1,13 @@
+import json
+import os
+import signal
+
 import pytest
 import torch
 
-from sentiment_cli.errors import UsageError
+from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.errors import InterruptedRun, UsageError
 from sentiment_cli.models.device import check_precision, precision_name, runs_bf16, select_device, set_up
 
 
@@ -61,6 +67,37 @@ def test_deterministic_cuda_repeats_itself(experiment) -> None:
     settings = experiment("train.device=cuda", "train.deterministic=true", "train.epochs=2")
     one, other = (fit(settings).directory / "model" / "weights.safetensors" for _ in range(2))
     assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_cuda_run_that_was_stopped_in_mid_epoch_goes_on_to_the_same_bytes(experiment, monkeypatch) -> None:
+    stops_and_goes_on(experiment("train.device=cuda", "train.deterministic=true", "train.epochs=2"), monkeypatch)
+
+
+def test_a_run_that_was_stopped_in_mid_epoch_goes_on_to_the_same_bytes(experiment, monkeypatch) -> None:
+    stops_and_goes_on(experiment("train.device=cpu", "train.max_steps=9", "train.epochs=2"), monkeypatch)
+
+
+def stops_and_goes_on(settings: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sentiment_cli.training import epochs
+    from sentiment_cli.training.fit import fit, resume
+
+    def stop_after_the_third(session, step, material) -> None:
+        if step.number == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    whole = fit(settings).directory
+    with monkeypatch.context() as patched:
+        patched.setattr(epochs, "check_finite", stop_after_the_third)
+        with pytest.raises(InterruptedRun, match="after step 3"):
+            fit(settings, "stopped")
+    again = resume(runs_dir() / "stopped", settings, ()).directory
+    one, other = ((run / "model" / "weights.safetensors").read_bytes() for run in (whole, again))
+    assert one == other
+    assert [json.loads(row)["train_loss"] for row in (whole / "metrics.jsonl").read_text().splitlines()] == [
+        json.loads(row)["train_loss"] for row in (again / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 def test_b04_fp16_is_for_cuda() -> None:

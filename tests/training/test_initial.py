@@ -1,17 +1,20 @@
 import math
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from sentiment_cli import store
 from sentiment_cli.config import schema
+from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.inference.weights import load_weights
 from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.models.softmax import AdaptiveSoftmax
 from sentiment_cli.training import origins as origins_module
-from sentiment_cli.training.fit import fit
+from sentiment_cli.training.fit import fit, resume
 from sentiment_cli.training.initial import draw_weights, first_model, load_origins
 
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1")
@@ -48,6 +51,15 @@ def test_matrices_are_drawn_within_the_bound_of_their_rule(init: str, bound: flo
 def test_each_gate_is_orthogonal(cell: str, name: str, n_gates: int) -> None:
     for gate in getattr(drawn(init="orthogonal", cell=cell).encoder.forward_layers[0], name).chunk(n_gates):
         torch.testing.assert_close(gate @ gate.T, torch.eye(16), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("init", ["uniform", "glorot", "he", "orthogonal", "keras"])
+def test_a_softmax_of_fewer_clusters_than_its_width_is_drawn(init: str) -> None:
+    settings = schema.Model(init=init)
+    softmax = AdaptiveSoftmax(50, 16, cutoffs=(10, 20))
+    softmax.cluster_weight.data.fill_(9.0)
+    draw_weights(softmax, settings)
+    assert softmax.cluster_weight.abs().max() < 9
 
 
 def test_the_forget_gate_starts_at_its_bias() -> None:
@@ -91,6 +103,19 @@ def test_vectors_come_from_a_file(experiment, tmp_path: Path, capsys) -> None:
     assert "vectors: 2 of" in capsys.readouterr().err
     fresh = first_model(experiment(*TINY), corpus, []).embedding.weight
     assert torch.equal(model.embedding.weight[:2], fresh[:2])
+
+
+def test_a_run_goes_on_without_the_file_of_its_first_vectors(experiment, tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text("the 1 2 3 4 5 6 7 8\n")
+    settings = experiment(*TINY, f"vocabulary.vectors={path}", "train.checkpoint_steps=1", "train.epochs=2")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("sentiment_cli.training.epochs._validate", Mock(side_effect=KeyboardInterrupt))
+        fit(settings, "stopped")
+    path.unlink()
+    assert resume(runs_dir() / "stopped", settings, ()).scores
+    with pytest.raises(DataError, match=r"vectors\.txt cannot be read: No such file"):
+        first_model(settings, prepare(settings, ("train",)), [])
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from sentiment_cli.config import schema
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.weights import rows_of, score_rows
 from sentiment_cli.models.classifier import Classifier
-from sentiment_cli.training.parallel import Group, check_divides
+from sentiment_cli.training.parallel import Group, check_shared
 
 SENTIMENT = [sys.executable, "-m", "sentiment_cli"]
 
@@ -67,6 +67,13 @@ def test_d01_two_processes_update_embeddings_lazily_to_the_same_bytes(alone: Pat
     assert train(alone, "one-lazy", settings=(*LONGER, *lazy))[0] == 0
     run(alone, SENTIMENT, "train", *settings(alone, *lazy), "--name", "two-lazy", "--nproc", "2")
     assert outcome(alone / "runs" / "two-lazy") == outcome(alone / "runs" / "one-lazy")
+
+
+def test_d01_a_process_without_a_row_takes_the_same_lazy_step(alone: Path) -> None:
+    one_row = ("text.max_tokens=8", "train.batch_tokens=8", "train.lazy_embeddings=true", "train.max_steps=8")
+    assert train(alone, "one-rowed", settings=(*LONGER, *one_row))[0] == 0
+    run(alone, SENTIMENT, "train", *settings(alone, *one_row), "--name", "two-rowed", "--nproc", "2")
+    assert outcome(alone / "runs" / "two-rowed") == outcome(alone / "runs" / "one-rowed")
 
 
 def test_d02_other_numbers_of_processes_agree_to_rounding(alone: Path) -> None:
@@ -158,8 +165,24 @@ def test_processes_that_do_not_divide_the_slices_are_refused(cli) -> None:
     assert done.returncode == 2
     assert "3 processes do not divide train.slices, which is 4" in done.stderr
     assert "--set train.slices=3" in done.stderr
-    with pytest.raises(UsageError):
-        check_divides(2, 1)
+    one = schema.Experiment(name="one")
+    check_shared(1, one)
+    with pytest.raises(UsageError, match=r"one: 2 processes do not divide train.slices, which is 1"):
+        check_shared(2, one)
+    linear = schema.Experiment(name="two", model=schema.Model(kind="linear"), train=schema.Train(slices=2))
+    with pytest.raises(UsageError, match=r"two: model.kind is linear, which one process trains"):
+        check_shared(2, linear)
+
+
+def test_an_experiment_to_start_from_that_processes_cannot_share_is_named(alone: Path) -> None:
+    source = f"data: {{source: {alone / 'data' / 'reviews.csv'}}}\n"
+    vectors = "task: vectors\nmodel: {embedding: {width: 8}}\ntrain: {window: 16, batch_tokens: 512}\n"
+    (alone / "vectors.yaml").write_text(f"name: vectors\n{source}{vectors}")
+    (alone / "after.yaml").write_text(f"name: after\n{source}init_from: vectors.yaml\ntrain: {{slices: 2}}\n")
+    said = run(alone, SENTIMENT, "train", str(alone / "after.yaml"), "--nproc", "2", code=2)
+    assert "vectors: 2 processes do not divide train.slices, which is 1" in said
+    assert f"try: sentiment pretrain {alone / 'vectors.yaml'}" in said
+    assert not (alone / "runs" / "vectors").exists()
 
 
 def test_slices_are_shared_out_evenly() -> None:

@@ -19,11 +19,13 @@ import torch
 from killing import outcome, train
 from pretraining import pretraining, write_reviews, write_table
 
+from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import prepare
 from sentiment_cli.data.pairs import prepare_pairs
 from sentiment_cli.data.reading import START_ID
-from sentiment_cli.errors import DataError
+from sentiment_cli.errors import DataError, DivergedError
+from sentiment_cli.evaluation.perplexity import score_tokens
 from sentiment_cli.evaluation.report import build_report
 from sentiment_cli.evaluation.run_files import read_run
 from sentiment_cli.inference.generate import load_author
@@ -136,6 +138,25 @@ def test_slices_of_a_window_have_the_loss_of_the_whole(small: Build) -> None:
             for session, part in zip((first, rest), parts, strict=True)
         ]
     torch.testing.assert_close(found[0] * 3 / 8 + found[1] * 5 / 8, expected)
+
+
+@pytest.mark.parametrize("task", ["language-model", "autoencoder"])
+def test_f21_a_pretraining_that_diverges_says_where(small: Build, task: str) -> None:
+    with pytest.raises(DivergedError, match=r"gives loss .* and gradient norm") as caught:
+        fit(small(task, "train.lr=1e39", "train.max_grad_norm=null"), "diverged")
+    about = json.loads((runs_dir() / "diverged" / "diverged.json").read_text())
+    assert bool(about["rows"]) == (task == "autoencoder")
+    assert ("rows (" in str(caught.value)) == (task == "autoencoder")
+    assert f"step {about['step']} " in str(caught.value)
+
+
+def test_f21_a_perplexity_that_no_number_holds_is_a_divergence(small: Build, monkeypatch) -> None:
+    assert score_tokens(699.0, 1) is not None
+    assert score_tokens(701.0, 1) is None
+    assert score_tokens(math.nan, 1) is None
+    monkeypatch.setattr(language_modelling, "score_text", lambda *_: (7001.0, 10))
+    with pytest.raises(DivergedError, match="gives scores that are not finite"):
+        fit(small("language-model"))
 
 
 def test_validation_reads_each_review_by_itself(small: Build) -> None:

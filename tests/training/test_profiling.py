@@ -21,3 +21,17 @@ def test_a_profile_says_where_the_time_goes_and_makes_no_run(cli) -> None:
     assert found["shares"][0]["share"] >= found["shares"][-1]["share"]
     assert "aten::_fused_adamw_" in {share["operator"] for share in found["shares"]}
     assert not runs_dir().exists()
+
+
+@pytest.mark.parametrize("options", [("--resume", "my-run"), ("--seeds", "3"), ("--nproc", "2", "--name", "mine")])
+def test_a_profile_is_of_no_run(cli, options: tuple[str, ...]) -> None:
+    done = cli("train", "sample", "--profile", *options)
+    assert done.returncode == 2
+    assert "--profile makes no run" in done.stderr
+    assert options[0] in done.stderr
+
+
+def test_a_profile_with_vectors_that_are_no_file_is_refused(cli) -> None:
+    done = cli("train", "sample", "--profile", "--set", "vocabulary.vectors=no.txt")
+    assert done.returncode == 2
+    assert "no.txt, which is no file" in done.stderr

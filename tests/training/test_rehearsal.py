@@ -95,6 +95,14 @@ def test_a_name_that_no_run_can_have_is_told_first(folder: Path, cli) -> None:
     assert not runs_dir().exists()
 
 
+def test_f14_folds_whose_rows_the_origin_does_not_know_are_refused_before_it_is_trained(folder: Path, cli) -> None:
+    settings = ("--set", f"data.source={folder / 'reviews.csv'}", "--set", f"init_from={folder / 'forward.yaml'}")
+    done = cli("train", str(folder / "stars.yaml"), *settings, "--set", "data.target=label", "--folds", "3")
+    assert done.returncode == 2, done.stderr
+    assert "the run has a vocabulary of" in done.stderr
+    assert not runs_dir().exists()
+
+
 def test_what_fits_is_trained(folder: Path) -> None:
     named = with_origins(
         classifier(folder, *BOTH, "model.encoder.layers=1", "teacher.run=linear", "teacher.rows=train")
@@ -109,6 +117,6 @@ def test_a_run_of_a_shipped_experiment_s_name_comes_first_and_is_said_to_differ(
     with_origins(classifier(folder, f"init_from={folder / 'imdb-vectors.yaml'}"))
     (folder / "imdb-vectors.yaml").unlink()
     capsys.readouterr()
-    assert with_origins(classifier(folder, "init_from=imdb-vectors")).init_from == "imdb-vectors"
+    assert with_origins(classifier(folder, "init_from=imdb-vectors")).init_from == str(runs_dir() / "imdb-vectors")
     said = "imdb-vectors, a run, whose settings are not those of the shipped experiment imdb-vectors\n"
     assert said in capsys.readouterr().err

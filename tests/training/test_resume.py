@@ -270,6 +270,30 @@ def test_f27_a_changed_setting_is_shown_and_needs_leave(root: Path, setting: str
         assert [row["epoch"] for row in outcome(run)[1]] == [1, 2, 3]
 
 
+def test_f27_fewer_steps_than_were_taken_are_refused_and_leave_the_run_as_it_was(root: Path) -> None:
+    assert train(root, "run", place="after backward", at=8)[0] == -signal.SIGKILL
+    run, fewer = root / "runs" / "run", ("train.max_steps=5",)
+    code, said = train(root, "run", resumed=True, settings=fewer, allowed=("train.max_steps",))
+    assert code == 2, said
+    assert f"train.max_steps is 5, and {run} has taken 6 steps" in said
+    assert f"--resume {run} --set train.max_steps=6 --allow-change train.max_steps" in said
+    assert json.loads((run / "run.json").read_text())["changes"] == []
+    code, said = train(root, "run", resumed=True, settings=("train.max_steps=6",), allowed=("train.max_steps",))
+    assert code == 0, said
+    assert "stopped: 6 steps are done" in said
+
+
+def test_scores_of_an_interrupted_model_go_with_it(root: Path) -> None:
+    assert train(root, "run", place="step start", at=12, send=(signal.SIGINT,))[0] == 130
+    kept = root / "runs" / "run" / "evaluation"
+    kept.mkdir()
+    for name in ("test.json", "test-predictions.jsonl", "pairs-mine.json", "ledger.jsonl"):
+        (kept / name).write_text("{}\n")
+    code, said = train(root, "run", resumed=True)
+    assert code == 0, said
+    assert [path.name for path in kept.iterdir()] == ["ledger.jsonl"]
+
+
 def test_f27_another_torch_or_other_data_are_refused(root: Path) -> None:
     assert train(root, "run", place="after backward", at=4)[0] == -signal.SIGKILL
     run = root / "runs" / "run"

@@ -316,6 +316,22 @@ def test_a_teacher_that_knows_validation_s_labels_is_warned_of(experiment, write
     assert (said or "warning") in capsys.readouterr().err or said is None
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [(("data.test_share=0.3",), True), (("data.valid.seed=3",), True), (("data.valid.share=0.3",), False)],
+)
+def test_invariant_10_a_teacher_that_knows_test_s_labels_is_warned_of(
+    experiment, write, capsys, settings, said: bool
+) -> None:
+    source, _, unlabelled = write()
+    teacher = linear("teacher", source, unlabelled)
+    capsys.readouterr()
+    check_teacher(experiment(*TINY, source, unlabelled, f"teacher.run={teacher}", *settings))
+    warned = capsys.readouterr().err
+    assert ("drawn as test are among them" in warned) == said
+    assert ("Test is not touched" in warned) == (not said)
+
+
 def test_a_teacher_s_experiment_is_trained_first_and_none_teaches_itself(experiment, write, tmp_path: Path) -> None:
     data = write()
     path = tmp_path / "teacher.yaml"
