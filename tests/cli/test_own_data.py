@@ -146,9 +146,9 @@ def test_two_files_of_one_name_do_not_take_each_other_s_place(cli, tmp_path: Pat
 
 
 def test_a_column_comes_before_the_slice_of_its_name(cli, tmp_path: Path, run_of_two_labels: Path) -> None:
-    lines = [f"{text},{label},{i % 2},m{i % 3}\n" for i, (text, label) in enumerate(rows(60)) if label != "so-so"]
+    lines = [f"{text},{label},{i % 2},m{i % 3}\n" for i, (text, label) in enumerate(rows(60)) if label != "fair"]
     (tmp_path / "new.csv").write_text("text,label,stars,movie\n" + "".join(lines))
-    asked = ("--slice", "stars", "--slice", "movie", "--slice", "length")
+    asked = ("--slice", "stars", "--slice", "movie")
     done = cli("eval", str(run_of_two_labels), "--data", str(tmp_path / "new.csv"), *asked, "--json")
     assert done.returncode == 0, done.stderr
     found: dict[str, set[str]] = {}
@@ -156,7 +156,6 @@ def test_a_column_comes_before_the_slice_of_its_name(cli, tmp_path: Path, run_of
         found.setdefault(one["slice"], set()).add(one["value"])
     assert found["stars"] == {"0", "1"}
     assert found["movie"] == {"m0", "m1", "m2"}
-    assert len(found["length"]) > 1
 
 
 def test_a_missing_file_names_the_near_one(cli, tmp_path: Path, run_of_two_labels: Path) -> None:
