@@ -128,7 +128,7 @@ def discard_scores(run: Path) -> None:
 def free_name(run: Path, name: str, fingerprint: str) -> str:
     """Return the name to keep scores of some rows under: one that is not taken by the scores of others."""
     path = run / "evaluation" / f"{name}.json"
-    is_taken = store.is_there(path) and store.read_json(path).get("texts", fingerprint) != fingerprint
+    is_taken = is_run(run) and store.is_there(path) and store.read_json(path).get("texts", fingerprint) != fingerprint
     return f"{name}-{fingerprint[-8:]}" if is_taken else name
 
 

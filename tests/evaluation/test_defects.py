@@ -52,10 +52,11 @@ def test_rows_and_labels_of_ones_own_data_may_come_in_any_order(quick_run: Path,
     texts = {"pos": "the plot was lovely", "neg": "the plot was dull"}
     names = {"good": "pos", "bad": "neg"}
     rows = [(texts[names.get(label, label)], label) for label in order]
-    (tmp_path / "new.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    path = tmp_path / f"{'-'.join(order)}.csv"
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     pairs = [f"{old}={new}" for old, new in names.items() if old in order]
-    evaluate_data(quick_run, Data(source=str(tmp_path / "new.csv"), label_map=pairs))
-    lines = (quick_run / "evaluation" / "data-new-predictions.jsonl").read_text().splitlines()
+    evaluate_data(quick_run, Data(source=str(path), label_map=pairs))
+    lines = (quick_run / "evaluation" / f"data-{path.stem}-predictions.jsonl").read_text().splitlines()
     assert [json.loads(line)["label"] for line in lines] == [names.get(label, label) for label in order]
 
 
