@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_cli.evaluation.answers import Answers
 from sentiment_cli.evaluation.calibration import reliability_bins
 from sentiment_cli.evaluation.document import Figure, Histogram, Line, Lines, Reliability, Table
 from sentiment_cli.evaluation.metrics import expected_calibration_error
-from sentiment_cli.evaluation.run_files import Answers, RunFiles
+from sentiment_cli.evaluation.run_files import RunFiles
 from sentiment_cli.evaluation.wording import number, share
 from sentiment_cli.inference.predictor import likeliest
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sentiment_cli import console, store
 from sentiment_cli.config.loader import differences, load_experiment
 from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.evaluation.answers import Answers, read_answers
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.inference.runs import members_of
@@ -35,8 +36,8 @@ class PairedTable(NamedTuple):
     both_wrong: int
 
 
-class Answers(NamedTuple):
-    """What a run said of a split: each row's true label by its id, in the order of ids, and whether it was found.
+class Marked(NamedTuple):
+    """What a run said of a split, marked: each true label by its id, in the order of ids, and whether it was found.
 
     `about` is what is kept of its scores there.
     """
@@ -131,12 +132,12 @@ def compare(runs: Sequence[Path], split: str) -> Comparison:
             raise UsageError(f"{run} is of task {experiment.task}, and what is compared is how runs classify", hint)
         if experiment.data.target == "stars":
             raise UsageError(f"{run} gives star ratings, and what is compared is how runs tell labels apart", hint)
-    missing = [run for run in runs if not store.is_there(_predictions(run, split))]
-    if missing:
+    answers = {run: found for run in runs if (found := read_answers(run, split)) is not None}
+    if missing := [run for run in runs if run not in answers]:
         commands = (f"sentiment eval {shlex.quote(str(run))} --split {split}" for run in missing)
         names = ", ".join(map(str, missing))
         raise UsageError(f"there are no predictions of the {split} reviews from {names}", " && ".join(commands))
-    first, *others = [_load(run, split, name) for run, name in zip(runs, _names(runs), strict=True)]
+    first, *others = [_mark(run, name, split, answers[run]) for run, name in zip(runs, _names(runs), strict=True)]
     for one in (first, *others):
         if one.about.get("trained_on"):
             raise UsageError(
@@ -164,7 +165,7 @@ def compare(runs: Sequence[Path], split: str) -> Comparison:
         )
         for other, table, p, p_holm in zip(others, tables, p_values, holm(p_values), strict=True)
     ]
-    right = {answers.name: int(answers.is_right_N.sum()) for answers in (first, *others)}
+    right = {run.name: int(run.is_right_N.sum()) for run in (first, *others)}
     return Comparison(split, len(ids), right, pairings)
 
 
@@ -244,35 +245,24 @@ def _say_p(p: float) -> str:
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
-def _predictions(run: Path, split: str) -> Path:
-    return run / "evaluation" / f"{split}-predictions.jsonl"
-
-
 def _names(runs: Sequence[Path]) -> list[str]:
     """Return the runs' names, or their paths where two are called the same."""
     names = [run.resolve().name for run in runs]
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
 
 
-def _load(run: Path, split: str, name: str) -> Answers:
-    path = _predictions(run, split)
-    try:
-        rows = sorted((json.loads(line) for line in path.read_bytes().splitlines()), key=lambda row: row["id"])
-        label_of = {row["id"]: row["label"] for row in rows}
-        labels = list(rows[0]["probabilities"])
-        probability_NC = np.array([[row["probabilities"][label] for label in labels] for row in rows])
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        command = f"sentiment eval {shlex.quote(str(run))} --split {split}"
-        raise DataError(f"{path} does not hold a probability per label and row: {error!r}", command) from error
-    is_right_N = np.array(labels)[likeliest(probability_NC)] == list(label_of.values())
-    scores = path.with_name(f"{split}.json")
-    return Answers(run, name, label_of, is_right_N, store.read_json(scores) if store.is_there(scores) else {})
+def _mark(run: Path, name: str, split: str, answers: Answers) -> Marked:
+    order = np.argsort(answers.ids, kind="stable")
+    label_of = {answers.ids[i]: answers.labels[answers.label_N[i]] for i in order}
+    is_right_N = (likeliest(answers.probability_NC) == answers.label_N)[order]
+    scores = run / "evaluation" / f"{split}.json"
+    return Marked(run, name, label_of, is_right_N, store.read_json(scores) if store.is_there(scores) else {})
 
 
-def _refuse_other_rows(first: Answers, other: Answers) -> None:
+def _refuse_other_rows(first: Marked, other: Marked) -> None:
     """Raise DataError, with what differs, where two runs were not scored on the same rows with the same labels."""
     one, two = first.label_of, other.label_of
-    texts = {answers.about["texts"] for answers in (first, other) if "texts" in answers.about}
+    texts = {run.about["texts"] for run in (first, other) if "texts" in run.about}
     if one == two and len(texts) < 2:
         return
     said = [

@@ -1,6 +1,5 @@
 """A run on a split or on labelled rows of one's own: scores and predictions, printed and kept with the run."""
 
-import json
 import shlex
 import shutil
 from collections import Counter
@@ -23,6 +22,7 @@ from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.data.tables import Columns, Rejects, column_names, read_table
 from sentiment_cli.data.texts import prepare_texts
 from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.evaluation.answers import write_answers
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, print_reliability, reliability_bins
 from sentiment_cli.evaluation.ledger import record_opening
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
@@ -205,12 +205,9 @@ def _keep(
     else:
         rows = class_probabilities(output / model.temperature).tolist()
         answers = [{"probabilities": dict(zip(labels, row, strict=True))} for row in rows]
-    lines = [
-        json.dumps({"id": row_id, "label": labels[label], **answer}) + "\n"
-        for row_id, label, answer in zip(scored.ids, scored.packed.label_N.tolist(), answers, strict=True)
-    ]
+    true_labels = [labels[label] for label in scored.packed.label_N.tolist()]
     about = {"run": run.name, "texts": scored.texts, "trained_on": is_learnt, **evaluation.to_json()}
-    store.write_file(run / "evaluation" / f"{name}-predictions.jsonl", "".join(lines).encode())
+    write_answers(run, name, scored.ids, true_labels, answers)
     store.write_file(run / "evaluation" / f"{name}.json", store.dump_json(about))
 
 

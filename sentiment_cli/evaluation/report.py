@@ -7,6 +7,7 @@ from typing import Any
 
 from sentiment_cli.config.loader import differences, experiment_from_values, experiment_yaml
 from sentiment_cli.evaluation import purpose
+from sentiment_cli.evaluation.answers import Answers, read_answers
 from sentiment_cli.evaluation.charts import curves_figure, lengths_figure, reliability_figure
 from sentiment_cli.evaluation.document import (
     Block,
@@ -21,7 +22,7 @@ from sentiment_cli.evaluation.document import (
     Table,
 )
 from sentiment_cli.evaluation.pretrained import pretraining_lead, pretraining_scores
-from sentiment_cli.evaluation.run_files import Answers, Mistake, RunFiles, find_mistakes, read_answers
+from sentiment_cli.evaluation.run_files import Mistake, RunFiles, find_mistakes
 from sentiment_cli.evaluation.wording import interval, name_of, number, share, split_name, word
 
 _MISTAKES = 10
@@ -41,7 +42,7 @@ _FIGURES = {
 
 def build_report(run: RunFiles) -> Document:
     """Say of a run all that its files tell, and of what is missing which command makes it."""
-    answers = read_answers(run, run.main) if run.main is not None else None
+    answers = read_answers(run.path, run.main) if run.main is not None else None
     sections = [
         Section("The model", _model(run)),
         Section("What it is for", _purpose(run)),

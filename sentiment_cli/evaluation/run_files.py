@@ -16,6 +16,7 @@ from sentiment_cli.config.loader import experiment_from_values, experiment_value
 from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.texts import find_texts
+from sentiment_cli.evaluation.answers import Answers
 from sentiment_cli.evaluation.ledger import count_openings
 from sentiment_cli.inference.artefact import WEIGHTS
 from sentiment_cli.inference.ensembles import is_ensemble
@@ -71,15 +72,6 @@ class RunFiles:
         return next(iter(self.scores), None)
 
 
-class Answers(NamedTuple):
-    """What a run said of the rows of a split: ids, true labels (as places in `labels`) and probabilities."""
-
-    labels: tuple[str, ...]
-    ids: list[str]
-    label_N: NDArray[np.int64]
-    probability_NC: NDArray[np.float64]
-
-
 class Mistake(NamedTuple):
     """A row that a model got wrong; `text` is None where the cache no longer holds it."""
 
@@ -106,7 +98,7 @@ def read_run(path: Path) -> RunFiles:
             path=path,
             experiment=experiment,
             summary=summary,
-            curves=[row for row in read_lines(path / "metrics.jsonl") if row.get("stage") != "refit"],
+            curves=[row for row in _read_lines(path / "metrics.jsonl") if row.get("stage") != "refit"],
             changes=record.get("changes", []),
             scores={name: scores[name] for name in order},
             openings=count_openings(path, "test") or None,
@@ -119,7 +111,7 @@ def read_run(path: Path) -> RunFiles:
         raise store.IntegrityError(f"{path} holds a file that is damaged: {error!r}") from error
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a log that is there; half a last line, which a killed process left, is none."""
     if not path.exists():
         return
@@ -127,25 +119,6 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         for line in handle:
             if line.endswith(b"\n"):
                 yield _parse(line, path)
-
-
-def read_answers(run: RunFiles, split: str) -> Answers | None:
-    """Return what a run said of the rows of a split; None where it gives no probabilities, as for star ratings."""
-    labels = tuple(run.scores[split]["f1_per_label"])
-    path = run.path / "evaluation" / f"{split}-predictions.jsonl"
-    rows = list(read_lines(path))
-    if not rows or "probabilities" not in rows[0]:
-        return None
-    place = {label: i for i, label in enumerate(labels)}
-    try:
-        return Answers(
-            labels,
-            [str(row["id"]) for row in rows],
-            np.array([place[row["label"]] for row in rows], dtype=np.int64),
-            np.array([[row["probabilities"][label] for label in labels] for row in rows], dtype=np.float64),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise store.IntegrityError(f"{path} is damaged: {error!r}", f"sentiment eval {run.path}") from error
 
 
 def find_mistakes(run: RunFiles, split: str, answers: Answers, most: int) -> list[Mistake]:

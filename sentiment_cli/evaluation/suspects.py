@@ -22,6 +22,7 @@ from sentiment_cli.data.splits import assign_rows
 from sentiment_cli.data.table_writers import Cells
 from sentiment_cli.data.texts import Texts
 from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.evaluation.answers import read_answers
 from sentiment_cli.evaluation.evaluate import evaluate
 from sentiment_cli.inference.predictor import likeliest
 
@@ -93,23 +94,19 @@ def judge(run: Path, split: str, experiment: Experiment, texts: Texts) -> Judged
     were made of.
     """
     openings = evaluate(run, split, "data suspects").openings
-    lines = (run / "evaluation" / f"{split}-predictions.jsonl").read_text("utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    answers = read_answers(run, split)
+    assert answers is not None
     of, is_held_out_N = assign_rows(texts, experiment.data)[split]
     ids = list(itertools.compress(texts.ids(of), is_held_out_N))
-    if ids != [row["id"] for row in rows]:
+    if ids != answers.ids:
         raise DataError(f"the data of {run} are no longer those at hand", "the same command again")
-    labels = tuple(rows[0]["probabilities"])
     return Judged(
         run=run.name,
         split="train" if split == "valid" else split,
         fold=experiment.data.valid.fold if split == "valid" else None,
         of=of,
         place_N=np.flatnonzero(is_held_out_N),
-        labels=labels,
-        ids=ids,
-        label_N=np.array([labels.index(row["label"]) for row in rows]),
-        probability_NC=np.array([list(row["probabilities"].values()) for row in rows]),
+        **answers._asdict(),
         openings=openings,
     )
 

@@ -19,6 +19,7 @@ from markdown_it import MarkdownIt
 from sentiment_cli import console, store
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.evaluation import figures, report
+from sentiment_cli.evaluation.answers import Answers, read_answers
 from sentiment_cli.evaluation.card import render_card
 from sentiment_cli.evaluation.charts import lengths_figure, reliability_figure
 from sentiment_cli.evaluation.document import (
@@ -37,7 +38,7 @@ from sentiment_cli.evaluation.document import (
 )
 from sentiment_cli.evaluation.page import render_page
 from sentiment_cli.evaluation.report import build_report
-from sentiment_cli.evaluation.run_files import Answers, find_mistakes, read_answers, read_run
+from sentiment_cli.evaluation.run_files import find_mistakes, read_run
 from sentiment_cli.evaluation.side_by_side import build_comparison
 from sentiment_cli.inference.runs import describe_run
 
@@ -210,7 +211,7 @@ def test_m09_a_report_on_hostile_data_is_made_of_our_elements_alone(hostile_run:
         assert len(set(ids)) == len(ids)
         assert {value[1:] for _, name, value in page.values if name == "href"} <= set(ids)
     page = Structure(render_page(build_report(run)))
-    answers = read_answers(run, "test")
+    answers = read_answers(run.path, "test")
     assert answers is not None
     mistakes = find_mistakes(run, "test", answers, 10)
     assert len(mistakes) == 10
@@ -416,7 +417,7 @@ def test_the_same_run_gives_the_same_bytes(hostile_run: Path) -> None:
 
 def test_surest_mistakes_come_first_and_are_mistakes(hostile_run: Path) -> None:
     run = read_run(hostile_run)
-    answers = read_answers(run, "test")
+    answers = read_answers(run.path, "test")
     assert answers is not None
     found = find_mistakes(run, "test", answers, 5)
     assert [one.probability for one in found] == sorted((one.probability for one in found), reverse=True)

@@ -1,0 +1,63 @@
+"""What a run said of each row that it was scored on: RUN/evaluation/NAME-predictions.jsonl, a line per row."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_cli import store
+
+
+class Answers(NamedTuple):
+    """What a run said of rows: their ids, true labels (as places in `labels`) and the probability of each label."""
+
+    labels: tuple[str, ...]
+    ids: list[str]
+    label_N: NDArray[np.int64]
+    probability_NC: NDArray[np.float64]
+
+
+def answers_path(run: Path, name: str) -> Path:
+    """Return where the answers are, and what was scored under `name`: a split, or data of the user's own."""
+    return run / "evaluation" / f"{name}-predictions.jsonl"
+
+
+def write_answers(
+    run: Path, name: str, ids: Iterable[str], true_labels: Iterable[str], said: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write of each row its id, its true label and what was said of it, in order."""
+    rows = zip(ids, true_labels, said, strict=True)
+    lines = [json.dumps({"id": row_id, "label": label, **answer}) + "\n" for row_id, label, answer in rows]
+    store.write_file(answers_path(run, name), "".join(lines).encode())
+
+
+def read_answers(run: Path, name: str) -> Answers | None:
+    """Read what a run said; None where it was not scored on these rows or gave no probabilities, as of star ratings.
+
+    Raises IntegrityError for damage, with the command that writes the file anew.
+    """
+    path = answers_path(run, name)
+    if not store.is_there(path):
+        return None
+    try:
+        rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+        if "stars" in rows[0]:
+            return None
+        labels = tuple(rows[0]["probabilities"])
+        place = {label: i for i, label in enumerate(labels)}
+        return Answers(
+            labels,
+            [str(row["id"]) for row in rows],
+            np.array([place[row["label"]] for row in rows], dtype=np.int64),
+            np.array([[row["probabilities"][label] for label in labels] for row in rows], dtype=np.float64),
+        )
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        split = f" --split {name}" if name in ("test", "valid") else ""
+        raise store.IntegrityError(
+            f"{path} does not hold a probability per label and row: {error!r}",
+            f"sentiment eval {shlex.quote(str(run))}{split}",
+        ) from error
