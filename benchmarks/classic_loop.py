@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.data.batches import cut, plan_steps, rows_on
-from sentiment_cli.data.corpus import Packed, prepare
+from sentiment_cli.data.corpus import Packed
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.models.classifier import build_classifier

@@ -22,7 +22,7 @@ import numpy as np
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.data.archive import read_members
-from sentiment_cli.data.corpus import encode_ahead, prepare
+from sentiment_cli.data.packing import encode_ahead, prepare
 from sentiment_cli.data.sources import find_source, hash_source, read_part
 from sentiment_cli.data.splits import assign_rows
 from sentiment_cli.data.tables import Rejects

@@ -24,7 +24,7 @@ import torch
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.data.batches import cut, plan_steps, rows_on
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.device import describe, runs_bf16, select_device, set_up

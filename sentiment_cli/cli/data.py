@@ -147,10 +147,10 @@ def why(config: Config = None, override: Override = None, as_json: AsJson = Fals
     from sentiment_cli.config.loader import load_experiment
 
     experiment = load_experiment(config, override or [])
-    from sentiment_cli.data import cache, corpus
+    from sentiment_cli.data import cache, packing
 
     rows: list[dict[str, Any]] = []
-    for key in corpus.corpus_keys(experiment):
+    for key in packing.corpus_keys(experiment):
         is_there = cache.directory_of(key.directory_name).is_dir()
         nearest = None if is_there else cache.nearest_entry(key)
         rows.append(

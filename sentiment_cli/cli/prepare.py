@@ -33,10 +33,11 @@ def prepare(
 
         console.result(str(prepare_pairs(experiment).directory))
         return
-    from sentiment_cli.data import corpus
+    from sentiment_cli.data.corpus import SPLITS
+    from sentiment_cli.data.packing import prepare as prepare_corpus
 
-    splits = (*corpus.SPLITS, "unsup") if everything else corpus.SPLITS
-    console.result(str(corpus.prepare(experiment, splits).directory))
+    splits = (*SPLITS, "unsup") if everything else SPLITS
+    console.result(str(prepare_corpus(experiment, splits).directory))
 
 
 def _fetch(url: str | None, sha256: str | None, source: str) -> None:

@@ -12,7 +12,7 @@ from sentiment_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Experiment
-    from sentiment_cli.training.sitting import Finished
+    from sentiment_cli.training.finishing import Finished
 
 _OPERATORS_SHOWN = 15
 _TRAIN = "sentiment train"

@@ -1,40 +1,19 @@
-"""Packed token ids of each split, made once and cached under a key of all they depend on."""
+"""A prepared corpus: the packed token ids of each split, as the cache holds them."""
 
-import itertools
-import shlex
-import time
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tokenizers
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
-from sentiment_cli import console, store
-from sentiment_cli.config.paths import local_imdb
-from sentiment_cli.config.schema import Experiment
+from sentiment_cli import store
 from sentiment_cli.data import cache
-from sentiment_cli.data.columns import copy_rows, read_column, read_ids, writing
-from sentiment_cli.data.download import archive_path
-from sentiment_cli.data.review import Part
-from sentiment_cli.data.sources import Source, find_source, has_unlabelled
-from sentiment_cli.data.splits import Splits, assign_rows
-from sentiment_cli.data.stars import check_ratings, check_source
-from sentiment_cli.data.texts import Texts, find_fingerprint, find_texts, key_of, prepare_texts
-from sentiment_cli.data.tokenizer import PAD, START, UNKNOWN, encode, train_tokenizer
+from sentiment_cli.data.columns import read_column, read_ids
+from sentiment_cli.data.texts import find_texts
 from sentiment_cli.data.vocabulary import Vocabulary
-from sentiment_cli.errors import DataError, UsageError
 
-_FORMAT = 2
 SPLITS = ("train", "valid", "test")
-
-
-_COLUMNS = {
+COLUMNS = {  # of a packed split, by the kind of their numbers
     "ids_T": "int32",
     "end_N": "int64",
     "label_N": "int64",
@@ -93,7 +72,7 @@ class Corpus:
 
     def split(self, name: str) -> Packed:
         """Map a split's arrays into memory."""
-        columns = {column: read_column(self.directories[name], name, column, kind) for column, kind in _COLUMNS.items()}
+        columns = {column: read_column(self.directories[name], name, column, kind) for column, kind in COLUMNS.items()}
         starts_N1 = np.concatenate([np.zeros(1, np.int64), columns.pop("end_N")])
         return Packed(starts_N1=starts_N1, **columns)
 
@@ -107,234 +86,6 @@ class Corpus:
         return () if texts is None else texts.groups
 
 
-def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str | None = None) -> Corpus:
-    """Return the experiment's corpus, out of the cache where it is there whole, else made anew.
-
-    Only the named splits (train, valid, test, unsup) are read and checked, so that training never opens test's; a
-    source without unlabelled rows has no unsup. With `key`, the rows_key of a corpus, an entry of labelled rows serves
-    without a look at its source, and a source that gives another key is refused with a DataError. Raises UsageError or
-    DataError where data.target is stars and there are none to learn from.
-    """
-    started = time.monotonic()
-    cache.sweep()  # who finds its data whole makes no draft and takes no lock, and would leave what lies there
-    labelled = tuple(split for split in splits if split != "unsup")
-    if key is not None and "unsup" not in splits and (corpus := _open_said(key, labelled)):
-        return corpus
-    source = find_source(experiment.data)
-    if experiment.data.target == "stars":
-        check_source(source)
-    corpus = _prepare_labelled(source, experiment, labelled, key and key.partition("+")[0])
-    if experiment.data.target == "stars":
-        check_ratings(source, {split: corpus.split(split).stars_N for split in labelled if split != "test"})
-    if "unsup" in splits and has_unlabelled(source):
-        corpus.directories["unsup"] = _prepare_unsup(source, experiment, corpus)
-    elif "unsup" in splits:
-        console.say(f"data: {source.path} has no unlabelled rows, and data.unlabelled names none")
-    _check_wanted(source, corpus.rows_key, key)
-    counts = ", ".join(f"{split} {len(corpus.split(split).label_N):,}" for split in corpus.directories)
-    console.say(f"data: {counts} reviews ({time.monotonic() - started:.1f} s)")
-    return corpus
-
-
-def corpus_keys(experiment: Experiment) -> list[cache.Key]:
-    """Return the keys of what an experiment needs: its texts and, once these are there, its packs.
-
-    Raises UsageError where the archive of IMDb is not there yet: nothing is downloaded to be asked about.
-    """
-    if experiment.data.source == "imdb" and local_imdb() is None and not store.is_there(archive_path()):
-        raise UsageError(f"{archive_path()} is not there yet, so nothing of it is prepared", "sentiment prepare")
-    source = find_source(experiment.data)
-    keys = [key_of(source, part) for part in _parts_read(experiment)]
-    fingerprints = [find_fingerprint(key) for key in keys]
-    if all(fingerprints):
-        keys.append(_key(source, experiment, [found for found in fingerprints if found]))
-    return keys
-
-
-def _parts_read(experiment: Experiment) -> list[Part]:
-    """Return the parts of a source that the vocabulary and the labelled splits come from."""
-    return ["labelled", "unlabelled"] if "unsup" in experiment.vocabulary.from_ else ["labelled"]
-
-
-def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str, ...], wanted: str | None) -> Corpus:
-    texts: list[Texts] = []
-    parts = _parts_read(experiment)
-    fingerprints = [find_fingerprint(key_of(source, part)) for part in parts]
-    if not all(fingerprints):
-        texts = [prepare_texts(source, part) for part in parts]
-        fingerprints = [part.fingerprint for part in texts]
-    key = _key(source, experiment, [found for found in fingerprints if found])
-    _check_wanted(source, key.directory_name, wanted)
-    if corpus := _open_said(key.directory_name, splits):
-        return corpus
-    with cache.building(key):
-        if corpus := _open_said(key.directory_name, splits):  # another process has made it
-            return corpus
-        cache.say_miss(key)
-        texts = texts or [prepare_texts(source, part) for part in parts]
-        _check_unchanged(source, [part.fingerprint for part in texts], key.depends_on["texts"])
-        _build(texts, experiment, key)
-    corpus = open_corpus(key.directory_name, splits)
-    if corpus is None:
-        raise cache.unreadable(key.directory_name)
-    console.say(f"data: prepared in {corpus.directory}")
-    return corpus
-
-
-def _check_wanted(source: Source, found: str, wanted: str | None) -> None:
-    if wanted not in (None, found):
-        raise DataError(
-            f"the data at hand is {found}, other reviews than {wanted} or prepared by another version",
-            "export SENTIMENT_IMDB=PATH_TO_THE_ARCHIVE_OF_THE_TRAINING" if source.name == "imdb" else None,
-        )
-
-
-def _check_unchanged(source: Source, found: list[str], wanted: list[str]) -> None:
-    """Raise DataError where texts are not those that a key was made of: they would be packed under others' name."""
-    if found != wanted:
-        raise DataError(f"{source.path} was changed while it was read", "the same command again")
-
-
-def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cache.Key:
-    # What says nothing of how these rows are divided is no part.
-    silent = {"unsup_share", *({"folds", "fold"} if experiment.data.valid.folds is None else {"share"})}
-    data = experiment.data.model_dump(
-        mode="json", include={"valid", "test_share", "deduplicate"}, exclude={"valid": silent}
-    )
-    return cache.Key(source.name, {"format": _FORMAT, "texts": fingerprints, "data": data, **about_tokens(experiment)})
-
-
-def about_tokens(experiment: Experiment) -> dict[str, Any]:
-    """Return what token ids depend on beside the rows that the vocabulary is learnt from."""
-    of_text = {"tokenizer", "lowercase", "markup", "punctuation", *({"start"} if experiment.text.start else ())}
-    return {
-        "tokenizers": tokenizers.__version__,
-        "text": experiment.text.model_dump(mode="json", include=of_text),
-        "vocabulary": experiment.vocabulary.model_dump(mode="json", by_alias=True, exclude={"vectors"}),
-    }
-
-
-def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
-    labelled, splits = texts[0], assign_rows(texts[0], experiment.data)
-    if len(labelled.labels) < 2:
-        raise DataError(
-            f"every training row is labelled {labelled.labels[0]!r}; a classifier needs two labels at least",
-            f"sentiment data check --set data.source={shlex.quote(experiment.data.source)}",
-        )
-    for name in SPLITS:
-        if not splits[name][1].any():
-            raise DataError(
-                f"there are too few rows: the {name} split gets none of {len(labelled.rows('train')):,}",
-                f"--set data.{'test_share' if name == 'test' else 'valid.share'}=0.5",
-            )
-    vocabulary = experiment.vocabulary
-
-    def counted() -> Iterator[list[str]]:
-        for name in vocabulary.from_:
-            if name == "unsup":
-                yield from texts[1].read("unsup", _not_in_test(texts[1], labelled, splits))
-            else:
-                yield from labelled.read(*splits[name])
-
-    console.say(f"data: learning the vocabulary from {' and '.join(vocabulary.from_)}")
-    tokenizer, entries = train_tokenizer(experiment.text, vocabulary, counted())
-    train_digest_N = labelled.rows("train").digest_N
-    with store.new_directory(cache.directory_of(key.directory_name)) as draft:
-        for name, (of, is_wanted_N) in splits.items():
-            others = train_digest_N[~is_wanted_N] if of == "train" else train_digest_N
-            _write_split(draft, name, labelled, of, is_wanted_N, tokenizer, others)
-        write_tokens(draft, experiment, tokenizer, entries)
-        draft.write("labels.json", store.dump_json(labelled.labels))
-        draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
-
-
-def write_tokens(draft: store.Draft, experiment: Experiment, tokenizer: Tokenizer, entries: list[str]) -> None:
-    """Write what a corpus's tokens are: the tokenizer and the vocabulary."""
-    draft.write("tokenizer.json", tokenizer.to_str().encode())
-    unknown = entries.index(UNKNOWN if experiment.vocabulary.unknown == "own" else PAD)
-    start = entries.index(START) if experiment.text.start else None
-    draft.write("vocabulary.json", store.dump_json(vars(Vocabulary(tuple(entries), unknown, start))))
-
-
-def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Path:
-    """Pack the unlabelled rows by the corpus's tokenizer, less the texts that also stand in its test rows."""
-    part_key = key_of(source, "unlabelled")
-    texts = None
-    fingerprint = find_fingerprint(part_key)
-    if fingerprint is None:
-        texts = prepare_texts(source, "unlabelled")
-        fingerprint = texts.fingerprint
-    key = cache.Key(f"unsup-{source.name}", {"format": _FORMAT, "texts": fingerprint, "corpus": corpus.key})
-    if directory := cache.open_entry(key.directory_name):
-        return directory
-    with cache.building(key):
-        if directory := cache.open_entry(key.directory_name):
-            return directory
-        texts = texts or prepare_texts(source, "unlabelled")
-        labelled = prepare_texts(source, "labelled")
-        _check_unchanged(source, [texts.fingerprint, labelled.fingerprint], [fingerprint, corpus.texts])
-        is_wanted_N = _not_in_test(texts, labelled, assign_rows(labelled, experiment.data))
-        tokenizer = Tokenizer.from_file(str(corpus.directory / "tokenizer.json"))
-        with store.new_directory(cache.directory_of(key.directory_name)) as draft:
-            _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, labelled.rows("train").digest_N)
-            draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
-    console.say(f"data: unsup {is_wanted_N.sum():,} reviews, {(~is_wanted_N).sum():,} left out that stand in test")
-    directory = cache.open_entry(key.directory_name)
-    if directory is None:
-        raise cache.unreadable(key.directory_name)
-    return directory
-
-
-def _not_in_test(unsup: Texts, labelled: Texts, splits: Splits) -> NDArray[np.bool_]:
-    of, is_test_N = splits["test"]
-    test_digest_N = labelled.rows(of).digest_N[is_test_N]
-    is_in_test_N: NDArray[np.bool_] = np.isin(unsup.rows("unsup").digest_N, test_digest_N)
-    return ~is_in_test_N
-
-
-def _write_split(
-    draft: store.Draft,
-    name: str,
-    texts: Texts,
-    of: str,
-    is_wanted_N: NDArray[np.bool_],
-    tokenizer: Tokenizer,
-    train_digest_N: NDArray[np.uint64],
-) -> None:
-    """Encode and write the wanted rows of a split of the texts; `train_digest_N` is of the rows they may repeat."""
-    n_rows, done, end = int(is_wanted_N.sum()), 0, 0
-    with writing(draft, name, _COLUMNS) as writer, console.progress(f"packing {name}", n_rows) as shown:
-        for ids in encode_ahead(tokenizer, texts.read(of, is_wanted_N)):
-            if ids:
-                end_B = end + np.cumsum([len(row) for row in ids])
-                writer.write(ids_T=np.concatenate(ids), end_N=end_B)
-                done, end = done + len(ids), int(end_B[-1])
-                shown.update(done)
-        rows = texts.rows(of)
-        copy_rows(writer, is_wanted_N, label_N=rows.label_N, stars_N=rows.stars_N, group_N=rows.group_N)
-        copy_rows(writer, is_wanted_N, in_train_N=_stand_in(rows.digest_N, np.sort(train_digest_N)))
-        writer.write_ids(itertools.compress(read_ids(texts.directory, of), is_wanted_N))
-
-
-def _stand_in(digest_N: NDArray[np.uint64], sorted_M: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Say which digests stand among the sorted ones."""
-    place_N = np.minimum(np.searchsorted(sorted_M, digest_N), len(sorted_M) - 1)
-    is_there_N: NDArray[np.bool_] = sorted_M[place_N] == digest_N
-    return is_there_N
-
-
-def encode_ahead(tokenizer: Tokenizer, chunks: Iterable[list[str]]) -> Iterator[list[NDArray[np.int32]]]:
-    """Encode chunks of texts, two at a time: while one's ids become arrays, on one core, the library has the others."""
-    with ThreadPoolExecutor(2) as workers:
-        pending: deque[Future[list[NDArray[np.int32]]]] = deque()
-        for chunk in chunks:
-            pending.append(workers.submit(lambda texts: list(encode(tokenizer, texts)), chunk))
-            if len(pending) > 2:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-
 def open_corpus(name: str, splits: tuple[str, ...]) -> Corpus | None:
     """Open the corpus of that key where it is in the cache; whatever it was made from is not looked at."""
     prefixes = tuple(f"{split}-" for split in splits)
@@ -344,10 +95,3 @@ def open_corpus(name: str, splits: tuple[str, ...]) -> Corpus | None:
     vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
     labels = tuple(store.read_json(directory / "labels.json"))
     return Corpus(name, labels, vocabulary, directory, dict.fromkeys(splits, directory))
-
-
-def _open_said(name: str, splits: tuple[str, ...]) -> Corpus | None:
-    corpus = open_corpus(name, splits)
-    if corpus is not None:
-        console.say(f"data: prepared before, in {corpus.directory}")
-    return corpus

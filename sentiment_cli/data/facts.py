@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus import SPLITS, Corpus, Packed, prepare
+from sentiment_cli.data.corpus import SPLITS, Corpus, Packed
 from sentiment_cli.data.duplicates import PAIRS
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.reading import most_tokens
 from sentiment_cli.data.sources import find_source, has_unlabelled
 from sentiment_cli.data.texts import SPLITS_OF, prepare_texts

@@ -20,7 +20,8 @@ from sentiment_cli.config.schema import Experiment, Text
 from sentiment_cli.data import cache
 from sentiment_cli.data.batches import Batch, Rows, gather
 from sentiment_cli.data.columns import read_column, writing
-from sentiment_cli.data.corpus import SPLITS, Corpus, about_tokens, open_corpus, write_tokens
+from sentiment_cli.data.corpus import SPLITS, Corpus, open_corpus
+from sentiment_cli.data.packing import about_tokens, write_tokens
 from sentiment_cli.data.reading import PAD_ID, START_ID, read_lengths
 from sentiment_cli.data.sources import Source, find_source, hash_source
 from sentiment_cli.data.splits import held_out

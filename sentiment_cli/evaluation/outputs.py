@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console, store
 from sentiment_cli.data.batches import rows_on
-from sentiment_cli.data.corpus import Packed, encode_ahead, prepare
+from sentiment_cli.data.corpus import Packed
+from sentiment_cli.data.packing import encode_ahead, prepare
 from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.data.texts import Texts
 from sentiment_cli.errors import DataError, UsageError

@@ -23,12 +23,13 @@ from sentiment_cli.training.checkpoints import (
     newest_checkpoint,
     read_checkpoint,
 )
+from sentiment_cli.training.finishing import Finished, load_finished
 from sentiment_cli.training.initial import first_model, load_origins
 from sentiment_cli.training.origins import warn_of_known_labels
 from sentiment_cli.training.ownership import Record, find_launched, owned
 from sentiment_cli.training.parallel import Group, is_restarted, joined, launch_id, own_device
 from sentiment_cli.training.resuming import check_allowed, check_finished, check_steps, record_changes
-from sentiment_cli.training.sitting import Finished, load_finished, machine, train, versions
+from sentiment_cli.training.sitting import machine, train, versions
 from sentiment_cli.training.stopping import Stop, StopNow, watch_signals
 from sentiment_cli.training.tasks import prepare_for, task_of
 from sentiment_cli.training.teaching import ask_teacher, check_teacher

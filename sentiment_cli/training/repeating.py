@@ -11,8 +11,8 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.inference.runs import SUMMARY, require_finished
 from sentiment_cli.training.epochs import METRICS
+from sentiment_cli.training.finishing import Finished
 from sentiment_cli.training.fit import fit
-from sentiment_cli.training.sitting import Finished
 
 _TIMES = ("seconds", "tokens_per_second")
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus import Corpus, prepare
+from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.training.checkpoints import AnyScores, Identity, Progress, save_checkpoint
 from sentiment_cli.training.loop import Average, LossScale, Objective
 from sentiment_cli.training.material import Material

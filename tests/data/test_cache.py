@@ -18,7 +18,8 @@ from sentiment_cli import failpoints, store
 from sentiment_cli.config.paths import data_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data import cache, texts
-from sentiment_cli.data.corpus import SPLITS, prepare
+from sentiment_cli.data.corpus import SPLITS
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.errors import DataError, MachineError, UsageError
 
 ROWS = [f"{'good fine' if i % 2 else 'bad poor'} film number {i},{'pos' if i % 2 else 'neg'}" for i in range(40)]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sentiment_cli.data.checks import check_data
-from sentiment_cli.data.corpus import prepare
 from sentiment_cli.data.duplicates import count_duplicates, near_duplicates, normalised_hashes, signatures
+from sentiment_cli.data.packing import prepare
 
 MASK = 2**64 - 1
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_cli.data.corpus import prepare
 from sentiment_cli.data.facts import corpus_facts, token_lengths
+from sentiment_cli.data.packing import prepare
 
 TRAIN = [("A good, good film.", "pos", "m1"), ("bad", "neg", "m2"), ("good é", "pos", "m1"), ("so bad", "neg", "m2")]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sentiment_cli.data.checks import check_data
-from sentiment_cli.data.corpus import prepare
 from sentiment_cli.data.labels import parse_label, refuse_unknown, sort_labels
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.sources import find_source
 from sentiment_cli.data.texts import Texts, prepare_texts
 from sentiment_cli.errors import DataError

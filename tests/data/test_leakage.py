@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.evaluation.evaluate import evaluate
 from sentiment_cli.training.fit import fit
 

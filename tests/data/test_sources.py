@@ -11,7 +11,7 @@ import pytest
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import sample_dir
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.review import Review
 from sentiment_cli.data.sources import find_source, has_unlabelled, hash_source, read_part
 from sentiment_cli.data.tables import Rejects

@@ -12,7 +12,7 @@ import pytest
 
 from sentiment_cli.config.paths import data_dir
 from sentiment_cli.data import sources, texts
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.sources import find_source
 from sentiment_cli.data.texts import key_of, prepare_texts
 from sentiment_cli.errors import DataError

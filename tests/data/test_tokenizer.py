@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from sentiment_cli.config.schema import Text, Vocabulary
 from sentiment_cli.data import tokenizer as tokenizer_module
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.reading import most_tokens
 from sentiment_cli.data.tokenizer import encode, find_words, train_tokenizer
 

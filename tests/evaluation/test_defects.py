@@ -8,7 +8,7 @@ import pytest
 
 from sentiment_cli import store
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation import outputs as outputs_module
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data

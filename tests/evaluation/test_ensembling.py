@@ -13,7 +13,7 @@ from sentiment_cli import store
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation import ensembling
 from sentiment_cli.evaluation import outputs as outputs_module

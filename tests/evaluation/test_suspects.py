@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Data, Experiment
 from sentiment_cli.data import sample
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.sources import find_source
 from sentiment_cli.data.texts import Texts, prepare_texts
 from sentiment_cli.errors import DataError, UsageError

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sentiment_cli import store
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.reading import Reading
 from sentiment_cli.inference import parity
 from sentiment_cli.inference.artefact import GRAPH, open_artefact

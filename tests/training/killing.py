@@ -37,7 +37,7 @@ PLACES = {
     "disk": ("sentiment_cli.disk", "flush"),
     "publication": ("sentiment_cli.disk", "rename"),
     "purge": ("sentiment_cli.disk", "remove"),
-    "model": ("sentiment_cli.training.sitting", "save_artefact"),
+    "model": ("sentiment_cli.training.finishing", "save_artefact"),
 }
 
 _context = multiprocessing.get_context("forkserver")

@@ -242,7 +242,7 @@ def test_f14_a_damaged_record_is_refused(tmp_path: Path) -> None:
 
 
 def test_f12_a_flipped_bit_in_a_summary_is_no_bug(quick_run: Path, tmp_path: Path) -> None:
-    from sentiment_cli.training.sitting import load_finished
+    from sentiment_cli.training.finishing import load_finished
 
     data = (quick_run / "summary.json").read_bytes()
     for damaged in damages(data) + [data.replace(key, b"x") for key in (b"confusion", b"seconds", b"tokens")]:

@@ -222,7 +222,7 @@ def test_the_name_is_checked_before_any_work(experiment, tmp_path) -> None:
 
 
 def test_invariant_10_training_finishes_with_the_test_pack_unreadable(experiment) -> None:
-    from sentiment_cli.data.corpus import prepare
+    from sentiment_cli.data.packing import prepare
 
     directory = prepare(experiment(*TINY)).directory
     for path in directory.glob("test-*"):

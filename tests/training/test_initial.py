@@ -8,7 +8,7 @@ import torch
 from sentiment_cli import store
 from sentiment_cli.config import schema
 from sentiment_cli.config.paths import runs_dir
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.inference.weights import load_weights
 from sentiment_cli.models.classifier import Classifier

@@ -21,7 +21,7 @@ from pretraining import pretraining, write_reviews, write_table
 
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.pairs import prepare_pairs
 from sentiment_cli.data.reading import START_ID
 from sentiment_cli.errors import DataError, DivergedError

@@ -6,7 +6,7 @@ import pytest
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import runs_dir
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.errors import UsageError
 from sentiment_cli.training.repeating import fit_folds, fit_seeds, reproduce, spread
 

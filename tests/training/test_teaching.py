@@ -16,7 +16,8 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import data_dir, runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data import sample
-from sentiment_cli.data.corpus import Corpus, prepare
+from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.data.packing import prepare
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.inference.artefact import open_artefact

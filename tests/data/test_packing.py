@@ -9,10 +9,11 @@ import pytest
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import sample_dir
-from sentiment_cli.data import cache, corpus, sample
+from sentiment_cli.data import cache, packing, sample
 from sentiment_cli.data.checks import check_data
-from sentiment_cli.data.corpus import SPLITS, Corpus, corpus_keys, prepare
+from sentiment_cli.data.corpus import SPLITS, Corpus
 from sentiment_cli.data.facts import corpus_facts
+from sentiment_cli.data.packing import corpus_keys, prepare
 from sentiment_cli.data.review import Review
 from sentiment_cli.data.sources import find_source, read_part
 from sentiment_cli.data.tables import Rejects
@@ -90,8 +91,8 @@ def test_invariant_10_the_vocabulary_comes_from_the_named_rows_only(experiment, 
 
 def test_cache_hit_and_miss(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
-    build = corpus._build
-    monkeypatch.setattr(corpus, "_build", lambda *args: built.append(args) or build(*args))
+    build = packing._build
+    monkeypatch.setattr(packing, "_build", lambda *args: built.append(args) or build(*args))
     first = prepare(experiment())
     for setting in ("train.lr=1", "seed=5", "text.max_tokens=10", "model.encoder.width=3", "name=other"):
         assert prepare(experiment(setting)).key == first.key
@@ -132,7 +133,7 @@ def test_an_entry_serves_by_its_key_without_its_source(experiment, monkeypatch: 
         raise AssertionError("the source was looked for")
 
     with monkeypatch.context() as patch:
-        patch.setattr(corpus, "find_source", no_source)
+        patch.setattr(packing, "find_source", no_source)
         assert prepare(experiment(), key=first.key).key == first.key
     with pytest.raises(DataError, match=f"the data at hand is {first.key}, other reviews than other-0123456789abcdef"):
         prepare(experiment(), key="other-0123456789abcdef")

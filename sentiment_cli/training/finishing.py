@@ -1,0 +1,161 @@
+"""What a training leaves in its run: the model, its calibration and the summary, with the fingerprint of it all."""
+
+import hashlib
+import itertools
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sentiment_cli import console, store
+from sentiment_cli.config.paths import PACKAGE_DIR
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.batches import rows_on
+from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.evaluation.calibration import calibrate
+from sentiment_cli.evaluation.evaluate import discard_scores
+from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, save_validation
+from sentiment_cli.inference.artefact import Calibration, save_artefact
+from sentiment_cli.inference.graphs.builder import NoGraphError
+from sentiment_cli.inference.parity import checked_graph, rows_to_compare
+from sentiment_cli.inference.runs import SUMMARY
+from sentiment_cli.inference.weights import model_of, score_rows
+from sentiment_cli.models.classifier import AnyClassifier
+from sentiment_cli.models.device import memory_errors
+from sentiment_cli.training.checkpoints import (
+    AnyScores,
+    Best,
+    Identity,
+    Progress,
+    read_scores,
+    weights_of,
+)
+from sentiment_cli.training.curves import CURVES, draw_curves
+from sentiment_cli.training.session import Session
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run."""
+
+    directory: Path
+    scores: AnyScores
+    seconds: dict[str, float]
+    tokens_per_second: float
+
+
+def load_finished(run: Path) -> Finished | None:
+    """Return what a finished run's summary says; None for one that is not finished.
+
+    Raises IntegrityError for damage.
+    """
+    path = run / SUMMARY
+    summary = store.read_json(path) if path.exists() else {}
+    if summary.get("status") != "finished":
+        return None
+    try:
+        return Finished(run, read_scores(summary["valid"]), summary["seconds"], summary["tokens_per_second"])
+    except (KeyError, TypeError) as error:
+        raise store.IntegrityError(f"{path} is damaged: {error}", f"rm {path}") from error
+
+
+def write_state(session: Session, status: str, tokens_per_second: float | None = None) -> None:
+    """Write the best state; the present one where none was validated, and at the end of train.refit."""
+    progress, best = session.progress, session.progress.best
+    if session.group.is_writer:
+        is_present = (progress.refit and status == "finished") or not best.weights
+        weights = weights_of(session.validated) if is_present else best.weights
+        model, calibration = session.validated, None
+        if isinstance(model, AnyClassifier) and status == "finished" and session.experiment.data.target == "label":
+            calibration = calibrate_run(session.run, model, session.identity, session.corpus, best)
+        write_model(
+            session.run, session.identity, session.corpus, progress, weights, calibration, status, tokens_per_second
+        )
+    session.group.wait()  # torchrun ends the other processes as soon as one has gone
+
+
+def write_model(
+    run: Path,
+    identity: Identity,
+    corpus: Corpus,
+    progress: Progress,
+    weights: dict[str, torch.Tensor],
+    calibration: Calibration | None,
+    status: str,
+    tokens_per_second: float | None,
+) -> None:
+    """Write the model and the summary."""
+    experiment, best = identity.experiment, progress.best
+    began = time.monotonic()
+    if (run / "model").exists():  # of an earlier sitting
+        store.remove_directory(run / "model")
+        discard_scores(run)
+    save_artefact(run, experiment, corpus, weights, calibration, _build_graph(experiment, corpus, weights))
+    progress.seconds["save"] += time.monotonic() - began
+    if rows := progress.selection or progress.history:
+        store.write_file(run / CURVES, draw_curves(rows))
+    fingerprint = {
+        "weights": store.sha256_of(run / "model" / "weights.safetensors"),
+        "data": identity.data,
+        "code": _code_sha256(),
+        **{f"versions.{name}": version for name, version in identity.versions.items()},
+        **{f"machine.{name}": value for name, value in identity.machine.items()},
+    }
+    summary: dict[str, Any] = {
+        "status": status,
+        "task": experiment.task,
+        "source": experiment.data.source,
+        "finished_at": time.time(),
+        "best_epoch": best.epoch,
+        "refit_steps": progress.step if progress.refit and status == "finished" else None,
+        "valid": best.scores.to_json() if best.scores else None,
+        "seconds": progress.seconds,
+        "tokens_per_second": tokens_per_second,
+        "versions": {**identity.versions, "python": platform.python_version()},
+        "fingerprint": fingerprint,
+    }
+    store.write_file(run / SUMMARY, store.dump_json(summary))
+    if status == "finished":
+        shown = {key.partition(".")[2] or key: value[:24] for key, value in fingerprint.items()}
+        console.say("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
+
+
+def _build_graph(experiment: Experiment, corpus: Corpus, weights: dict[str, torch.Tensor]) -> bytes | str:
+    """Build the graph that prediction runs; return it, or why there is none."""
+    if experiment.task != "classify":
+        return f"task {experiment.task} judges no text"
+    model = model_of(experiment, corpus.vocabulary, len(corpus.labels), weights)
+    try:
+        return checked_graph(model, rows_to_compare(corpus), experiment.text)
+    except NoGraphError as error:
+        console.say(f"graph: none, so prediction will load torch: {error}")
+        return str(error)
+
+
+def calibrate_run(run: Path, model: AnyClassifier, identity: Identity, corpus: Corpus, best: Best) -> Calibration:
+    """Fit a temperature on the validation rows, on which the best state was not trained; with train.refit the first's.
+
+    Keeps the best state's outputs of them in the run, and leaves its weights in the model.
+    """
+    valid = corpus.split("valid")
+    model.load_state_dict(best.weights)
+    device = next(itertools.chain(model.parameters(), model.buffers())).device
+    with memory_errors():
+        logits = score_rows(model, rows_on(device, valid), valid.length_N, identity.experiment.text)
+    ids = corpus.ids("valid")
+    save_validation(run, ValidationOutputs(corpus.labels, ids, valid.group_N, valid.label_N, logits, corpus.texts))
+    found = calibrate(logits, valid.label_N)
+    console.say(
+        f"calibration: temperature {found.temperature:.3f} on {len(valid.label_N):,} validation reviews, "
+        f"loss {found.loss_before:.4f} to {found.loss_after:.4f}, ECE {found.ece_before:.4f} to {found.ece_after:.4f}"
+    )
+    return found
+
+
+def _code_sha256() -> str:
+    """Hash this package's source."""
+    files = sorted(PACKAGE_DIR.rglob("*.py"))
+    return hashlib.sha256("".join(store.sha256_of(file) for file in files).encode()).hexdigest()
