@@ -12,7 +12,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## Train, evaluate and predict on the bundled synthetic sample, in under a minute
+demo: $(READY)  ## Train, evaluate and predict on the bundled synthetic sample, some 20 s once installed
 	run=$$($(BIN)/sentiment train sample) && \
 	$(BIN)/sentiment eval "$$run" && \
 	$(BIN)/sentiment predict --run "$$run" "Although the music was lovely, the plot was not good."

@@ -49,7 +49,7 @@ def test_make_targets_exist(command: str) -> None:
 def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch, quick_run: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SENTIMENT_RUNS", str(quick_run.parent))
-    for name in ("my-lstm.yaml", "FILE"):
+    for name in ("my-lstm.yaml", "my-classifier.yaml", "FILE"):
         (tmp_path / name).write_text("name: my-lstm\n")
     for name, labels in (("my.csv", ("bad", "good")), ("new.csv", ("Negative", "Positive"))):
         rows = [f"sentence {number} of it,{labels[number % 2]}\n" for number in range(100)]

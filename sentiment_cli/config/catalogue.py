@@ -3,7 +3,7 @@
 KINDS = {
     "recurrent": "a recurrent cell over word vectors, in one or both directions, in layers (model.encoder)",
     "transformer": "self-attention over word vectors, in layers (model.encoder.heads)",
-    "bag": "the mean or maximum of word and hashed n-gram vectors (model.embedding.ngrams)",
+    "bag": "word and hashed n-gram vectors, pooled as they are (model.embedding.ngrams)",
     "linear": "logistic regression on n-grams weighted by naive Bayes (model.linear)",
 }
 CELLS = {

@@ -35,8 +35,8 @@ _CELLS_WITHOUT: dict[str, dict[str, str]] = {
     "weight_dropout": {**_ELEMENTWISE, **_ORTHOGONAL},
     "chop": {"lstm-2d": "it is told where the sentences of a whole row end"},
     "forget_bias": dict.fromkeys(
-        ("lstm-1997", "rnn", "rnn-relu", "rnn-output", "gru", "orthogonal", "goru", "mingru", "sru", "qrnn"),
-        "only an LSTM has it",
+        (*_ELEMENTWISE, *_ORTHOGONAL, "lstm-1997", "rnn", "rnn-relu", "rnn-output", "gru", "lstm-2d", "lstm-grid"),
+        "only lstm and lstm-peephole take it",
     ),
 }
 
@@ -159,6 +159,11 @@ def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:
                 name = ".".join(filter(None, ("model", section, key)))
                 message = f"{name} is of kind {' or '.join(kinds)}, and model.kind is {model.kind}"
                 yield Contradiction((name, "model.kind"), message)
+    if model.kind == "bag" and model.pooling == "last":
+        message = (
+            "model.pooling last of model.kind bag would read the last word alone: take mean, max, both or attention"
+        )
+        yield Contradiction(("model.pooling", "model.kind"), message)
     if model.kind == "transformer" and encoder.width % (2 * encoder.heads):
         message = f"model.encoder.width is {encoder.width}, which {encoder.heads} heads of an even width do not divide"
         yield Contradiction(("model.encoder.width", "model.encoder.heads"), message)

@@ -189,7 +189,9 @@ class Encoder(Section):
         None, description="read each row in pieces of so many tokens, each from a fresh state; null: as a whole"
     )
     heads: Annotated[int, Field(ge=1, le=64)] = Field(4, description="attention heads of a layer (kind: transformer)")
-    forget_bias: float | None = Field(None, description="fresh bias of an LSTM's forget gate; null draws it")
+    forget_bias: float | None = Field(
+        None, description="fresh bias of the forget gate (lstm, lstm-peephole); null draws it"
+    )
 
 
 class Language(Section):
@@ -231,7 +233,7 @@ class Model(Section):
     """What is trained."""
 
     kind: Literal["recurrent", "transformer", "bag", "linear"] = Field(
-        "recurrent", description="recurrent, self-attention, the mean of the embeddings, or linear on n-grams"
+        "recurrent", description="recurrent, self-attention, the embeddings pooled as they are, or linear on n-grams"
     )
     embedding: Embedding = Embedding()
     encoder: Encoder = Encoder()

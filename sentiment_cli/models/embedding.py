@@ -18,8 +18,8 @@ class WordEmbedding(nn.Embedding):
     """The vector of each word, plus those of the 2-grams, 3-grams ... that end with it.
 
     An n-gram's vector is a row of a table that all share, chosen by a hash (Weinberger et al. 2009; Joulin et al.
-    2017). Row 0 is for what is no n-gram. The table starts from zeros: an n-gram that no training row holds then adds
-    nothing.
+    2017). Row 0 is for what is no n-gram. The table starts from zeros: a row that no n-gram of training falls on
+    adds nothing.
     """
 
     def __init__(self, settings: schema.Embedding, n_entries: int, unknown_id: int, *, pad_is_input: bool) -> None:
