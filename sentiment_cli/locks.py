@@ -1,10 +1,13 @@
 """One process at a time, and what killed ones left behind.
 
 with lock(path, console.say):       one process at a time
+with held(directory):               the same for a directory, which refuses the others
 sweep(directory)                    what killed processes left there goes: drafts, and locks that nobody holds
 """
 
 import contextlib
+import fcntl
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,6 +42,21 @@ def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
         if held.is_locked:
             disk.discard(path)  # while it is held: who waits for it sees that it has gone, and makes it anew
             held.release()
+
+
+@contextlib.contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Hold a directory for this process; the system lets go of it when the process dies.
+
+    Raises BlockingIOError where another process holds it.
+    """
+    # The directory itself is locked, so there is no lock file to be left behind.
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sweep(directory: Path) -> None:

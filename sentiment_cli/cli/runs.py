@@ -1,12 +1,13 @@
 """`sentiment runs list | show | remove`."""
 
+import shlex
 import sys
 from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
-from sentiment_cli import console, store
+from sentiment_cli import console, locks, store
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.runs import all_runs, describe_run, named_run, removable_run, size_of
@@ -62,12 +63,22 @@ def remove(
       sentiment runs remove imdb-lstm-2 --yes
     """
     for path in dict.fromkeys([removable_run(run) for run in runs]):  # every name is checked before anything goes
+        named = shlex.quote(str(path))
         if not yes:
             if sys.stdin is None or not sys.stdin.isatty():
-                raise UsageError(f"nobody can be asked whether to remove {path}", f"sentiment runs remove {path} --yes")
+                raise UsageError(
+                    f"nobody can be asked whether to remove {path}",
+                    f"sentiment runs remove {named} --yes",
+                )
             if not typer.confirm(f"remove {console.sanitize(str(path))} ({_megabytes(size_of(path))})?", err=True):
                 continue
-        store.remove_directory(path)
+        try:
+            with locks.held(path):
+                store.remove_directory(path)
+        except BlockingIOError:
+            raise UsageError(
+                f"{path} is being trained, so it stays", f"sentiment runs show {shlex.quote(str(path))}"
+            ) from None
         console.say(f"removed {path}")
 
 

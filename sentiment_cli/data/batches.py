@@ -12,6 +12,7 @@ from torch import Tensor
 from sentiment_cli.config.schema import Experiment, Text, Train
 from sentiment_cli.data.corpus import Packed
 from sentiment_cli.data.reading import PAD_ID, START_ID, cut_batches
+from sentiment_cli.errors import DataError
 
 # Rows of similar length share a batch; among this many batches' worth of rows the order stays random.
 _BATCHES_SORTED_TOGETHER = 50
@@ -101,8 +102,13 @@ class Plan:
 
 
 def plan_steps(length_N: NDArray[np.int64], settings: Train, seed: int) -> Plan:
-    """Plan every step of the run. Rows without a token (length 0) are left out of training."""
+    """Plan every step of the run. Rows without a token (length 0) are left out of training.
+
+    Raises DataError where no row is left.
+    """
     row_N = np.flatnonzero(length_N)
+    if not len(row_N):
+        raise DataError("no row of training has a token, so there is nothing to learn from", "sentiment data check")
     rows: list[NDArray[np.int64]] = []
     epoch_ends = []
     for epoch in range(settings.epochs):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 from sentiment_cli import console
+from sentiment_cli.data.csv_lines import Lines
 from sentiment_cli.errors import DataError, MachineError
 
 Role = Literal["text", "label", "group"]
@@ -212,25 +213,28 @@ def _csv_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Recor
         except csv.Error as error:
             raise DataError(f"{path}: its first line, which should name the columns, is no CSV: {error}") from error
         places = [(name, names.index(name)) for name in choose(names)]
-        reader = csv.reader(handle, delimiter=delimiter, strict=True)
+        lines = Lines(handle)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         number = 0
         while True:
             number += 1
+            lines.begin_row()
             try:
                 fields = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                rejects.reject(path, number, reader.line_num + 1, f"{error}")
+                lines.leave_row()
+                rejects.reject(path, number, lines.number, f"{error}")
                 continue
             if not fields:
                 number -= 1  # a blank line
                 continue
             if len(fields) != len(names):
                 reason = f"{len(fields)} fields where the header names {len(names)}"
-                rejects.reject(path, number, reader.line_num + 1, reason, fields)
+                rejects.reject(path, number, lines.number, reason, fields)
                 continue
-            yield Record(number, reader.line_num + 1, {name: fields[place] for name, place in places})
+            yield Record(number, lines.number, {name: fields[place] for name, place in places})
 
 
 def _json_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Record]:

@@ -15,6 +15,7 @@ from sentiment_cli.models.classifier import AnyClassifier
 from sentiment_cli.store import IntegrityError
 
 MOST_APART = 1e-4
+_MOST_BYTES = 2**31 - 2**24  # protobuf's 2 GiB, less room for all but the weights
 _N_ROWS, _LONGEST_MADE_UP = 256, 1024
 
 
@@ -23,10 +24,13 @@ def checked_graph(model: AnyClassifier, rows_ids: list[NDArray[np.int32]], text:
 
     Both read the rows as prediction does, in batches of unlike lengths; the model, on the CPU, is in evaluation mode.
     """
-    graph = build_graph(model)
+    n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    if n_bytes > _MOST_BYTES:
+        raise NoGraphError(f"its weights take {n_bytes / 1e9:.1f} GB, and an ONNX file holds no more than 2")
     try:
+        graph = build_graph(model)
         apart = largest_difference(model, graph, rows_ids, text)
-    except (IntegrityError, MachineError) as error:  # no reason to lose what was trained
+    except (IntegrityError, MachineError, MemoryError) as error:  # no reason to lose what was trained
         raise NoGraphError(str(error)) from error
     if not apart <= MOST_APART:
         raise NoGraphError(f"its logits are up to {apart:.1e} from torch's on {len(rows_ids)} texts")

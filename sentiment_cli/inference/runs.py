@@ -170,7 +170,7 @@ def removable_run(run: str) -> Path:
     path = named_run(run)
     if path.resolve().parent != runs_dir().resolve():
         raise UsageError(f"{path} does not lie in {runs_dir()}, so it is left alone", "sentiment runs list")
-    return path
+    return path if path.name not in ("", "..") else path.resolve()
 
 
 def _load(path: Path) -> Run:

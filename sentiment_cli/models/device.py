@@ -100,6 +100,10 @@ def set_up(device: torch.device, n_threads: int | None, *, deterministic: bool =
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
+# What a RuntimeError says that is one: of the CPU, of CUDA outside torch's own allocator, of its libraries, of Metal.
+_REFUSALS = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "MPS backend out of memory")
+
+
 class OutOfMemory(MachineError):  # noqa: N818 - MemoryError and OutOfMemoryError have owners
     """The device or the machine refuses memory."""
 
@@ -112,7 +116,7 @@ def memory_errors() -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _out_of_memory(error) from error
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+        if not any(sign in str(error) for sign in _REFUSALS):
             raise
         raise _out_of_memory(error) from error
 

@@ -14,7 +14,7 @@ from sentiment_cli.config.loader import differences, experiment_yaml, load_exper
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import InterruptedRun, MachineError
-from sentiment_cli.models.device import check_precision, select_device, set_up
+from sentiment_cli.models.device import check_precision, memory_errors, select_device, set_up
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
     Identity,
@@ -54,9 +54,10 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         with _told(stop, "interrupted while the data was prepared; no run was begun", None, experiment), stop.at_once():
             corpus = prepare_for(experiment)
             ask_teacher(experiment, corpus)
+            prepared = time.monotonic()
+            model = first_model(experiment, corpus, origins)
         progress = Progress()
-        progress.seconds["prepare"] = time.monotonic() - began
-        model = first_model(experiment, corpus, origins)
+        progress.seconds["prepare"] = prepared - began
         claimed = store.claim_directory(runs_dir(), name or experiment.name) if group.is_writer else ""
         run = Path(group.told(str(claimed)))
         with _owned(run, group) as record, _told(stop, "stopped at once", run, experiment):
@@ -103,11 +104,12 @@ def _resume(
         with _told(stop, "interrupted before the first step", run, experiment), stop.at_once():
             corpus = prepare_for(experiment, data_key)
             ask_teacher(experiment, corpus)
-        if checkpoint is None:
-            model = first_model(experiment, corpus, load_origins(experiment))
-        else:  # which holds all weights
-            model = task_of(experiment).build_model(experiment, corpus)
-        progress.seconds["prepare"] += time.monotonic() - began
+            prepared = time.monotonic()
+            if checkpoint is None:
+                model = first_model(experiment, corpus, load_origins(experiment))
+            else:  # which holds all weights
+                model = task_of(experiment).build_model(experiment, corpus)
+        progress.seconds["prepare"] += prepared - began
         if group.is_writer:
             record_changes(run, record, experiment, changes, progress.step)
         if checkpoint is not None:
@@ -167,7 +169,8 @@ def _newest(run: Path, run_id: str, group: Group, command: str) -> Checkpoint | 
 def _told(stop: Stop, what: str, run: Path | None, experiment: Experiment) -> Iterator[None]:
     """Turn StopNow into the error that says what was stopped; have it and a MachineError say how to go on."""
     try:
-        yield
+        with memory_errors():
+            yield
     except StopNow:
         raise InterruptedRun(what, _again(run, experiment), stop.number) from None
     except MachineError as error:

@@ -1,7 +1,6 @@
 """Whose run directory it is: one process at a time, and an id that binds its checkpoints to it."""
 
 import contextlib
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -35,23 +34,18 @@ def owned(run: Path) -> Iterator[Record]:
 
     Raises UsageError where another process trains it.
     """
-    # The directory itself is locked, so there is no lock file to be left behind.
-    descriptor = os.open(run, os.O_RDONLY)
-    try:
+    with contextlib.ExitStack() as holding:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            holding.enter_context(locks.held(run))
         except BlockingIOError:
-            raise UsageError(
-                f"{run} is being trained by process {_load(run).pid}", f"kill -TERM {_load(run).pid}"
-            ) from None
+            pid = _load(run).pid
+            raise UsageError(f"{run} is being trained by process {pid}", f"kill -TERM {pid}") from None
         for directory in (run, *filter(Path.is_dir, run.iterdir())):
             locks.sweep(directory)
         record = _load(run)
         record.pid, record.launch = os.getpid(), launch_id()
         record.save(run)
         yield record
-    finally:
-        os.close(descriptor)
 
 
 def find_launched(root: Path, launch: str | None) -> list[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sentiment_cli import locks
 from sentiment_cli.config.paths import runs_dir
 
 COMMANDS = ["", "train", "eval", "predict", "prepare", "config", "config show", "config check", "config diff"]
@@ -190,6 +191,11 @@ def test_runs_commands(cli) -> None:
     asked = cli("runs", "remove", "killed")
     assert asked.returncode == 2
     assert "--yes" in asked.stderr
+    assert (runs_dir() / "killed").exists()
+    with locks.held(runs_dir() / "killed"):  # as its training does
+        held = cli("runs", "remove", "killed", "--yes")
+    assert held.returncode == 2
+    assert "killed is being trained, so it stays" in held.stderr
     assert (runs_dir() / "killed").exists()
     assert cli("runs", "remove", "killed", "--yes").returncode == 0
     assert not (runs_dir() / "killed").exists()

@@ -128,6 +128,7 @@ BAD_ROWS = [
     ("x.csv", 'text,label\n"a\na",neg\n\nb\nc,pos\n', 2, 5, "1 fields where"),
     ("x.csv", 'text,label\na,neg\n"b"b,pos\nc,pos\n', 2, 3, "',' expected after '\"'"),
     ("x.csv", 'text,label\na,neg\nc,pos\n"b,pos\n', 3, 4, "unexpected end of data"),
+    ("x.csv", 'text,label\na,neg\n"b,pos\nc,pos\n', 2, 3, "unexpected end of data"),  # c's row is not lost with it
     ("x.csv", f"text,label\na,neg\n{'x' * 16_000_001},pos\nc,pos\n", 2, 3, "field larger than field limit"),
     ("x.csv", "text,label\na,neg\nb, \nc,pos\n", 2, 3, "its label is missing"),
     ("x.tsv", "text\tlabel\na\tneg\nb\t0.5\nc\tpos\n", 2, 3, "its label 0.5 is a fraction, not a class"),

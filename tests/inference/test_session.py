@@ -123,6 +123,9 @@ def test_the_gate_passes_a_graph_that_answers_as_torch_does_and_no_other(experim
     monkeypatch.setattr(parity, "build_graph", lambda model: graph[:-1])
     with pytest.raises(NoGraphError):
         checked_graph(model, rows, settings.text)
+    monkeypatch.setattr(parity, "_MOST_BYTES", 1000)
+    with pytest.raises(NoGraphError, match=r"its weights take .* GB, and an ONNX file holds no more than 2"):
+        checked_graph(model, rows, settings.text)
 
 
 def test_the_gate_sees_a_graph_that_minds_padding(model, monkeypatch, experiment) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.errors import DivergedError, InterruptedRun, MachineError, UsageError
+from sentiment_cli.errors import DataError, DivergedError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.evaluation.metrics import score_outputs
 from sentiment_cli.inference.artefact import open_artefact
 from sentiment_cli.inference.predictor import Predictor
@@ -161,6 +161,25 @@ def test_f20_too_little_memory_names_the_budget_and_the_next(experiment, monkeyp
     slices = load_experiment(run / "experiment.yaml", ["train.slices=2"])
     assert load_model(open_artefact(resume(run, slices, ["train.slices"]).directory))
     assert len(calls) == 13 + 1 + 2 * 12  # the epoch's checkpoint was saved at step 12
+
+
+@pytest.mark.parametrize("refusal", [*REFUSALS, RuntimeError("CUDA error: out of memory")])
+@pytest.mark.parametrize("place", ["first_model", "train"])
+def test_f20_a_model_that_finds_no_memory_is_told_with_what_to_try(experiment, monkeypatch, refusal, place) -> None:
+    def refuse(*args):
+        raise refusal
+
+    monkeypatch.setattr(fit_module, place, refuse)
+    with pytest.raises(MachineError, match="there is not enough memory") as caught:
+        fit(experiment(*TINY))
+    assert "a smaller model.encoder.width" in (caught.value.hint or "")
+
+
+def test_b06_rows_without_a_token_are_nothing_to_learn_from(experiment, tmp_path) -> None:
+    content = "text,label\n" + "".join(f'"{" " * i}",{i % 2}\n' for i in range(40))
+    (tmp_path / "x.csv").write_text(content)
+    with pytest.raises(DataError, match="no row of training has a token"):
+        fit(experiment(*TINY, f"data.source={tmp_path / 'x.csv'}"))
 
 
 NO_DROPOUT = [f"model.{key}=0" for key in ("dropout", "embedding.dropout", "embedding.word_dropout")]

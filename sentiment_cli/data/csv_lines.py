@@ -1,0 +1,33 @@
+"""The lines of a CSV file, where a row that is none may have swallowed the rows after it."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+
+class Lines:
+    """Lines to be parsed as rows: those that a broken row took in, but for its first, can be read once more.
+
+    A quote that is never closed runs on to the next quote, or to the end of the file. `number` is that of the line
+    read last, from 1; the header has been read.
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines, self._again, self._taken, self.number = iter(lines), deque[str](), list[str](), 1
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self._taken.append(line)
+        self.number += 1
+        return line
+
+    def begin_row(self) -> None:
+        self._taken.clear()
+
+    def leave_row(self) -> None:
+        """Have all lines since `begin_row` but the first read once more."""
+        others = self._taken[1:]
+        self._again.extendleft(reversed(others))
+        self.number -= len(others)
