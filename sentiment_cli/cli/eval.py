@@ -1,8 +1,10 @@
 """`sentiment eval`."""
 
+import contextlib
 import json
+import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from sentiment_cli import console
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Data
@@ -20,6 +22,15 @@ class Split(StrEnum):
     test = "test"
     valid = "valid"
     train = "train"
+
+
+class OnError(StrEnum):
+    stop = "stop"
+    skip = "skip"
+
+
+# A setting of the data stage that this command has an option for, as hints name it.
+_SETTING = re.compile(r"--set '?data\.(text_column|label_column|label_map|on_error)=\[?([^\]'\s]*(?:, [^\]']*)?)\]?'?")
 
 
 def evaluate(
@@ -39,6 +50,9 @@ def evaluate(
     ] = None,
     text_column: Annotated[str | None, Option(help="With --data: the column of the texts.")] = None,
     label_column: Annotated[str | None, Option(help="With --data: the column of the labels.")] = None,
+    on_error: Annotated[
+        OnError | None, Option(help="With --data: stop at a row that cannot be read, or leave it out and list it.")
+    ] = None,
     slices: Annotated[
         list[str] | None,
         Option("--slice", metavar="NAME", help="Show more of one slice, such as stars, or with --data of a column."),
@@ -63,17 +77,18 @@ def evaluate(
     scored = [name for name, value in asked.items() if value is not None]
     if len(scored) > 1:
         raise UsageError(f"{scored[0]} and {scored[1]} are both given; one of them is scored", "sentiment eval --help")
-    for name, value in (("text_column", text_column), ("label_column", label_column), ("label_map", label_map)):
+    values = {
+        "label_map": None if label_map is None else [pair for pair in label_map.split(",") if pair],
+        "text_column": text_column,
+        "label_column": label_column,
+        "on_error": on_error,
+    }
+    for name, value in values.items():
         if value is not None and data is None and (pairs is None or name != "label_map"):
             raise UsageError(f"--{name.replace('_', '-')} goes with --data", "sentiment eval --data my.csv")
     if (slices or reliability) and (behaviour or pairs is not None):
         raise UsageError("--slice and --reliability are of a split or of --data", "sentiment eval --slice stars")
     path = find_run(run)
-    values = {
-        "label_map": None if label_map is None else [pair for pair in label_map.split(",") if pair],
-        "text_column": text_column,
-        "label_column": label_column,
-    }
     if behaviour:
         from sentiment_cli.evaluation.behaviour import evaluate_behaviour, print_behaviour
 
@@ -99,13 +114,29 @@ def evaluate(
     if data is None:
         found = evaluation.evaluate(path, (split or Split.test).value)
     else:
-        found = evaluation.evaluate_data(path, _own(data, values), slices or ())
+        with _own_options():
+            found = evaluation.evaluate_data(path, _own(data, values), slices or ())
     _print(
         path,
         found.to_json(),
         as_json,
         lambda: evaluation.print_scores(found, slices or (), with_reliability=reliability),
     )
+
+
+@contextlib.contextmanager
+def _own_options() -> Iterator[None]:
+    """Have hints that name a setting of the data stage name the option that stands for it here."""
+    try:
+        yield
+    except DataError as error:
+        if error.hint is not None:
+            error.hint = _SETTING.sub(_option, error.hint)
+        raise
+
+
+def _option(found: re.Match[str]) -> str:
+    return f"--{found[1].replace('_', '-')} {shlex.quote(found[2].replace(', ', ','))}"
 
 
 def _own(source: str, values: dict[str, Any]) -> "Data":

@@ -122,6 +122,27 @@ def test_options_that_cannot_be_meant(cli, run_of_two_labels: Path, args: list[s
     assert said in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "hint", "then"),
+    [
+        ("text,label\na,good\nb\n", "--on-error skip leaves such rows out", ["--on-error", "skip"]),
+        ("a,b\nx,good\n", "--text-column NAME", ["--text-column", "a", "--label-column", "b"]),
+        ("text,label\na,good\nb,Good\n", "--label-map Good=good", ["--label-map", "Good=good"]),
+    ],
+)
+def test_b10_b12_eval_of_own_rows_advises_options_that_it_has(
+    cli, tmp_path: Path, run_of_two_labels: Path, content: str, hint: str, then: list[str]
+) -> None:
+    (tmp_path / "new.csv").write_text(content)
+    refused = cli("eval", str(run_of_two_labels), "--data", str(tmp_path / "new.csv"))
+    assert refused.returncode == 3
+    assert hint in refused.stderr
+    assert "--set" not in refused.stderr
+    done = cli("eval", str(run_of_two_labels), "--data", str(tmp_path / "new.csv"), *then, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n"] == content.lower().count(",good")
+
+
 def test_labels_beyond_the_basic_plane_are_mapped(cli, tmp_path: Path, run_of_two_labels: Path) -> None:
     signs = {"good": "👍", "bad": "👎"}
     lines = [f"{text},{signs[label]}\n" for text, label in rows(60, seed=1) if label in signs]
