@@ -140,6 +140,23 @@ def check_trust(path: Path, found: os.stat_result) -> None:
         raise DataError(f"every user may write to {path} and put anything there", f"chmod o-w {_quoted(path)}")
 
 
+def check_writable(path: Path) -> None:
+    """Raise OSError where a directory cannot be, or be written to; nothing is made."""
+    nearest = _nearest(path)
+    if not nearest.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def resolve(path: Path) -> Path:
+    """Follow links; raise OSError for one that leads back to itself."""
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # of Python before 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+
+
 def make_directories(path: Path) -> None:
     failpoints.reach("mkdir", path)
     path.mkdir(parents=True, exist_ok=True)
@@ -269,6 +286,8 @@ def _fix(path: Path, number: int | None) -> str | None:
         return f"df -h {_quoted(nearest)}, and the same command again when there is room"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "export SENTIMENT_DATA=DIR SENTIMENT_RUNS=DIR, with directories that you may write to"
+    if nearest.name in ("", ".."):
+        return None
     if number == errno.EISDIR or (number in (errno.EEXIST, errno.ENOTDIR) and not nearest.is_dir()):
         return f"mv {_quoted(nearest)} {_quoted(nearest.with_name(nearest.name + '.old'))}"
     if number == errno.ENOENT:

@@ -73,7 +73,7 @@ def dump_json(value: Any) -> bytes:
 
 def sha256_of(path: Path) -> str:
     """Hash a file's bytes."""
-    with path.open("rb") as handle:
+    with disk.read_errors(path), path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
@@ -94,7 +94,7 @@ def replacing(path: Path) -> Iterator[Output]:
             with Output(io.FileIO(path, "w"), path) as output:
                 yield output
             return
-        path = path.resolve()
+        path = disk.resolve(path)
         disk.make_directories(path.parent)
         draft = disk.new_draft(path)
         try:
@@ -220,10 +220,25 @@ def parse_json(data: bytes, path: Path) -> Any:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
 
 
+@contextlib.contextmanager
+def damage(path: Path, hint: str | None = None) -> Iterator[None]:
+    """Turn what goes wrong in making sense of a file of ours into IntegrityError: a key missing, or of another type."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise IntegrityError(f"{path} is damaged: {error!r}", hint) from error
+
+
 def read_file(path: Path, most: int = -1) -> bytes:
     """Read a file of ours, or its first `most` bytes; raise IntegrityError where it is missing."""
     with _opened(path) as handle:
         return handle.read(most)
+
+
+def check_root(root: Path) -> None:
+    """Raise MachineError where nothing can be written below `root`, before work is spent on what should go there."""
+    with disk.write_errors(root):
+        disk.check_writable(root)
 
 
 def check_name(name: str) -> None:
@@ -305,7 +320,7 @@ def _names_in(path: Path) -> set[str]:
 @contextlib.contextmanager
 def open_named(path: Path) -> Iterator[io.BufferedReader]:
     """Open a file that its user named, by a link too if it has to be. Raises FileNotFoundError where there is none."""
-    with disk.read_errors(path), disk.open_to_read(path.resolve()) as handle:
+    with disk.read_errors(path), disk.open_to_read(disk.resolve(path)) as handle:
         yield handle
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,7 +66,7 @@ def generate(
         return
     _refuse(choices, author)
     if not prompt.strip():
-        raise UsageError("there is no text to read", f'sentiment generate {run} "The plot was good."')
+        raise UsageError("there is no text to read", f'sentiment generate {shlex.quote(str(run))} "The plot was good."')
     if n > (beam or 1):
         raise UsageError(f"-n {n} takes a beam of as many", f"--beam {n}")
     from sentiment_cli.inference.generate import rewrite

@@ -1,5 +1,6 @@
 """`sentiment reproduce`."""
 
+import shlex
 from typing import Annotated
 
 from typer import Argument
@@ -26,5 +27,6 @@ def reproduce(run: Annotated[str, Argument(help="Run directory or name.")]) -> N
     for key, old, new in again.differences:
         console.result(f"{key}: {old} -> {new}")
     if not again.is_same:
-        raise DataError(f"{again.directory} is not what {path} is", f"sentiment config diff {path} {again.directory}")
+        both = shlex.join([str(path), str(again.directory)])
+        raise DataError(f"{again.directory} is not what {path} is", f"sentiment config diff {both}")
     console.result(f"the same weights, scores and metrics: {again.directory}")

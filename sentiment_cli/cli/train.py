@@ -183,7 +183,7 @@ def _resume(
 
     refuse_ensemble(path, "there is nothing to go on with, and another one takes no time")
     if name is not None:
-        raise UsageError(f"--name {name}: a resumed run keeps its name", f"{command} --resume {run}")
+        raise UsageError(f"--name {name}: a resumed run keeps its name", f"{command} --resume {shlex.quote(str(run))}")
     experiment = _load(config or path / "experiment.yaml", override, command, run)
     from sentiment_cli.training.fit import resume
 

@@ -13,6 +13,7 @@ Count = Annotated[int, Field(ge=1)]
 CORPORA = ("imdb", "sample")  # what data.source can name beside a path
 PATH_KEYS = (("data", "source"), ("data", "test"), ("data", "unlabelled"), ("vocabulary", "vectors"))
 SMALLEST_BPE = 512  # 256 bytes, two specials, and merges
+LARGEST_SEED = 2**31 - 1
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
 
@@ -285,7 +286,7 @@ class Train(Section):
     unfreeze: Count | None = Field(
         None, description="train the output alone at first, and one layer more after every so many epochs"
     )
-    epochs: Count = Field(10, description="passes over the training rows")
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(10, description="passes over the training rows")
     max_steps: Count | None = Field(None, description="stop after this many steps, wherever the epoch is")
     batch_tokens: Count = Field(16_384, description="rows times width of a batch, padding included")
     window: Count = Field(
@@ -365,7 +366,9 @@ class Experiment(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = Field(
         description="a name for its runs: 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
     )
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="every random draw of training follows from it")
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = Field(
+        0, description="every random draw of training follows from it"
+    )
     task: Literal["classify", "language-model", "autoencoder", "pairs", "vectors"] = Field(
         "classify",
         description="tell labels apart, or pretrain: predict each next word, write a review again, write the second "

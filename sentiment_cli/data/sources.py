@@ -196,6 +196,9 @@ def _kind_of(path: Path, key: str) -> Literal["imdb", "table", "folders"]:
         )
     if path.is_dir():
         return "imdb" if imdb.is_folder_of(path) else "folders"
+    if not path.is_file():
+        copy = f"cat {shlex.quote(str(path))} > rows.csv"
+        raise DataError(f"{key} is {path}: no regular file, and it is read more than once", copy)
     if table_kind(path):
         return "table"
     if path.name.lower().endswith(_ARCHIVES):

@@ -112,7 +112,9 @@ def _open_member(path: Path) -> Artefact:
     if model.target == "stars":
         raise UsageError(f"{path} gives star ratings, and an ensemble is of probabilities", "sentiment runs list")
     has_summary = is_run(path) and store.is_there(path / SUMMARY)
-    if has_summary and (status := store.read_json(path / SUMMARY)["status"]) != "finished":
+    with store.damage(path / SUMMARY):
+        status = store.read_json(path / SUMMARY)["status"] if has_summary else "finished"
+    if status != "finished":
         raise UsageError(f"{path} is {status}, not finished", f"sentiment train --resume {shlex.quote(str(path))}")
     return model
 

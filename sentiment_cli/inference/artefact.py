@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -128,7 +129,8 @@ def open_artefact(path: Path, task: str | None = "classify") -> Artefact:
     """
     members = open_files(path)
     if ENSEMBLE in members.files:
-        raise UsageError(f"{path} is an ensemble, and this wants one model", f"sentiment runs show {path}")
+        show = f"sentiment runs show {shlex.quote(str(path))}"
+        raise UsageError(f"{path} is an ensemble, and this wants one model", show)
     return read_artefact(path, members, task)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sentiment_cli import console, store
 from sentiment_cli.config.paths import is_file, runs_dir
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import MachineError, UsageError
 
 SUMMARY = "summary.json"
 _TRAIN = "sentiment train"
@@ -67,8 +67,7 @@ def find_model(run: str) -> Path:
 
 def _with_model(path: Path) -> Path:
     if not is_run(path):
-        hint = f"{_command_of(path)} --resume {path}"
-        raise UsageError(f"{path} holds no trained model: its training did not get that far", hint)
+        raise UsageError(f"{path} holds no trained model: its training did not get that far", _how_to_resume(path))
     return path
 
 
@@ -95,13 +94,13 @@ def require_finished(path: Path, key: str = "") -> None:
     """Raise UsageError, in which `key` comes first, for a run whose training has not come to its end."""
     status = _load(path).status
     if status != "finished":
-        raise UsageError(f"{key}{path} is {status}, not finished", f"{_command_of(path)} --resume {path}")
+        raise UsageError(f"{key}{path} is {status}, not finished", _how_to_resume(path))
 
 
-def _command_of(path: Path) -> str:
+def _how_to_resume(path: Path) -> str:
     from sentiment_cli.config.loader import load_experiment  # which takes its time, and answers need none
 
-    return load_experiment(path / "experiment.yaml").command
+    return f"{load_experiment(path / 'experiment.yaml').command} --resume {shlex.quote(str(path))}"
 
 
 def is_run(path: Path) -> bool:
@@ -116,9 +115,9 @@ def is_model(path: Path) -> bool:
 
 def members_of(run: Path) -> dict[str, float]:
     """Return the weight of each member of an ensemble, by its name; of another run nothing."""
-    summary = store.read_json(run / SUMMARY) if store.is_there(run / SUMMARY) else {}
-    found: dict[str, float] = summary.get("ensemble", {}).get("weights", {})
-    return found
+    with store.damage(run / SUMMARY):
+        summary = store.read_json(run / SUMMARY) if store.is_there(run / SUMMARY) else {}
+        return {str(name): float(weight) for name, weight in summary.get("ensemble", {}).get("weights", {}).items()}
 
 
 def find_experiment(run: str) -> Path | None:
@@ -138,26 +137,27 @@ def all_runs() -> list[Run]:
 def describe_run(path: Path) -> list[str]:
     """Return lines that tell a run's state, scores, seconds and versions."""
     status = _load(path).status
-    lines = [f"run: {path}", f"state: {status}"]
+    lines, after = [f"run: {path}", f"state: {status}"], list[str]()
     summary: dict[str, Any] = {} if status in ("unfinished", "damaged") else store.read_json(path / SUMMARY)
-    if summary.get("valid"):
-        scores = summary["valid"]
-        figures = {"accuracy": ".2%", "exact": ".2%", "perplexity": ".2f", "loss": ".4f", "n": ","}
-        found = [f"{name} {scores[name]:{shape}}" for name, shape in figures.items() if scores.get(name) is not None]
-        lines.append(f"validation: {', '.join(found)}")
+    with store.damage(path / SUMMARY):
+        if summary.get("valid"):
+            scores = summary["valid"]
+            figures = {"accuracy": ".2%", "exact": ".2%", "perplexity": ".2f", "loss": ".4f", "n": ","}
+            found = [f"{key} {scores[key]:{shape}}" for key, shape in figures.items() if scores.get(key) is not None]
+            lines.append(f"validation: {', '.join(found)}")
+        if summary:
+            after = ["seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary["seconds"].items())]
+            after.append("versions: " + ", ".join(f"{key} {version}" for key, version in summary["versions"].items()))
     for file in sorted((path / "evaluation").glob("*.json")):
-        scores = store.read_json(file)
-        if "accuracy" not in scores:  # of pairs, not of a split
-            continue
-        low, high = scores["accuracy_ci95"]
-        of_training = ", which it was trained on" if scores.get("trained_on") else ""
-        lines.append(
-            f"{file.stem}: accuracy {scores['accuracy']:.2%} ({low:.2%} to {high:.2%}), n {scores['n']:,}{of_training}"
-        )
-    if summary:
-        lines.append("seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary["seconds"].items()))
-        lines.append("versions: " + ", ".join(f"{name} {version}" for name, version in summary["versions"].items()))
-    return lines
+        with store.damage(file, f"sentiment eval {shlex.quote(str(path))}"):
+            scores = store.read_json(file)
+            if "accuracy" not in scores:  # of pairs, not of a split
+                continue
+            low, high = scores["accuracy_ci95"]
+            of_training = ", which it was trained on" if scores.get("trained_on") else ""
+            reached = f"accuracy {scores['accuracy']:.2%} ({low:.2%} to {high:.2%})"
+            lines.append(f"{file.stem}: {reached}, n {scores['n']:,}{of_training}")
+    return lines + after
 
 
 def size_of(path: Path) -> int:
@@ -182,7 +182,7 @@ def _load(path: Path) -> Run:
         scores, task = summary["valid"], summary.get("task", "classify")
         figure = f"{FIGURES[task].title} {FIGURES[task].shown(scores)}" if scores else ""
         return Run(path, summary["status"], summary["source"], float(summary["finished_at"]), figure, task)
-    except (store.IntegrityError, KeyError, TypeError, ValueError) as error:
+    except (store.IntegrityError, MachineError, KeyError, TypeError, ValueError) as error:
         console.warn(f"{path / SUMMARY} is damaged ({error}); the run counts only when it is named")
         return Run(path, "damaged", None, 0.0, "")
 

@@ -7,6 +7,7 @@ state is the best), losses, those of the present epoch's steps, scale (in fp16),
 language model left its streams. Random draws follow from the step and need no state.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,7 +163,7 @@ def newest_checkpoint(run: Path, run_id: str, command: str = "sentiment train") 
     if paths:
         raise DataError(
             f"none of the {len(paths)} checkpoints in {run / 'checkpoints'} is whole",
-            f"{command} {run / 'experiment.yaml'}",
+            f"{command} {shlex.quote(str(run / 'experiment.yaml'))}",
         )
     return None
 

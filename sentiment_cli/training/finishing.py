@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import platform
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +54,11 @@ def load_finished(run: Path) -> Finished | None:
     Raises IntegrityError for damage.
     """
     path = run / SUMMARY
-    summary = store.read_json(path) if path.exists() else {}
-    if summary.get("status") != "finished":
-        return None
-    try:
+    with store.damage(path, shlex.join(["rm", str(path)])):
+        summary = store.read_json(path) if path.exists() else {}
+        if summary.get("status") != "finished":
+            return None
         return Finished(run, read_scores(summary["valid"]), summary["seconds"], summary["tokens_per_second"])
-    except (KeyError, TypeError) as error:
-        raise store.IntegrityError(f"{path} is damaged: {error}", f"rm {path}") from error
 
 
 def write_state(session: Session, status: str, tokens_per_second: float | None = None) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,6 +51,7 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         for origin in origins:
             warn_of_known_labels(f"{origin.key} {origin.run}", origin.experiment, experiment)
         check_teacher(experiment)
+        store.check_root(runs_dir())
         began = time.monotonic()
         with _told(stop, "interrupted while the data was prepared; no run was begun", None, experiment), stop.at_once():
             corpus = prepare_for(experiment)
@@ -181,4 +183,4 @@ def _told(stop: Stop, what: str, run: Path | None, experiment: Experiment) -> It
 
 def _again(run: Path | None, experiment: Experiment) -> str | None:
     is_run = run is not None and (run / "experiment.yaml").exists()
-    return f"{experiment.command} --resume {run}" if is_run else None
+    return f"{experiment.command} --resume {shlex.quote(str(run))}" if is_run else None

@@ -1,6 +1,7 @@
 """What stops a training that went wrong: numbers that are not finite, and too little memory."""
 
 import math
+import shlex
 
 import torch
 
@@ -41,9 +42,10 @@ def check_finite(session: Session, step: Step, material: Material) -> None:
 def diverged(session: Session, what: str, lr: float) -> DivergedError:
     """Return the error that says what was not finite, how far the run got and what to try."""
     last = newest_path(session.run)
-    lower, config = f"train.lr={session.experiment.train.lr / 10:.1g}", session.run / "experiment.yaml"
+    lower = f"train.lr={session.experiment.train.lr / 10:.1g}"
+    config = shlex.quote(str(session.run / "experiment.yaml"))
     command = session.experiment.command
-    from_last = f"{command} --resume {session.run} --set {lower} --allow-change train.lr"
+    from_last = f"{command} --resume {shlex.quote(str(session.run))} --set {lower} --allow-change train.lr"
     anew = f"{command} {config} --set {lower} --set train.max_grad_norm=1"
     return DivergedError(
         f"{what}, at learning rate {lr:.2g}; the last good checkpoint is {last.name if last else 'none yet'}",
@@ -62,10 +64,10 @@ def split_batch(session: Session, error: OutOfMemory, most_rows: int) -> None:
         if session.device.type == "cuda":
             torch.cuda.empty_cache()
         return
-    more, config = f"train.slices={2 * settings.slices}", session.run / "experiment.yaml"
+    more, config = f"train.slices={2 * settings.slices}", shlex.quote(str(session.run / "experiment.yaml"))
     command = session.experiment.command
     raise OutOfMemory(
         f"{error}, at step {progress.step + 1} with train.batch_tokens {settings.batch_tokens:,} in {slices} slices",
-        f"{command} --resume {session.run} --set {more} --allow-change train.slices\n"
+        f"{command} --resume {shlex.quote(str(session.run))} --set {more} --allow-change train.slices\n"
         f"  or:  {command} {config} --set train.batch_tokens={settings.batch_tokens // 2}",
     ) from error

@@ -1,6 +1,5 @@
 """An experiment more than once: with other seeds, on other folds, or again to see whether it gives the same."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any, NamedTuple
 
 from sentiment_cli import console, store
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.config.schema import Experiment
+from sentiment_cli.config.schema import LARGEST_SEED, Experiment
+from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.runs import SUMMARY, require_finished
 from sentiment_cli.training.epochs import METRICS
 from sentiment_cli.training.finishing import Finished
@@ -33,7 +33,12 @@ class Repetition(NamedTuple):
 
 
 def fit_seeds(experiment: Experiment, n_seeds: int, name: str | None) -> list[Finished]:
-    """Train with this seed and those after it, one run each."""
+    """Train with this seed and those after it, one run each. Raises UsageError for a seed that none can be."""
+    last = experiment.seed + n_seeds - 1
+    if last > LARGEST_SEED:
+        raise UsageError(
+            f"seed {last:,} would be the last of them, and the largest is {LARGEST_SEED:,}", "--set seed=0"
+        )
     finished: list[Finished] = []
     for seed in range(experiment.seed, experiment.seed + n_seeds):
         console.say(f"seed {seed}, {len(finished) + 1} of {n_seeds}")
@@ -82,13 +87,13 @@ def reproduce(run: Path) -> Repetition:
     Raises UsageError for a run that is not finished.
     """
     require_finished(run)
-    before, experiment = _summary(run), load_experiment(run / "experiment.yaml")
+    before, course, experiment = _summary(run), _metrics(run), load_experiment(run / "experiment.yaml")
     again = fit(experiment, f"{run.resolve().name[:58]}-again").directory
     old, new = before.get("fingerprint", {}), _summary(again)["fingerprint"]
     keys = dict.fromkeys([*old, *new])
     found = [(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
     is_same = old.get("weights") == new["weights"] and before["valid"] == _summary(again)["valid"]
-    if _metrics(run) != _metrics(again):
+    if course != _metrics(again):
         found.append((METRICS, "one course", "another"))
         is_same = False
     return Repetition(again, is_same, found)
@@ -101,5 +106,5 @@ def _summary(run: Path) -> dict[str, Any]:
 
 def _metrics(run: Path) -> list[dict[str, Any]]:
     """Return the rows of metrics.jsonl without what depends on the clock."""
-    rows = [json.loads(line) for line in (run / METRICS).read_text("utf-8").splitlines()]
+    rows = [store.parse_json(line, run / METRICS) for line in store.read_file(run / METRICS).splitlines()]
     return [{key: value for key, value in row.items() if key not in _TIMES} for row in rows]

@@ -1,5 +1,6 @@
 """Which changes a run may go on with."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,10 +66,10 @@ def check_finished(run: Path, old: Experiment, new: Experiment) -> None:
     if not found:
         return
     settings = " ".join(f"--set {key}={_value(value)}" for key, _, value in found)
-    from_it = "" if old.model.kind == "linear" else f"--set init_from={run} "
+    from_it = "" if old.model.kind == "linear" else f"--set init_from={shlex.quote(str(run))} "
     raise UsageError(
         f"{run} is finished, and a finished run is not trained on: {_listed(found)}",
-        f"{old.command} {run / 'experiment.yaml'} {from_it}{settings}",
+        f"{old.command} {shlex.quote(str(run / 'experiment.yaml'))} {from_it}{settings}",
     )
 
 
@@ -84,7 +85,7 @@ def check_allowed(
             raise UsageError(
                 f"--allow-change {key}: no run can go on with another {key}; what can change is "
                 + ", ".join(sorted(SAFE_KEYS)),
-                f"{command} {run / 'experiment.yaml'}",
+                f"{command} {shlex.quote(str(run / 'experiment.yaml'))}",
             )
     known = {change["key"]: change["to"] for change in record.changes}
     new = [(key, old, value) for key, old, value in found if key not in known or known[key] != value]
@@ -92,12 +93,13 @@ def check_allowed(
     if not refused:
         return new
     message = f"{run} was trained with other settings: {_listed(refused)}"
+    resume = f"{command} --resume {shlex.quote(str(run))}"
     if all(key in SAFE_KEYS for key, _, _ in refused):
         flags = " ".join(f"--allow-change {key}" for key, _, _ in new)
         settings = " ".join(f"--set {key}={_value(value)}" for key, _, value in new if _is_setting(key))
-        raise UsageError(message, " ".join(f"{command} --resume {run} {settings} {flags}".split()))
+        raise UsageError(message, f"{resume} {settings} {flags}".replace("  ", " "))
     fixed = [key for key, _, _ in refused if key not in SAFE_KEYS]
-    raise UsageError(f"{message}; no run can go on with another {' or '.join(fixed)}", f"{command} --resume {run}")
+    raise UsageError(f"{message}; no run can go on with another {' or '.join(fixed)}", resume)
 
 
 def check_steps(run: Path, experiment: Experiment, progress: Progress) -> None:
@@ -106,7 +108,8 @@ def check_steps(run: Path, experiment: Experiment, progress: Progress) -> None:
     if most is not None and not progress.refit and progress.step > most:
         raise UsageError(
             f"train.max_steps is {most}, and {run} has taken {progress.step:,} steps",
-            f"{experiment.command} --resume {run} --set train.max_steps={progress.step} --allow-change train.max_steps",
+            f"{experiment.command} --resume {shlex.quote(str(run))} --set train.max_steps={progress.step} "
+            "--allow-change train.max_steps",
         )
 
 

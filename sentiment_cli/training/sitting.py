@@ -1,5 +1,6 @@
 """One sitting in a run's directory: from where the training stands to its end, or to what stops it."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def train(
         raise InterruptedRun(
             f"interrupted after step {progress.offset + progress.step:,}, which is saved; "
             f"{_kept(progress)} is in {run / 'model'}",
-            f"{experiment.command} --resume {run}",
+            f"{experiment.command} --resume {shlex.quote(str(run))}",
             stop.number,
         ) from None
     except DivergedError as error:

@@ -188,6 +188,13 @@ def test_runs_commands(cli) -> None:
     shown = cli("runs", "show", "sample").stdout
     assert "test: accuracy" in shown
     assert "model/weights.safetensors" in shown
+    kept = runs_dir() / "sample" / "evaluation" / "test.json"
+    good = kept.read_text()
+    kept.write_text(json.dumps({**json.loads(good), "accuracy_ci95": 0.5}))
+    damaged = cli("runs", "show", "sample")
+    assert damaged.returncode == 3
+    assert f"error: {kept} is damaged" in damaged.stderr
+    kept.write_text(good)
     asked = cli("runs", "remove", "killed")
     assert asked.returncode == 2
     assert "--yes" in asked.stderr

@@ -111,3 +111,48 @@ def test_f10_the_current_directory_is_gone(tmp_path: Path, command: list[str]) -
     )
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == ("error: the current directory has been deleted\n  try: cd to a directory that exists\n")
+
+
+@pytest.mark.parametrize("place", [".", "/", "", "loop"])
+def test_f10_answers_to_what_is_no_file(cli, quick_run: Path, tmp_path: Path, monkeypatch, place: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.chdir(tmp_path)
+    done = cli("predict", "--run", str(quick_run), "--out", place, "good")
+    assert done.returncode == 4, done.stderr
+    assert "error: cannot write" in done.stderr
+
+
+def test_f10_a_place_for_runs_that_cannot_be_is_told_before_anything_is_prepared(cli, tmp_path: Path) -> None:
+    done = cli("train", "sample", SENTIMENT_RUNS=str(a_file(tmp_path)), SENTIMENT_DATA=str(tmp_path / "data"))
+    assert done.returncode == 4, done.stderr
+    assert f"error: cannot write {tmp_path / 'file'}" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_f10_a_pipe_is_no_source(cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    done = cli("data", "info", "--set", f"data.source={tmp_path / 'rows.csv'}")
+    assert done.returncode == 3, done.stderr
+    assert "no regular file, and it is read more than once" in done.stderr
+
+
+def test_m06_what_to_type_next_can_be_pasted_where_a_path_has_a_space(cli, tmp_path: Path) -> None:
+    run = tmp_path / "my runs" / "half"
+    run.mkdir(parents=True)
+    (run / "experiment.yaml").write_text("name: half\n")
+    done = cli("predict", "--run", str(run), "good")
+    assert done.returncode == 2
+    assert f"try: sentiment train --resume '{run}'" in done.stderr
+
+
+def test_processes_that_torchrun_did_not_start_are_refused(cli) -> None:
+    done = cli("train", "sample", WORLD_SIZE="2")
+    assert done.returncode == 2, done.stderr
+    assert "WORLD_SIZE is '2' without what else torchrun sets" in done.stderr
+
+
+def test_a_seed_that_none_can_be_is_refused_before_the_first_is_trained(cli, tmp_path: Path) -> None:
+    done = cli("train", "sample", "--seeds", "2", "--set", "seed=2147483647", SENTIMENT_RUNS=str(tmp_path / "runs"))
+    assert done.returncode == 2, done.stderr
+    assert "the largest is 2,147,483,647" in done.stderr
+    assert not (tmp_path / "runs").exists()
