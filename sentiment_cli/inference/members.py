@@ -69,7 +69,8 @@ class Members:
                 data = handle.read(size)
         found = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         if found != self.files[name]:
-            raise store.IntegrityError(f"{place} is damaged: {found} where the manifest says {self.files[name]}")
+            said = f"{place} is damaged: {found} where the manifest says {self.files[name]}"
+            raise store.IntegrityError(said, _how_to_make_anew(self.path))
         return data
 
     def place(self, name: str) -> Path:
@@ -79,10 +80,19 @@ class Members:
 
 def open_members(path: Path) -> Members:
     """Open a directory, or one packed file. Raises IntegrityError for damage, and for files that no model has."""
-    if path.is_dir():
-        store.open_directory(path, lambda name: False)
-        return Members(path, _check_files(store.read_manifest(path), path))
-    return _open_packed(path)
+    try:
+        if path.is_dir():
+            store.open_directory(path, lambda name: False)
+            return Members(path, _check_files(store.read_manifest(path), path))
+        return _open_packed(path)
+    except store.IntegrityError as error:
+        error.hint = error.hint or _how_to_make_anew(path)
+        raise
+
+
+def _how_to_make_anew(path: Path) -> str:
+    is_run = (path.parent / "experiment.yaml").exists()
+    return f"sentiment reproduce {shlex.quote(str(path.parent))}" if is_run else "sentiment export RUN --pack FILE"
 
 
 def check_free(path: Path) -> None:

@@ -185,8 +185,9 @@ def _load(artefact: Artefact) -> Answers:
     if artefact.no_graph is None:
         from sentiment_cli.inference.session import open_graph
 
+        graph = artefact.read(GRAPH)
         try:
-            answers, n_logits = open_graph(artefact.read(GRAPH))
+            answers, n_logits = open_graph(graph)
         except store.IntegrityError as error:
             raise store.IntegrityError(f"{artefact.members.place(GRAPH)}: {error}") from error
         if n_logits != artefact.n_logits:

@@ -1,6 +1,7 @@
 """Robustness case F10 through the command line: places that are missing, closed, or not what they should be."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -143,6 +144,17 @@ def test_m06_what_to_type_next_can_be_pasted_where_a_path_has_a_space(cli, tmp_p
     done = cli("predict", "--run", str(run), "good")
     assert done.returncode == 2
     assert f"try: sentiment train --resume '{run}'" in done.stderr
+
+
+def test_f11_a_damaged_model_names_what_makes_it_anew(cli, quick_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "sample"
+    shutil.copytree(quick_run, run)
+    data = (run / "model" / "graph.onnx").read_bytes()
+    (run / "model" / "graph.onnx").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    done = cli("predict", "--run", str(run), "good")
+    assert done.returncode == 3
+    assert done.stderr.count(str(run / "model" / "graph.onnx")) == 1
+    assert f"try: sentiment reproduce {run}" in done.stderr
 
 
 def test_processes_that_torchrun_did_not_start_are_refused(cli) -> None:
