@@ -73,7 +73,7 @@ def dump_json(value: Any) -> bytes:
 
 def sha256_of(path: Path) -> str:
     """Hash a file's bytes."""
-    with disk.read_errors(path), path.open("rb") as handle:
+    with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
