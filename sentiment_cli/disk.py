@@ -286,10 +286,9 @@ def _fix(path: Path, number: int | None) -> str | None:
         return f"df -h {_quoted(nearest)}, and the same command again when there is room"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "export SENTIMENT_DATA=DIR SENTIMENT_RUNS=DIR, with directories that you may write to"
-    if nearest.name in ("", ".."):
-        return None
     if number == errno.EISDIR or (number in (errno.EEXIST, errno.ENOTDIR) and not nearest.is_dir()):
-        return f"mv {_quoted(nearest)} {_quoted(nearest.with_name(nearest.name + '.old'))}"
+        is_named = nearest.name not in ("", "..")
+        return f"mv {_quoted(nearest)} {_quoted(nearest.with_name(nearest.name + '.old'))}" if is_named else None
     if number == errno.ENOENT:
         return "cd to a directory that exists" if _is_here_gone() else f"ls -l {_quoted(nearest)}"
     if number == errno.ELOOP and path.is_symlink():

@@ -29,8 +29,11 @@ class OnError(StrEnum):
     skip = "skip"
 
 
-# A setting of the data stage that this command has an option for, as hints name it.
-_SETTING = re.compile(r"--set '?data\.(text_column|label_column|label_map|on_error)=\[?([^\]'\s]*(?:, [^\]']*)?)\]?'?")
+# Settings of the data stage that this command has options for, as hints name them.
+_SETTING = re.compile(
+    r"--set (?:'data\.label_map=\[(?P<pairs>.*)\]'|data\.label_map=\[\]|(?P<source>data\.source=)|"
+    r"data\.(?P<key>text_column|label_column|on_error)=(?P<value>\S+))"
+)
 
 
 def evaluate(
@@ -126,17 +129,21 @@ def evaluate(
 
 @contextlib.contextmanager
 def _own_options() -> Iterator[None]:
-    """Have hints that name a setting of the data stage name the option that stands for it here."""
+    """Have hints name options of this command, where they name settings of the data stage."""
     try:
         yield
-    except DataError as error:
+    except (DataError, UsageError) as error:
         if error.hint is not None:
             error.hint = _SETTING.sub(_option, error.hint)
         raise
 
 
 def _option(found: re.Match[str]) -> str:
-    return f"--{found[1].replace('_', '-')} {shlex.quote(found[2].replace(', ', ','))}"
+    if found["source"]:
+        return "--data "
+    if found["key"]:
+        return f"--{found['key'].replace('_', '-')} {found['value']}"
+    return f"--label-map {shlex.quote((found['pairs'] or '').replace(', ', ','))}"
 
 
 def _own(source: str, values: dict[str, Any]) -> "Data":

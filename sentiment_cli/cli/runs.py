@@ -1,7 +1,9 @@
 """`sentiment runs list | show | remove`."""
 
+import contextlib
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -72,14 +74,21 @@ def remove(
                 )
             if not typer.confirm(f"remove {console.sanitize(str(path))} ({_megabytes(size_of(path))})?", err=True):
                 continue
-        try:
-            with locks.held(path):
-                store.remove_directory(path)
-        except BlockingIOError:
-            raise UsageError(
-                f"{path} is being trained, so it stays", f"sentiment runs show {shlex.quote(str(path))}"
-            ) from None
+        _remove(path)
         console.say(f"removed {path}")
+
+
+def _remove(path: Path) -> None:
+    """Remove a run, and hold it meanwhile where that can be done. Raises UsageError for one that is being trained."""
+    with contextlib.ExitStack() as holding:
+        try:
+            holding.enter_context(locks.held(path))
+        except BlockingIOError:
+            hint = f"sentiment runs show {shlex.quote(str(path))}"
+            raise UsageError(f"{path} is being trained, so it stays", hint) from None
+        except OSError:  # it has gone, or there are no locks here: removing says what is wrong, if anything
+            pass
+        store.remove_directory(path)
 
 
 def _megabytes(n_bytes: int) -> str:

@@ -108,7 +108,7 @@ def plan_steps(length_N: NDArray[np.int64], settings: Train, seed: int) -> Plan:
     """
     row_N = np.flatnonzero(length_N)
     if not len(row_N):
-        raise DataError("no row of training has a token, so there is nothing to learn from", "sentiment data check")
+        raise DataError("no row of training has a token, so there is nothing to learn from")
     rows: list[NDArray[np.int64]] = []
     epoch_ends = []
     for epoch in range(settings.epochs):

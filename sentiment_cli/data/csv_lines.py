@@ -3,6 +3,9 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+# Rows that each run to the end of a file, and give all but a line back, would be read again and again.
+_MOST_AGAIN = 1_000_000
+
 
 class Lines:
     """Lines to be parsed as rows: those that a broken row took in, but for its first, can be read once more.
@@ -13,6 +16,7 @@ class Lines:
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines, self._again, self._taken, self.number = iter(lines), deque[str](), list[str](), 1
+        self._n_again = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -27,7 +31,10 @@ class Lines:
         self._taken.clear()
 
     def leave_row(self) -> None:
-        """Have all lines since `begin_row` but the first read once more."""
+        """Have all lines since `begin_row` but the first read once more, a million of a file at most."""
         others = self._taken[1:]
+        self._n_again += len(others)
+        if self._n_again > _MOST_AGAIN:
+            return
         self._again.extendleft(reversed(others))
         self.number -= len(others)

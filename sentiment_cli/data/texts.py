@@ -28,7 +28,7 @@ from sentiment_cli.data.sources import FilesDigest, Source, hash_source, read_pa
 from sentiment_cli.data.tables import Rejects
 from sentiment_cli.errors import DataError
 
-_FORMAT = 1
+_FORMAT = 2
 SPLITS_OF: dict[Part, tuple[str, ...]] = {"labelled": ("train", "test"), "unlabelled": ("unsup",)}
 _ROWS_AT_ONCE = 1024
 _BYTES_AT_ONCE = 4_000_000  # of rows that are long; a thousand reviews have 1.3 million

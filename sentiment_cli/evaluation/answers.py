@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli import store
+from sentiment_cli.data.corpus import SPLITS
 
 
 class Answers(NamedTuple):
@@ -24,6 +25,12 @@ class Answers(NamedTuple):
 def answers_path(run: Path, name: str) -> Path:
     """Return where the answers are, and what was scored under `name`: a split, or data of the user's own."""
     return run / "evaluation" / f"{name}-predictions.jsonl"
+
+
+def how_to_score(run: Path, name: str) -> str:
+    """Return the command that scores a run on what is kept under `name`."""
+    rows = f"--split {name}" if name in SPLITS else "--data FILE"
+    return f"sentiment eval {shlex.quote(str(run))} {rows}"
 
 
 def write_answers(
@@ -56,8 +63,5 @@ def read_answers(run: Path, name: str) -> Answers | None:
             np.array([[row["probabilities"][label] for label in labels] for row in rows], dtype=np.float64),
         )
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        split = f" --split {name}" if name in ("test", "valid") else ""
-        raise store.IntegrityError(
-            f"{path} does not hold a probability per label and row: {error!r}",
-            f"sentiment eval {shlex.quote(str(run))}{split}",
-        ) from error
+        said = f"{path} does not hold a probability per label and row: {error!r}"
+        raise store.IntegrityError(said, how_to_score(run, name)) from error

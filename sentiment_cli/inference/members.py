@@ -91,6 +91,8 @@ def open_members(path: Path) -> Members:
 
 
 def _how_to_make_anew(path: Path) -> str:
+    if (path / ENSEMBLE).exists():
+        return "sentiment ensemble RUN RUN"
     is_run = (path.parent / "experiment.yaml").exists()
     return f"sentiment reproduce {shlex.quote(str(path.parent))}" if is_run else "sentiment export RUN --pack FILE"
 

@@ -12,6 +12,7 @@ from sentiment_cli.inference.scoring import score_ids
 from sentiment_cli.inference.session import open_graph
 from sentiment_cli.inference.weights import answers_of
 from sentiment_cli.models.classifier import AnyClassifier
+from sentiment_cli.models.device import memory_errors
 from sentiment_cli.store import IntegrityError
 
 MOST_APART = 1e-4
@@ -28,9 +29,10 @@ def checked_graph(model: AnyClassifier, rows_ids: list[NDArray[np.int32]], text:
     if n_bytes > _MOST_BYTES:
         raise NoGraphError(f"its weights take {n_bytes / 1e9:.1f} GB, and an ONNX file holds no more than 2")
     try:
-        graph = build_graph(model)
-        apart = largest_difference(model, graph, rows_ids, text)
-    except (IntegrityError, MachineError, MemoryError) as error:  # no reason to lose what was trained
+        with memory_errors():
+            graph = build_graph(model)
+            apart = largest_difference(model, graph, rows_ids, text)
+    except (IntegrityError, MachineError) as error:  # no reason to lose what was trained
         raise NoGraphError(str(error)) from error
     if not apart <= MOST_APART:
         raise NoGraphError(f"its logits are up to {apart:.1e} from torch's on {len(rows_ids)} texts")

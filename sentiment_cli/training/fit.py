@@ -57,7 +57,8 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
             corpus = prepare_for(experiment)
             ask_teacher(experiment, corpus)
             prepared = time.monotonic()
-            model = first_model(experiment, corpus, origins)
+            with memory_errors():
+                model = first_model(experiment, corpus, origins)
         progress = Progress()
         progress.seconds["prepare"] = prepared - began
         claimed = store.claim_directory(runs_dir(), name or experiment.name) if group.is_writer else ""
@@ -68,7 +69,8 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
             identity = Identity(
                 record.id, experiment, corpus.rows_key, versions(experiment), machine(experiment, device)
             )
-            return train(run, identity, corpus, model, device, progress, None, stop, group)
+            with memory_errors():
+                return train(run, identity, corpus, model, device, progress, None, stop, group)
 
 
 def resume(run: Path, experiment: Experiment, allowed: Sequence[str]) -> Finished:
@@ -107,17 +109,19 @@ def _resume(
             corpus = prepare_for(experiment, data_key)
             ask_teacher(experiment, corpus)
             prepared = time.monotonic()
-            if checkpoint is None:
-                model = first_model(experiment, corpus, load_origins(experiment))
-            else:  # which holds all weights
-                model = task_of(experiment).build_model(experiment, corpus)
+            with memory_errors():
+                if checkpoint is None:
+                    model = first_model(experiment, corpus, load_origins(experiment))
+                else:  # which holds all weights
+                    model = task_of(experiment).build_model(experiment, corpus)
         progress.seconds["prepare"] += prepared - began
         if group.is_writer:
             record_changes(run, record, experiment, changes, progress.step)
         if checkpoint is not None:
             console.say(f"going on with {run} after step {progress.offset + progress.step:,}")
         identity = Identity(record.id, experiment, corpus.rows_key, versions(experiment), machine(experiment, device))
-        return train(run, identity, corpus, model, device, progress, checkpoint, stop, group)
+        with memory_errors():
+            return train(run, identity, corpus, model, device, progress, checkpoint, stop, group)
 
 
 def check_machine(experiment: Experiment) -> torch.device:
@@ -171,8 +175,7 @@ def _newest(run: Path, run_id: str, group: Group, command: str) -> Checkpoint | 
 def _told(stop: Stop, what: str, run: Path | None, experiment: Experiment) -> Iterator[None]:
     """Turn StopNow into the error that says what was stopped; have it and a MachineError say how to go on."""
     try:
-        with memory_errors():
-            yield
+        yield
     except StopNow:
         raise InterruptedRun(what, _again(run, experiment), stop.number) from None
     except MachineError as error:

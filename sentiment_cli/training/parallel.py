@@ -117,7 +117,7 @@ def _join(backend: str) -> None:
 def n_launched() -> int:
     """Return how many processes torchrun started, this one among them; 1 without it."""
     size = os.environ.get("WORLD_SIZE", "1")
-    if not size.isdecimal() or (int(size) > 1 and "RANK" not in os.environ):
+    if not size.isdecimal() or int(size) < 1 or (int(size) > 1 and "RANK" not in os.environ):
         raise UsageError(
             f"WORLD_SIZE is {size!r} without what else torchrun sets, so that nobody knows which process this is",
             "unset WORLD_SIZE, or the same command under torchrun",

@@ -97,7 +97,7 @@ def check_allowed(
     if all(key in SAFE_KEYS for key, _, _ in refused):
         flags = " ".join(f"--allow-change {key}" for key, _, _ in new)
         settings = " ".join(f"--set {key}={_value(value)}" for key, _, value in new if _is_setting(key))
-        raise UsageError(message, f"{resume} {settings} {flags}".replace("  ", " "))
+        raise UsageError(message, " ".join(filter(None, (resume, settings, flags))))
     fixed = [key for key, _, _ in refused if key not in SAFE_KEYS]
     raise UsageError(f"{message}; no run can go on with another {' or '.join(fixed)}", resume)
 

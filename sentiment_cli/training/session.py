@@ -22,8 +22,8 @@ from sentiment_cli.training.stopping import Stop
 class Task(NamedTuple):
     """What one task brings to a training: its data, model, steps, loss and validation.
 
-    `prepare` makes the corpus, as corpus.prepare does, with these `splits`. `validate` returns None for scores that are
-    not finite. `carry` makes the states that stay from one step to the next, a row for each row of a batch:
+    `prepare` makes the corpus, as packing.prepare does, with these `splits`. `validate` returns None for scores that
+    are not finite. `carry` makes the states that stay from one step to the next, a row for each row of a batch:
     zeros when training begins.
     """
 

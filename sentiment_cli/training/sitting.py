@@ -12,7 +12,7 @@ from sentiment_cli import console, store
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.errors import DataError, DivergedError, InterruptedRun
-from sentiment_cli.models.device import describe, memory_errors, precision_name, runs_bf16
+from sentiment_cli.models.device import describe, precision_name, runs_bf16
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
@@ -62,16 +62,15 @@ def train(
     if group.is_writer:
         store.write_file(run / METRICS, metrics_lines(progress))
     try:
-        with memory_errors():
+        reason = train_to_the_end(session)
+        if experiment.train.refit and not progress.refit:
+            console.say(f"stopped: {reason}")
+            if any(identity.versions[key] != now for key, now in origin_hashes(experiment).items()):
+                raise DataError(f"{run} was begun from another model than its experiment now names")
+            progress.begin_refit()
+            model = first_model(experiment, corpus, load_origins(experiment))
+            session = begin(run, identity, corpus, model, device, progress, stop, group)
             reason = train_to_the_end(session)
-            if experiment.train.refit and not progress.refit:
-                console.say(f"stopped: {reason}")
-                if any(identity.versions[key] != now for key, now in origin_hashes(experiment).items()):
-                    raise DataError(f"{run} was begun from another model than its experiment now names")
-                progress.begin_refit()
-                model = first_model(experiment, corpus, load_origins(experiment))
-                session = begin(run, identity, corpus, model, device, progress, stop, group)
-                reason = train_to_the_end(session)
     except StopNow:
         if stop.twice:
             raise
@@ -99,7 +98,7 @@ def _train_at_once(
 ) -> Finished:
     """Train a linear model, in seconds and without checkpoints: a signal ends it at once."""
     console.say(f"run: {run} on {describe(torch.device('cpu'))}")
-    with memory_errors(), stop.at_once():
+    with stop.at_once():
         train_linear(model, identity.experiment, corpus, progress)
     store.write_file(run / METRICS, metrics_lines(progress))
     rate = progress.n_tokens / progress.seconds["train"]

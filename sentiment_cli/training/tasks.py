@@ -55,6 +55,6 @@ def task_of(experiment: Experiment) -> Task:
 
 
 def prepare_for(experiment: Experiment, key: str | None = None) -> Corpus:
-    """Prepare what the experiment's task reads, as corpus.prepare does."""
+    """Prepare what the experiment's task reads, as packing.prepare does."""
     task = task_of(experiment)
     return task.prepare(experiment, task.splits, key)

@@ -4,14 +4,16 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
+from sentiment_cli.data import csv_lines
 from sentiment_cli.data.review import Review
 from sentiment_cli.data.sources import find_source, read_part
-from sentiment_cli.data.tables import Rejects
+from sentiment_cli.data.tables import Columns, Rejects, read_table
 from sentiment_cli.data.texts import prepare_texts
 from sentiment_cli.errors import DataError
 
@@ -206,3 +208,11 @@ def test_groups_missing_are_none(own) -> None:
     assert [row.group for row in rows] == ["3.0", None]
     rows, _ = read(own, "x.csv", "text,label,group\na,1,\nb,2,g\n")
     assert [row.group for row in rows] == [None, "g"]
+
+
+def test_rows_that_each_run_to_the_end_are_not_read_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_lines, "_MOST_AGAIN", 1000)
+    (tmp_path / "x.csv").write_text("text,label\n" + '",x","\n' * 300)
+    rejects = Rejects("skip")
+    assert not list(read_table(tmp_path / "x.csv", Columns("text", "label", None), rejects, has_labels=True))
+    assert 0 < len(rejects.found) < 10

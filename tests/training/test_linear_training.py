@@ -220,5 +220,6 @@ def test_what_has_no_meaning_for_it_is_refused(experiment, monkeypatch) -> None:
     with pytest.raises(UsageError, match="no training steps to profile"):
         profile_steps(experiment(*LINEAR))
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
     with pytest.raises(UsageError, match="which one process trains"):
         fit(experiment(*LINEAR))
