@@ -326,10 +326,11 @@ def test_f13_f14_whole_entries_that_changed_places(name, what, use, own, experim
 
 def test_f14_an_entry_of_another_format_is_no_hit(experiment, built, use, monkeypatch, capsys) -> None:
     prepare(experiment)
+    own = texts._FORMAT
     monkeypatch.setattr(texts, "_FORMAT", 99)
     prepare(experiment)
     assert "texts-labelled-x-" in (said := capsys.readouterr().err)
-    assert "does not fit: format is 99, there it is 1" in said
+    assert f"does not fit: format is 99, there it is {own}" in said
 
 
 @pytest.mark.parametrize(
