@@ -24,24 +24,24 @@ def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
     """
     import filelock  # 50 ms that only the makers of artefacts need
 
-    held = filelock.FileLock(path)
+    kernel_lock = filelock.FileLock(path)
     try:
         with _flock_or_none():
             failpoints.reach("lock", path)
             disk.make_directories(path.parent)
             try:
-                held.acquire(timeout=1)
+                kernel_lock.acquire(timeout=1)
             except filelock.Timeout:
                 say(f"waiting for another process, which holds {path}")
-                held.acquire()
+                kernel_lock.acquire()
     except (OSError, NotImplementedError, Warning) as error:
         say(f"going on without the lock {path}, which cannot be taken: {error}")
     try:
-        yield held.is_locked
+        yield kernel_lock.is_locked
     finally:
-        if held.is_locked:
+        if kernel_lock.is_locked:
             disk.discard(path)  # while it is held: who waits for it sees that it has gone, and makes it anew
-            held.release()
+            kernel_lock.release()
 
 
 @contextlib.contextmanager
@@ -68,8 +68,8 @@ def sweep(directory: Path) -> None:
     for path in locks:
         import filelock
 
-        held = filelock.FileLock(path, blocking=False)
-        with contextlib.suppress(OSError, NotImplementedError, Warning), _flock_or_none(), held:
+        kernel_lock = filelock.FileLock(path, blocking=False)
+        with contextlib.suppress(OSError, NotImplementedError, Warning), _flock_or_none(), kernel_lock:
             disk.discard(path)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli.parameters import OnError
 from sentiment_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -22,11 +23,6 @@ class Split(StrEnum):
     test = "test"
     valid = "valid"
     train = "train"
-
-
-class OnError(StrEnum):
-    stop = "stop"
-    skip = "skip"
 
 
 # Settings of the data stage that this command has options for, as hints name them.

@@ -1,4 +1,4 @@
-"""What the words of a command line become: without pydantic where they can stay as they are.
+"""Parameters that commands share, and what their words become: without pydantic where they can stay as they are.
 
 Typer from 0.27 on converts each parameter by it, given or not, and importing it takes a quarter of the time of a whole
 prediction.
@@ -6,9 +6,17 @@ prediction.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, get_args, get_origin
 
 from typer import core
+
+
+class OnError(StrEnum):
+    """What becomes of rows that cannot be read."""
+
+    stop = "stop"
+    skip = "skip"
 
 
 def spare_pydantic() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from sentiment_cli.cli.explain import Method, Wishes, answer_with_reasons
+from sentiment_cli.cli.parameters import OnError
 from sentiment_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,11 +21,6 @@ class Format(StrEnum):
     tsv = "tsv"
     parquet = "parquet"
     text = "text"
-
-
-class OnError(StrEnum):
-    stop = "stop"
-    skip = "skip"
 
 
 _FORMAT_OF: dict[str, Format | None] = {

@@ -3,7 +3,8 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-# Rows that each run to the end of a file, and give all but a line back, would be read again and again.
+# Rows that each run to the end of a file, and give all but a line back, would be read again and again: as many lines as
+# this, and four for each line of the file, are read once more at most. Stray quotes need no more than one for each.
 _MOST_AGAIN = 1_000_000
 
 
@@ -16,13 +17,17 @@ class Lines:
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines, self._again, self._taken, self.number = iter(lines), deque[str](), list[str](), 1
-        self._n_again = 0
+        self._n_read = self._n_again = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = self._again.popleft() if self._again else next(self._lines)
+        if self._again:
+            line = self._again.popleft()
+        else:
+            line = next(self._lines)
+            self._n_read += 1
         self._taken.append(line)
         self.number += 1
         return line
@@ -31,10 +36,10 @@ class Lines:
         self._taken.clear()
 
     def leave_row(self) -> None:
-        """Have all lines since `begin_row` but the first read once more, a million of a file at most."""
+        """Have all lines since `begin_row` but the first read once more, but for a file made to take for ever."""
         others = self._taken[1:]
         self._n_again += len(others)
-        if self._n_again > _MOST_AGAIN:
+        if self._n_again > _MOST_AGAIN + 4 * self._n_read:
             return
         self._again.extendleft(reversed(others))
         self.number -= len(others)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sentiment_cli import console, store
 from sentiment_cli.config.loader import differences, load_experiment
 from sentiment_cli.errors import DataError, UsageError
-from sentiment_cli.evaluation.answers import Answers, read_answers
+from sentiment_cli.evaluation.answers import Answers, how_to_score, read_answers
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.inference.runs import members_of
@@ -134,7 +134,7 @@ def compare(runs: Sequence[Path], split: str) -> Comparison:
             raise UsageError(f"{run} gives star ratings, and what is compared is how runs tell labels apart", hint)
     answers = {run: found for run in runs if (found := read_answers(run, split)) is not None}
     if missing := [run for run in runs if run not in answers]:
-        commands = (f"sentiment eval {shlex.quote(str(run))} --split {split}" for run in missing)
+        commands = (how_to_score(run, split) for run in missing)
         names = ", ".join(map(str, missing))
         raise UsageError(f"there are no predictions of the {split} reviews from {names}", " && ".join(commands))
     first, *others = [_mark(run, name, split, answers[run]) for run, name in zip(runs, _names(runs), strict=True)]
