@@ -3,27 +3,30 @@
     python benchmarks/leaderboard.py                       # seed 0 of every experiment that has no result yet
     python benchmarks/leaderboard.py --seeds 3 default gru  # three seeds of some
     python benchmarks/leaderboard.py --keep runs gru       # and keep the finished runs in a folder
+    python benchmarks/leaderboard.py --time gru            # train one again, for the time alone that it takes
     python benchmarks/leaderboard.py --prediction runs     # measure how fast kept runs predict, and how large they are
     python benchmarks/leaderboard.py --table               # only write the table and the picture
 
 Each run is `sentiment train NAME --set seed=N`, then one `sentiment eval`, in processes of their own, as a user would
 type them. benchmarks/results/NAME-seed-N.json holds what they printed, the experiment's settings, the commit, the
 hardware and how much of the machine other processes took meanwhile: times and rates of a run go into the table only
-where that was less than 3 %. A result stands until its file is removed; one of an experiment that has changed since is
-told, and left out of the table. How fast a run predicts is that of its graph, built from its weights if it has none, on
-the validation rows, which have to be prepared.
+where that was less than 3 %, and of one that was not, `--time` trains seed 0 a second time, without a look at test. A
+result stands until its file is removed; one of an experiment that has changed since is told, and left out of the table.
+How fast a run predicts is that of its graph, built from its weights if it has none, on the validation rows, which have
+to be prepared.
 """
 
 import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +66,19 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the finished runs there")
+    parser.add_argument("--time", action="store_true", help="train seed 0 again, for its time; its scores stay")
     parser.add_argument("--prediction", type=Path, metavar="DIR", help="train nothing; measure the runs kept there")
     parser.add_argument("--table", action="store_true", help="train nothing")
     arguments = parser.parse_args()
+    if arguments.time and not arguments.names:
+        parser.error("--time needs the names of what is to be trained again")
     if arguments.prediction:
         measure_prediction(arguments.prediction, arguments.names or list(EXPERIMENTS))
-    for seed in range(0 if arguments.table or arguments.prediction else arguments.seeds):
+    if arguments.time:
+        for name in arguments.names:
+            measure_time(name, arguments.keep)
+    trains_none = arguments.table or arguments.time or arguments.prediction
+    for seed in range(0 if trains_none else arguments.seeds):
         for name in arguments.names or EXPERIMENTS:
             path = RESULTS / f"{name}-seed-{seed}.json"
             if not path.exists():
@@ -100,36 +110,61 @@ def _by_key(values: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 def train_and_score(name: str, seed: int, keep: Path | None) -> dict[str, Any]:
     """Train and score one experiment in processes of their own, and throw the run away unless it is to be kept."""
-    runs = (keep or Path(tempfile.mkdtemp(prefix="leaderboard-"))).absolute()
-    environment = {**os.environ, "SENTIMENT_RUNS": str(runs)}
+    with _runs(keep) as environment:
+        trained, times = _train(environment, name, seed)
+        scored = _sentiment(environment, "eval", trained["run"], "--json")
+        weights = Path(trained["run"]) / "model" / "weights.safetensors"
+        return {
+            "name": name,
+            "seed": seed,
+            "settings": settings(name),
+            "parameters": _count_parameters(weights),
+            "model_bytes": weights.stat().st_size,
+            "valid_accuracy": trained["valid"]["accuracy"],
+            "test_accuracy": scored["accuracy"],
+            "test_accuracy_ci95": scored["accuracy_ci95"],
+            "test_loss": scored["loss"],
+            "n_test": scored["n"],
+            "best_epoch": json.loads((Path(trained["run"]) / "summary.json").read_text())["best_epoch"],
+            **times,
+            "hardware": _hardware(),
+            "commit": _commit(),
+        }
+
+
+def measure_time(name: str, keep: Path | None) -> None:
+    """Train seed 0 of an experiment that has a result again, and put the time that it takes in the place of the old."""
+    path = RESULTS / f"{name}-seed-0.json"
+    result = json.loads(path.read_text())
+    if result["settings"] != settings(name) or result["hardware"] != _hardware():
+        raise SystemExit(f"{path} is of another experiment or other hardware: remove it, and train {name} anew")
+    say(f"{name}, seed 0, for its time")
+    with _runs(keep) as environment:
+        trained, times = _train(environment, name, 0)
+    accuracy = trained["valid"]["accuracy"]
+    path.write_text(
+        json.dumps(result | times | {"timed": {"commit": _commit(), "valid_accuracy": accuracy}}, indent=2) + "\n"
+    )
+    say(f"  {times['process_seconds']:.0f} s, valid {accuracy:.2%} (before: {result['valid_accuracy']:.2%}) in {path}")
+
+
+@contextmanager
+def _runs(keep: Path | None) -> Iterator[dict[str, str]]:
+    """Give the environment in which runs are written to a folder, by default to one that goes away."""
+    with tempfile.TemporaryDirectory(prefix="leaderboard-") as folder:
+        yield {**os.environ, "SENTIMENT_RUNS": str((keep or Path(folder)).absolute())}
+
+
+def _train(environment: dict[str, str], name: str, seed: int) -> tuple[Any, dict[str, Any]]:
+    """Train, and return what the command printed and how long it took."""
     began, others = time.monotonic(), _Others()
     trained = _sentiment(environment, "train", name, "--set", f"seed={seed}", "--name", f"{name}-{seed}", "--json")
-    seconds, share = time.monotonic() - began, others.share()
-    scored = _sentiment(environment, "eval", trained["run"], "--json")
-    weights = json.loads((Path(trained["run"]) / "summary.json").read_text())
-    result = {
-        "name": name,
-        "seed": seed,
-        "settings": settings(name),
-        "parameters": _count_parameters(Path(trained["run"]) / "model" / "weights.safetensors"),
-        "model_bytes": (Path(trained["run"]) / "model" / "weights.safetensors").stat().st_size,
-        "valid_accuracy": trained["valid"]["accuracy"],
-        "test_accuracy": scored["accuracy"],
-        "test_accuracy_ci95": scored["accuracy_ci95"],
-        "test_loss": scored["loss"],
-        "n_test": scored["n"],
-        "process_seconds": seconds,
+    return trained, {
+        "process_seconds": time.monotonic() - began,
         "seconds": trained["seconds"],
         "tokens_per_second": trained["tokens_per_second"],
-        "best_epoch": weights["best_epoch"],
-        "others_share": share,
-        "hardware": _hardware(),
-        "commit": _git("rev-parse", "--short", "HEAD")
-        + ("+" if _git("status", "--porcelain", "sentiment_cli") else ""),
+        "others_share": others.share(),
     }
-    if keep is None:
-        shutil.rmtree(runs)
-    return result
 
 
 def measure_prediction(kept: Path, names: list[str]) -> None:
@@ -225,6 +260,10 @@ def _hardware() -> str:
     return f"{os.cpu_count()} cores of {model}"
 
 
+def _commit() -> str:
+    return _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "sentiment_cli") else "")
+
+
 def _git(*args: str) -> str:
     return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
@@ -256,7 +295,7 @@ def write_table() -> None:
             "beside others" if seconds is None else f"{seconds:,.0f}",
             "" if rate is None else f"{rate:,.0f}",
             *_prediction_cells(current),
-            f"n = {len(current)}, {', '.join(sorted({one['commit'] for one in current}))}",
+            f"n = {len(current)}, {', '.join(sorted({one['commit'] for one in current}))}{_timed_elsewhere(current)}",
         ]
         rows.append((test, f"| {' | '.join(cells)} |"))
         if seconds is not None:
@@ -273,7 +312,7 @@ What each model of the family reaches on IMDb from the labels alone, best first.
 trains them, reads test once for each finished run, and writes this page from `benchmarks/results/`. Validation, held
 out by movie (of `tutorial-rnn` and `keras-lstm` by row, as theirs is), chose everything; figures are means, with the
 standard deviation over n seeds where n > 1. Seconds are of the whole process less the preparation of its data, on
-{hardware}, of runs that had the machine to themselves.
+{hardware}, of runs that had the machine to themselves: where no scored one had, of seed 0 trained again.
 Predicted tokens per second, of all validation reviews, and the milliseconds for one of median length are of the
 exported graph in float32, on tokens that are made already; megabytes are its size. One seed says little of differences
 below half a point.
@@ -296,6 +335,11 @@ def _prediction_cells(results: list[dict[str, Any]]) -> list[str]:
     if alone:
         rate, one_ms = f"{_mean(alone, 'predict_tokens_per_second'):,.0f}", f"{_mean(alone, 'predict_one_ms'):.1f}"
     return [rate, one_ms, f"{statistics.mean(sizes) / 1e6:.1f}" if sizes else ""]
+
+
+def _timed_elsewhere(results: list[dict[str, Any]]) -> str:
+    commits = sorted({one["timed"]["commit"] for one in results if "timed" in one})
+    return f", timed at {', '.join(commits)}" if commits else ""
 
 
 def _mean(results: list[dict[str, Any]], key: str) -> float:
