@@ -7,13 +7,14 @@ the same at every step of a row (Gal & Ghahramani 2016).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_IN_CACHE = 131_072  # numbers of one tensor, of the ten or so that a block of steps works on
 State = tuple[Tensor, ...]  # each _BD, what the next layer sees first
 
 
@@ -92,7 +93,7 @@ def zero_state(weight_GD: Tensor, n_rows: int, n: int) -> State:
     return (weight_GD.new_zeros(n_rows, weight_GD.shape[1]),) * n
 
 
-def project(input_BLD: Tensor, weight_GD: Tensor, bias_G: Tensor) -> Tensor:
+def project(input_BLD: Tensor, weight_GD: Tensor, bias_G: Tensor | None) -> Tensor:
     """Return what the input brings to every step, from_input_LBG, in the precision of the weights.
 
     The product itself runs in that of autocast. The narrower of its two sides is copied into the order of time.
@@ -150,6 +151,14 @@ def after(start_BD: Tensor, length: int) -> Tensor:
     states_LBD = start_BD.new_empty(length + 1, *start_BD.shape)
     states_LBD[0] = start_BD
     return states_LBD
+
+
+def blocks_from_end(values_LBD: Tensor) -> Iterator[slice]:
+    """Yield the steps in blocks whose tensors stay in a core's cache from operation to operation; on a GPU, all."""
+    length = len(values_LBD)
+    size = max(1, _IN_CACHE // values_LBD[0].numel()) if values_LBD.device.type == "cpu" else length
+    for end in range(length, 0, -size):
+        yield slice(max(0, end - size), end)
 
 
 def _scan(

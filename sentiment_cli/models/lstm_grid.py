@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells import State
+from sentiment_cli.models.cells import State, blocks_from_end, tanh, weight_gradient
 
 _aten = torch.ops.aten
 
@@ -105,66 +105,80 @@ class _BlockScan(torch.autograd.Function):
         # Under autocast this product alone is of lower precision: those of the scan are written into given tensors.
         from_below_NG = torch.addmm(bias_G, below_LBD.flatten(0, 1), input_weight_GD.t())
         gates_LBG = from_below_NG.to(bias_G.dtype).view(length, batch, -1)
-        memory_LBE, states_LBE, entering_LBE = (bias_G.new_empty(length, batch, 2 * width) for _ in range(3))
-        entering_LBE[:, :, width:] = 0 if from_below_LBD is None else from_below_LBD
-        read_LBD = torch.empty_like(below_LBD)
-        state_BD, before_BD = start_BD, start_memory_BD
-        for gates_BG, entering_BE, read_BD, memory_BE, state_BE in zip(
-            gates_LBG, entering_LBE, read_LBD, memory_LBE, states_LBE, strict=True
+        memory_LBE, squashed_LBE = (bias_G.new_empty(length, batch, 2 * width) for _ in range(2))
+        # What a step reads stands before it: both memories, and the states, of which those along time.
+        entering_LBE, states_LBE = (bias_G.new_empty(length + 1, batch, 2 * width) for _ in range(2))
+        entering_LBE[0, :, :width], states_LBE[0, :, :width] = start_memory_BD, start_BD
+        entering_LBE[:-1, :, width:] = 0 if from_below_LBD is None else from_below_LBD
+        per_step = [gates_LBG, *gates_LBG.tensor_split((6 * width,), dim=2), *gates_LBG.chunk(4, dim=2)[:3]]
+        per_step += [states_LBE[:-1, :, :width], entering_LBE[:-1], memory_LBE, squashed_LBE, states_LBE[1:]]
+        per_step += [entering_LBE[1:, :, :width]]
+        for gates_BG, inner_BG, new_BE, in_BE, forget_BE, out_BE, read_BD, entering_BE, memory_BE, *after in zip(
+            *(tensor.unbind() for tensor in per_step), strict=True
         ):
-            if mask_BD is None:
-                read_BD.copy_(state_BD)
-            else:
-                torch.mul(state_BD, mask_BD, out=read_BD)
-            entering_BE[:, :width] = before_BD
+            squashed_BE, state_BE, entering_next_BD = after
+            if mask_BD is not None:
+                read_BD = torch.mul(read_BD, mask_BD)
             gates_BG.addmm_(read_BD, state_weight_GD.t())
-            gates_BG[:, : 6 * width].sigmoid_()
-            gates_BG[:, 6 * width :].tanh_()
-            in_BE, forget_BE, out_BE, new_BE = gates_BG.chunk(4, dim=1)
+            inner_BG.sigmoid_()
+            tanh(new_BE, out=new_BE)
             torch.mul(forget_BE, entering_BE, out=memory_BE).addcmul_(in_BE, new_BE)
-            torch.tanh(memory_BE, out=state_BE).mul_(out_BE)
-            state_BD, before_BD = state_BE[:, :width], memory_BE[:, :width]
+            torch.mul(tanh(memory_BE, out=squashed_BE), out_BE, out=state_BE)
+            entering_next_BD.copy_(memory_BE[:, :width])
         ctx.save_for_backward(
-            below_LBD, input_weight_GD, state_weight_GD, mask_BD, gates_LBG, entering_LBE, read_LBD, memory_LBE
+            below_LBD, input_weight_GD, state_weight_GD, mask_BD, gates_LBG, entering_LBE, squashed_LBE, states_LBE
         )
-        return states_LBE[:, :, width:], memory_LBE[:, :, width:], state_BD.clone(), before_BD.clone()
+        last_BD, last_memory_BD = (tensor_LBE[-1, :, :width].clone() for tensor_LBE in (states_LBE, entering_LBE))
+        return states_LBE[1:, :, width:], memory_LBE[:, :, width:], last_BD, last_memory_BD
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         below_LBD, input_weight_GD, state_weight_GD, mask_BD, *scanned = ctx.saved_tensors
-        gates_LBG, entering_LBE, read_LBD, memory_LBE = scanned
-        width = below_LBD.shape[2]
-        by_gates_LBG = torch.empty_like(gates_LBG)
+        gates_LBG, entering_LBE, squashed_LBE, states_LBE = scanned
+        batch, width = below_LBD.shape[1:]
+        by_gates_LBG = torch.empty_like(gates_LBG)  # the gates' slopes, turned into their gradients step by step
         by_from_below_LBD = torch.empty_like(below_LBD) if ctx.needs_input_grad[1] else None
-        by_state_BE, by_memory_BE = (torch.empty_like(memory_LBE[0]) for _ in range(2))
-        by_state_BE[:, :width], by_memory_BE[:, :width] = grads[2], grads[3]
-        for t in reversed(range(len(gates_LBG))):
-            gates_BG, by_gates_BG, squashed_BE = gates_LBG[t], by_gates_LBG[t], memory_LBE[t].tanh()
-            in_BE, forget_BE, out_BE, new_BE = gates_BG.chunk(4, dim=1)
-            by_in_BE, by_forget_BE, by_out_BE, by_new_BE = by_gates_BG.chunk(4, dim=1)
-            by_state_BE[:, width:], by_memory_BE[:, width:] = grads[0][t], grads[1][t]
-            torch.mul(by_state_BE, squashed_BE, out=by_out_BE)
-            by_memory_BE.add_(_aten.tanh_backward(by_state_BE.mul_(out_BE), squashed_BE))
-            torch.mul(by_memory_BE, new_BE, out=by_in_BE)
-            torch.mul(by_memory_BE, in_BE, out=by_new_BE)
-            torch.mul(by_memory_BE, entering_LBE[t], out=by_forget_BE)
-            by_memory_BE.mul_(forget_BE)
-            by_sigmoids = by_gates_BG[:, : 6 * width]
-            _aten.sigmoid_backward(by_sigmoids, gates_BG[:, : 6 * width], grad_input=by_sigmoids)
-            _aten.tanh_backward(by_new_BE, new_BE, grad_input=by_new_BE)
+        by_state_BD, by_memory_BD = grads[2], grads[3]  # along time
+        for block in blocks_from_end(squashed_LBE):
+            by_gates, squashed = by_gates_LBG[block], squashed_LBE[block]
+            in_gate, forget, out_gate, new = gates_LBG[block].chunk(4, dim=2)
+            by_in, by_forget, by_out, by_new = by_gates.chunk(4, dim=2)
+            _aten.sigmoid_backward(new, in_gate, grad_input=by_in)
+            _aten.sigmoid_backward(entering_LBE[:-1][block], forget, grad_input=by_forget)
+            _aten.sigmoid_backward(squashed, out_gate, grad_input=by_out)
+            _aten.tanh_backward(in_gate, new, grad_input=by_new)
+            to_memory = _aten.tanh_backward(out_gate, squashed)  # from the states to the memories of the same step
+            # With room for what the step before the block gets.
+            by_states, by_memories = (squashed.new_empty(len(squashed) + 1, batch, 2 * width) for _ in range(2))
+            by_states[1:, :, width:], by_memories[1:, :, width:] = grads[0][block], grads[1][block]
+            by_states[-1, :, :width], by_memories[-1, :, :width] = by_state_BD, by_memory_BD
+            per_step = [by_gates, by_gates[:, :, : 4 * width].view(len(squashed), batch, 2, -1), by_out, by_new]
+            per_step += [forget[:, :, :width], to_memory, by_states[1:], by_memories[1:]]
+            per_step += [by_states[:-1, :, :width], by_memories[:-1, :, :width]]
+            views = list(zip(*(tensor.unbind() for tensor in per_step), strict=True))
+            for by_gates_BG, by_in_and_forget_B2E, by_out_BE, by_new_BE, forget_BD, to_memory_BE, *by in reversed(
+                views
+            ):
+                by_state_BE, by_memory_BE, by_state_before_BD, by_memory_before_BD = by
+                by_memory_BE.addcmul_(by_state_BE, to_memory_BE)
+                by_in_and_forget_B2E.mul_(by_memory_BE[:, None])
+                by_new_BE.mul_(by_memory_BE)
+                by_out_BE.mul_(by_state_BE)
+                torch.mul(by_memory_BE[:, :width], forget_BD, out=by_memory_before_BD)
+                torch.mm(by_gates_BG, state_weight_GD, out=by_state_before_BD)
+                if mask_BD is not None:
+                    by_state_before_BD.mul_(mask_BD)
             if by_from_below_LBD is not None:
-                by_from_below_LBD[t] = by_memory_BE[:, width:]
-            torch.mm(by_gates_BG, state_weight_GD, out=by_state_BE[:, :width])
-            if mask_BD is not None:
-                by_state_BE[:, :width].mul_(mask_BD)
+                torch.mul(by_memories[1:, :, width:], forget[:, :, width:], out=by_from_below_LBD[block])
+            by_state_BD, by_memory_BD = by_states[0, :, :width], by_memories[0, :, :width]
         by_gates_NG = by_gates_LBG.flatten(0, 1)
         return (
             (by_gates_NG @ input_weight_GD).view_as(below_LBD),
             by_from_below_LBD,
             by_gates_NG.t() @ below_LBD.flatten(0, 1),
-            by_gates_NG.t() @ read_LBD.flatten(0, 1),
+            weight_gradient(by_gates_LBG, states_LBE[:-1, :, :width], mask_BD),
             by_gates_NG.sum(0),
-            by_state_BE[:, :width],
-            by_memory_BE[:, :width],
+            by_state_BD,
+            by_memory_BD,
             None,
         )

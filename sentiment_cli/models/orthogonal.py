@@ -7,7 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells import State
+from sentiment_cli.models.cells import (
+    State,
+    after,
+    back_from,
+    before,
+    blocks_from_end,
+    project,
+    state_mask,
+    weight_gradient,
+    zero_state,
+)
+
+_aten = torch.ops.aten
 
 
 class Orthogonal(nn.Module):
@@ -29,12 +41,12 @@ class Orthogonal(nn.Module):
 
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
         """Return states_BLD and the last of them."""
-        from_input_LBD = _project(input_BLD, self.input_weight, None)
+        from_input_LBD = project(input_BLD, self.input_weight, None)
         (start_BD,) = start or (from_input_LBD.new_zeros(len(input_BLD), self.width),)
-        kept_BD = _draw_kept(start_BD, self.state_dropout if self.training else 0.0)
+        mask_BD = state_mask(start_BD, self.state_dropout, self.training)
         with torch.autocast(input_BLD.device.type, enabled=False):
             matrix_DD = orthogonal_matrix(self.skew, self.width)
-            states_LBD: Tensor = _OrthogonalScan.apply(from_input_LBD, matrix_DD, self.bias, start_BD, kept_BD)  # type: ignore[no-untyped-call]
+            states_LBD: Tensor = _OrthogonalScan.apply(from_input_LBD, matrix_DD, self.bias, start_BD, mask_BD)  # type: ignore[no-untyped-call]
         return states_LBD.transpose(0, 1), (states_LBD[-1],)
 
 
@@ -64,12 +76,12 @@ class GORU(nn.Module):
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
         """Return states_BLD and the last of them."""
         gate_bias_G, bias_D = self.bias[: 2 * self.width], self.bias[2 * self.width :]
-        from_input_LBG = _project(input_BLD, self.input_weight, F.pad(gate_bias_G, (0, self.width)))
-        (start_BD,) = start or (from_input_LBG.new_zeros(len(input_BLD), self.width),)
-        kept_BD = _draw_kept(start_BD, self.state_dropout if self.training else 0.0)
+        from_input_LBG = project(input_BLD, self.input_weight, F.pad(gate_bias_G, (0, self.width)))
+        (start_BD,) = start or zero_state(self.state_weight, len(input_BLD), 1)
+        mask_BD = state_mask(start_BD, self.state_dropout, self.training)
         with torch.autocast(input_BLD.device.type, enabled=False):
             weight_GD = torch.cat([self.state_weight, orthogonal_matrix(self.skew, self.width)])
-            states_LBD: Tensor = _GORUScan.apply(from_input_LBG, weight_GD, bias_D, start_BD, kept_BD)  # type: ignore[no-untyped-call]
+            states_LBD: Tensor = _GORUScan.apply(from_input_LBG, weight_GD, bias_D, start_BD, mask_BD)  # type: ignore[no-untyped-call]
         return states_LBD.transpose(0, 1), (states_LBD[-1],)
 
 
@@ -97,28 +109,10 @@ def orthogonal_matrix(skew_N: Tensor, width: int) -> Tensor:
     return 1.5 * matrix_DD - 0.5 * matrix_DD @ (matrix_DD.t() @ matrix_DD)
 
 
-def _project(input_BLD: Tensor, weight_GD: Tensor, bias_G: Tensor | None) -> Tensor:
-    """Return from_input_LBG in float32 at least: autocast may lower the product alone."""
-    from_input_BLG = F.linear(input_BLD, weight_GD, bias_G)
-    dtype = torch.promote_types(from_input_BLG.dtype, torch.float32)
-    return from_input_BLG.transpose(0, 1).to(dtype).contiguous()
-
-
-def _draw_kept(start_BD: Tensor, share: float) -> Tensor | None:
-    """Return what multiplies each state before the matrices read it, or None where nothing is dropped."""
-    return F.dropout(torch.ones_like(start_BD), share) if share else None
-
-
 def _apply_modrelu(values_BD: Tensor, bias_D: Tensor, sign_BD: Tensor) -> None:
     """Apply modReLU in place; `sign_BD` is room for the signs."""
     torch.sign(values_BD, out=sign_BD)
     values_BD.abs_().add_(bias_D).relu_().mul_(sign_BD)
-
-
-def _before(states_LBD: Tensor, start_BD: Tensor, kept_BD: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return for each step the state before it, and what the matrices read of it."""
-    before_LBD = torch.cat([start_BD[None], states_LBD[:-1]])
-    return before_LBD, before_LBD if kept_BD is None else before_LBD * kept_BD
 
 
 class _OrthogonalScan(torch.autograd.Function):
@@ -126,32 +120,27 @@ class _OrthogonalScan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, input_LBD: Tensor, matrix_DD: Tensor, bias_D: Tensor, start_BD: Tensor, kept_BD: Tensor | None
+        ctx: Any, input_LBD: Tensor, matrix_DD: Tensor, bias_D: Tensor, start_BD: Tensor, mask_BD: Tensor | None
     ) -> Tensor:
-        states_LBD, sign_BD, turned_DD = torch.empty_like(input_LBD), torch.empty_like(start_BD), matrix_DD.t()
-        before_BD = start_BD
-        for input_BD, state_BD in zip(input_LBD.unbind(), states_LBD.unbind(), strict=True):
-            read_BD = before_BD if kept_BD is None else before_BD * kept_BD
+        all_LBD, sign_BD, turned_DD = after(start_BD, len(input_LBD)), torch.empty_like(start_BD), matrix_DD.t()
+        steps = zip(input_LBD.unbind(), all_LBD[:-1].unbind(), all_LBD[1:].unbind(), strict=True)
+        for input_BD, before_BD, state_BD in steps:
+            read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
             torch.addmm(input_BD, read_BD, turned_DD, out=state_BD)
             _apply_modrelu(state_BD, bias_D, sign_BD)
-            before_BD = state_BD
-        ctx.save_for_backward(states_LBD, matrix_DD, start_BD, kept_BD)
-        return states_LBD
+        ctx.save_for_backward(all_LBD, matrix_DD, mask_BD)
+        return all_LBD[1:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        states_LBD, matrix_DD, start_BD, kept_BD = ctx.saved_tensors
-        sign_LBD = states_LBD.sign()
+        all_LBD, matrix_DD, mask_BD = ctx.saved_tensors
+        sign_LBD = all_LBD[1:].sign()
         inner_LBD = sign_LBD.abs()  # the slope of modReLU, turned into the gradient before it, step by step
-        after_BD = torch.zeros_like(start_BD)
-        for grad_BD, inner_BD in zip(grads[0].unbind()[::-1], inner_LBD.unbind()[::-1], strict=True):
-            inner_BD.mul_(grad_BD + after_BD)
-            after_BD = inner_BD @ matrix_DD
-            if kept_BD is not None:
-                after_BD.mul_(kept_BD)
-        _, read_LBD = _before(states_LBD, start_BD, kept_BD)
-        matrix_grad_DD = inner_LBD.flatten(0, 1).t() @ read_LBD.flatten(0, 1)
-        return inner_LBD, matrix_grad_DD, (inner_LBD * sign_LBD).sum((0, 1)), after_BD, None
+        state_BD = grads[0][-1]
+        for grad_BD, inner_BD in reversed(list(zip(back_from(grads[0]), inner_LBD.unbind(), strict=True))):
+            state_BD = before(grad_BD, inner_BD.mul_(state_BD), matrix_DD, mask_BD)
+        matrix_grad_DD = weight_gradient(inner_LBD, all_LBD[:-1], mask_BD)
+        return inner_LBD, matrix_grad_DD, sign_LBD.mul_(inner_LBD).sum((0, 1)), state_BD, None
 
 
 class _GORUScan(torch.autograd.Function):
@@ -159,51 +148,49 @@ class _GORUScan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, input_LBG: Tensor, weight_GD: Tensor, bias_D: Tensor, start_BD: Tensor, kept_BD: Tensor | None
+        ctx: Any, input_LBG: Tensor, weight_GD: Tensor, bias_D: Tensor, start_BD: Tensor, mask_BD: Tensor | None
     ) -> Tensor:
         width, turned_DG, sign_BD = start_BD.shape[1], weight_GD.t(), torch.empty_like(start_BD)
-        gates_LBG = torch.empty_like(input_LBG)  # r, z and U h
-        states_LBD = input_LBG.new_empty(*input_LBG.shape[:2], width)
-        candidate_LBD = torch.empty_like(states_LBD)
-        before_BD = start_BD
-        steps = zip(input_LBG.unbind(), gates_LBG.unbind(), candidate_LBD.unbind(), states_LBD.unbind(), strict=True)
-        for input_BG, gates_BG, candidate_BD, state_BD in steps:
-            read_BD = before_BD if kept_BD is None else before_BD * kept_BD
-            torch.mm(read_BD, turned_DG, out=gates_BG)
-            gates_BG[:, : 2 * width].add_(input_BG[:, : 2 * width]).sigmoid_()
-            reset_BD, update_BD, rotated_BD = gates_BG.chunk(3, dim=1)
-            torch.addcmul(input_BG[:, 2 * width :], reset_BD, rotated_BD, out=candidate_BD)
+        all_LBD, given_LBG = after(start_BD, len(input_LBG)), torch.empty_like(input_LBG)
+        gates_LB2, rotated_LBD = given_LBG.tensor_split((2 * width,), dim=2)  # what becomes r and z, and U h
+        candidate_LBD = torch.empty_like(all_LBD[1:])
+        per_step = (*input_LBG.tensor_split((2 * width,), dim=2), given_LBG, gates_LB2, *gates_LB2.chunk(2, dim=2))
+        per_step += (rotated_LBD, candidate_LBD, all_LBD[:-1], all_LBD[1:])
+        for input_B2, input_BD, given_BG, gates_B2, reset_BD, update_BD, rotated_BD, candidate_BD, *states in zip(
+            *(tensor.unbind() for tensor in per_step), strict=True
+        ):
+            before_BD, state_BD = states
+            read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
+            torch.mm(read_BD, turned_DG, out=given_BG)
+            gates_B2.add_(input_B2).sigmoid_()
+            torch.addcmul(input_BD, reset_BD, rotated_BD, out=candidate_BD)
             _apply_modrelu(candidate_BD, bias_D, sign_BD)
-            before_BD = torch.lerp(candidate_BD, before_BD, update_BD, out=state_BD)
-        ctx.save_for_backward(gates_LBG, candidate_LBD, states_LBD, weight_GD, start_BD, kept_BD)
-        return states_LBD
+            torch.lerp(candidate_BD, before_BD, update_BD, out=state_BD)
+        ctx.save_for_backward(given_LBG, candidate_LBD, all_LBD, weight_GD, mask_BD)
+        return all_LBD[1:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        gates_LBG, candidate_LBD, states_LBD, weight_GD, start_BD, kept_BD = ctx.saved_tensors
-        reset_LBD, update_LBD, rotated_LBD = gates_LBG.chunk(3, dim=2)
-        before_LBD, read_LBD = _before(states_LBD, start_BD, kept_BD)
-        sign_LBD = candidate_LBD.sign()
-        slope_LBD = (1 - update_LBD) * sign_LBD.abs()  # of h_t by what modReLU takes
-        # The slopes of h_t by what the three matrices give, turned into the gradients there, step by step.
-        inner_LB3D = torch.stack(
-            [
-                slope_LBD * rotated_LBD * reset_LBD * (1 - reset_LBD),
-                (before_LBD - candidate_LBD) * update_LBD * (1 - update_LBD),
-                slope_LBD * reset_LBD,
-            ],
-            dim=2,
-        )
-        grad_LBD = torch.empty_like(states_LBD)
-        after_BD = torch.zeros_like(start_BD)
-        for t in range(len(grad_LBD) - 1, -1, -1):
-            grad_BD, inner_B3D = torch.add(grads[0][t], after_BD, out=grad_LBD[t]), inner_LB3D[t]
-            inner_B3D.mul_(grad_BD[:, None])
-            after_BD = inner_B3D.flatten(1) @ weight_GD
-            if kept_BD is not None:
-                after_BD.mul_(kept_BD)
-            after_BD.addcmul_(grad_BD, update_LBD[t])
-        weight_grad_GD = inner_LB3D.flatten(2).flatten(0, 1).t() @ read_LBD.flatten(0, 1)
-        slope_LBD.mul_(grad_LBD)
-        inner_LB3D[:, :, 2] = slope_LBD
-        return inner_LB3D.flatten(2), weight_grad_GD, (slope_LBD * sign_LBD).sum((0, 1)), after_BD, None
+        given_LBG, candidate_LBD, all_LBD, weight_GD, mask_BD = ctx.saved_tensors
+        inner_LB3D = torch.empty_like(given_LBG).view(*candidate_LBD.shape[:2], 3, -1)
+        weight_grad_GD, bias_grad_D = torch.zeros_like(weight_GD), weight_GD.new_zeros(weight_GD.shape[1])
+        own_BD, state_BD = back_from(grads[0]), grads[0][-1]
+        for block in blocks_from_end(candidate_LBD):
+            reset, update, rotated = given_LBG[block].chunk(3, dim=2)
+            candidate, old, inner = candidate_LBD[block], all_LBD[:-1][block], inner_LB3D[block]
+            sign = candidate.sign()
+            by_modrelu = sign.abs()
+            by_modrelu.addcmul_(by_modrelu, update, value=-1)  # the slope of h_t by what modReLU takes
+            # The slopes of h_t by what the three matrices give, turned into the gradients there, step by step.
+            _aten.sigmoid_backward(by_modrelu * rotated, reset, grad_input=inner[:, :, 0])
+            _aten.sigmoid_backward(old - candidate, update, grad_input=inner[:, :, 1])
+            torch.mul(by_modrelu, reset, out=inner[:, :, 2])
+            views = zip(own_BD[block], *(tensor.unbind() for tensor in (inner, by_modrelu, update)), strict=True)
+            for grad_BD, inner_B3D, by_modrelu_BD, update_BD in reversed(list(views)):
+                inner_B3D.mul_(state_BD[:, None])
+                by_modrelu_BD.mul_(state_BD)
+                state_BD = before(grad_BD, inner_B3D.flatten(1), weight_GD, mask_BD).addcmul_(state_BD, update_BD)
+            weight_grad_GD += weight_gradient(inner.flatten(2), old, mask_BD)
+            bias_grad_D += sign.mul_(by_modrelu).sum((0, 1))
+            inner[:, :, 2] = by_modrelu  # what modReLU takes is the input's, without r
+        return inner_LB3D.flatten(2), weight_grad_GD, bias_grad_D, state_BD, None

@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells import State, after, project
+from sentiment_cli.models.cells import State, after, blocks_from_end, project
 
 _aten = torch.ops.aten
-_IN_CACHE = 65_536  # numbers of one tensor, of the ten or so that a block of steps works on
 
 
 class MinGRU(nn.Module):
@@ -124,7 +123,7 @@ class _GatedScan(torch.autograd.Function):
         keep_LBD, value_LBD, states_LBD = ctx.saved_tensors
         gate_grad_LBD, value_grad_LBD = torch.empty_like(keep_LBD), torch.empty_like(keep_LBD)
         carried_BD = torch.zeros_like(states_LBD[0])
-        for block in _blocks_from_end(keep_LBD):
+        for block in blocks_from_end(keep_LBD):
             keep, value, before = keep_LBD[block], value_LBD[block], states_LBD[:-1][block]
             grad = _scan_from_end(keep, grads[0][block], carried_BD)
             _aten.sigmoid_backward((before - value).mul_(grad), keep, grad_input=gate_grad_LBD[block])
@@ -159,7 +158,7 @@ class _SRUScan(torch.autograd.Function):
         gates_grad_LB2D, value_grad_LBD = _gates_and_value(from_input_grad_LBG, value_LBD.shape[2])
         highway_grad_LBD, peephole_grad_2D = torch.empty_like(highway_LBD), torch.zeros_like(peephole_2D)
         carried_BD = grads[1]
-        for block in _blocks_from_end(highway_LBD):
+        for block in blocks_from_end(highway_LBD):
             grad, value, before = grads[0][block], value_LBD[block], memory_LBD[:-1][block]
             from_highway = memory_LBD[1:][block] - highway_LBD[block]
             (forget, reset), gates_grad = gates_LB2D[block].unbind(2), gates_grad_LB2D[block]
@@ -185,14 +184,6 @@ def _gates_and_value(from_input_LBG: Tensor, width: int) -> tuple[Tensor, Tensor
 
 def _steps(*values_LBD: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(tensor_LBD.unbind() for tensor_LBD in values_LBD), strict=True)
-
-
-def _blocks_from_end(values_LBD: Tensor) -> Iterator[slice]:
-    """Yield the steps in blocks whose tensors stay in a core's cache from operation to operation; on a GPU, all."""
-    length = len(values_LBD)
-    size = max(1, _IN_CACHE // values_LBD[0].numel()) if _is_sequential(values_LBD) else length
-    for end in range(length, 0, -size):
-        yield slice(max(0, end - size), end)
 
 
 def _scan_from_end(keep_LBD: Tensor, grad_LBD: Tensor, carried_BD: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from equations_grids import lines, read_2d, read_grid
 from torch import Tensor, nn
 
+from sentiment_cli.models import cells
 from sentiment_cli.models.cells import State
 from sentiment_cli.models.lstm_2d import Lstm2d, end_marks, lay_out, reversed_ends, sentence_ends
 from sentiment_cli.models.lstm_grid import LstmGrid
@@ -177,7 +178,11 @@ def start_of(batch: int, width: int, depth: int) -> State:
 @pytest.mark.parametrize("input_width", [4, 3])
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("length", [1, 2, 9])
-def test_lstm_grid_is_its_equations_with_their_gradients(input_width: int, depth: int, length: int) -> None:
+@pytest.mark.parametrize("steps_in_cache", [4, 100])
+def test_lstm_grid_is_its_equations_with_their_gradients(
+    input_width: int, depth: int, length: int, steps_in_cache: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cells, "_IN_CACHE", steps_in_cache * 3 * 8)
     torch.manual_seed(0)
     layer = LstmGrid(input_width, 4, depth=depth).double()
     input_BLD, start = torch.randn(3, length, input_width).double().requires_grad_(), start_of(3, 4, depth)

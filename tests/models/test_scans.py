@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sentiment_cli.models import scans
+from sentiment_cli.models import cells, scans
 from sentiment_cli.models.cells import State
 from sentiment_cli.models.scans import QRNN, SRU, MinGRU
 
@@ -45,7 +45,7 @@ def values_and_gradients(reading: tuple[Tensor, State], wanted: list[Tensor]) ->
 def test_it_is_its_equations_with_all_gradients(
     kind, input_width: int, length: int, as_tree: bool, steps_in_cache: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scans, "_IN_CACHE", steps_in_cache * 4 * 5)
+    monkeypatch.setattr(cells, "_IN_CACHE", steps_in_cache * 4 * 5)
     if as_tree:  # what a GPU does
         monkeypatch.setattr(scans, "_is_sequential", lambda values: False)
     cell, input_BLD, start = build(kind, input_width, 5, 4, length)
