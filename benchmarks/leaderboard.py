@@ -66,21 +66,24 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the finished runs there")
-    parser.add_argument("--time", action="store_true", help="train seed 0 again, for its time; its scores stay")
-    parser.add_argument("--prediction", type=Path, metavar="DIR", help="train nothing; measure the runs kept there")
-    parser.add_argument("--table", action="store_true", help="train nothing")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--time", action="store_true", help="train seed 0 again, for its time; its scores stay")
+    instead.add_argument("--prediction", type=Path, metavar="DIR", help="train nothing; measure the runs kept there")
+    instead.add_argument("--table", action="store_true", help="train nothing")
     arguments = parser.parse_args()
-    if arguments.time and not arguments.names:
-        parser.error("--time needs the names of what is to be trained again")
+    if arguments.time and not all(_is_of_this_machine(name) for name in arguments.names or [""]):
+        parser.error(
+            "--time needs names of experiments whose seed 0 has a result, of their settings now and this hardware"
+        )
     if arguments.prediction:
         measure_prediction(arguments.prediction, arguments.names or list(EXPERIMENTS))
     if arguments.time:
         for name in arguments.names:
             measure_time(name, arguments.keep)
-    trains_none = arguments.table or arguments.time or arguments.prediction
-    for seed in range(0 if trains_none else arguments.seeds):
+    scores_none = arguments.table or arguments.time or arguments.prediction
+    for seed in range(0 if scores_none else arguments.seeds):
         for name in arguments.names or EXPERIMENTS:
-            path = RESULTS / f"{name}-seed-{seed}.json"
+            path = _result_path(name, seed)
             if not path.exists():
                 say(f"{name}, seed {seed}")
                 result = train_and_score(name, seed, arguments.keep)
@@ -133,19 +136,34 @@ def train_and_score(name: str, seed: int, keep: Path | None) -> dict[str, Any]:
 
 
 def measure_time(name: str, keep: Path | None) -> None:
-    """Train seed 0 of an experiment that has a result again, and put the time that it takes in the place of the old."""
-    path = RESULTS / f"{name}-seed-0.json"
-    result = json.loads(path.read_text())
-    if result["settings"] != settings(name) or result["hardware"] != _hardware():
-        raise SystemExit(f"{path} is of another experiment or other hardware: remove it, and train {name} anew")
+    """Train seed 0 again, and if that had the machine to itself, put its time in the place of the one in the result."""
     say(f"{name}, seed 0, for its time")
     with _runs(keep) as environment:
         trained, times = _train(environment, name, 0)
-    accuracy = trained["valid"]["accuracy"]
-    path.write_text(
-        json.dumps(result | times | {"timed": {"commit": _commit(), "valid_accuracy": accuracy}}, indent=2) + "\n"
-    )
+    if not _was_alone(times["others_share"]):
+        say(f"  left out: other processes took {times['others_share'] or 1:.1%} of the machine")
+        return
+    path = _result_path(name, 0)
+    result, accuracy = json.loads(path.read_text()), trained["valid"]["accuracy"]
+    times["timed"] = {"commit": _commit(), "valid_accuracy": accuracy}
+    path.write_text(json.dumps(result | times, indent=2) + "\n")
     say(f"  {times['process_seconds']:.0f} s, valid {accuracy:.2%} (before: {result['valid_accuracy']:.2%}) in {path}")
+
+
+def _result_path(name: str, seed: int) -> Path:
+    return RESULTS / f"{name}-seed-{seed}.json"
+
+
+def _is_of_this_machine(name: str) -> bool:
+    path = _result_path(name, 0)
+    if name not in EXPERIMENTS or not path.exists():
+        return False
+    result = json.loads(path.read_text())
+    return bool(result["settings"] == settings(name) and result["hardware"] == _hardware())
+
+
+def _was_alone(others_share: float | None) -> bool:
+    return others_share is not None and others_share < _OTHERS_AT_MOST
 
 
 @contextmanager
@@ -280,7 +298,7 @@ def write_table() -> None:
         if not current:
             to_come.append(f"| {what} | `{name}` | | | | | | | | | to come |")
             continue
-        alone = [one for one in current if one["others_share"] is not None and one["others_share"] < _OTHERS_AT_MOST]
+        alone = [one for one in current if _was_alone(one["others_share"])]
         seconds = (
             statistics.mean(one["process_seconds"] - one["seconds"]["prepare"] for one in alone) if alone else None
         )
@@ -295,7 +313,7 @@ def write_table() -> None:
             "beside others" if seconds is None else f"{seconds:,.0f}",
             "" if rate is None else f"{rate:,.0f}",
             *_prediction_cells(current),
-            f"n = {len(current)}, {', '.join(sorted({one['commit'] for one in current}))}{_timed_elsewhere(current)}",
+            f"n = {len(current)}, {', '.join(sorted({one['commit'] for one in current}))}{_timed_at(alone)}",
         ]
         rows.append((test, f"| {' | '.join(cells)} |"))
         if seconds is not None:
@@ -329,15 +347,14 @@ below half a point.
 def _prediction_cells(results: list[dict[str, Any]]) -> list[str]:
     """Give rate and time of prediction, of results that were measured alone, and size; blank where there are none."""
     sizes = [one["graph_bytes"] for one in results if "graph_bytes" in one]
-    shares = [one.get("predict_others_share") for one in results]
-    alone = [one for one, share in zip(results, shares, strict=True) if share is not None and share < _OTHERS_AT_MOST]
+    alone = [one for one in results if _was_alone(one.get("predict_others_share"))]
     rate, one_ms = "", ""
     if alone:
         rate, one_ms = f"{_mean(alone, 'predict_tokens_per_second'):,.0f}", f"{_mean(alone, 'predict_one_ms'):.1f}"
     return [rate, one_ms, f"{statistics.mean(sizes) / 1e6:.1f}" if sizes else ""]
 
 
-def _timed_elsewhere(results: list[dict[str, Any]]) -> str:
+def _timed_at(results: list[dict[str, Any]]) -> str:
     commits = sorted({one["timed"]["commit"] for one in results if "timed" in one})
     return f", timed at {', '.join(commits)}" if commits else ""
 

@@ -3,9 +3,9 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-# Rows that each run to the end of a file, and give all but a line back, would be read again and again: as many lines as
-# this, and four for each line of the file, are read once more at most. Stray quotes need no more than one for each.
-_MOST_AGAIN = 1_000_000
+# Rows that each run to the end of a file, and give all but a line back, would be read again and again. No more lines
+# are read once more than these and as many as have been read: stray quotes, as each ends at the next, need no more.
+_SPARE_LINES = 1_000_000
 
 
 class Lines:
@@ -36,10 +36,10 @@ class Lines:
         self._taken.clear()
 
     def leave_row(self) -> None:
-        """Have all lines since `begin_row` but the first read once more, but for a file made to take for ever."""
+        """Have all lines since `begin_row` but the first read once more, unless too many were already."""
         others = self._taken[1:]
-        self._n_again += len(others)
-        if self._n_again > _MOST_AGAIN + 4 * self._n_read:
+        if self._n_again + len(others) > _SPARE_LINES + self._n_read:
             return
+        self._n_again += len(others)
         self._again.extendleft(reversed(others))
         self.number -= len(others)

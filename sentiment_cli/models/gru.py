@@ -14,6 +14,7 @@ from sentiment_cli.models.cells import (
     project,
     read_fused,
     state_mask,
+    steps,
     tanh,
     weight_gradient,
     zero_state,
@@ -75,9 +76,8 @@ class _GruScan(torch.autograd.Function):
         gates_LB2 = start_BD.new_empty(length, batch, 2 * width)
         per_step = (*from_input_LBG.tensor_split((width,), dim=2), gates_LB2, *gates_LB2.chunk(2, dim=2))
         per_step += (recurrent_LBD, new_LBD, all_LBD[:-1], all_LBD[1:])
-        for input_BD, input_B2, gates_B2, reset_BD, update_BD, recurrent_BD, new_BD, before_BD, state_BD in zip(
-            *(tensor.unbind() for tensor in per_step), strict=True
-        ):
+        for views in steps(*per_step):
+            input_BD, input_B2, gates_B2, reset_BD, update_BD, recurrent_BD, new_BD, before_BD, state_BD = views
             read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
             torch.addmm(input_B2, read_BD, gate_weight_D2, out=gates_B2).sigmoid_()
             torch.addmm(new_bias_D, read_BD, new_weight_DD, out=recurrent_BD)
@@ -101,9 +101,9 @@ class _GruScan(torch.autograd.Function):
         recurrent_slope_LBD.copy_(reset_LBD)
         state_grad_LBG = inner_LB4[:, :, width:]
         per_step = (*inner_LB4.chunk(4, dim=2), state_grad_LBG, update_LBD)
-        views = zip(back_from(grads[0]), *(tensor.unbind() for tensor in per_step), strict=True)
+        views = zip(back_from(grads[0]), steps(*per_step), strict=True)
         state_BD = grads[0][-1]
-        for grad_BD, new_BD, reset_BD, update_BD, recurrent_BD, state_grad_BG, kept_BD in reversed(list(views)):
+        for grad_BD, (new_BD, reset_BD, update_BD, recurrent_BD, state_grad_BG, kept_BD) in reversed(list(views)):
             update_BD.mul_(state_BD)
             new_BD.mul_(state_BD)
             reset_BD.mul_(new_BD)

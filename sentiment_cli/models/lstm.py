@@ -15,6 +15,7 @@ from sentiment_cli.models.cells import (
     project,
     read_fused,
     state_mask,
+    steps,
     tanh,
     weight_gradient,
     zero_state,
@@ -135,22 +136,20 @@ class _LstmScan(torch.autograd.Function):
         all_LBD, memory_LBD = after(start_BD, length), after(start_memory_BD, length)
         new_LBD, squashed_LBD = (torch.empty_like(all_LBD[1:]) for _ in range(2))
         gates_LBG = torch.empty_like(from_input_LBG)
-        inner_LBG = gates_LBG[:, :, : -2 * width]
+        sigmoids_LBG = gates_LBG[:, :, : -2 * width]
         in_LBD, *forget, raw_LBD, out_LBD = gates_LBG.chunk(gates_LBG.shape[2] // width, dim=2)
-        # Cut into steps at once, not step by step: the views of a step would take as long as its operations.
-        per_step = [from_input_LBG, gates_LBG, inner_LBG, in_LBD, forget[0] if forget else in_LBD, raw_LBD, out_LBD]
+        per_step = [from_input_LBG, gates_LBG, sigmoids_LBG, in_LBD, forget[0] if forget else in_LBD, raw_LBD, out_LBD]
         per_step += [new_LBD, squashed_LBD, memory_LBD[:-1], memory_LBD[1:], all_LBD[:-1], all_LBD[1:]]
-        for from_input_BG, gates_BG, inner_BG, in_BD, forget_BD, raw_BD, out_BD, new_BD, squashed_BD, *states in zip(
-            *(tensor.unbind() for tensor in per_step), strict=True
-        ):
-            old_memory_BD, memory_BD, read_BD, state_BD = states
+        for views in steps(*per_step):
+            from_input_BG, gates_BG, sigmoids_BG, in_BD, forget_BD, raw_BD, out_BD, *states = views
+            new_BD, squashed_BD, old_memory_BD, memory_BD, read_BD, state_BD = states
             if mask_BD is not None:
                 read_BD = torch.mul(read_BD, mask_BD)
             torch.addmm(from_input_BG, read_BD, turned_DG, out=gates_BG)
             if peephole_3D is not None:
                 in_BD.addcmul_(old_memory_BD, peephole_3D[0])
                 forget_BD.addcmul_(old_memory_BD, peephole_3D[1])
-            inner_BG.sigmoid_()
+            sigmoids_BG.sigmoid_()
             torch.mul(in_BD, tanh(raw_BD, out=new_BD), out=memory_BD)
             if forget:
                 memory_BD.addcmul_(forget_BD, old_memory_BD)
@@ -183,8 +182,8 @@ class _LstmScan(torch.autograd.Function):
         by_memory_LBKD = inner_LBG.view(*inner_LBG.shape[:2], n_gates, width)[:, :, :-1]
         carried = carried_LBD.unbind() if carried_LBD is not None else [None] * len(inner_LBG)
         per_step = (to_memory_LBD, inner_LBG, by_memory_LBKD, out_slope_LBD)
-        views = zip(back_from(grads[0]), carried, *(tensor.unbind() for tensor in per_step), strict=True)
-        for grad_BD, carried_BD, to_memory_BD, inner_BG, by_memory_BKD, by_state_BD in reversed(list(views)):
+        views = zip(back_from(grads[0]), carried, steps(*per_step), strict=True)
+        for grad_BD, carried_BD, (to_memory_BD, inner_BG, by_memory_BKD, by_state_BD) in reversed(list(views)):
             memory_BD.addcmul_(state_BD, to_memory_BD)
             by_memory_BKD.mul_(memory_BD[:, None])
             by_state_BD.mul_(state_BD)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells import State, blocks_from_end, tanh, weight_gradient
+from sentiment_cli.models.cells import State, blocks_from_end, steps, tanh, weight_gradient
 
 _aten = torch.ops.aten
 
@@ -87,7 +87,7 @@ class GridBlock(nn.Module):
 
 
 class _BlockScan(torch.autograd.Function):
-    """A block through time; E is twice the width: time | depth. by_x is the gradient by x."""
+    """A block through time; E is twice the width: time | depth. by_x is the gradient by x, or the slope before it."""
 
     @staticmethod
     def forward(
@@ -106,21 +106,20 @@ class _BlockScan(torch.autograd.Function):
         from_below_NG = torch.addmm(bias_G, below_LBD.flatten(0, 1), input_weight_GD.t())
         gates_LBG = from_below_NG.to(bias_G.dtype).view(length, batch, -1)
         memory_LBE, squashed_LBE = (bias_G.new_empty(length, batch, 2 * width) for _ in range(2))
-        # What a step reads stands before it: both memories, and the states, of which those along time.
+        # Row t is what step t reads: both memories, and the half of the states along time. It fills row t + 1.
         entering_LBE, states_LBE = (bias_G.new_empty(length + 1, batch, 2 * width) for _ in range(2))
         entering_LBE[0, :, :width], states_LBE[0, :, :width] = start_memory_BD, start_BD
         entering_LBE[:-1, :, width:] = 0 if from_below_LBD is None else from_below_LBD
         per_step = [gates_LBG, *gates_LBG.tensor_split((6 * width,), dim=2), *gates_LBG.chunk(4, dim=2)[:3]]
         per_step += [states_LBE[:-1, :, :width], entering_LBE[:-1], memory_LBE, squashed_LBE, states_LBE[1:]]
         per_step += [entering_LBE[1:, :, :width]]
-        for gates_BG, inner_BG, new_BE, in_BE, forget_BE, out_BE, read_BD, entering_BE, memory_BE, *after in zip(
-            *(tensor.unbind() for tensor in per_step), strict=True
-        ):
-            squashed_BE, state_BE, entering_next_BD = after
+        for views in steps(*per_step):
+            gates_BG, sigmoids_BG, new_BE, in_BE, forget_BE, out_BE, *states = views
+            read_BD, entering_BE, memory_BE, squashed_BE, state_BE, entering_next_BD = states
             if mask_BD is not None:
                 read_BD = torch.mul(read_BD, mask_BD)
             gates_BG.addmm_(read_BD, state_weight_GD.t())
-            inner_BG.sigmoid_()
+            sigmoids_BG.sigmoid_()
             tanh(new_BE, out=new_BE)
             torch.mul(forget_BE, entering_BE, out=memory_BE).addcmul_(in_BE, new_BE)
             torch.mul(tanh(memory_BE, out=squashed_BE), out_BE, out=state_BE)

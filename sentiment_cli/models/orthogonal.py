@@ -15,6 +15,7 @@ from sentiment_cli.models.cells import (
     blocks_from_end,
     project,
     state_mask,
+    steps,
     weight_gradient,
     zero_state,
 )
@@ -123,8 +124,7 @@ class _OrthogonalScan(torch.autograd.Function):
         ctx: Any, input_LBD: Tensor, matrix_DD: Tensor, bias_D: Tensor, start_BD: Tensor, mask_BD: Tensor | None
     ) -> Tensor:
         all_LBD, sign_BD, turned_DD = after(start_BD, len(input_LBD)), torch.empty_like(start_BD), matrix_DD.t()
-        steps = zip(input_LBD.unbind(), all_LBD[:-1].unbind(), all_LBD[1:].unbind(), strict=True)
-        for input_BD, before_BD, state_BD in steps:
+        for input_BD, before_BD, state_BD in steps(input_LBD, all_LBD[:-1], all_LBD[1:]):
             read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
             torch.addmm(input_BD, read_BD, turned_DD, out=state_BD)
             _apply_modrelu(state_BD, bias_D, sign_BD)
@@ -151,46 +151,45 @@ class _GORUScan(torch.autograd.Function):
         ctx: Any, input_LBG: Tensor, weight_GD: Tensor, bias_D: Tensor, start_BD: Tensor, mask_BD: Tensor | None
     ) -> Tensor:
         width, turned_DG, sign_BD = start_BD.shape[1], weight_GD.t(), torch.empty_like(start_BD)
-        all_LBD, given_LBG = after(start_BD, len(input_LBG)), torch.empty_like(input_LBG)
-        gates_LB2, rotated_LBD = given_LBG.tensor_split((2 * width,), dim=2)  # what becomes r and z, and U h
+        all_LBD, products_LBG = after(start_BD, len(input_LBG)), torch.empty_like(input_LBG)
+        gates_LB2, rotated_LBD = products_LBG.tensor_split((2 * width,), dim=2)  # turned into r and z; U h
         candidate_LBD = torch.empty_like(all_LBD[1:])
-        per_step = (*input_LBG.tensor_split((2 * width,), dim=2), given_LBG, gates_LB2, *gates_LB2.chunk(2, dim=2))
+        per_step = (*input_LBG.tensor_split((2 * width,), dim=2), products_LBG, gates_LB2, *gates_LB2.chunk(2, dim=2))
         per_step += (rotated_LBD, candidate_LBD, all_LBD[:-1], all_LBD[1:])
-        for input_B2, input_BD, given_BG, gates_B2, reset_BD, update_BD, rotated_BD, candidate_BD, *states in zip(
-            *(tensor.unbind() for tensor in per_step), strict=True
-        ):
-            before_BD, state_BD = states
+        for views in steps(*per_step):
+            input_B2, input_BD, products_BG, gates_B2, reset_BD, update_BD, rotated_BD, *states = views
+            candidate_BD, before_BD, state_BD = states
             read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
-            torch.mm(read_BD, turned_DG, out=given_BG)
+            torch.mm(read_BD, turned_DG, out=products_BG)
             gates_B2.add_(input_B2).sigmoid_()
             torch.addcmul(input_BD, reset_BD, rotated_BD, out=candidate_BD)
             _apply_modrelu(candidate_BD, bias_D, sign_BD)
             torch.lerp(candidate_BD, before_BD, update_BD, out=state_BD)
-        ctx.save_for_backward(given_LBG, candidate_LBD, all_LBD, weight_GD, mask_BD)
+        ctx.save_for_backward(products_LBG, candidate_LBD, all_LBD, weight_GD, mask_BD)
         return all_LBD[1:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        given_LBG, candidate_LBD, all_LBD, weight_GD, mask_BD = ctx.saved_tensors
-        inner_LB3D = torch.empty_like(given_LBG).view(*candidate_LBD.shape[:2], 3, -1)
+        products_LBG, candidate_LBD, all_LBD, weight_GD, mask_BD = ctx.saved_tensors
+        inner_LB3D = torch.empty_like(products_LBG).view(*candidate_LBD.shape[:2], 3, -1)
         weight_grad_GD, bias_grad_D = torch.zeros_like(weight_GD), weight_GD.new_zeros(weight_GD.shape[1])
-        own_BD, state_BD = back_from(grads[0]), grads[0][-1]
+        own_grads, state_BD = back_from(grads[0]), grads[0][-1]
         for block in blocks_from_end(candidate_LBD):
-            reset, update, rotated = given_LBG[block].chunk(3, dim=2)
+            reset, update, rotated = products_LBG[block].chunk(3, dim=2)
             candidate, old, inner = candidate_LBD[block], all_LBD[:-1][block], inner_LB3D[block]
             sign = candidate.sign()
-            by_modrelu = sign.abs()
-            by_modrelu.addcmul_(by_modrelu, update, value=-1)  # the slope of h_t by what modReLU takes
-            # The slopes of h_t by what the three matrices give, turned into the gradients there, step by step.
-            _aten.sigmoid_backward(by_modrelu * rotated, reset, grad_input=inner[:, :, 0])
+            # The slopes of h_t, turned into gradients step by step: by what modReLU takes, and by the three products.
+            slope = sign.abs()
+            slope.addcmul_(slope, update, value=-1)
+            _aten.sigmoid_backward(slope * rotated, reset, grad_input=inner[:, :, 0])
             _aten.sigmoid_backward(old - candidate, update, grad_input=inner[:, :, 1])
-            torch.mul(by_modrelu, reset, out=inner[:, :, 2])
-            views = zip(own_BD[block], *(tensor.unbind() for tensor in (inner, by_modrelu, update)), strict=True)
-            for grad_BD, inner_B3D, by_modrelu_BD, update_BD in reversed(list(views)):
+            torch.mul(slope, reset, out=inner[:, :, 2])
+            views = zip(own_grads[block], steps(inner, slope, update), strict=True)
+            for grad_BD, (inner_B3D, slope_BD, update_BD) in reversed(list(views)):
                 inner_B3D.mul_(state_BD[:, None])
-                by_modrelu_BD.mul_(state_BD)
+                slope_BD.mul_(state_BD)
                 state_BD = before(grad_BD, inner_B3D.flatten(1), weight_GD, mask_BD).addcmul_(state_BD, update_BD)
             weight_grad_GD += weight_gradient(inner.flatten(2), old, mask_BD)
-            bias_grad_D += sign.mul_(by_modrelu).sum((0, 1))
-            inner[:, :, 2] = by_modrelu  # what modReLU takes is the input's, without r
+            bias_grad_D += sign.mul_(slope).sum((0, 1))
+            inner[:, :, 2] = slope  # what modReLU takes is the input's, without r
         return inner_LB3D.flatten(2), weight_grad_GD, bias_grad_D, state_BD, None

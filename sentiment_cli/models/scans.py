@@ -1,13 +1,12 @@
 """Layers with an elementwise recurrence: all matrix products come before it, and it runs as one scan."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells import State, after, blocks_from_end, project
+from sentiment_cli.models.cells import State, after, blocks_from_end, project, steps
 
 _aten = torch.ops.aten
 
@@ -111,7 +110,7 @@ class _GatedScan(torch.autograd.Function):
     def forward(ctx: Any, gate_LBD: Tensor, value_LBD: Tensor, start_BD: Tensor) -> Tensor:
         keep_LBD, states_LBD = gate_LBD.sigmoid(), after(start_BD, len(gate_LBD))
         if _is_sequential(keep_LBD):
-            for keep_BD, value_BD, before_BD, state_BD in _steps(keep_LBD, value_LBD, states_LBD[:-1], states_LBD[1:]):
+            for keep_BD, value_BD, before_BD, state_BD in steps(keep_LBD, value_LBD, states_LBD[:-1], states_LBD[1:]):
                 torch.lerp(value_BD, before_BD, keep_BD, out=state_BD)
         else:
             states_LBD[1:] = _scan_as_tree(keep_LBD, (1 - keep_LBD) * value_LBD, start_BD)
@@ -145,7 +144,7 @@ class _SRUScan(torch.autograd.Function):
         raw_LB2D, value_LBD = _gates_and_value(from_input_LBG, start_BD.shape[1])
         gates_LB2D, memory_LBD = torch.empty_like(raw_LB2D), after(start_BD, len(raw_LB2D))
         per_step = (raw_LB2D, value_LBD, gates_LB2D, gates_LB2D[:, :, 0], memory_LBD[:-1], memory_LBD[1:])
-        for raw_B2D, value_BD, gates_B2D, forget_BD, before_BD, memory_BD in _steps(*per_step):
+        for raw_B2D, value_BD, gates_B2D, forget_BD, before_BD, memory_BD in steps(*per_step):
             torch.addcmul(raw_B2D, before_BD[:, None], peephole_2D, out=gates_B2D).sigmoid_()
             torch.lerp(value_BD, before_BD, forget_BD, out=memory_BD)
         ctx.save_for_backward(gates_LB2D, value_LBD, memory_LBD, highway_LBD, peephole_2D)
@@ -180,10 +179,6 @@ class _SRUScan(torch.autograd.Function):
 def _gates_and_value(from_input_LBG: Tensor, width: int) -> tuple[Tensor, Tensor]:
     gates_LBG = from_input_LBG[..., : 2 * width]
     return gates_LBG.view(*gates_LBG.shape[:2], 2, width), from_input_LBG[..., 2 * width :]
-
-
-def _steps(*values_LBD: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(tensor_LBD.unbind() for tensor_LBD in values_LBD), strict=True)
 
 
 def _scan_from_end(keep_LBD: Tensor, grad_LBD: Tensor, carried_BD: Tensor) -> Tensor:

@@ -210,8 +210,10 @@ def test_groups_missing_are_none(own) -> None:
     assert [row.group for row in rows] == [None, "g"]
 
 
-def test_b10_stray_quotes_cost_their_own_rows_however_long_the_file(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(csv_lines, "_MOST_AGAIN", 10)
+def test_b10_stray_quotes_cost_their_own_rows_however_long_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_lines, "_SPARE_LINES", 10)
     lines = [('"' if number % 50 == 25 else "") + f"text {number},pos\n" for number in range(1000)]
     (tmp_path / "x.csv").write_text("text,label\n" + "".join(lines))
     rejects = Rejects("skip")
@@ -221,7 +223,7 @@ def test_b10_stray_quotes_cost_their_own_rows_however_long_the_file(tmp_path: Pa
 
 
 def test_rows_that_each_run_to_the_end_are_not_read_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_lines, "_MOST_AGAIN", 1000)
+    monkeypatch.setattr(csv_lines, "_SPARE_LINES", 1000)
     (tmp_path / "x.csv").write_text("text,label\n" + '",x","\n' * 300)
     rejects = Rejects("skip")
     assert not list(read_table(tmp_path / "x.csv", Columns("text", "label", None), rejects, has_labels=True))
