@@ -5,6 +5,7 @@
     python benchmarks/leaderboard.py --keep runs gru       # and keep the finished runs in a folder
     python benchmarks/leaderboard.py --time gru            # train one again, for the time alone that it takes
     python benchmarks/leaderboard.py --prediction runs     # measure how fast kept runs predict, and how large they are
+    python benchmarks/leaderboard.py --rates               # measure how fast each trains beside default, taking turns
     python benchmarks/leaderboard.py --table               # only write the table and the picture
 
 Each run is `sentiment train NAME --set seed=N`, then one `sentiment eval`, in processes of their own, as a user would
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +61,7 @@ EXPERIMENTS = {
     "best-labels": "the best recurrent model on labels alone",
 }
 _OTHERS_AT_MOST = 0.03  # of the machine
+_ROUNDS, _ROUND_S = 5, 4.0
 
 
 def main() -> None:
@@ -69,6 +72,7 @@ def main() -> None:
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--time", action="store_true", help="train seed 0 again, for its time; its scores stay")
     instead.add_argument("--prediction", type=Path, metavar="DIR", help="train nothing; measure the runs kept there")
+    instead.add_argument("--rates", action="store_true", help="measure how fast each trains beside default")
     instead.add_argument("--table", action="store_true", help="train nothing")
     arguments = parser.parse_args()
     if arguments.time and not all(_is_of_this_machine(name) for name in arguments.names or [""]):
@@ -80,7 +84,9 @@ def main() -> None:
     if arguments.time:
         for name in arguments.names:
             measure_time(name, arguments.keep)
-    scores_none = arguments.table or arguments.time or arguments.prediction
+    if arguments.rates:
+        measure_rates(arguments.names or list(EXPERIMENTS))
+    scores_none = arguments.table or arguments.time or arguments.prediction or arguments.rates
     for seed in range(0 if scores_none else arguments.seeds):
         for name in arguments.names or EXPERIMENTS:
             path = _result_path(name, seed)
@@ -164,6 +170,32 @@ def _is_of_this_machine(name: str) -> bool:
 
 def _was_alone(others_share: float | None) -> bool:
     return others_share is not None and others_share < _OTHERS_AT_MOST
+
+
+def measure_rates(names: list[str]) -> None:
+    """Train all experiments in turn, some seconds each, and add to results what their tokens/s are of default's.
+
+    A ratio is the median of those of the rounds, so that a machine that slows down slows all of a round.
+    """
+    from steps import run_for, train
+
+    others, trainings, rates = _Others(), {}, defaultdict[str, list[float]](list)
+    for name in ("default", *names):
+        experiment = load_experiment(name)
+        if experiment.model.kind != "linear" and name not in trainings and _result_path(name, 0).exists():
+            trainings[name] = train(experiment)
+            next(trainings[name])
+    for round_ in range(_ROUNDS):
+        for name, steps in trainings.items():
+            n_tokens, _, spent = run_for(steps, _ROUND_S)
+            rates[name].append(n_tokens / spent)
+            say(f"round {round_ + 1}, {name}: {rates[name][-1]:,.0f} tokens/s")
+    share = others.share()
+    for name, found in rates.items():
+        ratio = statistics.median(own / base for own, base in zip(found, rates["default"], strict=True))
+        fields = {"rate_of_default": ratio, "rate_others_share": share, "rate_commit": _commit()}
+        path = _result_path(name, 0)
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields, indent=2) + "\n")
 
 
 @contextmanager
@@ -296,7 +328,7 @@ def write_table() -> None:
         if len(current) < len(found):
             say(f"{name}: {len(found) - len(current)} results are of another experiment than configs/{name}.yaml now")
         if not current:
-            to_come.append(f"| {what} | `{name}` | | | | | | | | | to come |")
+            to_come.append(f"| {what} | `{name}` | | | | | | | | | | to come |")
             continue
         alone = [one for one in current if _was_alone(one["others_share"])]
         seconds = (
@@ -312,6 +344,7 @@ def write_table() -> None:
             _shown(current, "test_accuracy"),
             "beside others" if seconds is None else f"{seconds:,.0f}",
             "" if rate is None else f"{rate:,.0f}",
+            _rate_cell(current[0]),
             *_prediction_cells(current),
             f"n = {len(current)}, {', '.join(sorted({one['commit'] for one in current}))}{_timed_at(alone)}",
         ]
@@ -331,13 +364,15 @@ trains them, reads test once for each finished run, and writes this page from `b
 out by movie (of `tutorial-rnn` and `keras-lstm` by row, as theirs is), chose everything; figures are means, with the
 standard deviation over n seeds where n > 1. Seconds are of the whole process less the preparation of its data, on
 {hardware}, of runs that had the machine to themselves: where no scored one had, of seed 0 trained again.
+That machine is shared, and in a slow hour the same run takes up to 1.6 times as long. × default is what an hour does
+not change: the tokens/s of training beside those of `default`, all taking turns in one run (`--rates`).
 Predicted tokens per second, of all validation reviews, and the milliseconds for one of median length are of the
 exported graph in float32, on tokens that are made already; megabytes are its size. One seed says little of differences
 below half a point.
 
-| model | experiment | parameters | validation % | test % | seconds | tokens/s | predicted/s | one, ms | MB \
-| runs, commit |
-|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---|
+| model | experiment | parameters | validation % | test % | seconds | tokens/s | × default | predicted/s | one, ms \
+| MB | runs, commit |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|
 {rows}
 
 ![Accuracy against training time](leaderboard.svg)
@@ -352,6 +387,10 @@ def _prediction_cells(results: list[dict[str, Any]]) -> list[str]:
     if alone:
         rate, one_ms = f"{_mean(alone, 'predict_tokens_per_second'):,.0f}", f"{_mean(alone, 'predict_one_ms'):.1f}"
     return [rate, one_ms, f"{statistics.mean(sizes) / 1e6:.1f}" if sizes else ""]
+
+
+def _rate_cell(result: dict[str, Any]) -> str:
+    return f"{result['rate_of_default']:.2f}" if _was_alone(result.get("rate_others_share")) else ""
 
 
 def _timed_at(results: list[dict[str, Any]]) -> str:

@@ -16,13 +16,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
 
 from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import cut, plan_steps, rows_on
 from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.reading import read_lengths
@@ -54,7 +55,15 @@ def main() -> None:
 
 def measure(settings: Sequence[str], seconds: float) -> tuple[float, float]:
     """Train default.yaml with some settings so long; return tokens/s and seconds a step."""
-    experiment = load_experiment(None, list(settings))
+    steps = train(load_experiment(None, list(settings)))
+    for _ in itertools.islice(steps, _WARM_UP):
+        pass
+    n_tokens, n_steps, spent = run_for(steps, seconds)
+    return n_tokens / spent, spent / n_steps
+
+
+def train(experiment: Experiment) -> Iterator[int]:
+    """Train step by step, each done when it is yielded, and give the number of tokens that it read."""
     device = select_device(experiment.train.device)
     set_up(device, experiment.train.threads)
     corpus = prepare(experiment, ("train",))
@@ -73,16 +82,18 @@ def measure(settings: Sequence[str], seconds: float) -> tuple[float, float]:
         bf16=runs_bf16(device, experiment.train.precision),
         max_grad_norm=experiment.train.max_grad_norm,
     )
-    for step in itertools.islice(steps, _WARM_UP):
+    for step in steps:
         float(step.loss)
+        yield int(read_N[plan.rows[step.number]].sum())
+
+
+def run_for(steps: Iterator[int], seconds: float) -> tuple[int, int, float]:
+    """Take steps for so long; return how many tokens and steps that were, and the seconds they took."""
     began, n_steps, n_tokens = time.perf_counter(), 0, 0
     while time.perf_counter() - began < seconds:
-        step = next(steps)
-        float(step.loss)
-        n_tokens += int(read_N[plan.rows[step.number]].sum())
+        n_tokens += next(steps)
         n_steps += 1
-    spent = time.perf_counter() - began
-    return n_tokens / spent, spent / n_steps
+    return n_tokens, n_steps, time.perf_counter() - began
 
 
 def products_per_second(device: torch.device, dtype: torch.dtype) -> float:
