@@ -364,8 +364,8 @@ trains them, reads test once for each finished run, and writes this page from `b
 out by movie (of `tutorial-rnn` and `keras-lstm` by row, as theirs is), chose everything; figures are means, with the
 standard deviation over n seeds where n > 1. Seconds are of the whole process less the preparation of its data, on
 {hardware}, of runs that had the machine to themselves: where no scored one had, of seed 0 trained again.
-That machine is shared, and in a slow hour the same run takes up to 1.6 times as long. × default is what an hour does
-not change: the tokens/s of training beside those of `default`, all taking turns in one run (`--rates`).
+That machine is shared, and slow in some hours: seeds of `bag` took 53 and 98 s. × default does not depend on that: it
+is the tokens/s of training beside those of `default`, all taking turns in one run (`--rates`).
 Predicted tokens per second, of all validation reviews, and the milliseconds for one of median length are of the
 exported graph in float32, on tokens that are made already; megabytes are its size. One seed says little of differences
 below half a point.
