@@ -147,7 +147,7 @@ def measure_time(name: str, keep: Path | None) -> None:
     with _runs(keep) as environment:
         trained, times = _train(environment, name, 0)
     if not _was_alone(times["others_share"]):
-        say(f"  left out: other processes took {times['others_share'] or 1:.1%} of the machine")
+        say("  left out: it did not have the machine to itself")
         return
     path = _result_path(name, 0)
     result, accuracy = json.loads(path.read_text()), trained["valid"]["accuracy"]
@@ -156,7 +156,7 @@ def measure_time(name: str, keep: Path | None) -> None:
     say(f"  {times['process_seconds']:.0f} s, valid {accuracy:.2%} (before: {result['valid_accuracy']:.2%}) in {path}")
 
 
-def _result_path(name: str, seed: int) -> Path:
+def _result_path(name: str, seed: int | str) -> Path:
     return RESULTS / f"{name}-seed-{seed}.json"
 
 
@@ -226,7 +226,7 @@ def measure_prediction(kept: Path, names: list[str]) -> None:
 
     for run in sorted(kept.iterdir()):
         name, _, seed = run.name.rpartition("-")
-        path = RESULTS / f"{name}-seed-{seed}.json"
+        path = _result_path(name, seed)
         if name not in names or not path.exists() or not (run / "model").is_dir():
             continue
         artefact = open_artefact(run)
@@ -364,8 +364,8 @@ trains them, reads test once for each finished run, and writes this page from `b
 out by movie (of `tutorial-rnn` and `keras-lstm` by row, as theirs is), chose everything; figures are means, with the
 standard deviation over n seeds where n > 1. Seconds are of the whole process less the preparation of its data, on
 {hardware}, of runs that had the machine to themselves: where no scored one had, of seed 0 trained again.
-That machine is shared, and slow in some hours: seeds of `bag` took 53 and 98 s. × default does not depend on that: it
-is the tokens/s of training beside those of `default`, all taking turns in one run (`--rates`).
+That machine is shared, and in some hours takes twice as long as in others. × default does not depend on that: it is the
+tokens/s of training beside those of `default`, all taking turns in one run (`--rates`).
 Predicted tokens per second, of all validation reviews, and the milliseconds for one of median length are of the
 exported graph in float32, on tokens that are made already; megabytes are its size. One seed says little of differences
 below half a point.

@@ -154,11 +154,9 @@ class _BlockScan(torch.autograd.Function):
             per_step = [by_gates, by_gates[:, :, : 4 * width].view(len(squashed), batch, 2, -1), by_out, by_new]
             per_step += [forget[:, :, :width], to_memory, by_states[1:], by_memories[1:]]
             per_step += [by_states[:-1, :, :width], by_memories[:-1, :, :width]]
-            views = list(zip(*(tensor.unbind() for tensor in per_step), strict=True))
-            for by_gates_BG, by_in_and_forget_B2E, by_out_BE, by_new_BE, forget_BD, to_memory_BE, *by in reversed(
-                views
-            ):
-                by_state_BE, by_memory_BE, by_state_before_BD, by_memory_before_BD = by
+            for views in reversed(list(steps(*per_step))):
+                by_gates_BG, by_in_and_forget_B2E, by_out_BE, by_new_BE, forget_BD, to_memory_BE, *by_read = views
+                by_state_BE, by_memory_BE, by_state_before_BD, by_memory_before_BD = by_read
                 by_memory_BE.addcmul_(by_state_BE, to_memory_BE)
                 by_in_and_forget_B2E.mul_(by_memory_BE[:, None])
                 by_new_BE.mul_(by_memory_BE)
