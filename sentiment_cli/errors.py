@@ -10,9 +10,46 @@
 Only `sentiment_cli.cli.main` turns one into a message and an exit code.
 """
 
+import shlex
+from collections.abc import Collection, Mapping
+
+
+class Change(str):
+    """A hint that repeats the typed command with a change; `cli.again` writes the whole command out.
+
+    Change("--set", "train.lr=0.1")     with this option, in the place of its earlier value (for --set: of that key's)
+    Change(without=["--nproc"])         without these options
+    Change(words={"smaple": "sample"})  with words replaced, or for None left out
+
+    As text it is the change alone, for callers in Python, who typed no command. `otherwise` is the whole command to
+    suggest where the change does not apply: the command has no such option, or it would stay as it was.
+    """
+
+    __slots__ = ("options", "otherwise", "without", "words")
+
+    options: tuple[str, ...]
+    without: tuple[str, ...]
+    words: dict[str, str | None]
+    otherwise: str | None
+
+    def __new__(
+        cls,
+        *options: str,
+        without: Collection[str] = (),
+        words: Mapping[str, str | None] | None = None,
+        otherwise: str | None = None,
+    ) -> "Change":
+        replaced = dict(words or {})
+        parts = [shlex.join(options)] if options else []
+        parts += [f"{new} for {old}" if new else f"without {old}" for old, new in replaced.items()]
+        parts += [f"without {option}" for option in without]
+        change = super().__new__(cls, ", ".join(parts))
+        change.options, change.without, change.words, change.otherwise = options, tuple(without), replaced, otherwise
+        return change
+
 
 class SentimentError(Exception):
-    """An error that the user can mend; `hint` is what to type next."""
+    """An error that the user can mend; `hint` is what to type next: a whole command, or a Change of the typed one."""
 
     exit_code = 1
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from sentiment_cli import __version__, console
 from sentiment_cli.cli import (
@@ -42,6 +42,7 @@ app = typer.Typer(
       sentiment predict "I just really loved the movie"
     """,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -73,10 +74,24 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+        bool, Option("--version", "-V", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """Options before the command."""
+
+
+@app.command("version", hidden=True)
+def print_version() -> None:
+    """Print the version."""
+    _print_version(asked=True)
+
+
+@app.command("help", hidden=True)
+def print_help(
+    names: Annotated[list[str] | None, Argument(metavar="COMMAND", help="The command to explain.")] = None,
+) -> None:
+    """Explain a command, or list them all."""
+    app([*(names or []), "--help"], prog_name="sentiment", standalone_mode=False)
 
 
 def main() -> NoReturn:
@@ -90,7 +105,7 @@ def main() -> NoReturn:
         spare_pydantic()
         code = app(prog_name="sentiment", standalone_mode=False)
     except SentimentError as error:
-        console.report_error(str(error), error.hint)
+        console.report_error(str(error), _whole(error.hint))
         code = error.exit_code
     except MemoryError as error:
         console.report_error(f"there is not enough memory: {error}", "sentiment doctor")
@@ -107,21 +122,26 @@ def _check_here() -> None:
     try:
         Path.cwd()
     except FileNotFoundError:
-        raise MachineError("the current directory has been deleted", "cd to a directory that exists") from None
+        raise MachineError("the current directory has been deleted", "cd") from None
+
+
+def _whole(hint: str | None) -> str | None:
+    """Return a hint as the whole command to type next."""
+    if hint is None:
+        return None
+    from sentiment_cli.cli.again import complete
+
+    return complete(hint, typer.main.get_command(app), sys.argv[1:])
 
 
 def _report_usage(error: Exception) -> int:
-    """Print what the parser has against the command line. Typer keeps its exception types to itself."""
-    context = getattr(error, "ctx", None)
+    """Print what the parser has against the command line."""
     if not hasattr(error, "format_message"):
         raise error
-    if context is not None and type(error).__name__ == "NoArgsIsHelpError":
-        console.say(context.get_help())
+    if type(error).__name__ == "NoArgsIsHelpError":
+        console.say(error.ctx.get_help())  # type: ignore[attr-defined]
         return 2
-    path = context.command_path if context is not None else "sentiment"
-    message = str(error.format_message())
-    hint = f"{path} --help"
-    if path.endswith("predict") and message.startswith("No such option"):
-        hint = 'sentiment predict -- "-text that starts with a dash"'
-    console.report_error(message[0].lower() + message[1:], hint)
+    from sentiment_cli.cli.usage import explain
+
+    console.report_error(*explain(error, typer.main.get_command(app), sys.argv[1:]))
     return int(getattr(error, "exit_code", 2))

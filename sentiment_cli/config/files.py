@@ -1,18 +1,20 @@
 """The files that an experiment is made of: its own, those that it extends, and the pretraining that it starts from."""
 
 import dataclasses
-import difflib
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 from sentiment_cli.config import yaml_text
+from sentiment_cli.config.nearest import nearest
 from sentiment_cli.config.paths import is_file, recipes_dir, runs_dir
 from sentiment_cli.config.recipes import find_config, recipe_names
-from sentiment_cli.config.yaml_text import Document, KeyPath, Problem
+from sentiment_cli.config.yaml_text import Document, KeyPath, Problem, Remedy
 from sentiment_cli.errors import UsageError
 
 EXTENDS = "extends"
+_LONGEST_CHAIN = 20
 # What an experiment that starts from a pretraining has from it, unless it says otherwise.
 _TAKEN_OVER: dict[str, Any] = {
     "data": None,
@@ -28,7 +30,7 @@ def load_chain(path: Path, above: tuple[Path, ...] = ()) -> list[Document]:
         with path.open("rb") as handle:
             data = handle.read(yaml_text.MAX_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", "sentiment recipes list") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}", shlex.join(["ls", "-l", str(path)])) from error
     document = yaml_text.parse_file(_shown(path), data)
     _anchor_configs(document, path.parent)
     if EXTENDS not in document.value:
@@ -41,11 +43,13 @@ def load_chain(path: Path, above: tuple[Path, ...] = ()) -> list[Document]:
     if not is_file(target):
         if base not in recipe_names():
             message = f"extends is {base!r}, which is neither a file beside {path.name} nor a shipped experiment"
-            near = difflib.get_close_matches(Path(base).stem, recipe_names(), n=1)
-            hint = f"did you mean {near[0]}?" if near else None
-            yaml_text.fail([Problem(document, place, message, len(base), hint)])
+            near = nearest(Path(base).stem, recipe_names())
+            remedy = Remedy(f"did you mean {near}?") if near is not None else None
+            yaml_text.fail([Problem(document, place, message, len(base), lambda: remedy)])
         target = find_config(base)
     chain = (*above, path)
+    if len(chain) > _LONGEST_CHAIN:
+        yaml_text.fail([Problem(document, place, f"extends leads over more than {_LONGEST_CHAIN} files", len(base))])
     if any(target.samefile(earlier) for earlier in chain):
         names = " extends ".join(str(step) for step in (*chain, target))
         yaml_text.fail([Problem(document, place, f"extends goes in a circle: {names}", len(base))])

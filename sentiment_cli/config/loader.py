@@ -2,8 +2,9 @@
 
 import copy
 import dataclasses
-import difflib
 import os
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +16,14 @@ from pydantic.fields import FieldInfo
 from sentiment_cli.config import yaml_text
 from sentiment_cli.config.contradictions import contradictions
 from sentiment_cli.config.files import EXTENDS, load_chain, taken_over
-from sentiment_cli.config.recipes import find_config
+from sentiment_cli.config.nearest import nearest, nearest_setting, setting_keys
+from sentiment_cli.config.recipes import find_config, is_config
 from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
-from sentiment_cli.config.yaml_text import Document, KeyPath, Place, Problem
-from sentiment_cli.errors import UsageError
+from sentiment_cli.config.yaml_text import Document, KeyPath, Place, Problem, Remedy
+from sentiment_cli.errors import Change, UsageError
 
 _HOW_TO_SET = "sentiment train --set train.lr=3e-4"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class Setting(NamedTuple):
@@ -104,9 +107,9 @@ def differences(one: Experiment, other: Experiment) -> list[tuple[str, Any, Any]
 
 
 def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers:
+    set_here = [_parse_override(override, config) for override in overrides]
     laid = [(document, document.value) for document in load_chain(find_config(str(config) if config else None))]
-    for override in overrides:
-        document, path, value = _parse_override(override)
+    for document, path, value in set_here:
         for part in reversed(path):
             value = {part: value}
         laid.append((document, value))
@@ -129,21 +132,40 @@ def _anchor_paths(layers: _Layers) -> None:
         if not isinstance(settings, dict):
             continue
         value = settings.get(key)
+        if isinstance(value, str) and _URL.match(value) and document is not None:
+            _, place = document.place_of((section, key))
+            raise _url_error(f"{section}.{key}", value, document, place)
         if isinstance(value, str) and value and value not in CORPORA and document is not None:
             folder = Path(document.name).parent if document.is_file else Path()
             # Path.resolve would follow links, Path.expanduser raise for the home of nobody.
             settings[key] = os.path.abspath(folder / os.path.expanduser(value))  # noqa: PTH100, PTH111
 
 
-def _parse_override(override: str) -> tuple[Document, list[str], Any]:
+def _url_error(key: str, url: str, document: Document, place: Place) -> UsageError:
+    where = f"{document.name}:{place.line}:{place.column}: " if document.is_file else ""
+    name = url.partition("?")[0].rstrip("/").rpartition("/")[2] or "reviews.csv"
+    return UsageError(
+        f"{where}{key} is {url}: files are read from this machine, not from the web; download it first",
+        shlex.join(["curl", "-fLo", name, url]),
+    )
+
+
+def _parse_override(override: str, config: str | Path | None = None) -> tuple[Document, list[str], Any]:
     key, equals, text = override.partition("=")
     path = key.split(".")
+    if not equals and config is not None and not is_config(str(config)) and nearest_setting(path) is not None:
+        value = str(config)  # --set train.lr 0.1
+        raise UsageError(
+            f"--set {override!r} is not KEY=VALUE; is {value} its value?",
+            Change(words={override: f"{nearest_setting(path)}={value}", value: None}),
+        )
     if not equals or not all(path):
         raise UsageError(f"--set {override!r} is not KEY=VALUE", _HOW_TO_SET)
     if key == EXTENDS:
         raise UsageError(f"--set {override}: extends belongs in a file", "sentiment recipes copy default --to my.yaml")
     name = f"--set {' '.join(override.split())}"
     document = yaml_text.parse(name, text.encode("utf-8", "surrogateescape"), is_file=False)
+    document.override = override
     value, start = document.value, tuple(path)
     document.values = {(*start, *inner): place for inner, place in document.values.items()}
     document.values |= {start[:end]: Place(1, 1) for end in range(1, len(start) + 1)}
@@ -153,19 +175,26 @@ def _parse_override(override: str) -> tuple[Document, list[str], Any]:
 def _lay_over(values: dict[str, Any], upper: dict[str, Any], documents: list[Document], document: Document) -> None:
     """Lay `upper` over `values`: mappings merge, anything else replaces, and what was below it is forgotten."""
 
+    gone: set[KeyPath] = set()
+
     def merge(lower: dict[str, Any], new: dict[str, Any], path: KeyPath) -> None:
         for key, value in new.items():
             if isinstance(value, dict) and isinstance(lower.get(key), dict):
                 merge(lower[key], value, (*path, key))
                 continue
             if key in lower:
-                gone = (*path, key)
-                for earlier in documents:
-                    if earlier is not document:
-                        earlier.values = {p: v for p, v in earlier.values.items() if p[: len(gone)] != gone}
+                gone.add((*path, key))
             lower[key] = value
 
     merge(values, upper, ())
+    if gone:
+        for earlier in documents:
+            if earlier is not document:
+                earlier.values = {
+                    path: place
+                    for path, place in earlier.values.items()
+                    if not any(path[:end] in gone for end in range(1, len(path) + 1))
+                }
 
 
 def _validate(layers: _Layers) -> Experiment:
@@ -243,10 +272,10 @@ def _problem(layers: _Layers, detail: Any) -> Problem:
     reached, place = document.place_of(path, at_key=unknown)
     width = len(str(reached[-1])) if unknown and reached else 1
     if unknown:
-        near = _nearest(str(path[-1]), path[:-1])
-        return Problem(document, place, f"{dotted} is not a setting", width, near)
+        return Problem(document, place, f"{dotted} is not a setting", width, lambda: _meant(path, document))
     if kind == "missing":
-        return Problem(document, place, f"{dotted} is missing", 1, f"add a line such as `{path[-1]}: my-run`")
+        remedy = Remedy(f"add a line such as `{path[-1]}: my-run`")
+        return Problem(document, place, f"{dotted} is missing", 1, lambda: remedy)
     said = detail["msg"]
     if kind == "value_error":
         return Problem(document, place, said.removeprefix("Value error, "), 1)
@@ -257,23 +286,31 @@ def _problem(layers: _Layers, detail: Any) -> Problem:
         said = "it should be a section of settings"
     value = detail.get("input")
     shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
-    near = None
+    message = f"{dotted} is {shown}: {said}"
+    if kind == "model_type" and isinstance(value, str):
+        return Problem(document, place, message, 1, lambda: _meant(path, document))
     if kind == "literal_error" and isinstance(value, str):
         choices = [part.strip("'") for part in detail["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        close = difflib.get_close_matches(value, choices, n=1)
-        near = f"did you mean {close[0]}?" if close else None
-    return Problem(document, place, f"{dotted} is {shown}: {said}", max(1, len(str(value)) if near else 1), near)
+        if (near := nearest(value, choices)) is not None:
+            remedy = Remedy(f"did you mean {near}?", f"{dotted}={near}")
+            return Problem(document, place, message, max(1, len(value)), lambda: remedy)
+    return Problem(document, place, message, 1)
 
 
-def _nearest(key: str, section: KeyPath) -> str | None:
-    """Suggest the nearest key of the section, or else the section that has this key."""
-    keys = [path for path, _ in _leaves(experiment_values(Experiment(name="x")))]
-    if (*section, *key.split(".")) in keys and "." in key:
-        return f"write it as {': {'.join(key.split('.'))}: …{'}' * key.count('.')}"
-    elsewhere = [".".join(map(str, path)) for path in keys if path[-1] == key]
-    near = difflib.get_close_matches(key, known_keys(section), n=1, cutoff=0.6 if elsewhere else 0.5)
-    found = (near or elsewhere)[:1]
-    return f"did you mean {found[0]}?" if found else None
+def _meant(path: KeyPath, document: Document) -> Remedy | None:
+    """Suggest the setting that a key, or a section that was given a value, means."""
+    parts = [str(part) for part in path]
+    text = (document.override or "").partition("=")[2]
+    if "." in parts[-1] and ".".join(parts) in setting_keys():
+        inner = parts[-1].split(".")
+        return Remedy(f"write it as {': {'.join(inner)}: …{'}' * (len(inner) - 1)}")
+    if len(parts) == 1 and (near := nearest(parts[0], (EXTENDS,), 0.75)) is not None:
+        return Remedy(f"did you mean {near}?")
+    key = nearest_setting(parts)
+    if key is None or key == ".".join(parts):
+        return None
+    is_beside = document.is_file and key.rpartition(".")[0] == ".".join(parts[:-1])
+    return Remedy(f"did you mean {key.rpartition('.')[2] if is_beside else key}?", f"{key}={text}")
 
 
 def known_keys(section: KeyPath) -> list[str]:

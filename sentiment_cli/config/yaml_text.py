@@ -5,21 +5,30 @@ stands twice is an error, and anchors, aliases and tags are refused.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 
 MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 20
 _SHOWN_WIDTH = 160  # of a line with a mistake in it
+_MOST_SHOWN = 20  # problems; a file can have one in each line
 _LINE_BREAK = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,30})")
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]{1,4})?")
 _CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
+# What PyYAML's words for a mistake mean to the author of an experiment.
+_IN_ENGLISH = {
+    "found character '\\t' that cannot start any token": "the line is indented with a tab; YAML needs spaces",
+    "mapping values are not allowed here": "a colon too many, or an indentation that does not match the lines above",
+    "expected <block end>, but found '<block mapping start>'": "the indentation does not match the lines above",
+    "expected <block end>, but found '<scalar>'": "the indentation or the quotes do not match the lines above",
+    "could not find expected ':'": "a colon is missing after the key",
+}
 _PLAIN_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "!"}
 
 KeyPath = tuple[str | int, ...]
@@ -33,27 +42,38 @@ class Place:
     column: int
 
 
+class Remedy(NamedTuple):
+    """What would be right, in words, and for a `--set` the KEY=VALUE that would be."""
+
+    words: str
+    override: str | None = None
+
+
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: in which text, where, what, how many characters wide, and what would be right."""
+    """One mistake: in which text, where, what, how many characters wide, and what would be right.
+
+    The remedy is looked for when the problem is shown: that takes time, and not all of them are.
+    """
 
     document: "Document"
     place: Place
     message: str
     width: int = 1
-    hint: str | None = None
+    remedy: Callable[[], Remedy | None] | None = None
 
 
 @dataclass(eq=False)
 class Document:
     """The value of a text, where each key and value stands in it, and what is wrong with it.
 
-    `is_file` is false for a `--set`, whose position says nothing that its text does not.
+    `is_file` is false for a `--set`, whose position says nothing that its text does not; `override` is what was typed.
     """
 
     name: str
     text: str
     is_file: bool = True
+    override: str | None = None
     value: Any = None
     keys: dict[KeyPath, Place] = field(default_factory=dict)
     values: dict[KeyPath, Place] = field(default_factory=dict)
@@ -76,7 +96,8 @@ def parse(name: str, data: bytes, *, is_file: bool = True) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
-        fail([Problem(document, place, f"not YAML: {error.problem or error.context}")])
+        problem = str(error.problem or error.context)
+        fail([Problem(document, place, f"not YAML: {_IN_ENGLISH.get(problem, problem)}")])
     except yaml.reader.ReaderError as error:
         place = _place_at(document.text, error.position)
         code = ord(document.text[error.position])
@@ -100,26 +121,40 @@ def parse_file(name: str, data: bytes) -> Document:
 
 
 def fail(problems: list[Problem]) -> NoReturn:
-    """Raise UsageError that shows every problem, those of files with line, column and a caret."""
-    parts = []
+    """Raise UsageError that shows the first problems, those of files with line, column and a caret, and counts all.
+
+    Its hint is the typed command with each `--set` mended that can be.
+    """
+    parts: list[str] = []
+    mended: dict[str, str | None] = {}
+    lines_of: dict[str, list[str]] = {}
     problems = sorted(problems, key=lambda problem: (problem.document.name, problem.place.line, problem.place.column))
-    for problem in problems:
-        document, place, hint = problem.document, problem.place, problem.hint
+    for problem in problems[:_MOST_SHOWN]:
+        document, place = problem.document, problem.place
+        remedy = problem.remedy() if problem.remedy is not None else None
+        hint = remedy.words if remedy is not None else None
+        if document.override is not None and remedy is not None and remedy.override is not None:
+            mended[document.override] = remedy.override
         if not document.is_file:
             parts.append(f"{document.name}: {problem.message}{f' ({hint})' if hint else ''}")
             continue
         parts.append(f"{document.name}:{place.line}:{place.column}: {problem.message}")
-        lines = _LINE_BREAK.split(document.text)
+        if document.name not in lines_of:
+            lines_of[document.name] = _LINE_BREAK.split(document.text)
+        lines = lines_of[document.name]
         if place.line <= len(lines):
             first = max(0, place.column - _SHOWN_WIDTH // 2)
             parts.append(f"{place.line:>5} | {lines[place.line - 1][first : first + _SHOWN_WIDTH]}")
-            parts.append(f"      | {' ' * (place.column - 1 - first)}{'^' * problem.width}{f' {hint}' if hint else ''}")
+            caret = "^" * min(problem.width, _SHOWN_WIDTH)
+            parts.append(f"      | {' ' * (place.column - 1 - first)}{caret}{f' {hint}' if hint else ''}")
         elif hint:
             parts.append(f"      | {hint}")
+    if len(problems) > _MOST_SHOWN:
+        parts.append(f"… and {len(problems) - _MOST_SHOWN:,} more")
     names = ", ".join(dict.fromkeys(problem.document.name for problem in problems))
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    count = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
     parts.append(f"{count} in {names}. Nothing was downloaded or written.")
-    raise UsageError("\n".join(parts))
+    raise UsageError("\n".join(parts), Change(words=mended) if mended else None)
 
 
 class _Loader(yaml.SafeLoader):
