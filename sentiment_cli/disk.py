@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import itertools
 import os
 import re
 import secrets
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentiment_cli import failpoints
-from sentiment_cli.errors import DataError, MachineError
+from sentiment_cli.errors import Change, DataError, MachineError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -134,10 +135,12 @@ def check_trust(path: Path, found: os.stat_result) -> None:
     if found.st_uid not in (os.geteuid(), 0):
         raise DataError(
             f"{path} belongs to another user (uid {found.st_uid}), who could have put anything there",
-            f"sudo chown -R {os.geteuid()} {_quoted(path)}",
+            _elsewhere(path) or f"ls -ld {_quoted(path)}",
         )
     if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-        raise DataError(f"every user may write to {path} and put anything there", f"chmod o-w {_quoted(path)}")
+        raise DataError(
+            f"every user may write to {path} and put anything there", _elsewhere(path) or f"ls -ld {_quoted(path)}"
+        )
 
 
 def check_writable(path: Path) -> None:
@@ -276,25 +279,41 @@ def _open_no_link(path: str, flags: int) -> int:
 
 
 def _is_link(path: Path) -> DataError:
-    return DataError(f"{path} is a symbolic link, and nothing of ours is one", f"rm {_quoted(path)}")
+    return DataError(
+        f"{path} is a symbolic link, which this program never makes", _elsewhere(path) or f"ls -l {_quoted(path)}"
+    )
 
 
 def _fix(path: Path, number: int | None) -> str | None:
     """Return what to type against an error of this number."""
     nearest = _nearest(path)
     if number in (errno.ENOSPC, errno.EDQUOT):
-        return f"df -h {_quoted(nearest)}, and the same command again when there is room"
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "export SENTIMENT_DATA=DIR SENTIMENT_RUNS=DIR, with directories that you may write to"
-    if number == errno.EISDIR or (number in (errno.EEXIST, errno.ENOTDIR) and not nearest.is_dir()):
-        is_named = nearest.name not in ("", "..")
-        return f"mv {_quoted(nearest)} {_quoted(nearest.with_name(nearest.name + '.old'))}" if is_named else None
-    if number == errno.ENOENT:
-        return "cd to a directory that exists" if _is_here_gone() else f"ls -l {_quoted(nearest)}"
-    if number == errno.ELOOP and path.is_symlink():
-        return f"rm {_quoted(nearest)}"
+        return f"df -h {_quoted(nearest)}"
+    if number == errno.EISDIR:
+        inside = Change(words={str(path): str(path / path.name)}, otherwise=f"ls -ld {_quoted(nearest)}")
+        return _elsewhere(path) or inside
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR):
+        return _elsewhere(path) or f"ls -ld {_quoted(nearest)}"
+    if number == errno.ENOENT and _is_here_gone():
+        return "cd"
     if number == errno.EFBIG:
         return "ulimit -f unlimited"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return "ulimit -n 4096"
+    return f"ls -ld {_quoted(nearest)}"
+
+
+def _elsewhere(path: Path) -> str | None:
+    """Return the command that puts what is written at `path` elsewhere, where a variable says where it goes."""
+    for variable, name in (("SENTIMENT_DATA", "data"), ("SENTIMENT_RUNS", "runs")):
+        root = os.path.abspath(os.environ.get(variable) or name)  # noqa: PTH100 - links are not followed
+        if Path(os.path.abspath(path)).is_relative_to(root):  # noqa: PTH100
+            places = [os.path.expanduser("~"), *(str(above.parent) for above in [Path(root), *Path(root).parents])]  # noqa: PTH111
+            free = [place for place in places if os.access(place, os.W_OK | os.X_OK)]
+            if not free:
+                return None
+            names = (os.path.join(free[0], f"sentiment-{name}{n or ''}") for n in itertools.count())  # noqa: PTH118
+            return f"export {variable}={shlex.quote(next(one for one in names if not os.path.lexists(one)))}"
     return None
 
 

@@ -26,7 +26,7 @@ from typing import Any
 from sentiment_cli import disk, failpoints
 from sentiment_cli.disk import Output as Output
 from sentiment_cli.disk import Partial as Partial
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -244,9 +244,10 @@ def check_root(root: Path) -> None:
 def check_name(name: str) -> None:
     """Raise UsageError for a name that is not 1 to 64 letters, digits, dots, underscores or dashes."""
     if not _NAME.fullmatch(name):
+        mended = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-_")[:64] or "my-run"
         raise UsageError(
             f"{name!r} is not a run name: 1 to 64 of A-Z a-z 0-9 . _ -, starting with a letter or digit",
-            "sentiment train --name my-run",
+            Change(words={name: mended}),
         )
 
 

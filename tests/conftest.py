@@ -1,6 +1,7 @@
 """Shared by all tests: folders of their own, a tiny experiment, and the real corpus where there is one."""
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from hints import complaint
 
 from sentiment_cli import failpoints
 from sentiment_cli.config.loader import load_experiment
@@ -29,6 +31,36 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     failpoints.arm(None)
     torch.set_deterministic_debug_mode("default")
+
+
+# Their hints are not whole commands yet: the readers' and those about labels.
+_NOT_YET = {
+    f"sentiment_cli.{name}"
+    for name in (
+        "data.labels", "data.reading", "data.splits", "data.tables", "inference.bulk", "inference.inputs",
+    )
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def hints(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """See to it that the hint of each error that a test meets is a command that works."""
+    met: dict[str, str] = {}
+    initialise = SentimentError.__init__
+
+    def noting(self: SentimentError, message: str, hint: str | None = None, *args: Any, **kwargs: Any) -> None:
+        initialise(self, message, hint, *args, **kwargs)
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_name == "__init__":
+            frame = frame.f_back
+        where = str(frame.f_globals.get("__name__"))
+        if hint is not None and where.startswith("sentiment_cli.") and where not in _NOT_YET:
+            met[hint] = f"{where}: {message}"
+
+    monkeypatch.setattr(SentimentError, "__init__", noting)
+    yield
+    wrong = {hint: said for hint in met if (said := complaint(hint)) is not None}
+    assert not wrong, [f"{met[hint]!r} suggests {hint!r}: {said}" for hint, said in wrong.items()]
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +94,10 @@ def cli() -> Cli:
         done = subprocess.run(
             [sys.executable, "-m", "sentiment_cli", *args], input=data, capture_output=True, env={**os.environ, **env}
         )
-        return subprocess.CompletedProcess(args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        said = done.stderr.decode()
+        for hint in re.findall(r"^  try: (.*)$", said, re.MULTILINE):
+            assert complaint(hint, args) is None, (args, hint, complaint(hint, args))
+        return subprocess.CompletedProcess(args, done.returncode, done.stdout.decode(), said)
 
     return run
 

@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-import shlex
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,7 @@ from typer import Argument, Option
 from sentiment_cli import console, store
 from sentiment_cli.cli import suspects
 from sentiment_cli.cli.train import Config, Override
-from sentiment_cli.errors import DataError, MachineError, UsageError
+from sentiment_cli.errors import Change, DataError, MachineError, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="What is in the data, what is wrong with it, and what is kept of it.")
 cache_app = typer.Typer(no_args_is_help=True, help="Prepared data: what there is, why it fits or not, away with it.")
@@ -212,11 +211,9 @@ def _histogram(length_N: Any) -> list[str]:
 def _check_plot(path: Path) -> None:
     """Raise UsageError or MachineError for a picture that cannot be made, before the work that it is to show."""
     if path.suffix not in (".png", ".svg", ".pdf"):
-        raise UsageError(
-            f"--plot {path}: the name should end in .png, .svg or .pdf", f"--plot {shlex.quote(str(path))}.svg"
-        )
+        raise UsageError(f"--plot {path}: the name should end in .png, .svg or .pdf", Change("--plot", f"{path}.svg"))
     if find_spec("matplotlib") is None:
-        raise MachineError("--plot needs matplotlib", "pip install 'sentiment-cli[plot]'")
+        raise MachineError("--plot needs matplotlib", "pip install matplotlib")
 
 
 def _save_plot(path: Path, length_N: Any, max_tokens: int | None) -> None:

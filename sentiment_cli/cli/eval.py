@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from sentiment_cli import console
 from sentiment_cli.cli.parameters import OnError
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Data
@@ -75,7 +75,7 @@ def evaluate(
     asked = {"--split": split, "--data": data, "--behaviour": behaviour or None, "--pairs": pairs}
     scored = [name for name, value in asked.items() if value is not None]
     if len(scored) > 1:
-        raise UsageError(f"{scored[0]} and {scored[1]} are both given; one of them is scored", "sentiment eval --help")
+        raise UsageError(f"{scored[0]} and {scored[1]} do not go together", Change(without=scored[1:]))
     values = {
         "label_map": None if label_map is None else [pair for pair in label_map.split(",") if pair],
         "text_column": text_column,
@@ -84,9 +84,12 @@ def evaluate(
     }
     for name, value in values.items():
         if value is not None and data is None and (pairs is None or name != "label_map"):
-            raise UsageError(f"--{name.replace('_', '-')} goes with --data", "sentiment eval --data my.csv")
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} goes with --data", Change(without=[option]))
     if (slices or reliability) and (behaviour or pairs is not None):
-        raise UsageError("--slice and --reliability are of a split or of --data", "sentiment eval --slice stars")
+        raise UsageError(
+            "--slice and --reliability go with a split or with --data", Change(without=["--slice", "--reliability"])
+        )
     path = find_run(run)
     if behaviour:
         from sentiment_cli.evaluation.behaviour import evaluate_behaviour, print_behaviour
@@ -101,14 +104,15 @@ def evaluate(
         scores = evaluate_pairs(path, own)
         _print(path, scores.to_json(), as_json, lambda: print_pair_scores(scores))
         return
+    from sentiment_cli.config.nearest import nearest
     from sentiment_cli.evaluation import evaluate as evaluation
     from sentiment_cli.evaluation.slices import BUILT_IN
 
     unknown = [name for name in slices or [] if name not in BUILT_IN]
     if data is None and unknown:
         raise UsageError(
-            f"--slice {unknown[0]} is none of {', '.join(BUILT_IN)}; columns are read along with --data alone",
-            f"sentiment eval --data my.csv --slice {shlex.quote(unknown[0])}",
+            f"--slice {unknown[0]} is none of {', '.join(BUILT_IN)}; columns are slices with --data alone",
+            Change(words={unknown[0]: nearest(unknown[0], BUILT_IN, 0.0) or BUILT_IN[0]}),
         )
     if data is None:
         found = evaluation.evaluate(path, (split or Split.test).value)
@@ -129,7 +133,7 @@ def _own_options() -> Iterator[None]:
     try:
         yield
     except (DataError, UsageError) as error:
-        if error.hint is not None:
+        if error.hint is not None and not isinstance(error.hint, Change):
             error.hint = _SETTING.sub(_option, error.hint)
         raise
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from sentiment_cli import console
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.inference.ensembles import Ensemble
@@ -28,7 +28,8 @@ def export(
         str | None, Argument(help="Run directory or name, or a packed model; without one, the newest finished run.")
     ] = None,
     precision: Annotated[
-        list[Choice] | None, Option(help="How weights are stored; repeatable. Without it all, or with --pack fp32.")
+        list[Choice] | None,
+        Option(help="How weights are stored; repeatable. Without it all three, or fp32 for a single file."),
     ] = None,
     out: Annotated[
         Path | None, Option(metavar="DIR|FILE", help="Where NAME-PRECISION.onnx go, or one file that ends in .onnx.")
@@ -49,14 +50,12 @@ def export(
     """
     from sentiment_cli.inference.runs import find_run
 
-    asked = _asked(precision, pack)
     is_file = out is not None and out.suffix == ".onnx"
+    asked = _asked(precision, is_one=pack is not None or is_file)
     if len(asked) > 1 and (pack is not None or is_file):
-        named = ["sentiment export", *([] if run is None else [shlex.quote(run)])]
-        place = ["--out" if pack is None else "--pack", shlex.quote(str(pack or out))]
         raise UsageError(
             f"{pack or out} holds one precision, and {', '.join(asked)} are asked for",
-            " ".join([*named, "--precision", asked[0], *place]),
+            Change("--precision", asked[0], without=["--precision"]),
         )
     path = find_run(run)
     from sentiment_cli.inference.ensembles import Ensemble, open_model
@@ -66,7 +65,7 @@ def export(
         if pack is None or precision or out is not None:
             raise UsageError(
                 f"{path} is an ensemble, which is no one graph: it can be packed as it is, and its members exported",
-                f"{_command(path)} --pack FILE",
+                f"{_command(path)} --pack {_packed(path)}",
             )
         _pack(model, pack, path, as_json)
         return
@@ -83,7 +82,7 @@ def export(
         found = exports.export(model, files, pack)
     except NoGraphError as error:
         if pack is None or precision or out is not None:
-            raise DataError(f"{path} has no graph: {error}", f"{_command(path)} --pack FILE") from error
+            raise DataError(f"{path} has no graph: {error}", f"{_command(path)} --pack {_packed(path)}") from error
         console.say(f"the weights are packed, which torch is loaded for: {error}")
         pack_artefact(model, pack)
     refused = [(name, one.refused) for name, one in found.items() if one.refused is not None]
@@ -99,7 +98,7 @@ def export(
         others = [one for one in ("fp32", "fp16") if one not in dict(refused)]
         raise DataError(
             "; ".join(f"{name} is refused: {reason}" for name, reason in refused),
-            f"{_command(path)} --precision {others[0]}" if others else f"{_command(path)} --pack FILE",
+            f"{_command(path)} --precision {others[0]}" if others else f"{_command(path)} --pack {_packed(path)}",
         )
 
 
@@ -113,13 +112,17 @@ def _pack(ensemble: "Ensemble", pack: Path, path: Path, as_json: bool) -> None:
     console.result(json.dumps({"run": str(path), "exports": {}, "pack": str(pack)}) if as_json else str(pack))
 
 
-def _asked(choices: list[Choice] | None, pack: Path | None) -> "list[Precision]":
-    """Return the precisions to export, each once, in the order they are given in."""
+def _asked(choices: list[Choice] | None, *, is_one: bool) -> "list[Precision]":
+    """Return the precisions to export, each once, in the order they are given in; one file is fp32 by default."""
     every: list[Precision] = ["fp32", "int8", "fp16"]
     if choices is None:
-        return every[:1] if pack is not None else every
+        return every[:1] if is_one else every
     given = [choice.value for choice in choices]
     return every if "all" in given else sorted({one for one in every if one in given}, key=given.index)
+
+
+def _packed(path: Path) -> str:
+    return shlex.quote(f"{path.resolve().stem}.model")
 
 
 def _command(path: Path) -> str:

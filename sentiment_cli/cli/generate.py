@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from sentiment_cli import console
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.inference.generate import Author, Written
@@ -68,7 +68,7 @@ def generate(
     if not prompt.strip():
         raise UsageError("there is no text to read", f'sentiment generate {shlex.quote(str(run))} "The plot was good."')
     if n > (beam or 1):
-        raise UsageError(f"-n {n} takes a beam of as many", f"--beam {n}")
+        raise UsageError(f"-n {n} needs a beam of {n} at least", Change("--beam", str(n)))
     from sentiment_cli.inference.generate import rewrite
 
     for one in rewrite(author, prompt, n_tokens=tokens, beam=beam or 1, n_best=n):
@@ -125,6 +125,6 @@ def _refuse(options: Mapping[str, object], author: "Author") -> None:
     for name, value in options.items():
         if value is not None:
             raise UsageError(
-                f"{name} is of no use to {author.artefact.path}, of task {author.experiment.task}",
-                "sentiment generate --help",
+                f"{name} does not apply to {author.artefact.path}, whose task is {author.experiment.task}",
+                Change(without=[name]),
             )

@@ -8,9 +8,7 @@ from typer import Argument, Option
 from sentiment_cli import console
 from sentiment_cli.config.catalogue import CELLS, KINDS, POOLINGS
 from sentiment_cli.config.recipes import recipe_names
-from sentiment_cli.errors import UsageError
-
-_VOCABULARY = "--set vocabulary.size=30000"
+from sentiment_cli.errors import Change, UsageError
 
 
 def models(
@@ -40,13 +38,13 @@ def models(
     size = experiment.vocabulary.size
     if experiment.model.kind == "linear":
         raise UsageError(
-            "the linear model has a weight for each n-gram that the training rows hold, which only training counts",
+            "the linear model has one weight per n-gram of the training rows; their number is known after training",
             "sentiment train linear",
         )
     if size is None:
         raise UsageError(
-            "vocabulary.size is null: how many words there are, and vectors with them, only preparing says",
-            f"sentiment models {config or ''} {_VOCABULARY}".replace("  ", " "),
+            "vocabulary.size is null: the number of words is known once the data are prepared",
+            Change("--set", "vocabulary.size=30000"),
         )
     from sentiment_cli.models.cost import parts_of
 

@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from sentiment_cli.cli.explain import Method, Wishes, answer_with_reasons
 from sentiment_cli.cli.parameters import OnError
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.inference.inputs import Source
@@ -32,6 +32,10 @@ _FORMAT_OF: dict[str, Format | None] = {
     ".txt": Format.text,
     "": None,
 }
+
+
+_READ = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz")
+_WITH_REASONS = 'sentiment predict --explain "I just really loved the movie"'
 
 
 def predict(
@@ -73,7 +77,7 @@ def predict(
     """
     from sentiment_cli.inference.runs import find_run
 
-    source = _source(text or [], file, text_column, on_error)
+    source = _source(text or [], file, text_column, on_error, run)
     form = _format(form, out, as_json, source)
     wishes = Wishes(explain, method, trace, html, form == Format.jsonl)
     if wishes.is_any:
@@ -92,25 +96,53 @@ def predict(
 def _check_wishes(form: Format, source: "Source", on_error: OnError, places: dict[str, Path | None]) -> None:
     """Raise UsageError for what goes with answers alone, and not with --explain and --trace."""
     if form not in (Format.text, Format.jsonl):
-        raise UsageError(f"--explain and --trace say more than {form} holds", "--format jsonl")
+        raise UsageError(
+            f"--explain and --trace need JSON Lines or text, not {form}",
+            Change("--format", "jsonl", without=["--json"]),
+        )
     if source.is_table or on_error == OnError.skip:
-        what = f"{source.name} is a table" if source.is_table else "no line is left out"
-        raise UsageError(f"--explain and --trace are of texts and lines, and {what}", "--file reviews.txt")
+        if source.is_table:
+            raise UsageError(f"--explain and --trace do not read tables, such as {source.name}", _WITH_REASONS)
+        raise UsageError("--explain and --trace do not go with --on-error skip", Change(without=["--on-error"]))
     for option, place in places.items():
         if place is not None and place.name.lower().endswith(".gz"):
-            raise UsageError(f"--explain and --trace compress nothing, as {place} says", f"{option} {place.stem}")
+            raise UsageError(
+                f"--explain and --trace cannot write compressed files, such as {place}",
+                Change(option, str(place.with_suffix(""))),
+            )
 
 
-def _source(texts: list[str], file: str | None, text_column: str | None, on_error: OnError) -> "Source":
+def _refuse_names(texts: list[str], run: str | None) -> None:
+    """Raise UsageError for a text that is the name of a file, and for a first text that is the name of a run."""
+    from sentiment_cli.config.paths import is_file
+    from sentiment_cli.inference.runs import find_experiment
+
+    first = texts[0]
+    if len(texts) == 1 and Path(first).suffix in _READ and " " not in first and is_file(Path(first)):
+        raise UsageError(
+            f"{first} is a file; --file classifies its rows, and standard input takes it as a text",
+            Change("--file", first, words={first: None}),
+        )
+    if run is None and len(texts) > 1 and " " not in first and find_experiment(first) is not None:
+        raise UsageError(
+            f"{first} is a run; --run names the run that answers, and standard input takes it as a text",
+            Change("--run", first, words={first: None}),
+        )
+
+
+def _source(
+    texts: list[str], file: str | None, text_column: str | None, on_error: OnError, run: str | None
+) -> "Source":
     from sentiment_cli.inference import inputs
 
     if texts and file is not None:
-        raise UsageError("TEXT and --file are both given; one of them is enough", inputs.HINT)
+        raise UsageError("TEXT and --file are both given; one of them is enough", Change(words=dict.fromkeys(texts)))
     if file not in (None, "-"):
         return inputs.open_file(Path(str(file)), text_column, on_error.value)
     if text_column is not None:
-        raise UsageError("--text-column goes with a table", "sentiment predict --file my.csv --text-column body")
+        raise UsageError("--text-column goes with a table", Change(without=["--text-column"]))
     if texts:
+        _refuse_names(texts, run)
         return inputs.given_texts(texts)
     if sys.stdin is None or (file is None and sys.stdin.isatty()):
         raise UsageError("there is no text", inputs.HINT)
@@ -120,15 +152,15 @@ def _source(texts: list[str], file: str | None, text_column: str | None, on_erro
 def _format(asked: Format | None, out: Path | None, as_json: bool, source: "Source") -> Format:
     """Return what to write: as asked, or as the name of the file says, or what suits the source."""
     if as_json and asked not in (None, Format.jsonl):
-        raise UsageError(f"--json and --format {asked} are both given", "--format jsonl")
+        raise UsageError(f"--json and --format {asked} are both given", Change(without=["--json"]))
     form = Format.jsonl if as_json else asked
     if form is None and out is not None:
         suffix = Path(out.name.lower().removesuffix(".gz")).suffix
         if suffix not in _FORMAT_OF:
             raise UsageError(
-                f"--out {out}: {suffix} is none of {', '.join(filter(None, _FORMAT_OF))}", "--format jsonl"
+                f"--out {out}: {suffix} is none of {', '.join(filter(None, _FORMAT_OF))}", Change("--format", "jsonl")
             )
         form = _FORMAT_OF[suffix]
     if form == Format.parquet and (out is None or out.name.lower().endswith(".gz")):
-        raise UsageError("Parquet is written to a file of its own", "--out answers.parquet")
+        raise UsageError("Parquet is written to a file of its own", Change("--out", "answers.parquet"))
     return form or (Format.jsonl if source.is_table else Format.text)

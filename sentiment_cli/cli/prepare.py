@@ -6,7 +6,7 @@ from typer import Option
 
 from sentiment_cli import console
 from sentiment_cli.cli.train import Config, Override
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 
 
 def prepare(
@@ -42,16 +42,16 @@ def prepare(
 
 def _fetch(url: str | None, sha256: str | None, source: str) -> None:
     from sentiment_cli.config.paths import local_imdb
-    from sentiment_cli.data.download import archive_path, download_imdb
+    from sentiment_cli.data.download import SHA256, URL, archive_path, download_imdb
     from sentiment_cli.data.mirror import Mirror
 
     if sha256 is None:
-        raise UsageError("--mirror needs --sha256, the hash that proves its bytes", "--mirror URL --sha256 HASH")
+        raise UsageError("--mirror needs --sha256, the hash that proves its bytes", Change("--sha256", SHA256))
     if url is None:
-        raise UsageError("--sha256 needs --mirror, the URL of the bytes it proves", "--mirror URL --sha256 HASH")
-    mirror = Mirror(url, sha256.lower())
+        raise UsageError("--sha256 needs --mirror, the URL of the bytes it proves", Change("--mirror", URL))
+    mirror, without = Mirror(url, sha256.lower()), Change(without=["--mirror", "--sha256"])
     if source != "imdb":
-        raise UsageError(f"--mirror is of no use: data.source is {source}, which is not downloaded")
+        raise UsageError(f"--mirror does not apply: data.source is {source}, which is not downloaded", without)
     if local_imdb() is not None:
-        raise UsageError("--mirror is of no use: SENTIMENT_IMDB names a copy", "unset SENTIMENT_IMDB")
+        raise UsageError("--mirror does not apply: SENTIMENT_IMDB names a copy", without)
     download_imdb(archive_path(), mirror)

@@ -1,5 +1,6 @@
 """`sentiment recipes list | show | copy`."""
 
+import itertools
 import os
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typer import Argument, Option
 
 from sentiment_cli import console, store
 from sentiment_cli.config.recipes import recipe_names, recipe_path, recipe_summary
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 
 app = typer.Typer(
     help="The shipped experiments; each goes by its name wherever a CONFIG is taken.",
@@ -45,6 +46,12 @@ def show(name: Name) -> None:
     console.result(recipe_path(name).read_text("utf-8").rstrip())
 
 
+def _free(path: Path) -> Path:
+    """Return a name like this one that nothing has."""
+    names = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in itertools.count(2))
+    return next(name for name in names if not os.path.lexists(name))
+
+
 @app.command()
 def copy(
     name: Name,
@@ -59,6 +66,6 @@ def copy(
     target = to or Path(f"{name}.yaml")
     data = recipe_path(name).read_bytes()
     if os.path.lexists(target):  # Path.exists raises for a name that no file can have
-        raise UsageError(f"{target} exists already", f"sentiment recipes copy {name} --to other-name.yaml")
+        raise UsageError(f"{target} exists already", Change("--to", str(_free(target))))
     store.write_file(target, data)
     console.result(str(target))

@@ -9,7 +9,7 @@ from typer import Option
 
 from sentiment_cli import console
 from sentiment_cli.cli.train import Config, Override
-from sentiment_cli.errors import InterruptedRun, UsageError
+from sentiment_cli.errors import Change, InterruptedRun, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,8 @@ def suspects(
     try:
         judged = list(_judge(experiment, split, folds, texts))
     except InterruptedRun as error:
-        error.hint = "the same command again, which goes on from there"
+        error.args = (f"{error}. Run the command again to continue",)
+        error.hint = None
         raise
     found, disputes = evaluation.find_suspects(judged, texts, top)
     evaluation.write_suspects(out, found)
@@ -83,14 +84,15 @@ def _check(experiment: "Experiment", split: Split, folds: int) -> None:
     """Raise UsageError for an experiment whose models could not judge; warn where they could have seen the labels."""
     if experiment.data.target == "stars":
         raise UsageError(
-            "data.target is stars, and a model of star ratings gives labels no probability", "--set data.target=label"
+            "data.target is stars, and a model of star ratings gives labels no probability",
+            Change("--set", "data.target=label"),
         )
     if split == Split.test:
         return
     if experiment.data.valid.folds is not None:
         raise UsageError(
-            f"each of {folds} folds is taken, and the experiment names one",
-            "add --set data.valid.folds=null --set data.valid.fold=null",
+            f"each of {folds} folds is used in turn, and the experiment names one",
+            Change("--set", "data.valid.folds=null", "--set", "data.valid.fold=null"),
         )
     for key, name in (("init_from", experiment.init_from), ("teacher.run", " and ".join(experiment.teacher.run))):
         if name:

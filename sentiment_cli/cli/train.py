@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 from typer import Argument, Option
 
 from sentiment_cli import console
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Experiment
@@ -68,9 +68,10 @@ def train(
             "--nproc": nproc,
         }
         if found := [flag for flag, value in of_runs.items() if value]:
+            own = [str(_named_run(resume) / "experiment.yaml")] if resume and config is None else []
             raise UsageError(
-                f"--profile makes no run, and {' and '.join(found)} say of one what it is",
-                "sentiment train RUN/experiment.yaml --profile" if resume else "sentiment train sample --profile",
+                f"--profile makes no run, and {' and '.join(found)} would describe one",
+                Change(*own, without=found),
             )
         from sentiment_cli.config.loader import load_experiment
 
@@ -79,14 +80,13 @@ def train(
     several = "--seeds" if seeds is not None else "--folds" if folds is not None else None
     if several and (resume is not None or allow):
         raise UsageError(
-            f"{several} trains fresh runs; --resume goes on with one", f"sentiment train sample {several} 5"
+            f"{several} trains new runs; --resume continues one",
+            Change(without=[several, "--allow-change"] if resume else ["--allow-change"]),
         )
     if several and nproc is not None and nproc > 1:
-        raise UsageError(f"{several} and --nproc do not go together", f"sentiment train sample {several} 5")
+        raise UsageError(f"{several} and --nproc do not go together", Change(without=["--nproc"]))
     if seeds is not None and folds is not None:
-        raise UsageError(
-            "--seeds and --folds do not go together", "sentiment train sample --folds 5 --set seed=1 --name seed-1"
-        )
+        raise UsageError("--seeds and --folds do not go together", Change(without=["--seeds"]))
     if seeds is not None:
         experiment = _load(config, override or [], _TRAIN)
         from sentiment_cli.training.repeating import fit_seeds, seed_name
@@ -104,8 +104,8 @@ def train(
         experiment = _load(config, override or [], _TRAIN)
         if experiment.data.valid.folds is not None:
             raise UsageError(
-                "--folds takes each fold, and the experiment names one",
-                "add --set data.valid.folds=null --set data.valid.fold=null",
+                "--folds uses each fold in turn, and the experiment names one",
+                Change("--set", "data.valid.folds=null", "--set", "data.valid.fold=null"),
             )
         from sentiment_cli.training.repeating import fit_folds, fold_experiments, fold_name
         from sentiment_cli.training.reusing import with_origins
@@ -140,7 +140,7 @@ def train_one(
         finished = _resume(command, resume, config, override, name, allow)
     else:
         if allow:
-            raise UsageError("--allow-change goes with --resume", f"{command} --resume RUN --allow-change train.lr")
+            raise UsageError("--allow-change goes with --resume", Change(without=["--allow-change"]))
         experiment = _load(config, override, command)  # mistakes are reported here, before torch is imported
         from sentiment_cli.training.fit import fit
         from sentiment_cli.training.reusing import with_origins
@@ -158,6 +158,12 @@ def train_one(
         console.result(str(finished.directory))
 
 
+def _named_run(run: str) -> Path:
+    from sentiment_cli.inference.runs import named_run
+
+    return named_run(run)
+
+
 def _load(config: "str | Path | None", override: list[str], command: str, resume: str | None = None) -> "Experiment":
     """Load an experiment, or that of a run. Raises UsageError for one that another command trains, which it names."""
     from sentiment_cli.config.loader import load_experiment
@@ -167,7 +173,7 @@ def _load(config: "str | Path | None", override: list[str], command: str, resume
         named = ["--resume", resume] if resume is not None else [] if config is None else [str(config)]
         words = [*named, *(word for one in override for word in ("--set", one))]
         raise UsageError(
-            f"{experiment.name} is of task {experiment.task}, which `{experiment.command}` trains",
+            f"the task of {experiment.name} is {experiment.task}, which `{experiment.command}` trains",
             f"{experiment.command} {shlex.join(words)}".rstrip(),
         )
     return experiment
@@ -183,7 +189,7 @@ def _resume(
 
     refuse_ensemble(path, "there is nothing to go on with, and another one takes no time")
     if name is not None:
-        raise UsageError(f"--name {name}: a resumed run keeps its name", f"{command} --resume {shlex.quote(str(run))}")
+        raise UsageError(f"--name {name}: a resumed run keeps its name", Change(without=["--name"]))
     experiment = _load(config or path / "experiment.yaml", override, command, run)
     from sentiment_cli.training.fit import resume
 

@@ -1,6 +1,7 @@
 """Where things are: data, runs, the local copy of IMDb, the shipped experiments and the bundled sample."""
 
 import os
+import shlex
 from pathlib import Path
 
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
@@ -28,6 +29,18 @@ def local_imdb() -> Path | None:
     """SENTIMENT_IMDB: a copy of the IMDb archive, or a folder it was extracted to; used instead of the download."""
     value = os.environ.get("SENTIMENT_IMDB")
     return Path(value) if value else None
+
+
+def shown(path: Path) -> str:
+    """Name a directory so that it is understood from everywhere: in full, with ~ for the home directory."""
+    full = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home raises where there is none
+    return f"~{full.removeprefix(home)}" if full.startswith(f"{home}{os.sep}") else full
+
+
+def how_to_get_imdb(path: Path) -> str:
+    """Return what to type where a copy of IMDb is no use: the download instead, or a look at what was downloaded."""
+    return "unset SENTIMENT_IMDB" if local_imdb() is not None else shlex.join(["sha256sum", str(path)])
 
 
 def recipes_dir() -> Path:

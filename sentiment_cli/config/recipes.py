@@ -68,7 +68,8 @@ def find_config(config: str | None) -> Path:
     key, equals, _ = config.partition("=")
     if equals and re.fullmatch(r"[\w.-]+", key):
         raise UsageError(
-            f"{config!r} is no experiment; settings are changed with --set", Change("--set", config, words={config: None})
+            f"{config!r} is no experiment; settings are changed with --set",
+            Change("--set", config, words={config: None}),
         )
     if _URL.match(config):
         name = config.partition("?")[0].rstrip("/").rpartition("/")[2] or "my.yaml"

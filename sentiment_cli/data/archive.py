@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from sentiment_cli.config.paths import how_to_get_imdb
 from sentiment_cli.errors import DataError
 
 # train/pos/123_10.txt, train/urls_pos.txt
@@ -26,7 +27,6 @@ MEMBER = re.compile(
     re.ASCII,
 )
 _ROOT = re.compile(r"(?:\./)?aclImdb/")
-_HINT = "export SENTIMENT_IMDB=PATH_TO/aclImdb_v1.tar.gz"
 
 # The corpus: 100,000 reviews of up to 14 KB, lists of up to 2.5 MB, 215 MB in all and 6 times as large as its xz.
 _MOST_MEMBERS = 110_000
@@ -52,7 +52,9 @@ def read_members(path: Path, is_wanted: Callable[[Member], bool]) -> Iterator[tu
     for member, data in (_folder_members if path.is_dir() else _archive_members)(path, is_wanted):
         review = member.group("split", "label", "number", "urls")
         if review in seen:
-            raise DataError(f"{path} holds the same review twice, the second time as {member[0]!r}", _HINT)
+            raise DataError(
+                f"{path} holds the same review twice, the second time as {member[0]!r}", how_to_get_imdb(path)
+            )
         seen.add(review)
         yield member, data
 
@@ -61,16 +63,16 @@ def _archive_members(path: Path, is_wanted: Callable[[Member], bool]) -> Iterato
     try:
         packed = path.open("rb")
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist", _HINT) from None
+        raise DataError(f"{path} does not exist", how_to_get_imdb(path)) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}", _HINT) from error
+        raise DataError(f"{path} cannot be read: {error.strerror}", how_to_get_imdb(path)) from error
     with packed:
         unpacked = _Unpacked(path, packed)
         try:
             yield from _tar_members(unpacked, is_wanted)
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise DataError(
-                f"{path} is not a readable tar archive: {error} (at or after {unpacked.place()})", _HINT
+                f"{path} is not a readable tar archive: {error} (at or after {unpacked.place()})", how_to_get_imdb(path)
             ) from error
 
 
@@ -109,7 +111,9 @@ class _Unpacked:
         return f"member {self.member!r}" if self.member else "its start"
 
     def beyond(self, cap: str) -> DataError:
-        return DataError(f"{self._path} is refused at {self.place()}: it holds more than {cap}", _HINT)
+        return DataError(
+            f"{self._path} is refused at {self.place()}: it holds more than {cap}", how_to_get_imdb(self._path)
+        )
 
 
 def _tar_members(unpacked: _Unpacked, is_wanted: Callable[[Member], bool]) -> Iterator[tuple[Member, bytes]]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from sentiment_cli import console, locks, store
 from sentiment_cli.config.paths import data_dir
 from sentiment_cli.data.mirror import Mirror, retry_after_s, validator_of
-from sentiment_cli.errors import DataError, InterruptedRun, MachineError
+from sentiment_cli.errors import Change, DataError, InterruptedRun, MachineError
 
 URL = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 SIZE = 84_125_825
@@ -63,7 +63,7 @@ def download_imdb(target: Path, mirror: Mirror | None = None) -> Path:
                 return target
             raise DataError(
                 f"{target} is there, with other bytes than {mirror.sha256}",
-                f"mv {shlex.quote(str(target))} {shlex.quote(str(target) + '.old')}",
+                Change(without=["--mirror", "--sha256"], otherwise=shlex.join(["sha256sum", str(target)])),
             )
         size = f" ({SIZE / 1e6:.0f} MB)" if mirror.sha256 == SHA256 else ""
         console.say(f"downloading {mirror.shown}{size} to {target}")
@@ -81,8 +81,9 @@ def download_imdb(target: Path, mirror: Mirror | None = None) -> Path:
                 break
             console.warn(f"what came in several tries is not one file ({bad}); downloading it once more in one")
     raise DataError(
-        f"{mirror.shown} sent other bytes than those of sha256 {mirror.sha256}; they are set aside as {bad}",
-        _by_hand(mirror, target),
+        f"{mirror.shown} sent other bytes than those of sha256 {mirror.sha256}; they are set aside as {bad}. "
+        f"{_by_hand(target)}",
+        shlex.join(["sha256sum", str(bad)]),
     )
 
 
@@ -128,8 +129,8 @@ class _Transfer:
             if not self._is_alone:
                 raise
             raise InterruptedRun(
-                f"the download was interrupted; its first {self._part.size:,} bytes are kept",
-                "the same command, which goes on from there",
+                f"the download was interrupted; its first {self._part.size:,} bytes are kept. Run the command again to "
+                "continue"
             ) from None
 
     def forget(self) -> None:
@@ -246,8 +247,8 @@ class _Transfer:
         store.write_file(bad, start[:_PAGE_BYTES])
         raise DataError(
             f"{self._mirror.shown} sent a web page and not the archive; it is set aside as {bad}. Perhaps this network "
-            "asks for a login",
-            _by_hand(self._mirror, self._target),
+            f"asks for a login. {_by_hand(self._target)}",
+            shlex.join(["head", "-c", "500", str(bad)]),
         )
 
     def _remember(self, validator: str | None) -> None:
@@ -258,12 +259,12 @@ class _Transfer:
 
     def _failed(self, reason: str) -> MachineError:
         kept = f"; {self._part.size:,} bytes are kept for the next try" if self._is_alone and self._part.size else ""
-        message = f"{self._mirror.shown} cannot be downloaded: {reason}{kept}"
-        return MachineError(message, _by_hand(self._mirror, self._target))
+        message = f"{self._mirror.shown} cannot be downloaded: {reason}{kept}. {_by_hand(self._target)}"
+        return MachineError(message, shlex.join(["curl", "-fIL", self._mirror.shown]))
 
 
-def _by_hand(mirror: Mirror, target: Path) -> str:
+def _by_hand(target: Path) -> str:
     return (
-        f"download {mirror.shown} elsewhere and place it at {target.absolute()}, or: export SENTIMENT_IMDB=PATH_TO_IT, "
-        "or: sentiment prepare --mirror URL --sha256 HASH"
+        f"To continue, run the command again, or place a copy of the archive at {target.absolute()}, or name one by "
+        "SENTIMENT_IMDB, or another server by sentiment prepare --mirror and --sha256"
     )

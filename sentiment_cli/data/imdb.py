@@ -5,13 +5,12 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sentiment_cli.config.paths import is_file
+from sentiment_cli.config.paths import how_to_get_imdb, is_file
 from sentiment_cli.data.archive import Member, read_members
 from sentiment_cli.data.review import Part, Review
 from sentiment_cli.errors import DataError
 
 LABELS = ("neg", "pos")
-HINT = "export SENTIMENT_IMDB=PATH_TO/aclImdb_v1.tar.gz"
 _MOVIE = re.compile(r"/title/(tt\d+)")
 
 
@@ -43,7 +42,7 @@ def read_reviews(path: Path, part: Part, seen: Callable[[str, bytes], None]) -> 
             raise DataError(
                 f"{path} is not the IMDb corpus: it lacks aclImdb/{split}/{label}/NUMBER_STARS.txt "
                 f"or aclImdb/{split}/urls_{label}.txt",
-                HINT,
+                how_to_get_imdb(path),
             )
     for split, label in sorted(texts):
         names = movies[split, label]

@@ -12,7 +12,7 @@ from email.message import Message
 from typing import IO
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 
 SCHEMES = ("https",)
 
@@ -26,9 +26,13 @@ class Mirror:
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            raise UsageError(f"--sha256 is {self.sha256!r}, not 64 of 0-9 a-f", "sha256sum aclImdb_v1.tar.gz")
+            raise UsageError(
+                f"--sha256 is {self.sha256!r}, not 64 of 0-9 a-f", Change(without=["--mirror", "--sha256"])
+            )
         if re.search("[^!-~]", self.url) or not self._is_safe():
-            raise UsageError("--mirror is not a URL that starts with https://", "--mirror https://HOST/PATH")
+            raise UsageError(
+                "--mirror is not a URL that starts with https://", Change(without=["--mirror", "--sha256"])
+            )
 
     def _is_safe(self) -> bool:
         try:

@@ -28,7 +28,7 @@ from sentiment_cli.data.stars import check_ratings, check_source
 from sentiment_cli.data.texts import Texts, find_fingerprint, key_of, prepare_texts
 from sentiment_cli.data.tokenizer import PAD, START, UNKNOWN, encode, train_tokenizer
 from sentiment_cli.data.vocabulary import Vocabulary
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 
 _FORMAT = 2
 
@@ -111,14 +111,14 @@ def _check_wanted(source: Source, found: str, wanted: str | None) -> None:
     if wanted not in (None, found):
         raise DataError(
             f"the data at hand is {found}, other reviews than {wanted} or prepared by another version",
-            "export SENTIMENT_IMDB=PATH_TO_THE_ARCHIVE_OF_THE_TRAINING" if source.name == "imdb" else None,
+            "sentiment prepare" if source.name == "imdb" else None,
         )
 
 
 def _check_unchanged(source: Source, found: list[str], wanted: list[str]) -> None:
     """Raise DataError where texts are not those that a key was made of: they would be packed under others' name."""
     if found != wanted:
-        raise DataError(f"{source.path} was changed while it was read", "the same command again")
+        raise DataError(f"{source.path} was changed while it was read", f"ls -l {shlex.quote(str(source.path))}")
 
 
 def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cache.Key:
@@ -151,7 +151,11 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
         if not splits[name][1].any():
             raise DataError(
                 f"there are too few rows: the {name} split gets none of {len(labelled.rows('train')):,}",
-                f"--set data.{'test_share' if name == 'test' else 'valid.share'}=0.5",
+                Change(
+                    "--set",
+                    f"data.{'test_share' if name == 'test' else 'valid.share'}=0.5",
+                    otherwise="sentiment data check",
+                ),
             )
     vocabulary = experiment.vocabulary
 

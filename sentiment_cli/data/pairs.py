@@ -1,6 +1,7 @@
 """Pairs of sequences, a source and the target to be written from it: read from a table, packed, cut into batches."""
 
 import json
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from sentiment_cli.data.splits import held_out
 from sentiment_cli.data.table_writers import well_formed
 from sentiment_cli.data.tables import Columns, Rejects, read_table
 from sentiment_cli.data.tokenizer import encode, train_tokenizer
-from sentiment_cli.errors import DataError
+from sentiment_cli.errors import Change, DataError
 
 END_ID = START_ID  # one token stands between sequences: the first that a decoder reads and the last that it writes
 _COLUMNS = {"source_T": "int32", "source_end_N": "int64", "target_T": "int32", "target_end_N": "int64"}
@@ -117,7 +118,9 @@ def _build(source: Source, experiment: Experiment, key: cache.Key) -> None:
     for split, rows in is_in.items():
         if not rows.any():
             share = "test_share" if split == "test" else "valid.share"
-            raise DataError(f"{path} has too few pairs: {split} gets none of {n_rows:,}", f"--set data.{share}=0.5")
+            raise DataError(
+                f"{path} has too few pairs: {split} gets none of {n_rows:,}", Change("--set", f"data.{share}=0.5")
+            )
 
     def pairs_of(split: str) -> Iterator[Pair]:
         return compress(read_pairs(path, columns, Rejects("skip"), is_told=False), is_in[split])
@@ -128,7 +131,7 @@ def _build(source: Source, experiment: Experiment, key: cache.Key) -> None:
         for split in SPLITS:
             write_pairs(draft, split, pairs_of(split), tokenizer)
         if hash_source(source, "labelled") != key.depends_on["source"]:
-            raise DataError(f"{path} was changed while it was read", "the same command again")
+            raise DataError(f"{path} was changed while it was read", f"ls -l {shlex.quote(str(path))}")
         write_tokens(draft, experiment, tokenizer, entries)
         draft.write("labels.json", store.dump_json([]))
         if rejects.found:

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Literal
 
 from sentiment_cli import store
-from sentiment_cli.config.paths import local_imdb, sample_dir
-from sentiment_cli.config.schema import Data
+from sentiment_cli.config.paths import how_to_get_imdb, local_imdb, sample_dir
+from sentiment_cli.config.schema import CORPORA, Data
 from sentiment_cli.data import folders, imdb, sample
 from sentiment_cli.data.download import archive_path, download_imdb
 from sentiment_cli.data.labels import MOST_LABELS, check_labels, parse_label, parse_label_map, refuse_unused
 from sentiment_cli.data.review import Part, Review
 from sentiment_cli.data.table_writers import well_formed
 from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind, why_no_text
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
 
@@ -63,7 +63,7 @@ def find_source(data: Data) -> Source:
             raise UsageError(
                 f"data.{key} is for tables and folders of classes; {data.source} is laid out as IMDb is, with rows and "
                 "labels of its own",
-                f"--set data.{key}={'[]' if key == 'label_map' else 'null'}",
+                Change("--set", f"data.{key}={'[]' if key == 'label_map' else 'null'}"),
             )
     return source
 
@@ -78,7 +78,7 @@ def _find(data: Data) -> Source:
             if not store.is_there(path):
                 download_imdb(path)
         elif not os.path.exists(path):  # noqa: PTH110 - as in _kind_of
-            raise DataError(f"SENTIMENT_IMDB names {path}, which does not exist", imdb.HINT)
+            raise DataError(f"SENTIMENT_IMDB names {path}, which does not exist", how_to_get_imdb(path))
         return Source("imdb", "imdb", path, data)
     path = Path(data.source)
     return Source(name_of(path), _kind_of(path, "data.source"), path, data)
@@ -133,7 +133,7 @@ def read_part(
     DataError where something is missing or no review.
     """
     if part == "unlabelled" and not has_unlabelled(source):
-        raise DataError(f"{source.path} has no unlabelled reviews", "--set data.unlabelled=PATH_TO_YOUR_FILE")
+        raise DataError(f"{source.path} has no unlabelled reviews", "sentiment data info")
     if source.path is None:
         yield from (row for row in sample.generate() if (row[0] == "unsup") == (part == "unlabelled"))
         return
@@ -179,6 +179,10 @@ def _paths(source: Source, part: Part) -> list[Path | None]:
     return [source.path]
 
 
+def _near(path: Path, name: str) -> str:
+    return name if name in CORPORA and not path.with_name(name).exists() else str(path.parent / name)
+
+
 def _given_apart(name: str, key: str) -> Path:
     path = Path(name)
     if _kind_of(path, key) == "imdb" and not path.is_dir():
@@ -189,10 +193,11 @@ def _given_apart(name: str, key: str) -> Path:
 def _kind_of(path: Path, key: str) -> Literal["imdb", "table", "folders"]:
     if not os.path.exists(path):  # noqa: PTH110 - says no, where Path.exists raises, to a name that none can have
         beside = os.listdir(path.parent) if os.access(path.parent, os.R_OK | os.X_OK) else []  # noqa: PTH208
-        near = difflib.get_close_matches(path.name, beside, n=1)
+        near = difflib.get_close_matches(path.name.lower(), [*CORPORA, *beside], n=1)
+        look = shlex.join(["ls", "-l", str(next(above for above in path.parents if above.is_dir()))])
         raise DataError(
             f"{key} is {path}: there is no such file or folder",
-            f"--set {key}={shlex.quote(str(path.parent / near[0]))}" if near else f"--set {key}=PATH_TO_YOUR_FILE",
+            Change("--set", f"{key}={_near(path, near[0])}", otherwise=look) if near else look,
         )
     if path.is_dir():
         return "imdb" if imdb.is_folder_of(path) else "folders"
@@ -204,7 +209,10 @@ def _kind_of(path: Path, key: str) -> Literal["imdb", "table", "folders"]:
     if path.name.lower().endswith(_ARCHIVES):
         return "imdb"
     known = ", ".join((*SUFFIXES, *_ARCHIVES[:1]))
-    raise DataError(f"{key} is {path}: what kind of file is that? {known} (also gzipped) and folders are read")
+    raise DataError(
+        f"{key} is {path}: not a kind of file that is read. Convert it to one of {known} (also gzipped)",
+        shlex.join(["ls", "-l", str(path)]),
+    )
 
 
 def _read_path(path: Path, split: str, data: Data, rejects: Rejects) -> Iterator[tuple[str, Review]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.data.sources import Source
@@ -15,7 +15,7 @@ LEAST, MOST = 1, 10
 # A model puts out (stars - MIDDLE) / REACH, from -1 to 1: its fresh output, near 0, is then the middle of the scale,
 # and its sign is the label.
 MIDDLE, REACH = 5.5, 4.5
-_HINT = "--set data.target=label"
+_HINT = Change("--set", "data.target=label")
 
 
 def ratings_of(output_N: NDArray[np.float64]) -> NDArray[np.float64]:

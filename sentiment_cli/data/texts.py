@@ -10,6 +10,7 @@ archive or a folder.
 import hashlib
 import itertools
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -204,7 +205,7 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
             if n_rows % _ROWS_BETWEEN_UPDATES == 0:
                 shown.update(n_rows)
         if hash_source(source, part, read) != key.depends_on["source"]:
-            raise DataError(f"{source.path} was changed while it was read", "the same command again")
+            raise DataError(f"{source.path} was changed while it was read", f"ls -l {shlex.quote(str(source.path))}")
         first, *others = splits.values()
         if not first.n_rows:
             rejected = f": all {len(rejects.found):,} rows were left out" if rejects.found else ""

@@ -171,7 +171,7 @@ def _goodness_of(labels: tuple[str, ...]) -> dict[str, float]:
         raise UsageError(
             f"the labels {', '.join(map(repr, labels))} do not say which is good and which is bad; numbers do, and "
             "names that begin with pos, good, neg or bad",
-            "sentiment eval --pairs my-pairs.csv",
+            "sentiment eval --help",
         )
     return goodness
 

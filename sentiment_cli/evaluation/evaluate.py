@@ -21,7 +21,7 @@ from sentiment_cli.data.sources import Source, find_source
 from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.data.tables import Columns, Rejects, column_names, read_table
 from sentiment_cli.data.texts import prepare_texts
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.answers import write_answers
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, print_reliability, reliability_bins
 from sentiment_cli.evaluation.ledger import record_opening
@@ -81,7 +81,7 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
     if not is_run(run):
         raise UsageError(
             f"{run} is a model without its run, so there is no {split} split of its own to score",
-            f"sentiment eval {shlex.quote(str(run))} --data my.csv",
+            f"sentiment eval {shlex.quote(str(run))} --behaviour",
         )
     model = open_model(run)
     openings = record_opening(run, split, command) if split == "test" else None
@@ -144,13 +144,13 @@ def _read_values(source: Source, column: str, ids: Sequence[str]) -> list[Any]:
     if source.kind != "table" or path is None:
         raise UsageError(
             f"{path or source.name} has no columns: --slice {column} is none of {', '.join(BUILT_IN)}",
-            f"sentiment eval --data {shlex.quote(settings.source)} --slice length",
+            Change("--slice", "length", without=["--slice"]),
         )
     columns = Columns(settings.text_column, settings.label_column, column)
     try:
         rows = {str(row.number): row.group for row in read_table(path, columns, Rejects("skip"), has_labels=True)}
     except DataError as error:
-        raise DataError(str(error), f"sentiment eval --data {shlex.quote(str(path))} --slice COLUMN") from error
+        raise DataError(str(error), Change(without=["--slice"])) from error
     return [rows[row_id] for row_id in ids]
 
 

@@ -37,7 +37,7 @@ _SETTINGS: dict[Any, Any] = {
 def check_matplotlib() -> None:
     """Raise MachineError where there is no matplotlib."""
     if find_spec("matplotlib") is None:
-        raise MachineError("a report's charts need matplotlib", "pip install 'sentiment-cli[plot]'")
+        raise MachineError("a report's charts need matplotlib", "pip install matplotlib")
 
 
 def draw(figure: Figure) -> ElementTree.Element:

@@ -85,7 +85,7 @@ def _in_order(scored: Scored, first: Scored, run: Path) -> NDArray[np.float64]:
         raise DataError(
             f"the members of {run} have other rows in this split: one has {len(scored.ids):,}, the first "
             f"{len(first.ids):,}, and {n_both:,} are in both",
-            f"sentiment eval {shlex.quote(str(run))} --data my.csv",
+            f"sentiment runs show {shlex.quote(str(run))}",
         )
     return scored.output[[place[name] for name in first.ids]]
 

@@ -8,6 +8,7 @@ Not taken: the calibration of the joint to the labels' counts, pruning, and trai
 
 import itertools
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.splits import assign_rows
 from sentiment_cli.data.table_writers import Cells
 from sentiment_cli.data.texts import Texts
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.answers import read_answers
 from sentiment_cli.evaluation.evaluate import evaluate
 from sentiment_cli.inference.predictor import likeliest
@@ -99,7 +100,9 @@ def judge(run: Path, split: str, experiment: Experiment, texts: Texts) -> Judged
     of, is_held_out_N = assign_rows(texts, experiment.data)[split]
     ids = list(itertools.compress(texts.ids(of), is_held_out_N))
     if ids != answers.ids:
-        raise DataError(f"the data of {run} are no longer those at hand", "the same command again")
+        raise DataError(
+            f"the data of {run} are no longer those at hand", f"sentiment runs show {shlex.quote(str(run))}"
+        )
     return Judged(
         run=run.name,
         split="train" if split == "valid" else split,
@@ -211,10 +214,12 @@ def _with_texts(suspects: Sequence[tuple[Suspect, str, int]], texts: Texts) -> l
 def check_out(path: Path) -> None:
     """Raise UsageError for a file that is there, or whose name does not say which format it shall have."""
     if path.suffix not in FORMATS:
-        raise UsageError(f"--out {path}: the name should end in {' or '.join(FORMATS)}", "--out suspects.jsonl")
+        raise UsageError(
+            f"--out {path}: the name should end in {' or '.join(FORMATS)}", Change("--out", "suspects.jsonl")
+        )
     if store.is_there(path):
         other = path.with_stem(f"{path.stem}-2")
-        raise UsageError(f"{path} is there, and is not overwritten", f"--out {other}")
+        raise UsageError(f"{path} is there, and is not overwritten", Change("--out", str(other)))
 
 
 def write_suspects(path: Path, suspects: Sequence[Suspect]) -> None:

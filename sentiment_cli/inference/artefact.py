@@ -130,7 +130,7 @@ def open_artefact(path: Path, task: str | None = "classify") -> Artefact:
     members = open_files(path)
     if ENSEMBLE in members.files:
         show = f"sentiment runs show {shlex.quote(str(path))}"
-        raise UsageError(f"{path} is an ensemble, and this wants one model", show)
+        raise UsageError(f"{path} is an ensemble, and this command needs a single model", show)
     return read_artefact(path, members, task)
 
 
@@ -153,7 +153,7 @@ def read_artefact(path: Path, members: Members, task: str | None = "classify") -
             check_files(members, about["files"])
         if task not in (None, own_task := about["experiment"].get("task", "classify")):
             raise UsageError(
-                f"{path} is of task {own_task}, and this wants one of task {task}",
+                f"the task of {path} is {own_task}, and this command needs a model of task {task}",
                 f"sentiment {'runs show' if own_task == 'vectors' else 'generate'} {path}",
             )
         labels = about["labels"]

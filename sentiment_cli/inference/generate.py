@@ -14,7 +14,7 @@ from sentiment_cli.data.batches import gather
 from sentiment_cli.data.detokenizer import spell
 from sentiment_cli.data.reading import PAD_ID, START_ID, read_lengths
 from sentiment_cli.data.tokenizer import encode
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.inference.artefact import Artefact, open_artefact
 from sentiment_cli.inference.decoding import beam_search
 from sentiment_cli.inference.sampling import forbid, generate_tokens
@@ -63,7 +63,7 @@ class Author:
         (ids_L,) = encode(self.artefact.tokenizer, [text])
         ids: list[int] = ids_L.tolist()
         if text.strip() and all(token_id == self.artefact.vocabulary.unknown_id for token_id in ids):
-            raise UsageError(f"{self.artefact.path} knows no word of {text!r:.80}", "words as reviews have them")
+            raise UsageError(f"{self.artefact.path} knows no word of {text!r:.80}", "sentiment generate --help")
         return ids
 
 
@@ -94,7 +94,7 @@ def label_of(author: Author, name: str | None) -> int:
             "sentiment pretrain imdb-lm --set model.language.label=true",
         )
     if name not in labels:
-        raise UsageError(f"--label is {name}; the labels are {', '.join(labels)}", f"--label {labels[-1]}")
+        raise UsageError(f"--label is {name}; the labels are {', '.join(labels)}", Change("--label", labels[-1]))
     return 1 + labels.index(name)
 
 

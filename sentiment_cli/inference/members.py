@@ -9,6 +9,7 @@ manifest and the members' check sums; a file that has another is refused, so no 
 import contextlib
 import hashlib
 import io
+import itertools
 import os
 import re
 import shlex
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentiment_cli import store
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 
 NAMES = ("model.json", "calibration.json", "tokenizer.json", "vocabulary.json", "graph.onnx", "weights.safetensors")
 ENSEMBLE = "ensemble.json"
@@ -92,17 +93,24 @@ def open_members(path: Path) -> Members:
 
 def _how_to_make_anew(path: Path) -> str:
     if (path / ENSEMBLE).exists():
-        return "sentiment ensemble RUN RUN"
+        return "sentiment runs list"
     is_run = (path.parent / "experiment.yaml").exists()
-    return f"sentiment reproduce {shlex.quote(str(path.parent))}" if is_run else "sentiment export RUN --pack FILE"
+    return f"sentiment reproduce {shlex.quote(str(path.parent))}" if is_run else "sentiment runs list"
+
+
+def _free(path: Path) -> Path:
+    """Return a name like this one that nothing has."""
+    return next(one for n in itertools.count(2) if not store.is_there(one := path.with_stem(f"{path.stem}-{n}")))
 
 
 def check_free(path: Path) -> None:
     """Raise UsageError where something is in the place of a file that is to be written."""
     if path.is_dir():
-        raise UsageError(f"{path} is a directory, and a file is written", f"--pack {shlex.quote(f'{path}/NAME.model')}")
+        raise UsageError(
+            f"{path} is a directory; --pack needs the name of a file", Change("--pack", str(path / "packed.model"))
+        )
     if store.is_there(path):
-        raise UsageError(f"{path} is there already, and nothing is overwritten", f"rm {shlex.quote(str(path))}")
+        raise UsageError(f"{path} exists already and is not overwritten", Change("--pack", str(_free(path))))
 
 
 def pack(files: Mapping[str, bytes], path: Path) -> int:

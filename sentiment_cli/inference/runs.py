@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentiment_cli import console, store
-from sentiment_cli.config.paths import is_file, runs_dir
-from sentiment_cli.errors import MachineError, UsageError
+from sentiment_cli.config.paths import is_file, runs_dir, shown
+from sentiment_cli.config.recipes import recipe_names
+from sentiment_cli.errors import Change, MachineError, UsageError
 
 SUMMARY = "summary.json"
 _TRAIN = "sentiment train"
@@ -67,7 +68,7 @@ def find_model(run: str) -> Path:
 
 def _with_model(path: Path) -> Path:
     if not is_run(path):
-        raise UsageError(f"{path} holds no trained model: its training did not get that far", _how_to_resume(path))
+        raise UsageError(f"{path} holds no trained model", _how_to_resume(path))
     return path
 
 
@@ -80,14 +81,22 @@ def named_run(run: str) -> Path:
     if experiment is not None:
         return experiment.parent
     if is_model(Path(run)):
-        raise UsageError(
-            f"{run} is no run, which this command wants; a model by itself answers and is scored", _ask(Path(run))
-        )
+        raise UsageError(f"{run} is a model without its run, and this command needs the run", _ask(Path(run)))
     if os.path.isdir(run):  # noqa: PTH112 - says no, where Path.is_dir raises, to a name that none can have
         raise UsageError(f"{run} is not a run: it holds no experiment.yaml", "sentiment runs list")
-    near = difflib.get_close_matches(run, [known.path.name for known in all_runs()], n=1)
-    suggestion = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"there is no run {run!r} under {runs_dir()}{suggestion}", "sentiment runs list")
+    names = [known.path.name for known in all_runs()]
+    said = f"there is no run {run!r} in {shown(runs_dir())}"
+    if not names:
+        raise UsageError(f"{said}, which has no runs yet", shlex.join(["sentiment", "train", *_recipe(run)]))
+    near = difflib.get_close_matches(run, names, n=1)
+    if near:
+        meant = Change(words={run: near[0]}, otherwise="sentiment runs list")
+        raise UsageError(f"{said}. Did you mean {near[0]!r}?", meant)
+    raise UsageError(said, "sentiment runs list")
+
+
+def _recipe(name: str) -> list[str]:
+    return [name] if name in recipe_names() else []
 
 
 def require_finished(path: Path, key: str = "") -> None:
@@ -169,7 +178,7 @@ def removable_run(run: str) -> Path:
     """Return the directory of a run under the runs root. Raises UsageError for one elsewhere."""
     path = named_run(run)
     if path.resolve().parent != runs_dir().resolve():
-        raise UsageError(f"{path} does not lie in {runs_dir()}, so it is left alone", "sentiment runs list")
+        raise UsageError(f"{path} is not in {runs_dir()}, so it is not removed", "sentiment runs list")
     return path if path.name not in ("", "..") else path.resolve()
 
 
@@ -194,7 +203,10 @@ def _ask(model: Path) -> str:
 def _newest() -> Path:
     finished = [run for run in all_runs() if run.status == "finished" and run.task == "classify"]
     if not finished:
-        raise UsageError(f"there is no finished run under {runs_dir()} that judges texts", _TRAIN)
+        stopped = [run for run in all_runs() if run.status in ("interrupted", "unfinished") and run.task == "classify"]
+        also = f"; {stopped[-1].path.name} was stopped before its end" if stopped else ""
+        hint = _how_to_resume(stopped[-1].path) if stopped else _TRAIN
+        raise UsageError(f"there is no trained classifier in {shown(runs_dir())} yet{also}", hint)
     real = [run for run in finished if run.source != "sample"]
     if not real:
         console.say("there are only runs on the bundled sample, whose reviews are synthetic")

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from sentiment_cli import console
-from sentiment_cli.errors import MachineError, UsageError
+from sentiment_cli.errors import Change, MachineError, UsageError
 
 
 def select_device(name: str) -> torch.device:
@@ -30,7 +30,7 @@ def select_device(name: str) -> torch.device:
         raise UsageError(
             f"train.device is {name}, which torch {torch.__version__} does not find here; "
             f"it finds {', '.join(available)}",
-            "the same command with --set train.device=auto",
+            Change("--set", "train.device=auto"),
         )
     return torch.device(name)
 
@@ -60,7 +60,7 @@ def check_precision(device: torch.device, precision: str) -> None:
     if precision == "fp16" and device.type != "cuda":
         raise UsageError(
             f"train.precision is fp16, which needs a CUDA device, and this is {device.type}",
-            "the same command with --set train.precision=auto",
+            Change("--set", "train.precision=auto"),
         )
 
 

@@ -180,7 +180,7 @@ def _told(stop: Stop, what: str, run: Path | None, experiment: Experiment) -> It
         raise InterruptedRun(what, _again(run, experiment), stop.number) from None
     except MachineError as error:
         if (again := _again(run, experiment)) and again not in (error.hint or ""):
-            error.hint = f"{error.hint}\n  then: {again}" if error.hint else again
+            error.hint = f"{error.hint} && {again}" if error.hint else again
         raise
 
 

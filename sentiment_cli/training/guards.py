@@ -49,7 +49,7 @@ def diverged(session: Session, what: str, lr: float) -> DivergedError:
     anew = f"{command} {config} --set {lower} --set train.max_grad_norm=1"
     return DivergedError(
         f"{what}, at learning rate {lr:.2g}; the last good checkpoint is {last.name if last else 'none yet'}",
-        f"{from_last}\n  or:  {anew}" if last else anew,
+        from_last if last else anew,
     )
 
 
@@ -64,10 +64,9 @@ def split_batch(session: Session, error: OutOfMemory, most_rows: int) -> None:
         if session.device.type == "cuda":
             torch.cuda.empty_cache()
         return
-    more, config = f"train.slices={2 * settings.slices}", shlex.quote(str(session.run / "experiment.yaml"))
+    more = f"train.slices={2 * settings.slices}"
     command = session.experiment.command
     raise OutOfMemory(
         f"{error}, at step {progress.step + 1} with train.batch_tokens {settings.batch_tokens:,} in {slices} slices",
-        f"{command} --resume {shlex.quote(str(session.run))} --set {more} --allow-change train.slices\n"
-        f"  or:  {command} {config} --set train.batch_tokens={settings.batch_tokens // 2}",
+        f"{command} --resume {shlex.quote(str(session.run))} --set {more} --allow-change train.slices",
     ) from error

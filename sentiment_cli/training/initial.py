@@ -12,7 +12,7 @@ from sentiment_cli import console
 from sentiment_cli.config.paths import is_file
 from sentiment_cli.config.schema import Experiment, Model
 from sentiment_cli.data.corpus import Corpus
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.origins import Origin, load_origin, origins_named
 from sentiment_cli.training.tasks import task_of
@@ -24,7 +24,9 @@ def check_vectors(experiment: Experiment) -> None:
     """Raise UsageError where `vocabulary.vectors` names no file."""
     vectors = experiment.vocabulary.vectors
     if vectors is not None and not is_file(Path(vectors)):
-        raise UsageError(f"vocabulary.vectors is {vectors}, which is no file", "--set vocabulary.vectors=null")
+        raise UsageError(
+            f"vocabulary.vectors is {vectors}, which is no file", Change("--set", "vocabulary.vectors=null")
+        )
 
 
 def load_origins(experiment: Experiment) -> list[Origin]:
@@ -172,7 +174,7 @@ def _load_vectors(path: Path, weight_VD: torch.Tensor, corpus: Corpus) -> None:
         opened = path.open(encoding="utf-8", errors="replace")
     except OSError as error:
         raise DataError(
-            f"vocabulary.vectors: {path} cannot be read: {error.strerror}", "--set vocabulary.vectors=null"
+            f"vocabulary.vectors: {path} cannot be read: {error.strerror}", Change("--set", "vocabulary.vectors=null")
         ) from error
     with opened as lines:
         for number, line in enumerate(lines, 1):
@@ -189,7 +191,7 @@ def _load_vectors(path: Path, weight_VD: torch.Tensor, corpus: Corpus) -> None:
                 raise DataError(
                     f"{path}:{number}: {word[:30]!r} has {len(line.split()) - 1} numbers; model.embedding.width is "
                     f"{width}, and all should be finite",
-                    f"--set model.embedding.width={len(line.split()) - 1}",
+                    Change("--set", f"model.embedding.width={len(line.split()) - 1}"),
                 )
             weight_VD.detach()[ids[word]] = torch.from_numpy(vector_D)
             n_found += 1
@@ -208,7 +210,5 @@ def _check_same(origin: Origin, experiment: Experiment, what: str, theirs: objec
     own, is_same_task = _config_of(origin), origin.experiment.task == experiment.task
     raise UsageError(
         f"{origin.key} {origin.run}: the run has {what} {theirs}, this experiment {ours}",
-        f"{experiment.command} {own} --set init_from={origin.run}"
-        if is_same_task
-        else f"sentiment config diff {own} YOUR.yaml",
+        f"{experiment.command} {own} --set init_from={origin.run}" if is_same_task else f"sentiment config show {own}",
     )

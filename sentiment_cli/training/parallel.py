@@ -18,7 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.errors import MachineError, SentimentError, UsageError
+from sentiment_cli.errors import Change, MachineError, SentimentError, UsageError
 
 
 class Group:
@@ -120,7 +120,7 @@ def n_launched() -> int:
     if not size.isdecimal() or int(size) < 1 or (int(size) > 1 and "RANK" not in os.environ):
         raise UsageError(
             f"WORLD_SIZE is {size!r} without what else torchrun sets, so that nobody knows which process this is",
-            "unset WORLD_SIZE, or the same command under torchrun",
+            "unset WORLD_SIZE",
         )
     return int(size)
 
@@ -129,11 +129,13 @@ def check_shared(n_processes: int, experiment: Experiment, alone: str | None = N
     """Raise UsageError where so many processes cannot train an experiment; `alone` is how one process does."""
     name, slices = experiment.name, experiment.train.slices
     if n_processes > 1 and experiment.model.kind == "linear":
-        raise UsageError(f"{name}: model.kind is linear, which one process trains", alone or "the same without --nproc")
+        raise UsageError(
+            f"{name}: model.kind is linear, which one process trains", alone or Change(without=["--nproc"])
+        )
     if slices % n_processes:
         raise UsageError(
             f"{name}: {n_processes} processes do not divide train.slices, which is {slices}",
-            alone or f"the same command with --set train.slices={n_processes}",
+            alone or Change("--set", f"train.slices={n_processes}"),
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sentiment_cli import console, store
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import LARGEST_SEED, Experiment
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.inference.runs import SUMMARY, require_finished
 from sentiment_cli.training.epochs import METRICS
 from sentiment_cli.training.finishing import Finished
@@ -38,7 +38,7 @@ def fit_seeds(experiment: Experiment, n_seeds: int, name: str | None) -> list[Fi
     last = experiment.seed + n_seeds - 1
     if last > LARGEST_SEED:
         raise UsageError(
-            f"seed {last:,} would be the last of them, and the largest is {LARGEST_SEED:,}", "--set seed=0"
+            f"seed {last:,} would be the last of them, and the largest is {LARGEST_SEED:,}", Change("--set", "seed=0")
         )
     finished: list[Finished] = []
     for seed in range(experiment.seed, experiment.seed + n_seeds):

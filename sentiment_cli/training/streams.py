@@ -15,7 +15,7 @@ from torch import Tensor
 from sentiment_cli.config.schema import Language, Train
 from sentiment_cli.data.corpus import Packed
 from sentiment_cli.data.reading import START_ID
-from sentiment_cli.errors import DataError
+from sentiment_cli.errors import Change, DataError
 from sentiment_cli.training.material import Material
 
 
@@ -168,7 +168,7 @@ def check_enough(n_tokens: int, n_parts: int, settings: Train) -> None:
     if n_parts < n_streams:
         raise DataError(
             f"the rows have {n_tokens:,} tokens, too few for {n_streams:,} streams of train.window {window}",
-            f"--set train.batch_tokens={max(1, n_parts // 10) * window}",
+            Change("--set", f"train.batch_tokens={max(1, n_parts // 10) * window}"),
         )
 
 

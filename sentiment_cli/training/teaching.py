@@ -21,7 +21,7 @@ from sentiment_cli.data.columns import read_column, writing
 from sentiment_cli.data.corpus import Corpus, Packed
 from sentiment_cli.data.sources import find_source
 from sentiment_cli.data.texts import Texts, find_texts, prepare_texts
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.inference.ensembles import AnyModel, combine, open_model
 from sentiment_cli.inference.predictor import class_probabilities, likeliest, predictor_of
 from sentiment_cli.inference.runs import find_experiment, find_model, require_finished
@@ -101,7 +101,7 @@ def check_rows(experiment: Experiment, corpus: Corpus) -> None:
     if "unsup" in _splits(experiment) and "unsup" not in corpus.directories:
         raise UsageError(
             f"teacher.rows is {experiment.teacher.rows}, and {experiment.data.source} has no unlabelled rows to teach",
-            "--set data.unlabelled=FILE or --set teacher.rows=train",
+            Change("--set", "teacher.rows=train"),
         )
 
 
@@ -132,7 +132,7 @@ def taught_rows(
         raise UsageError(
             f"teacher.confident is {settings.confident}, and the teacher {named} is that sure of none of {n_asked:,} "
             "reviews",
-            "--set teacher.confident=0.9",
+            Change("--set", "teacher.confident=0.9", otherwise="sentiment runs list"),
         )
     console.say(f"teacher: {named} answers {n_taught:,} of {n_asked:,} reviews ({settings.rows})")
     truth = torch.from_numpy(truth_NC)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sentiment_cli.config.schema import Experiment, Valid
 from sentiment_cli.data.corpus import Corpus, Packed
 from sentiment_cli.data.splits import held_out
-from sentiment_cli.errors import DataError
+from sentiment_cli.errors import Change, DataError
 from sentiment_cli.training.material import join_rows, select_rows
 
 SPLITS = ("train", "valid", "unsup")
@@ -40,7 +40,7 @@ def held_out_rows(corpus: Corpus, experiment: Experiment) -> Packed:
         return packed
     shares = (0.1, 0.2, 0.5, 0.9) if "unsup" in corpus.directories else ()
     tried = ((share, _held_out(corpus, valid.model_copy(update={"unsup_share": share}))) for share in shares)
-    hints = (f"--set data.valid.unsup_share={share}" for share, rows in tried if (rows.ids_T >= least).any())
+    hints = (Change("--set", f"data.valid.unsup_share={share}") for share, rows in tried if (rows.ids_T >= least).any())
     raise DataError(
         f"the rows that the pretraining is validated on, {len(packed.label_N)}, hold no word of the vocabulary",
         next(hints, f"sentiment data check --set data.source={shlex.quote(experiment.data.source)}"),
