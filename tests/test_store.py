@@ -306,14 +306,14 @@ def open_to_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("plant", "place", "said", "fix"),
     [
-        (plant_link, "", "artefact is a symbolic link", "rm "),
-        (plant_link, "a.json", r"a\.json is a symbolic link", "rm "),
-        (plant_link, "manifest.json", r"manifest\.json is a symbolic link", "rm "),
-        (give_away, "", "belongs to another user", "sudo chown -R "),
-        (give_away, "a.json", "belongs to another user", "sudo chown -R "),
-        (give_away, "..", "belongs to another user", "sudo chown -R "),
-        (open_to_all, "", "every user may write to", "chmod o-w "),
-        (open_to_all, "..", "every user may write to", "chmod o-w "),
+        (plant_link, "", "artefact is a symbolic link", "ls -l "),
+        (plant_link, "a.json", r"a\.json is a symbolic link", "ls -l "),
+        (plant_link, "manifest.json", r"manifest\.json is a symbolic link", "ls -l "),
+        (give_away, "", "belongs to another user", "ls -ld "),
+        (give_away, "a.json", "belongs to another user", "ls -ld "),
+        (give_away, "..", "belongs to another user", "ls -ld "),
+        (open_to_all, "", "every user may write to", "ls -ld "),
+        (open_to_all, "..", "every user may write to", "ls -ld "),
     ],
 )
 def test_m07_what_another_user_could_have_planted_is_refused(artefact, monkeypatch, plant, place, said, fix) -> None:
@@ -342,7 +342,7 @@ def test_m07_a_link_is_not_followed_to_what_it_would_change(tmp_path: Path, name
         else:
             with store.partial_file(tmp_path / "f"):
                 pass
-    assert caught.value.hint == f"rm {tmp_path / name}"
+    assert caught.value.hint == f"ls -ld {tmp_path / name}"
     assert (tmp_path / "victim").read_bytes() == b"precious\n"
 
 

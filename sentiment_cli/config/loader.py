@@ -300,17 +300,17 @@ def _problem(layers: _Layers, detail: Any) -> Problem:
 def _meant(path: KeyPath, document: Document) -> Remedy | None:
     """Suggest the setting that a key, or a section that was given a value, means."""
     parts = [str(part) for part in path]
-    text = (document.override or "").partition("=")[2]
     if "." in parts[-1] and ".".join(parts) in setting_keys():
         inner = parts[-1].split(".")
         return Remedy(f"write it as {': {'.join(inner)}: …{'}' * (len(inner) - 1)}")
-    if len(parts) == 1 and (near := nearest(parts[0], (EXTENDS,), 0.75)) is not None:
-        return Remedy(f"did you mean {near}?")
-    key = nearest_setting(parts)
-    if key is None or key == ".".join(parts):
-        return None
-    is_beside = document.is_file and key.rpartition(".")[0] == ".".join(parts[:-1])
-    return Remedy(f"did you mean {key.rpartition('.')[2] if is_beside else key}?", f"{key}={text}")
+    if document.override is not None:
+        key, _, text = document.override.partition("=")
+        meant = nearest_setting(key.split(".")) if len(parts) <= key.count(".") + 1 else None
+        return Remedy(f"did you mean {meant}?", f"{meant}={text}") if meant not in (None, key) else None
+    elsewhere = nearest_setting(parts)
+    is_named_so = elsewhere is not None and elsewhere.rpartition(".")[2].lower() == parts[-1].lower()
+    near = nearest(parts[-1], known_keys(path[:-1]), 0.6 if is_named_so else 0.5) or elsewhere
+    return Remedy(f"did you mean {near}?") if near is not None and near != parts[-1] else None
 
 
 def known_keys(section: KeyPath) -> list[str]:

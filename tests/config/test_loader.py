@@ -20,7 +20,7 @@ from sentiment_cli.config.loader import (
 )
 from sentiment_cli.config.recipes import find_config, recipe_names
 from sentiment_cli.config.schema import Encoder, Experiment, Model
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 
 
 def refusal(path: Path, *overrides: str) -> str:
@@ -106,7 +106,7 @@ def test_b02_five_mistakes_are_five_reports(write) -> None:
         ("lr: 1", "lr is not a setting"),
         ("Train: {lr: 1}", "did you mean train?"),
         ("train: {LR: 1}", "train.LR is not a setting"),
-        ("width: 3", "did you mean model.embedding.width?"),
+        ("width: 3", "did you mean model.encoder.width?"),
         ("model: {lr: 1}", "did you mean train.lr?"),
         ("train.lr: 1", "write it as train: {lr: …}"),
     ],
@@ -247,7 +247,7 @@ def test_b04_a_typo_brings_no_second_false_mistake(write) -> None:
         ("train.lr", "--set 'train.lr' is not KEY=VALUE"),
         ("=1", "--set '=1' is not KEY=VALUE"),
         ("train..lr=1", "is not KEY=VALUE"),
-        ("train.lrr=1", "--set train.lrr=1: train.lrr is not a setting (did you mean lr?)"),
+        ("train.lrr=1", "--set train.lrr=1: train.lrr is not a setting (did you mean train.lr?)"),
         ("train.lr=-1", "--set train.lr=-1: train.lr is -1: it should be greater than 0"),
         ("name.x=1", "--set name.x=1: name is {'x': 1}"),
         ("train=3", "--set train=3: train is 3: it should be a section of settings"),
@@ -415,11 +415,12 @@ def test_extends_that_leads_nowhere(write, text: str, said: str) -> None:
     assert ":1:10: " in message
 
 
-def test_an_unknown_config_names_the_shipped_ones() -> None:
+def test_an_unknown_config_suggests_the_nearest() -> None:
     assert find_config("sample").name == "sample.yaml"
-    with pytest.raises(UsageError, match=r"default, .*sample, .*tutorial-rnn.*did you mean sample\?") as caught:
-        find_config("sampel.yaml")
-    assert caught.value.hint == "sentiment recipes list"
+    with pytest.raises(UsageError, match=r"^there is no experiment 'sampel'\. Did you mean 'sample'\?$") as caught:
+        find_config("sampel")
+    assert caught.value.hint == Change(words={"sampel": "sample"})
+
 
 
 def test_the_resolved_experiment_spells_out_every_default() -> None:
