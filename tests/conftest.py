@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -18,6 +18,16 @@ from sentiment_cli import failpoints
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import SentimentError
+
+
+class Said(NamedTuple):
+    """What a command line came to."""
+
+    code: int
+    error: str
+    hint: str
+    out: str
+
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -98,6 +108,25 @@ def cli() -> Cli:
         for hint in re.findall(r"^  try: (.*)$", said, re.MULTILINE):
             assert complaint(hint, args) is None, (args, hint, complaint(hint, args))
         return subprocess.CompletedProcess(args, done.returncode, done.stdout.decode(), said)
+
+    return run
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Run the command line in this process; return the exit code, the error and the hint."""
+    from sentiment_cli import cli
+
+    monkeypatch.setattr(cli, "spare_pydantic", lambda: None)  # it changes Typer for good
+
+    def run(*args: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["sentiment", *args])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        message, _, hint = err.partition("  try: ")
+        return Said(int(ended.value.code or 0), message.partition("error: ")[2].strip(), hint.strip(), out)
 
     return run
 

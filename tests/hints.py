@@ -15,12 +15,12 @@ ALLOWED = {
     "sentiment", "pip", "export", "unset", "cd", "ls", "df", "head", "cat", "iconv", "curl", "ulimit", "sha256sum",
 }  # fmt: skip
 _PLACEHOLDER = re.compile(r"(?:NAME|FILE|PATH|DIR|URL|RUN|HASH|COLUMN|YOUR|PATH_TO\S*|\S*=NAME|\S*=FILE|\S*=PATH\S*)")
-_COMMAND = typer.main.get_command(app)
+COMMAND = typer.main.get_command(app)
 
 
 def complaint(hint: str, typed: Sequence[str] | None = None) -> str | None:
     """Return what is wrong with a hint, completed for the typed command where it is a change of it; None is fine."""
-    whole = complete(hint, _COMMAND, typed if typed is not None else ["train", "sample"])
+    whole = complete(hint, COMMAND, typed if typed is not None else ["train", "sample"])
     if whole is None:
         return None
     if "\n" in whole:
@@ -59,7 +59,7 @@ def _wrong(words: list[str]) -> str | None:
 
 def refusal(arguments: list[str]) -> str | None:
     """Return what the parser has against a command line; nothing is run."""
-    command, context, rest = _COMMAND, None, arguments
+    command, context, rest = COMMAND, None, arguments
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
             while True:

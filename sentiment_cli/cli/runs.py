@@ -69,7 +69,7 @@ def remove(
         if not yes:
             if sys.stdin is None or not sys.stdin.isatty():
                 raise UsageError(
-                    f"nobody can be asked whether to remove {path}",
+                    f"removing {path} needs an answer, and standard input is not a terminal",
                     f"sentiment runs remove {named} --yes",
                 )
             if not typer.confirm(f"remove {console.sanitize(str(path))} ({_megabytes(size_of(path))})?", err=True):
@@ -85,7 +85,7 @@ def _remove(path: Path) -> None:
             holding.enter_context(locks.held(path))
         except BlockingIOError:
             hint = f"sentiment runs show {shlex.quote(str(path))}"
-            raise UsageError(f"{path} is being trained, so it stays", hint) from None
+            raise UsageError(f"{path} is being trained and cannot be removed", hint) from None
         except OSError:  # it has gone, or there are no locks here: removing says what is wrong, if anything
             pass
         store.remove_directory(path)

@@ -16,6 +16,7 @@ _DATA_SUFFIXES = tuple(
 )
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _CLEAR = 0.85
+_RUNS_OF_DEFAULT = ("imdb", "imdb-lstm")  # what people call the default experiment by its data, and by its run
 _LIST = "sentiment recipes list"
 
 
@@ -112,6 +113,8 @@ def _no_file(path: Path) -> UsageError:
 def _nearest_recipe(name: str) -> str | None:
     """Return the nearest shipped experiment; one that classifies, unless another is much nearer."""
     lower = name.lower()
+    if lower in _RUNS_OF_DEFAULT:
+        return "default"
     near = difflib.get_close_matches(lower, recipe_names(), n=5)
     if not near or difflib.SequenceMatcher(None, lower, near[0]).ratio() > _CLEAR:
         return near[0] if near else None

@@ -422,7 +422,6 @@ def test_an_unknown_config_suggests_the_nearest() -> None:
     assert caught.value.hint == Change(words={"sampel": "sample"})
 
 
-
 def test_the_resolved_experiment_spells_out_every_default() -> None:
     values = yaml.safe_load(experiment_yaml(load_experiment("sample")))
     assert values["text"]["tokenizer"] == "words"
