@@ -11,7 +11,7 @@ from typer import Argument, Option
 
 from sentiment_cli import console, locks, store
 from sentiment_cli.config.paths import runs_dir
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.inference.runs import all_runs, describe_run, named_run, removable_run, size_of
 
 app = typer.Typer(help="What was trained: list, show and remove runs.", no_args_is_help=True, rich_markup_mode=None)
@@ -65,12 +65,11 @@ def remove(
       sentiment runs remove imdb-lstm-2 --yes
     """
     for path in dict.fromkeys([removable_run(run) for run in runs]):  # every name is checked before anything goes
-        named = shlex.quote(str(path))
         if not yes:
             if sys.stdin is None or not sys.stdin.isatty():
                 raise UsageError(
                     f"removing {path} needs an answer, and standard input is not a terminal",
-                    f"sentiment runs remove {named} --yes",
+                    Change("--yes"),
                 )
             if not typer.confirm(f"remove {console.sanitize(str(path))} ({_megabytes(size_of(path))})?", err=True):
                 continue

@@ -291,10 +291,16 @@ def _problem(layers: _Layers, detail: Any) -> Problem:
         return Problem(document, place, message, 1, lambda: _meant(path, document))
     if kind == "literal_error" and isinstance(value, str):
         choices = [part.strip("'") for part in detail["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        if (near := nearest(value, choices)) is not None:
-            remedy = Remedy(f"did you mean {near}?", f"{dotted}={near}")
-            return Problem(document, place, message, max(1, len(value)), lambda: remedy)
+        return Problem(document, place, message, max(1, len(value)), lambda: _choice(value, choices, dotted, document))
     return Problem(document, place, message, 1)
+
+
+def _choice(value: str, choices: list[str], key: str, document: Document) -> Remedy | None:
+    near = nearest(value, choices)
+    if near is None:
+        return None
+    is_whole = (document.override or "").partition("=")[0] == key
+    return Remedy(f"did you mean {near}?", f"{key}={near}" if is_whole else None)
 
 
 def _meant(path: KeyPath, document: Document) -> Remedy | None:

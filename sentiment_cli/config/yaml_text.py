@@ -145,7 +145,7 @@ def fail(problems: list[Problem]) -> NoReturn:
         if place.line <= len(lines):
             first = max(0, place.column - _SHOWN_WIDTH // 2)
             parts.append(f"{place.line:>5} | {lines[place.line - 1][first : first + _SHOWN_WIDTH]}")
-            caret = "^" * min(problem.width, _SHOWN_WIDTH)
+            caret = "^" * (min(problem.width, _SHOWN_WIDTH) if problem.remedy is None or hint else 1)
             parts.append(f"      | {' ' * (place.column - 1 - first)}{caret}{f' {hint}' if hint else ''}")
         elif hint:
             parts.append(f"      | {hint}")

@@ -56,7 +56,7 @@ MISTAKES = {
         "sentiment train --set train.lr=0.1",
     ),
     "train --epochs=3 sample": ("there is no option --epochs", "sentiment train --set train.epochs=3 sample"),
-    "train sample --learning-rate 0.1": ("settings are changed with --set", "sentiment train sample --set train.lr=0.1"),
+    "train sample --learning-rate 0.1": ("changed with --set", "sentiment train sample --set train.lr=0.1"),
     "train --train.lr 0.1": ("settings are changed with --set", "sentiment train --set train.lr=0.1"),
     "prepare --source sample": ("settings are changed with --set", "sentiment prepare --set data.source=sample"),
     "train --epochs": ("settings are changed with --set", "sentiment train --set train.epochs=7"),
@@ -121,7 +121,7 @@ MISTAKES = {
     "train --set data.test=s3://bucket/r.csv": ("files are read from this machine", "curl -fLo r.csv s3://bucket/r.csv"),
     # predicting
     "predict reviews.csv": ("reviews.csv is a file", "sentiment predict --file reviews.csv"),
-    "predict --model mine great": ("there is no option --model. Did you mean --run?", "sentiment predict --run mine great"),
+    "predict --model mine great": ("no option --model. Did you mean --run?", "sentiment predict --run mine great"),
     "predict -r mine great": ("there is no option -r", "sentiment predict --run mine great"),
     "predict --input reviews.csv": ("there is no option --input", "sentiment predict --file reviews.csv"),
     "predict '-a text that begins with a dash'": (

@@ -1,5 +1,6 @@
 """Robustness cases B01 to B05, M05, M06 and M10 by name, and every key of the schema misspelt once."""
 
+import re
 import time
 from pathlib import Path
 from typing import get_args
@@ -9,6 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentiment_cli.config import nearest as nearest_module
+from sentiment_cli.config import yaml_text
 from sentiment_cli.config.catalogue import CELLS, KINDS, POOLINGS
 from sentiment_cli.config.loader import (
     _leaves,
@@ -413,6 +416,72 @@ def test_extends_that_leads_nowhere(write, text: str, said: str) -> None:
     message = refusal(write(text))
     assert said in message
     assert ":1:10: " in message
+
+
+def unknown_keys(n: int) -> str:
+    return "name: x\n" + "".join(f"kez{i}: 1\n" for i in range(n))
+
+
+COSTLY = {
+    "unknown keys": unknown_keys,
+    "unknown keys of a section": lambda n: "name: x\ntrain:\n" + "".join(f"  kez{i}: 1\n" for i in range(n)),
+    "one key many times": lambda n: "name: x\n" * n,
+    "a section many times": lambda n: "name: x\n" + "train: {lr: 1}\n" * n,
+    "keys that are no words": lambda n: "name: x\n" + "[a]: 1\n" * n,
+    "a long list": lambda n: f"name: x\nvocabulary: {{from: [{', '.join(['trian'] * n)}]}}\n",
+    "aliases": lambda n: "name: x\na: &a [1]\n" + "".join(f"b{i}: *a\n" for i in range(n)),
+    "flat brackets": lambda n: "name: x\na: " + "[" * n,
+    "one long line": lambda n: "name: x\n" + f"train: {{{', '.join(f'kez{i}: 1' for i in range(n))}}}\n",
+}
+
+
+@pytest.mark.parametrize("make", COSTLY.values(), ids=COSTLY.keys())
+def test_a12_a_file_of_mistakes_is_answered_by_some_twenty_and_a_count(write, monkeypatch, make) -> None:
+    """A12: a configuration that costs minutes. The work is counted: similar words looked for, lines of the answer."""
+    looked_for: list[str] = []
+    find = nearest_module.difflib.get_close_matches
+    monkeypatch.setattr(
+        nearest_module.difflib,
+        "get_close_matches",
+        lambda word, *args, **more: looked_for.append(word) or find(word, *args, **more),
+    )
+    few, many = refusal(write(make(200))), refusal(write(make(5_000)))
+    assert len(looked_for) <= 2 * 3 * 20
+    for message in (few, many):
+        assert message.count("\n") <= 3 * 20 + 2
+        assert max(map(len, message.splitlines())) < 1_000
+    if "more" in few:
+        assert re.search(r"… and [\d,]{3,} more\n[\d,]+ problems in ", many)
+
+
+def test_a12_layers_that_set_the_same_keys_are_laid_over_each_other_once(write, monkeypatch) -> None:
+    """A12: the places of 3,000 replaced keys are forgotten in one pass over each layer, not in one pass per key."""
+    changed: list[str] = []
+    monkeypatch.setattr(
+        yaml_text.Document,
+        "__setattr__",
+        lambda self, name, value: changed.append(name) or object.__setattr__(self, name, value),
+    )
+    write(unknown_keys(3_000), "base.yaml")
+    assert "problems in" in refusal(write("extends: base.yaml\n" + unknown_keys(3_000)))
+    assert 0 < changed.count("values") < 20
+
+
+@pytest.mark.parametrize("n", [19, 21, 1_100])
+def test_a12_a_chain_of_files_has_an_end(write, tmp_path: Path, n: int) -> None:
+    for i in range(n):
+        (tmp_path / f"e{i}.yaml").write_text(f"extends: e{i + 1}.yaml\n")
+    (tmp_path / f"e{n}.yaml").write_text("name: deep\n")
+    if n < 20:
+        assert load_experiment(tmp_path / "e0.yaml").name == "deep"
+    else:
+        assert "extends leads over more than 20 files" in refusal(tmp_path / "e0.yaml")
+
+
+@pytest.mark.parametrize("n", [25, 1_100, 20_000])
+def test_a12_deep_nesting_is_refused(write, n: int) -> None:
+    assert "deeper than 20 levels" in refusal(write("name: x\na: " + "{a: " * n))
+    assert "deeper than 20 levels" in refusal(write(f"name: x\na:\n {'- ' * n}1\n"))
 
 
 def test_an_unknown_config_suggests_the_nearest() -> None:
