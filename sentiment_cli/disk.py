@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _DRAFT = re.compile(r"\..+\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp")
 _DAY_S = 86_400
+# Before the umask takes its own away. What everyone may write to is not read again (`check_trust`), whatever the umask.
+_FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755
 
 
 class Output(io.RawIOBase):
@@ -128,6 +130,15 @@ def read_errors(path: Path) -> Iterator[None]:
         raise MachineError(f"{path} cannot be read: {error.strerror or error}", _fix(path, error.errno)) from error
 
 
+def refusal(error: OSError) -> MachineError:
+    """Return the error about an operation that the system refused where nothing more is known of it."""
+    path = None if error.filename is None else Path(os.fsdecode(error.filename))
+    said = error.strerror or str(error) or type(error).__name__
+    if path is None:
+        return MachineError(f"the system refused an operation: {said}", _fix(Path(), error.errno))
+    return MachineError(f"{path}: {said}", _fix(path, error.errno))
+
+
 def check_trust(path: Path, found: os.stat_result) -> None:
     """Raise DataError where another user could have put this here: a link, another owner, a folder open to everyone."""
     if stat.S_ISLNK(found.st_mode):
@@ -162,18 +173,28 @@ def resolve(path: Path) -> Path:
 
 def make_directories(path: Path) -> None:
     failpoints.reach("mkdir", path)
-    path.mkdir(parents=True, exist_ok=True)
+    _make_directories(path)
+
+
+def _make_directories(path: Path) -> None:
+    try:
+        path.mkdir(_DIRECTORY_MODE, exist_ok=True)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+        _make_directories(path.parent)
+        path.mkdir(_DIRECTORY_MODE, exist_ok=True)
 
 
 def make_directory(path: Path) -> None:
     failpoints.reach("mkdir", path)
-    path.mkdir()
+    path.mkdir(_DIRECTORY_MODE)
 
 
 def create(path: Path) -> io.FileIO:
     """Make a file that is not there yet. Unbuffered, so that no bytes are left for closing to fail on."""
     failpoints.reach("create", path)
-    return io.FileIO(path, "x")
+    return io.FileIO(path, "x", opener=lambda name, flags: os.open(name, flags, _FILE_MODE))
 
 
 def open_to_append(path: Path) -> io.FileIO:
@@ -275,7 +296,7 @@ def _host() -> str:
 
 def _open_no_link(path: str, flags: int) -> int:
     # Without O_NONBLOCK the opening of a planted pipe would wait for ever.
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, _FILE_MODE)
 
 
 def _is_link(path: Path) -> DataError:

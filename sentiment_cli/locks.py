@@ -2,10 +2,12 @@
 
 with lock(path, console.say):       one process at a time
 with held(directory):               the same for a directory, which refuses the others
+is_usable(directory)                many processes at a time, which read it and refuse the one that would remove it
 sweep(directory)                    what killed processes left there goes: drafts, and locks that nobody holds
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import warnings
@@ -13,6 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sentiment_cli import disk, failpoints
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+_MOST_IN_USE = 32
+_in_use: dict[Path, int] = {}  # directories that this process reads, and a descriptor of each
 
 
 @contextlib.contextmanager
@@ -45,18 +51,83 @@ def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def held(directory: Path) -> Iterator[None]:
+def held(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a directory for this process; the system lets go of it when the process dies.
 
-    Raises BlockingIOError where another process holds it.
+    Raises BlockingIOError where another process holds it. On a disk without locks it says so, and goes on.
     """
     # The directory itself is locked, so there is no lock file to be left behind.
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            say(f"{directory} cannot be locked ({error.strerror}): nothing keeps two processes from using it at once")
         yield
     finally:
         os.close(descriptor)
+
+
+def is_usable(directory: Path) -> bool:
+    """Hold a directory for reading from now on, beside others; False where a process is removing it.
+
+    The system lets go of it when the process ends. The last `_MOST_IN_USE` directories are held.
+    """
+    descriptor = _in_use.pop(directory, None)
+    if descriptor is None or not _is_of(descriptor, directory):
+        if descriptor is not None:
+            os.close(descriptor)
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # who reads it says what is wrong
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError:  # no locks here, so nobody is refused
+            pass
+        if not _is_of(descriptor, directory):
+            os.close(descriptor)
+            return False
+    _in_use[directory] = descriptor
+    while len(_in_use) > _MOST_IN_USE:
+        os.close(_in_use.pop(next(iter(_in_use))))
+    return True
+
+
+def _is_of(descriptor: int, directory: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), directory.lstat())
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def unused(directory: Path, lock_path: Path) -> Iterator[bool]:
+    """Hold a directory that is to be removed; yields False where a process reads it, or holds the lock to make it."""
+    import filelock
+
+    if (own := _in_use.pop(directory, None)) is not None:
+        os.close(own)
+    making = filelock.FileLock(lock_path, blocking=False)
+    with contextlib.ExitStack() as holding:
+        try:
+            with _flock_or_none():
+                holding.enter_context(making)
+            holding.callback(disk.discard, lock_path)
+            holding.enter_context(held(directory, lambda text: None))
+        except (filelock.Timeout, BlockingIOError):
+            yield False
+            return
+        except FileNotFoundError:  # another process was first
+            pass
+        except (OSError, NotImplementedError, Warning):  # no locks here: nobody can be seen
+            pass
+        yield True
 
 
 def sweep(directory: Path) -> None:

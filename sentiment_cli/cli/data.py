@@ -122,8 +122,11 @@ def list_cache(as_json: AsJson = False) -> None:
 
     rows: list[dict[str, Any]] = []
     for entry in cache.entries():
-        size = sum(file.stat().st_size for file in entry.path.iterdir())
-        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.path.stat().st_mtime))
+        try:
+            size = sum(file.stat().st_size for file in entry.path.iterdir())
+            made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.path.stat().st_mtime))
+        except FileNotFoundError:  # another process has removed it
+            continue
         rows.append({"name": entry.path.name, "bytes": size, "made": made})
     if as_json:
         console.result(json.dumps(rows))
@@ -192,8 +195,10 @@ def remove(
         raise UsageError("name entries, or say --all", "sentiment data cache list")
     cache.sweep()
     for entry in [cache.find_entry(name) for name in dict.fromkeys(names or [])] or cache.entries():
-        store.remove_directory(entry.path)
-        console.result(str(entry.path))
+        if cache.remove(entry):
+            console.result(str(entry.path))
+        else:
+            console.say(f"{entry.path} is in use by another process and stays")
 
 
 def _histogram(length_N: Any) -> list[str]:

@@ -81,7 +81,7 @@ def _remove(path: Path) -> None:
     """Remove a run, and hold it meanwhile where that can be done. Raises UsageError for one that is being trained."""
     with contextlib.ExitStack() as holding:
         try:
-            holding.enter_context(locks.held(path))
+            holding.enter_context(locks.held(path, console.say))
         except BlockingIOError:
             hint = f"sentiment runs show {shlex.quote(str(path))}"
             raise UsageError(f"{path} is being trained and cannot be removed", hint) from None

@@ -59,7 +59,7 @@ def open_entry(name: str, is_read: Callable[[str], bool] = lambda name: True) ->
     A damaged one, or one that was given another's name, is removed, loudly.
     """
     directory = directory_of(name)
-    if not store.is_there(directory):
+    if not store.is_there(directory) or not locks.is_usable(directory):
         return None
     try:
         store.open_directory(directory, is_read)
@@ -82,6 +82,14 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return files
 
 
+def remove(entry: Entry) -> bool:
+    """Remove an entry; False where another process reads or makes it, so that it stays."""
+    with locks.unused(entry.path, _lock_of(entry.path.name)) as is_unused:
+        if is_unused:
+            store.remove_directory(entry.path)
+    return is_unused
+
+
 def sweep() -> None:
     """Remove what killed processes left beside the entries and the downloads."""
     for name in ("cache", "raw"):
@@ -99,9 +107,12 @@ def unreadable(name: str) -> MachineError:
 @contextlib.contextmanager
 def building(key: Key) -> Iterator[None]:
     """Let one process at a time build an entry; the others then find it."""
-    name = key.directory_name
-    with locks.lock(directory_of(name).with_name(f".{name}.lock"), console.say):
+    with locks.lock(_lock_of(key.directory_name), console.say):
         yield
+
+
+def _lock_of(name: str) -> Path:
+    return directory_of(name).with_name(f".{name}.lock")
 
 
 def say_miss(key: Key) -> None:

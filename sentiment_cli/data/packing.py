@@ -100,7 +100,7 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
         texts = texts or [prepare_texts(source, part) for part in parts]
         _check_unchanged(source, [part.fingerprint for part in texts], key.depends_on["texts"])
         _build(texts, experiment, key)
-    corpus = open_corpus(key.directory_name, splits)
+        corpus = open_corpus(key.directory_name, splits)  # while it is locked, so that nobody removes it before
     if corpus is None:
         raise cache.unreadable(key.directory_name)
     console.say(f"data: prepared in {corpus.directory}")
@@ -208,8 +208,8 @@ def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Pa
         with store.new_directory(cache.directory_of(key.directory_name)) as draft:
             _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, labelled.rows("train").digest_N)
             draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
+        directory = cache.open_entry(key.directory_name)
     console.say(f"data: unsup {is_wanted_N.sum():,} reviews, {(~is_wanted_N).sum():,} left out that stand in test")
-    directory = cache.open_entry(key.directory_name)
     if directory is None:
         raise cache.unreadable(key.directory_name)
     return directory

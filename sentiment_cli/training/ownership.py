@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sentiment_cli import locks, store
+from sentiment_cli import console, locks, store
 from sentiment_cli.errors import UsageError
 from sentiment_cli.training.parallel import launch_id
 
@@ -37,7 +37,7 @@ def owned(run: Path) -> Iterator[Record]:
     """
     with contextlib.ExitStack() as holding:
         try:
-            holding.enter_context(locks.held(run))
+            holding.enter_context(locks.held(run, console.say))
         except BlockingIOError:
             pid = _load(run).pid
             raise UsageError(

@@ -199,7 +199,7 @@ def test_runs_commands(cli) -> None:
     assert asked.returncode == 2
     assert "--yes" in asked.stderr
     assert (runs_dir() / "killed").exists()
-    with locks.held(runs_dir() / "killed"):  # as its training does
+    with locks.held(runs_dir() / "killed", print):  # as its training does
         held = cli("runs", "remove", "killed", "--yes")
     assert held.returncode == 2
     assert "killed is being trained, so it stays" in held.stderr
