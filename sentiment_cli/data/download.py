@@ -18,7 +18,8 @@ from pathlib import Path
 
 from sentiment_cli import console, locks, store
 from sentiment_cli.config.paths import data_dir
-from sentiment_cli.data.mirror import Mirror, retry_after_s, validator_of
+from sentiment_cli.data.mirror import Mirror, checked_validator, retry_after_s, validator_of
+from sentiment_cli.data.pace import PacedResponse
 from sentiment_cli.errors import Change, DataError, InterruptedRun, MachineError
 
 URL = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
@@ -32,6 +33,7 @@ The reviews are the Large Movie Review Dataset v1.0. If you publish results on i
   Computational Linguistics: Human Language Technologies, pages 142-150."""
 _MOST_BYTES = 1 << 30  # of a mirror's archive, whose size nobody has said
 _CHUNK = 1 << 18
+_MOST_AROUND, _MOST_TIMES = 1 << 20, 16  # bytes of chunk sizes and trailers: so many, and so many times the file's
 _TRIES = 5
 _GAIN = 1 << 20  # this much more than ever before, and the tries are counted anew
 _TIMEOUT_S = 30.0
@@ -144,8 +146,8 @@ class _Transfer:
             note = store.read_json(self._note) if self._is_alone else None
             if isinstance(note, dict) and note.get("sha256") == self._mirror.sha256:
                 self._is_whole = self._part.size == self._size
-                if note.get("url") == self._mirror.shown and isinstance(note.get("validator"), str):
-                    self._validator = note["validator"]
+                if note.get("url") == self._mirror.shown:
+                    self._validator = checked_validator(note.get("validator"))
                 return
         self._is_whole = self._part.size > 0 and self._part.sha256() == self._mirror.sha256
         if not self._is_whole:
@@ -186,7 +188,7 @@ class _Transfer:
             raise _Interrupted(said, retry_after_s(error.headers))
         raise self._failed(said)
 
-    def _receive(self, response: http.client.HTTPResponse, offset: int) -> None:
+    def _receive(self, response: PacedResponse, offset: int) -> None:
         """Add what is sent to the part. What the server says about it is believed only where that does no harm."""
         total, start = self._size, 0
         if response.status == 206:
@@ -221,10 +223,13 @@ class _Transfer:
             raise _Interrupted(f"the server stopped after {self._part.size:,} of {total:,} bytes")
         self._is_whole = True
 
-    def _chunks(self, response: http.client.HTTPResponse, most: int) -> Iterator[bytes]:
+    def _chunks(self, response: PacedResponse, most: int) -> Iterator[bytes]:
         """Yield at most so many bytes, as they come; raise _Interrupted where they come too slowly or not at all."""
-        began, n_bytes = time.monotonic(), 0
+        began, n_bytes, n_sent, before = time.monotonic(), 0, 0, response.pace.n_bytes
         while True:
+            response.pace.allow(
+                _WINDOW_S, _CHUNK + _MOST_AROUND + _MOST_TIMES * n_sent - (response.pace.n_bytes - before)
+            )
             try:
                 chunk = response.read1(min(_CHUNK, most))
             except (OSError, http.client.HTTPException) as error:
@@ -234,6 +239,7 @@ class _Transfer:
             yield chunk
             most -= len(chunk)
             n_bytes += len(chunk)
+            n_sent += len(chunk)
             if (passed_s := time.monotonic() - began) > _WINDOW_S:
                 if n_bytes < _LEAST_BYTES:
                     raise _Interrupted(f"only {n_bytes:,} bytes came in {passed_s:.0f} s")

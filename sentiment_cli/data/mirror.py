@@ -9,12 +9,15 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from email.message import Message
-from typing import IO
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import IO, Any
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
+from sentiment_cli.data.pace import PacedHTTP, PacedHTTPS, PacedResponse
 from sentiment_cli.errors import Change, UsageError
 
 SCHEMES = ("https",)
+_TAG = re.compile(r'"[!#-~]{0,200}"')
+_DATE = re.compile(r"[A-Za-z]{3,9},? [A-Za-z0-9: -]{8,40}")
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Mirror:
         """The URL without what may be secret in it: user, password, query."""
         return self.parts._replace(netloc=self.parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
-    def ask(self, headers: dict[str, str], timeout_s: float) -> http.client.HTTPResponse:
+    def ask(self, headers: dict[str, str], timeout_s: float) -> PacedResponse:
         """Ask for the raw bytes; user and password go to this host alone, not where it redirects."""
         bare = self.parts._replace(netloc=self.parts.netloc.rpartition("@")[2], fragment="").geturl()
         always = {"Accept-Encoding": "identity", "User-Agent": "sentiment-cli"}
@@ -57,13 +60,31 @@ class Mirror:
         if self.parts.username is not None:
             secret = f"{unquote(self.parts.username)}:{unquote(self.parts.password or '')}"
             request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(secret.encode()).decode()}")
-        response = urllib.request.build_opener(_StaysSafe).open(request, timeout=timeout_s)
-        assert isinstance(response, http.client.HTTPResponse)
+        response = urllib.request.build_opener(_StaysSafe, PacedHTTP, PacedHTTPS).open(request, timeout=timeout_s)
+        assert isinstance(response, PacedResponse)
         return response
 
 
 class _StaysSafe(urllib.request.HTTPRedirectHandler):
-    """Follow redirects, ten at most (as the parent does), but none that leaves https."""
+    """Follow redirects, ten at most (as the parent does), but none that leaves https or leads to what is no URL."""
+
+    def http_error_302(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage
+    ) -> Any:
+        try:
+            target = urlsplit(urljoin(req.full_url, headers.get("Location") or headers.get("URI") or ""))
+            is_url = (bool(target.hostname) and target.port != 0) or target.scheme not in SCHEMES
+        except ValueError:  # of brackets, or of a port
+            is_url = False
+        if not is_url:
+            raise urllib.error.HTTPError(req.full_url, code, "redirects to what is no URL", headers, fp)
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except TimeoutError:  # of a body without end, which it reads first
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
     def redirect_request(
         self,
@@ -82,7 +103,13 @@ class _StaysSafe(urllib.request.HTTPRedirectHandler):
 def validator_of(headers: Message) -> str | None:
     """Return what If-Range takes to know this version of the file by: a strong ETag, or else the date."""
     tag = headers.get("ETag")
-    return str(tag) if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+    return checked_validator(tag) or checked_validator(headers.get("Last-Modified"))
+
+
+def checked_validator(value: object) -> str | None:
+    """Return a strong ETag or a date as it is; None for anything else, which may be no header at all."""
+    is_one = isinstance(value, str) and (_TAG.fullmatch(value) or _DATE.fullmatch(value))
+    return str(value) if is_one else None
 
 
 def retry_after_s(headers: Message) -> float:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import random
@@ -21,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentiment_cli import failpoints
-from sentiment_cli.data import download
+from sentiment_cli.data import download, pace
 from sentiment_cli.data import mirror as mirror_module
 from sentiment_cli.data.download import download_imdb
 from sentiment_cli.data.mirror import Mirror
@@ -221,6 +222,158 @@ def test_f23_a_server_that_says_nothing_does_not_hold_us(server, target: Path, m
     assert server.ranges == [None, None, "bytes=1000-"]
 
 
+def without_end(piece: bytes, before: bytes = b"") -> Answer:
+    """Send some bytes, then a piece again and again, as fast as they go."""
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(before)
+        while True:
+            handler.wfile.write(piece)
+
+    return respond
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that goes on by a second with each look at it, in the place of the real one."""
+    now = [0.0]
+
+    def look() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    monkeypatch.setattr(pace, "_clock", look)
+    return now
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        without_end(b"X", b"HTTP/1.1 200 OK\r\nX-"),
+        without_end(b"a", b"HTTP/1.1 2"),
+        without_end(b"HTTP/1.1 100 Continue\r\n\r\n"),
+        without_end(b"X-A: b\r\n", b"HTTP/1.1 100 Continue\r\n"),
+        without_end(b"x" * 9_000, b"HTTP/1.1 302 Found\r\nLocation: /a.tar.gz\r\n\r\n"),
+        without_end(b"0", CHUNKED),
+        without_end(b"1;x=" + b"y" * 60_000 + b"\r\n\x1f\r\n", CHUNKED),
+        without_end(b"X-Trailer: 1\r\n", CHUNKED + b"2\r\n\x1f\x8b\r\n0\r\n"),
+    ],
+    ids=[
+        "a header", "a status", "100 Continue", "headers of a 100", "the body of a redirect", "a chunk's size",
+        "a chunk's extensions", "trailers",
+    ],
+)  # fmt: skip
+def test_a8_what_has_no_end_does_not_hold_us(server, target: Path, waits, ticking, script, monkeypatch) -> None:
+    """A8: a server that keeps one waiting. Each try ends, and a good answer after it is taken."""
+    monkeypatch.setattr(download, "_WINDOW_S", 30.0)
+    server.script = [script, script]
+    download_imdb(target)
+    assert target.read_bytes() == DATA
+    assert len(server.asked) == 3
+    assert len(waits) == 2
+
+
+class Slow:
+    """A connection on which one byte comes in each read, a second after the one before."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.timeouts = io.BytesIO(data), list[float | None]()
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        slow = self
+
+        class Raw(io.RawIOBase):
+            def readable(self) -> bool:
+                return True
+
+            def readinto(self, buffer) -> int:
+                byte = slow.data.read(1)
+                buffer[: len(byte)] = byte
+                return len(byte)
+
+        return io.BufferedReader(Raw())
+
+    def gettimeout(self) -> float | None:
+        return 30.0
+
+    def settimeout(self, seconds: float | None) -> None:
+        self.timeouts.append(seconds)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + b"X: y\r\n" * 90 + b"\r\nok",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 90,
+        b"HTTP/1.1 200" + b" " * 900,
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 900,
+    ],
+    ids=["many headers", "many 100 Continue", "a status", "one header"],
+)
+def test_a8_headers_a_byte_a_second_have_a_deadline(ticking, head: bytes) -> None:
+    connection = Slow(head)
+    response = pace.PacedResponse(connection, method="GET")
+    with pytest.raises(TimeoutError, match="does not come to the point within 60 s"):
+        response.begin()
+    assert ticking[0] < 70
+    assert all(seconds is not None and 0 < seconds <= 30 for seconds in connection.timeouts)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"0" * 900, b"5;" + b"x" * 900, b"1\r\na\r\n0\r\n" + b"X: y\r\n" * 200],
+    ids=["size", "extension", "trailers"],
+)
+def test_a8_a_body_a_byte_a_second_has_a_least_rate(ticking, body: bytes) -> None:
+    response = pace.PacedResponse(Slow(CHUNKED + body), method="GET")
+    response.pace.allow(900, 1 << 20)
+    response.begin()
+    with pytest.raises(TimeoutError, match="within 30 s"):
+        while True:
+            response.pace.allow(30, 1 << 20)
+            response.read1(100)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://[::1",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:x/",
+        "http://[v1.x/",
+        "http://:80/a",
+    ],
+)
+def test_a8_a_redirect_to_what_is_no_url_is_refused_at_once(server, target: Path, location: str) -> None:
+    server.script = [answer(status=302, Location=location)] * 9
+    with pytest.raises(MachineError, match="HTTP 302 redirects to what is no URL"):
+        download_imdb(target)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "validator",
+    ['"a"\r\nX-Evil: 1', '"a\n"', "\r\n", "é", "\x00", '"' + "x" * 9_000 + '"', 'W/"weak"', 7, None, ["a"], {"a": 1}],
+)
+def test_a8_a_stored_validator_that_is_no_header_is_not_sent(server, target: Path, validator: object) -> None:
+    leave_part(target, DATA[:100_000], server.url)
+    note = target.with_name("a.tar.gz.part.json")
+    note.write_text(json.dumps({**json.loads(note.read_text()), "validator": validator}))
+    download_imdb(target)
+    assert target.read_bytes() == DATA
+    assert "If-Range" not in server.asked[0]
+    assert "X-Evil" not in server.asked[0]
+    assert server.ranges == ["bytes=100000-"]
+
+
+@pytest.mark.parametrize("validator", [TAG, "Wed, 21 Oct 2015 07:28:00 GMT", '"a-b:c/d"'])
+def test_a8_a_good_validator_is_kept(validator: str) -> None:
+    assert mirror_module.checked_validator(validator) == validator
+
+
 def test_f23_a_busy_server_is_asked_again_when_it_says(server, target: Path, waits) -> None:
     in_an_hour = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 3600))
     server.script = [
@@ -263,8 +416,9 @@ def test_f23_f25_what_cannot_be_had_says_what_to_do(server, target: Path, script
     with pytest.raises(MachineError, match=said) as caught:
         download_imdb(target)
     assert server.url in str(caught.value)
-    for way in (f"place it at {target}", "export SENTIMENT_IMDB=", "sentiment prepare --mirror URL --sha256 HASH"):
-        assert way in (caught.value.hint or "")
+    for way in (f"place a copy of the archive at {target}", "SENTIMENT_IMDB", "sentiment prepare --mirror"):
+        assert way in str(caught.value)
+    assert caught.value.hint == f"curl -fIL {server.url}"
     assert len(server.asked) == n_asked if n_asked else len(server.asked) <= 12
     assert not target.exists()
 
@@ -275,7 +429,7 @@ def test_f23_without_a_connection_the_file_to_place_is_named(target: Path, monke
     monkeypatch.setattr(download, "URL", url)
     with pytest.raises(MachineError, match=f"{url} cannot be downloaded: .* \\(5 tries\\)") as caught:
         download_imdb(target)
-    assert f"place it at {target}, or: export SENTIMENT_IMDB=" in (caught.value.hint or "")
+    assert f"place a copy of the archive at {target}, or name one by SENTIMENT_IMDB" in str(caught.value)
     assert len(waits) == 4
     assert names(target) == set()
 
