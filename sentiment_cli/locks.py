@@ -41,7 +41,7 @@ def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
                 say(f"waiting for another process, which holds {path}")
                 kernel_lock.acquire()
     except (OSError, NotImplementedError, Warning) as error:
-        say(f"going on without the lock {path}, which cannot be taken: {error}")
+        say(f"continuing without the lock {path}, which cannot be taken: {error}")
     try:
         yield kernel_lock.is_locked
     finally:
@@ -64,7 +64,7 @@ def held(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            say(f"{directory} cannot be locked ({error.strerror}): nothing keeps two processes from using it at once")
+            say(f"{directory} cannot be locked ({error.strerror}): two processes could use it at the same time")
         yield
     finally:
         os.close(descriptor)

@@ -170,7 +170,7 @@ def open_directory(path: Path, is_read: Callable[[str], bool] = lambda name: Tru
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
             found = {"size": handle.tell(), "sha256": digest}
         if found != expected:
-            raise IntegrityError(f"{path / name} is damaged: {found} where the manifest says {expected}")
+            raise IntegrityError(f"{path / name} is damaged: its size or checksum is not the one in {MANIFEST}")
     return path
 
 
@@ -185,7 +185,7 @@ def parse_manifest(data: bytes, path: Path) -> dict[str, Any]:
     files = manifest.get("files") if isinstance(manifest, dict) else None
     # Bytes are compared, so that no two of them mean the same and no flipped bit goes unseen.
     if not isinstance(files, dict) or data != dump_manifest(files):
-        raise IntegrityError(f"{path} is damaged, or no manifest")
+        raise IntegrityError(f"{path} is damaged, or not a manifest")
     return files
 
 

@@ -268,7 +268,7 @@ def test_f16_m07_a_lock_that_cannot_be_taken_is_gone_without(tmp_path: Path) -> 
     for path in (tmp_path / "file" / "l", tmp_path / "link"):
         said: list[str] = []
         with locks.lock(path, said.append):
-            assert said[0].startswith(f"going on without the lock {path}, which cannot be taken: ")
+            assert said[0].startswith(f"continuing without the lock {path}, which cannot be taken: ")
     assert (tmp_path / "victim").read_bytes() == b"precious"
 
 
@@ -282,7 +282,7 @@ def test_f16_where_locks_are_not_supported_it_goes_without(tmp_path: Path, monke
         warnings.simplefilter("ignore")  # as for a user; in tests every warning is an error
         with locks.lock(tmp_path / "l", said.append) as is_held:
             assert not is_held
-    assert said[0].startswith(f"going on without the lock {tmp_path / 'l'}, which cannot be taken: ")
+    assert said[0].startswith(f"continuing without the lock {tmp_path / 'l'}, which cannot be taken: ")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,7 +16,7 @@ def compare(
     listed: Annotated[int, Option("--list", metavar="N", min=0, help="How many reviews to name on each side.")] = 5,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say whether runs differ in accuracy on the same reviews, each against the first; they are scored before.
+    """Test whether runs differ in accuracy on the same reviews, each against the first.
 
     \b
     Examples:
@@ -26,7 +26,7 @@ def compare(
     from sentiment_cli.inference.runs import named_run
 
     if len(runs) < 2:
-        raise UsageError("there is one run; two or more are compared", "sentiment runs list")
+        raise UsageError("compare needs two runs or more, and one run is given", "sentiment runs list")
     paths = [named_run(run) for run in runs]
     from sentiment_cli.evaluation import comparison
 

@@ -13,7 +13,7 @@ from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.errors import UsageError
 
 app = typer.Typer(
-    help="Look at experiments: what they say, what is wrong with them, how they differ.",
+    help="Show, check and compare experiments.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

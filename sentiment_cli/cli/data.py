@@ -16,8 +16,8 @@ from sentiment_cli.cli import suspects
 from sentiment_cli.cli.train import Config, Override
 from sentiment_cli.errors import Change, DataError, MachineError, UsageError
 
-app = typer.Typer(no_args_is_help=True, help="What is in the data, what is wrong with it, and what is kept of it.")
-cache_app = typer.Typer(no_args_is_help=True, help="Prepared data: what there is, why it fits or not, away with it.")
+app = typer.Typer(no_args_is_help=True, help="Inspect, check and cache training data.")
+cache_app = typer.Typer(no_args_is_help=True, help="List, explain and delete prepared data.")
 app.add_typer(cache_app, name="cache")
 app.command()(suspects.suspects)
 
@@ -134,7 +134,7 @@ def list_cache(as_json: AsJson = False) -> None:
     for row in rows:
         console.result(f"{row['bytes'] / 1e6:>9.1f} MB  {row['made']}  {row['name']}")
     if not rows:
-        console.say("nothing is prepared; sentiment prepare does it")
+        console.say("there are no prepared data yet; sentiment prepare makes them")
 
 
 @cache_app.command()
@@ -168,13 +168,13 @@ def why(config: Config = None, override: Override = None, as_json: AsJson = Fals
         return
     for row in rows:
         if row["is_there"]:
-            console.result(f"{row['name']} is there")
+            console.result(f"{row['name']} is prepared")
         elif row["nearest"]:
-            console.result(f"{row['name']} is not there; {row['nearest']} is another one:")
+            console.result(f"{row['name']} is not prepared; {row['nearest']} differs in:")
             for difference in row["differs"]:
                 console.result(f"  {difference}")
         else:
-            console.result(f"{row['name']} is not there, nor anything like it")
+            console.result(f"{row['name']} is not prepared, and nothing similar is")
 
 
 @cache_app.command()
@@ -192,7 +192,7 @@ def remove(
     from sentiment_cli.data import cache
 
     if bool(names) == everything:
-        raise UsageError("name entries, or say --all", "sentiment data cache list")
+        raise UsageError("name the entries to remove, or add --all", "sentiment data cache list")
     cache.sweep()
     for entry in [cache.find_entry(name) for name in dict.fromkeys(names or [])] or cache.entries():
         if cache.remove(entry):

@@ -22,7 +22,7 @@ def ensemble(
     ] = Weights.fitted,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object instead of the run directory.")] = False,
 ) -> None:
-    """Make a run of runs, which predicts and is scored like any other: the weighted sum of their calibrated log-odds.
+    """Combine several runs into one model: the weighted sum of their calibrated log-odds.
 
     \b
     Examples:

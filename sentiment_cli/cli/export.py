@@ -39,7 +39,7 @@ def export(
     ] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Take a model out of the tool: as ONNX files, tried on validation, or as one file that predicts by itself.
+    """Export a model as ONNX or as one portable file.
 
     \b
     Examples:

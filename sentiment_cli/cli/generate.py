@@ -21,7 +21,7 @@ _TOKENS = 200
 def generate(
     run: Annotated[str, Argument(help="Run of a language model, an autoencoder or pairs.")],
     prompt: Annotated[str, Argument(help="What the text begins with; for an autoencoder or pairs, what is read.")] = "",
-    tokens: Annotated[int | None, Option(min=1, help="Most tokens that are written; without it 200.")] = None,
+    tokens: Annotated[int | None, Option(min=1, help="Maximum number of tokens; the default is 200.")] = None,
     temperature: Annotated[
         float | None,
         Option(min=0, max=100, help="Below 1 likely words become likelier, at 0 the likeliest is taken. [0.8]"),

@@ -16,7 +16,7 @@ def models(
     override: Annotated[list[str] | None, Option("--set", help="KEY=VALUE of the experiment; repeatable.")] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the models there are, or count an experiment's parameters and what a token costs, without training.
+    """List the kinds of models, or count an experiment's parameters, without training.
 
     \b
     Examples:

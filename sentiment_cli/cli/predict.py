@@ -39,11 +39,13 @@ _WITH_REASONS = 'sentiment predict --explain "I just really loved the movie"'
 
 
 def predict(
-    text: Annotated[list[str] | None, Argument(help="Texts to judge; without any, lines of standard input.")] = None,
+    text: Annotated[list[str] | None, Argument(help="Texts to classify; without any, lines of standard input.")] = None,
     run: Annotated[str | None, Option(help="Run directory or name; without one, the newest finished run.")] = None,
     file: Annotated[
         str | None,
-        Option(metavar="FILE", help="Judge the rows of a table or the lines of any other file; - is standard input."),
+        Option(
+            metavar="FILE", help="Classify the rows of a table or the lines of any other file; - is standard input."
+        ),
     ] = None,
     out: Annotated[
         Path | None, Option(metavar="FILE", help="Write to a file, in the form its name ends in, not to stdout.")
@@ -62,7 +64,7 @@ def predict(
     trace: Annotated[bool, Option("--trace", help="Say what the model would answer after each word.")] = False,
     html: Annotated[Path | None, Option(metavar="FILE", help="Write either, or both, as a page, too.")] = None,
 ) -> None:
-    """Say for each text whether it is positive, and how surely: label, probability (or stars), text.
+    """Classify texts and print label and probability.
 
     Tables are CSV, TSV, JSON Lines (also gzipped) and Parquet files; their columns are kept and the answer's added.
 

@@ -16,7 +16,7 @@ def prepare(
     mirror: Annotated[str | None, Option(metavar="URL", help="Download the archive from here; needs --sha256.")] = None,
     sha256: Annotated[str | None, Option(metavar="HASH", help="What the bytes of --mirror must hash to.")] = None,
 ) -> None:
-    """Download, tokenize and pack the data of an experiment; prints where it lies.
+    """Download and tokenize the data of an experiment, and print the directory.
 
     \b
     Examples:

@@ -19,7 +19,7 @@ def pretrain(
     nproc: Nproc = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train what labels no text: a language model, an autoencoder, word vectors, a model of pairs.
+    """Train on unlabelled text: a language model, an autoencoder or word vectors.
 
     A classifier starts from such a run by its init_from, which can also name the experiment.
 

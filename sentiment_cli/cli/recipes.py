@@ -13,7 +13,7 @@ from sentiment_cli.config.recipes import recipe_names, recipe_path, recipe_summa
 from sentiment_cli.errors import Change, UsageError
 
 app = typer.Typer(
-    help="The shipped experiments; each goes by its name wherever a CONFIG is taken.",
+    help="List, print and copy the shipped experiments; each name can be used as CONFIG.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -13,10 +13,10 @@ def report(
     runs: Annotated[list[str], Argument(metavar="RUN...", help="Run directories or names; several are compared.")],
     markdown: Annotated[bool, Option("--markdown", help="Write a model card as Markdown instead of a page.")] = False,
     out: Annotated[
-        Path | None, Option(metavar="FILE", help="Where to; else report.html or README.md in the run.")
+        Path | None, Option(metavar="FILE", help="Output file; the default is report.html or README.md in the run.")
     ] = None,
 ) -> None:
-    """Write what is known of a run as one HTML page or as a model card; of several runs, side by side.
+    """Write an HTML report or a model card of a run, or of several runs side by side.
 
     Nothing is trained or scored for it: what is missing is named, with the command that makes it.
 

@@ -11,7 +11,7 @@ from sentiment_cli.inference.runs import named_run
 
 
 def reproduce(run: Annotated[str, Argument(help="Run directory or name.")]) -> None:
-    """Train a finished run's experiment again and compare weights, scores and metrics, byte by byte.
+    """Retrain a run and check that the result is identical, byte by byte.
 
     \b
     Example:
@@ -28,5 +28,5 @@ def reproduce(run: Annotated[str, Argument(help="Run directory or name.")]) -> N
         console.result(f"{key}: {old} -> {new}")
     if not again.is_same:
         both = shlex.join([str(path), str(again.directory)])
-        raise DataError(f"{again.directory} is not what {path} is", f"sentiment config diff {both}")
+        raise DataError(f"{again.directory} differs from {path}", f"sentiment config diff {both}")
     console.result(f"the same weights, scores and metrics: {again.directory}")

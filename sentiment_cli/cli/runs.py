@@ -14,7 +14,7 @@ from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.inference.runs import all_runs, describe_run, named_run, removable_run, size_of
 
-app = typer.Typer(help="What was trained: list, show and remove runs.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, show and delete trained runs.", no_args_is_help=True, rich_markup_mode=None)
 
 Run = Annotated[str, Argument(help="Run directory or name.")]
 
@@ -68,7 +68,7 @@ def remove(
         if not yes:
             if sys.stdin is None or not sys.stdin.isatty():
                 raise UsageError(
-                    f"removing {path} needs an answer, and standard input is not a terminal",
+                    f"not a terminal: add --yes to delete {path}",
                     Change("--yes"),
                 )
             if not typer.confirm(f"remove {console.sanitize(str(path))} ({_megabytes(size_of(path))})?", err=True):

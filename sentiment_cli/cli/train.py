@@ -45,7 +45,7 @@ def train(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train what an experiment describes; the last line is the run's directory.
+    """Train a model from an experiment file and print the run directory.
 
     \b
     Examples:
@@ -70,7 +70,7 @@ def train(
         if found := [flag for flag, value in of_runs.items() if value]:
             own = [str(_named_run(resume) / "experiment.yaml")] if resume and config is None else []
             raise UsageError(
-                f"--profile makes no run, and {' and '.join(found)} would describe one",
+                f"--profile does not create a run; without effect: {', '.join(found)}",
                 Change(*own, without=found),
             )
         from sentiment_cli.config.loader import load_experiment

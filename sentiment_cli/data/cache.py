@@ -49,7 +49,7 @@ def directory_of(name: str) -> Path:
     A model that somebody else made names its data, too, and what is damaged there is removed.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise store.IntegrityError(f"{name!r:.80} is no name of prepared data")
+        raise store.IntegrityError(f"{name!r:.80} is not a name of prepared data")
     return data_dir() / "cache" / name
 
 
@@ -78,7 +78,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     key = Key(directory.name.rpartition("-")[0], depends_on)
     written = hashlib.sha256(store.dump_json(depends_on)).hexdigest()
     if key.directory_name != directory.name or files.get(KEY_FILE, {}).get("sha256") != written:
-        raise store.IntegrityError(f"{directory} was prepared for something else than its name says")
+        raise store.IntegrityError(f"{directory} was prepared from other settings than its name says")
     return files
 
 
@@ -99,7 +99,7 @@ def sweep() -> None:
 def unreadable(name: str) -> MachineError:
     """Return the error about an entry that was made this moment and cannot be opened."""
     return MachineError(
-        f"{directory_of(name)} was written and does not read back: the disk damages data, or something removed it",
+        f"{directory_of(name)} was written but cannot be read back: the disk is faulty, or another program removed it",
         "sentiment doctor",
     )
 
@@ -119,7 +119,7 @@ def say_miss(key: Key) -> None:
     """Say why an entry has to be made, where one like it is there."""
     nearest = nearest_entry(key)
     if nearest is not None:
-        console.say(f"data: {nearest.path.name} does not fit: {'; '.join(differing(key, nearest))}")
+        console.say(f"data: preparing again, since settings changed: {'; '.join(differing(key, nearest))}")
 
 
 def nearest_entry(key: Key) -> Entry | None:
@@ -132,7 +132,7 @@ def differing(key: Key, entry: Entry) -> list[str]:
     """Say in which parts an entry differs from a key."""
     wanted, there = _flat(key.depends_on), _flat(entry.depends_on)
     changed = [name for name in sorted(wanted.keys() | there.keys()) if wanted.get(name) != there.get(name)]
-    return [f"{name} is {_shown(wanted.get(name))}, there it is {_shown(there.get(name))}" for name in changed]
+    return [f"{name}: {_shown(there.get(name))} → {_shown(wanted.get(name))}" for name in changed]
 
 
 def entries() -> list[Entry]:

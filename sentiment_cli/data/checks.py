@@ -83,7 +83,7 @@ def check_data(data: Data) -> Report:
     for name, count in duplicates.items():
         if count:
             across = name.replace("_", " and ")
-            what = f"texts that stand in both {across}" if "_" in name else f"rows of {name} that repeat another"
+            what = f"texts in both {across}" if "_" in name else f"rows of {name} that repeat another"
             findings.append(Finding("warning" if "_" in name else "note", what, count))
     severities = ("error", "warning", "note")
     return Report(
@@ -138,7 +138,7 @@ def _group_findings(where: dict[str, Texts]) -> list[Finding]:
 def _text_findings(split: str, texts: Texts) -> list[Finding]:
     kinds: dict[str, Callable[[str], object]] = {
         "empty texts": lambda text: not text.strip(),
-        "texts that hold \ufffd, which stands for what was no UTF-8,": lambda text: "\ufffd" in text,
+        "texts with \ufffd, which replaces bytes that are not valid UTF-8,": lambda text: "\ufffd" in text,
         "texts that look like UTF-8 read as Latin-1": lambda text: not text.isascii() and _MOJIBAKE.search(text),
         "texts with control characters": lambda text: not text.isprintable() and _CONTROL.search(text),
     }

@@ -222,7 +222,7 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
         draft.write("about.json", store.dump_json(about))
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     if n_damaged:
-        console.warn(f"{n_damaged:,} texts hold \ufffd, which stands for what was no UTF-8")
+        console.warn(f"{n_damaged:,} texts are not valid UTF-8; \ufffd replaces each wrong byte")
     if rejects.found:
         where = cache.directory_of(key.directory_name) / "rejects.jsonl"
         console.warn(

@@ -220,7 +220,7 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
         low, high = unseen.accuracy_ci95
         n_seen = scores.n - unseen.n
         console.result(
-            f"  without the {n_seen:,} that stand in train too: {unseen.accuracy:.2%} ({low:.2%} to {high:.2%})"
+            f"  without {n_seen:,} reviews that also occur in train: {unseen.accuracy:.2%} ({low:.2%} to {high:.2%})"
         )
     if evaluation.openings is not None:
         times = "once" if evaluation.openings == 1 else f"{evaluation.openings:,} times"

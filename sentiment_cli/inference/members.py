@@ -70,7 +70,7 @@ class Members:
                 data = handle.read(size)
         found = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         if found != self.files[name]:
-            said = f"{place} is damaged: {found} where the manifest says {self.files[name]}"
+            said = f"{place} is damaged: its size or checksum is not the one in the manifest"
             raise store.IntegrityError(said, _how_to_make_anew(self.path))
         return data
 

@@ -119,7 +119,7 @@ def n_launched() -> int:
     size = os.environ.get("WORLD_SIZE", "1")
     if not size.isdecimal() or int(size) < 1 or (int(size) > 1 and "RANK" not in os.environ):
         raise UsageError(
-            f"WORLD_SIZE is {size!r} without what else torchrun sets, so that nobody knows which process this is",
+            f"WORLD_SIZE is {size!r} but RANK is not set; start with torchrun or unset WORLD_SIZE",
             "unset WORLD_SIZE",
         )
     return int(size)

@@ -118,7 +118,7 @@ def record_changes(run: Path, record: Record, experiment: Experiment, changes: S
     if not changes:
         return
     for key, old, new in changes:
-        console.say(f"from step {step} on {key} is {_value(new)}, before it was {_value(old)}")
+        console.say(f"{key}: {_value(old)} → {_value(new)} from step {step}")
         record.changes.append({"step": step, "key": key, "from": old, "to": new, "at": time.time()})
     store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
     record.save(run)

@@ -43,7 +43,7 @@ class Stop:
         if self.twice or self._is_interruptible:
             raise StopNow
         with contextlib.suppress(RuntimeError):  # the signal may come while stderr is being written
-            console.say("stopping after this step; once more stops at once")
+            console.say("saving after this step; press Ctrl-C again to stop without saving")
 
 
 @contextlib.contextmanager

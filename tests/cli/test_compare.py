@@ -118,8 +118,8 @@ def test_behaviour_and_pairs(cli, runs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--behaviour", "--split", "valid"], "--split and --behaviour are both given"),
-        (["--pairs", "x.csv", "--data", "y.csv"], "--data and --pairs are both given"),
+        (["--behaviour", "--split", "valid"], "--split and --behaviour do not go together"),
+        (["--pairs", "x.csv", "--data", "y.csv"], "--data and --pairs do not go together"),
         (["--pairs", "x.csv", "--text-column", "t"], "--text-column goes with --data"),
         (["--behaviour", "--label-map", "a=b"], "--label-map goes with --data"),
         (["--pairs", "x.csv", "--label-map", "a"], "'a' is not OLD=NEW"),

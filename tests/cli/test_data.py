@@ -87,9 +87,9 @@ def test_a_picture_that_cannot_be_made_is_told_before_any_work(cli, reviews: Pat
 
 def test_cache_commands(cli, reviews: Path) -> None:
     own = ("sample", "--set", "data.source=reviews.csv")
-    assert "nothing is prepared" in cli("data", "cache", "list").stderr
+    assert "there are no prepared data yet" in cli("data", "cache", "list").stderr
     why = cli("data", "cache", "why", *own)
-    assert re.fullmatch(r"texts-labelled-reviews-\w{16} is not there, nor anything like it\n", why.stdout)
+    assert re.fullmatch(r"texts-labelled-reviews-\w{16} is not prepared, and nothing similar is\n", why.stdout)
     pack = Path(cli("prepare", *own).stdout.strip()).name
     rows = json.loads(cli("data", "cache", "list", "--json").stdout)
     assert [row["name"] for row in rows] == [pack, *(row["name"] for row in rows[1:])]
@@ -102,10 +102,10 @@ def test_cache_commands(cli, reviews: Path) -> None:
     changed = (*own, "--set", "text.lowercase=false", "--set", "train.lr=1", "--json")
     found, missed = json.loads(cli("data", "cache", "why", *changed).stdout)
     assert (found["name"], found["is_there"], missed["is_there"]) == (texts, True, False)
-    assert (missed["nearest"], missed["differs"]) == (pack, ["text.lowercase is false, there it is true"])
+    assert (missed["nearest"], missed["differs"]) == (pack, ["text.lowercase: true → false"])
     reviews.write_text(THREE + "one more,good\n")
     edited = cli("data", "cache", "why", *own).stdout
-    assert re.search(rf'; {texts} is another one:\n  source is "\w{{12}}…", there it is "\w{{12}}…"\n$', edited)
+    assert re.search(rf'; {texts} differs in:\n  source: "\w{{12}}…" → "\w{{12}}…"\n$', edited)
 
 
 def test_cache_remove_takes_names_of_entries_and_nothing_else(cli, reviews: Path, tmp_path: Path) -> None:

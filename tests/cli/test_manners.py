@@ -53,7 +53,7 @@ def test_b17_any_terminal_gets_readable_text(cli, env: dict[str, str]) -> None:
 def test_b17_text_that_the_encoding_lacks_is_escaped(cli) -> None:
     done = cli("config", "check", "é.yaml", PYTHONIOENCODING="ascii")
     assert done.returncode == 2
-    assert r"\xe9.yaml is neither a file nor" in done.stderr
+    assert r"\xe9.yaml: no such file" in done.stderr
 
 
 def test_b17_closed_stderr_and_stdout(tmp_path: Path) -> None:

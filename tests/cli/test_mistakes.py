@@ -143,7 +143,7 @@ MISTAKES = {
     "eval --slice star": ("--slice star is none of", "sentiment eval --slice stars"),
     "report": ("missing argument", "sentiment report --help"),
     "train --seeds 2 --folds 2": ("do not go together", "sentiment train --folds 2"),
-    "train --profile --name x sample": ("--profile makes no run", "sentiment train --profile sample"),
+    "train --profile --name x sample": ("--profile does not create a run", "sentiment train --profile sample"),
     "train --name 'a b' sample": ("'a b' is not a run name", "sentiment train --name a-b sample"),
     "recipes copy default --to my.yaml": ("my.yaml exists already", "sentiment recipes copy default --to my-2.yaml"),
     "models linear": ("one weight per n-gram", "sentiment train linear"),
@@ -206,9 +206,9 @@ def _run(name: str, recipe: str) -> Path:
         ("eval mien --split valid", "Did you mean 'mine'?", "sentiment eval mine --split valid"),
         ("report Mine", "there is no run 'Mine'", "sentiment report mine"),
         ("runs show mie", "Did you mean 'mine'?", "sentiment runs show mine"),
-        ("runs remove mine", "needs an answer", "sentiment runs remove mine --yes"),
+        ("runs remove mine", "add --yes to delete", "sentiment runs remove mine --yes"),
         ("train RUN", "is a run, not an experiment", "sentiment train RUN/experiment.yaml"),
-        ("compare mine", "one run", "sentiment runs list"),
+        ("compare mine", "two runs or more", "sentiment runs list"),
     ],
 )
 def test_mistakes_beside_a_run(typed, line: str, message: str, hint: str) -> None:

@@ -111,7 +111,7 @@ def test_b12_data_labelled_otherwise_are_refused_with_both_maps_or_translated(
     ("args", "said"),
     [
         (["--label-map", "a=b"], "--label-map goes with --data"),
-        (["--data", "x.csv", "--split", "test"], "--split and --data are both given"),
+        (["--data", "x.csv", "--split", "test"], "--split and --data do not go together"),
         (["--data", "x.csv", "--label-map", "ab"], "'ab' is not OLD=NEW"),
         (["--slice", "city"], "--slice city is none of stars, length,"),
     ],

@@ -164,7 +164,7 @@ def test_f07_any_operation_refused_by_the_disk(n, use, experiment, built, places
         error = refusal(partial(prepare, experiment))
         failpoints.arm(None)
         if error is None:  # what costs only work, or is done again
-            assert place.startswith("remove") or "going on without the lock" in capsys.readouterr().err
+            assert place.startswith("remove") or "continuing without the lock" in capsys.readouterr().err
         else:
             n_refused += 1
             said = "Input/output error" if action == "ioerror" else "No space left on device"
@@ -208,7 +208,7 @@ def test_f12_a_bit_flipped_on_its_way_to_the_disk(use, experiment, built, places
     for number, place in enumerate(writes[::5]):
         found = use(f"flipped-{number}")
         failpoints.arm(f"{place}:flip")
-        with pytest.raises(MachineError, match=r"was written and does not read back: the disk damages data"):
+        with pytest.raises(MachineError, match=r"was written but cannot be read back: the disk is faulty"):
             prepare(experiment)
         failpoints.arm(None)
         prepare(experiment)
@@ -330,7 +330,7 @@ def test_f14_an_entry_of_another_format_is_no_hit(experiment, built, use, monkey
     monkeypatch.setattr(texts, "_FORMAT", 99)
     prepare(experiment)
     assert "texts-labelled-x-" in (said := capsys.readouterr().err)
-    assert f"does not fit: format is 99, there it is {own}" in said
+    assert f"settings changed: format: {own} → 99" in said
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_f16_a_killed_holder_and_stale_locks_cost_no_time(use, experiment, built
     capsys.readouterr()
     failpoints.arm("lock:1:ioerror")
     prepare(experiment)
-    assert "going on without the lock" in capsys.readouterr().err
+    assert "continuing without the lock" in capsys.readouterr().err
 
 
 # Explained
@@ -440,8 +440,8 @@ def test_the_key_is_of_all_it_depends_on_and_nothing_else() -> None:
 def test_what_differs_is_said_part_by_part(tmp_path: Path) -> None:
     there = cache.Entry(tmp_path, {"format": 1, "data": {"valid": {"seed": 7}, "deduplicate": True}, "gone": None})
     assert cache.differing(KEY, there) == [
-        "data.deduplicate is false, there it is true",
-        "data.valid.seed is 0, there it is 7",
+        "data.deduplicate: true → false",
+        "data.valid.seed: 7 → 0",
     ]
     long = cache.Key("x", {"data": {"label_map": ["a=b", "Positive=pos", "Negative=neg"]}})
     other = cache.Entry(tmp_path, {"data": {"label_map": ["a=b", "Positive=pos", "Negative=pos"]}})
@@ -458,5 +458,5 @@ def test_the_nearest_entry_is_that_of_fewest_differences(use) -> None:
             draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     nearest = cache.nearest_entry(KEY)
     assert nearest is not None
-    assert cache.differing(KEY, nearest) == ["data.valid.seed is 0, there it is 1"]
+    assert cache.differing(KEY, nearest) == ["data.valid.seed: 1 → 0"]
     assert cache.nearest_entry(cache.Key("z", {})) is None

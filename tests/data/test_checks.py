@@ -39,7 +39,7 @@ def test_nothing_is_told_of_clean_data(own) -> None:
     [
         ("", "empty texts in train"),
         (" \t\n\u3000", "empty texts in train"),
-        ("a \ufffd b", "texts that hold \ufffd, which stands for what was no UTF-8, in train"),
+        ("a \ufffd b", "texts with \ufffd, which replaces bytes that are not valid UTF-8, in train"),
         ("itâ€™s", "texts that look like UTF-8 read as Latin-1 in train"),
         ("cafÃ\xa9", "texts that look like UTF-8 read as Latin-1 in train"),
         ("a\x00b", "texts with control characters in train"),

@@ -169,7 +169,7 @@ def test_b13_data_check_finds_what_was_planted(own, tmp_path) -> None:
     # "more" and "new" are one shingle more, and with a mark the last word is another one
     assert report.duplicates_near == {"train": 2, "test": 0, "train_test": 2}
     told = {finding.what: (finding.severity, finding.count) for finding in report.findings}
-    assert told["texts that stand in both train and test"] == ("warning", 1)
+    assert told["texts in both train and test"] == ("warning", 1)
     assert told["rows of train that repeat another"] == ("note", 2)
 
 

@@ -44,7 +44,7 @@ def test_b08_odd_texts_are_kept_and_damage_is_counted(own, capsys) -> None:
     ]
     kept = prepare_texts(find_source(own("x.jsonl", b"\n".join(lines)).data), "labelled")
     assert [text for chunk in kept.read("train") for text in chunk] == [text for _, text in ODD_TEXTS]
-    assert f"{len(DAMAGED)} texts hold \ufffd, which stands for what was no UTF-8" in capsys.readouterr().err
+    assert f"{len(DAMAGED)} texts are not valid UTF-8" in capsys.readouterr().err
     assert len(DAMAGED) == 4
 
 
@@ -97,8 +97,8 @@ def test_b15_a_file_edited_between_prepare_and_train(own, small_csv: str, capsys
     edited = prepare(own("x.csv", small_csv + "one more,pos\n"), ("train", "valid"))
     said = capsys.readouterr().err
     assert "texts-labelled-x-" in said
-    assert 'does not fit: source is "' in said
-    assert f"{first.key} does not fit: texts is " in said
+    assert 'settings changed: source: "' in said
+    assert "settings changed: texts: " in said
     assert edited.key != first.key
     assert prepare(own("x.csv", small_csv), ("train",)).key == first.key
     assert "prepared before, in" in capsys.readouterr().err

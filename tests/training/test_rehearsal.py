@@ -71,14 +71,14 @@ BOTH = ("init_from=forward", "init_backward=backward", "model.encoder.bidirectio
         ),
         ((*BOTH, "model.encoder.layers=1", "train.device=mps"), "train.device is mps, which"),
         (("teacher.run=linear", "teacher.rows=train", "vocabulary.vectors=no.txt"), "no.txt, which is no file"),
-        (("init_from=forward", "teacher.run=nobody"), "there is no run 'nobody'|nobody is neither a file nor"),
+        (("init_from=forward", "teacher.run=nobody"), "there is no run 'nobody'|there is no experiment 'nobody'"),
         (("init_from=forward", "teacher.run=stars"), "teacher.run: .*stars.yaml gives star ratings"),
         (("init_from=forward", "teacher.run=vectors"), "teacher.run: .*vectors.yaml is of task vectors"),
         (
             ("init_from=forward", "teacher.run=linear"),
             "teacher.rows is unsup, and .*reviews.csv has no unlabelled rows",
         ),
-        (("init_from=forward", "init_backward=unready", BOTH[2]), "nobody is neither a file nor a shipped experiment"),
+        (("init_from=forward", "init_backward=unready", BOTH[2]), "there is no experiment 'nobody'"),
     ],
 )
 def test_f14_what_cannot_be_trained_is_told_before_anything_is(folder: Path, settings, said: str) -> None:
