@@ -111,8 +111,8 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
         message = f"text.pad is {text.pad} and text.pad_to is {text.pad_to or 'null'}: left and a length go together"
         yield Contradiction(("text.pad", "text.pad_to"), message)
     size = experiment.vocabulary.size
-    if text.tokenizer == "bpe" and (size is None or size < SMALLEST_BPE):
-        message = f"text.tokenizer bpe needs a vocabulary.size of {SMALLEST_BPE} or more, not {size or 'null'}"
+    if text.tokenizer == "bpe" and size is not None and size < SMALLEST_BPE:
+        message = f"text.tokenizer bpe needs a vocabulary.size of {SMALLEST_BPE} or more, not {size}"
         yield Contradiction(("text.tokenizer", "vocabulary.size"), message)
     if data.source in CORPORA:
         for key in ("test", "unlabelled", "text_column", "label_column", "group_column", "label_map"):

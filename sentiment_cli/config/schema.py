@@ -13,6 +13,7 @@ Count = Annotated[int, Field(ge=1)]
 CORPORA = ("imdb", "sample")  # what data.source can name beside a path
 PATH_KEYS = (("data", "source"), ("data", "test"), ("data", "unlabelled"), ("vocabulary", "vectors"))
 SMALLEST_BPE = 512  # 256 bytes, two specials, and merges
+DEFAULT_BPE = 8_000  # entries where vocabulary.size is null
 LARGEST_SEED = 2**31 - 1
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
@@ -109,8 +110,15 @@ class Text(Section):
     tokenizer: Literal["words", "whitespace", "bpe"] = Field(
         "words", description="words and punctuation marks, what white space separates, or byte pairs learnt from them"
     )
+    characters: Literal["plain", "raw"] = Field(
+        "plain",
+        description="read typographic quotes, full-width and invisible characters as their plain forms, and scripts "
+        "without spaces by characters; or read characters as they are",
+    )
     lowercase: bool = Field(True, description="lower-case the text")
-    markup: Literal["break", "keep"] = Field("break", description="read <br /> as a line break, or as text")
+    markup: Literal["break", "keep"] = Field(
+        "break", description="read <br /> as a line break and (characters: plain) &#39; as an apostrophe, or as text"
+    )
     punctuation: Literal["keep", "delete"] = Field("keep", description="keep ASCII punctuation, or delete it first")
     max_tokens: Count | None = Field(400, description="longest row a model reads; null reads whole reviews")
     truncate: Literal["head", "tail", "ends"] = Field(
@@ -124,7 +132,9 @@ class Text(Section):
 class Vocabulary(Section):
     """Which words a model knows."""
 
-    size: Annotated[int, Field(ge=3)] | None = Field(30_000, description="most frequent entries kept; null keeps all")
+    size: Annotated[int, Field(ge=3)] | None = Field(
+        30_000, description="most frequent entries kept; null keeps all words, and of byte pairs 8,000 entries"
+    )
     min_count: Count = Field(2, description="words seen fewer times are unknown")
     from_: Annotated[tuple[Literal["train", "valid", "unsup"], ...], AfterValidator(_without_repeats)] = Field(
         ("train",), alias="from", min_length=1, strict=False, description="rows whose words are counted"

@@ -18,6 +18,7 @@ from sentiment_cli import console, store
 from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data import cache
+from sentiment_cli.data.characters import reading_of
 from sentiment_cli.data.columns import copy_rows, read_ids, writing
 from sentiment_cli.data.corpus import COLUMNS, SPLITS, Corpus, open_corpus
 from sentiment_cli.data.download import archive_path
@@ -133,7 +134,9 @@ def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cac
 def about_tokens(experiment: Experiment) -> dict[str, Any]:
     """Return what token ids depend on beside the rows that the vocabulary is learnt from."""
     of_text = {"tokenizer", "lowercase", "markup", "punctuation", *({"start"} if experiment.text.start else ())}
+    reading = reading_of(experiment.text)
     return {
+        **({} if reading == 1 else {"reading": reading}),  # packs of the first are found under the key they had
         "tokenizers": tokenizers.__version__,
         "text": experiment.text.model_dump(mode="json", include=of_text),
         "vocabulary": experiment.vocabulary.model_dump(mode="json", by_alias=True, exclude={"vectors"}),
@@ -179,7 +182,10 @@ def write_tokens(draft: store.Draft, experiment: Experiment, tokenizer: Tokenize
     draft.write("tokenizer.json", tokenizer.to_str().encode())
     unknown = entries.index(UNKNOWN if experiment.vocabulary.unknown == "own" else PAD)
     start = entries.index(START) if experiment.text.start else None
-    draft.write("vocabulary.json", store.dump_json(vars(Vocabulary(tuple(entries), unknown, start))))
+    draft.write(
+        "vocabulary.json",
+        store.dump_json(vars(Vocabulary(tuple(entries), unknown, start, reading_of(experiment.text)))),
+    )
 
 
 def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Path:

@@ -3,27 +3,33 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sentiment_cli.data.characters import READING, is_unspaced
+
 
 @dataclass(frozen=True)
 class Vocabulary:
     """Entries in order of their ids.
 
     Entry 0 is padding; `unknown_id` is what every other word reads as, `start_id` what rows begin with, if anything.
+    `reading` is the version of how characters are read (`data.characters`).
     """
 
     entries: tuple[str, ...]
     unknown_id: int
     start_id: int | None = None
+    reading: int = 1
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Vocabulary":
         """Raise KeyError, TypeError or ValueError for what is no vocabulary."""
-        found = cls(tuple(values["entries"]), values["unknown_id"], values.get("start_id"))
+        found = cls(tuple(values["entries"]), values["unknown_id"], values.get("start_id"), values.get("reading", 1))
         ids = [found.unknown_id, *([] if found.start_id is None else [found.start_id])]
         if not all(type(one) is int and 0 <= one < len(found.entries) for one in ids):
             raise ValueError(f"unknown_id {ids[0]!r} and start_id {found.start_id!r} of {len(found.entries):,} entries")
         if not all(type(entry) is str for entry in found.entries):
             raise ValueError("an entry is no text")
+        if type(found.reading) is not int or not 1 <= found.reading <= READING:
+            raise ValueError(f"characters are read by version {found.reading!r}; this one knows 1 to {READING}")
         return found
 
     @property
@@ -32,6 +38,10 @@ class Vocabulary:
         return max(self.unknown_id, self.start_id or 0) + 1
 
     def is_word(self, token_id: int) -> bool:
-        """Say whether an entry is a word of two letters at least, or what of it a longer one is made of."""
+        """Say whether an entry is a word of two letters at least, or what of it a longer one is made of.
+
+        A character is enough in scripts without spaces.
+        """
         entry = self.entries[token_id]
-        return token_id >= self.specials and len(entry) > 1 and any(map(str.isalpha, entry))
+        is_long = len(entry) > 1 or is_unspaced(entry)
+        return token_id >= self.specials and is_long and any(map(str.isalpha, entry))
