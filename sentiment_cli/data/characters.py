@@ -1,7 +1,7 @@
 """How characters are read: the steps from a text as it was written to the pieces that become tokens.
 
-There are two readings. Reading 1 takes characters as they are (`text.characters: raw`), and so does a model of a version
-that knew no other. Reading 2 (`plain`) takes those that look or mean alike as one: typographic quotes and dashes,
+There are two readings. Reading 1 takes characters as they are (`text.characters: raw`), and so does a model of a
+version that knew no other. Reading 2 (`plain`) takes those that look or mean alike as one: typographic quotes, dashes,
 full-width and compatibility forms, invisible characters, HTML entities where markup is interpreted. Its words are split
 by characters where the script has no spaces. A saved tokenizer holds all steps but one: entities beyond quotes are
 spelled out before it, which `reads_entities` says of a tokenizer.
@@ -46,7 +46,7 @@ _WORDS_2 = "|".join(
 _APOSTROPHES = r"[’‘‛ʼʻʽʹ′´׳᾽᾿ꞌ]|`(?<=\p{L}`)(?=\p{L})|&(?:apos|#0*39|#[xX]0*27);"
 _QUOTES = r"[“”„‟«»″‶〝〞〟״]|&(?:quot|#0*34|#[xX]0*22);"
 _HYPHENS = "[‐‑‒–—―−]"
-# NFKC would make ™ the letters TM, and 3½ the number 31⁄2. What \K has before it stays.
+# NFKC would make ™ the letters TM, and of 3½ a number of two digits. What \K has before it stays.
 _APART = "[™℠]|[0-9]\\K(?=[²³¹¼-¾⁰-⁹⅐-⅞])"
 _INVISIBLE = (
     "[\u00ad\u034f\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufe00-\ufe0f"
@@ -102,7 +102,7 @@ def _plain_steps(text: "Text") -> list[normalizers.Normalizer]:
     ]
     if text.markup == "break":
         steps.append(_replace(_BREAK, "\n"))
-    if text.lowercase:  # of Turkish İ a lone dot would be left, and I is the capital of both i and ı
+    if text.lowercase:  # Turkish: İ would leave a dot behind, and capitals do not tell its two letters i apart
         steps += [_replace("İ|ı", "i"), normalizers.Lowercase()]
     if text.tokenizer == "words":
         steps.append(_replace(_LENGTHENED, ""))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import SPLITS, Corpus, Packed
+from sentiment_cli.data.coverage import unknown_share
 from sentiment_cli.data.duplicates import PAIRS
 from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.reading import most_tokens
@@ -82,7 +83,6 @@ def _lengths(chunks: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _split_facts(packed: Packed, corpus: Corpus, experiment: Experiment) -> dict[str, Any]:
     length_N, most = packed.length_N, most_tokens(experiment.text)
     n_tokens = int(length_N.sum())
-    unknown = int((packed.ids_T == corpus.vocabulary.unknown_id).sum())
     return {
         "rows": len(length_N),
         "tokens": n_tokens,
@@ -90,7 +90,7 @@ def _split_facts(packed: Packed, corpus: Corpus, experiment: Experiment) -> dict
         "length_percentiles": {str(p): int(np.percentile(length_N, p)) for p in PERCENTILES},
         "without_tokens": int((length_N == 0).sum()),
         "truncated_share": 0.0 if most is None else float((length_N > most).mean()),
-        "unknown_share": unknown / max(1, n_tokens),
+        "unknown_share": unknown_share(packed, corpus.vocabulary),
     }
 
 

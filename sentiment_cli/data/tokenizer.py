@@ -128,7 +128,7 @@ def find_words(tokenizer: Tokenizer, text: str) -> Words:
 
 
 def _fit(text: str, start: int, end: int, limit: int) -> tuple[int, int]:
-    """Leave out the white space around a word, unless it is nothing else, and take in the marks and repeated letters behind it."""
+    """Leave out the white space around a word, unless it is nothing else; take in marks and repeated letters behind."""
     word = text[start:end]
     if word.strip():
         start, end = start + len(word) - len(word.lstrip()), end - len(word) + len(word.rstrip())

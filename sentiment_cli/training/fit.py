@@ -14,6 +14,7 @@ from sentiment_cli import console, store
 from sentiment_cli.config.loader import differences, experiment_yaml, load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.coverage import unknown_share, warn_of_unknown
 from sentiment_cli.errors import InterruptedRun, MachineError
 from sentiment_cli.models.device import check_precision, memory_errors, select_device, set_up
 from sentiment_cli.training.checkpoints import (
@@ -55,6 +56,8 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         began = time.monotonic()
         with _told(stop, "interrupted while the data was prepared; no run was begun", None, experiment), stop.at_once():
             corpus = prepare_for(experiment)
+            if experiment.task == "classify":
+                warn_of_unknown(unknown_share(corpus.split("valid"), corpus.vocabulary), experiment)
             ask_teacher(experiment, corpus)
             prepared = time.monotonic()
             with memory_errors():

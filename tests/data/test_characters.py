@@ -1,4 +1,4 @@
-"""How characters are read: those that look or mean alike, scripts without spaces, emoji, and what was written before."""
+"""How characters are read: those that look or mean alike, scripts without spaces, emoji, and older models."""
 
 import json
 import unicodedata
