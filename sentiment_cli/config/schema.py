@@ -34,6 +34,12 @@ def _rising(numbers: tuple[int, ...]) -> tuple[int, ...]:
     return numbers
 
 
+def _from_to(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if numbers and (len(numbers) != 2 or numbers[0] > numbers[1]):
+        raise ValueError(f"{list(numbers)} is neither [] nor two numbers, from and to")
+    return numbers
+
+
 def _label_pairs(pairs: tuple[str, ...]) -> tuple[str, ...]:
     for pair in pairs:
         old, equals, new = pair.partition("=")
@@ -135,7 +141,9 @@ class Vocabulary(Section):
     size: Annotated[int, Field(ge=3)] | None = Field(
         30_000, description="most frequent entries kept; null keeps all words, and of byte pairs 8,000 entries"
     )
-    min_count: Count = Field(2, description="words seen fewer times are unknown")
+    min_count: Count | None = Field(
+        2, description="words seen fewer times are unknown; null: follows from the data (kind: linear)"
+    )
     from_: Annotated[tuple[Literal["train", "valid", "unsup"], ...], AfterValidator(_without_repeats)] = Field(
         ("train",), alias="from", min_length=1, strict=False, description="rows whose words are counted"
     )
@@ -234,10 +242,25 @@ class Decoding(Section):
 class Linear(Section):
     """The linear model (kind: linear)."""
 
-    ngrams: Annotated[int, Field(ge=1, le=5)] = Field(3, description="longest n-gram that is a feature")
-    min_count: Count = Field(2, description="training rows an n-gram must stand in")
+    ngrams: Annotated[int, Field(ge=1, le=5)] | None = Field(
+        3, description="longest n-gram of words that is a feature; null: follows from the data"
+    )
+    char_ngrams: Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], AfterValidator(_from_to)] | None = Field(
+        (),
+        strict=False,
+        description="n-grams of characters within words, from and to so many, such as [2, 5]; [] takes none, null: "
+        "follows from the data",
+    )
+    min_count: Count | None = Field(
+        2, description="training rows an n-gram of words must stand in; null: follows from the data"
+    )
     smoothing: Annotated[float, Field(gt=0)] = Field(1.0, description="added to each count before the log-count ratio")
-    penalty: Annotated[float, Field(gt=0)] = Field(1.0, description="weight of the squared weights in the loss")
+    normalize: bool | None = Field(
+        False, description="divide a row's sum by the root of the number of its features; null: follows from the data"
+    )
+    penalty: Annotated[float, Field(gt=0)] | None = Field(
+        1.0, description="weight of the squared weights in the loss; null: follows from the data"
+    )
 
 
 class Model(Section):
@@ -399,6 +422,12 @@ class Experiment(Section):
     init_backward: str | None = Field(
         None, min_length=1, description="the same for the layers that read backward: a language model with reverse"
     )
+
+    @property
+    def pieces(self) -> tuple[int, int] | None:
+        """From and to how many characters the pieces of words have that tokens are made of; None without any."""
+        orders = self.model.linear.char_ngrams
+        return (orders[0], orders[1]) if self.model.kind == "linear" and orders else None
 
     @property
     def command(self) -> str:

@@ -5,6 +5,7 @@ from sentiment_cli.config.commands import command_with
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.checks import Finding
 from sentiment_cli.data.corpus import Packed
+from sentiment_cli.data.fit_settings import settle
 from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
@@ -14,7 +15,8 @@ _MUCH = 0.2  # IMDb has 2 to 6 %, tweets some 10 %; without a language's spaces 
 
 def unknown_share(packed: Packed, vocabulary: Vocabulary) -> float:
     """Return the share of the tokens that are unknown."""
-    return float((packed.ids_T == vocabulary.unknown_id).sum() / max(1, len(packed.ids_T)))
+    n_words = int((packed.ids_T < vocabulary.n_whole).sum())
+    return int((packed.ids_T == vocabulary.unknown_id).sum()) / max(1, n_words)
 
 
 def warn_of_unknown(share: float, experiment: Experiment) -> None:
@@ -28,7 +30,7 @@ def unknown_findings(experiment: Experiment) -> list[Finding]:
     if experiment.task == "pairs":
         return []
     try:
-        corpus = prepare(experiment, ("train", "valid"))
+        corpus = prepare(settle(experiment), ("train", "valid"))
     except DataError as error:
         return [Finding("warning", f"the rows cannot be divided: {error}", 1)]
     valid = corpus.split("valid")

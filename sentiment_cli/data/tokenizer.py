@@ -1,5 +1,6 @@
 """Text to tokens, by the `tokenizers` library: the whole treatment of a text stands in one saved tokenizer."""
 
+import itertools
 import json
 import re
 import unicodedata
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from sentiment_cli.config.schema import DEFAULT_BPE
 from sentiment_cli.data.characters import Spelled, reads_entities, spell_out, with_pipeline
+from sentiment_cli.data.subwords import Subwords, has_pieces, learn_pieces
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Text, Vocabulary
@@ -27,14 +29,19 @@ _CUT = re.compile(r"(?<=[0-9A-Za-z]) (?=[0-9A-Za-z])")
 
 
 def train_tokenizer(
-    text: "Text", vocabulary: "Vocabulary", rows: Iterable[Sequence[str]]
+    text: "Text",
+    vocabulary: "Vocabulary",
+    rows: Iterable[Sequence[str]],
+    pieces: tuple[int, int] | None = None,
 ) -> tuple[Tokenizer, list[str]]:
     """Learn a tokenizer from the counted rows, given some at a time; return it with its entries in order of their ids.
 
     Words: the most frequent ones; among equals the order is that of the words. Byte pairs: Sennrich et al. 2016 over
     the bytes of a text (Radford et al. 2019), so that nothing is unknown. Specials come first: padding is 0, the start
-    token 1; the tokenizer itself gives no text one.
+    token 1; the tokenizer itself gives no text one. With `pieces` the character n-grams of the words, from and to so
+    many characters, come last.
     """
+    assert vocabulary.min_count is not None  # where it follows from the data, `fit_settings` has set it
     unknown = UNKNOWN if vocabulary.unknown == "own" else PAD
     specials = list(dict.fromkeys([PAD, *([START] if text.start else []), unknown]))
     largest = DEFAULT_BPE if text.tokenizer == "bpe" else 2**31
@@ -64,7 +71,8 @@ def train_tokenizer(
         ),
     )
     words = [word for word in _entries(learner) if word not in specials]
-    entries = [*specials, *words[: most - len(specials)]]
+    kept = words[: most - len(specials)]
+    entries = [*specials, *kept, *(learn_pieces(kept, pieces) if pieces else ())]
     return build_tokenizer(text, entries, unknown), entries
 
 
@@ -79,6 +87,10 @@ def encode(tokenizer: Tokenizer, rows: Sequence[str]) -> Iterator[NDArray[np.int
     ids: list[NDArray[np.int32]] = []
     if reads_entities(tokenizer):
         rows = [spell_out(text) for text in rows]
+    if has_pieces(tokenizer):
+        subwords = Subwords(tokenizer)
+        yield from (np.array([*itertools.chain(*subwords.words(text))], dtype=np.int32) for text in rows)
+        return
     for batch in _batches(rows):
         encodings = tokenizer.encode_batch_fast([piece for piece, _ in batch], add_special_tokens=False)
         for encoding, (_, is_last) in zip(encodings, batch, strict=True):
@@ -107,18 +119,20 @@ def find_words(tokenizer: Tokenizer, text: str) -> Words:
     places: list[tuple[int, int]] = []
     offset = 0
     spelled = Spelled(text) if reads_entities(tokenizer) else None
+    subwords = Subwords(tokenizer) if has_pieces(tokenizer) else None
     for batch in _batches([text if spelled is None else spelled.text]):
         pieces = [piece for piece, _ in batch]
         for piece, encoding in zip(pieces, tokenizer.encode_batch(pieces, add_special_tokens=False), strict=True):
             before = None
-            for word, (start, end) in zip(encoding.word_ids, encoding.offsets, strict=True):
+            found = [[token_id] for token_id in encoding.ids] if subwords is None else list(subwords.words(piece))
+            for word, (start, end), own in zip(encoding.word_ids, encoding.offsets, found, strict=True):
                 if places and (word == before or offset + start < places[-1][1]):
                     places[-1] = (places[-1][0], max(places[-1][1], offset + end))
                 else:
                     places.append((offset + start, offset + end))
-                words.append(len(places) - 1)
+                words += [len(places) - 1] * len(own)
+                ids += own
                 before = word
-            ids += encoding.ids
             offset += len(piece)
     if spelled is not None:
         places = [spelled.place_in_text(*place) for place in places]
