@@ -1,5 +1,6 @@
 """`sentiment data …`."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -48,10 +49,12 @@ def info(
     if plot is not None:
         _check_plot(plot)
     from sentiment_cli.data import facts
+    from sentiment_cli.data.coverage import warn_of_unknown
 
     found = facts.corpus_facts(experiment)
     if plot is not None:
         _save_plot(plot, facts.token_lengths(experiment), experiment.text.max_tokens)
+    warn_of_unknown(found["splits"].get("valid", {}).get("unknown_share", 0.0), experiment)
     if as_json:
         console.result(json.dumps(found))
         return
@@ -92,8 +95,11 @@ def check(config: Config = None, override: Override = None, as_json: AsJson = Fa
 
     experiment = load_experiment(config, override or [])
     from sentiment_cli.data.checks import check_data
+    from sentiment_cli.data.coverage import unknown_findings
 
     report = check_data(experiment.data)
+    if not report.is_bad:
+        report = dataclasses.replace(report, findings=(*unknown_findings(experiment), *report.findings))
     if as_json:
         console.result(json.dumps(report.to_json()))
     else:

@@ -34,10 +34,11 @@ def prepare(
         console.result(str(prepare_pairs(experiment).directory))
         return
     from sentiment_cli.data.corpus import SPLITS
+    from sentiment_cli.data.fit_settings import settle
     from sentiment_cli.data.packing import prepare as prepare_corpus
 
     splits = (*SPLITS, "unsup") if everything else SPLITS
-    console.result(str(prepare_corpus(experiment, splits).directory))
+    console.result(str(prepare_corpus(settle(experiment, is_said=True), splits).directory))
 
 
 def _fetch(url: str | None, sha256: str | None, source: str) -> None:

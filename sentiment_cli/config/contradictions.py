@@ -26,7 +26,9 @@ _SETTINGS_OF_KINDS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("weight_dropout", "state_dropout", "forget_bias"), _RECURRENT),
         "heads": ("transformer",),
     },
-    "linear": dict.fromkeys(("ngrams", "min_count", "smoothing", "penalty"), ("linear",)),
+    "linear": dict.fromkeys(
+        ("ngrams", "char_ngrams", "min_count", "smoothing", "normalize", "penalty"), ("linear",)
+    ),
 }
 _ELEMENTWISE = dict.fromkeys(("mingru", "sru", "qrnn"), "its recurrence is elementwise, without a matrix")
 _ORTHOGONAL = dict.fromkeys(("orthogonal", "goru"), "its recurrent matrix stays orthogonal")
@@ -111,9 +113,15 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
         message = f"text.pad is {text.pad} and text.pad_to is {text.pad_to or 'null'}: left and a length go together"
         yield Contradiction(("text.pad", "text.pad_to"), message)
     size = experiment.vocabulary.size
-    if text.tokenizer == "bpe" and (size is None or size < SMALLEST_BPE):
-        message = f"text.tokenizer bpe needs a vocabulary.size of {SMALLEST_BPE} or more, not {size or 'null'}"
+    if text.tokenizer == "bpe" and size is not None and size < SMALLEST_BPE:
+        message = f"text.tokenizer bpe needs a vocabulary.size of {SMALLEST_BPE} or more, not {size}"
         yield Contradiction(("text.tokenizer", "vocabulary.size"), message)
+    if experiment.pieces and text.tokenizer != "words":
+        message = f"model.linear.char_ngrams are within words, and text.tokenizer is {text.tokenizer}"
+        yield Contradiction(("model.linear.char_ngrams", "text.tokenizer"), message)
+    if experiment.vocabulary.min_count is None and experiment.model.kind != "linear":
+        message = f"vocabulary.min_count null follows from the data for kind linear, not {experiment.model.kind}"
+        yield Contradiction(("vocabulary.min_count", "model.kind"), message)
     if data.source in CORPORA:
         for key in ("test", "unlabelled", "text_column", "label_column", "group_column", "label_map"):
             if getattr(data, key):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_cli.config import yaml_text
+from sentiment_cli.config.earlier import spell_out_earlier
 from sentiment_cli.config.nearest import nearest
 from sentiment_cli.config.paths import is_file, recipes_dir, runs_dir
 from sentiment_cli.config.recipes import find_config, recipe_names
@@ -18,7 +19,7 @@ _LONGEST_CHAIN = 20
 # What an experiment that starts from a pretraining has from it, unless it says otherwise.
 _TAKEN_OVER: dict[str, Any] = {
     "data": None,
-    "text": dict.fromkeys(("tokenizer", "lowercase", "markup", "punctuation", "start")),
+    "text": dict.fromkeys(("tokenizer", "characters", "lowercase", "markup", "punctuation", "start")),
     "vocabulary": dict.fromkeys(("size", "min_count", "from", "unknown")),
     "model": {"embedding": {"width": None}, "encoder": dict.fromkeys(("cell", "width", "layers", "skip"))},
 }
@@ -32,6 +33,7 @@ def load_chain(path: Path, above: tuple[Path, ...] = ()) -> list[Document]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", shlex.join(["ls", "-l", str(path)])) from error
     document = yaml_text.parse_file(_shown(path), data)
+    spell_out_earlier(document.value)
     _anchor_configs(document, path.parent)
     if EXTENDS not in document.value:
         return [document]

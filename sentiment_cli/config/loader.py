@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from sentiment_cli.config import yaml_text
 from sentiment_cli.config.contradictions import contradictions
+from sentiment_cli.config.earlier import spell_out_earlier
 from sentiment_cli.config.files import EXTENDS, load_chain, taken_over
 from sentiment_cli.config.nearest import nearest, nearest_setting, setting_keys
 from sentiment_cli.config.recipes import find_config, is_config
@@ -76,6 +77,8 @@ def load_settings(config: str | Path | None, overrides: Sequence[str] = ()) -> l
 
 def experiment_from_values(values: dict[str, Any]) -> Experiment:
     """Validate values that this tool wrote itself, such as an artefact's."""
+    values = copy.deepcopy(values)
+    spell_out_earlier(values)
     return Experiment.model_validate(values)
 
 

@@ -13,6 +13,7 @@ Count = Annotated[int, Field(ge=1)]
 CORPORA = ("imdb", "sample")  # what data.source can name beside a path
 PATH_KEYS = (("data", "source"), ("data", "test"), ("data", "unlabelled"), ("vocabulary", "vectors"))
 SMALLEST_BPE = 512  # 256 bytes, two specials, and merges
+DEFAULT_BPE = 8_000  # entries where vocabulary.size is null
 LARGEST_SEED = 2**31 - 1
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
@@ -30,6 +31,12 @@ def _listed(names: object) -> object:
 def _rising(numbers: tuple[int, ...]) -> tuple[int, ...]:
     if list(numbers) != sorted(set(numbers)):
         raise ValueError("each should be greater than the one before")
+    return numbers
+
+
+def _from_to(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if numbers and (len(numbers) != 2 or numbers[0] > numbers[1]):
+        raise ValueError(f"{list(numbers)} is neither [] nor two numbers, from and to")
     return numbers
 
 
@@ -109,8 +116,15 @@ class Text(Section):
     tokenizer: Literal["words", "whitespace", "bpe"] = Field(
         "words", description="words and punctuation marks, what white space separates, or byte pairs learnt from them"
     )
+    characters: Literal["plain", "raw"] = Field(
+        "plain",
+        description="read typographic quotes, full-width and invisible characters as their plain forms, and scripts "
+        "without spaces by characters; or read characters as they are",
+    )
     lowercase: bool = Field(True, description="lower-case the text")
-    markup: Literal["break", "keep"] = Field("break", description="read <br /> as a line break, or as text")
+    markup: Literal["break", "keep"] = Field(
+        "break", description="read <br /> as a line break and (characters: plain) &#39; as an apostrophe, or as text"
+    )
     punctuation: Literal["keep", "delete"] = Field("keep", description="keep ASCII punctuation, or delete it first")
     max_tokens: Count | None = Field(400, description="longest row a model reads; null reads whole reviews")
     truncate: Literal["head", "tail", "ends"] = Field(
@@ -124,8 +138,12 @@ class Text(Section):
 class Vocabulary(Section):
     """Which words a model knows."""
 
-    size: Annotated[int, Field(ge=3)] | None = Field(30_000, description="most frequent entries kept; null keeps all")
-    min_count: Count = Field(2, description="words seen fewer times are unknown")
+    size: Annotated[int, Field(ge=3)] | None = Field(
+        30_000, description="most frequent entries kept; null keeps all words, and of byte pairs 8,000 entries"
+    )
+    min_count: Count | None = Field(
+        2, description="words seen fewer times are unknown; null: follows from the data (kind: linear)"
+    )
     from_: Annotated[tuple[Literal["train", "valid", "unsup"], ...], AfterValidator(_without_repeats)] = Field(
         ("train",), alias="from", min_length=1, strict=False, description="rows whose words are counted"
     )
@@ -224,10 +242,25 @@ class Decoding(Section):
 class Linear(Section):
     """The linear model (kind: linear)."""
 
-    ngrams: Annotated[int, Field(ge=1, le=5)] = Field(3, description="longest n-gram that is a feature")
-    min_count: Count = Field(2, description="training rows an n-gram must stand in")
+    ngrams: Annotated[int, Field(ge=1, le=5)] | None = Field(
+        3, description="longest n-gram of words that is a feature; null: follows from the data"
+    )
+    char_ngrams: Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], AfterValidator(_from_to)] | None = Field(
+        (),
+        strict=False,
+        description="n-grams of characters within words, from and to so many, such as [2, 5]; [] takes none, null: "
+        "follows from the data",
+    )
+    min_count: Count | None = Field(
+        2, description="training rows an n-gram of words must stand in; null: follows from the data"
+    )
     smoothing: Annotated[float, Field(gt=0)] = Field(1.0, description="added to each count before the log-count ratio")
-    penalty: Annotated[float, Field(gt=0)] = Field(1.0, description="weight of the squared weights in the loss")
+    normalize: bool | None = Field(
+        False, description="divide a row's sum by the root of the number of its features; null: follows from the data"
+    )
+    penalty: Annotated[float, Field(gt=0)] | None = Field(
+        1.0, description="weight of the squared weights in the loss; null: follows from the data"
+    )
 
 
 class Model(Section):
@@ -389,6 +422,12 @@ class Experiment(Section):
     init_backward: str | None = Field(
         None, min_length=1, description="the same for the layers that read backward: a language model with reverse"
     )
+
+    @property
+    def pieces(self) -> tuple[int, int] | None:
+        """From and to how many characters the pieces of words have that tokens are made of; None without any."""
+        orders = self.model.linear.char_ngrams
+        return (orders[0], orders[1]) if self.model.kind == "linear" and orders else None
 
     @property
     def command(self) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tokenizers import Tokenizer
 
+from sentiment_cli.data.characters import is_unspaced
+
 _CLOSING = frozenset(".,!?;:%…)]}’”")  # no space before
 _OPENING = frozenset("([{“‘#$£€")  # no space behind
 _JOINING = frozenset("-/_*–")  # no space on either side
@@ -24,13 +26,13 @@ def spell(kind: str, tokenizer: Tokenizer, entries: Sequence[str], ids: Iterable
 
 
 def _spaced(words: Iterable[str]) -> Iterator[str]:
-    """Yield words and marks as English sets them: "well-made", "(2 of 10)", "7.5"."""
+    """Yield words and marks as English sets them ("well-made", "(2 of 10)", "7.5"), without spaces in Chinese."""
     before, earlier, opened = "", "", set[str]()
     for word in words:
         is_closing = word in _CLOSING or word in opened
         is_number = before in _IN_NUMBERS and word[0].isdigit() and earlier[-1:].isdigit()
         follows_opening = before in _OPENING or before in opened
-        is_joined = word in _JOINING or before in _JOINING or is_number
+        is_joined = word in _JOINING or before in _JOINING or is_number or (is_unspaced(word) and is_unspaced(before))
         yield word if not before or is_closing or follows_opening or is_joined else f" {word}"
         if word in _PAIRED:
             opened ^= {word}

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import SPLITS, Corpus, Packed
+from sentiment_cli.data.coverage import unknown_share
 from sentiment_cli.data.duplicates import PAIRS
+from sentiment_cli.data.fit_settings import settle
 from sentiment_cli.data.packing import prepare
 from sentiment_cli.data.reading import most_tokens
 from sentiment_cli.data.sources import find_source, has_unlabelled
@@ -25,6 +27,7 @@ def corpus_facts(experiment: Experiment) -> dict[str, Any]:
     `source` is of the splits as they came: rows of each label, bytes, words (by white space), characters, groups.
     `splits` is of the rows as a model gets them: tokens, those cut off at text.max_tokens, those unknown.
     """
+    experiment = settle(experiment)
     source = find_source(experiment.data)
     has_unsup = has_unlabelled(source)
     corpus = prepare(experiment, (*SPLITS, "unsup") if has_unsup else SPLITS)
@@ -70,7 +73,7 @@ def corpus_facts(experiment: Experiment) -> dict[str, Any]:
 
 def token_lengths(experiment: Experiment) -> NDArray[np.int64]:
     """Return the tokens of each training row, for a histogram."""
-    return prepare(experiment, ("train",)).split("train").length_N
+    return prepare(settle(experiment), ("train",)).split("train").length_N
 
 
 def _lengths(chunks: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -82,7 +85,6 @@ def _lengths(chunks: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _split_facts(packed: Packed, corpus: Corpus, experiment: Experiment) -> dict[str, Any]:
     length_N, most = packed.length_N, most_tokens(experiment.text)
     n_tokens = int(length_N.sum())
-    unknown = int((packed.ids_T == corpus.vocabulary.unknown_id).sum())
     return {
         "rows": len(length_N),
         "tokens": n_tokens,
@@ -90,7 +92,7 @@ def _split_facts(packed: Packed, corpus: Corpus, experiment: Experiment) -> dict
         "length_percentiles": {str(p): int(np.percentile(length_N, p)) for p in PERCENTILES},
         "without_tokens": int((length_N == 0).sum()),
         "truncated_share": 0.0 if most is None else float((length_N > most).mean()),
-        "unknown_share": unknown / max(1, n_tokens),
+        "unknown_share": unknown_share(packed, corpus.vocabulary),
     }
 
 

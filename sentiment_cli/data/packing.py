@@ -18,13 +18,16 @@ from sentiment_cli import console, store
 from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data import cache
+from sentiment_cli.data.characters import reading_of
 from sentiment_cli.data.columns import copy_rows, read_ids, writing
 from sentiment_cli.data.corpus import COLUMNS, SPLITS, Corpus, open_corpus
 from sentiment_cli.data.download import archive_path
+from sentiment_cli.data.fit_settings import settle
 from sentiment_cli.data.review import Part
 from sentiment_cli.data.sources import Source, find_source, has_unlabelled
 from sentiment_cli.data.splits import Splits, assign_rows
 from sentiment_cli.data.stars import check_ratings, check_source
+from sentiment_cli.data.subwords import MARK
 from sentiment_cli.data.texts import Texts, find_fingerprint, key_of, prepare_texts
 from sentiment_cli.data.tokenizer import PAD, START, UNKNOWN, encode, train_tokenizer
 from sentiment_cli.data.vocabulary import Vocabulary
@@ -73,7 +76,7 @@ def corpus_keys(experiment: Experiment) -> list[cache.Key]:
     keys = [key_of(source, part) for part in _parts_read(experiment)]
     fingerprints = [find_fingerprint(key) for key in keys]
     if all(fingerprints):
-        keys.append(_key(source, experiment, [found for found in fingerprints if found]))
+        keys.append(_key(source, settle(experiment), [found for found in fingerprints if found]))
     return keys
 
 
@@ -133,7 +136,10 @@ def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cac
 def about_tokens(experiment: Experiment) -> dict[str, Any]:
     """Return what token ids depend on beside the rows that the vocabulary is learnt from."""
     of_text = {"tokenizer", "lowercase", "markup", "punctuation", *({"start"} if experiment.text.start else ())}
+    reading = reading_of(experiment.text)
     return {
+        **({} if reading == 1 else {"reading": reading}),  # packs of the first are found under the key they had
+        **({} if experiment.pieces is None else {"pieces": list(experiment.pieces)}),
         "tokenizers": tokenizers.__version__,
         "text": experiment.text.model_dump(mode="json", include=of_text),
         "vocabulary": experiment.vocabulary.model_dump(mode="json", by_alias=True, exclude={"vectors"}),
@@ -167,7 +173,7 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
                 yield from labelled.read(*splits[name])
 
     console.say(f"data: learning the vocabulary from {' and '.join(vocabulary.from_)}")
-    tokenizer, entries = train_tokenizer(experiment.text, vocabulary, counted())
+    tokenizer, entries = train_tokenizer(experiment.text, vocabulary, counted(), experiment.pieces)
     train_digest_N = labelled.rows("train").digest_N
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
         for name, (of, is_wanted_N) in splits.items():
@@ -183,7 +189,9 @@ def write_tokens(draft: store.Draft, experiment: Experiment, tokenizer: Tokenize
     draft.write("tokenizer.json", tokenizer.to_str().encode())
     unknown = entries.index(UNKNOWN if experiment.vocabulary.unknown == "own" else PAD)
     start = entries.index(START) if experiment.text.start else None
-    draft.write("vocabulary.json", store.dump_json(vars(Vocabulary(tuple(entries), unknown, start))))
+    n_pieces = len(entries) - entries.index(MARK) if experiment.pieces else 0
+    vocabulary = Vocabulary(tuple(entries), unknown, start, reading_of(experiment.text), n_pieces)
+    draft.write("vocabulary.json", store.dump_json(vars(vocabulary)))
 
 
 def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Path:

@@ -1,5 +1,6 @@
 """What each word and n-gram of a row adds in the linear model, read off its weights: exact, and without torch."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +14,15 @@ from sentiment_cli.inference.artefact import WEIGHTS, Artefact
 
 
 class Weights(NamedTuple):
-    """key_K: the n-grams that there are, as `models.ngrams` numbers them; weight_FC of all features; bias_C."""
+    """key_K: the n-grams that there are, as `models.ngrams` numbers them; weight_FC of all features; bias_C.
+
+    size_F, of a model that is normalized: a row's weights are divided by the root of the sum of its features' sizes.
+    """
 
     key_K: NDArray[np.int64]
     weight_FC: NDArray[np.float32]
     bias_C: NDArray[np.float32]
+    size_F: NDArray[np.float32] | None = None
 
 
 class Feature(NamedTuple):
@@ -32,13 +37,16 @@ def load_weights(artefact: Artefact) -> Weights:
     """Read the weights of a linear model. Raises IntegrityError where the file holds others."""
     try:
         found = safetensors.numpy.load(artefact.read(WEIGHTS))
-        weights = Weights(found["keys"], found["weight"], found["bias"])
+        is_normalized = artefact.settings["model"]["linear"].get("normalize", False)
+        weights = Weights(found["keys"], found["weight"], found["bias"], found["size"] if is_normalized else None)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise store.IntegrityError(f"{artefact.path} does not hold the weights of a linear model: {error!r}") from error
     n_ngrams, n_logits = weights.key_K.size, artefact.n_logits
-    shapes = [(n_ngrams,), (len(artefact.vocabulary.entries) + n_ngrams, n_logits), (n_logits,)]
-    is_whole = [array.shape for array in weights] == shapes and weights.key_K.dtype == np.int64
-    if not is_whole or not np.isfinite(weights.weight_FC).all() or not np.isfinite(weights.bias_C).all():
+    n_features = len(artefact.vocabulary.entries) + n_ngrams
+    shapes = [(n_ngrams,), (n_features, n_logits), (n_logits,), (n_features,)]
+    arrays = [array for array in weights if array is not None]
+    is_whole = [array.shape for array in arrays] == shapes[: len(arrays)] and weights.key_K.dtype == np.int64
+    if not is_whole or not all(np.isfinite(array).all() for array in arrays):
         raise store.IntegrityError(f"{artefact.path} holds other numbers than a linear model of its words and labels")
     return weights
 
@@ -68,7 +76,10 @@ def find_features(
             at_T, feature_T = at_T[found_T], place_T[found_T] + n_entries
         for feature, at in zip(feature_T.tolist(), at_T.tolist(), strict=True):
             places.setdefault((n, feature), []).append(at)
-    added_F = weights.weight_FC[[feature for _, feature in places]].astype(np.float64) @ direction_C
+    found_F = [feature for _, feature in places]
+    added_F = weights.weight_FC[found_F].astype(np.float64) @ direction_C
+    if weights.size_F is not None:
+        added_F /= math.sqrt(max(1.0, float(weights.size_F[found_F].sum())))
     return [Feature(at, n, added) for ((n, _), at), added in zip(places.items(), added_F.tolist(), strict=True)]
 
 

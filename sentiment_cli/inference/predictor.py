@@ -101,8 +101,9 @@ class Predictor:
 
     def evidence(self, ids_L: NDArray[np.int32]) -> Evidence:
         """Return what is known of a text of these tokens."""
+        is_whole_L = ids_L < self.vocabulary.n_whole
         return Evidence(
-            tokens=len(ids_L),
+            tokens=int(is_whole_L.sum()),
             unknown=int((ids_L == self.vocabulary.unknown_id).sum()),
             truncated=self._most_read is not None and len(ids_L) > self._most_read,
             low_evidence=not any(map(self.vocabulary.is_word, ids_L.tolist())),

@@ -14,9 +14,12 @@ class LinearClassifier(nn.Module):
 
     It reads which words and n-grams stand in a row, not how often. `keys` (int64) says which n-grams there are;
     `weight` (features × logits) and `bias` are what training finds: a fresh model has no n-grams, and weights of 0.
+    With `normalize` the sum of a row's weights is divided by the root of the sum of its features' `size`: how many
+    features stand for each, a known word's pieces included.
     """
 
     keys: Tensor
+    size: Tensor
     weight: Tensor
     bias: Tensor
 
@@ -24,10 +27,14 @@ class LinearClassifier(nn.Module):
         super().__init__()
         assert n_labels >= 2
         self.n_logits = 1 if n_labels == 2 else n_labels
+        assert settings.ngrams is not None
         self.longest, self.n_entries, self.unknown_id = settings.ngrams, n_entries, unknown_id
+        self.is_normalized = bool(settings.normalize)
         self.register_buffer("keys", torch.empty(0, dtype=torch.long))
         self.register_buffer("weight", torch.zeros(n_entries, self.n_logits))
         self.register_buffer("bias", torch.zeros(self.n_logits))
+        if self.is_normalized:
+            self.register_buffer("size", torch.zeros(n_entries))
         self.register_load_state_dict_pre_hook(_make_room)  # type: ignore[no-untyped-call]
 
     def forward(self, ids_BL: Tensor, length_B: Tensor) -> Tensor:
@@ -42,12 +49,16 @@ class LinearClassifier(nn.Module):
         feature_BP = torch.cat(found, dim=1).sort(dim=1).values
         is_counted_BP = (feature_BP != NONE) & (feature_BP != F.pad(feature_BP[:, :-1], (1, 0), value=NONE))
         weight_BPC = F.embedding(feature_BP.clamp(min=0), self.weight) * is_counted_BP[..., None]
-        logit_BC = weight_BPC.sum(dim=1) + self.bias
+        sum_BC = weight_BPC.sum(dim=1)
+        if self.is_normalized:
+            size_BP = F.embedding(feature_BP.clamp(min=0), self.size[:, None]).squeeze(2) * is_counted_BP
+            sum_BC = sum_BC / size_BP.sum(dim=1, keepdim=True).clamp(min=1).sqrt()
+        logit_BC = sum_BC + self.bias
         return logit_BC.squeeze(1) if self.n_logits == 1 else logit_BC
 
 
 def _make_room(model: LinearClassifier, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Give a model that is about to load weights as many n-grams as they are of."""
-    for name in ("keys", "weight"):
+    for name in ("keys", "weight", "size"):
         if (loaded := weights.get(prefix + name)) is not None:
             setattr(model, name, torch.empty_like(loaded, device=getattr(model, name).device))

@@ -14,6 +14,8 @@ from sentiment_cli import console, store
 from sentiment_cli.config.loader import differences, experiment_yaml, load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.coverage import unknown_share, warn_of_unknown
+from sentiment_cli.data.fit_settings import settle
 from sentiment_cli.errors import InterruptedRun, MachineError
 from sentiment_cli.models.device import check_precision, memory_errors, select_device, set_up
 from sentiment_cli.training.checkpoints import (
@@ -44,6 +46,7 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
     gradient that is not finite.
     """
     store.check_name(name or experiment.name)
+    experiment = settle(experiment, is_said=True)
     with _set_up(experiment) as (device, group, stop):
         if is_restarted() and (run := _launched(group, experiment)) is not None:
             return _resume(run, experiment, (), device, group, stop)
@@ -55,6 +58,8 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         began = time.monotonic()
         with _told(stop, "interrupted while the data was prepared; no run was begun", None, experiment), stop.at_once():
             corpus = prepare_for(experiment)
+            if experiment.task == "classify":
+                warn_of_unknown(unknown_share(corpus.split("valid"), corpus.vocabulary), experiment)
             ask_teacher(experiment, corpus)
             prepared = time.monotonic()
             with memory_errors():
@@ -79,6 +84,7 @@ def resume(run: Path, experiment: Experiment, allowed: Sequence[str]) -> Finishe
     `experiment` is compared with what the run was trained with. Raises UsageError for a difference whose key is not
     in `allowed` and for another process that trains the run, and DataError for other data and for damage.
     """
+    experiment = settle(experiment)
     with _set_up(experiment) as (device, group, stop):
         return _resume(run, experiment, allowed, device, group, stop)
 

@@ -10,6 +10,7 @@ from sentiment_cli.config.loader import differences, load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.recipes import find_config, recipe_names
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.fit_settings import settle
 from sentiment_cli.errors import DataError, SentimentError, UsageError
 from sentiment_cli.inference.ensembles import refuse_ensemble
 from sentiment_cli.inference.runs import SUMMARY, find_experiment, is_model
@@ -86,6 +87,7 @@ def _say_shadowed(key: str, name: str) -> None:
 
 def _rehearse(key: str, path: Path, experiment: Experiment, above: tuple[Path, ...]) -> Origin:
     """Return what training an experiment will leave, with fresh weights. Raises what training would at its begin."""
+    experiment = settle(experiment)
     check_machine(experiment)
     check_vectors(experiment)
     origins = []
@@ -113,6 +115,7 @@ def find_or_fit(experiment: Experiment, name: str, config: str | None = None) ->
     It is one that is finished already; else one that was stopped, gone on with to its end; else a new one. Raises what
     `fit` raises, and UsageError where these processes cannot share it, but one can train its `config` before.
     """
+    experiment = settle(experiment)
     same = [run for run in _runs_called(name) if not differences(run.experiment, experiment)]
     if not same:
         return _fit(experiment, name, config)

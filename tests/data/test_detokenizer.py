@@ -15,7 +15,7 @@ SENTENCES = [
 
 @pytest.mark.parametrize("text", SENTENCES)
 def test_words_and_marks_are_set_as_they_stood(text: str) -> None:
-    tokenizer, entries = train_tokenizer(Text(), Vocabulary(min_count=1), [[text]])
+    tokenizer, entries = train_tokenizer(Text(characters="raw"), Vocabulary(min_count=1), [[text]])
     (ids_L,) = encode(tokenizer, [text])
     pieces = list(spell("words", tokenizer, entries, ids_L.tolist()))
     assert len(pieces) == len(ids_L)
@@ -29,7 +29,7 @@ def test_a_mark_that_is_paired_opens_and_closes_by_turns() -> None:
 
 @pytest.mark.parametrize("text", [*SENTENCES, "café 🎬 naïve", " two  spaces"])
 def test_byte_pairs_give_the_text_back_character_by_character(text: str) -> None:
-    settings = Text(tokenizer="bpe")
+    settings = Text(tokenizer="bpe", characters="raw")
     tokenizer, entries = train_tokenizer(settings, Vocabulary(size=512, min_count=1), [["some other text"]])
     (ids_L,) = encode(tokenizer, [text])
     pieces = list(spell("bpe", tokenizer, entries, ids_L.tolist()))
@@ -41,3 +41,10 @@ def test_byte_pairs_give_the_text_back_character_by_character(text: str) -> None
 
 def test_what_white_space_separated_is_set_with_spaces() -> None:
     assert "".join(spell("whitespace", None, ["a,", "b."], [0, 1, 0])) == "a, b. a,"
+
+
+@pytest.mark.parametrize("text", ["这部电影很好", "とても面白い", "ดีมาก", "iPhone 很好 phone"])
+def test_scripts_without_spaces_are_set_without_them(text: str) -> None:
+    tokenizer, entries = train_tokenizer(Text(lowercase=False), Vocabulary(min_count=1), [[text]])
+    (ids_L,) = encode(tokenizer, [text])
+    assert "".join(spell("words", tokenizer, entries, ids_L.tolist())) == text

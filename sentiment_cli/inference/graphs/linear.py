@@ -29,7 +29,13 @@ def write_linear(graph: Graph, model: LinearClassifier, ids_BL: str, length_B: s
     weight = graph.constant(weight_FC.squeeze(1) if model.n_logits == 1 else weight_FC)
     bias = graph.constant(model.bias.squeeze(0) if model.n_logits == 1 else model.bias)
     weight_BPC = graph.node("Gather", weight, counted_BP)
-    return graph.node("Add", graph.node("ReduceSum", weight_BPC, graph.constant([1]), keepdims=0), bias)
+    total = graph.node("ReduceSum", weight_BPC, graph.constant([1]), keepdims=0)
+    if model.is_normalized:
+        size_BP = graph.node("Gather", graph.constant(F.pad(model.size, (0, 1))), counted_BP)
+        size_B1 = graph.node("ReduceSum", size_BP, graph.constant([1]), keepdims=int(model.n_logits > 1))
+        root_B1 = graph.node("Sqrt", graph.node("Max", size_B1, graph.constant(1.0)))
+        total = graph.node("Div", total, root_B1)
+    return graph.node("Add", total, bias)
 
 
 def _longer_features(graph: Graph, model: LinearClassifier, feature_BL: str, next_BL: str) -> str:
