@@ -27,9 +27,9 @@ class Split(StrEnum):
 
 # Settings of the data stage that this command has options for, as hints name them.
 _SETTING = re.compile(
-    r"--set (?:'data\.label_map=\[(?P<pairs>.*)\]'|data\.label_map=\[\]|(?P<source>data\.source=)|"
-    r"data\.(?P<key>text_column|label_column|on_error)=(?P<value>\S+))"
+    r"--set (?:(?P<source>data\.source=)|data\.(?P<key>text_column|label_column|on_error)=(?P<value>\S+))"
 )
+_MAP = "data.label_map="
 
 
 def evaluate(
@@ -45,7 +45,11 @@ def evaluate(
         str | None, Option(metavar="FILE", help="Score labelled pairs of texts of a file instead.")
     ] = None,
     label_map: Annotated[
-        str | None, Option(metavar="OLD=NEW,…", help="With --data or --pairs: what its labels are here.")
+        str | None,
+        Option(
+            metavar="OLD=NEW,…",
+            help="With --data or --pairs: what its labels are here; or a JSON object. Nothing for NEW leaves rows out.",
+        ),
     ] = None,
     text_column: Annotated[str | None, Option(help="With --data: the column of the texts.")] = None,
     label_column: Annotated[str | None, Option(help="With --data: the column of the labels.")] = None,
@@ -77,7 +81,7 @@ def evaluate(
     if len(scored) > 1:
         raise UsageError(f"{scored[0]} and {scored[1]} are both given; one of them is scored", "sentiment eval --help")
     values = {
-        "label_map": None if label_map is None else [pair for pair in label_map.split(",") if pair],
+        "label_map": None if label_map is None else _pairs_of(label_map),
         "text_column": text_column,
         "label_column": label_column,
         "on_error": on_error,
@@ -130,16 +134,29 @@ def _own_options() -> Iterator[None]:
         yield
     except (DataError, UsageError) as error:
         if error.hint is not None:
-            error.hint = _SETTING.sub(_option, error.hint)
+            error.hint = _with_options(error.hint)
         raise
 
 
+def _with_options(hint: str) -> str:
+    if hint.startswith(("--set data.label_map=", "--set 'data.label_map=")):
+        from sentiment_cli.data.labels import map_option, parse_label_map
+
+        pairs = _own("x.csv", {"label_map": shlex.split(hint)[1].removeprefix(_MAP)}).label_map
+        return map_option(parse_label_map(pairs))
+    return _SETTING.sub(_option, hint)
+
+
 def _option(found: re.Match[str]) -> str:
-    if found["source"]:
-        return "--data "
-    if found["key"]:
-        return f"--{found['key'].replace('_', '-')} {found['value']}"
-    return f"--label-map {shlex.quote((found['pairs'] or '').replace(', ', ','))}"
+    return "--data " if found["source"] else f"--{found['key'].replace('_', '-')} {found['value']}"
+
+
+def _pairs_of(text: str) -> str | list[str]:
+    r"""Return a JSON object as it is, and the pairs of OLD=NEW,OLD=NEW, where `\,` is a comma of a label."""
+    if text.lstrip().startswith("{"):
+        return text
+    pairs = re.split(r"(?<!\\),", text)
+    return [pair.replace("\\,", ",") for pair in pairs if pair.strip()]
 
 
 def _own(source: str, values: dict[str, Any]) -> "Data":
@@ -147,8 +164,11 @@ def _own(source: str, values: dict[str, Any]) -> "Data":
     from sentiment_cli.config.loader import load_experiment
 
     given = {"source": source, **{key: value for key, value in values.items() if value is not None}}
+    is_map = {key: key == "label_map" and isinstance(value, str) for key, value in given.items()}
     # YAML reads JSON, but not the two escapes that JSON writes for a character beyond U+FFFF.
-    settings = [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
+    settings = [
+        f"data.{key}={value if is_map[key] else json.dumps(value, ensure_ascii=False)}" for key, value in given.items()
+    ]
     return load_experiment("default", settings).data
 
 

@@ -16,7 +16,7 @@ from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus import Packed
 from sentiment_cli.data.download import archive_path
-from sentiment_cli.data.labels import refuse_unknown
+from sentiment_cli.data.labels import LabelError, map_option, parse_label_map, refuse_unknown, straight_map
 from sentiment_cli.data.sources import Source, find_source
 from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.data.tables import Columns, Rejects, column_names, read_table
@@ -103,11 +103,16 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     model, source = open_model(run), find_source(data)
     is_own = is_run(run) and any(_opens_test(data, experiment_of(one).data) for one in model.models)
     openings = record_opening(run, "test", f"eval --data {data.source}") if is_own else None
-    texts = prepare_texts(source, "labelled")
+    renamed = parse_label_map(data.label_map)
+    try:
+        texts = prepare_texts(source, "labelled")
+    except LabelError as error:  # which joins labels to one another, and not to the model's
+        error.hint = map_option(straight_map(error.counts, renamed, model.labels))
+        raise
     split = "test" if len(texts.rows("test")) else "train"
     rows, ids = texts.rows(split), texts.ids(split)
     counts = Counter({label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels)})
-    refuse_unknown(str(source.path or source.name), +counts, model.labels, "--label-map {}")
+    refuse_unknown(str(source.path or source.name), +counts, model.labels, renamed, is_eval=True)
     there = column_names(source.path) if source.kind == "table" and source.path is not None else []
     columns = [name for name in slices if name in there or name not in BUILT_IN]
     by_columns = [by_column(name, _read_values(source, name, ids)) for name in columns]
