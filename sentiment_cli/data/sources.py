@@ -119,8 +119,8 @@ def hash_source(source: Source, part: Part, read: FilesDigest | None = None) -> 
 
     What `read_part` has just taken into `read` is not read again, where that is all there is: a folder of many files.
     """
-    digest = hashlib.sha256()
-    for path, _ in _paths(source, part):
+    digest, of_tables = hashlib.sha256(), dict[str, str]()
+    for path, split in _paths(source, part):
         if path is None:
             digest.update(sample.FINGERPRINT.encode())
             continue
@@ -131,10 +131,23 @@ def hash_source(source: Source, part: Part, read: FilesDigest | None = None) -> 
                 else:
                     digest.update(_hash_folder(path, source, part))
             else:
-                digest.update(f"{table_kind(path) or ''} {store.sha256_of(path)}".encode())
+                sha256 = store.sha256_of(path)
+                _refuse_same(path, split, of_tables.setdefault(sha256, split))
+                digest.update(f"{table_kind(path) or ''} {sha256}".encode())
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def _refuse_same(path: Path, split: str, other: str) -> None:
+    """Raise DataError for a file of test or validation rows that holds the very rows of another split."""
+    if split != other:
+        key = {"test": "data.test", "valid": "data.valid.source"}[split]
+        raise DataError(
+            f"{key} is {path}, which holds the same rows as the {other} rows: scores on them would say nothing of new "
+            f"texts. Without {key} some rows are held out",
+            f"--set {key}=null",
+        )
 
 
 def read_part(
