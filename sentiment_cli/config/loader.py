@@ -126,7 +126,8 @@ def _anchor_paths(layers: _Layers) -> None:
     """Make paths absolute: those in a file are meant from where it lies, those of --set from here."""
     for path in PATH_KEYS:
         *above, key = path
-        settings, document = layers.values, layers.source_of(path)
+        settings: Any = layers.values
+        document = layers.source_of(path)
         for section in above:
             settings = settings.get(section) if isinstance(settings, dict) else None
         if not isinstance(settings, dict):

@@ -60,7 +60,7 @@ def _listed_pairs(value: object) -> object:
     pairs = []
     for old, new in value.items():
         if isinstance(new, (dict, list)):
-            raise ValueError(f"{old!r} is renamed to {new!r:.60}, which is no label")  # noqa: TRY004 - pydantic's way
+            raise ValueError(f"{old!r} is renamed to {new!r:.60}, which is no label")
         pairs.append(join_pair(str(old), texts[new] if new is None or isinstance(new, bool) else str(new)))
     return pairs
 

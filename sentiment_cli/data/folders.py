@@ -32,7 +32,8 @@ def read_texts(
 ) -> Iterator[tuple[str | None, str, str, bytes]]:
     """Yield (split, class, name, bytes) of ROOT/CLASS/NAME.txt or ROOT/{train,valid,test}/CLASS/NAME.txt, by name.
 
-    `valid` names the folder of validation texts. Unlabelled texts have no class: those in unsup/ and, in a folder given apart, those that lie in ROOT itself.
+    `valid` names the folder of validation texts. Unlabelled texts have no class: those in unsup/ and, in a folder given
+    apart, those that lie in ROOT itself.
     """
     root = root_of(root)
     splits: tuple[tuple[str | None, str], ...] = ((None, "."),)

@@ -96,7 +96,10 @@ def dump_label_map(renamed: Mapping[str, str]) -> str:
 def _quoted(text: str) -> str:
     # YAML takes no control characters as they are, and does not join the two halves that JSON makes of U+1F44D.
     parts = (json.dumps(char)[1:-1] if ord(char) < 128 else char if char.isprintable() else "" for char in text)
-    escaped = (part or (f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}") for part, c in zip(parts, text, strict=True))
+    escaped = (
+        part or (f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}")
+        for part, c in zip(parts, text, strict=True)
+    )
     return '"' + "".join(escaped).replace("\x7f", "\\u007f") + '"'
 
 

@@ -1,7 +1,6 @@
 """From the reviews of a source to packed token ids, made once and cached under a key of all they depend on."""
 
 import itertools
-import shlex
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -23,8 +22,8 @@ from sentiment_cli.data.corpus import ABOUT, COLUMNS, SPLITS, Corpus, digests_fi
 from sentiment_cli.data.download import archive_path
 from sentiment_cli.data.duplicates import Hashes, normalised_hashes, row_hashes, stand_in
 from sentiment_cli.data.review import Part
-from sentiment_cli.data.sources import Source, find_source, has_unlabelled
 from sentiment_cli.data.rows import about_rows, check_labels_of, check_splits, warn_of_rows
+from sentiment_cli.data.sources import Source, find_source, has_unlabelled
 from sentiment_cli.data.splits import assign_rows
 from sentiment_cli.data.stars import check_ratings, check_source
 from sentiment_cli.data.texts import SPLITS_OF, Texts, find_fingerprint, key_of, prepare_texts
@@ -230,7 +229,7 @@ def _hash_tokens(corpus: Corpus) -> Hashes:
     """Hash the token ids of each test row that has some: two texts may differ and be the same to a model."""
     test = corpus.split("test")
     found = row_hashes(np.split(test.ids_T, test.starts_N1[1:-1]))
-    return found[found != 0]
+    return np.asarray(found[found != 0])
 
 
 def _write_split(

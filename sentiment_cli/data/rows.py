@@ -1,4 +1,4 @@
-"""What the rows of a corpus can bear: refused where a split or a class has too few, said where a score would mislead."""
+"""What the rows of a corpus can bear: too few of them are refused, scores that would mislead are said."""
 
 import shlex
 from collections import Counter
@@ -32,7 +32,7 @@ def check_labels_of(texts: Texts, data: Data) -> None:
     n_alone = int((counts == 1).sum())
     if len(texts.labels) >= _FEWEST_IDS and n_alone * 2 > n_rows:
         raise DataError(
-            f"{len(texts.labels):,} labels for {n_rows:,} rows, {n_alone:,} of them on one row alone: is that the label "
+            f"{len(texts.labels):,} labels for {n_rows:,} rows, {n_alone:,} of them on a single row: is that the label "
             "column?",
             _other_column(data),
         )

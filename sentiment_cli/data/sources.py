@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from sentiment_cli import store
 from sentiment_cli.config.paths import local_imdb, sample_dir
@@ -270,7 +270,7 @@ def _read_path(
             rejects.reject(path, row.number, row.line, reason)
             continue
         try:
-            found, label = find_label(row.label, renamed) if has_labels else (None, None)
+            named, label = find_label(row.label, renamed) if has_labels else (None, None)
         except ValueError as error:
             if data.on_error == "stop":
                 _refuse_label(path, row, str(error), source, renamed)
@@ -283,7 +283,7 @@ def _read_path(
             rejects.reject(path, row.number, row.line, "its label is missing")
             continue
         is_alone = row.group in (None, "") or row.group != row.group  # NaN
-        yield split, found, Review(str(row.number), row.text, label, None, None if is_alone else str(row.group))
+        yield split, named, Review(str(row.number), row.text, label, None, None if is_alone else str(row.group))
 
 
 def _refuse_label(path: Path, row: Row, reason: str, source: Source, renamed: Mapping[str, str]) -> None:
@@ -304,7 +304,8 @@ def _refuse_label(path: Path, row: Row, reason: str, source: Source, renamed: Ma
 
 def _folder_reviews(root: Path, split: str, source: Source) -> Iterator[tuple[str, Review]]:
     """Yield a folder's texts: without its test/ where data.test is given, and of that one's train/ and test/ test/."""
-    data, part = source.settings, cast(Part, "unlabelled" if split == "unsup" else "labelled")
+    data = source.settings
+    part: Part = "unlabelled" if split == "unsup" else "labelled"
     valid = folders.find_valid(root) if split == "valid" else valid_folder(source) if split == "train" else None
     is_given_apart = data.unlabelled is not None
     for found, name, file, text in folders.read_texts(root, part, is_given_apart=is_given_apart, valid=valid):

@@ -251,7 +251,9 @@ def _load(directory: Path) -> Texts:
     about = store.read_json(directory / "about.json")
     labels, groups = sort_labels(about["labels"]), tuple(sorted(about["groups"]))
     ranks = [_ranks(about["labels"], labels), _ranks(about["groups"], groups)]
-    return Texts(directory, labels, groups, _fingerprint(directory), about["rejected"], about.get("left_out", {}), *ranks)
+    return Texts(
+        directory, labels, groups, _fingerprint(directory), about["rejected"], about.get("left_out", {}), *ranks
+    )
 
 
 def _ranks(found: list[str], names: tuple[str, ...]) -> NDArray[np.int32]:

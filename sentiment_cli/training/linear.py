@@ -91,6 +91,11 @@ def _train_on(
     counted = count_ngrams(
         ids_T, row_T, model.n_entries, model.unknown_id, longest=model.longest, min_count=settings.min_count
     )
+    if not len(counted.row_P):  # of what text.max_tokens leaves; check_corpus looks at whole rows
+        raise DataError(
+            f"no n-gram that is read stands in {settings.min_count} training rows",
+            "--set model.linear.min_count=1 --set vocabulary.min_count=1 --set text.max_tokens=null",
+        )
     presence = build_presence(counted, len(label_N))
     label_NC = F.one_hot(torch.from_numpy(label_N), len(corpus.labels))[:, -n_logits:].double()
     ratio_GC = log_count_ratios(presence, label_NC, settings.smoothing)
@@ -210,7 +215,7 @@ def solve(
             size /= 2
         weight_GC, logit_NC, value = new_GC, new_NC, new
         n_steps, n_products = n_steps + 1, n_products + n
-    loss = float(_log_losses(logit_NC, label_NC).mean())
+    loss = max(0.0, float(_log_losses(logit_NC, label_NC).mean()))
     return Solution(weight_GC, n_steps, n_products, norm / first if first else 0.0, loss)
 
 
