@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sentiment_cli import store
+from sentiment_cli import console, store
 from sentiment_cli.config.paths import local_imdb, sample_dir
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data import folders, imdb, sample
-from sentiment_cli.data.download import archive_path, download_imdb
+from sentiment_cli.data.download import SHA256, archive_path, download_imdb
 from sentiment_cli.data.labels import (
     MOST_LABELS,
     check_labels,
@@ -137,6 +137,23 @@ def hash_source(source: Source, part: Part, read: FilesDigest | None = None) -> 
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def say_other_archive(source: Source, found: str, n_rows: int) -> None:
+    """Say where IMDb is read from other bytes than those that were published; `found` is `hash_source`'s of them.
+
+    A warning where they lie in the place of the download; a copy that the user names may be packed otherwise.
+    """
+    if source.settings.source != "imdb" or source.path is None:
+        return
+    if source.path.is_dir():
+        console.say(f"data: {source.path} is a folder, which no published hash is compared with; {n_rows:,} rows")
+    elif found != hashlib.sha256(f" {SHA256}".encode()).hexdigest():
+        what = f"{source.path} is not the published archive, whose sha256 begins with {SHA256[:12]}; {n_rows:,} rows"
+        if source.path == archive_path():
+            console.warn(what)
+        else:
+            console.say(f"data: {what}")
 
 
 def _refuse_same(path: Path, split: str, other: str) -> None:

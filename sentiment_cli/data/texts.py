@@ -24,7 +24,7 @@ from sentiment_cli.data import cache
 from sentiment_cli.data.columns import Writer, read_column, read_ids, writing
 from sentiment_cli.data.labels import parse_label_map, refuse_unknown, said, sort_labels
 from sentiment_cli.data.review import Part, Review
-from sentiment_cli.data.sources import FilesDigest, Source, has_valid, hash_source, read_part
+from sentiment_cli.data.sources import FilesDigest, Source, has_valid, hash_source, read_part, say_other_archive
 from sentiment_cli.data.tables import Rejects
 from sentiment_cli.errors import DataError
 
@@ -238,6 +238,8 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     if +left_out:
         console.say(f"data: data.label_map leaves out the rows labelled {said(left_out)}")
+    if part == "labelled":
+        say_other_archive(source, key.depends_on["source"], n_rows)
     if n_damaged:
         console.warn(f"{n_damaged:,} texts hold \ufffd, which stands for what was no UTF-8")
     if rejects.found:

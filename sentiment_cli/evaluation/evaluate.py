@@ -138,6 +138,8 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     there = column_names(source.path) if source.kind == "table" and source.path is not None else []
     columns = [name for name in slices if name in there or name not in BUILT_IN]
     by_columns = [by_column(name, _read_values(source, name, ids)) for name in columns]
+    if is_known_N is not None and (n_known := int(is_known_N.sum())):
+        console.warn(f"{n_known:,} of these {len(ids):,} rows were trained on")
     scored = score_texts(model, texts, split, source.name)
     partitions = [*by_columns, *(one for one in scored.partitions() if one.name not in columns)]
     evaluation = _judge(model, source.name, scored.packed, scored.output, partitions, openings, is_known_N)
@@ -269,11 +271,11 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
     if unseen is not None:
         low, high = unseen.accuracy_ci95
         console.result(
-            f"  without the {evaluation.n_known:,} that stand in train too: "
+            f"  without the {evaluation.n_known:,} that were trained on: "
             f"{unseen.accuracy:.2%} ({low:.2%} to {high:.2%}), n {unseen.n:,}"
         )
     elif evaluation.n_known:
-        console.result(f"  all {scores.n:,} stand in train too: this says nothing of new texts")
+        console.result(f"  all {scores.n:,} were trained on: this says nothing of new texts")
     if absent := evaluation.absent():
         what = "the macro means leave it out, and there is no AUC of all labels"
         console.warn(f"no {evaluation.split} row is labelled {', '.join(map(repr, absent))}: {what}")
