@@ -132,7 +132,7 @@ def _missing_findings(labelled: Texts, data: Data) -> list[Finding]:
     findings = [
         Finding(
             "warning",
-            f"rows labelled {label!r}, which may stand for a missing label: {map_setting({**renamed, label: ''})} leaves "
+            f"rows labelled {label!r}, maybe a missing label: {map_setting({**renamed, label: ''})} leaves "
             f"them out, {map_setting({**renamed, label: label})} keeps them",
             counts[label],
         )
