@@ -65,6 +65,9 @@ def info(
             f"{split:<6} {came['rows']:>9,} reviews ({balance}), {came['bytes'] / 1e6:.1f} MB{groups}; "
             f"words: mean {words['mean']:.1f}, longest {words['longest']:,}"
         )
+    if found["left_out"]:
+        left_out = ", ".join(f"{label} {count:,}" for label, count in found["left_out"].items())
+        console.result(f"left out by data.label_map: {left_out}")
     console.result("\nas a model reads them")
     console.result(f"{'split':<6} {'reviews':>9}  {'tokens':>11}  {'cut':>6}  {'unknown':>7}  percentiles of tokens")
     for split, row in found["splits"].items():
@@ -73,6 +76,11 @@ def info(
             f"{split:<6} {row['rows']:>9,}  {row['tokens']:>11,}  {row['truncated_share']:>6.1%}  "
             f"{row['unknown_share']:>7.2%}  {spread}"
         )
+    shown = {split: row["labels"] for split, row in found["splits"].items() if split != "unsup"}
+    width = max(len("label"), *map(len, found["labels"]))
+    console.result("\n" + f"{'label':<{width}}" + "".join(f"  {split:>9}" for split in shown))
+    for label in found["labels"]:
+        console.result(f"{label:<{width}}" + "".join(f"  {labels[label]:>9,}" for labels in shown.values()))
     common = ", ".join(f"{word} {count:,}" for word, count in found["vocabulary"]["commonest"].items())
     console.result(f"\n{found['vocabulary']['entries']:,} vocabulary entries; commonest words: {common}")
     console.result("\ntokens of a training review")

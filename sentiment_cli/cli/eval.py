@@ -1,10 +1,8 @@
 """`sentiment eval`."""
 
-import contextlib
 import json
 import re
-import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +11,7 @@ from typer import Argument, Option
 
 from sentiment_cli import console
 from sentiment_cli.cli.parameters import OnError
-from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Data
@@ -26,10 +24,6 @@ class Split(StrEnum):
 
 
 # Settings of the data stage that this command has options for, as hints name them.
-_SETTING = re.compile(
-    r"--set (?:'data\.label_map=\[(?P<pairs>.*)\]'|data\.label_map=\[\]|(?P<source>data\.source=)|"
-    r"data\.(?P<key>text_column|label_column|on_error)=(?P<value>\S+))"
-)
 
 
 def evaluate(
@@ -45,7 +39,11 @@ def evaluate(
         str | None, Option(metavar="FILE", help="Score labelled pairs of texts of a file instead.")
     ] = None,
     label_map: Annotated[
-        str | None, Option(metavar="OLD=NEW,…", help="With --data or --pairs: what its labels are here.")
+        str | None,
+        Option(
+            metavar="OLD=NEW,…",
+            help="With --data or --pairs: what its labels are here; or a JSON object. Nothing for NEW leaves rows out.",
+        ),
     ] = None,
     text_column: Annotated[str | None, Option(help="With --data: the column of the texts.")] = None,
     label_column: Annotated[str | None, Option(help="With --data: the column of the labels.")] = None,
@@ -77,7 +75,7 @@ def evaluate(
     if len(scored) > 1:
         raise UsageError(f"{scored[0]} and {scored[1]} do not go together", Change(without=scored[1:]))
     values = {
-        "label_map": None if label_map is None else [pair for pair in label_map.split(",") if pair],
+        "label_map": None if label_map is None else _pairs_of(label_map),
         "text_column": text_column,
         "label_column": label_column,
         "on_error": on_error,
@@ -117,8 +115,7 @@ def evaluate(
     if data is None:
         found = evaluation.evaluate(path, (split or Split.test).value)
     else:
-        with _own_options():
-            found = evaluation.evaluate_data(path, _own(data, values), slices or ())
+        found = evaluation.evaluate_data(path, _own(data, values), slices or ())
     _print(
         path,
         found.to_json(),
@@ -127,23 +124,12 @@ def evaluate(
     )
 
 
-@contextlib.contextmanager
-def _own_options() -> Iterator[None]:
-    """Have hints name options of this command, where they name settings of the data stage."""
-    try:
-        yield
-    except (DataError, UsageError) as error:
-        if error.hint is not None and not isinstance(error.hint, Change):
-            error.hint = _SETTING.sub(_option, error.hint)
-        raise
-
-
-def _option(found: re.Match[str]) -> str:
-    if found["source"]:
-        return "--data "
-    if found["key"]:
-        return f"--{found['key'].replace('_', '-')} {found['value']}"
-    return f"--label-map {shlex.quote((found['pairs'] or '').replace(', ', ','))}"
+def _pairs_of(text: str) -> str | list[str]:
+    r"""Return a JSON object as it is, and the pairs of OLD=NEW,OLD=NEW, where `\,` is a comma of a label."""
+    if text.lstrip().startswith("{"):
+        return text
+    pairs = re.split(r"(?<!\\),", text)
+    return [pair.replace("\\,", ",") for pair in pairs if pair.strip()]
 
 
 def _own(source: str, values: dict[str, Any]) -> "Data":
@@ -151,8 +137,11 @@ def _own(source: str, values: dict[str, Any]) -> "Data":
     from sentiment_cli.config.loader import load_experiment
 
     given = {"source": source, **{key: value for key, value in values.items() if value is not None}}
+    is_map = {key: key == "label_map" and isinstance(value, str) for key, value in given.items()}
     # YAML reads JSON, but not the two escapes that JSON writes for a character beyond U+FFFF.
-    settings = [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
+    settings = [
+        f"data.{key}={value if is_map[key] else json.dumps(value, ensure_ascii=False)}" for key, value in given.items()
+    ]
     return load_experiment("default", settings).data
 
 

@@ -130,8 +130,12 @@ def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers
 
 def _anchor_paths(layers: _Layers) -> None:
     """Make paths absolute: those in a file are meant from where it lies, those of --set from here."""
-    for section, key in PATH_KEYS:
-        settings, document = layers.values.get(section), layers.source_of((section, key))
+    for path in PATH_KEYS:
+        *above, key = path
+        settings: Any = layers.values
+        document = layers.source_of(path)
+        for section in above:
+            settings = settings.get(section) if isinstance(settings, dict) else None
         if not isinstance(settings, dict):
             continue
         value = settings.get(key)

@@ -3,6 +3,7 @@
 Nothing here can name code: choices are spelled out, and text is only ever a name or a path.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -11,7 +12,13 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 CORPORA = ("imdb", "sample")  # what data.source can name beside a path
-PATH_KEYS = (("data", "source"), ("data", "test"), ("data", "unlabelled"), ("vocabulary", "vectors"))
+PATH_KEYS = (
+    ("data", "source"),
+    ("data", "test"),
+    ("data", "unlabelled"),
+    ("data", "valid", "source"),
+    ("vocabulary", "vectors"),
+)
 SMALLEST_BPE = 512  # 256 bytes, two specials, and merges
 DEFAULT_BPE = 8_000  # entries where vocabulary.size is null
 LARGEST_SEED = 2**31 - 1
@@ -40,11 +47,39 @@ def _from_to(numbers: tuple[int, ...]) -> tuple[int, ...]:
     return numbers
 
 
+def split_pair(pair: str) -> tuple[str, str] | None:
+    r"""Return OLD and NEW of `OLD=NEW`, where `\=` is an equals sign of OLD and `\\` a backslash; None for no pair."""
+    found = re.fullmatch(r"((?:[^=\\]|\\[\\=]|\\(?![\\=]))*)=(.*)", pair, re.DOTALL)
+    return None if found is None else (re.sub(r"\\([\\=])", r"\1", found[1]).strip(), found[2].strip())
+
+
+def join_pair(old: str, new: str) -> str:
+    """Return the pair that `split_pair` takes apart."""
+    escaped = re.sub(r"[\\=]", r"\\\g<0>", old)
+    return f"{escaped}={new}"
+
+
+def _listed_pairs(value: object) -> object:
+    """Return a mapping of labels as OLD=NEW pairs; an empty target stays empty."""
+    if not isinstance(value, dict):
+        return () if value is None else value
+    texts = {True: "true", False: "false", None: ""}
+    pairs = []
+    for old, new in value.items():
+        if isinstance(new, (dict, list)):
+            raise ValueError(f"{old!r} is renamed to {new!r:.60}, which is no label")
+        pairs.append(join_pair(str(old), texts[new] if new is None or isinstance(new, bool) else str(new)))
+    return pairs
+
+
 def _label_pairs(pairs: tuple[str, ...]) -> tuple[str, ...]:
+    seen: dict[str, str] = {}
     for pair in pairs:
-        old, equals, new = pair.partition("=")
-        if not (old.strip() and equals and new.strip()):
+        if not (found := split_pair(pair)) or not found[0]:
             raise ValueError(f"{pair!r} is not OLD=NEW")
+        if found[0] in seen and seen[found[0]] != found[1]:
+            raise ValueError(f"{found[0]!r} is renamed twice, to {seen[found[0]]!r} and to {found[1]!r}")
+        seen[found[0]] = found[1]
     return _without_repeats(pairs)
 
 
@@ -68,6 +103,9 @@ class Valid(Section):
     by: Literal["auto", "movie", "group", "row"] = Field(
         "auto",
         description="keep each movie's (each group's) rows on one side, or draw rows; auto: by group if there are",
+    )
+    source: str | None = Field(
+        None, min_length=1, description="file or folder of validation rows; null holds some of the training rows out"
     )
     share: Share = Field(0.1, description="share of the training rows held out")
     unsup_share: Share = Field(
@@ -94,8 +132,15 @@ class Data(Section):
     text_column: str | None = Field(None, description="column of the texts; null finds it by its name")
     label_column: str | None = Field(None, description="column of the labels; null finds it by its name")
     group_column: str | None = Field(None, description="column whose equal values must stay in one split")
-    label_map: Annotated[tuple[str, ...], AfterValidator(_label_pairs)] = Field(
-        (), strict=False, description="labels to rename, such as [Positive=pos, Negative=neg]"
+    label_map: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_listed_pairs, json_schema_input_type=list[str] | dict[str, str | int | float | bool | None]),
+        AfterValidator(_label_pairs),
+    ] = Field(
+        (),
+        strict=False,
+        description="labels to rename, as a mapping (Positive: pos) or a list of OLD=NEW; rows of a label with an "
+        "empty target (2: or 2=) are left out",
     )
     without_label: Literal["refuse", "unlabelled"] = Field(
         "refuse", description="rows whose label is missing are an error, or are the unlabelled rows"

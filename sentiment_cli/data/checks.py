@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.duplicates import count_duplicates, near_duplicates, normalised_hashes, signatures
+from sentiment_cli.data.duplicates import Hashes, count_duplicates, near_duplicates, normalised_hashes, signatures
+from sentiment_cli.data.labels import map_setting, missing_spellings, parse_label_map
 from sentiment_cli.data.sources import find_source, has_unlabelled
 from sentiment_cli.data.texts import SPLITS_OF, Texts, prepare_texts
 
@@ -68,7 +69,7 @@ def check_data(data: Data) -> Report:
         for split in splits
         if len(part.rows(split))
     }
-    findings = [*_label_findings(parts[0]), *_group_findings(where)]
+    findings = [*_label_findings(parts[0]), *_missing_findings(parts[0], data), *_group_findings(where)]
     for split, texts in where.items():
         findings += _text_findings(split, texts)
     for part in parts:
@@ -78,6 +79,7 @@ def check_data(data: Data) -> Report:
             )
     exact = {split: texts.rows(split).digest_N for split, texts in where.items()}
     normalised = {split: normalised_hashes(texts.read(split)) for split, texts in where.items()}
+    findings += _known_findings(normalised)
     near = {split: signatures(texts.read(split)) for split, texts in where.items()}
     duplicates = count_duplicates(exact)
     for name, count in duplicates.items():
@@ -120,13 +122,49 @@ def _label_findings(labelled: Texts) -> list[Finding]:
     return findings
 
 
+def _missing_findings(labelled: Texts, data: Data) -> list[Finding]:
+    """Find labels that spell a missing value, those that are left out, and those that a split cannot have."""
+    counts = Counter[str]()
+    for split in SPLITS_OF["labelled"]:
+        rows = np.bincount(labelled.rows(split).label_N, minlength=len(labelled.labels))
+        counts.update(dict(zip(labelled.labels, rows.tolist(), strict=True)))
+    renamed = parse_label_map(data.label_map)
+    findings = [
+        Finding(
+            "warning",
+            f"rows labelled {label!r}, maybe a missing label: {map_setting({**renamed, label: ''})} leaves "
+            f"them out, {map_setting({**renamed, label: label})} keeps them",
+            counts[label],
+        )
+        for label in missing_spellings(labelled.labels, renamed)
+    ]
+    findings += [
+        Finding("note", f"rows labelled {label!r}, which data.label_map leaves out", count)
+        for label, count in labelled.left_out.items()
+    ]
+    drawn = 1 + sum(not len(labelled.rows(split)) for split in ("valid", "test"))
+    for label, count in zip(labelled.labels, np.bincount(labelled.rows("train").label_N).tolist(), strict=False):
+        if 0 < count < drawn:
+            findings.append(Finding("warning", f"too few rows labelled {label} for one in each split", count))
+    return findings
+
+
+def _known_findings(normalised: dict[str, Hashes]) -> list[Finding]:
+    """Find a split whose texts all stand in the training rows, case and marks aside."""
+    return [
+        Finding("warning", f"all {split} texts stand in train, too: scores say nothing of new texts", len(hash_N))
+        for split, hash_N in normalised.items()
+        if split in ("valid", "test") and np.isin(hash_N, normalised["train"]).all()
+    ]
+
+
 def _group_findings(where: dict[str, Texts]) -> list[Finding]:
     groups = {}
     for split, texts in where.items():
         numbers = np.unique(texts.rows(split).group_N)
         groups[split] = {texts.groups[number] for number in numbers.tolist() if number >= 0}
     findings = []
-    for one, other in (("train", "test"), ("unsup", "train"), ("unsup", "test")):
+    for one, other in (("train", "valid"), ("train", "test"), ("unsup", "train"), ("unsup", "test")):
         shared = sorted(groups.get(one, set()) & groups.get(other, set()))
         if shared:
             findings.append(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from sentiment_cli.data.texts import find_texts
 from sentiment_cli.data.vocabulary import Vocabulary
 
 SPLITS = ("train", "valid", "test")
+ABOUT = "about.json"  # counts of rows by split and label, and of those that stand in several splits
 COLUMNS = {  # of a packed split, by the kind of their numbers
     "ids_T": "int32",
     "end_N": "int64",
@@ -28,7 +30,7 @@ class Packed:
     """Rows of token ids, ragged, in flat arrays: row i is ids_T[starts_N1[i]:starts_N1[i + 1]].
 
     ids_T int32, starts_N1 int64, label_N and group_N int64 (-1: none), stars_N int64 (0: none), in_train_N bool (the
-    same text, white space folded, is another split's too among the source's training rows).
+    same text, as `duplicates.normalise` reads it, is another split's too among the rows to train and validate on).
     """
 
     ids_T: NDArray[np.int32]
@@ -76,6 +78,21 @@ class Corpus:
         starts_N1 = np.concatenate([np.zeros(1, np.int64), columns.pop("end_N")])
         return Packed(starts_N1=starts_N1, **columns)
 
+    def digests(self, name: str) -> NDArray[np.uint64] | None:
+        """Return a hash of each row's text, as `duplicates.normalise` reads it; None of an earlier version's corpus.
+
+        Those of any split may be read: they tell whether two rows are alike, and nothing of what they say.
+        """
+        path = self.directory / digests_file(name)
+        return np.fromfile(path, dtype=np.uint64) if path.exists() else None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What was counted when the rows were packed; empty of an earlier version's corpus."""
+        path = self.directory / ABOUT
+        about: dict[str, Any] = store.read_json(path) if path.exists() else {}
+        return about
+
     def ids(self, name: str) -> list[str]:
         """Return the ids of a split's rows, as the source names them."""
         return [found.decode("utf-8", "replace") for found in read_ids(self.directories[name], name)]
@@ -86,9 +103,14 @@ class Corpus:
         return () if texts is None else texts.groups
 
 
+def digests_file(split: str) -> str:
+    """Return the name of the file of a split's digests, which is none of the split's own files."""
+    return f"digests-{split}.uint64"
+
+
 def open_corpus(name: str, splits: tuple[str, ...]) -> Corpus | None:
     """Open the corpus of that key where it is in the cache; whatever it was made from is not looked at."""
-    prefixes = tuple(f"{split}-" for split in splits)
+    prefixes = ("digests-", *(f"{split}-" for split in splits))
     directory = cache.open_entry(name, lambda file: file.endswith(".json") or file.startswith(prefixes))
     if directory is None:
         return None

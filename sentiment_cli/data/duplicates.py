@@ -1,6 +1,9 @@
 """Texts that stand twice, inside a split and across splits: to the letter, but for case and marks, or nearly."""
 
 import hashlib
+import html
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -10,13 +13,20 @@ Hashes = NDArray[np.uint64]
 # Which counts are given: inside a split, or across two (of the first, the texts that also stand in the second).
 PAIRS = (
     ("train", "train"),
+    ("valid", "valid"),
     ("test", "test"),
     ("unsup", "unsup"),
     ("train", "test"),
+    ("train", "valid"),
+    ("valid", "test"),
     ("unsup", "test"),
     ("unsup", "train"),
+    ("unsup", "valid"),
 )
 _DROPPED = bytes(code for code in range(128) if not chr(code).isalnum())
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+# Beside format characters these show as nothing: joiners, fillers, and what chooses a variant of a letter or an emoji.
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _SHINGLE = 5  # words
 _N_HASHES = 32
 _BAND = 4  # rows that agree in four hashes at a stretch are compared in all
@@ -40,16 +50,60 @@ def count_duplicates(hash_N_of: dict[str, Hashes]) -> dict[str, int]:
     return counts
 
 
+class _Kept(dict[int, int | None]):
+    """What is left of a character: itself, or None for marks of punctuation, accents, blanks and what is not seen."""
+
+    def __missing__(self, code: int) -> int | None:
+        char = chr(code)
+        category = unicodedata.category(char)
+        is_dropped = category[0] in "PZC" or (code < 128 and not char.isalnum()) or 0x300 <= code < 0x370
+        is_dropped = is_dropped or _INVISIBLE.fullmatch(char) is not None
+        self[code] = None if is_dropped else code
+        return self[code]
+
+
+_KEPT = _Kept()
+
+
+def normalise(text: str) -> str:
+    """Return what two texts have in common that differ in case, marks, accents, markup, blanks or unseen characters.
+
+    A text of marks alone is itself, white space folded: else all of them were one.
+    """
+    if "&" in text:
+        text = html.unescape(text)
+    if "<" in text:
+        text = _TAG.sub("", text)
+    if text.isascii():
+        found = text.lower().encode().translate(None, _DROPPED).decode()
+    else:
+        found = unicodedata.normalize("NFKD", text).casefold().translate(_KEPT)
+    return found or " ".join(text.split())
+
+
 def normalised_hashes(texts: Iterable[Sequence[str]]) -> Hashes:
-    """Hash each text lower-cased, without ASCII's marks and white space."""
+    """Hash what `normalise` leaves of each text."""
     hashes = [
-        int.from_bytes(
-            hashlib.blake2b(text.lower().encode().translate(None, _DROPPED), digest_size=8).digest(), "little"
-        )
+        int.from_bytes(hashlib.blake2b(normalise(text).encode(), digest_size=8).digest(), "little")
         for chunk in texts
         for text in chunk
     ]
     return np.array(hashes, dtype=np.uint64)
+
+
+def row_hashes(ids: Sequence[NDArray[np.int32]]) -> Hashes:
+    """Hash the token ids of each row; a row without a token is 0."""
+    hashes = [
+        int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") if len(row) else 0
+        for row in ids
+    ]
+    return np.array(hashes, dtype=np.uint64)
+
+
+def stand_in(hash_N: Hashes, others_M: Hashes) -> NDArray[np.bool_]:
+    """Say which hashes stand among the others."""
+    is_there_N: NDArray[np.bool_] = np.isin(hash_N, others_M)
+    return is_there_N
 
 
 def near_duplicates(signature_NH_of: dict[str, NDArray[np.uint32]], exact_N_of: dict[str, Hashes]) -> dict[str, int]:

@@ -57,6 +57,7 @@ def corpus_facts(experiment: Experiment) -> dict[str, Any]:
         "name": source.name,
         "labels": list(corpus.labels),
         "source": came,
+        "left_out": parts[0].left_out,
         "groups_shared": {f"{one}_{other}": len(groups[one] & groups[other]) for one, other in pairs},
         "splits": {
             split: _split_facts(packed, corpus, experiment)
@@ -85,8 +86,10 @@ def _lengths(chunks: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _split_facts(packed: Packed, corpus: Corpus, experiment: Experiment) -> dict[str, Any]:
     length_N, most = packed.length_N, most_tokens(experiment.text)
     n_tokens = int(length_N.sum())
+    counts = np.bincount(packed.label_N[packed.label_N >= 0], minlength=len(corpus.labels))
     return {
         "rows": len(length_N),
+        "labels": dict(zip(corpus.labels, counts.tolist(), strict=True)),
         "tokens": n_tokens,
         "length_mean": float(length_N.mean()),
         "length_percentiles": {str(p): int(np.percentile(length_N, p)) for p in PERCENTILES},

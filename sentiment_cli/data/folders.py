@@ -6,22 +6,41 @@ from pathlib import Path
 
 from sentiment_cli.data.imdb import root_of
 from sentiment_cli.data.review import Part
-from sentiment_cli.errors import DataError
+from sentiment_cli.errors import Change, DataError
 
 # Folders that hold texts of no class.
 NO_CLASS = ("unsup", "unlabelled", "unlabeled")
+# Folders of validation texts beside train/.
+VALID = ("valid", "validation", "val", "dev")
 
 
-def read_texts(root: Path, part: Part, *, is_given_apart: bool) -> Iterator[tuple[str | None, str, str, bytes]]:
-    """Yield (split, class, name, bytes) of ROOT/CLASS/NAME.txt or ROOT/{train,test}/CLASS/NAME.txt, ordered by name.
+def find_valid(root: Path) -> str | None:
+    """Return the name of the folder of validation texts that lies beside train/. Raises DataError for several."""
+    root = root_of(root)
+    found = [name for name in VALID if (root / name).is_dir()] if (root / "train").is_dir() else []
+    if len(found) > 1:
+        raise DataError(
+            f"{root} holds {' and '.join(f'{name}/' for name in found)}; validation texts come from one folder",
+            Change("--set", f"data.valid.source={root / found[0]}"),
+        )
+    return found[0] if found else None
 
-    Unlabelled ones have no class: those in unsup/ and, in a folder given apart, those that lie in ROOT itself.
+
+def read_texts(
+    root: Path, part: Part, *, is_given_apart: bool, valid: str | None = None
+) -> Iterator[tuple[str | None, str, str, bytes]]:
+    """Yield (split, class, name, bytes) of ROOT/CLASS/NAME.txt or ROOT/{train,valid,test}/CLASS/NAME.txt, by name.
+
+    `valid` names the folder of validation texts. Unlabelled texts have no class: those in unsup/ and, in a folder given
+    apart, those that lie in ROOT itself.
     """
     root = root_of(root)
-    splits = ("train", "test") if (root / "train").is_dir() else (None,)
+    splits: tuple[tuple[str | None, str], ...] = ((None, "."),)
+    if (root / "train").is_dir():
+        splits = (("train", "train"), *([("valid", valid)] if valid is not None else []), ("test", "test"))
     has_any = False
-    for split in splits:
-        folder = root if split is None else root / split
+    for split, place in splits:
+        folder = root / place
         names = _names_in(folder, os.DirEntry.is_dir) if folder.is_dir() else []
         names = [name for name in names if name[0] != "." and (name in NO_CLASS) == (part == "unlabelled")]
         if part == "unlabelled" and is_given_apart:

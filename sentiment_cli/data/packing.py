@@ -1,7 +1,6 @@
 """From the reviews of a source to packed token ids, made once and cached under a key of all they depend on."""
 
 import itertools
-import shlex
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -20,20 +19,24 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data import cache
 from sentiment_cli.data.characters import reading_of
 from sentiment_cli.data.columns import copy_rows, read_ids, writing
-from sentiment_cli.data.corpus import COLUMNS, SPLITS, Corpus, open_corpus
+from sentiment_cli.data.corpus import ABOUT, COLUMNS, SPLITS, Corpus, digests_file, open_corpus
 from sentiment_cli.data.download import archive_path
+from sentiment_cli.data.duplicates import Hashes, normalised_hashes, row_hashes, stand_in
 from sentiment_cli.data.fit_settings import settle
 from sentiment_cli.data.review import Part
+from sentiment_cli.data.rows import about_rows, check_labels_of, check_splits, warn_of_rows
 from sentiment_cli.data.sources import Source, find_source, has_unlabelled
-from sentiment_cli.data.splits import Splits, assign_rows
+from sentiment_cli.data.splits import assign_rows
 from sentiment_cli.data.stars import check_ratings, check_source
 from sentiment_cli.data.subwords import MARK
-from sentiment_cli.data.texts import Texts, find_fingerprint, key_of, prepare_texts
+from sentiment_cli.data.texts import SPLITS_OF, Texts, find_fingerprint, key_of, prepare_texts
 from sentiment_cli.data.tokenizer import PAD, START, UNKNOWN, encode, train_tokenizer
 from sentiment_cli.data.vocabulary import Vocabulary
-from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.errors import DataError, UsageError
 
-_FORMAT = 2
+_FORMAT = 3
+# Of a corpus whose splits were drawn by shares rounded, for the runs that have learnt from one.
+_FORMAT_ROUNDED = 2
 
 
 def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str | None = None) -> Corpus:
@@ -60,6 +63,8 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     elif "unsup" in splits:
         console.say(f"data: {source.path} has no unlabelled rows, and data.unlabelled names none")
     _check_wanted(source, corpus.rows_key, key)
+    if "train" in splits:
+        warn_of_rows(corpus, experiment.data)
     counts = ", ".join(f"{split} {len(corpus.split(split).label_N):,}" for split in corpus.directories)
     console.say(f"data: {counts} reviews ({time.monotonic() - started:.1f} s)")
     return corpus
@@ -92,7 +97,11 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
     if not all(fingerprints):
         texts = [prepare_texts(source, part) for part in parts]
         fingerprints = [part.fingerprint for part in texts]
-    key = _key(source, experiment, [found for found in fingerprints if found])
+    found = [fingerprint for fingerprint in fingerprints if fingerprint]
+    key = _key(source, experiment, found)
+    if wanted not in (None, key.directory_name):
+        earlier = _key(source, experiment, found, _FORMAT_ROUNDED)
+        key = earlier if earlier.directory_name == wanted else key
     _check_wanted(source, key.directory_name, wanted)
     if corpus := _open_said(key.directory_name, splits):
         return corpus
@@ -124,13 +133,13 @@ def _check_unchanged(source: Source, found: list[str], wanted: list[str]) -> Non
         raise DataError(f"{source.path} was changed while it was read", f"ls -l {shlex.quote(str(source.path))}")
 
 
-def _key(source: Source, experiment: Experiment, fingerprints: list[str]) -> cache.Key:
-    # What says nothing of how these rows are divided is no part.
-    silent = {"unsup_share", *({"folds", "fold"} if experiment.data.valid.folds is None else {"share"})}
+def _key(source: Source, experiment: Experiment, fingerprints: list[str], version: int = _FORMAT) -> cache.Key:
+    # What says nothing of how these rows are divided is no part, nor is where rows come from that are in the texts.
+    silent = {"unsup_share", "source", *({"folds", "fold"} if experiment.data.valid.folds is None else {"share"})}
     data = experiment.data.model_dump(
         mode="json", include={"valid", "test_share", "deduplicate"}, exclude={"valid": silent}
     )
-    return cache.Key(source.name, {"format": _FORMAT, "texts": fingerprints, "data": data, **about_tokens(experiment)})
+    return cache.Key(source.name, {"format": version, "texts": fingerprints, "data": data, **about_tokens(experiment)})
 
 
 def about_tokens(experiment: Experiment) -> dict[str, Any]:
@@ -147,40 +156,34 @@ def about_tokens(experiment: Experiment) -> dict[str, Any]:
 
 
 def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
-    labelled, splits = texts[0], assign_rows(texts[0], experiment.data)
-    if len(labelled.labels) < 2:
-        raise DataError(
-            f"every training row is labelled {labelled.labels[0]!r}; a classifier needs two labels at least",
-            f"sentiment data check --set data.source={shlex.quote(experiment.data.source)}",
-        )
-    for name in SPLITS:
-        if not splits[name][1].any():
-            raise DataError(
-                f"there are too few rows: the {name} split gets none of {len(labelled.rows('train')):,}",
-                Change(
-                    "--set",
-                    f"data.{'test_share' if name == 'test' else 'valid.share'}=0.5",
-                    otherwise="sentiment data check",
-                ),
-            )
+    labelled, data = texts[0], experiment.data
+    check_labels_of(labelled, data)
+    splits = assign_rows(labelled, data, rounds=key.depends_on["format"] == _FORMAT_ROUNDED)
+    check_splits(labelled, splits, data)
     vocabulary = experiment.vocabulary
+    hash_N_of = {of: normalised_hashes(labelled.read(of)) for of in SPLITS_OF["labelled"]}
+    held = hash_N_of[splits["test"][0]][splits["test"][1]]
 
     def counted() -> Iterator[list[str]]:
         for name in vocabulary.from_:
             if name == "unsup":
-                yield from texts[1].read("unsup", _not_in_test(texts[1], labelled, splits))
+                is_wanted_N = ~stand_in(normalised_hashes(texts[1].read("unsup")), held)
+                yield from texts[1].read("unsup", is_wanted_N)
             else:
                 yield from labelled.read(*splits[name])
 
     console.say(f"data: learning the vocabulary from {' and '.join(vocabulary.from_)}")
     tokenizer, entries = train_tokenizer(experiment.text, vocabulary, counted(), experiment.pieces)
-    train_digest_N = labelled.rows("train").digest_N
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
         for name, (of, is_wanted_N) in splits.items():
-            others = train_digest_N[~is_wanted_N] if of == "train" else train_digest_N
-            _write_split(draft, name, labelled, of, is_wanted_N, tokenizer, others)
+            others = [hash_N_of["train"][~is_wanted_N] if of == "train" else hash_N_of["train"]]
+            others += [hash_N_of["valid"]] if of != "valid" else []
+            is_known_N = stand_in(hash_N_of[of], np.concatenate(others))
+            _write_split(draft, name, labelled, of, is_wanted_N, tokenizer, is_known_N)
+            draft.write(digests_file(name), hash_N_of[of][is_wanted_N].tobytes())
         write_tokens(draft, experiment, tokenizer, entries)
         draft.write("labels.json", store.dump_json(labelled.labels))
+        draft.write(ABOUT, store.dump_json(about_rows(labelled, splits, hash_N_of)))
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
 
 
@@ -211,10 +214,17 @@ def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Pa
         texts = texts or prepare_texts(source, "unlabelled")
         labelled = prepare_texts(source, "labelled")
         _check_unchanged(source, [texts.fingerprint, labelled.fingerprint], [fingerprint, corpus.texts])
-        is_wanted_N = _not_in_test(texts, labelled, assign_rows(labelled, experiment.data))
+        hash_N = normalised_hashes(texts.read("unsup"))
+        held = corpus.digests("test")
+        if held is None:  # a corpus of an earlier version
+            of, is_test_N = assign_rows(labelled, experiment.data, rounds=True)["test"]
+            held = normalised_hashes(labelled.read(of, is_test_N))
+        is_wanted_N = ~stand_in(hash_N, held)
         tokenizer = Tokenizer.from_file(str(corpus.directory / "tokenizer.json"))
+        tokens_N = _hash_tokens(open_corpus(corpus.key, ("test",)) or corpus)
         with store.new_directory(cache.directory_of(key.directory_name)) as draft:
-            _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, labelled.rows("train").digest_N)
+            is_known_N = stand_in(hash_N, normalised_hashes(labelled.read("train")))
+            is_wanted_N = _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, is_known_N, tokens_N)
             draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
         directory = cache.open_entry(key.directory_name)
     console.say(f"data: unsup {is_wanted_N.sum():,} reviews, {(~is_wanted_N).sum():,} left out that stand in test")
@@ -223,11 +233,11 @@ def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Pa
     return directory
 
 
-def _not_in_test(unsup: Texts, labelled: Texts, splits: Splits) -> NDArray[np.bool_]:
-    of, is_test_N = splits["test"]
-    test_digest_N = labelled.rows(of).digest_N[is_test_N]
-    is_in_test_N: NDArray[np.bool_] = np.isin(unsup.rows("unsup").digest_N, test_digest_N)
-    return ~is_in_test_N
+def _hash_tokens(corpus: Corpus) -> Hashes:
+    """Hash the token ids of each test row that has some: two texts may differ and be the same to a model."""
+    test = corpus.split("test")
+    found = row_hashes(np.split(test.ids_T, test.starts_N1[1:-1]))
+    return np.asarray(found[found != 0])
 
 
 def _write_split(
@@ -237,28 +247,34 @@ def _write_split(
     of: str,
     is_wanted_N: NDArray[np.bool_],
     tokenizer: Tokenizer,
-    train_digest_N: NDArray[np.uint64],
-) -> None:
-    """Encode and write the wanted rows of a split of the texts; `train_digest_N` is of the rows they may repeat."""
+    is_known_N: NDArray[np.bool_],
+    unwanted: Hashes | None = None,
+) -> NDArray[np.bool_]:
+    """Encode and write the wanted rows of a split of the texts, less those whose token ids hash as `unwanted` ones do.
+
+    Returns which rows were written; `is_known_N` says which of the texts stand in other splits, too.
+    """
     n_rows, done, end = int(is_wanted_N.sum()), 0, 0
+    is_kept = list[NDArray[np.bool_]]()
     with writing(draft, name, COLUMNS) as writer, console.progress(f"packing {name}", n_rows) as shown:
         for ids in encode_ahead(tokenizer, texts.read(of, is_wanted_N)):
+            done += len(ids)
+            if unwanted is not None:
+                is_kept.append(~stand_in(row_hashes(ids), unwanted))
+                ids = list(itertools.compress(ids, is_kept[-1]))
             if ids:
                 end_B = end + np.cumsum([len(row) for row in ids])
                 writer.write(ids_T=np.concatenate(ids), end_N=end_B)
-                done, end = done + len(ids), int(end_B[-1])
+                end = int(end_B[-1])
                 shown.update(done)
+        if is_kept:
+            is_wanted_N = is_wanted_N.copy()
+            is_wanted_N[is_wanted_N] = np.concatenate(is_kept)
         rows = texts.rows(of)
         copy_rows(writer, is_wanted_N, label_N=rows.label_N, stars_N=rows.stars_N, group_N=rows.group_N)
-        copy_rows(writer, is_wanted_N, in_train_N=_stand_in(rows.digest_N, np.sort(train_digest_N)))
+        copy_rows(writer, is_wanted_N, in_train_N=is_known_N)
         writer.write_ids(itertools.compress(read_ids(texts.directory, of), is_wanted_N))
-
-
-def _stand_in(digest_N: NDArray[np.uint64], sorted_M: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Say which digests stand among the sorted ones."""
-    place_N = np.minimum(np.searchsorted(sorted_M, digest_N), len(sorted_M) - 1)
-    is_there_N: NDArray[np.bool_] = sorted_M[place_N] == digest_N
-    return is_there_N
+    return is_wanted_N
 
 
 def encode_ahead(tokenizer: Tokenizer, chunks: Iterable[list[str]]) -> Iterator[list[NDArray[np.int32]]]:

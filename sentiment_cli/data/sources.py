@@ -5,24 +5,33 @@ A source has two parts: `labelled` (train and test rows) and `unlabelled` (unsup
 
 import difflib
 import hashlib
+import math
 import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sentiment_cli import store
+from sentiment_cli import console, store
 from sentiment_cli.config.paths import how_to_get_imdb, local_imdb, sample_dir
 from sentiment_cli.config.schema import CORPORA, Data
 from sentiment_cli.data import folders, imdb, sample
-from sentiment_cli.data.download import archive_path, download_imdb
-from sentiment_cli.data.labels import MOST_LABELS, check_labels, parse_label, parse_label_map, refuse_unused
+from sentiment_cli.data.download import SHA256, archive_path, download_imdb
+from sentiment_cli.data.labels import (
+    MOST_LABELS,
+    check_labels,
+    find_label,
+    halves_of,
+    map_setting,
+    parse_label_map,
+    refuse_unused,
+)
 from sentiment_cli.data.review import Part, Review
 from sentiment_cli.data.table_writers import well_formed
-from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind, why_no_text
+from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, Row, read_table, table_kind, why_no_text
 from sentiment_cli.errors import Change, DataError, UsageError
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
@@ -58,7 +67,12 @@ def find_source(data: Data) -> Source:
     Raises DataError where it is not there or nothing we read, UsageError for settings that its layout has no use for.
     """
     source = _find(data)
-    for key, value in (("test", data.test), ("unlabelled", data.unlabelled), ("label_map", data.label_map)):
+    for key, value in (
+        ("test", data.test),
+        ("unlabelled", data.unlabelled),
+        ("valid.source", data.valid.source),
+        ("label_map", data.label_map),
+    ):
         if value and source.kind == "imdb":
             raise UsageError(
                 f"data.{key} is for tables and folders of classes; {data.source} is laid out as IMDb is, with rows and "
@@ -105,8 +119,8 @@ def hash_source(source: Source, part: Part, read: FilesDigest | None = None) -> 
 
     What `read_part` has just taken into `read` is not read again, where that is all there is: a folder of many files.
     """
-    digest = hashlib.sha256()
-    for path in _paths(source, part):
+    digest, of_tables = hashlib.sha256(), dict[str, str]()
+    for path, split in _paths(source, part):
         if path is None:
             digest.update(sample.FINGERPRINT.encode())
             continue
@@ -117,20 +131,54 @@ def hash_source(source: Source, part: Part, read: FilesDigest | None = None) -> 
                 else:
                     digest.update(_hash_folder(path, source, part))
             else:
-                digest.update(f"{table_kind(path) or ''} {store.sha256_of(path)}".encode())
+                sha256 = store.sha256_of(path)
+                _refuse_same(path, split, of_tables.setdefault(sha256, split))
+                digest.update(f"{table_kind(path) or ''} {sha256}".encode())
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
 
 
+def say_other_archive(source: Source, found: str, n_rows: int) -> None:
+    """Say where IMDb is read from other bytes than those that were published; `found` is `hash_source`'s of them.
+
+    A warning where they lie in the place of the download; a copy that the user names may be packed otherwise.
+    """
+    if source.settings.source != "imdb" or source.path is None:
+        return
+    if source.path.is_dir():
+        console.say(f"data: {source.path} is a folder, which no published hash is compared with; {n_rows:,} rows")
+    elif found != hashlib.sha256(f" {SHA256}".encode()).hexdigest():
+        what = f"{source.path} is not the published archive, whose sha256 begins with {SHA256[:12]}; {n_rows:,} rows"
+        if source.path == archive_path():
+            console.warn(what)
+        else:
+            console.say(f"data: {what}")
+
+
+def _refuse_same(path: Path, split: str, other: str) -> None:
+    """Raise DataError for a file of test or validation rows that holds the very rows of another split."""
+    if split != other:
+        key = {"test": "data.test", "valid": "data.valid.source"}[split]
+        raise DataError(
+            f"{key} is {path}, which holds the same rows as the {other} rows: scores on them would say nothing of new "
+            f"texts. Without {key} some rows are held out",
+            Change("--set", f"{key}=null"),
+        )
+
+
 def read_part(
-    source: Source, part: Part, rejects: Rejects, read: FilesDigest | None = None
+    source: Source,
+    part: Part,
+    rejects: Rejects,
+    read: FilesDigest | None = None,
+    left_out: Counter[str] | None = None,
 ) -> Iterator[tuple[str, Review]]:
-    """Yield (split, review): splits train and test of the labelled part, unsup of the other.
+    """Yield (split, review): splits train, valid and test of the labelled part, unsup of the other.
 
     IMDb's rows come ordered by split, label and number, so an archive and its extracted folder give the same rows;
-    others keep the order of their file or of their names. `read` takes in the files of IMDb's layout. Raises
-    DataError where something is missing or no review.
+    others keep the order of their file or of their names. `read` takes in the files of IMDb's layout, `left_out` how
+    many rows of which labels data.label_map leaves out. Raises DataError where something is missing or no review.
     """
     if part == "unlabelled" and not has_unlabelled(source):
         raise DataError(f"{source.path} has no unlabelled reviews", "sentiment data info")
@@ -145,21 +193,24 @@ def read_part(
     seen: Counter[str] = Counter()
     if part == "unlabelled" and data.unlabelled is None and data.on_error == "skip":
         rejects = Rejects("skip")  # of the same file: they stand in the list of the labelled rows
-    for path, split in zip(_paths(source, part), ("train", "test") if part == "labelled" else ("unsup",), strict=False):
+    for path, split in _paths(source, part):
         assert path is not None
-        counts: Counter[str] = Counter()
-        for found, review in _read_path(path, split, data, rejects):
-            review = _without_surrogates(review)
-            if review.label is not None:
-                seen[review.label] += 1
-                review = review._replace(label=renamed.get(review.label, review.label))
-                counts[str(review.label)] += 1
+        counts, raw = Counter[str](), Counter[str]()
+        for found, label, review in _read_path(path, split, source, rejects, renamed):
+            if label is not None:
+                raw[well_formed(label)] += 1
+                if not review.label:  # which the map leaves out
+                    continue
+                counts[well_formed(review.label)] += 1
                 if len(counts) > MOST_LABELS:
                     break
-            yield found, review
-        check_labels(str(path), counts)
+            yield found, _without_surrogates(review)
+        check_labels(str(path), counts, renamed)
+        seen += raw
     if part == "labelled":
         refuse_unused(renamed, seen)
+        if left_out is not None:
+            left_out.update({old: seen[old] for old, new in renamed.items() if not new})
 
 
 def _without_surrogates(review: Review) -> Review:
@@ -169,14 +220,25 @@ def _without_surrogates(review: Review) -> Review:
     return review._replace(text=well_formed(review.text), label=label, group=group)
 
 
-def _paths(source: Source, part: Part) -> list[Path | None]:
-    """Return the files or folders of a part: the source, then the test rows given apart."""
+def _paths(source: Source, part: Part) -> list[tuple[Path | None, str]]:
+    """Return the files or folders of a part, with the split whose rows each holds: first the source, then others."""
     data = source.settings
-    if part == "unlabelled" and data.unlabelled is not None:
-        return [_given_apart(data.unlabelled, "data.unlabelled")]
-    if part == "labelled" and data.test is not None:
-        return [source.path, _given_apart(data.test, "data.test")]
-    return [source.path]
+    if part == "unlabelled":
+        apart = None if data.unlabelled is None else _given_apart(data.unlabelled, "data.unlabelled")
+        return [(apart or source.path, "unsup")]
+    given = (("valid", data.valid.source, "data.valid.source"), ("test", data.test, "data.test"))
+    return [(source.path, "train")] + [(_given_apart(name, key), split) for split, name, key in given if name]
+
+
+def valid_folder(source: Source) -> str | None:
+    """Return the name of the folder of validation texts inside a source that is a folder."""
+    is_folder = source.kind == "folders" and source.path is not None and source.settings.valid.source is None
+    return folders.find_valid(source.path) if is_folder and source.path is not None else None
+
+
+def has_valid(source: Source) -> bool:
+    """Say whether the source has validation rows of its own."""
+    return source.settings.valid.source is not None or valid_folder(source) is not None
 
 
 def _near(path: Path, name: str) -> str:
@@ -215,13 +277,17 @@ def _kind_of(path: Path, key: str) -> Literal["imdb", "table", "folders"]:
     )
 
 
-def _read_path(path: Path, split: str, data: Data, rejects: Rejects) -> Iterator[tuple[str, Review]]:
-    """Yield the rows of one file or folder that belong to the part of `split`."""
+def _read_path(
+    path: Path, split: str, source: Source, rejects: Rejects, renamed: Mapping[str, str]
+) -> Iterator[tuple[str, str | None, Review]]:
+    """Yield the rows of one file or folder that belong to the part of `split`, with the label that the file has."""
+    data = source.settings
     if path.is_dir():
-        yield from _folder_reviews(path, split, data)
+        for found, review in _folder_reviews(path, split, source):
+            yield found, review.label, review._replace(label=renamed.get(review.label or "", review.label))
         return
     wants_unlabelled = split == "unsup"
-    sorts_out = data.without_label == "unlabelled" and split != "test"  # a test row must have a label
+    sorts_out = data.without_label == "unlabelled" and split in ("train", "unsup")  # others must have a label
     has_labels = sorts_out or not wants_unlabelled
     columns = Columns(data.text_column, data.label_column, data.group_column)
     for row in read_table(path, columns, rejects, has_labels=has_labels):
@@ -229,8 +295,10 @@ def _read_path(path: Path, split: str, data: Data, rejects: Rejects) -> Iterator
             rejects.reject(path, row.number, row.line, reason)
             continue
         try:
-            label = parse_label(row.label)
+            named, label = find_label(row.label, renamed) if has_labels else (None, None)
         except ValueError as error:
+            if data.on_error == "stop":
+                _refuse_label(path, row, str(error), source, renamed)
             rejects.reject(path, row.number, row.line, str(error))
             continue
         if sorts_out:
@@ -240,15 +308,35 @@ def _read_path(path: Path, split: str, data: Data, rejects: Rejects) -> Iterator
             rejects.reject(path, row.number, row.line, "its label is missing")
             continue
         is_alone = row.group in (None, "") or row.group != row.group  # NaN
-        yield split, Review(str(row.number), row.text, label, None, None if is_alone else str(row.group))
+        yield split, named, Review(str(row.number), row.text, label, None, None if is_alone else str(row.group))
 
 
-def _folder_reviews(root: Path, split: str, data: Data) -> Iterator[tuple[str, Review]]:
+def _refuse_label(path: Path, row: Row, reason: str, source: Source, renamed: Mapping[str, str]) -> None:
+    """Raise DataError for a label that is no class, with a map that makes classes of the column where there is one."""
+    data = source.settings
+    columns = Columns(data.text_column, data.label_column, data.group_column)
+    values = {str(other.label).strip(): None for other in read_table(path, columns, Rejects("skip"), has_labels=True)}
+    try:
+        halves = halves_of([value for value in values if math.isfinite(float(value))], renamed)
+    except ValueError:
+        halves = None
+    place = f"row {row.number}" if row.line is None else f"row {row.number} (line {row.line})"
+    if halves is not None:
+        raise DataError(
+            f"{path}, {place}: {reason}. The labels are numbers: say which class each one is", map_setting(halves)
+        )
+
+
+def _folder_reviews(root: Path, split: str, source: Source) -> Iterator[tuple[str, Review]]:
     """Yield a folder's texts: without its test/ where data.test is given, and of that one's train/ and test/ test/."""
+    data = source.settings
     part: Part = "unlabelled" if split == "unsup" else "labelled"
-    for found, name, file, text in folders.read_texts(root, part, is_given_apart=data.unlabelled is not None):
+    valid = folders.find_valid(root) if split == "valid" else valid_folder(source) if split == "train" else None
+    is_given_apart = data.unlabelled is not None
+    for found, name, file, text in folders.read_texts(root, part, is_given_apart=is_given_apart, valid=valid):
         found = "unsup" if split == "unsup" else found or split
-        if found == split or (split == "train" and data.test is None):
+        is_own = split == "train" and (found == "valid" or (found == "test" and data.test is None))
+        if found == split or is_own:
             label = None if split == "unsup" else name
             yield found, Review(f"{name}/{file}", text.decode("utf-8", "replace"), label, None, None)
 
@@ -258,7 +346,9 @@ def _hash_folder(path: Path, source: Source, part: Part) -> bytes:
     if source.kind == "imdb":
         files = imdb.read_bytes(path, part)
     else:
-        texts = folders.read_texts(path, part, is_given_apart=source.settings.unlabelled is not None)
+        is_given_apart = source.settings.unlabelled is not None
+        valid = folders.find_valid(path) if part == "labelled" else None
+        texts = folders.read_texts(path, part, is_given_apart=is_given_apart, valid=valid)
         files = ((f"{split}/{name}/{file}", data) for split, name, file, data in texts)
     for name, data in files:
         digest.add(name, data)

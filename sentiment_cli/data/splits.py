@@ -10,20 +10,25 @@ from sentiment_cli.errors import UsageError
 Splits = dict[str, tuple[str, NDArray[np.bool_]]]  # of each split, the split of the texts and which of its rows
 
 
-def assign_rows(texts: Texts, data: Data) -> Splits:
-    """Say which rows are training, validation and test: the source's own test rows, or some held out."""
-    train, n_test = texts.rows("train"), len(texts.rows("test"))
+def assign_rows(texts: Texts, data: Data, *, rounds: bool = False) -> Splits:
+    """Say which rows are training, validation and test: the source's own rows of a split, or some held out.
+
+    A label of three rows or more has one in each split, unless `rounds`: earlier versions rounded its share.
+    """
+    train, n_test, n_valid = texts.rows("train"), len(texts.rows("test")), len(texts.rows("valid"))
     valid = data.valid
+    is_drawn_valid = valid.folds is not None or not n_valid
     is_test_N = np.zeros(len(train), dtype=bool)
     if n_test == 0:
-        is_test_N = held_out(train.label_N, train.group_N, valid.by, data.test_share, valid.seed)
+        left = 0 if rounds else 1 + is_drawn_valid
+        is_test_N = held_out(train.label_N, train.group_N, valid.by, data.test_share, valid.seed, left)
     rest = np.flatnonzero(~is_test_N)
     is_valid_N = np.zeros(len(train), dtype=bool)
     label_N, group_N = train.label_N[rest], train.group_N[rest]
-    if valid.folds is None:
-        is_valid_N[rest] = held_out(label_N, group_N, valid.by, valid.share, valid.seed)
-    else:
+    if valid.folds is not None:
         is_valid_N[rest] = folds_of(label_N, group_N, valid.by, valid.folds, valid.seed) == valid.fold
+    elif is_drawn_valid:
+        is_valid_N[rest] = held_out(label_N, group_N, valid.by, valid.share, valid.seed, 0 if rounds else 1)
     is_train_N = ~is_test_N & ~is_valid_N
     if data.deduplicate:
         first = np.zeros(len(train), dtype=bool)
@@ -31,34 +36,55 @@ def assign_rows(texts: Texts, data: Data) -> Splits:
         first[kept[np.unique(train.digest_N[kept], return_index=True)[1]]] = True
         is_train_N &= first
     own_test = ("test", np.ones(n_test, dtype=bool)) if n_test else ("train", is_test_N)
-    return {"train": ("train", is_train_N), "valid": ("train", is_valid_N), "test": own_test}
+    own_valid = ("train", is_valid_N) if is_drawn_valid else ("valid", np.ones(n_valid, dtype=bool))
+    return {"train": ("train", is_train_N), "valid": own_valid, "test": own_test}
 
 
 def held_out(
-    label_N: NDArray[np.integer], group_N: NDArray[np.integer], by: str, share: float, seed: int
+    label_N: NDArray[np.integer], group_N: NDArray[np.integer], by: str, share: float, seed: int, left: int = 0
 ) -> NDArray[np.bool_]:
     """Mark the rows to hold out: a pure function of labels, groups (-1: none) and the seed.
 
     By row: of each label its share. By group: groups are drawn one after the other, and one is taken, with all its
     rows, when that brings the labels nearer to their shares; so the sides share no group, and the shares are met to
-    within about a group's rows. `auto` is by group where rows have groups. Raises UsageError for groups asked for
-    where there are none.
+    within about a group's rows. `auto` is by group where rows have groups. With `left`, so many rows (groups) of each
+    label stay, and of a label that has more one at least is held out; where no label has, a row of the commonest is.
+    Raises UsageError for groups asked for where there are none.
     """
     held_N: NDArray[np.bool_] = np.zeros(len(label_N), dtype=bool)
     generator = np.random.default_rng(seed)
-    if not _is_by_group(group_N, by):
+    if not is_by_group(group_N, by):
         order = generator.permutation(len(label_N))
         for label in np.unique(label_N):
             rows = order[label_N[order] == label]
-            held_N[rows[: round(len(rows) * share)]] = True
+            n_held = round(len(rows) * share)
+            if left:
+                n_held = min(max(n_held, 1), max(0, len(rows) - left))
+            held_N[rows[:n_held]] = True
+        if left and len(label_N) and not held_N.any():
+            commonest = np.bincount(label_N).argmax()
+            rows = order[label_N[order] == commonest]
+            held_N[rows[: min(1, len(rows) - 1)]] = True
         return held_N
     group_N, counts = _counted(label_N, group_N)
     room = np.round(counts.sum(axis=0) * share).astype(np.int64)
     chosen = np.zeros(len(counts), dtype=bool)
-    for group in generator.permutation(len(counts)):
-        if np.square(room - counts[group]).sum() < np.square(room).sum():
+    is_in, order = counts > 0, generator.permutation(len(counts))
+    spare = is_in.sum(axis=0) - left  # groups of each label that can still be taken
+    for group in order:
+        is_near = np.square(room - counts[group]).sum() < np.square(room).sum()
+        if is_near and (not left or (spare[is_in[group]] > 0).all()):
             chosen[group] = True
             room -= counts[group]
+            spare -= is_in[group]
+    for label in np.flatnonzero(~is_in[chosen].any(axis=0) & (spare > 0)) if left else ():
+        if is_in[chosen, label].any():
+            continue
+        fits = [g for g in order if is_in[g, label] and not chosen[g] and (spare[is_in[g]] > 0).all()]
+        if fits:
+            group = min(fits, key=lambda g: counts[g].sum())
+            chosen[group] = True
+            spare -= is_in[group]
     held_N[:] = chosen[group_N]
     return held_N
 
@@ -74,7 +100,7 @@ def folds_of(
     """
     fold_N: NDArray[np.int64] = np.zeros(len(label_N), dtype=np.int64)
     generator = np.random.default_rng(seed)
-    if not _is_by_group(group_N, by):
+    if not is_by_group(group_N, by):
         _check_enough(len(label_N), "rows", n_folds)
         order = generator.permutation(len(label_N))
         order = order[np.argsort(label_N[order], kind="stable")]
@@ -96,10 +122,11 @@ def folds_of(
     return fold_N
 
 
-def _is_by_group(group_N: NDArray[np.integer], by: str) -> bool:
+def is_by_group(group_N: NDArray[np.integer], by: str) -> bool:
+    """Say whether groups stay whole. Raises UsageError for groups asked for where there are none."""
     has_groups = bool((group_N >= 0).any())
     if by in ("movie", "group") and not has_groups:
-        raise UsageError(f"data.valid.by is {by}, and the rows have no groups", "--set data.group_column=NAME")
+        raise UsageError(f"data.valid.by is {by}, and the rows have no groups", "sentiment data info")
     return has_groups and by != "row"
 
 

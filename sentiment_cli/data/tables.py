@@ -153,6 +153,11 @@ def find_column(path: Path, names: Sequence[str], role: Role, asked: str | None,
     return fits[0] if fits else None
 
 
+def has_role(name: str) -> bool:
+    """Say whether a column's name says that it is the text, the label or the group."""
+    return any(name.strip().lower() in words for words in _NAMES_OF.values())
+
+
 def check_unique(path: Path, names: Iterable[str], all_names: Sequence[str]) -> None:
     """Raise DataError where one of `names` is that of several columns."""
     for name in names:

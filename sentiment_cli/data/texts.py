@@ -23,14 +23,15 @@ from numpy.typing import NDArray
 from sentiment_cli import console, store
 from sentiment_cli.data import cache
 from sentiment_cli.data.columns import Writer, read_column, read_ids, writing
-from sentiment_cli.data.labels import refuse_unknown, sort_labels
+from sentiment_cli.data.labels import parse_label_map, refuse_unknown, said, sort_labels
 from sentiment_cli.data.review import Part, Review
-from sentiment_cli.data.sources import FilesDigest, Source, hash_source, read_part
+from sentiment_cli.data.sources import FilesDigest, Source, has_valid, hash_source, read_part, say_other_archive
 from sentiment_cli.data.tables import Rejects
 from sentiment_cli.errors import DataError
 
 _FORMAT = 2
-SPLITS_OF: dict[Part, tuple[str, ...]] = {"labelled": ("train", "test"), "unlabelled": ("unsup",)}
+# Validation rows are there only where the source, or a file given apart, has some.
+SPLITS_OF: dict[Part, tuple[str, ...]] = {"labelled": ("train", "valid", "test"), "unlabelled": ("unsup",)}
 _ROWS_AT_ONCE = 1024
 _BYTES_AT_ONCE = 4_000_000  # of rows that are long; a thousand reviews have 1.3 million
 _ROWS_BETWEEN_UPDATES = 5000
@@ -59,29 +60,40 @@ class Rows:
 
 @dataclass(frozen=True)
 class Texts:
-    """A part's reviews on disk: their labels and groups in order, and the rank of each as it was first met."""
+    """A part's reviews on disk: their labels and groups in order, and the rank of each as it was first met.
+
+    `left_out` counts the rows that data.label_map leaves out, by the labels that the file gives them.
+    """
 
     directory: Path
     labels: tuple[str, ...]
     groups: tuple[str, ...]
     fingerprint: str
     rejected: int
+    left_out: dict[str, int]
     _label_ranks: NDArray[np.int32]
     _group_ranks: NDArray[np.int32]
 
     def rows(self, split: str) -> Rows:
         """Map what is known of a split's rows into memory; label_N and group_N are places in `labels` and `groups`."""
-        columns = {name: read_column(self.directory, split, name, kind) for name, kind in _COLUMNS.items()}
+        is_there = (self.directory / f"{split}.text").exists()
+        columns = {
+            name: read_column(self.directory, split, name, kind) if is_there else np.zeros(0, kind)
+            for name, kind in _COLUMNS.items()
+        }
         columns["label_N"] = self._label_ranks[columns["label_N"]]
         columns["group_N"] = self._group_ranks[columns["group_N"]]
         return Rows(**columns)
 
     def ids(self, split: str) -> list[str]:
         """Return the rows' ids."""
-        return [name.decode("utf-8", "replace") for name in read_ids(self.directory, split)]
+        is_there = (self.directory / f"{split}.text").exists()
+        return [name.decode("utf-8", "replace") for name in read_ids(self.directory, split)] if is_there else []
 
     def read(self, split: str, is_wanted_N: NDArray[np.bool_] | None = None) -> Iterator[list[str]]:
         """Yield a split's texts in order, some at a time; those of the wanted rows only."""
+        if not (self.directory / f"{split}.text").exists():
+            return
         end_N = read_column(self.directory, split, "end_N", _COLUMNS["end_N"])
         with (self.directory / f"{split}.text").open("rb") as handle:
             first = 0
@@ -116,7 +128,7 @@ def find_fingerprint(key: cache.Key) -> str | None:
     return _fingerprint_in(cache.directory_of(key.directory_name))
 
 
-def find_texts(fingerprint: str, splits: tuple[str, ...] = ("train", "test", "unsup")) -> Texts | None:
+def find_texts(fingerprint: str, splits: tuple[str, ...] = ("train", "valid", "test", "unsup")) -> Texts | None:
     """Open the texts of a fingerprint where they are in the cache; whatever they came from is not looked at.
 
     Nothing is read of other splits than those named.
@@ -190,9 +202,10 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
                 stack.enter_context(writing(draft, split, _COLUMNS)),
             )
             for split in SPLITS_OF[part]
+            if split != "valid" or has_valid(source)
         }
-        read = FilesDigest()
-        for split, review in read_part(source, part, rejects, read):
+        read, left_out = FilesDigest(), Counter[str]()
+        for split, review in read_part(source, part, rejects, read, left_out):
             label = group = -1
             if review.label is not None:
                 label = labels.setdefault(review.label, len(labels))
@@ -206,21 +219,28 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
                 shown.update(n_rows)
         if hash_source(source, part, read) != key.depends_on["source"]:
             raise DataError(f"{source.path} was changed while it was read", f"ls -l {shlex.quote(str(source.path))}")
-        first, *others = splits.values()
+        first = splits[SPLITS_OF[part][0]]
         if not first.n_rows:
-            rejected = f": all {len(rejects.found):,} rows were left out" if rejects.found else ""
+            n_out = len(rejects.found) + left_out.total()
+            rejected = f": all {n_out:,} rows were left out" if n_out else ""
             raise DataError(f"{source.path} holds no {part} reviews{rejected}")
-        for other in others:
-            names = sort_labels(first.labels)
-            refuse_unknown(f"the test split of {source.path}", other.labels, names, "--set 'data.label_map=[{}]'")
+        for split, other in splits.items():
+            names, renamed = sort_labels(first.labels), parse_label_map(source.settings.label_map)
+            refuse_unknown(f"the {split} split of {source.path}", other.labels, names, renamed)
         for columns in splits.values():
             columns.flush()
         if rejects.found:
             lines = (json.dumps(row) + "\n" for row in rejects.found)  # ASCII, which any file name can be written in
             draft.write("rejects.jsonl", "".join(lines).encode())
         about = {"labels": list(labels), "groups": list(groups), "rejected": len(rejects.found)}
+        if +left_out:  # without it the fingerprint is that of earlier versions
+            about["left_out"] = dict(left_out)
         draft.write("about.json", store.dump_json(about))
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
+    if +left_out:
+        console.say(f"data: data.label_map leaves out the rows labelled {said(left_out)}")
+    if part == "labelled":
+        say_other_archive(source, key.depends_on["source"], n_rows)
     if n_damaged:
         console.warn(f"{n_damaged:,} texts are not valid UTF-8; \ufffd replaces each wrong byte")
     if rejects.found:
@@ -234,7 +254,9 @@ def _load(directory: Path) -> Texts:
     about = store.read_json(directory / "about.json")
     labels, groups = sort_labels(about["labels"]), tuple(sorted(about["groups"]))
     ranks = [_ranks(about["labels"], labels), _ranks(about["groups"], groups)]
-    return Texts(directory, labels, groups, _fingerprint(directory), about["rejected"], *ranks)
+    return Texts(
+        directory, labels, groups, _fingerprint(directory), about["rejected"], about.get("left_out", {}), *ranks
+    )
 
 
 def _ranks(found: list[str], names: tuple[str, ...]) -> NDArray[np.int32]:

@@ -20,6 +20,11 @@ from sentiment_cli.inference.predictor import class_probabilities, likeliest
 # A model that is right throughout, or no better than chance, has no best temperature short of 0 or infinity.
 _COLDEST, _HOTTEST = 0.05, 20.0
 _HALVINGS = 60
+# Below so many rows a fitted temperature varies by more than what it mends.
+FEWEST_ROWS = 50
+# As strong as so many rows: on 2,511 validation reviews of IMDb it moves a temperature by less than a hundredth.
+_PRIOR = 2.0
+_FOLDS = 5
 _BAR = 40
 
 
@@ -37,32 +42,84 @@ class Bin(NamedTuple):
         return self._asdict()
 
 
+class Fit(NamedTuple):
+    """A calibration, and why its temperature is 1 where none was kept."""
+
+    calibration: Calibration
+    reason: str | None
+
+
 def calibrate(logits: NDArray[np.float64], label_N: NDArray[np.int64]) -> Calibration:
-    """Fit a temperature on logits of held-out rows (Guo et al. 2017); it is 1 where none lowers their log loss.
+    """Return the calibration of `find_calibration`."""
+    return find_calibration(logits, label_N).calibration
 
-    `logits` are logit_N, of the second of two labels, or logit_NC.
+
+def find_calibration(logits: NDArray[np.float64], label_N: NDArray[np.int64]) -> Fit:
+    """Fit a temperature on logits of held-out rows (Guo et al. 2017); 1 where they cannot bear one, or it does harm.
+
+    `logits` are logit_N, of the second of two labels, or logit_NC. A prior draws it towards 1: few rows, and such that
+    hold no error, are best explained by a temperature of 0. It is kept where it lowers the log loss of rows that it was
+    not fitted on, and does not raise the calibration error.
     """
-    fitted = measure_calibration(logits, label_N, fit_temperature(logits, label_N))
-    return fitted if fitted.loss_after < fitted.loss_before else measure_calibration(logits, label_N, 1.0)
+    plain = measure_calibration(logits, label_N, 1.0)
+    if len(label_N) < FEWEST_ROWS:
+        return Fit(plain, f"{len(label_N):,} validation rows are too few to fit one, {FEWEST_ROWS} are enough")
+    if len(np.unique(label_N)) < 2:
+        return Fit(plain, "the validation rows are of one label")
+    temperature = _fit_bounded(logits, label_N)
+    fitted = measure_calibration(logits, label_N, temperature)
+    if fitted.loss_after >= fitted.loss_before:
+        return Fit(plain, "none lowers the validation loss")
+    if _held_out_loss(logits, label_N) >= fitted.loss_before:
+        return Fit(plain, f"{temperature:.3f} raises the loss of validation rows that it was not fitted on")
+    if fitted.ece_after > fitted.ece_before:
+        eces = f"from {fitted.ece_before:.4f} to {fitted.ece_after:.4f}"
+        return Fit(plain, f"{temperature:.3f} raises the calibration error {eces}")
+    return Fit(fitted, None)
 
 
-def fit_temperature(logits: NDArray[np.float64], label_N: NDArray[np.int64]) -> float:
+def _fit_bounded(logits: NDArray[np.float64], label_N: NDArray[np.int64]) -> float:
+    """Fit with the prior; not below a half where the rows hold no error, which would show how far to go."""
+    temperature = fit_temperature(logits, label_N, _PRIOR)
+    logit_NC = _of_all_labels(logits)
+    is_right = (likeliest(class_probabilities(logit_NC)) == label_N).all()
+    return max(temperature, 0.5) if is_right else temperature
+
+
+def _held_out_loss(logits: NDArray[np.float64], label_N: NDArray[np.int64]) -> float:
+    """Return the log loss of all rows, each fold's by a temperature fitted on the others."""
+    fold_N = np.random.default_rng(0).permutation(len(label_N)) % _FOLDS
+    loss = 0.0
+    for fold in range(_FOLDS):
+        is_held_N = fold_N == fold
+        temperature = _fit_bounded(logits[~is_held_N], label_N[~is_held_N])
+        loss += log_loss(label_N[is_held_N], class_probabilities(logits[is_held_N] / temperature)) * is_held_N.sum()
+    return float(loss / len(label_N))
+
+
+def fit_temperature(logits: NDArray[np.float64], label_N: NDArray[np.int64], prior: float = 0.0) -> float:
     """Return the temperature from 0.05 to 20 with the smallest log loss.
 
-    The loss is convex in the inverse temperature. Its slope there is the mean of how far the logit expected by the
-    model lies above the true label's; it grows, and bisection finds where it is 0.
+    The loss is convex in the inverse temperature s. Its slope there is the mean of how far the logit expected by the
+    model lies above the true label's; it grows, and bisection finds where it is 0. `prior` adds prior / n × (s - 1 -
+    ln s) to it, which is convex, too, and 0 at s = 1: a gamma prior on s with its mode there, as strong as so many
+    rows.
     """
-    logit_NC = logits if logits.ndim == 2 else np.stack([np.zeros_like(logits), logits], axis=1)
+    logit_NC = _of_all_labels(logits)
     true_N = logit_NC[np.arange(len(label_N)), label_N]
     low, high = 1 / _HOTTEST, 1 / _COLDEST
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         expected_N = (class_probabilities(middle * logit_NC) * logit_NC).sum(axis=1)
-        if (expected_N - true_N).mean() > 0:
+        if (expected_N - true_N).mean() + prior / len(label_N) * (1 - 1 / middle) > 0:
             high = middle
         else:
             low = middle
     return 2 / (low + high)
+
+
+def _of_all_labels(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return logits if logits.ndim == 2 else np.stack([np.zeros_like(logits), logits], axis=1)
 
 
 def measure_calibration(logits: NDArray[np.float64], label_N: NDArray[np.int64], temperature: float) -> Calibration:

@@ -1,7 +1,7 @@
 """What a model makes of labelled pairs: an original, and a contrast that was changed a little (Gardner et al. 2020)."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 
 from sentiment_cli import console, store
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.labels import parse_label, parse_label_map, refuse_unknown, refuse_unused
+from sentiment_cli.data.labels import find_label, parse_label_map, refuse_unknown, refuse_unused
 from sentiment_cli.data.sources import name_of
 from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind
 from sentiment_cli.errors import DataError
@@ -71,7 +71,7 @@ def evaluate_pairs(run: Path, data: Data) -> PairScores:
     model, path = open_model(run), Path(data.source)
     pairs = read_pairs(path, data.label_map)
     counts = Counter(label for pair in pairs for label in pair[2:])
-    refuse_unknown(str(path), counts, model.labels, "--label-map {}")
+    refuse_unknown(str(path), counts, model.labels, parse_label_map(data.label_map), is_eval=True)
     answers = predict_pairs(model, [pair[:2] for pair in pairs])
     said = [(original.label, contrast.label) for original, contrast in answers]
     name = name_of(path)
@@ -82,21 +82,27 @@ def evaluate_pairs(run: Path, data: Data) -> PairScores:
 
 
 def read_pairs(path: Path, label_map: Sequence[str] = ()) -> list[LabelledPair]:
-    """Read a file of labelled pairs, its labels renamed by OLD=NEW. Raises DataError for one that is none."""
+    """Read a file of labelled pairs, its labels renamed by OLD=NEW; pairs of a label with an empty NEW are left out.
+
+    Raises DataError for a file that is none.
+    """
     if table_kind(path) is None:
         raise DataError(f"{path}: pairs are read from {', '.join(SUFFIXES)} (also gzipped)")
-    renamed = parse_label_map(label_map)
-    originals, contrasts = (list(_read_side(path, side)) for side in ("original", "contrast"))
-    if not originals:
+    renamed, seen = parse_label_map(label_map), Counter[str]()
+    sides = [list(_read_side(path, side, renamed, seen)) for side in ("original", "contrast")]
+    if not sides[0]:
         raise DataError(f"{path} holds no pairs")
-    refuse_unused(renamed, Counter(label for _, label in (*originals, *contrasts)))
-    return [
-        LabelledPair(original, contrast, renamed.get(label, label), renamed.get(other, other))
-        for (original, label), (contrast, other) in zip(originals, contrasts, strict=True)
-    ]
+    refuse_unused(renamed, seen)
+    pairs = [LabelledPair(one, two, label, other) for (one, label), (two, other) in zip(*sides, strict=True)]
+    kept = [pair for pair in pairs if all(pair[2:])]
+    if not kept:
+        raise DataError(f"{path}: --label-map leaves out all {len(pairs):,} pairs", "sentiment eval --help")
+    if len(kept) < len(pairs):
+        console.say(f"data: --label-map leaves out {len(pairs) - len(kept):,} of {len(pairs):,} pairs")
+    return kept
 
 
-def _read_side(path: Path, side: str) -> Iterator[tuple[str, str]]:
+def _read_side(path: Path, side: str, renamed: Mapping[str, str], seen: Counter[str]) -> Iterator[tuple[str, str]]:
     try:
         rows = list(read_table(path, Columns(side, f"{side}_label"), Rejects("stop"), has_labels=True))
     except DataError as error:
@@ -105,12 +111,13 @@ def _read_side(path: Path, side: str) -> Iterator[tuple[str, str]]:
     for row in rows:
         place = f"{path}, row {row.number}"
         try:
-            label = parse_label(row.label)
+            found, label = find_label(row.label, renamed)
         except ValueError as error:
             raise DataError(f"{place}: {error}") from error
         if label is None or not isinstance(row.text, str):
             missing = "label" if label is None else "text"
             raise DataError(f"{place}: the {missing} of its {side} is missing")
+        seen[str(found)] += 1
         yield row.text.encode("utf-8", "replace").decode(), label  # a JSON escape can spell half a character
 
 

@@ -19,12 +19,13 @@ from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.splits import folds_of
 from sentiment_cli.errors import UsageError
-from sentiment_cli.evaluation.calibration import calibrate
+from sentiment_cli.evaluation.calibration import calibrate, fit_temperature
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, load_validation
 from sentiment_cli.evaluation.weighing import fit_weights
 from sentiment_cli.inference.artefact import Artefact
 from sentiment_cli.inference.ensembles import Ensemble, Part, combine, open_model, save_ensemble
+from sentiment_cli.inference.known_rows import KnownRows, read_known, write_known
 from sentiment_cli.inference.runs import SUMMARY, find_model, is_run
 
 Weighing = Literal["fitted", "equal"]
@@ -81,9 +82,29 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
     parts = [Part(*one) for one in zip(names, models, weight_K.tolist(), strict=True)]
     run = store.claim_directory(runs_dir(), name)
     save_ensemble(run, parts, calibration)
+    _write_known(run, paths, models)
     made = Ensembled(run, dict(zip(names, weight_K.tolist(), strict=True)), valid, scores)
     _write_about(made, name, models[0], weighing, time.monotonic() - began)
     return made
+
+
+def _write_known(run: Path, paths: Sequence[Path], models: Sequence[Artefact]) -> None:
+    """Keep with the ensemble which rows its members have learnt the labels of, and which they are judged on."""
+    found = [read_known(path, model) for path, model in zip(paths, models, strict=True)]
+    for path, known in zip(paths, found, strict=True):
+        if known is None:
+            console.say(f"which rows {path} was trained on is not known here, so scores cannot leave them out")
+    members = [known for known in found if known is not None]
+    if not members:
+        return
+    learnt, valid, test = (np.unique(np.concatenate(hashes)) for hashes in zip(*members, strict=True))
+    foreign = [known.valid[~np.isin(known.valid, known.learnt)] for known in members]
+    if n_known := int(np.isin(np.unique(np.concatenate(foreign)), learnt).sum()):
+        console.warn(
+            f"members have learnt the labels of {n_known:,} of the {len(valid):,} rows that others were validated on: "
+            "weights and validation scores are too kind to them"
+        )
+    write_known(run, KnownRows(learnt, valid, test))
 
 
 def print_ensemble(made: Ensembled) -> None:
@@ -183,7 +204,8 @@ def _texts_of(kept: ValidationOutputs, model: Artefact) -> str:
 
 def _is_of(kept: ValidationOutputs, model: Artefact) -> bool:
     """Say whether the outputs are those that the model's temperature was fitted on."""
-    return abs(calibrate(kept.logits, kept.label_N).temperature / model.temperature - 1) < 1e-6
+    fits = (calibrate(kept.logits, kept.label_N).temperature, fit_temperature(kept.logits, kept.label_N), 1.0)
+    return any(abs(fit / model.temperature - 1) < 1e-6 for fit in fits)  # the others are of earlier versions
 
 
 def _equal(paths: Sequence[Path]) -> str:

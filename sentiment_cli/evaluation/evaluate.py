@@ -16,7 +16,8 @@ from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus import Packed
 from sentiment_cli.data.download import archive_path
-from sentiment_cli.data.labels import refuse_unknown
+from sentiment_cli.data.duplicates import normalised_hashes, stand_in
+from sentiment_cli.data.labels import LabelError, map_option, parse_label_map, refuse_unknown, straight_map
 from sentiment_cli.data.sources import Source, find_source
 from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.data.tables import Columns, Rejects, column_names, read_table
@@ -37,6 +38,7 @@ from sentiment_cli.evaluation.slices import (
 )
 from sentiment_cli.inference.artefact import Calibration
 from sentiment_cli.inference.ensembles import AnyModel, open_model
+from sentiment_cli.inference.known_rows import home_of, read_known
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
 from sentiment_cli.inference.runs import is_run
 from sentiment_cli.inference.weights import experiment_of
@@ -44,10 +46,12 @@ from sentiment_cli.inference.weights import experiment_of
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `eval` found: the scores on `split` and, where some of its texts stand in train too, those without them.
+    """What `eval` found: the scores on `split` and, where some of its rows were trained on, those without them.
 
-    `calibration` is of these rows and None for star ratings, as `reliability` is then empty. `openings` counts how
-    often the run's test reviews were opened, this time included; None where they were not.
+    `n_known` counts these: rows whose text stands in training rows, the run's own or a teacher's; None where that is
+    not known, or goes without saying. `unseen` is None where there are none, or nothing but them. `calibration` is of
+    these rows and None for star ratings, as `reliability` is then empty. `openings` counts how often the run's test
+    reviews were opened, this time included; None where they were not.
     """
 
     split: str
@@ -57,12 +61,19 @@ class Evaluation:
     reliability: tuple[Bin, ...] = ()
     slices: tuple[Slice, ...] = ()
     openings: int | None = None
+    n_known: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the scores, with n and accuracy of the unseen texts under `unseen`."""
+        """Return the scores, with n and accuracy of the unseen texts under `unseen`: 0 and null where all are known."""
         found = {"split": self.split, **self.scores.to_json()}
+        if self.n_known is not None:
+            found["n_trained_on"] = self.n_known
         if self.unseen is not None:
             found["unseen"] = {name: getattr(self.unseen, name) for name in ("n", "accuracy", "accuracy_ci95")}
+        elif self.n_known:
+            found["unseen"] = {"n": 0, "accuracy": None, "accuracy_ci95": None}
+        if absent := self.absent():
+            found["labels_without_rows"] = absent
         if self.calibration is not None:
             found["calibration"] = self.calibration._asdict()
         if self.openings is not None:
@@ -70,6 +81,11 @@ class Evaluation:
         found["reliability"] = [one.to_json() for one in self.reliability]
         found["slices"] = [one.to_json() for one in self.slices]
         return found
+
+    def absent(self) -> list[str]:
+        """Return the labels that no row has."""
+        rows = zip(self.scores.f1_per_label, self.scores.confusion, strict=True)
+        return [label for label, counts in rows if not sum(counts)]
 
 
 def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
@@ -89,7 +105,8 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
     if is_learnt:
         console.warn(f"{run} was trained on its validation rows, too (train.refit): these scores are those of training")
     scored = score_split(model, split)
-    evaluation = _judge(model, split, scored.packed, scored.output, scored.partitions(), openings)
+    is_known_N = _known_of_split(run, model, split, scored)
+    evaluation = _judge(model, split, scored.packed, scored.output, scored.partitions(), openings, is_known_N)
     _keep(run, split, evaluation, scored, model, is_learnt=is_learnt)
     return evaluation
 
@@ -101,21 +118,53 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     rows are labelled otherwise than the run's, and for a slice that is neither built in nor a column.
     """
     model, source = open_model(run), find_source(data)
-    is_own = is_run(run) and any(_opens_test(data, experiment_of(one).data) for one in model.models)
-    openings = record_opening(run, "test", f"eval --data {data.source}") if is_own else None
-    texts = prepare_texts(source, "labelled")
+    renamed = parse_label_map(data.label_map)
+    try:
+        texts = prepare_texts(source, "labelled")
+    except LabelError as error:  # which joins labels to one another, and not to the model's
+        error.hint = map_option(straight_map(error.counts, renamed, model.labels))
+        raise
     split = "test" if len(texts.rows("test")) else "train"
     rows, ids = texts.rows(split), texts.ids(split)
+    hash_N, known = normalised_hashes(texts.read(split)), read_known(run, model)
+    if known is None:  # of a run of an earlier version, whose data are no longer prepared
+        is_own = any(_opens_test(data, experiment_of(one).data) for one in model.models)
+    else:
+        is_own = bool(stand_in(hash_N, known.test).any())
+    openings = _record_opening(run, model, f"eval --data {data.source}") if is_own else None
+    is_known_N = None if known is None else stand_in(hash_N, known.learnt)
     counts = Counter({label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels)})
-    refuse_unknown(str(source.path or source.name), +counts, model.labels, "--label-map {}")
+    refuse_unknown(str(source.path or source.name), +counts, model.labels, renamed, is_eval=True)
     there = column_names(source.path) if source.kind == "table" and source.path is not None else []
     columns = [name for name in slices if name in there or name not in BUILT_IN]
     by_columns = [by_column(name, _read_values(source, name, ids)) for name in columns]
+    if is_known_N is not None and (n_known := int(is_known_N.sum())):
+        console.warn(f"{n_known:,} of these {len(ids):,} rows were trained on")
     scored = score_texts(model, texts, split, source.name)
     partitions = [*by_columns, *(one for one in scored.partitions() if one.name not in columns)]
-    evaluation = _judge(model, source.name, scored.packed, scored.output, partitions, openings)
+    evaluation = _judge(model, source.name, scored.packed, scored.output, partitions, openings, is_known_N)
     _keep(run, free_name(run, f"data-{source.name}", texts.fingerprint), evaluation, scored, model)
     return evaluation
+
+
+def _record_opening(path: Path, model: AnyModel, command: str) -> int | None:
+    """Write an opening down in the ledger of the run that a model is of; say so where that run is not here."""
+    run = home_of(path, model)
+    if run is None:
+        console.say(f"these are test rows of {path}, whose run is not here: no ledger counts this opening")
+        return None
+    return record_opening(run, "test", command)
+
+
+def _known_of_split(run: Path, model: AnyModel, split: str, scored: Scored) -> NDArray[np.bool_] | None:
+    """Say which rows of a split stand in training rows: the run's own, or those that a teacher or an origin learnt."""
+    if split == "train" or (split == "valid" and has_learnt_validation(model)):
+        return None
+    in_train_N, known = scored.packed.in_train_N, read_known(run, model)
+    if known is None or scored.digest_N is None:
+        return in_train_N if split == "test" else None
+    is_learnt_N = stand_in(scored.digest_N, known.learnt)
+    return is_learnt_N | in_train_N if split == "test" else is_learnt_N
 
 
 def discard_scores(run: Path) -> None:
@@ -161,16 +210,18 @@ def _judge(
     output: NDArray[np.float64],
     partitions: Sequence[Partition],
     openings: int | None,
+    is_known_N: NDArray[np.bool_] | None,
 ) -> Evaluation:
-    """Score a model's outputs, which are not divided by its temperature yet."""
+    """Score a model's outputs, which are not divided by its temperature yet; `is_known_N` were trained on."""
     label_N, target = packed.label_N, model.target
 
     def scores_of(of: NDArray[np.bool_] | slice) -> Scores:
         return score_outputs(scaled[of], label_N[of], packed.stars_N[of], model.labels, target)
 
     scaled, unseen, calibration, bins = output / model.temperature, None, None, list[Bin]()
-    if name == "test" and 0 < packed.in_train_N.sum() < len(label_N):
-        unseen = scores_of(~packed.in_train_N)
+    n_known = None if is_known_N is None else int(is_known_N.sum())
+    if is_known_N is not None and 0 < is_known_N.sum() < len(label_N):
+        unseen = scores_of(~is_known_N)
     if target == "stars":
         is_right_N = (output >= 0) == label_N
     else:
@@ -179,7 +230,8 @@ def _judge(
         calibration = measure_calibration(output, label_N, model.temperature)
         bins = reliability_bins(is_right_N, probability_NC.max(axis=1))
     slices = [one for partition in partitions for one in slice_scores(partition, is_right_N)]
-    return Evaluation(name, scores_of(slice(None)), unseen, calibration, tuple(bins), tuple(slices), openings)
+    scores = scores_of(slice(None))
+    return Evaluation(name, scores, unseen, calibration, tuple(bins), tuple(slices), openings, n_known)
 
 
 def _keep(
@@ -218,10 +270,15 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
     console.result(f"accuracy {scores.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}   n {scores.n:,}")
     if unseen is not None:
         low, high = unseen.accuracy_ci95
-        n_seen = scores.n - unseen.n
         console.result(
-            f"  without {n_seen:,} reviews that also occur in train: {unseen.accuracy:.2%} ({low:.2%} to {high:.2%})"
+            f"  without the {evaluation.n_known:,} that were trained on: "
+            f"{unseen.accuracy:.2%} ({low:.2%} to {high:.2%}), n {unseen.n:,}"
         )
+    elif evaluation.n_known:
+        console.result(f"  all {scores.n:,} were trained on: this says nothing of new texts")
+    if absent := evaluation.absent():
+        what = "the macro means leave it out, and there is no AUC of all labels"
+        console.warn(f"no {evaluation.split} row is labelled {', '.join(map(repr, absent))}: {what}")
     if evaluation.openings is not None:
         times = "once" if evaluation.openings == 1 else f"{evaluation.openings:,} times"
         console.result(f"  test opened {times} for this run")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import sentiment_cli
-from sentiment_cli import store
+from sentiment_cli import console, locks, store
 
 _LEDGER = "ledger.jsonl"
 
@@ -27,8 +27,10 @@ def record_opening(run: Path, split: str, command: str) -> int:
         "command": command,
         "version": sentiment_cli.__version__,
     }
-    store.append_line(path, json.dumps(row))
-    return count_openings(run, split)
+    # Two processes that write at once would each take the other's line, half written, for what a killed one left.
+    with locks.lock(path.with_name(f".{_LEDGER}.lock"), console.say):
+        store.append_line(path, json.dumps(row))
+        return count_openings(run, split)
 
 
 def count_openings(run: Path, split: str) -> int:

@@ -161,7 +161,7 @@ def average_precision(is_positive_N: NDArray[np.bool_], score_N: NDArray[np.floa
 def log_loss(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64]) -> float:
     """Return the mean negative natural logarithm of the true labels' probabilities."""
     own_N = probability_NC[np.arange(len(label_N)), label_N]
-    return float(-np.log(np.maximum(own_N, _SMALLEST_PROBABILITY)).mean())
+    return max(0.0, float(-np.log(np.maximum(own_N, _SMALLEST_PROBABILITY)).mean()))  # and never -0.0
 
 
 def expected_calibration_error(is_right_N: NDArray[np.bool_], confidence_N: NDArray[np.float64]) -> float:

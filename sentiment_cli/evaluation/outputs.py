@@ -28,7 +28,7 @@ from sentiment_cli.models.device import memory_errors, select_device, set_up
 class Scored(NamedTuple):
     """Rows as the model, or an ensemble's first, reads them, and what is put out of them, not calibrated.
 
-    `texts` is the fingerprint of the data that they are of.
+    `texts` is the fingerprint of the data that they are of, `digest_N` what Corpus.digests returns of a split's rows.
     """
 
     packed: Packed
@@ -37,6 +37,7 @@ class Scored(NamedTuple):
     model: Artefact
     texts: str
     output: NDArray[np.float64]
+    digest_N: NDArray[np.uint64] | None = None
 
     def partitions(self) -> list[Partition]:
         """Cut the rows by what is known of all rows."""
@@ -71,7 +72,8 @@ def _score_split(artefact: Artefact, split: str) -> Scored:
     corpus = prepare(experiment_of(artefact), (split,), artefact.data_key)
     packed = _relabelled(corpus.split(split), corpus.labels, artefact.labels)
     output = _outputs(artefact, packed, split)
-    return Scored(packed, corpus.ids(split), corpus.groups(), artefact, corpus.texts, output)
+    digest_N = corpus.digests(split)
+    return Scored(packed, corpus.ids(split), corpus.groups(), artefact, corpus.texts, output, digest_N)
 
 
 def _in_order(scored: Scored, first: Scored, run: Path) -> NDArray[np.float64]:

@@ -174,10 +174,12 @@ def _count_parameters(path: Path) -> int:
 
 def _without_folders(experiment: Experiment) -> Experiment:
     values = experiment_values(experiment)
-    for section, key in PATH_KEYS:
-        value = values[section][key]
-        if value is not None and value not in CORPORA:
-            values[section][key] = Path(value).name or value
+    for *above, key in PATH_KEYS:
+        settings = values
+        for section in above:
+            settings = settings[section]
+        if settings[key] is not None and settings[key] not in CORPORA:
+            settings[key] = Path(settings[key]).name or settings[key]
     for key in ("init_from", "init_backward"):
         if values[key] is not None:
             values[key] = Path(values[key]).name or values[key]

@@ -36,7 +36,7 @@ def draw_curves(rows: Sequence[dict[str, Any]]) -> bytes:
 
 
 def _x(step: int, last: int) -> float:
-    return _MARGIN + (_WIDTH - 2 * _MARGIN) * step / last
+    return _MARGIN + (_WIDTH - 2 * _MARGIN) * step / max(1, last)
 
 
 def _y(share: float) -> float:

@@ -175,16 +175,14 @@ def _close_epoch(session: Session, course: _Course, scores: AnyScores | None) ->
     """Keep the best state, and add the epoch's row to the history and to metrics.jsonl."""
     progress, monitor = session.progress, session.experiment.train.monitor
     epoch, old = len(progress.history) + 1, progress.best.scores
-    is_best = scores is not None and (
-        old is None or _gain(getattr(scores, monitor), monitor) > _gain(getattr(old, monitor), monitor)
-    )
+    is_best = scores is not None and (old is None or _merit(scores, monitor) > _merit(old, monitor))
     if is_best:
         progress.best = Best(scores, epoch, progress.step, weights_of(session.validated))
     start, figure = progress.step - len(progress.losses), FIGURES[session.experiment.task]
     row: dict[str, Any] = {
         "epoch": epoch,
         "step": progress.step,
-        "train_loss": float(torch.stack(progress.losses).mean()),
+        "train_loss": float(torch.stack(progress.losses).mean()) + 0.0,  # and no -0.0
         "valid_loss": getattr(scores, "loss", None),
         "valid_accuracy": getattr(scores, "accuracy", None),
         f"valid_{figure.name}": getattr(scores, figure.name, None),
@@ -213,6 +211,11 @@ def metrics_lines(progress: Progress) -> bytes:
 def _gain(value: float | None, monitor: str) -> float:
     """Turn a monitored figure so that higher is better; an AUC that does not exist is worst."""
     return -math.inf if value is None else -value if monitor == "loss" else value
+
+
+def _merit(scores: AnyScores, monitor: str) -> tuple[float, float]:
+    """Return what epochs are compared by: the monitored figure, and of equals the lower loss."""
+    return _gain(getattr(scores, monitor), monitor), _gain(getattr(scores, "loss", None), "loss")
 
 
 def _reason_to_end(session: Session, material: Material) -> str | None:

@@ -16,7 +16,7 @@ from sentiment_cli.config.paths import PACKAGE_DIR
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import rows_on
 from sentiment_cli.data.corpus import Corpus
-from sentiment_cli.evaluation.calibration import calibrate
+from sentiment_cli.evaluation.calibration import find_calibration
 from sentiment_cli.evaluation.evaluate import discard_scores
 from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, save_validation
 from sentiment_cli.inference.artefact import Calibration, save_artefact
@@ -144,7 +144,10 @@ def calibrate_run(run: Path, model: AnyClassifier, identity: Identity, corpus: C
     logits = score_rows(model, rows_on(device, valid), valid.length_N, identity.experiment.text)
     ids = corpus.ids("valid")
     save_validation(run, ValidationOutputs(corpus.labels, ids, valid.group_N, valid.label_N, logits, corpus.texts))
-    found = calibrate(logits, valid.label_N)
+    found, reason = find_calibration(logits, valid.label_N)
+    if reason is not None:
+        console.say(f"calibration: no temperature is kept: {reason}; loss {found.loss_before:.4f}")
+        return found
     console.say(
         f"calibration: temperature {found.temperature:.3f} on {len(valid.label_N):,} validation reviews, "
         f"loss {found.loss_before:.4f} to {found.loss_after:.4f}, ECE {found.ece_before:.4f} to {found.ece_after:.4f}"

@@ -17,6 +17,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.coverage import unknown_share, warn_of_unknown
 from sentiment_cli.data.fit_settings import settle
 from sentiment_cli.errors import InterruptedRun, MachineError
+from sentiment_cli.inference.known_rows import write_known
 from sentiment_cli.models.device import check_precision, memory_errors, select_device, set_up
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
@@ -28,14 +29,15 @@ from sentiment_cli.training.checkpoints import (
 )
 from sentiment_cli.training.finishing import Finished, load_finished
 from sentiment_cli.training.initial import first_model, load_origins
-from sentiment_cli.training.origins import warn_of_known_labels
+from sentiment_cli.training.learnable import check_corpus
+from sentiment_cli.training.origins import known_rows
 from sentiment_cli.training.ownership import Record, find_launched, owned
 from sentiment_cli.training.parallel import Group, is_restarted, joined, launch_id, own_device
 from sentiment_cli.training.resuming import check_allowed, check_finished, check_steps, record_changes
 from sentiment_cli.training.sitting import machine, train, versions
 from sentiment_cli.training.stopping import Stop, StopNow, watch_signals
 from sentiment_cli.training.tasks import prepare_for, task_of
-from sentiment_cli.training.teaching import ask_teacher, check_teacher
+from sentiment_cli.training.teaching import ask_teacher, teachers_of
 from sentiment_cli.training.tensorboard import check_tensorboard
 
 
@@ -51,15 +53,15 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         if is_restarted() and (run := _launched(group, experiment)) is not None:
             return _resume(run, experiment, (), device, group, stop)
         origins = load_origins(experiment)
-        for origin in origins:
-            warn_of_known_labels(f"{origin.key} {origin.run}", origin.experiment, experiment)
-        check_teacher(experiment)
+        teachers_of(experiment)  # refused before anything slow
         store.check_root(runs_dir())
         began = time.monotonic()
         with _told(stop, "interrupted while the data was prepared; no run was begun", None, experiment), stop.at_once():
             corpus = prepare_for(experiment)
             if experiment.task == "classify":
                 warn_of_unknown(unknown_share(corpus.split("valid"), corpus.vocabulary), experiment)
+            check_corpus(experiment, corpus)
+            known = known_rows(experiment, corpus)
             ask_teacher(experiment, corpus)
             prepared = time.monotonic()
             with memory_errors():
@@ -71,6 +73,8 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         with _owned(run, group) as record, _told(stop, "stopped at once", run, experiment):
             if group.is_writer:
                 store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
+                if known is not None:
+                    write_known(run, known)
             identity = Identity(
                 record.id, experiment, corpus.rows_key, versions(experiment), machine(experiment, device)
             )
@@ -122,6 +126,8 @@ def _resume(
                     model = task_of(experiment).build_model(experiment, corpus)
         progress.seconds["prepare"] += prepared - began
         if group.is_writer:
+            if (known := known_rows(experiment, corpus)) is not None:
+                write_known(run, known)
             record_changes(run, record, experiment, changes, progress.step)
         if checkpoint is not None:
             console.say(f"going on with {run} after step {progress.offset + progress.step:,}")

@@ -138,6 +138,11 @@ def _train_on(
         min_count=settings.min_count,
         n_pieces=corpus.vocabulary.n_pieces,
     )
+    if not len(counted.row_P):  # of what text.max_tokens leaves; check_corpus looks at whole rows
+        raise DataError(
+            f"no n-gram that is read stands in {settings.min_count} training rows",
+            "--set model.linear.min_count=1 --set vocabulary.min_count=1 --set text.max_tokens=null",
+        )
     presence = build_presence(counted, len(label_N))
     if experiment.pieces is not None:
         presence = presence._replace(bag=build_bag(corpus.vocabulary, experiment.pieces))
@@ -291,7 +296,7 @@ def solve(
             size /= 2
         weight_GC, logit_NC, value = new_GC, new_NC, new
         n_steps, n_products = n_steps + 1, n_products + n
-    loss = float(_log_losses(logit_NC, label_NC).mean())
+    loss = max(0.0, float(_log_losses(logit_NC, label_NC).mean()))
     return Solution(weight_GC, n_steps, n_products, norm / first if first else 0.0, loss)
 
 

@@ -1,16 +1,20 @@
-"""The finished runs that a training starts from, and which of them know what it is validated on."""
+"""The finished runs that a training starts from, and what they know of the rows that it is judged on."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from sentiment_cli import console
-from sentiment_cli.config.schema import CORPORA, Experiment
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.data.duplicates import stand_in
 from sentiment_cli.data.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
 from sentiment_cli.inference.artefact import open_artefact, open_files
-from sentiment_cli.inference.runs import named_run, require_finished
+from sentiment_cli.inference.ensembles import open_model
+from sentiment_cli.inference.known_rows import KnownRows, join_known, read_known, rows_of_corpus
+from sentiment_cli.inference.runs import find_model, named_run, require_finished
 from sentiment_cli.inference.weights import experiment_of, load_weights
 
 
@@ -48,33 +52,48 @@ def origin_hashes(experiment: Experiment) -> dict[str, str]:
     return {key: open_files(named_run(name)).sha256 for key, name in origins_named(experiment).items()}
 
 
-def warn_of_known_labels(named: str, its: Experiment, own: Experiment) -> bool:
-    """Warn, and say so, where a model has learnt the labels of rows that an experiment is validated on.
+def known_rows(experiment: Experiment, corpus: Corpus) -> KnownRows | None:
+    """Return the rows whose labels a training will have learnt, those of its teachers and origins included.
 
-    It has them by heart, and passes them on: validation would be too kind to what starts or learns from it.
+    Warns where one of these has learnt the labels of rows that the experiment is validated or tested on: it passes them
+    on, and the scores are too good. Rows are told by their texts; names of files say nothing. None of data that an
+    earlier version prepared.
     """
-    knows_labels = own.task == "classify" and (its.task == "classify" or its.model.language.label)
-    draws_same_test = _test_rows(its) == _test_rows(own)
-    is_held_out = not its.train.refit and draws_same_test and _held_out(its) == _held_out(own)
-    if not knows_labels or its.data.source != own.data.source or is_held_out:
-        return False
-    why = "was refit on all labelled rows" if its.train.refit else "was validated on other rows"
-    also = f"Rows of {own.data.source} that are drawn as test are among them, too: so are the test scores"
-    console.warn(
-        f"{named} {why}, so it has learnt the labels of rows that this experiment is validated on: the validation "
-        "scores are too good to choose by. "
-        + ("Test is not touched by it" if draws_same_test or _test_rows(own) is None else also)
-    )
-    return True
-
-
-def _held_out(experiment: Experiment) -> dict[str, Any]:
-    return experiment.data.valid.model_dump(exclude={"unsup_share"})
-
-
-def _test_rows(experiment: Experiment) -> tuple[Any, ...] | None:
-    """Return what says which of the labelled rows are test's; None where the source or a file brings test rows."""
-    data = experiment.data
-    if data.source in CORPORA or data.test is not None:
+    is_labelled = experiment.task == "classify" or experiment.model.language.label
+    own = rows_of_corpus(corpus, is_labelled=is_labelled, is_refit=experiment.train.refit)
+    if own is None:
         return None
-    return data.test_share, data.valid.by, data.valid.seed
+    named = [*origins_named(experiment).items(), *(("teacher.run", name) for name in experiment.teacher.run)]
+    others = []
+    for key, name in named:
+        path = find_model(name)
+        model = open_model(path) if key == "teacher.run" else open_artefact(path, task=None)
+        known = read_known(path, model)
+        if known is None:
+            console.say(f"{key}: which rows {path} was trained on is not known here, so they are not compared")
+            continue
+        others.append(known)
+        if experiment.task == "classify":
+            _warn_of_known_labels(f"{key} {path}", known, corpus)
+    return join_known(own, others)
+
+
+def _warn_of_known_labels(named: str, known: KnownRows, corpus: Corpus) -> None:
+    train = corpus.digests("train")
+    assert train is not None
+    found = {}
+    for split in ("valid", "test"):
+        digest_N = corpus.digests(split)
+        assert digest_N is not None
+        is_known_N = stand_in(digest_N, known.learnt) & ~stand_in(digest_N, train)
+        if is_known_N.any():
+            found[split] = f"{int(is_known_N.sum()):,} of the {len(digest_N):,} {split} rows"
+    if found:
+        means = {
+            "valid": "the validation scores are too good to choose by",
+            "test": "the test scores are too good, too; `sentiment eval` gives them without these rows as well",
+        }
+        console.warn(
+            f"{named} has learnt the labels of {' and of '.join(found.values())}: "
+            + "; ".join(means[split] for split in found)
+        )

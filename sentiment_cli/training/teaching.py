@@ -19,15 +19,14 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data import cache
 from sentiment_cli.data.columns import read_column, writing
 from sentiment_cli.data.corpus import Corpus, Packed
+from sentiment_cli.data.duplicates import stand_in
 from sentiment_cli.data.sources import find_source
 from sentiment_cli.data.texts import Texts, find_texts, prepare_texts
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.inference.ensembles import AnyModel, combine, open_model
 from sentiment_cli.inference.predictor import class_probabilities, likeliest, predictor_of
 from sentiment_cli.inference.runs import find_experiment, find_model, require_finished
-from sentiment_cli.inference.weights import experiment_of
 from sentiment_cli.training.material import join_rows, select_rows
-from sentiment_cli.training.origins import warn_of_known_labels
 
 _FORMAT = 1
 _OUTPUT = {"output": "float32"}
@@ -54,14 +53,6 @@ def open_teacher(name: str) -> Teacher:
     model = open_model(path)
     _check_target(path, model.target)
     return Teacher(model, model.members.sha256)
-
-
-def check_teacher(experiment: Experiment) -> None:
-    """Raise UsageError for a teacher that cannot teach, before anything slow; warn of one that knows too much."""
-    for teacher in teachers_of(experiment):
-        for its in map(experiment_of, teacher.model.models):
-            if warn_of_known_labels(f"the teacher {teacher.model.path}", its, experiment):
-                return
 
 
 def ask_teacher(experiment: Experiment, corpus: Corpus) -> None:
@@ -103,6 +94,12 @@ def check_rows(experiment: Experiment, corpus: Corpus) -> None:
             f"teacher.rows is {experiment.teacher.rows}, and {experiment.data.source} has no unlabelled rows to teach",
             Change("--set", "teacher.rows=train"),
         )
+    if "unsup" in _splits(experiment) and not len(corpus.split("unsup").label_N):
+        raise UsageError(
+            f"teacher.rows is {experiment.teacher.rows}, and every unlabelled row of {experiment.data.source} "
+            "stands in test, so that none is taught",
+            "--set teacher.rows=train",
+        )
 
 
 def taught_rows(
@@ -119,6 +116,8 @@ def taught_rows(
     for split in _splits(experiment):
         answers = [_answers(teacher, experiment, corpus, split) for teacher in teachers]
         taught_NC, is_taught_N = _truth(combine(answers, [1 / len(answers)] * len(answers)), experiment)
+        if split == "train":
+            is_taught_N &= ~_in_test(corpus)
         n_taught, n_asked = n_taught + int(is_taught_N.sum()), n_asked + len(is_taught_N)
         if split == "train":
             weight_N1 = settings.weight * is_taught_N[:, None]
@@ -137,6 +136,17 @@ def taught_rows(
     console.say(f"teacher: {named} answers {n_taught:,} of {n_asked:,} reviews ({settings.rows})")
     truth = torch.from_numpy(truth_NC)
     return packed, ids, truth[:, 1].contiguous() if len(corpus.labels) == 2 else truth
+
+
+def _in_test(corpus: Corpus) -> NDArray[np.bool_]:
+    """Say which training rows stand in test, too: the teacher may have their labels from there."""
+    train, test = corpus.digests("train"), corpus.digests("test")
+    if train is None or test is None:  # of a corpus that an earlier version prepared
+        return np.zeros(len(corpus.split("train").label_N), dtype=bool)
+    is_in_test_N = stand_in(train, test)
+    if is_in_test_N.any():
+        console.say(f"teacher: {is_in_test_N.sum():,} training reviews stand in test, too, and are not taught")
+    return is_in_test_N
 
 
 def _splits(experiment: Experiment) -> tuple[Split, ...]:

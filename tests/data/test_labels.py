@@ -63,7 +63,7 @@ def test_b12_labels_that_differ_in_case_alone(own) -> None:
     labels = ["Pos", "pos", "pos", "neg", "NEG"]
     with pytest.raises(DataError, match=r"labels that differ in case alone: 'pos' \(2\), 'Pos' \(1\)") as caught:
         texts_of(own, labels)
-    assert caught.value.hint == "--set 'data.label_map=[Pos=pos]'"
+    assert caught.value.hint == """--set 'data.label_map={"NEG": "neg", "Pos": "pos"}'"""
     assert texts_of(own, labels, "data.label_map=[Pos=pos, NEG=neg]").labels == ("neg", "pos")
 
 
@@ -74,7 +74,7 @@ def test_b12_a_label_map_renames_and_each_entry_must_fit(own) -> None:
     said = r"data\.label_map renames 'good', and no row is labelled so: 'Positive' \(2\), 'bad' \(1\)"
     with pytest.raises(DataError, match=said) as caught:
         texts_of(own, ["Positive", "bad", "Positive"], "data.label_map=[good=pos, bad=neg]")
-    assert caught.value.hint == "--set 'data.label_map=[bad=neg]'"
+    assert caught.value.hint == """--set 'data.label_map={"bad": "neg"}'"""
 
 
 def test_b12_labels_of_test_rows_must_be_known_and_can_be_mapped(own, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_b12_labels_of_test_rows_must_be_known_and_can_be_mapped(own, tmp_path: 
     said = r"is labelled 'Positive' \(2\), 'neg' \(1\); the training labels are 'neg', 'pos'"
     with pytest.raises(DataError, match=said) as caught:
         prepare_texts(find_source(own(*given).data), "labelled")
-    hint = "data.label_map=[Positive=pos]"  # which fits the test rows alone
+    hint = 'data.label_map={"Positive": "pos"}'  # which fits the test rows alone
     assert caught.value.hint == f"--set '{hint}'"
     texts = prepare_texts(find_source(own(*given, hint).data), "labelled")
     assert texts.rows("test").label_N.tolist() == [1, 0, 1]
@@ -91,8 +91,11 @@ def test_b12_labels_of_test_rows_must_be_known_and_can_be_mapped(own, tmp_path: 
 
 def test_a_hint_never_guesses_what_a_label_means() -> None:
     with pytest.raises(DataError) as caught:
-        refuse_unknown("x", Counter({"1": 3, "NEGATIVE": 1, "p": 1, "": 1}), ["neg", "pos"], "[{}]")
-    assert caught.value.hint == "[1=LABEL,=LABEL,NEGATIVE=neg,p=pos]"
+        refuse_unknown("x", Counter({"1": 3, "NEGATIVE": 1, "p": 1}), ["neg", "pos"], {}, is_eval=True)
+    assert caught.value.hint == "--label-map 1=,NEGATIVE=neg,p=pos"  # 1 is like neither: its rows are left out
+    with pytest.raises(DataError) as caught:
+        refuse_unknown("x", Counter({"1": 3, "2": 1}), ["neg", "pos"], {}, is_eval=True)
+    assert caught.value.hint == "--label-map 1=LABEL,2=LABEL"
 
 
 def test_b12_one_class_is_reported_and_not_trained_on(own, small_csv: str) -> None:

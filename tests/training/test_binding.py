@@ -115,11 +115,11 @@ def test_a_run_that_is_not_finished_is_nothing_to_start_or_learn_from(root: Path
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (("train.refit=true",), "origin was refit on all labelled rows, so it has learnt the labels of rows that this"),
-        (("data.valid.seed=3",), "origin was validated on other rows, so it has learnt the labels"),
+        (("train.refit=true",), "origin has learnt the labels of "),
+        (("data.valid.seed=3",), "origin has learnt the labels of "),
         ((), None),
         (("data.valid.seed=3", *LANGUAGE), None),
-        (("data.valid.seed=3", *LANGUAGE, "model.language.label=true"), "origin was validated on other rows"),
+        (("data.valid.seed=3", *LANGUAGE, "model.language.label=true"), "origin has learnt the labels of "),
     ],
 )
 def test_an_origin_that_knows_validation_s_labels_is_warned_of(root: Path, settings, said, capsys) -> None:
@@ -129,7 +129,7 @@ def test_an_origin_that_knows_validation_s_labels_is_warned_of(root: Path, setti
     with contextlib.suppress(UsageError):  # of other rows there may be other words
         fit(tiny(root, *plain, "data.valid.seed=0", "init_from=origin"), "run")
     told = capsys.readouterr().err
-    assert (f"warning: init_from {root / 'runs' / 'origin'} was " in told) == (said is not None)
+    assert (f"warning: init_from {root / 'runs' / 'origin'} has " in told) == (said is not None)
     assert said is None or said in told
 
 

@@ -1,0 +1,65 @@
+"""Whether a corpus can be learnt from and chosen by, seen before the run is made."""
+
+import numpy as np
+
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.errors import DataError, UsageError
+
+
+def check_corpus(experiment: Experiment, corpus: Corpus) -> None:
+    """Raise UsageError for a figure to choose by that the validation rows do not have, DataError for no feature."""
+    if experiment.task != "classify":
+        return
+    _check_monitor(experiment, corpus)
+    _check_tokens(experiment, corpus)
+
+
+def _check_monitor(experiment: Experiment, corpus: Corpus) -> None:
+    monitor = experiment.train.monitor
+    if experiment.model.kind == "linear" or monitor not in ("auc", "f1"):
+        return
+    counts = np.bincount(corpus.split("valid").label_N, minlength=len(corpus.labels))
+    absent = [label for label, count in zip(corpus.labels, counts, strict=True) if not count]
+    if absent if monitor == "auc" else len(absent) > len(corpus.labels) - 2:
+        named = ", ".join(map(repr, absent[:8])) + (", …" if len(absent) > 8 else "")
+        raise UsageError(
+            f"train.monitor is {monitor}, which validation does not have: none of its {counts.sum():,} rows is "
+            f"labelled {named}",
+            "--set train.monitor=loss",
+        )
+
+
+def _check_tokens(experiment: Experiment, corpus: Corpus) -> None:
+    """Raise DataError where no training row has a token to learn from, or, for a linear model, none in enough rows."""
+    train, vocabulary = corpus.split("train"), corpus.vocabulary
+    known_T = np.asarray(train.ids_T)
+    if not len(known_T):
+        raise DataError(
+            f"all {len(train.label_N):,} training texts are empty, or hold nothing that is a token to text.tokenizer",
+            "--set text.tokenizer=bpe --set text.punctuation=keep"
+            if experiment.text.tokenizer != "bpe" or experiment.text.punctuation != "keep"
+            else "sentiment train sample",
+        )
+    if experiment.model.kind != "linear":
+        return
+    least = experiment.model.linear.min_count
+    rows_T = np.repeat(np.arange(len(train.label_N)), train.length_N)
+    count_V = np.bincount(known_T, minlength=len(vocabulary.entries))
+    count_V[: vocabulary.specials] = 0
+    for token in np.argsort(-count_V):  # the first one is in enough rows, as a rule
+        if count_V[token] < least:
+            break
+        if len(np.unique(rows_T[known_T == token])) >= least:
+            return
+    settings = {"model.linear.min_count": least, "vocabulary.min_count": experiment.vocabulary.min_count}
+    if all(value == 1 for value in settings.values()):
+        raise DataError(
+            "no word of the vocabulary stands in a training text",
+            f"--set vocabulary.size={30_000 if experiment.text.tokenizer != 'bpe' else 8_000}",
+        )
+    raise DataError(
+        f"no n-gram stands in {least} training rows, which model.linear.min_count asks for, of words that stand in "
+        f"{experiment.vocabulary.min_count} places, which vocabulary.min_count asks for",
+        " ".join(f"--set {key}=1" for key in settings),
+    )
