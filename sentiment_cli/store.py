@@ -110,6 +110,23 @@ def replacing(path: Path) -> Iterator[Output]:
         disk.flush_directory(path.parent)
 
 
+def check_replaceable(path: Path, is_ours: Callable[[Path], bool], hint: str | None = None) -> None:
+    """Raise UsageError where something is at `path` that nobody asked this program to replace.
+
+    Only an empty file, or a file of which `is_ours` says by its content that this program wrote it, may be replaced.
+    What takes bytes and keeps none (a pipe, /dev/stdout) may be written to.
+    """
+    with disk.read_errors(path):
+        try:
+            about = disk.resolve(path).stat()
+        except FileNotFoundError:
+            return
+    if stat.S_ISDIR(about.st_mode):
+        raise UsageError(f"{path} is a directory, and a file is to be written there", hint)
+    if stat.S_ISREG(about.st_mode) and about.st_size and not is_ours(path):
+        raise UsageError(f"{path} is there already, this command did not write it, and it is not overwritten", hint)
+
+
 def append_line(path: Path, line: str) -> None:
     """Add one line to a log. Half a line, which a process left that died over it, goes first."""
     assert "\n" not in line
@@ -280,10 +297,18 @@ def remove_directory(path: Path) -> None:
         disk.remove(going)
 
 
-def remove_file(path: Path) -> None:
-    """Delete a file of ours where it is there."""
+def remove_file(path: Path, is_ours: Callable[[Path], bool] = lambda path: True) -> None:
+    """Delete a regular file of ours where it is there; anything else that has its name stays.
+
+    `is_ours` says by the content of a file whether this program wrote it, where its place does not.
+    """
     with disk.write_errors(path):
-        disk.remove(path)
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            return
+        if stat.S_ISREG(mode) and is_ours(path):
+            disk.remove(path)
 
 
 @contextlib.contextmanager
