@@ -14,6 +14,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -125,6 +126,11 @@ def check_replaceable(path: Path, is_ours: Callable[[Path], bool], hint: str | N
         raise UsageError(f"{path} is a directory, and a file is to be written there", hint)
     if stat.S_ISREG(about.st_mode) and about.st_size and not is_ours(path):
         raise UsageError(f"{path} is there already, this command did not write it, and it is not overwritten", hint)
+
+
+def free_path(path: Path) -> Path:
+    """Return a path like this one, with a number in its name, at which nothing is."""
+    return next(free for n in itertools.count(2) if not is_there(free := path.with_stem(f"{path.stem}-{n}")))
 
 
 def append_line(path: Path, line: str) -> None:

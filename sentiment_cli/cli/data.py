@@ -14,6 +14,7 @@ from typer import Argument, Option
 
 from sentiment_cli import console, store
 from sentiment_cli.cli import suspects
+from sentiment_cli.cli.parameters import typed_with
 from sentiment_cli.cli.train import Config, Override
 from sentiment_cli.errors import DataError, MachineError, UsageError
 
@@ -25,6 +26,8 @@ app.command()(suspects.suspects)
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object.")]
 _BINS = 24
 _BAR = 40
+_PROGRAM = "sentiment data info"  # in the metadata of a picture
+_LARGEST_PLOT = 1 << 24
 
 
 @app.command()
@@ -217,6 +220,13 @@ def _check_plot(path: Path) -> None:
         )
     if find_spec("matplotlib") is None:
         raise MachineError("--plot needs matplotlib", "pip install 'sentiment-cli[plot]'")
+    store.check_replaceable(path, _is_plot, typed_with("--plot", str(store.free_path(path))))
+
+
+def _is_plot(path: Path) -> bool:
+    """Say whether a picture was drawn by this program, by what its metadata say."""
+    with store.open_named(path) as handle:
+        return _PROGRAM.encode() in handle.read(_LARGEST_PLOT)
 
 
 def _save_plot(path: Path, length_N: Any, max_tokens: int | None) -> None:
@@ -230,5 +240,6 @@ def _save_plot(path: Path, length_N: Any, max_tokens: int | None) -> None:
         axes.legend()
     axes.set(xlabel="tokens", ylabel="training reviews")
     picture = io.BytesIO()
-    figure.savefig(picture, format=path.suffix.removeprefix("."))
+    form = path.suffix.removeprefix(".")
+    figure.savefig(picture, format=form, metadata={"Software" if form == "png" else "Creator": _PROGRAM})
     store.write_file(path, picture.getvalue())

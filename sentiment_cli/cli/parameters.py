@@ -4,9 +4,12 @@ Typer from 0.27 on converts each parameter by it, given or not, and importing it
 prediction.
 """
 
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from typer import core
@@ -17,6 +20,21 @@ class OnError(StrEnum):
 
     stop = "stop"
     skip = "skip"
+
+
+def typed_with(option: str, value: str) -> str:
+    """Return the command line as it was typed, with another value of an option; the option alone within Python."""
+    program, *words = sys.argv
+    if Path(program).name not in ("sentiment", "__main__.py"):
+        return f"{option} {shlex.quote(value)}"
+    kept, skip = [], False
+    for i, word in enumerate(words):
+        if word == "--":
+            return shlex.join(["sentiment", *kept, option, value, *words[i:]])
+        if not skip and word != option and not word.startswith(f"{option}="):
+            kept.append(word)
+        skip = not skip and word == option
+    return shlex.join(["sentiment", *kept, option, value])
 
 
 def spare_pydantic() -> None:

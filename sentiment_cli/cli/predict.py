@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from sentiment_cli.cli.explain import Method, Wishes, answer_with_reasons
-from sentiment_cli.cli.parameters import OnError
+from sentiment_cli.cli.parameters import OnError, typed_with
 from sentiment_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -90,15 +90,25 @@ def predict(
 
 
 def _check_wishes(form: Format, source: "Source", on_error: OnError, places: dict[str, Path | None]) -> None:
-    """Raise UsageError for what goes with answers alone, and not with --explain and --trace."""
+    """Raise UsageError for what goes with answers alone, and for files that are not predict's to replace."""
+    from sentiment_cli import store
+    from sentiment_cli.inference.places import is_answers, is_same_file
+    from sentiment_cli.inference.seals import is_sealed
+
     if form not in (Format.text, Format.jsonl):
         raise UsageError(f"--explain and --trace say more than {form} holds", "--format jsonl")
     if source.is_table or on_error == OnError.skip:
         what = f"{source.name} is a table" if source.is_table else "no line is left out"
         raise UsageError(f"--explain and --trace are of texts and lines, and {what}", "--file reviews.txt")
     for option, place in places.items():
-        if place is not None and place.name.lower().endswith(".gz"):
+        if place is None:
+            continue
+        if place.name.lower().endswith(".gz"):
             raise UsageError(f"--explain and --trace compress nothing, as {place} says", f"{option} {place.stem}")
+        free = typed_with(option, str(store.free_path(place)))
+        if is_same_file(place, source.path):
+            raise UsageError(f"{place} is the file that is read, and {option} would replace it", free)
+        store.check_replaceable(place, is_sealed if option == "--html" else is_answers, free)
 
 
 def _source(texts: list[str], file: str | None, text_column: str | None, on_error: OnError) -> "Source":

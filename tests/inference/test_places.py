@@ -44,7 +44,6 @@ def an_edited_list(path: Path) -> None:
     path.write_text(json.dumps(reject) + "\n")
 
 
-
 USERS: dict[str, Callable[[Path], Any]] = {
     "text": lambda path: path.write_text("my notes\n"),
     "JSON Lines": lambda path: path.write_text('{"text": "mine"}\n'),
