@@ -27,7 +27,8 @@ def typed_with(option: str, value: str) -> str:
     program, *words = sys.argv
     if Path(program).name not in ("sentiment", "__main__.py"):
         return f"{option} {shlex.quote(value)}"
-    kept, skip = [], False
+    kept: list[str] = []
+    skip = False
     for i, word in enumerate(words):
         if word == "--":
             return shlex.join(["sentiment", *kept, option, value, *words[i:]])

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_bulk import Counting
 
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.bulk import predict_all
 from sentiment_cli.inference.inputs import open_file
 from sentiment_cli.inference.places import is_answers, is_rejects
-
-from test_bulk import Counting
 
 FINE, BAD = "text,n\ngood,1\n", "text,n\ngood,1\nbad\n"
 
