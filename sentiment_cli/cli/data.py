@@ -230,6 +230,9 @@ def _is_plot(path: Path) -> bool:
 
 
 def _save_plot(path: Path, length_N: Any, max_tokens: int | None) -> None:
+    from sentiment_cli.evaluation.figures import load_matplotlib
+
+    load_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
