@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from sentiment_cli.config.loader import experiment_from_values
@@ -125,7 +124,9 @@ def unpadded(artefact: Artefact, texts: list[str]) -> Iterator[Batch]:
             yield {"ids_BL": ids_BL, "length_B": length_B}
 
 
-def session(graph: bytes) -> onnxruntime.InferenceSession:
+def session(graph: bytes) -> Any:
+    import onnxruntime  # after the package, which turns its telemetry off
+
     return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
 

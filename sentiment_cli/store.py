@@ -14,6 +14,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -108,6 +109,28 @@ def replacing(path: Path) -> Iterator[Output]:
             disk.discard(draft)
             raise
         disk.flush_directory(path.parent)
+
+
+def check_replaceable(path: Path, is_ours: Callable[[Path], bool], hint: str | None = None) -> None:
+    """Raise UsageError where something is at `path` that nobody asked this program to replace.
+
+    Only an empty file, or a file of which `is_ours` says by its content that this program wrote it, may be replaced.
+    What takes bytes and keeps none (a pipe, /dev/stdout) may be written to.
+    """
+    with disk.read_errors(path):
+        try:
+            about = disk.resolve(path).stat()
+        except FileNotFoundError:
+            return
+    if stat.S_ISDIR(about.st_mode):
+        raise UsageError(f"{path} is a directory, and a file is to be written there", hint)
+    if stat.S_ISREG(about.st_mode) and about.st_size and not is_ours(path):
+        raise UsageError(f"{path} is there already, this command did not write it, and it is not overwritten", hint)
+
+
+def free_path(path: Path) -> Path:
+    """Return a path like this one, with a number in its name, at which nothing is."""
+    return next(free for n in itertools.count(2) if not is_there(free := path.with_stem(f"{path.stem}-{n}")))
 
 
 def append_line(path: Path, line: str) -> None:
@@ -281,10 +304,18 @@ def remove_directory(path: Path) -> None:
         disk.remove(going)
 
 
-def remove_file(path: Path) -> None:
-    """Delete a file of ours where it is there."""
+def remove_file(path: Path, is_ours: Callable[[Path], bool] = lambda path: True) -> None:
+    """Delete a regular file of ours where it is there; anything else that has its name stays.
+
+    `is_ours` says by the content of a file whether this program wrote it, where its place does not.
+    """
     with disk.write_errors(path):
-        disk.remove(path)
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            return
+        if stat.S_ISREG(mode) and is_ours(path):
+            disk.remove(path)
 
 
 @contextlib.contextmanager

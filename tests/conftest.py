@@ -33,11 +33,14 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def folders(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Give each test its own data and runs, and keep the real corpus out unless a test asks for it."""
     monkeypatch.setenv("SENTIMENT_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("SENTIMENT_RUNS", str(tmp_path / "runs"))
     monkeypatch.delenv("SENTIMENT_IMDB", raising=False)
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path_factory.getbasetemp() / "matplotlib"))  # one list of fonts for all
     yield
     failpoints.arm(None)
     torch.set_deterministic_debug_mode("default")

@@ -25,6 +25,8 @@ app.command()(suspects.suspects)
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object.")]
 _BINS = 24
 _BAR = 40
+_PROGRAM = "sentiment data info"  # in the metadata of a picture
+_LARGEST_PLOT = 1 << 24
 
 
 @app.command()
@@ -233,9 +235,19 @@ def _check_plot(path: Path) -> None:
         raise UsageError(f"--plot {path}: the name should end in .png, .svg or .pdf", Change("--plot", f"{path}.svg"))
     if find_spec("matplotlib") is None:
         raise MachineError("--plot needs matplotlib", "pip install matplotlib")
+    store.check_replaceable(path, _is_plot, Change("--plot", str(store.free_path(path))))
+
+
+def _is_plot(path: Path) -> bool:
+    """Say whether a picture was drawn by this program, by what its metadata say."""
+    with store.open_named(path) as handle:
+        return _PROGRAM.encode() in handle.read(_LARGEST_PLOT)
 
 
 def _save_plot(path: Path, length_N: Any, max_tokens: int | None) -> None:
+    from sentiment_cli.evaluation.figures import load_matplotlib
+
+    load_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -246,5 +258,6 @@ def _save_plot(path: Path, length_N: Any, max_tokens: int | None) -> None:
         axes.legend()
     axes.set(xlabel="tokens", ylabel="training reviews")
     picture = io.BytesIO()
-    figure.savefig(picture, format=path.suffix.removeprefix("."))
+    form = path.suffix.removeprefix(".")
+    figure.savefig(picture, format=form, metadata={"Software" if form == "png" else "Creator": _PROGRAM})
     store.write_file(path, picture.getvalue())

@@ -54,6 +54,7 @@ def answer_with_reasons(
 ) -> None:
     """Print, or write to `out`, for each text its answer and what was wished for; `texts` come some at a time."""
     from sentiment_cli.inference.explain import Explainer
+    from sentiment_cli.inference.seals import seal
     from sentiment_cli.inference.trace import trace_text
     from sentiment_cli.inference.why_page import page_end, page_part, page_start
 
@@ -85,6 +86,7 @@ def answer_with_reasons(
                 lines.write(f"{console.sanitize(said)}\n".encode())
         if page is not None:
             page.write(page_end().encode())
+            page.write(seal(page.sha256, "html"))
 
 
 def _json_of(answer: "Prediction", explanation: "Explanation | None", trace: "Trace | None") -> str:

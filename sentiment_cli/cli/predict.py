@@ -96,7 +96,11 @@ def predict(
 
 
 def _check_wishes(form: Format, source: "Source", on_error: OnError, places: dict[str, Path | None]) -> None:
-    """Raise UsageError for what goes with answers alone, and not with --explain and --trace."""
+    """Raise UsageError for what goes with answers alone, and for files that are not predict's to replace."""
+    from sentiment_cli import store
+    from sentiment_cli.inference.places import is_answers, is_same_file
+    from sentiment_cli.inference.seals import is_sealed
+
     if form not in (Format.text, Format.jsonl):
         raise UsageError(
             f"--explain and --trace need JSON Lines or text, not {form}",
@@ -107,11 +111,17 @@ def _check_wishes(form: Format, source: "Source", on_error: OnError, places: dic
             raise UsageError(f"--explain and --trace do not read tables, such as {source.name}", _WITH_REASONS)
         raise UsageError("--explain and --trace do not go with --on-error skip", Change(without=["--on-error"]))
     for option, place in places.items():
-        if place is not None and place.name.lower().endswith(".gz"):
+        if place is None:
+            continue
+        if place.name.lower().endswith(".gz"):
             raise UsageError(
                 f"--explain and --trace cannot write compressed files, such as {place}",
                 Change(option, str(place.with_suffix(""))),
             )
+        free = Change(option, str(store.free_path(place)))
+        if is_same_file(place, source.path):
+            raise UsageError(f"{place} is the file that is read, and {option} would replace it", free)
+        store.check_replaceable(place, is_sealed if option == "--html" else is_answers, free)
 
 
 def _refuse_names(texts: list[str], run: str | None) -> None:

@@ -6,7 +6,9 @@ from typing import Annotated
 from typer import Argument, Option
 
 from sentiment_cli import console, store
+from sentiment_cli.errors import Change
 from sentiment_cli.inference.runs import named_run
+from sentiment_cli.inference.seals import is_sealed, sealed
 
 
 def report(
@@ -27,6 +29,10 @@ def report(
       sentiment report imdb-lstm imdb-lstm-2 --out comparison.html
     """
     paths = list(dict.fromkeys(named_run(run) for run in runs))
+    ending = "md" if markdown else "html"
+    name = f"comparison.{ending}" if len(paths) > 1 else "README.md" if markdown else "report.html"
+    target = out or paths[0] / name
+    store.check_replaceable(target, is_sealed, Change("--out", str(store.free_path(target))))
     from sentiment_cli.evaluation.figures import check_matplotlib
 
     if not markdown:
@@ -40,11 +46,10 @@ def report(
     if markdown:
         from sentiment_cli.evaluation.card import render_card
 
-        name, data = "README.md" if len(found) == 1 else "comparison.md", render_card(document)
+        data = sealed(render_card(document), "markdown")
     else:
         from sentiment_cli.evaluation.page import render_page
 
-        name, data = "report.html" if len(found) == 1 else "comparison.html", render_page(document)
-    target = out or paths[0] / name
+        data = sealed(render_page(document), "html")
     store.write_file(target, data)
     console.result(str(target))

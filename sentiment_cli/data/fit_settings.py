@@ -41,8 +41,8 @@ class Chosen(NamedTuple):
 def choose_linear(facts: Facts) -> list[Chosen]:
     """Choose the settings of the linear model.
 
-    The kinds of rows were told apart, and the values chosen, by 5-fold cross-validation of the training rows of IMDb and
-    eleven smaller sets (docs/models.md).
+    The kinds of rows, and the values, come from 5-fold cross-validation on the training rows of IMDb and of eleven
+    smaller sets (docs/models.md).
     """
     if facts.unspaced_share > _UNSPACED:
         reason = f"{facts.unspaced_share:.0%} of the letters are of scripts without spaces"

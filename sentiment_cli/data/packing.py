@@ -1,6 +1,7 @@
 """From the reviews of a source to packed token ids, made once and cached under a key of all they depend on."""
 
 import itertools
+import shlex
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,7 @@
 """Pieces of words: the character n-grams by which a word that is not in the vocabulary is read all the same.
 
-A word stands between two spaces, and its pieces are its n-grams with them (fastText: Bojanowski et al. 2017). As entries
-of a vocabulary they begin with ##, which no word does, and follow the words. A tokenizer reads an unknown word as the
+A word is put between two spaces; its pieces are the n-grams of the result (fastText: Bojanowski et al. 2017). As
+entries of a vocabulary they begin with ##, which no word does, and follow the words. A tokenizer reads an unknown word as the
 unknown entry and the word's known pieces behind it; a known word as itself.
 """
 

@@ -4,10 +4,12 @@ No text of a user's passes through here, only numbers and our own words: names s
 """
 
 import io
+import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from sentiment_cli.config.paths import data_dir
 from sentiment_cli.errors import MachineError
 from sentiment_cli.evaluation.document import Figure, Histogram, Lines, Reliability
 
@@ -40,9 +42,17 @@ def check_matplotlib() -> None:
         raise MachineError("a report's charts need matplotlib", "pip install matplotlib")
 
 
+def load_matplotlib() -> Any:
+    """Return matplotlib, with its list of fonts in the data directory and not in the home directory."""
+    os.environ.setdefault("MPLCONFIGDIR", str(data_dir().absolute() / "matplotlib"))
+    import matplotlib
+
+    return matplotlib
+
+
 def draw(figure: Figure) -> ElementTree.Element:
     """Return a figure's chart as an <svg> without style, script or outside reference."""
-    import matplotlib
+    matplotlib = load_matplotlib()
     from matplotlib.figure import Figure as Canvas
 
     with matplotlib.rc_context(_SETTINGS):

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sentiment_cli import console, store
-from sentiment_cli.data.table_writers import Cells, JsonLines, Kind, Parquet, Write, Writer, dump, kind_of
+from sentiment_cli.data.table_writers import Cells, JsonLines, Kind, Parquet, Write, Writer, kind_of
 from sentiment_cli.data.tables import Rejects
 from sentiment_cli.errors import DataError
 from sentiment_cli.inference.inputs import HOW_TO_SKIP, Chunk, Source
+from sentiment_cli.inference.places import COUNTED, PREFIX, Seal, check_places, is_rejects, rejects_path
 
 if TYPE_CHECKING:
     from sentiment_cli.inference.predictor import AnyPredictor, Prediction
@@ -19,8 +20,6 @@ Format = Literal["jsonl", "csv", "tsv", "parquet", "text"]
 
 _PLACES_SAID = 5
 _Item = TypeVar("_Item")
-_PREFIX = "prediction_"
-_COUNTED = ("tokens", "unknown", "truncated", "low_evidence")
 
 
 def predict_all(
@@ -35,14 +34,15 @@ def predict_all(
     """Write the answers for all texts of a source to a file, which appears whole or not at all, or to stdout.
 
     What they rest on is said on stderr. Raises DataError for a bad row; with `on_error` skip it goes to a file of
-    rejects beside `out`, or, when answers go to stdout, in the current directory.
+    rejects beside `out`, or, when answers go to stdout, in the current directory. Raises UsageError where one of these
+    files would replace the input, or what predict did not write.
     """
-    is_file = out is not None and (not store.is_there(out) or out.is_file())  # and no pipe
-    rejects_path = Path(f"{out if is_file else source.name}.rejects.jsonl")
+    check_places(source, out, form, on_error, getattr(getattr(predictor, "artefact", None), "path", None))
+    rejects = rejects_path(source, out)
     shows_progress = source.is_file and (out is not None or console.terminal_width() is None)
     n_written, notes = 0, _Notes("row" if source.is_table else "text")
     with contextlib.ExitStack() as stack:
-        rejected = _Rejected(rejects_path, stack)
+        rejected = _Rejected(rejects, stack)
         write = stack.enter_context(_writing(predictor, source, form, out, is_safe))
         shown = stack.enter_context(console.progress("predicting", source.n_rows)) if shows_progress else None
         read = source.read(Rejects(on_error, rejected.keep, HOW_TO_SKIP))
@@ -61,9 +61,9 @@ def predict_all(
             raise DataError(f"{source.name} was changed while it was read", "the same command again")
     notes.say()
     if rejected.n:
-        console.warn(f"{rejected.n:,} of {source.n_rows:,} rows were left out; they are listed in {rejects_path}")
+        console.warn(f"{rejected.n:,} of {source.n_rows:,} rows were left out; they are listed in {rejects}")
     elif source.is_table and on_error == "skip":
-        store.remove_file(rejects_path)  # that of an earlier time
+        store.remove_file(rejects, is_rejects)  # that of an earlier time
     if out is not None or rejected.n:
         console.say(f"{n_written + rejected.n:,} rows in, {n_written:,} out, {rejected.n:,} rejected")
 
@@ -74,12 +74,13 @@ class _Rejected:
     def __init__(self, path: Path, stack: contextlib.ExitStack) -> None:
         self._path, self._stack = path, stack
         self._output: store.Output | None = None
+        self._seal = Seal()
         self.n = 0
 
     def keep(self, place: dict[str, Any], content: Any) -> None:
         if self._output is None:
             self._output = self._stack.enter_context(store.replacing(self._path))
-        self._output.write(f"{dump({**place, 'content': content})}\n".encode())
+        self._output.write(self._seal.line(place, content))
         self.n += 1
 
 
@@ -188,7 +189,7 @@ def _added_columns(
     for name, value in _fields(answer, is_flat=is_flat).items():
         free = name
         while free in names:
-            free = _PREFIX + free
+            free = PREFIX + free
         names.add(free)
         name_of[name], kinds[free] = free, kind_of(value, None) or "text"
     renamed = [f"{name!r} is {free!r}" for name, free in name_of.items() if name != free]
@@ -208,7 +209,7 @@ def _fields(answer: "Prediction", *, is_flat: bool) -> dict[str, Any]:
     else:
         each = {f"probability_{label}": probability for label, probability in answer.probabilities.items()}
         figures = {"probability": answer.probability, **each}
-    return {"label": answer.label, **figures, **{name: fields[name] for name in _COUNTED}}
+    return {"label": answer.label, **figures, **{name: fields[name] for name in COUNTED}}
 
 
 def plain_line(answer: "Prediction", width: int | None = None) -> str:

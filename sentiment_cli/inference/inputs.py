@@ -60,6 +60,7 @@ class Source:
     is_table: bool = False
     is_file: bool = False
     is_typed: bool = False
+    path: Path | None = None
 
     @property
     def names(self) -> list[str]:
@@ -125,7 +126,7 @@ def _text_file(path: Path) -> Source:
         with reading(path), open_bytes(path) as handle:
             yield from _chunks(_decoded(enumerate(handle, 1)))
 
-    return Source(path.name, _LINES, "text", n_lines, read, is_file=True)
+    return Source(path.name, _LINES, "text", n_lines, read, is_file=True, path=path)
 
 
 def _table_file(path: Path, asked: str | None, on_error: str) -> Source:
@@ -156,7 +157,9 @@ def _table_file(path: Path, asked: str | None, on_error: str) -> Source:
     n_rows = _look_through(lambda rejects: _chunks(rows(rejects)), on_error, learn)
     console.say(f"data: {path.name}: text in {column!r}")
     kinds: dict[str, Kind] = {name: kind or "text" for name, kind in columns.items()}
-    return Source(path.name, kinds, column, n_rows, lambda rejects: _chunks(rows(rejects)), is_table=True, is_file=True)
+    return Source(
+        path.name, kinds, column, n_rows, lambda rejects: _chunks(rows(rejects)), is_table=True, is_file=True, path=path
+    )
 
 
 def _parquet_file(path: Path, asked: str | None, on_error: str) -> Source:
@@ -181,7 +184,7 @@ def _parquet_file(path: Path, asked: str | None, on_error: str) -> Source:
 
     n_rows = _look_through(lambda rejects: read(rejects, [column]), on_error, lambda chunk: None)
     console.say(f"data: {path.name}: text in {column!r}")
-    return Source(path.name, schema, column, n_rows, read, is_table=True, is_file=True)
+    return Source(path.name, schema, column, n_rows, read, is_table=True, is_file=True, path=path)
 
 
 def _find_text(path: Path, names: Sequence[str], asked: str | None) -> str:

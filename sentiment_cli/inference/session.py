@@ -26,7 +26,7 @@ _INPUTS = {"ids_BL": "tensor(int64)", "length_B": "tensor(int64)"}
 
 def open_graph(data: bytes) -> tuple[Answers, int]:
     """Return what a graph computes, and how many numbers a row that is. Raises IntegrityError for no graph of ours."""
-    check_graph(data)
+    checked = check_graph(data)
     options = SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
     options.intra_op_num_threads = _n_cores()
@@ -45,6 +45,7 @@ def open_graph(data: bytes) -> tuple[Answers, int]:
         raise IntegrityError(f"the graph's logits are of the shape {axes}")
 
     def answer(ids_BL: NDArray[np.int64], length_B: NDArray[np.int64]) -> NDArray[np.float32]:
+        checked.check_batch(*ids_BL.shape)
         try:
             found: list[Any] = session.run(["logits"], {"ids_BL": ids_BL, "length_B": length_B})
         except _ERRORS as error:

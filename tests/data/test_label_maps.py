@@ -167,7 +167,7 @@ def test_t10_fractions_are_labels_where_they_are_mapped(own) -> None:
 
 @pytest.mark.parametrize("values", [[1, 1.5, 2, 2.5], ["0.5", "3.5", "0.5"], [-1.5, 0, 1.5]])
 def test_t10_a_column_of_numbers_gets_a_map_that_works(own, values: list[object]) -> None:
-    with pytest.raises(DataError, match="is a fraction, not a class. The labels are numbers") as caught:
+    with pytest.raises(DataError, match=r"is a fraction, not a class\. The labels are numbers") as caught:
         texts_of(own, rows(*values))
     texts = texts_of(own, rows(*values), shlex.split(str(caught.value.hint))[1])
     assert texts.labels == ("high", "low")

@@ -26,6 +26,7 @@ CELLS = (
     *("orthogonal", "goru", "lstm-grid", "lstm-2d"),
 )
 PARTS = ("lstm", "rnn", "qrnn", "goru")  # an operator, a loop, one that reads the token before, one on turned rows
+BATCHES = ((1, 1), (1, 2), (2, 1), (1, 40_000), (16_384, 1), (64, 256), (5, 3_000))
 TOLERANCE = 1e-5  # the largest difference seen is 4e-6 of 1 + the logit
 
 Run = Callable[[Tensor, Tensor], NDArray[np.float32]]
@@ -61,10 +62,13 @@ def session_of(model: AnyClassifier) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     data = build_graph(model)
-    check_graph(data)
+    checked = check_graph(data)
+    for n_rows, n_tokens in BATCHES:
+        checked.check_batch(n_rows, n_tokens)
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
     def run(ids_BL: Tensor, length_B: Tensor) -> NDArray[np.float32]:
+        checked.check_batch(*ids_BL.shape)
         (logits,) = session.run(["logits"], {"ids_BL": ids_BL.numpy(), "length_B": length_B.numpy()})
         return logits
 
