@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from sentiment_cli import console
 from sentiment_cli.errors import UsageError
+from sentiment_cli.training.stopping import leaving_at_once
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Experiment
@@ -29,6 +30,7 @@ Nproc = Annotated[
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object instead of the run directory.")]
 
 
+@leaving_at_once()  # until the training, or its launcher, watches for signals
 def train(
     config: Config = None,
     override: Override = None,
@@ -135,9 +137,7 @@ def train_one(
 ) -> None:
     """Train an experiment of the command's, or go on with a run of one, and print the run."""
     from sentiment_cli.training.launching import leave_with_launcher, n_launched
-    from sentiment_cli.training.stopping import leave_at_once
 
-    leave_at_once()  # until the training, or its launcher, watches for signals
     if n_launched() > 1 and nproc is not None and nproc > 1:
         raise UsageError("--nproc starts processes, and a launcher has started this one already", f"{command} --help")
     leave_with_launcher()

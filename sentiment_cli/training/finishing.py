@@ -70,6 +70,7 @@ def write_state(session: Session, status: str, tokens_per_second: float | None =
     group, stop = session.group, session.stop
     if not group.is_writer:  # they hold nothing, and wait: torchrun ends the others as soon as one process has gone
         with stop.ending() if status == "finished" else contextlib.nullcontext():
+            failpoints.reach("finish")
             group.wait()
         return
     with stop.at_once() if status == "finished" else contextlib.nullcontext():

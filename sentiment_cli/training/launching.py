@@ -6,6 +6,7 @@ it never leaves its own loop, hands a signal on once, and sets its processes no 
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import socket
@@ -19,7 +20,7 @@ from types import FrameType
 from sentiment_cli import console, failpoints
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import UsageError
-from sentiment_cli.training.stopping import SIGNALS, leave_with
+from sentiment_cli.training.stopping import SIGNALS, handling, leave_with
 
 LAUNCHER, LISTENING = "SENTIMENT_LAUNCHER", "SENTIMENT_LAUNCHER_SOCKET"
 _TORCHRUN, _RESTARTS = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"
@@ -40,7 +41,7 @@ def n_launched() -> int:
     """
     for name, least in _NUMBERS.items():
         value = os.environ.get(name)
-        if value is not None and (not value.isascii() or not value.isdecimal() or int(value) < least):
+        if value is not None and (not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < least):
             raise UsageError(f"{name} is {value!r}, not a whole number of {least} or more", _without_launcher())
     size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0")))
     if size > 1 and (missing := [name for name in _JOINING if not os.environ.get(name)]):
@@ -127,14 +128,16 @@ def launch(n_processes: int, arguments: Sequence[str]) -> int:
             )
         listening.close()  # the first process has it now: whoever connects after its death is refused
         first = _watch(children, heard)
-    codes = [_exit_code(child.returncode) for child in children]
-    if heard and (len(codes) < n_processes or any(codes)):
-        is_own = bool(codes) and codes[0] != 0 and codes[0] < 128  # it could not save its step
-        return codes[0] if is_own else 128 + heard[0]
-    if first is not None and children[first].returncode < 0:
+    if heard and (len(children) < n_processes or first is not None):
+        could_not_save = bool(children) and 0 < children[0].returncode < 128
+        return children[0].returncode if could_not_save else 128 + heard[0]
+    if first is None:
+        return 0
+    if children[first].returncode < 0:
         number = signal.Signals(-children[first].returncode).name
         console.report_error(f"process {first} of {n_processes} was ended by {number}", None)
-    return codes[first] if first is not None else 0
+    # The first process speaks for all, if it can: the others leave it what they have to say.
+    return children[0].returncode if children[0].returncode > 0 else _exit_code(children[first].returncode)
 
 
 def _watch(children: Sequence["subprocess.Popen[bytes]"], heard: Sequence[int]) -> int | None:
@@ -143,9 +146,8 @@ def _watch(children: Sequence["subprocess.Popen[bytes]"], heard: Sequence[int]) 
     while running := [child for child in children if child.poll() is None]:
         failpoints.reach("watch")
         failed = [rank for rank, child in enumerate(children) if child.returncode not in (None, 0)]
-        if failed and first is None:  # of several that ended since the last look, one that was not merely asked to
-            first = min(failed, key=lambda rank: (_exit_code(children[rank].returncode) in _INTERRUPTED, rank))
-            ended_at = time.monotonic()
+        if failed and first is None:
+            first, ended_at = failed[0], time.monotonic()
         waited = time.monotonic() - ended_at if first is not None else 0.0
         is_told = first is not None and _exit_code(children[first].returncode) in _INTERRUPTED
         if len(heard) >= 2 or waited > _END_AFTER_S:
@@ -175,12 +177,5 @@ def _heard() -> Iterator[list[int]]:
     def hear(number: int, frame: FrameType | None) -> None:
         heard.append(number)
 
-    previous = {number: signal.getsignal(number) for number in SIGNALS}
-    for number in SIGNALS:
-        if previous[number] != signal.SIG_IGN:
-            signal.signal(number, hear)
-    try:
+    with handling(hear):
         yield heard
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -128,9 +128,9 @@ class Group:
         self.agree(0)
 
     def leave(self, error: SentimentError) -> None:
-        """Leave a note for the processes that will miss this one; it is there before they do."""
-        if self._store is not None:
-            with contextlib.suppress(RuntimeError):  # whoever held the notes has gone, too
+        """Leave a note for the first process, which will miss this one and speaks for it."""
+        if self._store is not None and not self.is_writer and not isinstance(error, LostProcessError):
+            with contextlib.suppress(RuntimeError):  # the first one has gone, too
                 self._store.set(_NOTE, json.dumps([error.exit_code, f"process {self.rank}: {error}"]))
 
     def _reach(self, collective: Callable[[], object]) -> None:
@@ -142,11 +142,12 @@ class Group:
         failpoints.reach("after collective")
 
     def _find_note(self) -> tuple[int, str] | None:
-        if self._store is not None:
-            with contextlib.suppress(RuntimeError):
-                if self._store.check([_NOTE]):
-                    code, message = json.loads(self._store.get(_NOTE))
-                    return code, message
+        if self._store is None or not self.is_writer:  # which may hold the notes, and has gone with them
+            return None
+        with contextlib.suppress(RuntimeError):
+            if self._store.check([_NOTE]):
+                code, message = json.loads(self._store.get(_NOTE))
+                return code, message
         return None
 
 
@@ -175,7 +176,7 @@ def joined(experiment: Experiment, device: torch.device, stop: Stop) -> Iterator
         yield group
     except SentimentError as error:
         group.leave(error)
-        is_unheard = isinstance(error, LostProcessError) and error.note is None and LAUNCHER not in os.environ
+        is_unheard = isinstance(error, LostProcessError) and LAUNCHER not in os.environ
         if group.is_writer or is_unheard:
             raise
         raise SystemExit(error.exit_code) from None

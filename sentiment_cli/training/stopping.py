@@ -2,7 +2,7 @@
 
 From its first line a training command handles signals, in one of three ways:
 
-leave_at_once()     before there is anything to save: the process ends where it is, quietly
+leaving_at_once()   before there is anything to save: the process ends where it is, quietly
 watch_signals()     while it trains: a signal is kept in a Stop, and the loop reads it once a step
 Stop.ending()       while it waits in C++ for other processes, where no Python handler runs: the system ends it
 """
@@ -61,12 +61,9 @@ class Stop:
 
         Blocks that wait for other processes in C++ need it: a handler of ours would run when the wait is over.
         """
-        previous = _handle(signal.SIG_DFL)
-        try:
+        with handling(signal.SIG_DFL):
             self.check()
             yield
-        finally:
-            _restore(previous)
 
     def take(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
@@ -82,18 +79,32 @@ class Stop:
 
 @contextlib.contextmanager
 def watch_signals(*, is_launched: bool = False) -> Iterator[Stop]:
-    """Turn SIGINT, SIGTERM and SIGHUP into wishes of the Stop that is yielded; `nohup` keeps its meaning."""
+    """Turn SIGINT, SIGTERM and SIGHUP into wishes of the Stop that is yielded."""
     stop = Stop(is_launched=is_launched)
-    previous = _handle(stop.take)
-    try:
+    with handling(stop.take):
         yield stop
+
+
+@contextlib.contextmanager
+def handling(handler: "signal._HANDLER") -> Iterator[None]:
+    """Give SIGINT, SIGTERM and SIGHUP this handler inside the block; `nohup` keeps its meaning."""
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    if previous[signal.SIGHUP] == signal.SIG_IGN:
+        del previous[signal.SIGHUP]
+    for number in previous:
+        signal.signal(number, handler)
+    try:
+        yield
     finally:
-        _restore(previous)
+        for number, former in previous.items():
+            signal.signal(number, former)
 
 
-def leave_at_once() -> None:
-    """End this process quietly at a signal from now on, with the exit code of an interrupted command."""
-    _handle(lambda number, frame: os._exit(128 + number))
+@contextlib.contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """End this process quietly at a signal inside the block, with the exit code of an interrupted command."""
+    with handling(lambda number, frame: os._exit(128 + number)):
+        yield
 
 
 def leave_with(parent: int) -> None:
@@ -107,18 +118,3 @@ def leave_with(parent: int) -> None:
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
-
-
-def _handle(handler: "signal._HANDLER") -> "dict[signal.Signals, signal._HANDLER]":
-    """Set the handler of all signals but of a SIGHUP that `nohup` has ignored; return those before."""
-    previous = {number: signal.getsignal(number) for number in SIGNALS}
-    if previous[signal.SIGHUP] == signal.SIG_IGN:
-        del previous[signal.SIGHUP]
-    for number in previous:
-        signal.signal(number, handler)
-    return previous
-
-
-def _restore(previous: "dict[signal.Signals, signal._HANDLER]") -> None:
-    for number, handler in previous.items():
-        signal.signal(number, handler)
