@@ -3,20 +3,12 @@
 Robustness cases D05 (a signal to one process or to the launcher stops all) and A24 (a launcher that is killed).
 """
 
-import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from killing import SETTINGS, leftovers, outcome, train, train_together, write_reviews
-
-from sentiment_cli.training import stopping
-from sentiment_cli.training.parallel import Group
-from sentiment_cli.training.stopping import Stop, StopNow
+from killing import leftovers, outcome, train, train_together, write_reviews
 
 KEPT, LEFT = "which is saved", "no run was begun"
 
