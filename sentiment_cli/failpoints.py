@@ -3,9 +3,11 @@
     SENTIMENT_FAIL=rename:2:kill sentiment prepare    dies at its second rename
     SENTIMENT_FAIL=list:FILE     sentiment prepare    appends the name of every place it passes to FILE
 
-Actions: kill (SIGKILL; in a write after half of its bytes), nospace (ENOSPC), ioerror (EIO), short (half of the bytes,
-then ENOSPC) and flip (one bit of what is written differs, silently). Where no bytes are written, short is nospace and
-flip is nothing.
+    SENTIMENT_FAIL=collective:9:term@1                sends SIGTERM to the process whose RANK is 1
+
+Actions: kill (SIGKILL; in a write after half of its bytes), term and int (SIGTERM and SIGINT to the process itself),
+nospace (ENOSPC), ioerror (EIO), short (half of the bytes, then ENOSPC) and flip (one bit of what is written differs,
+silently). Where no bytes are written, short is nospace and flip is nothing. `@RANK` leaves other processes alone.
 """
 
 import errno
@@ -16,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ERRORS = {"nospace": errno.ENOSPC, "short": errno.ENOSPC, "ioerror": errno.EIO}
-_ACTIONS = {"kill", "flip", *_ERRORS}
+_SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}
+_ACTIONS = {"flip", *_SIGNALS, *_ERRORS}
 
 
 @dataclass
@@ -33,8 +36,8 @@ class _Failure:
         return site == self.site and self.visits == self.k
 
     def strike(self, path: Path | None) -> None:
-        if self.action == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.action in _SIGNALS:
+            os.kill(os.getpid(), _SIGNALS[self.action])
         elif self.action in _ERRORS:
             number = _ERRORS[self.action]
             raise OSError(number, os.strerror(number), path and str(path))
@@ -56,14 +59,15 @@ class _List:
         raise AssertionError
 
 
-def _parse(spec: str) -> _Failure | _List:
+def _parse(spec: str) -> _Failure | _List | None:
+    spec, _, rank = spec.partition("@") if not spec.startswith("list:") else (spec, "", "")
     site, _, rest = spec.partition(":")
     if site == "list" and rest:
         return _List(Path(rest))
     k, _, action = rest.partition(":")
     if not site or not k.isdecimal() or int(k) < 1 or action not in _ACTIONS:
         raise ValueError(f"SENTIMENT_FAIL is {spec!r}, not SITE:K:ACTION with one of {sorted(_ACTIONS)}, nor list:FILE")
-    return _Failure(site, int(k), action)
+    return _Failure(site, int(k), action) if rank in ("", os.environ.get("RANK")) else None
 
 
 _armed = _parse(os.environ["SENTIMENT_FAIL"]) if "SENTIMENT_FAIL" in os.environ else None
@@ -87,10 +91,10 @@ def write(write_some: Callable[[memoryview], int | None], data: memoryview, path
         if _armed.action in ("kill", "short"):
             _write_all(write_some, data[: len(data) // 2])
         _armed.strike(path)
-        damaged = bytearray(data)
-        if damaged:
+        if _armed.action == "flip" and data:
+            damaged = bytearray(data)
             damaged[len(damaged) // 2] ^= 1
-        data = memoryview(damaged)
+            data = memoryview(damaged)
     _write_all(write_some, data)
 
 

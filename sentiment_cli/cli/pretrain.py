@@ -6,10 +6,12 @@ from typer import Argument
 
 from sentiment_cli.cli.train import Allow, AsJson, Name, Nproc, Override, Resume, train_one
 from sentiment_cli.errors import UsageError
+from sentiment_cli.training.stopping import leaving_at_once
 
 _PRETRAIN = "sentiment pretrain"
 
 
+@leaving_at_once()
 def pretrain(
     config: Annotated[str | None, Argument(help="Experiment file or shipped experiment, of another task.")] = None,
     override: Override = None,

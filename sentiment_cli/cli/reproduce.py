@@ -8,8 +8,10 @@ from typer import Argument
 from sentiment_cli import console
 from sentiment_cli.errors import DataError
 from sentiment_cli.inference.runs import named_run
+from sentiment_cli.training.stopping import leaving_at_once
 
 
+@leaving_at_once()
 def reproduce(run: Annotated[str, Argument(help="Run directory or name.")]) -> None:
     """Retrain a run and check that the result is identical, byte by byte.
 

@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from sentiment_cli import console
 from sentiment_cli.errors import Change, UsageError
+from sentiment_cli.training.stopping import leaving_at_once
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Experiment
@@ -29,6 +30,7 @@ Nproc = Annotated[
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object instead of the run directory.")]
 
 
+@leaving_at_once()  # until the training, or its launcher, watches for signals
 def train(
     config: Config = None,
     override: Override = None,
@@ -134,6 +136,11 @@ def train_one(
     as_json: bool,
 ) -> None:
     """Train an experiment of the command's, or go on with a run of one, and print the run."""
+    from sentiment_cli.training.launching import leave_with_launcher, n_launched
+
+    if n_launched() > 1 and nproc is not None and nproc > 1:
+        raise UsageError("--nproc starts processes, and a launcher has started this one already", f"{command} --help")
+    leave_with_launcher()
     if nproc is not None and nproc > 1:
         _launch(command, nproc, config, override, name, resume, allow, as_json)
     if resume is not None:
@@ -231,7 +238,7 @@ def _launch(
     arguments = [command.split()[1], *([config] if config is not None else [])]
     for option, values in (("--set", override), ("--allow-change", allow), ("--name", [name]), ("--resume", [resume])):
         arguments += [part for value in values if value is not None for part in (option, value)]
-    from sentiment_cli.training.parallel import check_shared, launch
+    from sentiment_cli.training.launching import check_shared, launch
 
     check_shared(nproc, experiment)
     raise SystemExit(launch(nproc, [*arguments, *(["--json"] if as_json else [])]))

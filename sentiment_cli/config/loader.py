@@ -105,8 +105,13 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 def differences(one: Experiment, other: Experiment) -> list[tuple[str, Any, Any]]:
     """Return (key, value, other value) for the settings in which two experiments differ."""
-    pairs = zip(_leaves(experiment_values(one)), _leaves(experiment_values(other)), strict=True)
-    return [(".".join(map(str, path)), value, theirs) for (path, value), (_, theirs) in pairs if value != theirs]
+    theirs = flat_values(other)
+    return [(key, value, theirs[key]) for key, value in flat_values(one).items() if value != theirs[key]]
+
+
+def flat_values(experiment: Experiment) -> dict[str, Any]:
+    """Return the experiment's plain values by their full keys."""
+    return {".".join(map(str, path)): value for path, value in _leaves(experiment_values(experiment))}
 
 
 def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers:

@@ -1,7 +1,7 @@
 """A finished model in torch: its weights loaded, and rows scored on any device."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -105,6 +105,15 @@ def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int
     return Rows(ids_T, starts_N1, torch.zeros_like(starts_N1[1:])), laid_out.length_N
 
 
+def count_batches(length_N: NDArray[np.int64], text: Text) -> int:
+    """Return how many batches `score_rows` reads rows of these lengths in."""
+    return sum(1 for _ in _batches(read_lengths(length_N, text)))
+
+
+def _batches(read_N: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    return cut_batches(np.argsort(read_N, kind="stable"), read_N, BATCH_TOKENS)
+
+
 @torch.inference_mode()
 def score_rows(
     model: AnyClassifier,
@@ -127,9 +136,8 @@ def score_rows(
     read_N = read_lengths(length_N, text)
     logits = np.zeros(len(length_N) if model.n_logits == 1 else (len(length_N), model.n_logits))
     device = rows.starts_N1.device
-    batches = cut_batches(np.argsort(read_N, kind="stable"), read_N, BATCH_TOKENS)
     n_read = 0
-    for row_B in itertools.islice(batches, first, None, every):
+    for row_B in itertools.islice(_batches(read_N), first, None, every):
         batch = gather(rows, torch.from_numpy(row_B).to(device), int(read_N[row_B].max()), text)
         logits[row_B] = model(batch.ids_BL, batch.length_B).cpu().numpy()
         if on_read is not None:

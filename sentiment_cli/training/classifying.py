@@ -8,7 +8,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import cut, plan_steps, rows_on
 from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
-from sentiment_cli.inference.weights import score_rows
+from sentiment_cli.inference.weights import count_batches, score_rows
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
 from sentiment_cli.training.loop import Objective
 from sentiment_cli.training.material import Material, join_rows, read_rows, trained_lengths
@@ -62,7 +62,16 @@ def validate_reviews(session: Session) -> Scores | None:
     rows = rows_on(session.device, valid)
     model = session.validated
     assert isinstance(model, AnyClassifier)
-    output = score_rows(model, rows, valid.length_N, experiment.text, first=group.rank, every=group.size)
+    batch_done = session.judged(count_batches(valid.length_N, experiment.text))
+    output = score_rows(
+        model,
+        rows,
+        valid.length_N,
+        experiment.text,
+        first=group.rank,
+        every=group.size,
+        on_read=lambda n_tokens: batch_done(),
+    )
     group.add([torch.from_numpy(output)])
     if not np.isfinite(output).all():
         return None

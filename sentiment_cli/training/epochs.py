@@ -1,6 +1,5 @@
 """The steps, validations and checkpoints of one sitting, up to the end of training or to what stops it."""
 
-import contextlib
 import json
 import math
 import time
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sentiment_cli import console, store
+from sentiment_cli import console, failpoints, store
 from sentiment_cli.inference.runs import FIGURES, Figure
 from sentiment_cli.models.device import OutOfMemory
 from sentiment_cli.training.checkpoints import AnyScores, Best, Progress, weights_of
@@ -51,9 +50,7 @@ def train_to_the_end(session: Session) -> str:
                 continue
             scores = None
             if not progress.refit:
-                # Several processes leave a validation together, at its end.
-                with session.stop.at_once() if session.group.size == 1 else contextlib.nullcontext():
-                    scores, validation_s = _validate(session)
+                scores, validation_s = _validate(session)
                 progress.seconds["validate"] += validation_s
             _close_epoch(session, course, scores)
             session.save()
@@ -142,8 +139,9 @@ def _take_steps(session: Session, course: _Course, end: int) -> None:
 
             is_due = settings.checkpoint_minutes is not None and now - saved >= settings.checkpoint_minutes * 60
             is_due |= settings.checkpoint_steps is not None and progress.step % settings.checkpoint_steps == 0
+            agreed = session.agree(is_due=is_due)  # a clock may tell one process that it is time, and not the others
             is_shown = step.number % _STEPS_BETWEEN_READINGS == 0 or progress.step == end
-            if session.device.type == "cpu" or is_shown or is_due or session.stop.number:
+            if session.device.type == "cpu" or is_shown or any(agreed):
                 for one in unread:
                     check_finite(session, one, course.material)
                 unread.clear()
@@ -154,14 +152,16 @@ def _take_steps(session: Session, course: _Course, end: int) -> None:
                 )
                 note = f"loss {float(step.loss):.4f}  {rate:,.0f} tokens/s  {left / 60:.1f} min left in all"
                 shown.update(progress.step - start, note)
-            if is_due:
+            if agreed.stops:
+                raise StopNow
+            if agreed.saves:
                 session.save()
                 mark = saved = time.monotonic()
-            session.check_stop()
 
 
 def _validate(session: Session) -> tuple[AnyScores, float]:
     """Score the validation rows; return the scores and the seconds it took."""
+    failpoints.reach("validate")
     began = time.monotonic()
     scores = session.task.validate(session)
     if scores is None:

@@ -1,5 +1,6 @@
 """What a training leaves in its run: the model, its calibration and the summary, with the fingerprint of it all."""
 
+import contextlib
 import hashlib
 import itertools
 import platform
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sentiment_cli import console, store
+from sentiment_cli import console, failpoints, store
 from sentiment_cli.config.paths import PACKAGE_DIR
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batches import rows_on
@@ -34,6 +35,7 @@ from sentiment_cli.training.checkpoints import (
     weights_of,
 )
 from sentiment_cli.training.curves import CURVES, draw_curves
+from sentiment_cli.training.parallel import LostProcessError
 from sentiment_cli.training.session import Session
 
 
@@ -61,18 +63,33 @@ def load_finished(run: Path) -> Finished | None:
 
 
 def write_state(session: Session, status: str, tokens_per_second: float | None = None) -> None:
-    """Write the best state; the present one where none was validated, and at the end of train.refit."""
+    """Write the best state; the present one where none was validated, and at the end of train.refit.
+
+    Raises StopNow for a signal while a finished model is written: the last checkpoint holds all of it.
+    """
+    group, stop = session.group, session.stop
+    if not group.is_writer:  # they hold nothing, and wait: torchrun ends the others as soon as one process has gone
+        with stop.ending() if status == "finished" else contextlib.nullcontext():
+            failpoints.reach("finish")
+            group.wait()
+        return
+    with stop.at_once() if status == "finished" else contextlib.nullcontext():
+        failpoints.reach("finish")
+        _write_state(session, status, tokens_per_second)
+    with contextlib.suppress(LostProcessError):  # it has no part in what is written
+        group.wait()
+
+
+def _write_state(session: Session, status: str, tokens_per_second: float | None) -> None:
     progress, best = session.progress, session.progress.best
-    if session.group.is_writer:
-        is_present = (progress.refit and status == "finished") or not best.weights
-        weights = weights_of(session.validated) if is_present else best.weights
-        model, calibration = session.validated, None
-        if isinstance(model, AnyClassifier) and status == "finished" and session.experiment.data.target == "label":
-            calibration = calibrate_run(session.run, model, session.identity, session.corpus, best)
-        write_model(
-            session.run, session.identity, session.corpus, progress, weights, calibration, status, tokens_per_second
-        )
-    session.group.wait()  # torchrun ends the other processes as soon as one has gone
+    is_present = (progress.refit and status == "finished") or not best.weights
+    weights = weights_of(session.validated) if is_present else best.weights
+    model, calibration = session.validated, None
+    if isinstance(model, AnyClassifier) and status == "finished" and session.experiment.data.target == "label":
+        calibration = calibrate_run(session.run, model, session.identity, session.corpus, best)
+    write_model(
+        session.run, session.identity, session.corpus, progress, weights, calibration, status, tokens_per_second
+    )
 
 
 def write_model(
@@ -98,7 +115,7 @@ def write_model(
     fingerprint = {
         "weights": store.sha256_of(run / "model" / "weights.safetensors"),
         "data": identity.data,
-        "code": _code_sha256(),
+        "code": code_sha256(),
         **{f"versions.{name}": version for name, version in identity.versions.items()},
         **{f"machine.{name}": value for name, value in identity.machine.items()},
     }
@@ -155,7 +172,7 @@ def calibrate_run(run: Path, model: AnyClassifier, identity: Identity, corpus: C
     return found
 
 
-def _code_sha256() -> str:
+def code_sha256() -> str:
     """Hash this package's source."""
     files = sorted(PACKAGE_DIR.rglob("*.py"))
     return hashlib.sha256("".join(store.sha256_of(file) for file in files).encode()).hexdigest()

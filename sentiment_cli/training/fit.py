@@ -10,13 +10,14 @@ from pathlib import Path
 
 import torch
 
-from sentiment_cli import console, store
-from sentiment_cli.config.loader import differences, experiment_yaml, load_experiment
+from sentiment_cli import console, failpoints, store
+from sentiment_cli.config.loader import differences, experiment_yaml, flat_values, load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.data.coverage import unknown_share, warn_of_unknown
 from sentiment_cli.data.fit_settings import settle
-from sentiment_cli.errors import InterruptedRun, MachineError
+from sentiment_cli.errors import DataError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.inference.known_rows import write_known
 from sentiment_cli.models.device import check_precision, memory_errors, select_device, set_up
 from sentiment_cli.training.checkpoints import (
@@ -27,12 +28,13 @@ from sentiment_cli.training.checkpoints import (
     newest_checkpoint,
     read_checkpoint,
 )
-from sentiment_cli.training.finishing import Finished, load_finished
+from sentiment_cli.training.finishing import Finished, code_sha256, load_finished
 from sentiment_cli.training.initial import first_model, load_origins
+from sentiment_cli.training.launching import has_launcher, launch_id, n_launched, n_restarts
 from sentiment_cli.training.learnable import check_corpus
 from sentiment_cli.training.origins import known_rows
 from sentiment_cli.training.ownership import Record, find_launched, owned
-from sentiment_cli.training.parallel import Group, is_restarted, joined, launch_id, own_device
+from sentiment_cli.training.parallel import Group, LostProcessError, joined, own_device
 from sentiment_cli.training.resuming import check_allowed, check_finished, check_steps, record_changes
 from sentiment_cli.training.sitting import machine, train, versions
 from sentiment_cli.training.stopping import Stop, StopNow, watch_signals
@@ -48,15 +50,17 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
     gradient that is not finite.
     """
     store.check_name(name or experiment.name)
-    experiment = settle(experiment, is_said=True)
-    with _set_up(experiment) as (device, group, stop):
-        if is_restarted() and (run := _launched(group, experiment)) is not None:
+    with _set_up(experiment, f"a run called {name or experiment.name}") as (device, group, stop):
+        with _told(stop, "interrupted while the data was read; no run was begun", None, experiment), stop.at_once():
+            experiment = settle(experiment, is_said=True)
+        if n_restarts() and (run := _launched(group, experiment)) is not None:
             return _resume(run, experiment, (), device, group, stop)
         origins = load_origins(experiment)
         teachers_of(experiment)  # refused before anything slow
         store.check_root(runs_dir())
         began = time.monotonic()
         with _told(stop, "interrupted while the data was prepared; no run was begun", None, experiment), stop.at_once():
+            failpoints.reach("prepare")
             corpus = prepare_for(experiment)
             if experiment.task == "classify":
                 warn_of_unknown(unknown_share(corpus.split("valid"), corpus.vocabulary), experiment)
@@ -64,7 +68,9 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
             known = known_rows(experiment, corpus)
             ask_teacher(experiment, corpus)
             prepared = time.monotonic()
+            _check_same_rows(group, corpus)
             with memory_errors():
+                failpoints.reach("model")
                 model = first_model(experiment, corpus, origins)
         progress = Progress()
         progress.seconds["prepare"] = prepared - began
@@ -89,7 +95,7 @@ def resume(run: Path, experiment: Experiment, allowed: Sequence[str]) -> Finishe
     in `allowed` and for another process that trains the run, and DataError for other data and for damage.
     """
     experiment = settle(experiment)
-    with _set_up(experiment) as (device, group, stop):
+    with _set_up(experiment, f"--resume {run}") as (device, group, stop):
         return _resume(run, experiment, allowed, device, group, stop)
 
 
@@ -116,9 +122,11 @@ def _resume(
         check_steps(run, experiment, progress)
         began = time.monotonic()
         with _told(stop, "interrupted before the first step", run, experiment), stop.at_once():
+            failpoints.reach("prepare")
             corpus = prepare_for(experiment, data_key)
             ask_teacher(experiment, corpus)
             prepared = time.monotonic()
+            _check_same_rows(group, corpus)
             with memory_errors():
                 if checkpoint is None:
                     model = first_model(experiment, corpus, load_origins(experiment))
@@ -146,12 +154,34 @@ def check_machine(experiment: Experiment) -> torch.device:
 
 
 @contextlib.contextmanager
-def _set_up(experiment: Experiment) -> Iterator[tuple[torch.device, Group, Stop]]:
-    """Check and set up the machine, join the other processes and watch for signals."""
+def _set_up(experiment: Experiment, purpose: str) -> Iterator[tuple[torch.device, Group, Stop]]:
+    """Check and set up the machine, watch for signals and join the other processes, who must be here for the same."""
     device = own_device(check_machine(experiment))
     set_up(device, experiment.train.threads, deterministic=experiment.train.deterministic)
-    with joined(experiment, device) as group, watch_signals() as stop:
+    is_launched = n_launched() > 1 and has_launcher()
+    with (
+        watch_signals(is_launched=is_launched) as stop,
+        joined(experiment, device, stop) as group,
+        _told(stop, "interrupted before the first step", None, experiment),
+    ):
+        _check_same_training(group, experiment, device, purpose)
         yield device, group, stop
+
+
+def _check_same_training(group: Group, experiment: Experiment, device: torch.device, purpose: str) -> None:
+    """Raise UsageError where the processes were started with other settings, code or libraries than the first."""
+    if group.size == 1:
+        return
+    facts = {"its purpose": purpose, **flat_values(experiment), "code": code_sha256(), **versions(experiment)}
+    facts |= {"train.device": device.type}  # they may name a GPU each
+    hint = f"{experiment.command} --nproc {group.size} --set train.slices={experiment.train.slices}"
+    group.check_same(UsageError, "other settings, code or libraries", facts, hint)
+
+
+def _check_same_rows(group: Group, corpus: Corpus) -> None:
+    """Raise DataError where the processes have prepared other rows than the first."""
+    facts = {"data": corpus.rows_key, "vocabulary": corpus.key, "labels": list(corpus.labels)}
+    group.check_same(DataError, "other data", facts, "sentiment data info")
 
 
 @contextlib.contextmanager
@@ -191,6 +221,9 @@ def _told(stop: Stop, what: str, run: Path | None, experiment: Experiment) -> It
     except StopNow:
         raise InterruptedRun(what, _again(run, experiment), stop.number) from None
     except MachineError as error:
+        number = (stop.number or error.signal_number) if isinstance(error, LostProcessError) else 0
+        if number:  # another process heard of the signal first, and left
+            raise InterruptedRun(what, _again(run, experiment), number) from None
         if (again := _again(run, experiment)) and again not in (error.hint or ""):
             error.hint = f"{error.hint} && {again}" if error.hint else again
         raise

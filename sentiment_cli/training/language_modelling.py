@@ -1,6 +1,7 @@
 """Language modelling as a task: streams of words, the loss of the next one, perplexity on held-out reviews."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -94,13 +95,22 @@ def validate_streams(session: Session) -> SequenceScores | None:
     model, experiment = session.validated, session.experiment
     assert isinstance(model, LanguageModel)
     packed = held_out_rows(session.corpus, experiment)
-    total, n_tokens = score_text(model.eval(), packed, experiment, session.device)
+    total, n_tokens = score_text(model.eval(), packed, experiment, session.device, session.check_stop)
     model.train(model is session.model)
     return score_tokens(total, n_tokens)
 
 
-def score_text(model: LanguageModel, packed: Packed, experiment: Experiment, device: torch.device) -> tuple[float, int]:
-    """Return the summed loss in nats of the rows' words and ends, and how many they are."""
+def score_text(
+    model: LanguageModel,
+    packed: Packed,
+    experiment: Experiment,
+    device: torch.device,
+    batch_done: Callable[[], object] = lambda: None,
+) -> tuple[float, int]:
+    """Return the summed loss in nats of the rows' words and ends, and how many they are.
+
+    `batch_done` is called after each batch.
+    """
     row_N = np.flatnonzero(packed.length_N)
     row_N = row_N[np.argsort(packed.length_N[row_N], kind="stable")]
     total, n_tokens = 0.0, 0
@@ -114,6 +124,7 @@ def score_text(model: LanguageModel, packed: Packed, experiment: Experiment, dev
         loss = model.loss(hidden_BLD[is_read_BL], window.ids_BL[:, 1:][is_read_BL])
         total += float(loss) * int(streams.length_SW.sum())
         n_tokens += int(streams.length_SW.sum())
+        batch_done()
     return total, n_tokens
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sentiment_cli import console, locks, store
 from sentiment_cli.errors import UsageError
-from sentiment_cli.training.parallel import launch_id
+from sentiment_cli.training.launching import launch_id
 
 _RECORD = "run.json"
 

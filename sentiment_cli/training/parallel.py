@@ -7,25 +7,55 @@ by the number of processes and needs every process to have rows; a plain sum is 
 """
 
 import contextlib
-import logging
+import datetime
+import functools
+import itertools
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from sentiment_cli import console
+from sentiment_cli import console, failpoints
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.errors import Change, MachineError, SentimentError, UsageError
+from sentiment_cli.errors import MachineError, SentimentError
+from sentiment_cli.training.launching import LAUNCHER, LISTENING, check_shared, n_launched, n_restarts
+from sentiment_cli.training.stopping import Stop
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
+_JOINED_WITHIN = datetime.timedelta(minutes=5)  # else a process whose fellows never come would wait for ever
+_NOTE = "left"
+_joins = itertools.count()
+
+
+class LostProcessError(MachineError):
+    """Another process of this training has gone; `note` is what it left: its exit code and its error's message."""
+
+    def __init__(self, reason: str, note: tuple[int, str] | None) -> None:
+        super().__init__(f"another process of this training was lost: {note[1] if note else reason}")
+        self.note = note
+        self.exit_code = note[0] if note else MachineError.exit_code
+
+    @property
+    def signal_number(self) -> int:
+        """The signal that the other process left for; 0 where it was none."""
+        return max(self.exit_code - 128, 0)
 
 
 class Group:
     """The processes of one training; alone, every method leaves things as they are."""
 
-    def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None) -> None:
+    def __init__(
+        self, rank: int = 0, size: int = 1, device: torch.device | None = None, store: "Store | None" = None
+    ) -> None:
         self.rank, self.size, self.device = rank, size, device or torch.device("cpu")
+        self._store = store
         # Stop flags and names travel on the CPU, so that a step never waits for the GPU.
         self._talk = dist.new_group(backend="gloo") if size > 1 and self.device.type == "cuda" else None
 
@@ -42,101 +72,149 @@ class Group:
         if self.size == 1:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors]).to(self.device)
-        _reached(lambda: dist.all_reduce(flat))
+        self._reach(lambda: dist.all_reduce(flat))
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, total in zip(tensors, parts, strict=True):
             tensor.copy_(total.view_as(tensor))
 
-    def largest(self, number: int) -> int:
-        """Return the largest number that a process brings."""
+    def agree(self, *numbers: int) -> tuple[int, ...]:
+        """Return the largest that a process brings of each number."""
         if self.size == 1:
-            return number
-        shared = torch.tensor(number)
-        _reached(lambda: dist.all_reduce(shared, dist.ReduceOp.MAX, group=self._talk))
-        return int(shared)
+            return numbers
+        shared = torch.tensor(numbers)
+        self._reach(lambda: dist.all_reduce(shared, dist.ReduceOp.MAX, group=self._talk))
+        return tuple(shared.tolist())
 
     def told(self, text: str) -> str:
         """Return the first process's text."""
         if self.size == 1:
             return text
         data = text.encode()
-        buffer = torch.zeros(self.largest(len(data) if self.is_writer else 0), dtype=torch.uint8)
+        (length,) = self.agree(len(data) if self.is_writer else 0)
+        buffer = torch.zeros(length, dtype=torch.uint8)
         if self.is_writer:
             buffer.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
-        _reached(lambda: dist.broadcast(buffer, 0, group=self._talk))
+        self._reach(lambda: dist.broadcast(buffer, 0, group=self._talk))
         return bytes(buffer.tolist()).decode()
+
+    def all_told(self, text: str) -> list[str]:
+        """Return the texts of all processes."""
+        data = text.encode()
+        (length,) = self.agree(len(data))
+        buffers = torch.zeros(self.size, length + 8, dtype=torch.uint8)
+        buffers[self.rank] = torch.frombuffer(bytearray(len(data).to_bytes(8) + data.ljust(length)), dtype=torch.uint8)
+        if self.size > 1:
+            self._reach(lambda: dist.all_reduce(buffers, group=self._talk))
+        found = (bytes(buffer.tolist()) for buffer in buffers)
+        return [one[8 : 8 + int.from_bytes(one[:8])].decode() for one in found]
+
+    def check_same(self, error: type[SentimentError], what: str, facts: Mapping[str, object], hint: str) -> None:
+        """Raise an error in every process where one has other facts than the first; what differs is in it."""
+        if self.size == 1:
+            return
+        first, *others = (json.loads(text) for text in self.all_told(json.dumps(facts)))
+        for rank, theirs in enumerate(others, 1):
+            keys = dict.fromkeys([*first, *theirs])
+            found = [
+                f"{key} is {theirs.get(key)}, there {first.get(key)}"
+                for key in keys
+                if theirs.get(key) != first.get(key)
+            ]
+            if found:
+                raise error(f"process {rank} of this training has {what} than process 0: {'; '.join(found)}", hint)
 
     def wait(self) -> None:
         """Wait until every process is here."""
-        self.largest(0)
+        self.agree(0)
+
+    def leave(self, error: SentimentError) -> None:
+        """Leave a note for the first process, which will miss this one and speaks for it."""
+        if self._store is not None and not self.is_writer and not isinstance(error, LostProcessError):
+            with contextlib.suppress(RuntimeError):  # the first one has gone, too
+                self._store.set(_NOTE, json.dumps([error.exit_code, f"process {self.rank}: {error}"]))
+
+    def _reach(self, collective: Callable[[], object]) -> None:
+        failpoints.reach("collective")
+        try:
+            collective()
+        except RuntimeError as error:
+            raise LostProcessError(str(error).partition("\n")[0], self._find_note()) from error
+        failpoints.reach("after collective")
+
+    def _find_note(self) -> tuple[int, str] | None:
+        if self._store is None or not self.is_writer:  # which may hold the notes, and has gone with them
+            return None
+        with contextlib.suppress(RuntimeError):
+            if self._store.check([_NOTE]):
+                code, message = json.loads(self._store.get(_NOTE))
+                return code, message
+        return None
 
 
 ALONE = Group()
 
 
-def _reached(collective: Callable[[], object]) -> None:
-    try:
-        collective()
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        raise MachineError(f"another process of this training was lost: {reason}") from error
-
-
 @contextlib.contextmanager
-def joined(experiment: Experiment, device: torch.device) -> Iterator[Group]:
+def joined(experiment: Experiment, device: torch.device, stop: Stop) -> Iterator[Group]:
     """Yield the group that torchrun's variables name; without them, this process alone.
 
-    Processes after the first say nothing; an error that the first one tells too ends them silently.
+    Processes after the first say nothing: the first one says their errors, or the launcher. A signal while they wait
+    for each other ends the process, since nothing has begun.
     """
     size = n_launched()
     if size == 1:
         yield ALONE
         return
     check_shared(size, experiment)
-    _reached(lambda: _join("nccl" if device.type == "cuda" else "gloo"))
-    group = Group(dist.get_rank(), size, device)
+    with stop.ending():
+        failpoints.reach("join")
+        store = _join("nccl" if device.type == "cuda" else "gloo")
+    group = Group(dist.get_rank(), size, device, store)
     if not group.is_writer:
         console.mute()
     try:
         yield group
     except SentimentError as error:
-        if group.is_writer or isinstance(error, MachineError):
+        group.leave(error)
+        is_unheard = isinstance(error, LostProcessError) and LAUNCHER not in os.environ
+        if group.is_writer or is_unheard:
             raise
         raise SystemExit(error.exit_code) from None
     finally:
         dist.destroy_process_group()
 
 
-def _join(backend: str) -> None:
-    # torchrun keeps one store over all restarts; under the same keys gloo would find the addresses of dead processes.
-    store, rank, size = next(rendezvous("env://"))
-    store = dist.PrefixStore(f"restart-{_n_restarts()}", store)  # type: ignore[attr-defined]
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+def _join(backend: str) -> "Store":
+    """Join the other processes; return what they leave notes in."""
+    # One store serves all trainings of a process, and torchrun's all restarts: under the same keys gloo would find the
+    # addresses of processes that have gone.
+    try:
+        store, rank, size = _meet()
+        store = dist.PrefixStore(f"restart-{n_restarts()}-{next(_joins)}", store)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise MachineError(f"the processes of this training did not find each other: {reason}") from error
+    return store
 
 
-def n_launched() -> int:
-    """Return how many processes torchrun started, this one among them; 1 without it."""
-    size = os.environ.get("WORLD_SIZE", "1")
-    if not size.isdecimal() or int(size) < 1 or (int(size) > 1 and "RANK" not in os.environ):
-        raise UsageError(
-            f"WORLD_SIZE is {size!r} but RANK is not set; start with torchrun or unset WORLD_SIZE",
-            "unset WORLD_SIZE",
+@functools.cache
+def _meet() -> "tuple[Store, int, int]":
+    """Return the store through which the processes find each other, this one's rank and how many they are."""
+    if LISTENING in os.environ:  # of our own launcher, for the first process
+        port, size = int(os.environ["MASTER_PORT"]), n_launched()
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            os.environ["MASTER_ADDR"],
+            port,
+            size,
+            is_master=True,
+            timeout=_JOINED_WITHIN,
+            wait_for_workers=False,
+            master_listen_fd=int(os.environ[LISTENING]),
         )
-    return int(size)
-
-
-def check_shared(n_processes: int, experiment: Experiment, alone: str | None = None) -> None:
-    """Raise UsageError where so many processes cannot train an experiment; `alone` is how one process does."""
-    name, slices = experiment.name, experiment.train.slices
-    if n_processes > 1 and experiment.model.kind == "linear":
-        raise UsageError(
-            f"{name}: model.kind is linear, which one process trains", alone or Change(without=["--nproc"])
-        )
-    if slices % n_processes:
-        raise UsageError(
-            f"{name}: {n_processes} processes do not divide train.slices, which is {slices}",
-            alone or Change("--set", f"train.slices={n_processes}"),
-        )
+        return store, 0, size
+    met: tuple[Store, int, int] = next(rendezvous("env://", timeout=_JOINED_WITHIN))
+    return met
 
 
 def own_device(device: torch.device) -> torch.device:
@@ -146,35 +224,3 @@ def own_device(device: torch.device) -> torch.device:
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     torch.cuda.set_device(device)
     return device
-
-
-def launch_id() -> str | None:
-    """Return what torchrun calls this launch, the same after it restarted its processes."""
-    return os.environ.get("TORCHELASTIC_RUN_ID")
-
-
-def is_restarted() -> bool:
-    """Say whether torchrun started these processes in place of others that died."""
-    return _n_restarts() > 0
-
-
-def _n_restarts() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
-def launch(n_processes: int, arguments: Sequence[str]) -> int:
-    """Run the command line in processes of its own on this machine; return the exit code of the first that failed."""
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import parse_args, run
-
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # our own processes say what went wrong
-    torchrun = ["--standalone", f"--nproc-per-node={n_processes}", "-m", "sentiment_cli", *arguments]
-    try:
-        run(parse_args(torchrun))  # type: ignore[no-untyped-call]
-    except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
-    except SignalException as error:
-        return 128 + int(error.sigval)
-    return 0

@@ -18,8 +18,8 @@ from sentiment_cli.training.checkpoints import newest_path
 from sentiment_cli.training.finishing import load_finished
 from sentiment_cli.training.fit import check_machine, fit, resume
 from sentiment_cli.training.initial import check_vectors, untrained
+from sentiment_cli.training.launching import check_shared, n_launched
 from sentiment_cli.training.origins import Origin, load_origin, origins_named
-from sentiment_cli.training.parallel import check_shared, n_launched
 from sentiment_cli.training.tasks import prepare_for
 from sentiment_cli.training.teaching import check_rows, check_teaches, open_teacher
 

@@ -133,10 +133,12 @@ def _score(session: Session, length_N: NDArray[np.int64], gathered: Gathered) ->
     model, row_N = _evaluated(session), np.flatnonzero(length_N)
     parts = list(cut_batches(row_N[np.argsort(length_N[row_N], kind="stable")], length_N, BATCH_TOKENS))
     total_K3 = torch.zeros(len(parts), 3, dtype=torch.float64)  # loss, tokens, likeliest ones: 0 where others count
+    batch_done = session.judged(len(parts))
     for i in range(session.group.rank, len(parts), session.group.size):
         log_probability_T, is_likeliest_T = model.judge(gathered(parts[i]))
         total_K3[i, 0] = -log_probability_T.double().sum()
         total_K3[i, 1], total_K3[i, 2] = len(is_likeliest_T), is_likeliest_T.sum()
+        batch_done()
     session.group.add([total_K3])
     session.model.train()
     loss, n, n_right = total_K3.sum(dim=0).tolist()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sentiment_cli import failpoints
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.data.packing import prepare
@@ -16,7 +17,7 @@ from sentiment_cli.training.checkpoints import AnyScores, Identity, Progress, sa
 from sentiment_cli.training.loop import Average, LossScale, Objective
 from sentiment_cli.training.material import Material
 from sentiment_cli.training.parallel import Group
-from sentiment_cli.training.stopping import Stop
+from sentiment_cli.training.stopping import Stop, StopNow
 
 
 class Task(NamedTuple):
@@ -34,6 +35,13 @@ class Task(NamedTuple):
     validate: Callable[["Session"], AnyScores | None]
     carry: Callable[[Experiment, nn.Module], list[Tensor]] = lambda experiment, model: []
     prepare: Callable[[Experiment, tuple[str, ...], str | None], Corpus] = prepare
+
+
+class Agreement(NamedTuple):
+    """What all processes of a training do next."""
+
+    stops: bool
+    saves: bool
 
 
 @dataclass
@@ -75,6 +83,7 @@ class Session:
                 state[: n_rows * own[0] // self.slices] = 0
                 state[n_rows * (own[-1] + 1) // self.slices :] = 0
             self.group.add(self.carried)
+        failpoints.reach("save")
         if not self.group.is_writer:
             return
         began = time.monotonic()
@@ -86,7 +95,30 @@ class Session:
         )
         self.progress.seconds["save"] += time.monotonic() - began
 
+    def agree(self, *, is_due: bool = False) -> Agreement:
+        """Agree with the other processes on what this process wishes: to stop, for a signal that came, or to save.
+
+        It is the only place where a training decides to stop, and every process comes to it after each step, each
+        batch of validation and each checkpoint of an epoch's end. What comes during it is for the next one.
+        """
+        number, due = self.group.agree(self.stop.number, is_due)
+        self.stop.number = self.stop.number or number
+        return Agreement(stops=number != 0, saves=due != 0)
+
     def check_stop(self) -> None:
-        """Raise StopNow in every process if a signal came to one."""
-        self.stop.number = self.group.largest(self.stop.number)
-        self.stop.check()
+        """Raise StopNow in every process if a signal has come to one."""
+        if self.agree().stops:
+            raise StopNow
+
+    def judged(self, n_batches: int) -> Callable[[], None]:
+        """Return what a process calls after each of its batches, of so many shared out: it raises StopNow in all.
+
+        They agree as often as the process with the fewest batches can.
+        """
+        left = iter(range(n_batches // self.group.size))
+
+        def after_batch() -> None:
+            if next(left, None) is not None:
+                self.check_stop()
+
+        return after_batch

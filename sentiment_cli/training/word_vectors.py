@@ -81,6 +81,9 @@ def validate(session: Session) -> SequenceScores | None:
     ids_BL = torch.from_numpy(ids_T[: len(ids_T) // width * width].reshape(-1, width)).to(session.device).long()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        losses = [model.loss(part_BL).double() * part_BL.numel() for part_BL in torch.split(ids_BL, 256)]
+        losses = []
+        for part_BL in torch.split(ids_BL, 256):
+            losses.append(model.loss(part_BL).double() * part_BL.numel())
+            session.check_stop()
     mean = float(torch.stack(losses).sum()) / ids_BL.numel()
     return SequenceScores(ids_BL.numel(), mean, perplexity=None) if np.isfinite(mean) else None

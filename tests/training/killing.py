@@ -10,7 +10,9 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,8 @@ PLACES = {
     "purge": ("sentiment_cli.disk", "remove"),
     "model": ("sentiment_cli.training.finishing", "save_artefact"),
 }
+
+_PATIENCE_S = 300  # it only keeps a training that hangs from hanging the tests
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["sentiment_cli.training.fit"])
@@ -73,9 +77,58 @@ def train(
     arguments = (root, name, resumed, place, at, send, fail, settings, allowed, megabytes, log)
     process = _context.Process(target=_train, args=arguments)
     process.start()
-    process.join(60)
+    process.join(_PATIENCE_S)
     assert process.exitcode is not None, "the training hangs"
     return process.exitcode, log.read_text()
+
+
+def train_together(
+    root: Path,
+    name: str,
+    *,
+    fail: str | None = None,
+    settings: Sequence[tuple[str, ...]] = ((), ()),
+    codes: Sequence[str | None] = (None, None),
+) -> list[tuple[int, str]]:
+    """Train in two processes that share the work, as the launcher starts them; return exit code and stderr of each.
+
+    `fail` is a failpoint of both, or with @RANK of one. Each has its own `settings`, and its own hash of the code.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        together = []
+        for rank in (0, 1):
+            environment = {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(listening.getsockname()[1]),
+                "SENTIMENT_LAUNCHER": str(os.getpid()),
+            }
+            shared = listening if rank == 0 else None
+            arguments = (root, name, fail, settings[rank], codes[rank], environment, shared, root / f"stderr-{rank}")
+            together.append(_context.Process(target=_train_together, args=arguments))
+            together[-1].start()
+    found = []
+    for rank, process in enumerate(together):
+        process.join(_PATIENCE_S)
+        if process.exitcode is None:
+            for one in together:
+                one.kill()
+            raise AssertionError(f"process {rank} hangs: {(root / f'stderr-{rank}').read_text()}")
+        found.append((process.exitcode, (root / f"stderr-{rank}").read_text()))
+    return found
+
+
+def _train_together(root: Path, name: str, fail, settings, code, environment, listening, log: Path) -> None:
+    os.environ.update(environment)
+    if listening is not None:
+        os.environ["SENTIMENT_LAUNCHER_SOCKET"] = str(listening.detach())
+    if code is not None:
+        from sentiment_cli.training import fit
+
+        fit.code_sha256 = lambda: code
+    _train(root, name, False, None, 1, (), fail, settings, (), None, log)
 
 
 def _train(
@@ -117,6 +170,8 @@ def _train(
     except SentimentError as error:
         print(f"error: {error}\n  try: {error.hint}", file=sys.stderr)
         code = error.exit_code
+    except SystemExit as error:  # of a process that says nothing
+        code = error.code
     sys.stderr.flush()
     os._exit(code)
 
