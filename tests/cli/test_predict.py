@@ -149,7 +149,7 @@ def test_files_through_the_command_line(cli, here: Path, predictor: Predictor) -
             "cannot write compressed files, such as why",
             "--out why.jsonl",
         ),
-        ({"text": ["a"], "html": Path("why.html.GZ")}, "cannot write compressed files, such as why", "--html why.html"),
+        ({"text": ["a"], "html": Path("why.html.GZ")}, "cannot write compressed", "--html why.html"),
         ({"file": "bad.jsonl"}, r"bad.jsonl, row 1 \(line 1\): its text is missing, not text", "--on-error skip"),
     ],
 )

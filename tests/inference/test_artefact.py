@@ -554,7 +554,7 @@ def test_a_packed_model_is_asked_and_scored_and_is_no_run(quick_run: Path, tmp_p
     assert caught.value.hint == f"sentiment predict --run '{path}' \"I just really loved the movie\""
     with pytest.raises(UsageError, match="no test split of its own") as caught:
         evaluate(path, "test")
-    assert caught.value.hint == f"sentiment eval '{path}' --data my.csv"
+    assert caught.value.hint == f"sentiment eval '{path}' --behaviour"
 
 
 def test_a_model_in_a_directory_of_its_own_is_asked_as_a_packed_one_is(three_labels: Path) -> None:
