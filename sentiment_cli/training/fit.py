@@ -14,7 +14,7 @@ from sentiment_cli import console, store
 from sentiment_cli.config.loader import differences, experiment_yaml, load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.errors import InterruptedRun, MachineError
+from sentiment_cli.errors import Change, InterruptedRun, MachineError
 from sentiment_cli.models.device import check_precision, memory_errors, select_device, set_up
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
@@ -179,8 +179,9 @@ def _told(stop: Stop, what: str, run: Path | None, experiment: Experiment) -> It
     except StopNow:
         raise InterruptedRun(what, _again(run, experiment), stop.number) from None
     except MachineError as error:
-        if (again := _again(run, experiment)) and again not in (error.hint or ""):
-            error.hint = f"{error.hint} && {again}" if error.hint else again
+        first = error.hint.otherwise if isinstance(error.hint, Change) else error.hint
+        if (again := _again(run, experiment)) and again not in (first or ""):
+            error.hint = f"{first} && {again}" if first else again
         raise
 
 

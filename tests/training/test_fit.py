@@ -172,7 +172,7 @@ def test_f20_a_model_that_finds_no_memory_is_told_with_what_to_try(experiment, m
     with pytest.raises(MachineError, match="there is not enough memory") as caught:
         fit(experiment(*TINY))
     assert "A smaller train.batch_tokens or model.encoder.width needs less" in str(caught.value)
-    assert caught.value.hint == "sentiment doctor"
+    assert str(caught.value.hint).startswith("sentiment doctor")
 
 
 def test_b06_rows_without_a_token_are_nothing_to_learn_from(experiment, tmp_path) -> None:
