@@ -143,7 +143,7 @@ def _refuse_names(texts: list[str], run: str | None) -> None:
 
 
 def _source(
-    texts: list[str], file: str | None, text_column: str | None, on_error: OnError, run: str | None
+    texts: list[str], file: str | None, text_column: str | None, on_error: OnError, run: str | None = None
 ) -> "Source":
     from sentiment_cli.inference import inputs
 

@@ -29,8 +29,9 @@ def answers_path(run: Path, name: str) -> Path:
 
 def how_to_score(run: Path, name: str) -> str:
     """Return the command that scores a run on what is kept under `name`."""
-    rows = f"--split {name}" if name in SPLITS else "--data FILE"
-    return f"sentiment eval {shlex.quote(str(run))} {rows}"
+    if name not in SPLITS:  # the file that was scored is not known by its name
+        return f"sentiment runs show {shlex.quote(str(run))}"
+    return f"sentiment eval {shlex.quote(str(run))} --split {name}"
 
 
 def write_answers(

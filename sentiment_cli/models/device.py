@@ -124,8 +124,9 @@ def memory_errors() -> Iterator[None]:
 def _out_of_memory(error: BaseException) -> OutOfMemory:
     reason = str(error).partition("\n")[0]
     return OutOfMemory(
-        f"there is not enough memory: {reason or type(error).__name__}",
-        "the same command with half of train.batch_tokens, or a smaller model.encoder.width",
+        f"there is not enough memory: {reason or type(error).__name__}. A smaller train.batch_tokens or "
+        "model.encoder.width needs less",
+        "sentiment doctor",
     )
 
 

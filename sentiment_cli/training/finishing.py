@@ -55,7 +55,7 @@ def load_finished(run: Path) -> Finished | None:
     Raises IntegrityError for damage.
     """
     path = run / SUMMARY
-    with store.damage(path, shlex.join(["rm", str(path)])):
+    with store.damage(path, shlex.join(["sentiment", "train", str(run / "experiment.yaml")])):
         summary = store.read_json(path) if path.exists() else {}
         if summary.get("status") != "finished":
             return None

@@ -17,7 +17,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import Corpus
 from sentiment_cli.data.coverage import unknown_share, warn_of_unknown
 from sentiment_cli.data.fit_settings import settle
-from sentiment_cli.errors import DataError, InterruptedRun, MachineError, UsageError
+from sentiment_cli.errors import Change, DataError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.inference.known_rows import write_known
 from sentiment_cli.models.device import check_precision, memory_errors, select_device, set_up
 from sentiment_cli.training.checkpoints import (
@@ -224,8 +224,9 @@ def _told(stop: Stop, what: str, run: Path | None, experiment: Experiment) -> It
         number = (stop.number or error.signal_number) if isinstance(error, LostProcessError) else 0
         if number:  # another process heard of the signal first, and left
             raise InterruptedRun(what, _again(run, experiment), number) from None
-        if (again := _again(run, experiment)) and again not in (error.hint or ""):
-            error.hint = f"{error.hint} && {again}" if error.hint else again
+        first = error.hint.otherwise if isinstance(error.hint, Change) else error.hint
+        if (again := _again(run, experiment)) and again not in (first or ""):
+            error.hint = f"{first} && {again}" if first else again
         raise
 
 

@@ -94,7 +94,7 @@ def test_runs_that_cannot_be_compared(cli, runs: Path, monkeypatch: pytest.Monke
     assert "seed0 and other were scored on different reviews: only seed0 has " in refused.stderr
     alone = cli("compare", "seed0", SENTIMENT_RUNS=str(runs))
     assert alone.returncode == 2
-    assert "two or more are compared" in alone.stderr
+    assert "two runs or more" in alone.stderr
     unknown = cli("compare", "seed0", "seed2", SENTIMENT_RUNS=str(runs))
     assert unknown.returncode == 2
     assert "did you mean seed1?" in unknown.stderr

@@ -75,13 +75,14 @@ def test_a_wrong_name_suggests_the_near_one(cli, reviews: Path) -> None:
     done = cli("prepare", "sample", "--set", "data.source=reveiws.csv")
     assert done.returncode == 3
     assert f"data.source is {reviews.parent}/reveiws.csv: there is no such file" in done.stderr
-    assert f"try: --set data.source={reviews}\n" in done.stderr
+    assert f"try: sentiment prepare sample --set data.source={reviews}\n" in done.stderr
 
 
 def test_a_picture_that_cannot_be_made_is_told_before_any_work(cli, reviews: Path) -> None:
     done = cli("data", "info", "sample", "--set", "data.source=reviews.csv", "--plot", "my picture.bmp")
     assert done.returncode == 2
-    assert "the name should end in .png, .svg or .pdf\n  try: --plot 'my picture.bmp'.svg" in done.stderr
+    assert "the name should end in .png, .svg or .pdf\n" in done.stderr
+    assert "try: sentiment data info sample --set data.source=reviews.csv --plot 'my picture.bmp.svg'" in done.stderr
     assert not data_dir().exists()
 
 
@@ -98,7 +99,7 @@ def test_cache_commands(cli, reviews: Path) -> None:
     listed = cli("data", "cache", "list").stdout
     assert re.search(rf"^ +0\.0 MB  \d{{4}}-\d\d-\d\d \d\d:\d\d  {pack}$", listed, re.M)
     texts = rows[1]["name"]
-    assert cli("data", "cache", "why", *own).stdout == f"{texts} is there\n{pack} is there\n"
+    assert cli("data", "cache", "why", *own).stdout == f"{texts} is prepared\n{pack} is prepared\n"
     changed = (*own, "--set", "text.lowercase=false", "--set", "train.lr=1", "--json")
     found, missed = json.loads(cli("data", "cache", "why", *changed).stdout)
     assert (found["name"], found["is_there"], missed["is_there"]) == (texts, True, False)
@@ -124,7 +125,7 @@ def test_cache_remove_takes_names_of_entries_and_nothing_else(cli, reviews: Path
             find_entry(name)
     for wrong in ([], [pack.name, "--all"]):
         done = cli("data", "cache", "remove", *wrong)
-        assert (done.returncode, "name entries, or say --all" in done.stderr) == (2, True)
+        assert (done.returncode, "name the entries to remove, or add --all" in done.stderr) == (2, True)
     assert cli("data", "cache", "remove", pack.name, pack.name).stdout == f"{pack}\n"
     assert not pack.exists()
     assert len(cli("data", "cache", "remove", "--all").stdout.splitlines()) == 1

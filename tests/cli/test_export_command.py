@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sentiment_cli.cli.export import Choice, export
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation import exports
 from sentiment_cli.inference.graphs.builder import NoGraphError
 
@@ -50,11 +50,19 @@ def test_packing_writes_one_file(run: str, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out.splitlines()[-1] == "packed"
 
 
-@pytest.mark.parametrize("options", [{"out": Path("one.onnx")}, {"precision": [Choice.all], "pack": Path("packed")}])
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": [Choice.all], "out": Path("one.onnx")}, {"precision": [Choice.all], "pack": Path("packed")}],
+)
 def test_one_file_holds_one_precision(options, run: str) -> None:
     with pytest.raises(UsageError, match="holds one precision, and fp32, int8, fp16 are asked for"):
         export(run, **options)
     assert not list(Path().iterdir())
+
+
+def test_one_file_is_fp32_where_no_precision_is_asked_for(run: str) -> None:
+    export(run, out=Path("one.onnx"))
+    assert [path.name for path in Path().iterdir()] == ["one.onnx"]
 
 
 def test_what_has_no_graph_is_packed_with_its_weights_unless_a_graph_was_asked_for(
@@ -71,7 +79,7 @@ def test_what_has_no_graph_is_packed_with_its_weights_unless_a_graph_was_asked_f
     ):
         with pytest.raises(DataError, match="has no graph: no operator computes a Moog") as error:
             export(run, pack=Path("packed"), **asked)
-        assert str(error.value.hint).endswith(f"/{run} --pack FILE")
+        assert str(error.value.hint).endswith(f"/{run} --pack {run}.model")
         assert not list(Path().iterdir())
     export(run, pack=Path("packed"))
     assert [path.name for path in Path().iterdir()] == ["packed"]
@@ -79,13 +87,13 @@ def test_what_has_no_graph_is_packed_with_its_weights_unless_a_graph_was_asked_f
 
 def test_a_directory_is_no_place_to_pack_in(run: str) -> None:
     Path("m m").mkdir()
-    for place, hint in (("m m", "--pack 'm m/NAME.model'"), ("", "--pack ./NAME.model")):
-        with pytest.raises(UsageError, match="is a directory, and a file is written") as error:
+    for place, hint in (("m m", "--pack 'm m/packed.model'"), ("", "--pack packed.model")):
+        with pytest.raises(UsageError, match="is a directory; --pack needs the name of a file") as error:
             export(run, pack=Path(place))
         assert error.value.hint == hint
     with pytest.raises(UsageError, match="holds one precision") as error:
         export("m m", [Choice.int8, Choice.fp16], pack=Path("packed"))
-    assert error.value.hint == "sentiment export 'm m' --precision int8 --pack packed"
+    assert error.value.hint == Change("--precision", "int8", without=["--precision"])
 
 
 def test_a_refusal_says_what_to_do_instead(

@@ -38,11 +38,11 @@ def a_read_only_directory(root: Path) -> Path:
 @pytest.mark.parametrize(
     ("place", "hint"),
     [
-        (a_file, "try: mv {}"),
-        (a_file_named_cache, "try: mv {}/cache {}/cache.old"),
-        (a_broken_link, "try: mv {} {}.old"),
+        (a_file, "try: export SENTIMENT_DATA="),
+        (a_file_named_cache, "try: export SENTIMENT_DATA="),
+        (a_broken_link, "try: export SENTIMENT_DATA="),
         (a_read_only_directory, "try: "),
-        (lambda root: a_file(root) / "below", "try: mv {}.parent"),
+        (lambda root: a_file(root) / "below", "try: export SENTIMENT_DATA="),
         (lambda root: root / ("x" * 300), ""),
     ],
 )
@@ -60,7 +60,7 @@ def test_f10_a_directory_where_a_file_is_expected(cli, quick_run: Path, tmp_path
     done = cli("predict", "--run", str(quick_run), "--out", str(tmp_path / "answers"), "good")
     assert done.returncode == 4
     assert f"cannot write {tmp_path / 'answers'}: Is a directory" in done.stderr
-    assert f"try: mv {tmp_path / 'answers'} {tmp_path / 'answers.old'}" in done.stderr
+    assert f"try: sentiment predict --run {quick_run} --out {tmp_path / 'answers' / 'answers'} good" in done.stderr
 
 
 def test_f10_names_that_no_file_can_have(cli, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_f10_a_file_where_a_cache_entry_is_expected(cli) -> None:
     done = cli("prepare", "sample")
     assert done.returncode == 4
     assert f"{entry} cannot be read: Not a directory" in done.stderr
-    assert f"try: mv {entry} {entry}.old" in done.stderr
+    assert "try: export SENTIMENT_DATA=" in done.stderr
 
 
 def test_f10_spaces_unicode_and_no_home(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_f10_the_current_directory_is_gone(tmp_path: Path, command: list[str]) -
         ["sh", "-c", script, "sh", str(tmp_path / "gone"), *SENTIMENT, *command], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (4, "")
-    assert done.stderr == ("error: the current directory has been deleted\n  try: cd to a directory that exists\n")
+    assert done.stderr == ("error: the current directory has been deleted\n  try: cd\n")
 
 
 @pytest.mark.parametrize("place", [".", "/", "", "loop"])

@@ -16,7 +16,7 @@ from sentiment_cli.data.review import Review
 from sentiment_cli.data.sources import find_source, has_unlabelled, hash_source, read_part
 from sentiment_cli.data.tables import Rejects
 from sentiment_cli.data.texts import prepare_texts
-from sentiment_cli.errors import DataError, SentimentError, UsageError
+from sentiment_cli.errors import Change, DataError, SentimentError, UsageError
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_rows_without_a_label_can_be_the_unlabelled_ones(own, tmp_path: Path) ->
 def test_invariant_10_labelled_rows_do_not_pass_for_unlabelled_ones(own, small_csv: str) -> None:
     with pytest.raises(DataError, match=r"x\.csv has no unlabelled reviews") as caught:
         prepare(own("x.csv", small_csv, "vocabulary.from=[train, unsup]"))
-    assert (caught.value.hint or "").startswith("--set data.unlabelled=")
+    assert caught.value.hint == "sentiment data info"
 
 
 def test_invariant_10_unlabelled_texts_that_stand_in_test_are_dropped(own, small_csv: str, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_settings_that_imdbs_layout_has_no_use_for(own, tmp_path: Path, setting:
     (tmp_path / "mine").symlink_to(sample_dir())
     with pytest.raises(UsageError, match=r"is laid out as IMDb is, with rows and labels of its own") as caught:
         find_source(own("mine", None, setting).data)
-    assert caught.value.hint == f"--set {setting.partition('=')[0]}={shown}"
+    assert caught.value.hint == Change("--set", f"{setting.partition('=')[0]}={shown}")
     with pytest.raises(UsageError, match="which brings its own"):
         load_experiment("sample", [setting])
 
@@ -193,12 +193,12 @@ def test_only_tables_and_folders_can_be_given_apart(own, small_csv: str, tmp_pat
 @pytest.mark.parametrize(
     ("name", "said", "hint"),
     [
-        ("reveiws.csv", "there is no such file or folder", "--set data.source='{}/my reviews.csv'"),
-        ("quite-different", "there is no such file or folder", "--set data.source=PATH_TO_YOUR_FILE"),
-        ("nosuch/x.csv", "there is no such file or folder", "--set data.source=PATH_TO_YOUR_FILE"),
-        ("a\0b", "there is no such file or folder", "--set data.source=PATH_TO_YOUR_FILE"),
-        ("x" * 300, "there is no such file or folder", "--set data.source=PATH_TO_YOUR_FILE"),
-        ("notes.docx", "what kind of file is that", None),
+        ("reveiws.csv", "there is no such file or folder", "--set 'data.source={}/my reviews.csv'"),
+        ("quite-different", "there is no such file or folder", "ls -l {}"),
+        ("nosuch/x.csv", "there is no such file or folder", "ls -l {}"),
+        ("a\0b", "there is no such file or folder", "ls -l {}"),
+        ("x" * 300, "there is no such file or folder", "ls -l {}"),
+        ("notes.docx", "not a kind of file that is read", "ls -l {}/notes.docx"),
         ("empty", r"empty holds no labelled texts: CLASS/NAME\.txt or train/CLASS/NAME\.txt is looked for", None),
     ],
 )

@@ -87,7 +87,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(own, small_csv: str, 
     monkeypatch.setattr(texts, "read_part", edit_and_read)
     with pytest.raises(DataError, match=r"x\.csv was changed while it was read") as caught:
         prepare(experiment)
-    assert caught.value.hint == "the same command again"
+    assert caught.value.hint == f"ls -l {tmp_path / 'x.csv'}"
     assert not list((data_dir() / "cache").iterdir())
 
 
@@ -96,7 +96,6 @@ def test_b15_a_file_edited_between_prepare_and_train(own, small_csv: str, capsys
     capsys.readouterr()
     edited = prepare(own("x.csv", small_csv + "one more,pos\n"), ("train", "valid"))
     said = capsys.readouterr().err
-    assert "texts-labelled-x-" in said
     assert 'settings changed: source: "' in said
     assert "settings changed: texts: " in said
     assert edited.key != first.key

@@ -154,4 +154,4 @@ def test_labels_tell_which_is_good(labels: tuple[str, ...], goodness: list[float
 def test_labels_that_do_not_tell_are_refused(labels: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match=f"'{labels[0]}', '{labels[1]}'.* do not say which is good") as refused:
         behaviour_module._goodness_of(labels)
-    assert refused.value.hint == "sentiment eval --pairs my-pairs.csv"
+    assert refused.value.hint == "sentiment eval --help"

@@ -324,7 +324,7 @@ def test_what_an_ensemble_cannot_do_it_says(runs: Path, cli: Callable, command: 
 
 def test_no_training_starts_from_an_ensemble(runs: Path, experiment) -> None:
     make_ensemble(["linear", "forward"], "both")
-    with pytest.raises(UsageError, match="is an ensemble, and this wants one model"):
+    with pytest.raises(UsageError, match="is an ensemble, and this command needs a single model"):
         fit(experiment(*SMALL, "init_from=both"))
 
 

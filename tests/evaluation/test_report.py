@@ -491,4 +491,4 @@ def test_without_matplotlib_a_page_is_refused_with_the_command(monkeypatch: pyte
     monkeypatch.setattr(figures, "find_spec", lambda name: None)
     with pytest.raises(figures.MachineError, match="need matplotlib") as error:
         figures.check_matplotlib()
-    assert error.value.hint == "pip install 'sentiment-cli[plot]'"
+    assert error.value.hint == "pip install matplotlib"

@@ -549,17 +549,17 @@ def test_a_packed_model_is_asked_and_scored_and_is_no_run(quick_run: Path, tmp_p
     assert evaluate_behaviour(path).to_json() == evaluate_behaviour(quick_run).to_json()
     assert sorted(tmp_path.glob("quick model*")) == [path]
     assert capsys.readouterr().out == ""
-    with pytest.raises(UsageError, match="quick model is no run, which this command wants") as caught:
+    with pytest.raises(UsageError, match="quick model is a model without its run") as caught:
         named_run(str(path))
     assert caught.value.hint == f"sentiment predict --run '{path}' \"I just really loved the movie\""
     with pytest.raises(UsageError, match="no test split of its own") as caught:
         evaluate(path, "test")
-    assert caught.value.hint == f"sentiment eval '{path}' --data my.csv"
+    assert caught.value.hint == f"sentiment eval '{path}' --behaviour"
 
 
 def test_a_model_in_a_directory_of_its_own_is_asked_as_a_packed_one_is(three_labels: Path) -> None:
     model = three_labels / "model"
     assert find_run(str(model)) == model
     assert Predictor(open_artefact(model)).predict(["good"])[0].label == "good"
-    with pytest.raises(UsageError, match="is no run"):
+    with pytest.raises(UsageError, match="is a model without its run"):
         named_run(str(model))

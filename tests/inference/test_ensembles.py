@@ -206,7 +206,7 @@ def test_other_methods_are_of_one_model(ensemble: Path, method: str) -> None:
 
 
 def test_what_wants_one_model_refuses_an_ensemble(ensemble: Path) -> None:
-    with pytest.raises(UsageError, match="is an ensemble, and this wants one model"):
+    with pytest.raises(UsageError, match="is an ensemble, and this command needs a single model"):
         open_artefact(ensemble)
 
 

@@ -21,7 +21,7 @@ def test_b16_a_device_that_is_not_here_is_refused_and_those_that_are_get_named(n
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UsageError, match=f"train.device is {name}, .* it finds cpu$") as caught:
         select_device(name)
-    assert caught.value.hint == "the same command with --set train.device=auto"
+    assert caught.value.hint == "--set train.device=auto"
 
 
 def test_b16_auto_takes_the_cpu_without_a_gpu_and_warns_of_one_it_cannot_use(monkeypatch, capsys) -> None:
@@ -114,7 +114,7 @@ def test_b04_fp16_without_cuda_is_refused_before_any_work(experiment, tmp_path, 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match=r"train\.precision is fp16") as caught:
         fit(experiment("train.device=auto", "train.precision=fp16"))
-    assert caught.value.hint == "the same command with --set train.precision=auto"
+    assert caught.value.hint == "--set train.precision=auto"
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "data").exists()
 

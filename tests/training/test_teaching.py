@@ -298,7 +298,7 @@ def test_a_teacher_without_rows_to_answer_is_told_what_to_do(experiment, write) 
     for rows in ("unsup", "both"):
         with pytest.raises(UsageError, match=rf"teacher\.rows is {rows}, and .* has no unlabelled rows") as caught:
             fit(experiment(*TINY, source, f"teacher.run={teacher}", f"teacher.rows={rows}"))
-        assert caught.value.hint == "--set data.unlabelled=FILE or --set teacher.rows=train"
+        assert caught.value.hint == "--set teacher.rows=train"
     assert fit(experiment(*TINY, source, f"teacher.run={teacher}", "teacher.rows=train"))
 
 
