@@ -24,7 +24,13 @@ class Vocabulary:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Vocabulary":
         """Raise KeyError, TypeError or ValueError for what is no vocabulary."""
-        found = cls(tuple(values["entries"]), values["unknown_id"], values.get("start_id"), values.get("reading", 1), values.get("n_pieces", 0))
+        found = cls(
+            tuple(values["entries"]),
+            values["unknown_id"],
+            values.get("start_id"),
+            values.get("reading", 1),
+            values.get("n_pieces", 0),
+        )
         ids = [found.unknown_id, *([] if found.start_id is None else [found.start_id])]
         if not all(type(one) is int and 0 <= one < len(found.entries) for one in ids):
             raise ValueError(f"unknown_id {ids[0]!r} and start_id {found.start_id!r} of {len(found.entries):,} entries")

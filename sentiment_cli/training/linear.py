@@ -142,12 +142,12 @@ def _train_on(
     if experiment.pieces is not None:
         presence = presence._replace(bag=build_bag(corpus.vocabulary, experiment.pieces))
     if model.is_normalized:
-        size_G = sizes(presence)
+        size_G = sizes(presence, settings.min_count)
         total_N1 = presence.row_NG @ size_G[:, None]
         presence = presence._replace(share_N1=total_N1.clamp(min=1).rsqrt())
         model.size = size_G[:-1].float()
     label_NC = F.one_hot(torch.from_numpy(label_N), len(corpus.labels))[:, -n_logits:].double()
-    ratio_GC = log_count_ratios(presence, label_NC, settings.smoothing)
+    ratio_GC = log_count_ratios(presence, label_NC, settings.smoothing, settings.min_count)
     counted_s = time.monotonic() - began
     solution = solve(presence, ratio_GC, label_NC, settings.penalty)
     weight_GC = presence.folded(ratio_GC * solution.weight_GC).float()
@@ -234,9 +234,9 @@ def build_bag(vocabulary: Vocabulary, orders: tuple[int, int]) -> Bag:
     )
 
 
-def sizes(presence: Presence) -> Tensor:
+def sizes(presence: Presence, min_count: int) -> Tensor:
     """Return size_G: how many features stand for each, its pieces and, where it is one, itself; of the bias 0."""
-    size_G = (presence.feature_GN.crow_indices().diff() > 0).double()
+    size_G = (presence.feature_GN.crow_indices().diff() >= min_count).double()
     if presence.bag is not None:
         n_entries, n_pieces = presence.bag.piece_VJ.shape
         size_G[n_entries - n_pieces : n_entries] = 1  # alone they stand in rows of unknown words
@@ -245,14 +245,14 @@ def sizes(presence: Presence) -> Tensor:
     return size_G
 
 
-def log_count_ratios(presence: Presence, label_NC: Tensor, smoothing: float) -> Tensor:
+def log_count_ratios(presence: Presence, label_NC: Tensor, smoothing: float, min_count: int = 1) -> Tensor:
     """Return ratio_GC: of a feature's share of all features in the rows of a label to that in all others' (log).
 
-    That of the feature of all rows is 1, so that its weight is the bias.
+    That of the feature of all rows is 1, so that its weight is the bias; that of one in too few rows is 0.
     """
     count_GC = presence.sums(label_NC, None)
     other_GC = presence.sums(1 - label_NC, None)
-    is_there_G = (count_GC + other_GC)[:, 0] > 0
+    is_there_G = (count_GC + other_GC)[:, 0] >= min_count
     is_there_G[-1] = False
     one_GC, other_GC = ((found_GC + smoothing) * is_there_G[:, None] for found_GC in (count_GC, other_GC))
     ratio_GC = torch.zeros_like(count_GC)
