@@ -41,6 +41,10 @@ _MOST_STEPS = 100
 # The share of the gradient at which the conjugate gradients of a step stop. Any below 1 converges (Dembo, Eisenstat &
 # Steihaug 1982); 0.5 takes 64 products on IMDb, 0.1 takes 124, and one that shrinks with the gradient 74 to 108.
 _REST = 0.5
+# A word has some twenty pieces: at full scale they drown n-grams of words. Cross-validated (three folds, penalty 0.01)
+# questions of six kinds reach 85.8 % at 1, 86.7 at 0.5 and 87.2 at 0.25, restaurant sentences 82.6, 85.0 and 84.1, and
+# German tweets, whose words are long, 79.7 at 0.5 and 78.2 at 0.25.
+_PIECE_SCALE = 0.5
 
 
 class Presence(NamedTuple):
@@ -148,6 +152,8 @@ def _train_on(
         model.size = size_G[:-1].float()
     label_NC = F.one_hot(torch.from_numpy(label_N), len(corpus.labels))[:, -n_logits:].double()
     ratio_GC = log_count_ratios(presence, label_NC, settings.smoothing, settings.min_count)
+    if presence.bag is not None:
+        ratio_GC[corpus.vocabulary.n_whole : model.n_entries] *= _PIECE_SCALE
     counted_s = time.monotonic() - began
     solution = solve(presence, ratio_GC, label_NC, settings.penalty)
     weight_GC = presence.folded(ratio_GC * solution.weight_GC).float()
