@@ -19,11 +19,11 @@ from sentiment_cli.data.texts import prepare_texts
 _ROWS_READ = 2_000  # of which lengths and script are known well enough
 _LONG = 500  # characters of a row on average
 _UNSPACED = 0.3  # of the letters
-_LINEAR = ("ngrams", "char_ngrams", "min_count", "normalize", "penalty")
+_LINEAR = ("ngrams", "char_ngrams", "min_count", "normalize", "penalty")  # of the linear model, what can be null
 
 
 class Facts(NamedTuple):
-    """What is known of the training rows: how many, their characters on average, how many letters have no spaces."""
+    """What is known of the training rows: how many, their characters on average, and the share of unspaced letters."""
 
     n_rows: int
     characters: float
@@ -41,23 +41,20 @@ class Chosen(NamedTuple):
 def choose_linear(facts: Facts) -> list[Chosen]:
     """Choose the settings of the linear model.
 
-    The kinds of rows, and the values, come from 5-fold cross-validation on the training rows of IMDb and of eleven
-    smaller sets (docs/models.md).
+    The kinds of rows were told apart, and the values chosen, by cross-validation of the training rows of IMDb and
+    eleven smaller sets (docs/models.md).
     """
+    values: dict[str, Any]
     if facts.unspaced_share > _UNSPACED:
         reason = f"{facts.unspaced_share:.0%} of the letters are of scripts without spaces"
-        values = (4, (), 2, True, 0.1)
+        values = {"ngrams": 4, "char_ngrams": (), "min_count": 2, "normalize": True, "penalty": 0.2}
     elif facts.characters > _LONG:
         reason = f"rows are long, {facts.characters:,.0f} characters on average"
-        values = (3, (), 3, False, 4.0)
+        values = {"ngrams": 3, "char_ngrams": (), "min_count": 3, "normalize": False, "penalty": 4.0}
     else:
         reason = f"rows are short, {facts.characters:,.0f} characters on average"
-        values = (2, (2, 5), 2, True, 0.03)
-    chosen = [Chosen(f"model.linear.{key}", value, reason) for key, value in zip(_LINEAR, values, strict=True)]
-    # Pieces come from all words; else a word in too few rows is no feature, and the vocabulary need not have it.
-    _, pieces, min_count, *_ = values
-    of_words = 1 if pieces else min_count
-    return [*chosen, Chosen("vocabulary.min_count", of_words, "words have pieces" if pieces else f"{reason}")]
+        values = {"ngrams": 3, "char_ngrams": (2, 5), "min_count": 2, "normalize": True, "penalty": 0.02}
+    return [Chosen(f"model.linear.{key}", value, reason) for key, value in values.items()]
 
 
 def settle(experiment: Experiment, *, is_said: bool = False) -> Experiment:
@@ -68,11 +65,12 @@ def settle(experiment: Experiment, *, is_said: bool = False) -> Experiment:
     if experiment.model.kind != "linear" or not unset:
         return experiment
     chosen = [one for one in choose_linear(read_facts(experiment.data)) if one.key in unset]
-    of_linear = {one.key.rpartition(".")[2]: one.value for one in chosen if one.key.startswith("model.")}
-    linear = linear.model_copy(update=of_linear)
-    if vocabulary.min_count is None:
+    linear = linear.model_copy(update={one.key.rpartition(".")[2]: one.value for one in chosen})
+    if vocabulary.min_count is None:  # pieces come from all words; else a rarer word than a feature is needed nowhere
         of_words = 1 if linear.char_ngrams else linear.min_count
         vocabulary = vocabulary.model_copy(update={"min_count": of_words})
+        reason = "words are made of pieces" if linear.char_ngrams else "rarer words are no features"
+        chosen.append(Chosen("vocabulary.min_count", of_words, reason))
     if is_said:
         for reason, some in itertools.groupby(chosen, key=lambda one: one.reason):
             values = ", ".join(f"{one.key} {_shown(one.value)}" for one in some)

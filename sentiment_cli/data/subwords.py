@@ -1,8 +1,8 @@
 """Pieces of words: the character n-grams by which a word that is not in the vocabulary is read all the same.
 
-A word is put between two spaces; its pieces are the n-grams of the result (fastText: Bojanowski et al. 2017). As
-entries of a vocabulary they begin with ##, which no word does, and follow the words. A tokenizer reads an unknown word as the
-unknown entry and the word's known pieces behind it; a known word as itself.
+A word stands between two spaces, and its pieces are its n-grams with them (fastText: Bojanowski et al. 2017). As
+entries of a vocabulary they begin with ##, which no word does, and follow the words. A tokenizer reads an unknown word
+as the unknown entry and the word's known pieces behind it; a known word as itself.
 """
 
 from collections import Counter
@@ -43,7 +43,9 @@ class Subwords:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._known: dict[str, list[int]] = {}
-        self._unknown_id = tokenizer.token_to_id(tokenizer.model.unk_token)
+        unknown_id = tokenizer.token_to_id(tokenizer.model.unk_token)
+        assert unknown_id is not None
+        self._unknown_id = unknown_id
 
     def words(self, text: str) -> Iterator[list[int]]:
         """Yield the ids of each word of a text: its own, or the unknown one and those of its known pieces."""
@@ -55,7 +57,7 @@ class Subwords:
             yield ids
 
     def _read(self, word: str) -> list[int]:
-        own = self._tokenizer.token_to_id(word)
+        own: int | None = self._tokenizer.token_to_id(word)
         if own is not None and own != self._unknown_id:
             return [own]
         found = map(self._tokenizer.token_to_id, pieces_of(word, 1, LONGEST))

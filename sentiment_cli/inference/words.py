@@ -73,11 +73,11 @@ def _place(words: Sequence[Word], word: Word) -> int:
 
 
 def _read(predictor: Predictor, text: str) -> Row:
-    """Find the tokens and words of a text. A word is unknown where all its tokens are."""
+    """Find the tokens and words of a text. A word is unknown where all its tokens are, or pieces of words."""
     found = find_words(predictor.tokenizer, text)
     kept_K = predictor.kept(found.ids_L)
     word_K = found.word_L[kept_K]
-    is_unknown_L = found.ids_L == predictor.vocabulary.unknown_id
+    is_unknown_L = (found.ids_L == predictor.vocabulary.unknown_id) | (found.ids_L >= predictor.vocabulary.n_whole)
     n_known_W = np.bincount(found.word_L, ~is_unknown_L, minlength=len(found.places)).tolist()
     n_kept_W = np.bincount(word_K, minlength=len(found.places)).tolist()
     words = [

@@ -56,11 +56,11 @@ def count_ngrams(
     """Find the words and n-grams of up to `longest` words that stand in `min_count` rows or more, and in which.
 
     The rows stand one after the other, each with padding behind it. The last `n_pieces` entries, pieces of words, are
-    in no n-gram.
+    in no n-gram; where there are some, rare words are found as well, by which their pieces stand in rows.
     """
     feature_T = word_features(torch.from_numpy(ids_T), unknown_id).numpy()
     at_T = np.flatnonzero(feature_T != NONE)
-    key_K, count_K, row_P, place_T = _tally(feature_T[at_T], row_T[at_T], min_count)
+    key_K, count_K, row_P, place_T = _tally(feature_T[at_T], row_T[at_T], 1 if n_pieces else min_count)
     feature_T[at_T] = np.append(key_K, NONE)[place_T]
     feature_T[feature_T >= n_entries - n_pieces] = NONE
     count_V = np.zeros(n_entries, dtype=np.int64)

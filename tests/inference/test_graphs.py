@@ -130,14 +130,17 @@ def test_graphs_of_transformers(pooling: str, layers: int) -> None:
         assert_graph_is(model_of(kind="transformer", pooling=pooling, encoder=encoder))
 
 
+@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("n_labels", [2, 3])
-def test_graphs_of_linear_models(n_labels: int) -> None:
-    model = LinearClassifier(schema.Linear(ngrams=3), N_ENTRIES, 1, n_labels)
+def test_graphs_of_linear_models(n_labels: int, normalize: bool) -> None:
+    model = LinearClassifier(schema.Linear(ngrams=3, normalize=normalize), N_ENTRIES, 1, n_labels)
     ids_BL, _ = rows()
     row_T = np.repeat(np.arange(len(ids_BL), dtype=np.int32), ids_BL.shape[1])
     counted = count_ngrams(ids_BL.flatten().numpy(), row_T, N_ENTRIES, 1, longest=3, min_count=1)
     model.keys = torch.from_numpy(counted.key_K)
     model.weight = torch.randn(len(counted.start_F1) - 1, model.n_logits, generator=torch.Generator().manual_seed(0))
+    if normalize:
+        model.size = torch.randint(0, 30, (len(model.weight),), generator=torch.Generator().manual_seed(0)).float()
     assert_graph_is(model)
 
 
