@@ -75,7 +75,7 @@ def test_a_wrong_name_suggests_the_near_one(cli, reviews: Path) -> None:
     done = cli("prepare", "sample", "--set", "data.source=reveiws.csv")
     assert done.returncode == 3
     assert f"data.source is {reviews.parent}/reveiws.csv: there is no such file" in done.stderr
-    assert f"try: --set data.source={reviews}\n" in done.stderr
+    assert f"try: sentiment prepare sample --set data.source={reviews}\n" in done.stderr
 
 
 def test_a_picture_that_cannot_be_made_is_told_before_any_work(cli, reviews: Path) -> None:

@@ -53,7 +53,7 @@ def test_t9_a_hint_says_what_it_means_when_it_is_pasted(label: str, new: str) ->
     assert mapped(map_setting({label: new, "b": "c"})) == {label: new, "b": "c"}
 
 
-@given(st.dictionaries(st.text(min_size=1, max_size=8).map(str.strip).filter(None), st.text(max_size=8).map(str.strip)))
+@given(st.dictionaries(st.text(min_size=1, max_size=8).map(str.strip).filter(bool), st.text(max_size=8).map(str.strip)))
 def test_t9_any_map_survives_shell_yaml_and_pairs(renamed: dict[str, str]) -> None:
     renamed = {old: new for old, new in renamed.items() if "\ud800" > max(old + new) or max(old + new) > "\udfff"}
     pairs = Data(label_map=renamed).label_map
@@ -167,7 +167,7 @@ def test_t10_fractions_are_labels_where_they_are_mapped(own) -> None:
 
 @pytest.mark.parametrize("values", [[1, 1.5, 2, 2.5], ["0.5", "3.5", "0.5"], [-1.5, 0, 1.5]])
 def test_t10_a_column_of_numbers_gets_a_map_that_works(own, values: list[object]) -> None:
-    with pytest.raises(DataError, match="is a fraction, not a class. The labels are numbers") as caught:
+    with pytest.raises(DataError, match=r"is a fraction, not a class\. The labels are numbers") as caught:
         texts_of(own, rows(*values))
     texts = texts_of(own, rows(*values), shlex.split(str(caught.value.hint))[1])
     assert texts.labels == ("high", "low")

@@ -169,7 +169,7 @@ def test_t15_a_file_of_validation_rows_is_used_and_is_in_the_key(own, small_csv:
     (tmp_path / "v.csv").write_text(small_csv.replace("number", "nr"))
     assert prepare(own("x.csv", small_csv, setting)).key != corpus.key
     (tmp_path / "v.csv").write_text(small_csv.replace("number", "Number").replace(",pos", ",good"))
-    with pytest.raises(DataError, match="the valid split of .* is labelled 'neg' .*'good'"):
+    with pytest.raises(DataError, match=r"the valid split of .* is labelled 'neg' .*'good'"):
         prepare(own("x.csv", small_csv, setting))
     (tmp_path / "v.csv").write_text(small_csv.replace("number", "Number !"))
     report = check_data(own("x.csv", small_csv, setting).data)

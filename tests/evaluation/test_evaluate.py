@@ -28,6 +28,7 @@ def test_three_labels_are_scored_and_kept_in_their_order(
     corpus = SimpleNamespace(
         labels=labels, texts="", split=lambda name: packed, ids=lambda name: ids, groups=lambda: groups
     )
+    corpus.digests = lambda name: None
     monkeypatch.setattr(outputs_module, "prepare", lambda *args: corpus)
     evaluation = evaluate(three_labels, "test")
     scores = evaluation.scores

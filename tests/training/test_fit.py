@@ -33,6 +33,7 @@ def test_a_run_holds_what_it_promises(experiment) -> None:
         "checkpoints",
         "curves.svg",
         "validation",
+        "rows",
     }
     assert {path.name for path in run.iterdir()} == held
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
