@@ -46,7 +46,7 @@ def test_three_labels_are_scored_and_kept_in_their_order(
     capsys.readouterr()
     print_scores(evaluation)
     out = capsys.readouterr().out
-    assert "without the 2 that stand in train too: 100.00%" in out
+    assert "without the 2 that were trained on: 100.00%" in out
     table = out.splitlines().index(r"truth \ predicted   so-so    good     bad")
     assert out.splitlines()[table : table + 4] == [
         r"truth \ predicted   so-so    good     bad",
