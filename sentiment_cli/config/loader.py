@@ -16,10 +16,11 @@ from sentiment_cli.config import yaml_text
 from sentiment_cli.config.contradictions import contradictions
 from sentiment_cli.config.files import EXTENDS, load_chain, taken_over
 from sentiment_cli.config.recipes import find_config
-from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
+from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment, listed_pairs
 from sentiment_cli.config.yaml_text import Document, KeyPath, Place, Problem
 from sentiment_cli.errors import UsageError
 
+_WHOLE = ("data", "label_map")
 _HOW_TO_SET = "sentiment train --set train.lr=3e-4"
 
 
@@ -104,12 +105,14 @@ def differences(one: Experiment, other: Experiment) -> list[tuple[str, Any, Any]
 
 
 def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers:
-    laid = [(document, document.value) for document in load_chain(find_config(str(config) if config else None))]
+    laid = [
+        (document, _with_pairs(document.value)) for document in load_chain(find_config(str(config) if config else None))
+    ]
     for override in overrides:
         document, path, value = _parse_override(override)
         for part in reversed(path):
             value = {part: value}
-        laid.append((document, value))
+        laid.append((document, value if len(path) > len(_WHOLE) else _with_pairs(value)))
     said = {key: value[key] for _, value in laid for key in ("init_from", "task") if key in value}
     taken = taken_over(said.get("init_from"), said.get("task"))
     laid = [*((document, document.value) for document in taken), *laid]
@@ -120,6 +123,16 @@ def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers
     layers = _Layers(values, [document for document, _ in laid], len(taken))
     _anchor_paths(layers)
     return layers
+
+
+def _with_pairs(value: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with a label map as pairs: it takes the place of another one whole, as a list does."""
+    section, key = _WHOLE
+    settings = value.get(section) if isinstance(value, dict) else None
+    renamed = settings.get(key) if isinstance(settings, dict) else None
+    if not isinstance(renamed, dict) or any(isinstance(new, (dict, list)) for new in renamed.values()):
+        return value
+    return {**value, section: {**settings, key: listed_pairs(renamed)}} if settings else value
 
 
 def _anchor_paths(layers: _Layers) -> None:

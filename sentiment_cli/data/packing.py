@@ -60,7 +60,7 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     elif "unsup" in splits:
         console.say(f"data: {source.path} has no unlabelled rows, and data.unlabelled names none")
     _check_wanted(source, corpus.rows_key, key)
-    if "train" in splits and experiment.task == "classify":
+    if {"train", "valid"} <= set(splits) and experiment.task == "classify":
         warn_of_rows(corpus, experiment.data)
     counts = ", ".join(f"{split} {len(corpus.split(split).label_N):,}" for split in corpus.directories)
     console.say(f"data: {counts} reviews ({time.monotonic() - started:.1f} s)")

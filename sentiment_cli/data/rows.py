@@ -64,11 +64,11 @@ def check_splits(texts: Texts, splits: Splits, data: Data) -> None:
         )
     counts = np.bincount(rows.label_N, minlength=len(texts.labels))
     labels = said(Counter(dict(zip(texts.labels, counts.tolist(), strict=True))))
-    drawn = [name for name in ("test", "valid") if splits[name][0] == "train"]
+    drawn = " and ".join(name for name in ("test", "valid") if splits[name][0] == "train")
+    without = f"{named} {'get' if len(empty) > 1 else 'gets'} none of them"
     raise DataError(
-        f"{n_rows:,} rows are too few: {named} gets none of them. Training keeps a row of each label, and {labels} "
-        f"leave {int((counts - 1).clip(min=0).sum())} for {' and '.join(drawn)}; "
-        "data.test and data.valid.source can name files of their own",
+        f"{n_rows:,} rows are too few: {without}. Training keeps a row of each label, and {labels} leave "
+        f"{int((counts - 1).clip(min=0).sum())} for {drawn}; data.test and data.valid.source can name files of their own",
         "sentiment train sample",
     )
 
@@ -126,8 +126,8 @@ def row_warnings(about: dict[str, Any], data: Data) -> list[str]:
     if missing := missing_spellings(in_all, renamed):
         counts = Counter({label: in_all[label] for label in missing})
         found.append(
-            f"{said(counts)} may stand for a missing label, and is trained as a class. To leave such rows out: "
-            f"{map_setting({**renamed, **dict.fromkeys(missing, '')})}; to keep it without this warning: "
+            f"{said(counts)} may stand for a missing label, and is trained as a class. To leave such rows out add "
+            f"{map_setting({**renamed, **dict.fromkeys(missing, '')})}; to keep the label without this warning add "
             f"{map_setting({**renamed, **{label: label for label in missing}})}"
         )
     return found

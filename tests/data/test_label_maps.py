@@ -120,6 +120,21 @@ def test_a_map_in_a_file_and_in_a_run_is_the_same(tmp_path: Path) -> None:
     assert load_experiment(path) == experiment
 
 
+@pytest.mark.parametrize("written", ["label_map: {a: b, c: d}", "label_map: [a=b, c=d]"])
+def test_a_map_takes_the_place_of_another_one_and_single_labels_add_to_it(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"name: x\ndata:\n  source: x.csv\n  {written}\n")
+
+    def read(*settings: str) -> dict[str, str]:
+        return parse_label_map(
+            load_experiment(path, [f"data.label_map{setting}" for setting in settings]).data.label_map
+        )
+
+    assert read() == {"a": "b", "c": "d"}
+    assert read('={"a": "b"}') == read("=[a=b]") == {"a": "b"}
+    assert read(".x=y", ".z=") == {"x": "y", "z": ""}
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
