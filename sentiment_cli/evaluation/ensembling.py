@@ -98,12 +98,14 @@ def _write_known(run: Path, paths: Sequence[Path], models: Sequence[Artefact]) -
     if not members:
         return
     learnt, valid, test = (np.unique(np.concatenate(hashes)) for hashes in zip(*members, strict=True))
-    foreign = [known.valid[~np.isin(known.valid, known.learnt)] for known in members]
-    if n_known := int(np.isin(np.unique(np.concatenate(foreign)), learnt).sum()):
-        console.warn(
-            f"members have learnt the labels of {n_known:,} of the {len(valid):,} rows that others were validated on: "
-            "weights and validation scores are too kind to them"
-        )
+    for name, held, too_good in (("valid", valid, "weights and validation scores"), ("test", test, "test scores")):
+        own = [(getattr(known, name), known.learnt) for known in members]  # what a member repeats itself is no news
+        foreign_N = np.concatenate([held_N[~np.isin(held_N, learnt_M)] for held_N, learnt_M in own])
+        if n_known := int(np.isin(np.unique(foreign_N), learnt).sum()):
+            console.warn(
+                f"members have learnt the labels of {n_known:,} of the {len(held):,} {name} rows of others: {too_good} "
+                "are too good"
+            )
     write_known(run, KnownRows(learnt, valid, test))
 
 
