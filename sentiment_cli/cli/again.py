@@ -29,6 +29,8 @@ class Word(NamedTuple):
 
 def complete(hint: str | None, app: Any, typed: Sequence[str]) -> str | None:
     """Return a hint as one whole command; None where there is none but the one that was typed."""
+    if hint is not None and hint.startswith("--") and not isinstance(hint, Change):
+        hint = Change(*shlex.split(hint))
     if isinstance(hint, Change):
         parsed = parse(app, typed)
         changed = _changed(hint, parsed)

@@ -81,7 +81,7 @@ _SETTINGS_OF_TASKS: dict[str, dict[str, tuple[str, ...]]] = {
             _REVIEWS,
         ),
     },
-    "data.valid": dict.fromkeys(("by", "folds", "unsup_share"), _REVIEWS),
+    "data.valid": dict.fromkeys(("by", "folds", "source", "unsup_share"), _REVIEWS),
     "teacher": {"run": _CLASSIFY},
 }
 # Cells whose state is more than what is seen of it; an encoder calls them several times for a row.
@@ -125,7 +125,13 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
             if getattr(data, key):
                 message = f"data.{key} is for your own data; data.source is {data.source}, which brings its own"
                 yield Contradiction((f"data.{key}", "data.source"), message)
+        if data.valid.source is not None:
+            message = f"data.valid.source is for your own data; data.source is {data.source}, which brings its own"
+            yield Contradiction(("data.valid.source", "data.source"), message)
     folds, fold = data.valid.folds, data.valid.fold
+    if folds is not None and data.valid.source is not None:
+        message = f"data.valid.source is {data.valid.source}, and data.valid.folds {folds} validates on training rows"
+        yield Contradiction(("data.valid.source", "data.valid.folds"), message)
     if (folds is None) != (fold is None):
         message = (
             f"data.valid.folds is {folds or 'null'} and data.valid.fold is {fold or 'null'}: they go together; "

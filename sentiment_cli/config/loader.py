@@ -19,10 +19,11 @@ from sentiment_cli.config.earlier import spell_out_earlier
 from sentiment_cli.config.files import EXTENDS, load_chain, taken_over
 from sentiment_cli.config.nearest import nearest, nearest_setting, setting_keys
 from sentiment_cli.config.recipes import find_config, is_config
-from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
+from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment, listed_pairs
 from sentiment_cli.config.yaml_text import Document, KeyPath, Place, Problem, Remedy
 from sentiment_cli.errors import Change, UsageError
 
+_WHOLE = ("data", "label_map")
 _HOW_TO_SET = "sentiment train --set train.lr=3e-4"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -116,11 +117,12 @@ def flat_values(experiment: Experiment) -> dict[str, Any]:
 
 def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers:
     set_here = [_parse_override(override, config) for override in overrides]
-    laid = [(document, document.value) for document in load_chain(find_config(str(config) if config else None))]
+    chain = load_chain(find_config(str(config) if config else None))
+    laid = [(document, _with_pairs(document.value)) for document in chain]
     for document, path, value in set_here:
         for part in reversed(path):
             value = {part: value}
-        laid.append((document, value))
+        laid.append((document, value if len(path) > len(_WHOLE) else _with_pairs(value)))
     said = {key: value[key] for _, value in laid for key in ("init_from", "task") if key in value}
     taken = taken_over(said.get("init_from"), said.get("task"))
     laid = [*((document, document.value) for document in taken), *laid]
@@ -131,6 +133,16 @@ def _load_layers(config: str | Path | None, overrides: Sequence[str]) -> _Layers
     layers = _Layers(values, [document for document, _ in laid], len(taken))
     _anchor_paths(layers)
     return layers
+
+
+def _with_pairs(value: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with a label map as pairs: it takes the place of another one whole, as a list does."""
+    section, key = _WHOLE
+    settings = value.get(section) if isinstance(value, dict) else None
+    renamed = settings.get(key) if isinstance(settings, dict) else None
+    if not isinstance(renamed, dict) or any(isinstance(new, (dict, list)) for new in renamed.values()):
+        return value
+    return {**value, section: {**settings, key: listed_pairs(renamed)}} if settings else value
 
 
 def _anchor_paths(layers: _Layers) -> None:
@@ -145,8 +157,8 @@ def _anchor_paths(layers: _Layers) -> None:
             continue
         value = settings.get(key)
         if isinstance(value, str) and _URL.match(value) and document is not None:
-            _, place = document.place_of((section, key))
-            raise _url_error(f"{section}.{key}", value, document, place)
+            _, place = document.place_of(path)
+            raise _url_error(".".join(path), value, document, place)
         if isinstance(value, str) and value and value not in CORPORA and document is not None:
             folder = Path(document.name).parent if document.is_file else Path()
             # Path.resolve would follow links, Path.expanduser raise for the home of nobody.

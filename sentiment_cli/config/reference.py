@@ -66,7 +66,13 @@ def _values(property_: dict[str, Any]) -> str:
         return f"`{property_['const']}`"
     if property_["type"] == "array":
         return f"list of {_values(property_['items'])}"
-    kind = {"integer": "whole number", "number": "number", "boolean": "`true`, `false`", "string": "text"}
+    kind = {
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "`true`, `false`",
+        "string": "text",
+        "object": "mapping",
+    }
     bounds = [
         f"{sign} {property_[name]}"
         for name, sign in [("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<")]

@@ -59,7 +59,7 @@ def join_pair(old: str, new: str) -> str:
     return f"{escaped}={new}"
 
 
-def _listed_pairs(value: object) -> object:
+def listed_pairs(value: object) -> object:
     """Return a mapping of labels as OLD=NEW pairs; an empty target stays empty."""
     if not isinstance(value, dict):
         return () if value is None else value
@@ -134,7 +134,7 @@ class Data(Section):
     group_column: str | None = Field(None, description="column whose equal values must stay in one split")
     label_map: Annotated[
         tuple[str, ...],
-        BeforeValidator(_listed_pairs, json_schema_input_type=list[str] | dict[str, str | int | float | bool | None]),
+        BeforeValidator(listed_pairs, json_schema_input_type=list[str] | dict[str, str | int | float | bool | None]),
         AfterValidator(_label_pairs),
     ] = Field(
         (),

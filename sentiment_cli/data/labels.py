@@ -115,13 +115,14 @@ def map_option(renamed: Mapping[str, str]) -> Change:
 
 
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Order labels: numbers by value, then words by letter."""
+    """Order labels: numbers by value, then words by letter; "nan" is a word, since it has no place among numbers."""
 
     def place(label: str) -> tuple[bool, float, str]:
         try:
-            return False, float(label), label
+            number = float(label)
         except ValueError:
-            return True, 0.0, label
+            number = math.nan
+        return (True, 0.0, label) if math.isnan(number) else (False, number, label)
 
     return tuple(sorted(labels, key=place))
 

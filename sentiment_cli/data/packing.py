@@ -64,7 +64,7 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     elif "unsup" in splits:
         console.say(f"data: {source.path} has no unlabelled rows, and data.unlabelled names none")
     _check_wanted(source, corpus.rows_key, key)
-    if "train" in splits:
+    if {"train", "valid"} <= set(splits) and experiment.task == "classify":
         warn_of_rows(corpus, experiment.data)
     counts = ", ".join(f"{split} {len(corpus.split(split).label_N):,}" for split in corpus.directories)
     console.say(f"data: {counts} reviews ({time.monotonic() - started:.1f} s)")
@@ -161,6 +161,8 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
     check_labels_of(labelled, data)
     splits = assign_rows(labelled, data, rounds=key.depends_on["format"] == _FORMAT_ROUNDED)
     check_splits(labelled, splits, data)
+    if data.valid.folds is not None and (n_valid := len(labelled.rows("valid"))):
+        console.say(f"data: {n_valid:,} validation rows of the source are not used: the fold is validated on")
     vocabulary = experiment.vocabulary
     hash_N_of = {of: normalised_hashes(labelled.read(of)) for of in SPLITS_OF["labelled"]}
     held = hash_N_of[splits["test"][0]][splits["test"][1]]

@@ -17,6 +17,7 @@ from sentiment_cli.data.tables import column_names, has_role, table_kind
 from sentiment_cli.data.texts import Texts
 from sentiment_cli.errors import Change, DataError
 
+_MANY_KNOWN = 0.05  # of the rows of a split; of IMDb's test rows half a hundredth stand in training
 _FEWEST_IDS = 20  # labels, from which on one of every row is an id and no class
 
 
@@ -64,11 +65,11 @@ def check_splits(texts: Texts, splits: Splits, data: Data) -> None:
         )
     counts = np.bincount(rows.label_N, minlength=len(texts.labels))
     labels = said(Counter(dict(zip(texts.labels, counts.tolist(), strict=True))))
-    drawn = [name for name in ("test", "valid") if splits[name][0] == "train"]
+    drawn = " and ".join(name for name in ("test", "valid") if splits[name][0] == "train")
+    without = f"{named} {'get' if len(empty) > 1 else 'gets'} none of them"
     raise DataError(
-        f"{n_rows:,} rows are too few: {named} gets none of them. Training keeps a row of each label, and {labels} "
-        f"leave {int((counts - 1).clip(min=0).sum())} for {' and '.join(drawn)}; "
-        "data.test and data.valid.source can name files of their own",
+        f"{n_rows:,} rows are too few: {without}. Training keeps a row of each label, and {labels} leave "
+        f"{int((counts - 1).clip(min=0).sum())} for {drawn}; data.test and data.valid.source can name files",
         "sentiment train sample",
     )
 
@@ -117,7 +118,7 @@ def row_warnings(about: dict[str, Any], data: Data) -> list[str]:
                 f"all {n_rows:,} {split} rows stand in {'train' if split == 'valid' else 'train or valid'}, too: the "
                 f"{split} scores say nothing of new texts"
             )
-        elif n_known * 2 > n_rows:
+        elif n_known > _MANY_KNOWN * n_rows:
             found.append(f"{n_known:,} of the {n_rows:,} {split} rows stand in the training rows, too")
     renamed = parse_label_map(data.label_map)
     in_all = Counter[str]()
@@ -126,8 +127,8 @@ def row_warnings(about: dict[str, Any], data: Data) -> list[str]:
     if missing := missing_spellings(in_all, renamed):
         counts = Counter({label: in_all[label] for label in missing})
         found.append(
-            f"{said(counts)} may stand for a missing label, and is trained as a class. To leave such rows out: "
-            f"{map_setting({**renamed, **dict.fromkeys(missing, '')})}; to keep it without this warning: "
+            f"{said(counts)} may stand for a missing label, and is trained as a class. To leave such rows out add "
+            f"{map_setting({**renamed, **dict.fromkeys(missing, '')})}; to keep the label without this warning add "
             f"{map_setting({**renamed, **{label: label for label in missing}})}"
         )
     return found

@@ -193,6 +193,8 @@ def read_part(
     seen: Counter[str] = Counter()
     if part == "unlabelled" and data.unlabelled is None and data.on_error == "skip":
         rejects = Rejects("skip")  # of the same file: they stand in the list of the labelled rows
+    if source.kind == "folders" and part == "labelled":
+        _say_unread(source)
     for path, split in _paths(source, part):
         assert path is not None
         counts, raw = Counter[str](), Counter[str]()
@@ -211,6 +213,18 @@ def read_part(
         refuse_unused(renamed, seen)
         if left_out is not None:
             left_out.update({old: seen[old] for old, new in renamed.items() if not new})
+
+
+def _say_unread(source: Source) -> None:
+    """Say which folders beside train/ hold nothing that is read."""
+    assert source.path is not None
+    root, data = imdb.root_of(source.path), source.settings
+    if not (root / "train").is_dir():
+        return
+    read = {"train", valid_folder(source), *folders.NO_CLASS, *(() if data.test is not None else ("test",))}
+    unread = [path.name for path in sorted(root.iterdir()) if path.is_dir() and path.name[0] != "."]
+    if unread := [name for name in unread if name not in read]:
+        console.say(f"data: {root}: not read: {', '.join(f'{name}/' for name in unread)}")
 
 
 def _without_surrogates(review: Review) -> Review:

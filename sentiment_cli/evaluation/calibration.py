@@ -1,5 +1,6 @@
 """How far probabilities can be believed: one temperature for a model's logits, and accuracy over confidence."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from sentiment_cli.evaluation.metrics import (
     wilson_interval,
 )
 from sentiment_cli.inference.artefact import Calibration
+from sentiment_cli.inference.ensembles import log_probabilities
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
 
 # A model that is right throughout, or no better than chance, has no best temperature short of 0 or infinity.
@@ -25,6 +27,10 @@ FEWEST_ROWS = 50
 # As strong as so many rows: on 2,511 validation reviews of IMDb it moves a temperature by less than a hundredth.
 _PRIOR = 2.0
 _FOLDS = 5
+# From so many rows on a rise counts beyond chance alone: two standard errors of the loss, one of a share of a half. On
+# the 2,511 validation reviews of IMDb the linear model's 1.051 raises the held-out loss by 0.00016 (standard error
+# 0.0005) and the calibration error by 0.0008.
+_LARGE = 1000
 _BAR = 40
 
 
@@ -70,9 +76,11 @@ def find_calibration(logits: NDArray[np.float64], label_N: NDArray[np.int64]) ->
     fitted = measure_calibration(logits, label_N, temperature)
     if fitted.loss_after >= fitted.loss_before:
         return Fit(plain, "none lowers the validation loss")
-    if _held_out_loss(logits, label_N) >= fitted.loss_before:
+    rise_N = _held_out_losses(logits, label_N) - _losses(logits, label_N)
+    is_large = len(label_N) >= _LARGE
+    if rise_N.mean() >= (2 * rise_N.std() / math.sqrt(len(label_N)) if is_large else 0.0):
         return Fit(plain, f"{temperature:.3f} raises the loss of validation rows that it was not fitted on")
-    if fitted.ece_after > fitted.ece_before:
+    if fitted.ece_after > fitted.ece_before + (0.5 / math.sqrt(len(label_N)) if is_large else 0.0):
         eces = f"from {fitted.ece_before:.4f} to {fitted.ece_after:.4f}"
         return Fit(plain, f"{temperature:.3f} raises the calibration error {eces}")
     return Fit(fitted, None)
@@ -86,15 +94,20 @@ def _fit_bounded(logits: NDArray[np.float64], label_N: NDArray[np.int64]) -> flo
     return max(temperature, 0.5) if is_right else temperature
 
 
-def _held_out_loss(logits: NDArray[np.float64], label_N: NDArray[np.int64]) -> float:
-    """Return the log loss of all rows, each fold's by a temperature fitted on the others."""
+def _held_out_losses(logits: NDArray[np.float64], label_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the log loss of each row, a fold's by a temperature fitted on the others."""
     fold_N = np.random.default_rng(0).permutation(len(label_N)) % _FOLDS
-    loss = 0.0
+    loss_N = np.zeros(len(label_N))
     for fold in range(_FOLDS):
         is_held_N = fold_N == fold
         temperature = _fit_bounded(logits[~is_held_N], label_N[~is_held_N])
-        loss += log_loss(label_N[is_held_N], class_probabilities(logits[is_held_N] / temperature)) * is_held_N.sum()
-    return float(loss / len(label_N))
+        loss_N[is_held_N] = _losses(logits[is_held_N] / temperature, label_N[is_held_N])
+    return loss_N
+
+
+def _losses(logits: NDArray[np.float64], label_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    losses_N: NDArray[np.float64] = -log_probabilities(_of_all_labels(logits))[np.arange(len(label_N)), label_N]
+    return losses_N
 
 
 def fit_temperature(logits: NDArray[np.float64], label_N: NDArray[np.int64], prior: float = 0.0) -> float:

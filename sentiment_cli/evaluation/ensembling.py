@@ -19,7 +19,7 @@ from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.splits import folds_of
 from sentiment_cli.errors import UsageError
-from sentiment_cli.evaluation.calibration import calibrate, fit_temperature
+from sentiment_cli.evaluation.calibration import calibrate, measure_calibration
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, load_validation
 from sentiment_cli.evaluation.weighing import fit_weights
@@ -98,12 +98,14 @@ def _write_known(run: Path, paths: Sequence[Path], models: Sequence[Artefact]) -
     if not members:
         return
     learnt, valid, test = (np.unique(np.concatenate(hashes)) for hashes in zip(*members, strict=True))
-    foreign = [known.valid[~np.isin(known.valid, known.learnt)] for known in members]
-    if n_known := int(np.isin(np.unique(np.concatenate(foreign)), learnt).sum()):
-        console.warn(
-            f"members have learnt the labels of {n_known:,} of the {len(valid):,} rows that others were validated on: "
-            "weights and validation scores are too kind to them"
-        )
+    for name, held, too_good in (("valid", valid, "weights and validation scores"), ("test", test, "test scores")):
+        own = [(getattr(known, name), known.learnt) for known in members]  # what a member repeats itself is no news
+        foreign_N = np.concatenate([held_N[~np.isin(held_N, learnt_M)] for held_N, learnt_M in own])
+        if n_known := int(np.isin(np.unique(foreign_N), learnt).sum()):
+            console.warn(
+                f"members have learnt the labels of {n_known:,} of the {len(held):,} {name} rows of others: {too_good} "
+                "are too good"
+            )
     write_known(run, KnownRows(learnt, valid, test))
 
 
@@ -203,9 +205,13 @@ def _texts_of(kept: ValidationOutputs, model: Artefact) -> str:
 
 
 def _is_of(kept: ValidationOutputs, model: Artefact) -> bool:
-    """Say whether the outputs are those that the model's temperature was fitted on."""
-    fits = (calibrate(kept.logits, kept.label_N).temperature, fit_temperature(kept.logits, kept.label_N), 1.0)
-    return any(abs(fit / model.temperature - 1) < 1e-6 for fit in fits)  # the others are of earlier versions
+    """Say whether the outputs are those that the model's calibration was measured on, whatever it was fitted by."""
+    place = model.members.place("calibration.json")
+    with store.damage(place):
+        about = store.parse_json(model.read("calibration.json"), place)
+        loss_before = float(about["loss_before"])
+    found = measure_calibration(kept.logits, kept.label_N, 1.0)
+    return abs(found.loss_before - loss_before) < 1e-9 * max(1.0, loss_before)
 
 
 def _equal(paths: Sequence[Path]) -> str:

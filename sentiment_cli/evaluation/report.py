@@ -144,8 +144,8 @@ def _scores(run: RunFiles) -> list[Block]:
         if scores:
             row = [split_name(split), f"{scores['n']:,}", share(scores["accuracy"]), interval(scores)]
             rows.append([*row, *(number(scores.get(name)) for name in present)])
-            if (unseen := scores.get("unseen")) is not None:
-                row = ["without texts that training has too", f"{unseen['n']:,}", share(unseen["accuracy"])]
+            if (unseen := scores.get("unseen")) is not None and unseen["n"]:
+                row = ["without rows that were trained on", f"{unseen['n']:,}", share(unseen["accuracy"])]
                 rows.append([*row, interval(unseen), *("" for _ in present)])
     head = ["reviews", "n", "accuracy", "95 % interval", *(_FIGURES[name] for name in present)]
     blocks: list[Block] = [Table(head, rows)]

@@ -12,7 +12,7 @@ def draw_curves(rows: Sequence[dict[str, Any]]) -> bytes:
     """Return the losses and the validation accuracy over the steps, losses on the left axis, accuracy on the right."""
     steps = [row["step"] for row in rows]
     losses = [row[key] for row in rows for key in ("train_loss", "valid_loss") if row[key] is not None]
-    top = max(losses, default=1.0)
+    top = max(losses, default=1.0) or 1.0
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif"'
         ' font-size="12">',

@@ -225,7 +225,8 @@ def _reason_to_end(session: Session, material: Material) -> str | None:
         return f"{material.n_steps:,} steps are done" if by_steps else f"{n_epochs} epochs are done"
     if session.progress.refit or settings.patience is None or not n_epochs:
         return None
-    if n_epochs - session.progress.best.epoch >= settings.patience:
+    gains = [_gain(row[f"valid_{settings.monitor}"], settings.monitor) for row in session.progress.history]
+    if n_epochs - 1 - gains.index(max(gains)) >= settings.patience:  # an equal with a lower loss is kept, and no gain
         return f"{settings.patience} epochs without a better validation {settings.monitor}"
     return None
 

@@ -36,7 +36,8 @@ def _check_tokens(experiment: Experiment, corpus: Corpus) -> None:
     known_T = np.asarray(train.ids_T)
     if not len(known_T):
         raise DataError(
-            f"all {len(train.label_N):,} training texts are empty, or hold nothing that is a token to text.tokenizer",
+            f"no row of training has a token: all {len(train.label_N):,} texts are empty, or hold nothing that "
+            "text.tokenizer takes for one",
             "--set text.tokenizer=bpe --set text.punctuation=keep"
             if experiment.text.tokenizer != "bpe" or experiment.text.punctuation != "keep"
             else "sentiment train sample",

@@ -151,7 +151,7 @@ def test_b10_b12_eval_of_own_rows_advises_options_that_it_has(
 def test_eval_of_a_file_that_is_missing_advises_the_one_beside_it(cli, tmp_path: Path, run_of_two_labels: Path) -> None:
     (tmp_path / "new.csv").write_text("text,label\na,good\n")
     refused = cli("eval", str(run_of_two_labels), "--data", str(tmp_path / "nwe.csv"))
-    assert f"try: --data {tmp_path / 'new.csv'}" in refused.stderr
+    assert f"try: sentiment eval {run_of_two_labels} --data {tmp_path / 'new.csv'}\n" in refused.stderr
 
 
 def test_labels_beyond_the_basic_plane_are_mapped(cli, tmp_path: Path, run_of_two_labels: Path) -> None:

@@ -53,7 +53,7 @@ def test_t9_a_hint_says_what_it_means_when_it_is_pasted(label: str, new: str) ->
     assert mapped(map_setting({label: new, "b": "c"})) == {label: new, "b": "c"}
 
 
-@given(st.dictionaries(st.text(min_size=1, max_size=8).map(str.strip).filter(None), st.text(max_size=8).map(str.strip)))
+@given(st.dictionaries(st.text(min_size=1, max_size=8).map(str.strip).filter(bool), st.text(max_size=8).map(str.strip)))
 def test_t9_any_map_survives_shell_yaml_and_pairs(renamed: dict[str, str]) -> None:
     renamed = {old: new for old, new in renamed.items() if "\ud800" > max(old + new) or max(old + new) > "\udfff"}
     pairs = Data(label_map=renamed).label_map
@@ -118,6 +118,21 @@ def test_a_map_in_a_file_and_in_a_run_is_the_same(tmp_path: Path) -> None:
     assert parse_label_map(experiment.data.label_map) == {"X=Y": "true", "1.5": "2", "no": ""}
     path.write_bytes(experiment_yaml(experiment))
     assert load_experiment(path) == experiment
+
+
+@pytest.mark.parametrize("written", ["label_map: {a: b, c: d}", "label_map: [a=b, c=d]"])
+def test_a_map_takes_the_place_of_another_one_and_single_labels_add_to_it(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"name: x\ndata:\n  source: x.csv\n  {written}\n")
+
+    def read(*settings: str) -> dict[str, str]:
+        return parse_label_map(
+            load_experiment(path, [f"data.label_map{setting}" for setting in settings]).data.label_map
+        )
+
+    assert read() == {"a": "b", "c": "d"}
+    assert read('={"a": "b"}') == read("=[a=b]") == {"a": "b"}
+    assert read(".x=y", ".z=") == {"x": "y", "z": ""}
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,23 @@
 """What few, rare and repeated rows can bear: refused, or said each time that a corpus is trained on."""
 
 import gzip
+import hashlib
 import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sentiment_cli.config.schema import Data
+from sentiment_cli.data import packing
 from sentiment_cli.data.checks import check_data
 from sentiment_cli.data.corpus import SPLITS
+from sentiment_cli.data.download import SHA256, archive_path
 from sentiment_cli.data.facts import corpus_facts
 from sentiment_cli.data.packing import prepare
+from sentiment_cli.data.sources import Source, find_source, say_other_archive
 from sentiment_cli.data.splits import held_out
+from sentiment_cli.data.texts import prepare_texts
 from sentiment_cli.errors import DataError
 
 
@@ -211,3 +217,47 @@ def test_a15_rows_are_compared_by_their_tokens_too(own, small_csv: str, tmp_path
     (tmp_path / "u.csv").write_text("text\ngood strange film\nfilm good strange\n")
     settings = (f"data.test={tmp_path}/t.csv", f"data.unlabelled={tmp_path}/u.csv")
     assert prepare(own("x.csv", small_csv, *settings), (*SPLITS, "unsup")).ids("unsup") == ["2"]
+
+
+def test_t15_folders_that_are_not_read_are_said(own, tmp_path: Path, small_csv: str, capsys) -> None:
+    for name in ("train/neg", "train/pos", "test/neg", "test/pos", "extra/pos", "dev/pos", "dev/neg"):
+        (tmp_path / "f" / name).mkdir(parents=True)
+        for i in range(6):
+            (tmp_path / "f" / name / f"{i}.txt").write_text(f"{name} {i}")
+    prepare(own("f", None))
+    assert "not read: extra/\n" in capsys.readouterr().err
+    (tmp_path / "t.csv").write_text(small_csv)
+    prepare(own("f", None, f"data.test={tmp_path / 't.csv'}", f"data.valid.source={tmp_path / 'f' / 'dev'}"))
+    assert "not read: dev/, extra/, test/\n" in capsys.readouterr().err
+
+
+def test_a_run_of_an_earlier_version_finds_its_splits_again(own) -> None:
+    """Its key says that shares were rounded; without its pack in the cache the same rows are packed."""
+    experiment = own("x.csv", table(*["ok"] * 60 + ["bad"] * 4))
+    source = find_source(experiment.data)
+    fingerprint = prepare_texts(source, "labelled").fingerprint
+    earlier = packing._key(source, experiment, [fingerprint], packing._FORMAT_ROUNDED).directory_name
+    corpus, now = prepare(experiment, SPLITS, earlier), prepare(experiment)
+    assert corpus.key == earlier != now.key
+    assert [(corpus.split(split).label_N == 0).sum() for split in SPLITS] == [4, 0, 0]
+    assert [(now.split(split).label_N == 0).sum() for split in SPLITS] == [2, 1, 1]
+
+
+@pytest.mark.parametrize(("is_named", "kind"), [(False, "archive"), (True, "archive"), (True, "folder")])
+def test_a22_an_archive_of_other_bytes_is_said(tmp_path: Path, monkeypatch, capsys, is_named: bool, kind: str) -> None:
+    path = archive_path()
+    if is_named:
+        path = tmp_path / "aclImdb.tar.xz"
+        monkeypatch.setenv("SENTIMENT_IMDB", str(path))
+    if kind == "folder":
+        path.mkdir()
+    source = Source("imdb", "imdb", path, Data(source="imdb"))
+    say_other_archive(source, "0" * 64, 160)
+    said = capsys.readouterr().err
+    assert (
+        "is a folder, which no published hash" in said if kind == "folder" else "is not the published archive" in said
+    )
+    assert said.startswith("warning: ") == (not is_named)
+    if kind == "archive":
+        say_other_archive(source, hashlib.sha256(f" {SHA256}".encode()).hexdigest(), 160)
+        assert capsys.readouterr().err == ""

@@ -11,12 +11,13 @@ from scipy.special import logsumexp
 from sentiment_cli import store
 from sentiment_cli.evaluation.calibration import (
     calibrate,
+    find_calibration,
     fit_temperature,
     measure_calibration,
     print_reliability,
     reliability_bins,
 )
-from sentiment_cli.evaluation.metrics import expected_calibration_error, score_outputs
+from sentiment_cli.evaluation.metrics import expected_calibration_error, log_loss, score_outputs
 from sentiment_cli.inference.artefact import open_artefact
 from sentiment_cli.training.fit import fit
 
@@ -152,3 +153,47 @@ def test_a_training_cut_short_writes_a_model_without_a_temperature(experiment, m
     with pytest.raises(DivergedError):
         fit(experiment(*TINY), "cut")
     assert open_artefact(runs_dir() / "cut").temperature == 1
+
+
+@pytest.mark.parametrize("n", [36, 4, 2, 49])
+def test_t14_few_rows_bear_no_temperature(n: int) -> None:
+    logits = np.where(np.arange(n) % 2, 3.0, -3.0)
+    found = find_calibration(logits, np.arange(n) % 2)
+    assert found.calibration.temperature == 1
+    assert found.reason == f"{n} validation rows are too few to fit one, 50 are enough"
+
+
+@pytest.mark.parametrize("logit", [0.5, 2.0, 8.0])
+@pytest.mark.parametrize("n", [50, 181, 2000])
+def test_t14_rows_without_an_error_cool_no_further_than_a_half(logit: float, n: int) -> None:
+    logits = np.where(np.arange(n) % 2, logit, -logit)
+    assert 0.5 <= find_calibration(logits, np.arange(n) % 2).calibration.temperature <= 1
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_t14_rows_of_one_label_bear_no_temperature(label: int) -> None:
+    found = find_calibration(np.random.default_rng(0).normal(2, 1, 200), np.full(200, label))
+    assert (found.calibration.temperature, found.reason) == (1, "the validation rows are of one label")
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(2, 4), st.integers(0, 10**6), st.integers(50, 400), st.floats(0.3, 4))
+def test_t14_what_is_kept_makes_neither_loss_nor_calibration_worse(n_labels, seed, n, sharpness) -> None:
+    logits, label_N = drawn(n_labels, sharpness, seed, n)
+    found, reason = find_calibration(logits, label_N)
+    assert found.loss_after <= found.loss_before
+    assert found.ece_after <= found.ece_before
+    assert (found.temperature == 1) == (reason is not None)
+
+
+@pytest.mark.parametrize("sharpness", [0.7, 1.3, 2.0])
+def test_t14_the_prior_is_negligible_at_the_size_of_imdb_s_validation(sharpness: float) -> None:
+    logits, label_N = drawn(2, sharpness, n=2511)
+    free, drawn_in = fit_temperature(logits, label_N), fit_temperature(logits, label_N, 2.0)
+    assert drawn_in == pytest.approx(free, rel=0.01)
+    assert abs(np.log(drawn_in)) < abs(np.log(free))
+
+
+def test_t14_a_loss_is_never_minus_zero() -> None:
+    sure = np.array([[0.0, 1.0], [1.0, 0.0]])
+    assert f"{log_loss(np.array([1, 0]), sure):.4f}" == "0.0000"

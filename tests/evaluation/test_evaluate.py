@@ -28,6 +28,7 @@ def test_three_labels_are_scored_and_kept_in_their_order(
     corpus = SimpleNamespace(
         labels=labels, texts="", split=lambda name: packed, ids=lambda name: ids, groups=lambda: groups
     )
+    corpus.digests = lambda name: None
     monkeypatch.setattr(outputs_module, "prepare", lambda *args: corpus)
     evaluation = evaluate(three_labels, "test")
     scores = evaluation.scores
@@ -45,7 +46,7 @@ def test_three_labels_are_scored_and_kept_in_their_order(
     capsys.readouterr()
     print_scores(evaluation)
     out = capsys.readouterr().out
-    assert "without 2 reviews that also occur in train: 100.00%" in out
+    assert "without the 2 that were trained on: 100.00%" in out
     table = out.splitlines().index(r"truth \ predicted   so-so    good     bad")
     assert out.splitlines()[table : table + 4] == [
         r"truth \ predicted   so-so    good     bad",

@@ -309,7 +309,7 @@ def test_it_says_what_the_scores_say(hostile_run: Path) -> None:
     )
     said = sections_of(document)
     assert f"| test | {scores['n']} | {scores['accuracy']:.2%} | {low:.2%} to {high:.2%} |" in said["Scores"]
-    assert "| without texts that training has too | 70 | 50.00% | 38.00% to 62.00% |" in said["Scores"]
+    assert "| without rows that were trained on | 70 | 50.00% | 38.00% to 62.00% |" in said["Scores"]
     assert "| validation | " in said["Scores"]
     assert "opened 2 times" in said["Scores"]
     shown = {"<b>bad</b>": r"\<b\>bad\</b\>", '"><script>alert(1)</script>': r'"\>\<script\>alert(1)\</script\>'}

@@ -1,5 +1,7 @@
 from xml.etree import ElementTree
 
+import pytest
+
 from sentiment_cli.training.curves import draw_curves
 
 ROWS = [
@@ -18,3 +20,12 @@ def test_each_figure_is_a_line_between_the_axes() -> None:
     texts = [element.text for element in root if element.tag.endswith("text")]
     assert "valid accuracy" in texts
     assert "1.00" in texts
+
+
+@pytest.mark.parametrize(
+    "change", [{"step": 0}, {"train_loss": 0.0, "valid_loss": 0.0}, {"valid_loss": None, "valid_accuracy": None}]
+)
+def test_t11_a_training_that_took_no_step_or_lost_nothing_is_drawn(change: dict[str, float | None]) -> None:
+    """Case T11: degenerate models."""
+    root = ElementTree.fromstring(draw_curves([{**ROWS[0], **change}]))
+    assert sum(element.tag.endswith("polyline") for element in root) == 3

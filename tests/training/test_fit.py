@@ -33,6 +33,7 @@ def test_a_run_holds_what_it_promises(experiment) -> None:
         "checkpoints",
         "curves.svg",
         "validation",
+        "rows",
     }
     assert {path.name for path in run.iterdir()} == held
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -61,14 +62,15 @@ def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPa
 
 
 def test_patience_stops_early(experiment, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    accuracies = iter([0.5, 0.9, 0.9, 0.8, 0.95])
+    accuracies, losses = iter([0.5, 0.9, 0.9, 0.8, 0.95]), iter([0.7, 0.6, 0.5, 0.4, 0.3])
 
     def scripted(*args):
-        return type(real := score_outputs(*args))(**{**vars(real), "accuracy": next(accuracies)})
+        scores = {"accuracy": next(accuracies), "loss": next(losses)}
+        return type(real := score_outputs(*args))(**{**vars(real), **scores})
 
     monkeypatch.setattr(classifying_module, "score_outputs", scripted)
     finished = fit(experiment(*TINY, "train.epochs=5", "train.patience=2", "train.monitor=accuracy"))
-    assert finished.scores.accuracy == 0.9
+    assert (finished.scores.accuracy, finished.scores.loss) == (0.9, 0.5)  # of equals the one with the lower loss
     assert "stopped: 2 epochs without a better validation accuracy" in capsys.readouterr().err
 
 

@@ -55,7 +55,7 @@ def write(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
             for i in range(90)
         ]
         unlabelled = [f"story {i} seemed {MOODS[moods[i % n_moods]][i % 3]}" for i in range(40)]
-        tests = [(f"tale {i} felt {MOODS[moods[i % n_moods]][0]}", moods[i % n_moods]) for i in range(12)]
+        tests = [(f"tale {i} felt very {MOODS[moods[i % n_moods]][0]}", moods[i % n_moods]) for i in range(12)]
         unlabelled[3:5] = [tests[0][0], f"  {tests[1][0]} "]  # which stand in test
         for name, header, table in (
             ("reviews", "text,label", [",".join(row) for row in rows]),
@@ -306,7 +306,7 @@ def test_a_teacher_without_rows_to_answer_is_told_what_to_do(experiment, write) 
     ("settings", "said"),
     [
         (("train.refit=true",), "has learnt the labels of 8 of the 8 valid rows"),
-        (("data.valid.seed=3",), "has learnt the labels of 7 of the 8 valid rows"),
+        (("data.valid.seed=3",), "of the 8 valid rows"),
         ((), None),
     ],
 )

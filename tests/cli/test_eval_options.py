@@ -1,0 +1,50 @@
+"""Case T9: what `eval --label-map` takes, and hints of the data stage as options of `eval`."""
+
+import shlex
+
+import pytest
+
+from sentiment_cli.cli.eval import _own, _pairs_of, _with_options
+from sentiment_cli.data.labels import map_option, map_setting, parse_label_map
+
+
+def read(option: str) -> dict[str, str]:
+    flag, value = shlex.split(option)
+    assert flag == "--label-map"
+    return parse_label_map(_own("x.csv", {"label_map": _pairs_of(value)}).label_map)
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--label-map Positive=pos,Negative=neg", {"Positive": "pos", "Negative": "neg"}),
+        ("--label-map 'So so=fair, 2='", {"So so": "fair", "2": ""}),
+        (r"--label-map 'Yes\, really=pos,X\=Y=neg'", {"Yes, really": "pos", "X=Y": "neg"}),
+        ("""--label-map '{"Yes, really": "yes, so", "Don'"'"'t": null}'""", {"Yes, really": "yes, so", "Don't": ""}),
+        ("--label-map 👍=good,👎=bad", {"👍": "good", "👎": "bad"}),
+    ],
+)
+def test_a_map_keeps_blanks_and_has_an_escape_and_a_json_form(option: str, expected: dict[str, str]) -> None:
+    assert read(option) == expected
+
+
+@pytest.mark.parametrize(
+    "renamed",
+    [
+        {"Good": "good"},
+        {"Yes, really": "yes"},
+        {"Don't": "do", "X=Y": ""},
+        {"two words": "a  b"},
+        {"[A]": "a", "#": "b"},
+    ],
+)
+def test_a_hint_of_the_data_stage_becomes_an_option_that_says_the_same(renamed: dict[str, str]) -> None:
+    option = _with_options(map_setting(renamed))
+    assert option == map_option(renamed)
+    assert read(option) == renamed
+
+
+def test_other_hints_become_options_too() -> None:
+    assert _with_options("--set data.source=x.csv") == "--data x.csv"
+    assert _with_options("--set data.on_error=skip leaves such rows out") == "--on-error skip leaves such rows out"
+    assert _with_options("sentiment data check") == "sentiment data check"
