@@ -238,7 +238,7 @@ def print_comparison(comparison: Comparison, n_listed: int) -> None:
         for name, ids in ((first, pairing.right_only_in_first), (other, pairing.right_only_in_other)):
             if ids and n_listed:
                 more = f" and {len(ids) - n_listed:,} more" if len(ids) > n_listed else ""
-                console.result(f"  only {name} has right: {', '.join(ids[:n_listed])}{more}")
+                console.result(f"  only {name} has right: {', '.join(map(console.one_line, ids[:n_listed]))}{more}")
 
 
 def _say_p(p: float) -> str:

@@ -242,12 +242,12 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
 
 def _print_labels(scores: Scores) -> None:
     labels = tuple(scores.f1_per_label)
-    width = max(len("all, macro"), *map(len, labels))
+    width = max(len("all, macro"), *(len(console.one_line(label)) for label in labels))
     console.result(f"{'label':<{width}}  precision  recall      F1        n")
     for i, label in enumerate(labels):
         precision, recall = scores.precision_per_label[label], scores.recall_per_label[label]
         f1, n = scores.f1_per_label[label], sum(scores.confusion[i])
-        console.result(f"{label:<{width}}  {precision:>9.4f}  {recall:.4f}  {f1:.4f}  {n:>7,}")
+        console.result(f"{console.one_line(label):<{width}}  {precision:>9.4f}  {recall:.4f}  {f1:.4f}  {n:>7,}")
     console.result(
         f"{'all, macro':<{width}}  {scores.precision:>9.4f}  {scores.recall:.4f}  {scores.f1:.4f}  {scores.n:>7,}"
     )
@@ -255,7 +255,7 @@ def _print_labels(scores: Scores) -> None:
 
 def _print_confusion(scores: Scores) -> None:
     """Print the confusion matrix, as many columns at a time as the terminal is wide enough for."""
-    labels, corner = tuple(scores.f1_per_label), "truth \\ predicted"
+    labels, corner = tuple(map(console.one_line, scores.f1_per_label)), "truth \\ predicted"
     width = max(8, *(len(label) + 2 for label in labels))
     margin = max(len(corner), width)
     most = max(1, (shutil.get_terminal_size().columns - margin) // width)

@@ -110,17 +110,22 @@ def prepare_trial(artefact: Artefact) -> Trial:
     The model is that of the weights, in torch, or of a packed file without them, the graph it holds.
     """
     corpus = open_corpus(artefact.data_key, ("valid",))
-    if corpus is None:
+    if corpus is not None and set(corpus.labels) != set(artefact.labels):
+        console.warn("the data of the name that the model gives have other labels than the model, and are not read")
+        corpus = None
+    elif corpus is None:
         console.warn(
             "the data that the model was trained on is not prepared here, so there are no accuracy and no agreement"
         )
+    if corpus is None:
         rows_ids, label_N = made_up_rows(len(artefact.vocabulary.entries)), None
     else:
         if has_learnt_validation(artefact):
             console.warn("the model was trained on its validation rows, too (train.refit), so there is no accuracy")
         packed = corpus.split("valid")
         rows_ids = np.split(packed.ids_T, packed.starts_N1[1:-1])
-        label_N = np.array([artefact.labels.index(label) for label in corpus.labels])[packed.label_N]
+        place = {label: i for i, label in enumerate(artefact.labels)}
+        label_N = np.array([place[label] for label in corpus.labels])[packed.label_N]
     return Trial(rows_ids, label_N, _ask(_reference(artefact), artefact, rows_ids, "asking the model"))
 
 
