@@ -238,9 +238,13 @@ def read_json(path: Path) -> Any:
 def parse_json(data: bytes, path: Path) -> Any:
     """Return what `read_json` does, from the bytes at `path`."""
     try:
-        return json.loads(data)
+        return json.loads(data, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 @contextlib.contextmanager
@@ -248,8 +252,8 @@ def damage(path: Path, hint: str | None = None) -> Iterator[None]:
     """Turn what goes wrong in making sense of a file of ours into IntegrityError: a key missing, or of another type."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise IntegrityError(f"{path} is damaged: {error!r}", hint) from error
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise IntegrityError(f"{path} is damaged: {error!r:.200}", hint) from error
 
 
 def read_file(path: Path, most: int = -1) -> bytes:

@@ -25,6 +25,8 @@ from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, load_
 from sentiment_cli.evaluation.weighing import fit_weights
 from sentiment_cli.inference.artefact import Artefact
 from sentiment_cli.inference.ensembles import Ensemble, Part, combine, open_model, save_ensemble
+from sentiment_cli.inference.records import read_summary
+from sentiment_cli.inference.results import write_result
 from sentiment_cli.inference.runs import SUMMARY, find_model, is_run
 
 Weighing = Literal["fitted", "equal"]
@@ -112,8 +114,7 @@ def _open_member(path: Path) -> Artefact:
     if model.target == "stars":
         raise UsageError(f"{path} gives star ratings, and an ensemble is of probabilities", "sentiment runs list")
     has_summary = is_run(path) and store.is_there(path / SUMMARY)
-    with store.damage(path / SUMMARY):
-        status = store.read_json(path / SUMMARY)["status"] if has_summary else "finished"
+    status = read_summary(path)["status"] if has_summary else "finished"
     if status != "finished":
         raise UsageError(f"{path} is {status}, not finished", f"sentiment train --resume {shlex.quote(str(path))}")
     return model
@@ -250,7 +251,7 @@ def _write_about(made: Ensembled, name: str, first: Artefact, weighing: Weighing
         "fingerprint": {"data": first.data_key, "model": store.sha256_of(made.directory / "model" / store.MANIFEST)},
         "ensemble": {"weighing": weighing, "weights": made.weights, "members": members},
     }
-    store.write_file(made.directory / SUMMARY, store.dump_json(summary))
+    write_result(made.directory, SUMMARY, store.dump_json(summary))
     said = f"# An ensemble of {json.dumps(list(made.weights))}; these are the settings of the first.\n"
     settings = experiment_yaml(experiment_from_values({**first.settings, "name": name}))
     store.write_file(made.directory / "experiment.yaml", said.encode() + settings)

@@ -38,6 +38,8 @@ from sentiment_cli.evaluation.slices import (
 from sentiment_cli.inference.artefact import Calibration
 from sentiment_cli.inference.ensembles import AnyModel, open_model
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
+from sentiment_cli.inference.records import read_scores
+from sentiment_cli.inference.results import write_result
 from sentiment_cli.inference.runs import is_run
 from sentiment_cli.inference.weights import experiment_of
 
@@ -128,7 +130,7 @@ def discard_scores(run: Path) -> None:
 def free_name(run: Path, name: str, fingerprint: str) -> str:
     """Return the name to keep scores of some rows under: one that is not taken by the scores of others."""
     path = run / "evaluation" / f"{name}.json"
-    is_taken = is_run(run) and store.is_there(path) and store.read_json(path).get("texts", fingerprint) != fingerprint
+    is_taken = is_run(run) and store.is_there(path) and read_scores(path).get("texts", fingerprint) != fingerprint
     return f"{name}-{fingerprint[-8:]}" if is_taken else name
 
 
@@ -208,7 +210,7 @@ def _keep(
     true_labels = [labels[label] for label in scored.packed.label_N.tolist()]
     about = {"run": run.name, "texts": scored.texts, "trained_on": is_learnt, **evaluation.to_json()}
     write_answers(run, name, scored.ids, true_labels, answers)
-    store.write_file(run / "evaluation" / f"{name}.json", store.dump_json(about))
+    write_result(run, f"evaluation/{name}.json", store.dump_json(about))
 
 
 def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reliability: bool = False) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import sentiment_cli
 from sentiment_cli import store
+from sentiment_cli.inference.results import seal_log
 
 _LEDGER = "ledger.jsonl"
 
@@ -28,6 +29,7 @@ def record_opening(run: Path, split: str, command: str) -> int:
         "version": sentiment_cli.__version__,
     }
     store.append_line(path, json.dumps(row))
+    seal_log(run, f"evaluation/{_LEDGER}")
     return count_openings(run, split)
 
 
