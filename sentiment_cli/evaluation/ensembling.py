@@ -1,10 +1,12 @@
 """A run made of runs: its weights found on validation, its scores, its directory."""
 
+import contextlib
+import glob
 import json
 import platform
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sentiment_cli
-from sentiment_cli import console, store
+from sentiment_cli import console, locks, store
 from sentiment_cli.config.loader import experiment_from_values, experiment_yaml
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.splits import folds_of
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import MachineError, UsageError
 from sentiment_cli.evaluation.calibration import calibrate
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, load_validation
@@ -31,6 +33,7 @@ from sentiment_cli.inference.runs import SUMMARY, find_model, is_run
 
 Weighing = Literal["fitted", "equal"]
 _FOLDS = 5
+_MAKING = ".making"  # in the directory of a run that is not whole yet
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,34 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
         valid = None if judged is None else _score(judged, rows)
         scores = {name: _score(of_member, rows) for name, of_member in zip(names, logits, strict=True)}
     parts = [Part(*one) for one in zip(names, models, weight_K.tolist(), strict=True)]
-    run = store.claim_directory(runs_dir(), name)
-    save_ensemble(run, parts, calibration)
-    made = Ensembled(run, dict(zip(names, weight_K.tolist(), strict=True)), valid, scores)
-    _write_about(made, name, models[0], weighing, time.monotonic() - began)
+    with _new_run(name) as run:
+        save_ensemble(run, parts, calibration)
+        made = Ensembled(run, dict(zip(names, weight_K.tolist(), strict=True)), valid, scores)
+        _write_about(made, name, models[0], weighing, time.monotonic() - began)
     return made
+
+
+@contextlib.contextmanager
+def _new_run(name: str) -> Iterator[Path]:
+    """Yield the directory of a new run, which goes again where the block fails.
+
+    One that a killed process was making has a mark in it, and nobody holds it: it goes when the next one is made.
+    """
+    for path in runs_dir().glob(f"{glob.escape(name)}*/{_MAKING}"):
+        with contextlib.suppress(OSError), locks.held(path.parent):
+            store.remove_directory(path.parent)
+    run = store.claim_directory(runs_dir(), name)
+    with contextlib.ExitStack() as holding:
+        with contextlib.suppress(OSError):  # where there are no locks
+            holding.enter_context(locks.held(run))
+        try:
+            store.append_line(run / _MAKING, "")
+            yield run
+        except BaseException:
+            with contextlib.suppress(MachineError):
+                store.remove_directory(run)
+            raise
+        store.remove_file(run / _MAKING)
 
 
 def print_ensemble(made: Ensembled) -> None:
