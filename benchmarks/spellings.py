@@ -2,8 +2,8 @@
 
     python benchmarks/spellings.py RUN
 
-Each validation review that has an apostrophe is also asked with ’ in its place, and with &#39;: the labels should be the
-same. Prints validation accuracy, and per spelling the reviews asked and the labels that differ.
+Each validation review that has an apostrophe is also asked with ’ in its place, and with &#39;: the labels should agree.
+Prints validation accuracy, and per spelling the reviews asked and the labels that differ.
 """
 
 import argparse

@@ -33,6 +33,11 @@ def sanitize(text: str) -> str:
     return _UNSAFE.sub(lambda match: _escape(ord(match.group())), text)
 
 
+def one_line(text: str) -> str:
+    r"""Show a name (a label, an id) within a line: control characters, line breaks (as \n) and tabs as escapes."""
+    return sanitize(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _escape(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 

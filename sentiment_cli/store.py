@@ -128,6 +128,25 @@ def check_replaceable(path: Path, is_ours: Callable[[Path], bool], hint: str | N
         raise UsageError(f"{path} is there already, this command did not write it, and it is not overwritten", hint)
 
 
+def write_once(path: Path, data: bytes, hint: str | None = None) -> bool:
+    """Put `data` at `path` where nothing is, or where this very file is; say whether it was written.
+
+    So the same command goes on where one was killed behind some of its files. Raises UsageError for another file.
+    """
+    if is_there(path):
+        if path.is_file() and read_named(path, len(data) + 1) == data:
+            return False
+        raise UsageError(f"{path} is there already, with other content, and is not overwritten", hint)
+    write_file(path, data)
+    return True
+
+
+def read_named(path: Path, most: int = -1) -> bytes:
+    """Read a file that its user named, or its first `most` bytes."""
+    with open_named(path) as handle:
+        return handle.read(most)
+
+
 def free_path(path: Path) -> Path:
     """Return a path like this one, with a number in its name, at which nothing is."""
     return next(free for n in itertools.count(2) if not is_there(free := path.with_stem(f"{path.stem}-{n}")))
@@ -238,9 +257,13 @@ def read_json(path: Path) -> Any:
 def parse_json(data: bytes, path: Path) -> Any:
     """Return what `read_json` does, from the bytes at `path`."""
     try:
-        return json.loads(data)
+        return json.loads(data, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 @contextlib.contextmanager
@@ -248,8 +271,8 @@ def damage(path: Path, hint: str | None = None) -> Iterator[None]:
     """Turn what goes wrong in making sense of a file of ours into IntegrityError: a key missing, or of another type."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise IntegrityError(f"{path} is damaged: {error!r}", hint) from error
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise IntegrityError(f"{path} is damaged: {error!r:.200}", hint) from error
 
 
 def read_file(path: Path, most: int = -1) -> bytes:

@@ -62,7 +62,8 @@ def info(
         return
     for split, came in found["source"].items():
         words, groups = came["words"], f", {came['groups']:,} groups" if came["groups"] else ""
-        balance = ", ".join(f"{label} {count:,}" for label, count in came["labels"].items()) or "no labels"
+        counts = (f"{console.one_line(label)} {count:,}" for label, count in came["labels"].items())
+        balance = ", ".join(counts) or "no labels"
         console.result(
             f"{split:<6} {came['rows']:>9,} reviews ({balance}), {came['bytes'] / 1e6:.1f} MB{groups}; "
             f"words: mean {words['mean']:.1f}, longest {words['longest']:,}"
@@ -84,6 +85,9 @@ def info(
     for label in found["labels"]:
         console.result(f"{label:<{width}}" + "".join(f"  {labels[label]:>9,}" for labels in shown.values()))
     common = ", ".join(f"{word} {count:,}" for word, count in found["vocabulary"]["commonest"].items())
+    common = ", ".join(
+        f"{console.one_line(word)} {count:,}" for word, count in found["vocabulary"]["commonest"].items()
+    )
     console.result(f"\n{found['vocabulary']['entries']:,} vocabulary entries; commonest words: {common}")
     console.result("\ntokens of a training review")
     for line in _histogram(facts.token_lengths(experiment)):
@@ -115,11 +119,11 @@ def check(config: Config = None, override: Override = None, as_json: AsJson = Fa
     else:
         for finding in report.findings:
             rows = f": {', '.join(finding.rows)}" if finding.rows else ""
-            console.result(f"{finding.severity:<8}{finding.count:>8,}  {finding.what}{rows}")
+            console.result(f"{finding.severity:<8}{finding.count:>8,}  {console.one_line(f'{finding.what}{rows}')}")
         console.result("\nduplicates    " + "".join(f"{name:>13}" for name in report.duplicates))
         for kind in ("exact", "normalised", "near"):
-            counts = getattr(report, "duplicates" if kind == "exact" else f"duplicates_{kind}")
-            console.result(f"  {kind:<12}" + "".join(f"{counts[name]:>13,}" for name in report.duplicates))
+            found = getattr(report, "duplicates" if kind == "exact" else f"duplicates_{kind}")
+            console.result(f"  {kind:<12}" + "".join(f"{found[name]:>13,}" for name in report.duplicates))
     if report.is_bad:
         worst = next(finding for finding in report.findings if finding.severity == "error")
         raise DataError(f"the data cannot be trained on: {worst.what}")

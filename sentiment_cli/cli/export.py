@@ -72,6 +72,7 @@ def export(
     from sentiment_cli.evaluation import exports
     from sentiment_cli.inference.artefact import pack_artefact
     from sentiment_cli.inference.graphs.builder import NoGraphError
+    from sentiment_cli.inference.members import check_free, is_packed
 
     files: dict[Precision, Path | None] = dict.fromkeys(asked)
     if out is not None or pack is None:
@@ -79,10 +80,11 @@ def export(
         files = {one: out if is_file else (out or Path()) / f"{name}-{one}.onnx" for one in asked}
     found = {}
     try:
-        found = exports.export(model, files, pack)
+        found = exports.export(model, files, pack, _elsewhere(out, pack, list(files.values())))
     except NoGraphError as error:
         if pack is None or precision or out is not None:
             raise DataError(f"{path} has no graph: {error}", f"{_command(path)} --pack {_packed(path)}") from error
+        check_free(pack, is_packed, _elsewhere(out, pack, []))
         console.say(f"the weights are packed, which torch is loaded for: {error}")
         pack_artefact(model, pack)
     refused = [(name, one.refused) for name, one in found.items() if one.refused is not None]
@@ -105,11 +107,22 @@ def export(
 def _pack(ensemble: "Ensemble", pack: Path, path: Path, as_json: bool) -> None:
     """Write an ensemble as one file, where nothing is there."""
     from sentiment_cli.inference.ensembles import pack_ensemble
-    from sentiment_cli.inference.members import check_free
+    from sentiment_cli.inference.members import check_free, is_packed
 
-    check_free(pack)
+    check_free(pack, is_packed, _elsewhere(None, pack, []))
     pack_ensemble(ensemble, pack)
     console.result(json.dumps({"run": str(path), "exports": {}, "pack": str(pack)}) if as_json else str(pack))
+
+
+def _elsewhere(out: Path | None, pack: Path | None, files: "list[Path | None]") -> Change:
+    """Return the change to places where nothing is."""
+    from sentiment_cli import store
+
+    if pack is not None and (pack.is_dir() or store.is_there(pack)):
+        return Change("--pack", str(pack / "my.model" if pack.is_dir() else store.free_path(pack)))
+    if len(files) == 1 and out is not None and out.suffix == ".onnx":
+        return Change("--out", str(store.free_path(out)))
+    return Change("--out", str(store.free_path((out or Path()) / "exported")))
 
 
 def _asked(choices: list[Choice] | None, *, is_one: bool) -> "list[Precision]":

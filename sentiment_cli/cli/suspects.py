@@ -130,7 +130,7 @@ def _agreement(judged: "Judged") -> str:
 def _show(found: "list[Suspect]", disputes: "dict[str, Dispute]") -> None:
     for name, dispute in disputes.items():
         errors = [
-            f"{label} for {other} {count:,}"
+            f"{console.one_line(label)} for {console.one_line(other)} {count:,}"
             for other, row in dispute.estimated_errors.items()
             for label, count in row.items()
             if count
@@ -143,4 +143,5 @@ def _show(found: "list[Suspect]", disputes: "dict[str, Dispute]") -> None:
     if found:
         console.result("probability of the label; label, prediction, review")
     for suspect in found[:_SHOWN]:
-        console.result(f"{suspect.probability:>8.2g}  {suspect.label}  {suspect.predicted}  {suspect.id}")
+        names = "  ".join(map(console.one_line, (suspect.label, suspect.predicted, suspect.id)))
+        console.result(f"{suspect.probability:>8.2g}  {names}")

@@ -22,6 +22,8 @@ PATH_KEYS = (
 SMALLEST_BPE = 512  # 256 bytes, two specials, and merges
 DEFAULT_BPE = 8_000  # entries where vocabulary.size is null
 LARGEST_SEED = 2**31 - 1
+MOST_TOKENS = 1_000_000  # of a row, as `data.reading` has it
+Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
 
@@ -171,13 +173,13 @@ class Text(Section):
         "break", description="read <br /> as a line break and (characters: plain) &#39; as an apostrophe, or as text"
     )
     punctuation: Literal["keep", "delete"] = Field("keep", description="keep ASCII punctuation, or delete it first")
-    max_tokens: Count | None = Field(400, description="longest row a model reads; null reads whole reviews")
+    max_tokens: Tokens | None = Field(400, description="longest row a model reads; null reads whole reviews")
     truncate: Literal["head", "tail", "ends"] = Field(
         "ends", description="what of a longer review is read: its start, its end, or a quarter of start and the end"
     )
     start: bool = Field(False, description="put a start token, entry 1, before each row; truncation may cut it off")
     pad: Literal["none", "left"] = Field("none", description="left makes padding to pad_to part of the input")
-    pad_to: Count | None = Field(None, description="fixed length in tokens, padded on the left (with pad: left)")
+    pad_to: Tokens | None = Field(None, description="fixed length in tokens, padded on the left (with pad: left)")
 
 
 class Vocabulary(Section):

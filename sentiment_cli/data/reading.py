@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PAD_ID, START_ID = 0, 1
+MOST_TOKENS = 1_000_000  # of a row; the longest that settings may ask for
 
 
 class Reads(Protocol):
@@ -38,8 +39,8 @@ class Reading:
         found = cls(text["max_tokens"], text["truncate"], text.get("start", False), text["pad_to"])
         counts = [n for n in (found.max_tokens, found.pad_to) if n is not None]
         is_right = found.truncate in ("head", "tail", "ends") and type(found.start) is bool
-        if not is_right or not all(type(n) is int and n > 0 for n in counts):
-            raise ValueError(f"rows cannot be read as {found}")
+        if not is_right or not all(type(n) is int and 0 < n <= MOST_TOKENS for n in counts):
+            raise ValueError(f"rows cannot be read as {found!r:.200}")
         return found
 
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from sentiment_cli import store
 from sentiment_cli.data.corpus import SPLITS
+from sentiment_cli.inference.records import ANSWER, parse_row
+from sentiment_cli.inference.results import write_result
 
 
 class Answers(NamedTuple):
@@ -40,7 +42,8 @@ def write_answers(
     """Write of each row its id, its true label and what was said of it, in order."""
     rows = zip(ids, true_labels, said, strict=True)
     lines = [json.dumps({"id": row_id, "label": label, **answer}) + "\n" for row_id, label, answer in rows]
-    store.write_file(answers_path(run, name), "".join(lines).encode())
+    path = answers_path(run, name)
+    write_result(run, str(path.relative_to(run)), "".join(lines).encode())
 
 
 def read_answers(run: Path, name: str) -> Answers | None:
@@ -51,18 +54,28 @@ def read_answers(run: Path, name: str) -> Answers | None:
     path = answers_path(run, name)
     if not store.is_there(path):
         return None
+    hint = how_to_score(run, name)
+    *lines, rest = store.read_file(path).split(b"\n")
+    if rest or not lines:
+        raise _damaged(path, "its last line is cut off", hint)
     try:
-        rows = [json.loads(line) for line in path.read_bytes().splitlines()]
-        if "stars" in rows[0]:
-            return None
-        labels = tuple(rows[0]["probabilities"])
-        place = {label: i for i, label in enumerate(labels)}
-        return Answers(
-            labels,
-            [str(row["id"]) for row in rows],
-            np.array([place[row["label"]] for row in rows], dtype=np.int64),
-            np.array([[row["probabilities"][label] for label in labels] for row in rows], dtype=np.float64),
-        )
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        said = f"{path} does not hold a probability per label and row: {error!r}"
-        raise store.IntegrityError(said, how_to_score(run, name)) from error
+        rows = [parse_row(line, f"{path}, line {n}", ANSWER) for n, line in enumerate(lines, 1)]
+    except store.IntegrityError as error:
+        raise _damaged(path, str(error), hint) from error
+    if "stars" in rows[0]:
+        return None
+    labels = tuple(rows[0].get("probabilities", ()))
+    place = {label: i for i, label in enumerate(labels)}
+    for n, row in enumerate(rows, 1):
+        if row.get("probabilities", {}).keys() != place.keys() or row["label"] not in place:
+            raise _damaged(path, f"line {n} has other labels than line 1, or none", hint)
+    return Answers(
+        labels,
+        [row["id"] for row in rows],
+        np.array([place[row["label"]] for row in rows], dtype=np.int64),
+        np.array([[row["probabilities"][label] for label in labels] for row in rows], dtype=np.float64),
+    )
+
+
+def _damaged(path: Path, why: str, hint: str) -> store.IntegrityError:
+    return store.IntegrityError(f"{path} does not hold a probability per label and row: {why}", hint)

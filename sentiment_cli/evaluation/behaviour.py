@@ -20,6 +20,7 @@ from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.ensembles import AnyModel, open_model
 from sentiment_cli.inference.predictor import Prediction, predictor_of
+from sentiment_cli.inference.results import write_result
 from sentiment_cli.inference.runs import is_run
 
 _TOLERANCE = 0.1
@@ -128,7 +129,7 @@ def evaluate_behaviour(run: Path) -> Behaviour:
 def keep_outcomes(run: Path, name: str, outcomes: dict[str, Any]) -> None:
     """Write RUN/evaluation/NAME.json; of a model without its run nothing is kept."""
     if is_run(run):
-        store.write_file(run / "evaluation" / f"{name}.json", store.dump_json({"run": run.name, **outcomes}))
+        write_result(run, f"evaluation/{name}.json", store.dump_json({"run": run.name, **outcomes}))
 
 
 def predict_pairs(model: AnyModel, texts: Sequence[tuple[str, str]]) -> list[tuple[Prediction, Prediction]]:

@@ -20,6 +20,8 @@ from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.answers import Answers, how_to_score, read_answers
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.predictor import likeliest
+from sentiment_cli.inference.records import read_scores
+from sentiment_cli.inference.results import warn_edited
 from sentiment_cli.inference.runs import members_of
 
 _ALPHA = 0.05
@@ -132,6 +134,8 @@ def compare(runs: Sequence[Path], split: str) -> Comparison:
             raise UsageError(f"{run} is of task {experiment.task}, and what is compared is how runs classify", hint)
         if experiment.data.target == "stars":
             raise UsageError(f"{run} gives star ratings, and what is compared is how runs tell labels apart", hint)
+    for run in runs:
+        warn_edited(run)
     answers = {run: found for run in runs if (found := read_answers(run, split)) is not None}
     if missing := [run for run in runs if run not in answers]:
         commands = (how_to_score(run, split) for run in missing)
@@ -238,7 +242,7 @@ def print_comparison(comparison: Comparison, n_listed: int) -> None:
         for name, ids in ((first, pairing.right_only_in_first), (other, pairing.right_only_in_other)):
             if ids and n_listed:
                 more = f" and {len(ids) - n_listed:,} more" if len(ids) > n_listed else ""
-                console.result(f"  only {name} has right: {', '.join(ids[:n_listed])}{more}")
+                console.result(f"  only {name} has right: {', '.join(map(console.one_line, ids[:n_listed]))}{more}")
 
 
 def _say_p(p: float) -> str:
@@ -256,7 +260,9 @@ def _mark(run: Path, name: str, split: str, answers: Answers) -> Marked:
     label_of = {answers.ids[i]: answers.labels[answers.label_N[i]] for i in order}
     is_right_N = (likeliest(answers.probability_NC) == answers.label_N)[order]
     scores = run / "evaluation" / f"{split}.json"
-    return Marked(run, name, label_of, is_right_N, store.read_json(scores) if store.is_there(scores) else {})
+    return Marked(
+        run, name, label_of, is_right_N, read_scores(scores, how_to_score(run, split)) if store.is_there(scores) else {}
+    )
 
 
 def _refuse_other_rows(first: Marked, other: Marked) -> None:

@@ -128,4 +128,4 @@ def print_pair_scores(scores: PairScores) -> None:
     wrong = [(pair, said) for pair, said in zip(scores.pairs, scores.said, strict=True) if pair[2:] != said]
     for pair, said in wrong[:_MISTAKES_SHOWN]:
         for text, label, answer in zip(pair[:2], pair[2:], said, strict=True):
-            console.result(f"  {answer} for {label}: {shorten(text)}")
+            console.result(f"  {console.one_line(answer)} for {console.one_line(label)}: {shorten(text)}")

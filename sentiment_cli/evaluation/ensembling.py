@@ -1,10 +1,12 @@
 """A run made of runs: its weights found on validation, its scores, its directory."""
 
+import contextlib
+import glob
 import json
 import platform
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sentiment_cli
-from sentiment_cli import console, store
+from sentiment_cli import console, locks, store
 from sentiment_cli.config.loader import experiment_from_values, experiment_yaml
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.splits import folds_of
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import MachineError, UsageError
 from sentiment_cli.evaluation.calibration import calibrate, measure_calibration
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, load_validation
@@ -26,10 +28,13 @@ from sentiment_cli.evaluation.weighing import fit_weights
 from sentiment_cli.inference.artefact import Artefact
 from sentiment_cli.inference.ensembles import Ensemble, Part, combine, open_model, save_ensemble
 from sentiment_cli.inference.known_rows import KnownRows, read_known, write_known
+from sentiment_cli.inference.records import read_summary
+from sentiment_cli.inference.results import write_result
 from sentiment_cli.inference.runs import SUMMARY, find_model, is_run
 
 Weighing = Literal["fitted", "equal"]
 _FOLDS = 5
+_MAKING = ".making"  # in the directory of a run that is not whole yet
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,35 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
         valid = None if judged is None else _score(judged, rows)
         scores = {name: _score(of_member, rows) for name, of_member in zip(names, logits, strict=True)}
     parts = [Part(*one) for one in zip(names, models, weight_K.tolist(), strict=True)]
-    run = store.claim_directory(runs_dir(), name)
-    save_ensemble(run, parts, calibration)
-    _write_known(run, paths, models)
-    made = Ensembled(run, dict(zip(names, weight_K.tolist(), strict=True)), valid, scores)
-    _write_about(made, name, models[0], weighing, time.monotonic() - began)
+    with _new_run(name) as run:
+        save_ensemble(run, parts, calibration)
+        _write_known(run, paths, models)
+        made = Ensembled(run, dict(zip(names, weight_K.tolist(), strict=True)), valid, scores)
+        _write_about(made, name, models[0], weighing, time.monotonic() - began)
     return made
+
+
+@contextlib.contextmanager
+def _new_run(name: str) -> Iterator[Path]:
+    """Yield the directory of a new run, which goes again where the block fails.
+
+    One that a killed process was making has a mark in it, and nobody holds it: it goes when the next one is made.
+    """
+    for path in runs_dir().glob(f"{glob.escape(name)}*/{_MAKING}"):
+        with contextlib.suppress(OSError), locks.held(path.parent, console.say):
+            store.remove_directory(path.parent)
+    run = store.claim_directory(runs_dir(), name)
+    with contextlib.ExitStack() as holding:
+        with contextlib.suppress(OSError):  # where there are no locks
+            holding.enter_context(locks.held(run, console.say))
+        try:
+            store.append_line(run / _MAKING, "")
+            yield run
+        except BaseException:
+            with contextlib.suppress(MachineError):
+                store.remove_directory(run)
+            raise
+        store.remove_file(run / _MAKING)
 
 
 def _write_known(run: Path, paths: Sequence[Path], models: Sequence[Artefact]) -> None:
@@ -135,8 +163,7 @@ def _open_member(path: Path) -> Artefact:
     if model.target == "stars":
         raise UsageError(f"{path} gives star ratings, and an ensemble is of probabilities", "sentiment runs list")
     has_summary = is_run(path) and store.is_there(path / SUMMARY)
-    with store.damage(path / SUMMARY):
-        status = store.read_json(path / SUMMARY)["status"] if has_summary else "finished"
+    status = read_summary(path)["status"] if has_summary else "finished"
     if status != "finished":
         raise UsageError(f"{path} is {status}, not finished", f"sentiment train --resume {shlex.quote(str(path))}")
     return model
@@ -278,7 +305,7 @@ def _write_about(made: Ensembled, name: str, first: Artefact, weighing: Weighing
         "fingerprint": {"data": first.data_key, "model": store.sha256_of(made.directory / "model" / store.MANIFEST)},
         "ensemble": {"weighing": weighing, "weights": made.weights, "members": members},
     }
-    store.write_file(made.directory / SUMMARY, store.dump_json(summary))
+    write_result(made.directory, SUMMARY, store.dump_json(summary))
     said = f"# An ensemble of {json.dumps(list(made.weights))}; these are the settings of the first.\n"
     settings = experiment_yaml(experiment_from_values({**first.settings, "name": name}))
     store.write_file(made.directory / "experiment.yaml", said.encode() + settings)

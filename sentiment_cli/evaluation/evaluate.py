@@ -40,6 +40,8 @@ from sentiment_cli.inference.artefact import Calibration
 from sentiment_cli.inference.ensembles import AnyModel, open_model
 from sentiment_cli.inference.known_rows import home_of, read_known
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
+from sentiment_cli.inference.records import read_scores
+from sentiment_cli.inference.results import write_result
 from sentiment_cli.inference.runs import is_run
 from sentiment_cli.inference.weights import experiment_of
 
@@ -177,7 +179,7 @@ def discard_scores(run: Path) -> None:
 def free_name(run: Path, name: str, fingerprint: str) -> str:
     """Return the name to keep scores of some rows under: one that is not taken by the scores of others."""
     path = run / "evaluation" / f"{name}.json"
-    is_taken = is_run(run) and store.is_there(path) and store.read_json(path).get("texts", fingerprint) != fingerprint
+    is_taken = is_run(run) and store.is_there(path) and read_scores(path).get("texts", fingerprint) != fingerprint
     return f"{name}-{fingerprint[-8:]}" if is_taken else name
 
 
@@ -260,7 +262,7 @@ def _keep(
     true_labels = [labels[label] for label in scored.packed.label_N.tolist()]
     about = {"run": run.name, "texts": scored.texts, "trained_on": is_learnt, **evaluation.to_json()}
     write_answers(run, name, scored.ids, true_labels, answers)
-    store.write_file(run / "evaluation" / f"{name}.json", store.dump_json(about))
+    write_result(run, f"evaluation/{name}.json", store.dump_json(about))
 
 
 def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reliability: bool = False) -> None:
@@ -299,12 +301,12 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
 
 def _print_labels(scores: Scores) -> None:
     labels = tuple(scores.f1_per_label)
-    width = max(len("all, macro"), *map(len, labels))
+    width = max(len("all, macro"), *(len(console.one_line(label)) for label in labels))
     console.result(f"{'label':<{width}}  precision  recall      F1        n")
     for i, label in enumerate(labels):
         precision, recall = scores.precision_per_label[label], scores.recall_per_label[label]
         f1, n = scores.f1_per_label[label], sum(scores.confusion[i])
-        console.result(f"{label:<{width}}  {precision:>9.4f}  {recall:.4f}  {f1:.4f}  {n:>7,}")
+        console.result(f"{console.one_line(label):<{width}}  {precision:>9.4f}  {recall:.4f}  {f1:.4f}  {n:>7,}")
     console.result(
         f"{'all, macro':<{width}}  {scores.precision:>9.4f}  {scores.recall:.4f}  {scores.f1:.4f}  {scores.n:>7,}"
     )
@@ -312,7 +314,7 @@ def _print_labels(scores: Scores) -> None:
 
 def _print_confusion(scores: Scores) -> None:
     """Print the confusion matrix, as many columns at a time as the terminal is wide enough for."""
-    labels, corner = tuple(scores.f1_per_label), "truth \\ predicted"
+    labels, corner = tuple(map(console.one_line, scores.f1_per_label)), "truth \\ predicted"
     width = max(8, *(len(label) + 2 for label in labels))
     margin = max(len(corner), width)
     most = max(1, (shutil.get_terminal_size().columns - margin) // width)

@@ -1,5 +1,6 @@
 """What exported graphs are worth: size and speed, accuracy, and how far their answers are from those of the model."""
 
+import contextlib
 import dataclasses
 import statistics
 import time
@@ -15,12 +16,14 @@ from sentiment_cli import console, store
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.reading import read_lengths
 from sentiment_cli.data.stars import ratings_of
+from sentiment_cli.errors import DataError, MachineError
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.evaluation.outputs import has_learnt_validation
 from sentiment_cli.inference.artefact import GRAPH, Artefact, pack_artefact
 from sentiment_cli.inference.export import graphs_of
 from sentiment_cli.inference.graphs.precision import Precision
-from sentiment_cli.inference.members import check_free
+from sentiment_cli.inference.graphs.trust import check_graph
+from sentiment_cli.inference.members import check_free, is_packed
 from sentiment_cli.inference.parity import MOST_APART, made_up_rows
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
 from sentiment_cli.inference.scoring import Answers, score_ids
@@ -79,29 +82,46 @@ class Export:
 
 
 def export(
-    artefact: Artefact, paths: Mapping[Precision, Path | None], pack: Path | None = None
+    artefact: Artefact, paths: Mapping[Precision, Path | None], pack: Path | None = None, hint: str = "sentiment export"
 ) -> dict[Precision, Export]:
     """Write a model's graph in each precision that has a path, and the last one, with all else, packed in one file.
 
-    What answers too unlike the model is not written. Raises UsageError where something is at one of the paths, and
-    NoGraphError where no graph can be built.
+    What answers too unlike the model is not written. Raises UsageError, with `hint`, where something else is at one of
+    the paths, and NoGraphError where no graph can be built. What was written goes again where a later step fails.
     """
-    for taken in (*paths.values(), pack):
-        if taken is not None:
-            check_free(taken)
+    for taken in (path for path in paths.values() if path is not None):
+        check_free(taken, _is_graph, hint)
+    if pack is not None:
+        check_free(pack, is_packed, hint)
     graphs = graphs_of(artefact, list(paths))
     trial = prepare_trial(artefact)
     exports: dict[Precision, Export] = {}
-    for precision, path in paths.items():
-        data, kept = graphs[precision]
-        worth = measure(data, artefact, trial, precision)
-        refused = reason_to_refuse(precision, worth)
-        if refused is None and path is not None:
-            store.write_file(path, data)
-        if refused is None and pack is not None:
-            pack_artefact(artefact, pack, data)
-        exports[precision] = Export(worth, kept, path if refused is None else None, refused)
+    written: list[Path] = []
+    try:
+        for precision, path in paths.items():
+            data, kept = graphs[precision]
+            worth = measure(data, artefact, trial, precision)
+            refused = reason_to_refuse(precision, worth)
+            if refused is None and path is not None and store.write_once(path, data, hint):
+                written.append(path)
+            if refused is None and pack is not None:
+                pack_artefact(artefact, pack, data)
+            exports[precision] = Export(worth, kept, path if refused is None else None, refused)
+    except BaseException:
+        for path in written:  # else the same command would meet its own files
+            with contextlib.suppress(MachineError):
+                store.remove_file(path)
+        raise
     return exports
+
+
+def _is_graph(path: Path) -> bool:
+    """Say whether a file is a graph such as is exported."""
+    try:
+        check_graph(store.read_named(path))
+    except DataError:
+        return False
+    return True
 
 
 def prepare_trial(artefact: Artefact) -> Trial:
@@ -110,17 +130,22 @@ def prepare_trial(artefact: Artefact) -> Trial:
     The model is that of the weights, in torch, or of a packed file without them, the graph it holds.
     """
     corpus = open_corpus(artefact.data_key, ("valid",))
-    if corpus is None:
+    if corpus is not None and set(corpus.labels) != set(artefact.labels):
+        console.warn("the data of the name that the model gives have other labels than the model, and are not read")
+        corpus = None
+    elif corpus is None:
         console.warn(
             "the data that the model was trained on is not prepared here, so there are no accuracy and no agreement"
         )
+    if corpus is None:
         rows_ids, label_N = made_up_rows(len(artefact.vocabulary.entries)), None
     else:
         if has_learnt_validation(artefact):
             console.warn("the model was trained on its validation rows, too (train.refit), so there is no accuracy")
         packed = corpus.split("valid")
         rows_ids = np.split(packed.ids_T, packed.starts_N1[1:-1])
-        label_N = np.array([artefact.labels.index(label) for label in corpus.labels])[packed.label_N]
+        place = {label: i for i, label in enumerate(artefact.labels)}
+        label_N = np.array([place[label] for label in corpus.labels])[packed.label_N]
     return Trial(rows_ids, label_N, _ask(_reference(artefact), artefact, rows_ids, "asking the model"))
 
 

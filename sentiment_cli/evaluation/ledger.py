@@ -11,6 +11,7 @@ from pathlib import Path
 
 import sentiment_cli
 from sentiment_cli import console, locks, store
+from sentiment_cli.inference.results import seal_log
 
 _LEDGER = "ledger.jsonl"
 
@@ -30,6 +31,7 @@ def record_opening(run: Path, split: str, command: str) -> int:
     # Two processes that write at once would each take the other's line, half written, for what a killed one left.
     with locks.lock(path.with_name(f".{_LEDGER}.lock"), console.say):
         store.append_line(path, json.dumps(row))
+        seal_log(run, f"evaluation/{_LEDGER}")
         return count_openings(run, split)
 
 

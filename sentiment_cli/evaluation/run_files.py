@@ -1,8 +1,6 @@
 """What a run has left on disk, read for a report: nothing is trained, scored, prepared or downloaded for it."""
 
-import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +14,13 @@ from sentiment_cli.config.loader import experiment_from_values, experiment_value
 from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
 from sentiment_cli.data.corpus import open_corpus
 from sentiment_cli.data.texts import find_texts
-from sentiment_cli.evaluation.answers import Answers
+from sentiment_cli.evaluation.answers import Answers, how_to_score
 from sentiment_cli.evaluation.ledger import count_openings
+from sentiment_cli.inference import records
 from sentiment_cli.inference.artefact import WEIGHTS
 from sentiment_cli.inference.ensembles import is_ensemble
 from sentiment_cli.inference.predictor import likeliest
-from sentiment_cli.inference.runs import SUMMARY
+from sentiment_cli.inference.results import warn_edited
 
 _SPLITS = ("test", "valid", "train")  # the most telling first
 
@@ -84,41 +83,33 @@ class Mistake(NamedTuple):
 
 def read_run(path: Path) -> RunFiles:
     """Read a run's files. Raises IntegrityError for damage, UsageError for settings that this version does not know."""
-    summary = store.read_json(path / SUMMARY) if (path / SUMMARY).exists() else {}
-    kept = {file.stem: store.read_json(file) for file in sorted((path / "evaluation").glob("*.json"))}
+    warn_edited(path)
+    summary = records.read_summary(path)
+    files = sorted((path / "evaluation").glob("*.json"))
+    kept = {file.stem: records.read_scores(file, how_to_score(path, file.stem)) for file in files}
     # The rest is of pairs of texts, or of rows that the model was trained on in the end.
     scores = {name: found for name, found in kept.items() if "accuracy" in found and not found.get("trained_on")}
     order = sorted(scores, key=lambda name: (_SPLITS.index(name) if name in _SPLITS else len(_SPLITS), name))
-    record = store.read_json(path / "run.json") if (path / "run.json").exists() else {}
-    calibration = path / "model" / "calibration.json"
+    record = records.read_record(path)
     has_model = (path / "model").is_dir()
     try:
         experiment = _without_folders(load_experiment(path / "experiment.yaml"))
+        records.check_validation(summary, path, experiment.task)
         return RunFiles(
             path=path,
             experiment=experiment,
             summary=summary,
-            curves=[row for row in _read_lines(path / "metrics.jsonl") if row.get("stage") != "refit"],
+            curves=[row for row in records.read_metrics(path / "metrics.jsonl") if row.get("stage") != "refit"],
             changes=record.get("changes", []),
             scores={name: scores[name] for name in order},
             openings=count_openings(path, "test") or None,
-            calibration=store.read_json(calibration) if calibration.exists() else None,
+            calibration=records.read_calibration(path / "model" / "calibration.json"),
             n_parameters=_count_parameters(path) if has_model else None,
             n_bytes=sum(entry["size"] for entry in store.read_manifest(path / "model").values()) if has_model else None,
             prepared=_find_prepared(path) if has_model and experiment.task != "pairs" else None,
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise store.IntegrityError(f"{path} holds a file that is damaged: {error!r}") from error
-
-
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a log that is there; half a last line, which a killed process left, is none."""
-    if not path.exists():
-        return
-    with path.open("rb") as handle:
-        for line in handle:
-            if line.endswith(b"\n"):
-                yield _parse(line, path)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise store.IntegrityError(f"{path} holds a file that is damaged: {error!r:.200}") from error
 
 
 def find_mistakes(run: RunFiles, split: str, answers: Answers, most: int) -> list[Mistake]:
@@ -185,13 +176,3 @@ def _without_folders(experiment: Experiment) -> Experiment:
             values[key] = Path(values[key]).name or values[key]
     values["teacher"]["run"] = [Path(name).name or name for name in values["teacher"]["run"]]
     return experiment_from_values(values)
-
-
-def _parse(line: bytes, path: Path) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise store.IntegrityError(f"{path} is damaged: {error}") from error
-    if not isinstance(row, dict):
-        raise store.IntegrityError(f"{path} is damaged: {line[:60]!r} is no row")
-    return row

@@ -136,7 +136,7 @@ def print_slices(slices: Sequence[Slice], asked: Sequence[str]) -> None:
 
 
 def _one_line(value: str) -> str:
-    one_line = " ".join(value.split())
+    one_line = console.one_line(" ".join(value.split()))
     return one_line if len(one_line) <= _LONGEST_SHOWN else f"{one_line[: _LONGEST_SHOWN - 1]}…"
 
 

@@ -21,13 +21,14 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.splits import assign_rows
 from sentiment_cli.data.table_writers import Cells
 from sentiment_cli.data.texts import Texts
-from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.errors import Change, DataError, MachineError, UsageError
 from sentiment_cli.evaluation.answers import read_answers
 from sentiment_cli.evaluation.evaluate import evaluate
 from sentiment_cli.inference.predictor import likeliest
 
 FORMATS = (".jsonl", ".csv")
 _EXCERPT = 300
+_LONGEST_ROW = 1 << 20
 _ROUNDING = 1e-6  # a mean of equal probabilities may come out above each of them
 
 
@@ -217,9 +218,17 @@ def check_out(path: Path) -> None:
         raise UsageError(
             f"--out {path}: the name should end in {' or '.join(FORMATS)}", Change("--out", "suspects.jsonl")
         )
-    if store.is_there(path):
-        other = path.with_stem(f"{path.stem}-2")
-        raise UsageError(f"{path} is there, and is not overwritten", Change("--out", str(other)))
+    if store.is_there(path) and not _is_list(path):
+        raise UsageError(f"{path} is there, and is not overwritten", Change("--out", str(store.free_path(path))))
+
+
+def _is_list(path: Path) -> bool:
+    """Say whether a file is a list of suspects: it may be the very one that is to be written."""
+    try:
+        first = store.read_named(path, _LONGEST_ROW).partition(b"\n")[0].decode()
+        return first == ",".join(Suspect._fields) or tuple(json.loads(first)) == Suspect._fields
+    except (OSError, MachineError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def write_suspects(path: Path, suspects: Sequence[Suspect]) -> None:
@@ -229,9 +238,11 @@ def write_suspects(path: Path, suspects: Sequence[Suspect]) -> None:
     spreadsheet would take for a formula gets an apostrophe before it.
     """
     check_out(path)
+    hint = f"--out {store.free_path(path)}"
     if path.suffix == ".jsonl":
-        store.write_file(path, "".join(json.dumps(one._asdict()) + "\n" for one in suspects).encode())
+        store.write_once(path, "".join(json.dumps(one._asdict()) + "\n" for one in suspects).encode(), hint)
         return
-    with store.replacing(path) as output:
-        table = Cells(output.write, Suspect._fields, (), ",", is_safe=True)
-        table.write([one._asdict() for one in suspects], {})
+    lines: list[bytes] = []
+    table = Cells(lines.append, Suspect._fields, (), ",", is_safe=True)
+    table.write([one._asdict() for one in suspects], {})
+    store.write_once(path, b"".join(lines), hint)

@@ -11,7 +11,6 @@ has none. The packed form (`members`) has the weights only where there is no gra
 
 import hashlib
 import json
-import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -26,8 +25,9 @@ from tokenizers import Tokenizer
 
 from sentiment_cli import store
 from sentiment_cli.data.reading import Reading
+from sentiment_cli.data.saved_tokenizer import rebuild_tokenizer
 from sentiment_cli.data.vocabulary import Vocabulary
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.inference.members import ENSEMBLE, Members, open_members, pack
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
 _FORMAT = 3
+_MOST_TEMPERATURE = 1e6  # one is fitted from 0.05 to 20
 # 1 is 2 without calibration.json, which whoever reads 1 alone would pass over; 2 is 3 without a graph and the hashes.
 _READABLE = (1, 2, 3)
 _DATA_KEY = re.compile(r"[A-Za-z0-9-]+-[0-9a-f]{16}")  # as `data.cache` names what it keeps
@@ -110,15 +111,12 @@ class Artefact:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        place, n_entries = self.members.place("tokenizer.json"), len(self.vocabulary.entries)
+        place = self.members.place("tokenizer.json")
         data = self.read("tokenizer.json")
         try:
-            tokenizer = Tokenizer.from_buffer(data)
-        except Exception as error:  # the library has no class of its own for it
-            raise store.IntegrityError(f"{place} holds no tokenizer: {error}") from error
-        if (n_known := tokenizer.get_vocab_size()) != n_entries:
-            raise store.IntegrityError(f"{place} knows {n_known:,} entries, and vocabulary.json {n_entries:,}")
-        return tokenizer
+            return rebuild_tokenizer(data, self.vocabulary.entries, self.vocabulary.unknown_id, self.settings["text"])
+        except DataError as error:
+            raise store.IntegrityError(f"{place} {error}") from error
 
 
 def open_artefact(path: Path, task: str | None = "classify") -> Artefact:
@@ -144,7 +142,7 @@ def read_artefact(path: Path, members: Members, task: str | None = "classify") -
     place = members.place("model.json")
     about = store.parse_json(members.read("model.json"), place)
     try:
-        if about["format"] not in _READABLE:
+        if type(about["format"]) is not int or about["format"] not in _READABLE:
             known = ", ".join(map(str, _READABLE[:-1]))
             raise store.IntegrityError(
                 f"{members.path} has format {about['format']!r}; this version reads {known} and {_READABLE[-1]}"
@@ -255,7 +253,13 @@ def read_temperature(members: Members) -> float:
     if "calibration.json" not in members.files:
         return 1.0
     place = members.place("calibration.json")
-    temperature = store.parse_json(members.read("calibration.json"), place)["temperature"]
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-        raise store.IntegrityError(f"{place}: the temperature is {temperature!r}, no number above 0")
+    about = store.parse_json(members.read("calibration.json"), place)
+    with store.damage(place):
+        temperature = about["temperature"]
+    is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not is_number or not 1 / _MOST_TEMPERATURE <= temperature <= _MOST_TEMPERATURE:
+        raise store.IntegrityError(
+            f"{place}: the temperature is {temperature!r:.40}, no number above 0 between "
+            f"{1 / _MOST_TEMPERATURE:g} and {_MOST_TEMPERATURE:g}"
+        )
     return float(temperature)

@@ -151,7 +151,8 @@ def _writing(
 
             yield write_lines
             return
-        name_of, kinds = _added_columns(predictor, source.names, is_flat=form != "jsonl")
+        shown = console.one_line if form == "tsv" and is_safe else str  # a line of TSV is a row for most who read it
+        name_of, kinds = _added_columns(predictor, source.names, is_flat=form != "jsonl", shown=shown)
         writer: Writer
         if form == "jsonl":
             writer = JsonLines(write)
@@ -163,7 +164,7 @@ def _writing(
         stack.enter_context(contextlib.closing(writer))
 
         def write_rows(chunk: Chunk, answers: "list[Prediction]") -> None:
-            fields = [_fields(answer, is_flat=form != "jsonl") for answer in answers]
+            fields = [_fields(answer, is_flat=form != "jsonl", shown=shown) for answer in answers]
             if fields:
                 writer.write(chunk.rows, {name_of[name]: [row[name] for row in fields] for name in fields[0]})
 
@@ -176,7 +177,7 @@ def _writing(
 
 
 def _added_columns(
-    predictor: "AnyPredictor", taken: Iterable[str], *, is_flat: bool
+    predictor: "AnyPredictor", taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
 ) -> tuple[dict[str, str], dict[str, Kind]]:
     """Return what each field of an answer is called beside the input's columns, and the kinds by these names."""
     from sentiment_cli.inference.predictor import Prediction
@@ -186,7 +187,7 @@ def _added_columns(
     if predictor.target == "stars":
         answer = answer._replace(probability=None, probabilities=None, stars=0.0)
     names, name_of, kinds = set(taken), {}, {}
-    for name, value in _fields(answer, is_flat=is_flat).items():
+    for name, value in _fields(answer, is_flat=is_flat, shown=shown).items():
         free = name
         while free in names:
             free = PREFIX + free
@@ -198,7 +199,7 @@ def _added_columns(
     return name_of, kinds
 
 
-def _fields(answer: "Prediction", *, is_flat: bool) -> dict[str, Any]:
+def _fields(answer: "Prediction", *, is_flat: bool, shown: Callable[[str], str]) -> dict[str, Any]:
     """Return an answer without its text: as JSON has it, or with a column for each label's probability."""
     fields = answer.to_json()
     del fields["text"]
@@ -207,15 +208,15 @@ def _fields(answer: "Prediction", *, is_flat: bool) -> dict[str, Any]:
     if answer.probabilities is None:
         figures: dict[str, Any] = {"stars": answer.stars}
     else:
-        each = {f"probability_{label}": probability for label, probability in answer.probabilities.items()}
+        each = {f"probability_{shown(label)}": probability for label, probability in answer.probabilities.items()}
         figures = {"probability": answer.probability, **each}
-    return {"label": answer.label, **figures, **{name: fields[name] for name in COUNTED}}
+    return {"label": shown(answer.label), **figures, **{name: fields[name] for name in COUNTED}}
 
 
 def plain_line(answer: "Prediction", width: int | None = None) -> str:
     """Return label, figure and text; on a terminal so wide no more of a text than fits."""
     figure = f"{answer.probability:.4f}" if answer.stars is None else f"{answer.stars:.1f} stars"
-    line = f"{answer.label}\t{figure}\t{console.sanitize(' '.join(answer.text.split()))}"
+    line = f"{console.one_line(answer.label)}\t{figure}\t{console.sanitize(' '.join(answer.text.split()))}"
     if width is None or len(line.expandtabs()) <= width:
         return line
     return line[: width - 1 - len(line.expandtabs()) + len(line)] + "…"

@@ -7,7 +7,6 @@ the logarithms of their probabilities. It has a temperature of its own. The part
 they come from may be removed; ensemble.json holds the runs' names, the weights, and the sha256 of every other file.
 """
 
-import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from sentiment_cli.inference.artefact import (
 from sentiment_cli.inference.members import ENSEMBLE, Members, pack
 
 _FORMAT = 1
+_MOST_WEIGHT = 1e6
 
 
 class Part(NamedTuple):
@@ -151,14 +151,14 @@ def _open_ensemble(path: Path, members: Members) -> Ensemble:
     place = members.place(ENSEMBLE)
     about = store.parse_json(members.read(ENSEMBLE), place)
     try:
-        if about["format"] != _FORMAT:
+        if type(about["format"]) is not int or about["format"] != _FORMAT:
             raise store.IntegrityError(f"{place} has format {about['format']!r}; this version reads {_FORMAT}")
         check_files(members, about["files"], by=ENSEMBLE)
         names = [(member["name"], _weight(member["weight"], place)) for member in about["members"]]
         models = [read_artefact(path, part) for part in members.parts()]
         if len(names) != len(models):
             raise store.IntegrityError(f"{place} names {len(names)} members, and {members.path} holds {len(models)}")
-        if not 0 < (total := sum(weight for _, weight in names)) < math.inf:
+        if not 0 < (total := sum(weight for _, weight in names)):
             raise store.IntegrityError(f"{place}: the weights of the members add up to {total}")
         for (name, _), model in zip(names, models, strict=True):
             if model.labels != models[0].labels or model.target != "label":
@@ -168,11 +168,11 @@ def _open_ensemble(path: Path, members: Members) -> Ensemble:
                 )
         parts = tuple(Part(str(name), model, weight) for (name, weight), model in zip(names, models, strict=True))
         return Ensemble(path, parts, read_temperature(members), members)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise store.IntegrityError(f"{place} is damaged: {error!r}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise store.IntegrityError(f"{place} is damaged: {error!r:.200}") from error
 
 
 def _weight(value: Any, place: Path) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise store.IntegrityError(f"{place}: a weight is {value!r:.40}, no number from 0 on")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_WEIGHT:
+        raise store.IntegrityError(f"{place}: a weight is {value!r:.40}, no number from 0 on up to {_MOST_WEIGHT:g}")
     return float(value)

@@ -177,11 +177,11 @@ def aim_at(predictor: AnyPredictor, outputs: NDArray[np.float64]) -> Aim:
     if predictor.target == "stars":
         return Aim("stars", np.array([REACH]), MIDDLE)
     if len(labels) == 2:
-        return Aim(f"log-odds of {labels[1]}", np.array([1 / predictor.temperature]))
+        return Aim(f"log-odds of {console.one_line(labels[1])}", np.array([1 / predictor.temperature]))
     best = int(likeliest(class_probabilities(outputs / predictor.temperature))[0])
     direction_C = np.full(len(labels), -1 / (len(labels) - 1))
     direction_C[best] = 1.0
-    return Aim(f"logit of {labels[best]} less the others' mean", direction_C / predictor.temperature)
+    return Aim(f"logit of {console.one_line(labels[best])} less the others' mean", direction_C / predictor.temperature)
 
 
 def occlude(predictor: AnyPredictor, rows: Sequence[Row], aim: Aim) -> Shared:

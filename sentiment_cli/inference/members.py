@@ -9,14 +9,13 @@ manifest and the members' check sums; a file that has another is refused, so no 
 import contextlib
 import hashlib
 import io
-import itertools
 import os
 import re
 import shlex
 import stat
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,19 +97,28 @@ def _how_to_make_anew(path: Path) -> str:
     return f"sentiment reproduce {shlex.quote(str(path.parent))}" if is_run else "sentiment runs list"
 
 
-def _free(path: Path) -> Path:
-    """Return a name like this one that nothing has."""
-    return next(one for n in itertools.count(2) if not store.is_there(one := path.with_stem(f"{path.stem}-{n}")))
+def check_free(path: Path, is_ours: Callable[[Path], bool], hint: str) -> None:
+    """Raise UsageError where something is in the place of a file that is to be written.
 
-
-def check_free(path: Path) -> None:
-    """Raise UsageError where something is in the place of a file that is to be written."""
+    A file that this program wrote may be the very one that is to be written: that is seen when it is.
+    """
     if path.is_dir():
-        raise UsageError(
-            f"{path} is a directory; --pack needs the name of a file", Change("--pack", str(path / "packed.model"))
-        )
-    if store.is_there(path):
-        raise UsageError(f"{path} exists already and is not overwritten", Change("--pack", str(_free(path))))
+        raise UsageError(f"{path} is a directory; --pack needs the name of a file", hint)
+    if store.is_there(path) and not is_ours(path):
+        raise UsageError(f"{path} exists already and is not overwritten", hint)
+
+
+def is_packed(path: Path) -> bool:
+    """Say whether a file is a packed model."""
+    try:
+        open_members(path)
+    except DataError:
+        return False
+    return True
+
+
+def _elsewhere(path: Path) -> Change:
+    return Change("--pack", str(store.free_path(path)))
 
 
 def pack(files: Mapping[str, bytes], path: Path) -> int:
@@ -122,6 +130,10 @@ def pack(files: Mapping[str, bytes], path: Path) -> int:
     named = {store.MANIFEST: store.dump_manifest(entries), **named}
     if sum(map(len, named.values())) > _LARGEST_PACKED:
         raise DataError(f"{path} would hold more than a zip can, 4 GiB")
+    if store.is_there(path):
+        if not path.is_dir() and open_members(path).files == entries:  # of a command that was killed after it
+            return path.stat().st_size
+        raise UsageError(f"{path} is there already, with another model, and is not overwritten", _elsewhere(path))
     members = _lay_out({name: len(data) for name, data in named.items()}, list(map(zlib.crc32, named.values())))
     with store.replacing(path) as output:
         for member in members:

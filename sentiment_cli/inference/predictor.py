@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console, store
 from sentiment_cli.data.reading import kept_places, most_tokens
+from sentiment_cli.data.saved_tokenizer import panics
 from sentiment_cli.data.stars import ratings_of
 from sentiment_cli.data.tokenizer import encode
 from sentiment_cli.inference.artefact import GRAPH, Artefact
@@ -82,7 +83,8 @@ class Predictor:
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the token ids of each text, all of them."""
-        return list(encode(self.tokenizer, texts))
+        with panics():
+            return list(encode(self.tokenizer, texts))
 
     def kept(self, ids_L: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return the places of the tokens that the model reads of a row, which are not all of a long one."""

@@ -11,6 +11,8 @@ from sentiment_cli import console, store
 from sentiment_cli.config.paths import is_file, runs_dir, shown
 from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.errors import Change, MachineError, UsageError
+from sentiment_cli.inference.records import read_scores, read_summary
+from sentiment_cli.inference.results import warn_edited
 
 SUMMARY = "summary.json"
 _TRAIN = "sentiment train"
@@ -124,9 +126,8 @@ def is_model(path: Path) -> bool:
 
 def members_of(run: Path) -> dict[str, float]:
     """Return the weight of each member of an ensemble, by its name; of another run nothing."""
-    with store.damage(run / SUMMARY):
-        summary = store.read_json(run / SUMMARY) if store.is_there(run / SUMMARY) else {}
-        return {str(name): float(weight) for name, weight in summary.get("ensemble", {}).get("weights", {}).items()}
+    weights = read_summary(run).get("ensemble", {}).get("weights", {})
+    return {name: float(weight) for name, weight in weights.items()}
 
 
 def find_experiment(run: str) -> Path | None:
@@ -145,27 +146,28 @@ def all_runs() -> list[Run]:
 
 def describe_run(path: Path) -> list[str]:
     """Return lines that tell a run's state, scores, seconds and versions."""
+    warn_edited(path)
     status = _load(path).status
     lines, after = [f"run: {path}", f"state: {status}"], list[str]()
-    summary: dict[str, Any] = {} if status in ("unfinished", "damaged") else store.read_json(path / SUMMARY)
-    with store.damage(path / SUMMARY):
-        if summary.get("valid"):
-            scores = summary["valid"]
-            figures = {"accuracy": ".2%", "exact": ".2%", "perplexity": ".2f", "loss": ".4f", "n": ","}
-            found = [f"{key} {scores[key]:{shape}}" for key, shape in figures.items() if scores.get(key) is not None]
-            lines.append(f"validation: {', '.join(found)}")
-        if summary:
-            after = ["seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary["seconds"].items())]
-            after.append("versions: " + ", ".join(f"{key} {version}" for key, version in summary["versions"].items()))
+    summary = {} if status in ("unfinished", "damaged") else read_summary(path)
+    if summary.get("valid"):
+        scores = summary["valid"]
+        figures = {"accuracy": ".2%", "exact": ".2%", "perplexity": ".2f", "loss": ".4f", "n": ","}
+        found = [f"{key} {scores[key]:{shape}}" for key, shape in figures.items() if scores.get(key) is not None]
+        lines.append(f"validation: {', '.join(found)}")
+    if summary:
+        after = ["seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary.get("seconds", {}).items())]
+        after.append(
+            "versions: " + ", ".join(f"{key} {version}" for key, version in summary.get("versions", {}).items())
+        )
     for file in sorted((path / "evaluation").glob("*.json")):
-        with store.damage(file, _how_to_score(path, file)):
-            scores = store.read_json(file)
-            if "accuracy" not in scores:  # of pairs, not of a split
-                continue
-            low, high = scores["accuracy_ci95"]
-            of_training = ", which it was trained on" if scores.get("trained_on") else ""
-            reached = f"accuracy {scores['accuracy']:.2%} ({low:.2%} to {high:.2%})"
-            lines.append(f"{file.stem}: {reached}, n {scores['n']:,}{of_training}")
+        scores = read_scores(file, _how_to_score(path, file))
+        if "accuracy" not in scores:  # of pairs, not of a split
+            continue
+        low, high = scores["accuracy_ci95"]
+        of_training = ", which it was trained on" if scores.get("trained_on") else ""
+        reached = f"accuracy {scores['accuracy']:.2%} ({low:.2%} to {high:.2%})"
+        lines.append(f"{file.stem}: {reached}, n {scores['n']:,}{of_training}")
     return lines + after
 
 
@@ -194,7 +196,7 @@ def _load(path: Path) -> Run:
     if not (path / SUMMARY).exists():
         return Run(path, "unfinished", None, 0.0, "")
     try:
-        summary: dict[str, Any] = store.read_json(path / SUMMARY)
+        summary = read_summary(path)
         scores, task = summary["valid"], summary.get("task", "classify")
         figure = f"{FIGURES[task].title} {FIGURES[task].shown(scores)}" if scores else ""
         return Run(path, summary["status"], summary["source"], float(summary["finished_at"]), figure, task)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sentiment_cli import console
 from sentiment_cli.data.stars import LEAST, MIDDLE, MOST, ratings_of
 from sentiment_cli.inference.predictor import AnyPredictor, class_probabilities, likeliest
 from sentiment_cli.inference.words import Word, read_text
@@ -32,7 +33,7 @@ class Turn(NamedTuple):
 
     def __str__(self) -> str:
         word = self.step.word.text if self.step.word is not None else ""
-        said = f", now {self.step.label}" if self.is_new_label else ""
+        said = f", now {console.one_line(self.step.label)}" if self.is_new_label else ""
         return f"{word} {self.before:.2f} → {self.step.value:.2f}{said}"
 
 
@@ -99,7 +100,7 @@ def trace_text(predictor: AnyPredictor, text: str) -> Trace:
     values = probability_NC[:, best_N[-1]].tolist()
     steps = list(map(Step, words, (labels[best] for best in best_N), values))
     middle = 0.5 if len(labels) == 2 else None
-    return Trace(f"probability of {labels[best_N[-1]]}", steps, len(read_W), middle=middle)
+    return Trace(f"probability of {console.one_line(labels[best_N[-1]])}", steps, len(read_W), middle=middle)
 
 
 def sparkline(trace: Trace, width: int, marks: str = "▁▂▃▄▅▆▇█") -> str:

@@ -23,6 +23,7 @@ from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, save_
 from sentiment_cli.inference.artefact import Calibration, save_artefact
 from sentiment_cli.inference.graphs.builder import NoGraphError
 from sentiment_cli.inference.parity import checked_graph, rows_to_compare
+from sentiment_cli.inference.results import seal_log, write_result
 from sentiment_cli.inference.runs import SUMMARY
 from sentiment_cli.inference.weights import model_of, score_rows
 from sentiment_cli.models.classifier import AnyClassifier
@@ -132,7 +133,8 @@ def write_model(
         "versions": {**identity.versions, "python": platform.python_version()},
         "fingerprint": fingerprint,
     }
-    store.write_file(run / SUMMARY, store.dump_json(summary))
+    write_result(run, SUMMARY, store.dump_json(summary))
+    seal_log(run, "metrics.jsonl")
     if status == "finished":
         shown = {key.partition(".")[2] or key: value[:24] for key, value in fingerprint.items()}
         console.say("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))

@@ -45,6 +45,7 @@ def _check_tokens(experiment: Experiment, corpus: Corpus) -> None:
     if experiment.model.kind != "linear":
         return
     least = experiment.model.linear.min_count
+    assert least is not None  # chosen by then
     rows_T = np.repeat(np.arange(len(train.label_N)), train.length_N)
     count_V = np.bincount(known_T, minlength=len(vocabulary.entries))
     count_V[: vocabulary.specials] = 0

@@ -39,7 +39,13 @@ def test_folds_are_trained_once_and_what_was_stopped_goes_on(cli, own: list[str]
         assert "refit: false" in (run / "experiment.yaml").read_text()  # a refit reads the fold that is held out
         assert not (run / "evaluation" / "ledger.jsonl").exists()
 
+    same = cli(*suspects)  # as where it was killed behind its file
+    assert same.returncode == 0, same.stderr
+    list_as_made = Path("suspects.jsonl").read_text()
+    Path("suspects.jsonl").write_text("my own notes on them\n")
     refused = cli(*suspects)
+    assert Path("suspects.jsonl").read_text() == "my own notes on them\n"
+    Path("suspects.jsonl").write_text(list_as_made)
     assert refused.returncode == 2
     assert "suspects.jsonl is there, and is not overwritten\n  try: --out suspects-2.jsonl" in refused.stderr
 

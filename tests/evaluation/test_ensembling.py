@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
-from sentiment_cli import store
+from sentiment_cli import failpoints, store
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.packing import prepare
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.errors import DataError, MachineError, UsageError
 from sentiment_cli.evaluation import ensembling
 from sentiment_cli.evaluation import outputs as outputs_module
 from sentiment_cli.evaluation.behaviour import evaluate_behaviour
@@ -340,3 +340,18 @@ def test_the_command_makes_one_and_packs_it(runs: Path, cli: Callable, tmp_path:
     one, other = (cli("predict", "--run", name, "so good", "--json").stdout for name in names)
     assert one == other != ""
     assert cli("export", "pair", "--pack", str(tmp_path / "pair.model")).returncode == 2
+
+
+@pytest.mark.parametrize("place", ["create:1", "write:2", "rename:1", "rename:2", "create:5", "flush:3"])
+def test_a23_a_failed_or_killed_ensemble_leaves_no_half_run(place: str, runs: Path, forked) -> None:
+    """A23: a killed ensemble left half a run, and the next one got another name."""
+    before = {path.name for path in runs_dir().iterdir()}
+    failpoints.arm(f"{place}:ioerror")
+    with pytest.raises(MachineError):
+        make_ensemble(["linear", "forward"], "both")
+    failpoints.arm(None)
+    assert {path.name for path in runs_dir().iterdir()} == before
+    assert forked(lambda: make_ensemble(["linear", "forward"], "both"), f"{place}:kill") == -9
+    made = make_ensemble(["linear", "forward"], "both").directory
+    assert {path.name for path in runs_dir().iterdir()} - before == {"both"}
+    assert not (made / ".making").exists()

@@ -9,7 +9,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,9 @@ import safetensors.torch
 import torch
 
 from sentiment_cli import store
+from sentiment_cli.config import schema
 from sentiment_cli.config.schema import Data
+from sentiment_cli.data import reading
 from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.behaviour import evaluate_behaviour
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
@@ -426,14 +427,31 @@ def test_f14_settings_that_no_version_has_are_damage_where_they_are_wanted(files
         experiment_of(artefact)
 
 
-def test_f14_padding_that_no_memory_holds_is_the_machine_s_error(files: Files, write: Write, cli: Callable) -> None:
+def test_a4_padding_and_lengths_beyond_the_schema_s_are_damage(files: Files, write: Write, cli: Callable) -> None:
+    """A4: numbers of a stranger's settings took 8 GB, or ended in an OverflowError."""
+    assert reading.MOST_TOKENS == schema.MOST_TOKENS
+    for key, value in itertools.product(("pad_to", "max_tokens"), (10**30, 3 * 10**8, 10**400, 1_000_001)):
+        with pytest.raises(store.IntegrityError, match="rows cannot be read as Reading"):
+            open_artefact(write(with_settings(files, "text", **{key: value}), "packed"))
     packed = {name: data for name, data in files.items() if name != WEIGHTS}
     done = cli("predict", "--run", str(write(with_settings(packed, "text", pad_to=10**15), "packed")), "good")
-    assert (done.returncode, done.stdout) == (4, "")
-    assert "error: there is not enough memory: Unable to allocate" in done.stderr
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "rows cannot be read as Reading" in done.stderr
 
 
-@pytest.mark.parametrize("temperature", ["0", "-1", "1e999", "NaN", "null", '"1"', "[]", "true"])
+@pytest.mark.parametrize("wrong", [True, 3.0, "3", None, [3], 10**400, {}])
+def test_a4_a_format_is_a_whole_number(files: Files, write: Write, wrong: Any) -> None:
+    with pytest.raises(store.IntegrityError, match="format"):
+        open_artefact(
+            write(
+                {**files, "model.json": store.dump_json({**json.loads(files["model.json"]), "format": wrong})}, "packed"
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    "temperature", ["0", "-1", "1e999", "NaN", "null", '"1"', "[]", "true", "1" * 401, "1e-300", "1e7"]
+)
 def test_f14_a_temperature_is_a_number_above_0(files: Files, write: Write, temperature: str) -> None:
     changed = {**files, "calibration.json": f'{{"temperature": {temperature}}}'.encode()}
     with pytest.raises(store.IntegrityError, match="no number above 0"):
@@ -533,10 +551,8 @@ WEIGHT_FILES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("game", WEIGHT_FILES)
 def test_m02_what_weights_may_not_be(files: Files, write: Write, game: str) -> None:
     path = write(bound({**files, WEIGHTS: WEIGHT_FILES[game](files[WEIGHTS])}), "directory")
-    began = time.monotonic()
     with pytest.raises(store.IntegrityError, match=f"{path.name}/{WEIGHTS}"):
         load_model(open_artefact(path))
-    assert time.monotonic() - began < 1
 
 
 def test_a_packed_model_is_asked_and_scored_and_is_no_run(quick_run: Path, tmp_path: Path, capsys) -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli import failpoints
+from sentiment_cli.errors import DataError, MachineError, UsageError
 from sentiment_cli.evaluation import exports
 from sentiment_cli.evaluation.exports import export
 from sentiment_cli.inference.artefact import GRAPH, Artefact, open_artefact
@@ -205,3 +206,42 @@ def test_m08_a_graph_is_checked_before_it_is_parsed(
     graph = open_artefact(quick_run).read(GRAPH)
     with pytest.raises(DataError, match="has an operator"):
         graphs_of(open_artefact(with_graph(graph.replace(b"LSTM", b"Loop"))), ["int8"])
+
+
+def test_a10_what_a_failed_export_wrote_is_taken_back(with_data: Artefact, tmp_path: Path) -> None:
+    """A10: the second call was refused because of the first one's file."""
+    paths = {name: tmp_path / "out" / f"{name}.onnx" for name in ("fp32", "int8", "fp16")}
+    for place in ("create:2:nospace", "write:3:nospace", "rename:2:ioerror"):
+        failpoints.arm(place)
+        with pytest.raises(MachineError):
+            export(with_data, paths)
+        failpoints.arm(None)
+        assert not list((tmp_path / "out").iterdir()), place
+    assert all(one.path.exists() for one in export(with_data, paths).values())
+
+
+@pytest.mark.parametrize("fail", ["rename:1:kill", "rename:2:kill", "create:2:kill", "flush_directory:2:kill"])
+def test_a23_the_same_export_after_a_kill_works(fail: str, with_data: Artefact, tmp_path: Path, forked) -> None:
+    """A23: export and --pack refused what a killed one had written."""
+    paths = {name: tmp_path / f"{name}.onnx" for name in ("fp32", "int8")}
+    assert forked(lambda: export(with_data, paths), fail) == -9
+    export(with_data, paths)
+    assert sorted(path.name for path in tmp_path.glob("*.onnx")) == ["fp32.onnx", "int8.onnx"]
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a23_a_packed_model_may_be_packed_again_and_another_not(with_data: Artefact, tmp_path: Path) -> None:
+    export(with_data, {"fp32": None}, tmp_path / "packed")
+    before = (tmp_path / "packed").read_bytes()
+    export(with_data, {"fp32": None}, tmp_path / "packed")
+    with pytest.raises(UsageError, match="is there already, with another model"):
+        export(with_data, {"int8": None}, tmp_path / "packed")
+    assert (tmp_path / "packed").read_bytes() == before
+
+
+def test_another_graph_of_ours_is_not_overwritten(with_data: Artefact, tmp_path: Path) -> None:
+    export(with_data, {"int8": tmp_path / "graph.onnx"})
+    before = (tmp_path / "graph.onnx").read_bytes()
+    with pytest.raises(UsageError, match="with other content, and is not overwritten"):
+        export(with_data, {"fp32": tmp_path / "graph.onnx"})
+    assert (tmp_path / "graph.onnx").read_bytes() == before
