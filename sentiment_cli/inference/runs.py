@@ -1,17 +1,20 @@
 """Runs on disk: which one is meant, what there is, what one holds."""
 
 import difflib
+import glob
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sentiment_cli import console, store
+from sentiment_cli import console, locks, store
 from sentiment_cli.config.paths import is_file, runs_dir
 from sentiment_cli.errors import MachineError, UsageError
 
-SUMMARY = "summary.json"
+SUMMARY, CHECKPOINTS = "summary.json", "checkpoints"
+STOPPED = ("unfinished", "interrupted", "diverged")
 _TRAIN = "sentiment train"
 
 
@@ -134,6 +137,33 @@ def all_runs() -> list[Run]:
     return sorted(runs, key=lambda run: (run.finished_at, run.path))
 
 
+def stopped_run(beside: Path) -> Path | None:
+    """Return the newest run of the same name, but for the number of a second one, that could be gone on with."""
+    name = re.sub(r"-\d+$", "", beside.name)
+    of_name = [path for path in beside.parent.glob(f"{glob.escape(name)}*/experiment.yaml") if path.parent != beside]
+    for path in sorted(of_name, key=lambda path: path.stat().st_mtime, reverse=True):
+        is_of_name = re.fullmatch(rf"{re.escape(name)}(-\d+)?", path.parent.name)
+        if is_of_name and _load(path.parent).status in STOPPED and not is_held(path.parent):
+            return path.parent
+    return None
+
+
+def is_held(path: Path) -> bool:
+    """Say whether a process trains the run now."""
+    try:
+        with locks.held(path):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # where there are no locks, nobody knows
+        return False
+
+
+def freeable(run: Run) -> int:
+    """Return the bytes of checkpoints that a finished run needs no more."""
+    return size_of(run.path / CHECKPOINTS) if run.status == "finished" else 0
+
+
 def describe_run(path: Path) -> list[str]:
     """Return lines that tell a run's state, scores, seconds and versions."""
     status = _load(path).status
@@ -192,8 +222,14 @@ def _ask(model: Path) -> str:
 
 
 def _newest() -> Path:
-    finished = [run for run in all_runs() if run.status == "finished" and run.task == "classify"]
+    runs = all_runs()
+    finished = [run for run in runs if run.status == "finished" and run.task == "classify"]
     if not finished:
+        if stopped := [run.path for run in runs if run.status in STOPPED and not is_held(run.path)]:
+            raise UsageError(
+                f"there is no finished run under {runs_dir()}; {stopped[-1]} was stopped before its end",
+                _how_to_resume(stopped[-1]),
+            )
         raise UsageError(f"there is no finished run under {runs_dir()} that judges texts", _TRAIN)
     real = [run for run in finished if run.source != "sample"]
     if not real:

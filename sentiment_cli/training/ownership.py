@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,7 +40,9 @@ def owned(run: Path) -> Iterator[Record]:
             holding.enter_context(locks.held(run))
         except BlockingIOError:
             pid = _load(run).pid
-            raise UsageError(f"{run} is being trained by process {pid}", f"kill -TERM {pid}") from None
+            raise UsageError(
+                f"{run} is being trained by process {pid}", f"sentiment runs show {shlex.quote(str(run))}"
+            ) from None
         for directory in (run, *filter(Path.is_dir, run.iterdir())):
             locks.sweep(directory)
         record = _load(run)

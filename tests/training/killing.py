@@ -27,6 +27,7 @@ SETTINGS = (
     "train.batch_tokens=3072",
     "train.epochs=2",
     "train.checkpoint_steps=2",
+    "train.keep_finished=true",
     "train.slices=2",
     "train.ema=0.9",
 )

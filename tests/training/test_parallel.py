@@ -49,7 +49,7 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def run(root: Path, command: list[str], *args: str, code: int = 0) -> str:
-    done = subprocess.run([*command, *args], env=environment(root), capture_output=True, text=True, timeout=100)
+    done = subprocess.run([*command, *args], env=environment(root), capture_output=True, text=True, timeout=600)
     assert done.returncode == code, done.stderr
     return done.stderr
 

@@ -354,7 +354,7 @@ def test_invariant_7_two_processes_pretrain_the_same_bytes(tables: Path) -> None
     experiment = tables / "runs" / "alone" / "experiment.yaml"
     places = {"SENTIMENT_DATA": str(tables / "data"), "SENTIMENT_RUNS": str(tables / "runs"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "sentiment_cli", "pretrain", str(experiment), "--name", "two", "--nproc", "2"]
-    done = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "on 2 processes" in done.stderr
     assert outcome(tables / "runs" / "two") == outcome(tables / "runs" / "alone")

@@ -62,7 +62,7 @@ def test_a_file_is_what_the_library_s_own_writer_writes(tmp_path: Path) -> None:
 
 def test_each_evaluation_is_there_once_also_after_a_resume(experiment) -> None:
     pytest.importorskip("tensorboardX", reason="needs the extra tensorboard")
-    settings = experiment(*TINY, "train.refit=true", "train.keep=9")
+    settings = experiment(*TINY, "train.refit=true", "train.keep=9", "train.keep_finished=true")
     run = fit(settings).directory
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     before = scalars(run)
