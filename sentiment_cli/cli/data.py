@@ -5,7 +5,6 @@ import itertools
 import json
 import shlex
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from typer import Argument, Option
 from sentiment_cli import console, store
 from sentiment_cli.cli import suspects
 from sentiment_cli.cli.train import Config, Override
-from sentiment_cli.errors import DataError, MachineError, UsageError
+from sentiment_cli.errors import DataError, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="What is in the data, what is wrong with it, and what is kept of it.")
 cache_app = typer.Typer(no_args_is_help=True, help="Prepared data: what there is, why it fits or not, away with it.")
@@ -215,8 +214,9 @@ def _check_plot(path: Path) -> None:
         raise UsageError(
             f"--plot {path}: the name should end in .png, .svg or .pdf", f"--plot {shlex.quote(str(path))}.svg"
         )
-    if find_spec("matplotlib") is None:
-        raise MachineError("--plot needs matplotlib", "pip install 'sentiment-cli[plot]'")
+    from sentiment_cli.evaluation.figures import check_matplotlib
+
+    check_matplotlib()
 
 
 def _save_plot(path: Path, length_N: Any, max_tokens: int | None) -> None:

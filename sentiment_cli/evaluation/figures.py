@@ -4,6 +4,7 @@ No text of a user's passes through here, only numbers and our own words: names s
 """
 
 import io
+import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -35,9 +36,10 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def check_matplotlib() -> None:
-    """Raise MachineError where there is no matplotlib."""
+    """Raise MachineError where there is no matplotlib, and have it load whatever MPLBACKEND says: none is used."""
     if find_spec("matplotlib") is None:
-        raise MachineError("a report's charts need matplotlib", "pip install 'sentiment-cli[plot]'")
+        raise MachineError("charts need matplotlib", "pip install 'sentiment-cli[plot]'")
+    os.environ["MPLBACKEND"] = "agg"
 
 
 def draw(figure: Figure) -> ElementTree.Element:

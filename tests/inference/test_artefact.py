@@ -9,7 +9,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -533,10 +532,8 @@ WEIGHT_FILES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("game", WEIGHT_FILES)
 def test_m02_what_weights_may_not_be(files: Files, write: Write, game: str) -> None:
     path = write(bound({**files, WEIGHTS: WEIGHT_FILES[game](files[WEIGHTS])}), "directory")
-    began = time.monotonic()
     with pytest.raises(store.IntegrityError, match=f"{path.name}/{WEIGHTS}"):
         load_model(open_artefact(path))
-    assert time.monotonic() - began < 1
 
 
 def test_a_packed_model_is_asked_and_scored_and_is_no_run(quick_run: Path, tmp_path: Path, capsys) -> None:

@@ -12,7 +12,6 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,27 +86,34 @@ def train_together(
     root: Path,
     name: str,
     *,
+    n: int = 2,
     fail: str | None = None,
-    settings: Sequence[tuple[str, ...]] = ((), ()),
-    codes: Sequence[str | None] = (None, None),
+    settings: tuple[str, ...] = (),
+    others: tuple[str, ...] = (),
+    code: str | None = None,
+    cwd: Path | None = None,
 ) -> list[tuple[int, str]]:
-    """Train in two processes that share the work, as the launcher starts them; return exit code and stderr of each.
+    """Train in processes that share the work, as the launcher starts them; return exit code and stderr of each.
 
-    `fail` is a failpoint of both, or with @RANK of one. Each has its own `settings`, and its own hash of the code.
+    `fail` is a failpoint of all, or with @RANK of one. The last process has the settings `others`, too, `code` for the
+    hash of its code, and `cwd` for the directory that it works in.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         together = []
-        for rank in (0, 1):
+        for rank in range(n):
             environment = {
                 "RANK": str(rank),
                 "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
+                "WORLD_SIZE": str(n),
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(listening.getsockname()[1]),
                 "SENTIMENT_LAUNCHER": str(os.getpid()),
             }
-            shared = listening if rank == 0 else None
-            arguments = (root, name, fail, settings[rank], codes[rank], environment, shared, root / f"stderr-{rank}")
+            is_last = rank == n - 1
+            own = (*settings, *others) if is_last else settings
+            shared, own_code = listening if rank == 0 else None, code if is_last else None
+            place, log = cwd if is_last and cwd is not None else root / "data", root / f"stderr-{rank}"
+            arguments = (root, name, fail, own, own_code, place, environment, shared, log)
             together.append(_context.Process(target=_train_together, args=arguments))
             together[-1].start()
     found = []
@@ -121,8 +127,9 @@ def train_together(
     return found
 
 
-def _train_together(root: Path, name: str, fail, settings, code, environment, listening, log: Path) -> None:
+def _train_together(root: Path, name: str, fail, settings, code, cwd: Path, environment, listening, log: Path) -> None:
     os.environ.update(environment)
+    os.chdir(cwd)
     if listening is not None:
         os.environ["SENTIMENT_LAUNCHER_SOCKET"] = str(listening.detach())
     if code is not None:
