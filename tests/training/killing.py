@@ -4,6 +4,7 @@ The fork server imports torch once; each case is a fork of it with one thread.
 """
 
 import csv
+import dataclasses
 import importlib
 import json
 import multiprocessing
@@ -90,13 +91,12 @@ def train_together(
     fail: str | None = None,
     settings: tuple[str, ...] = (),
     others: tuple[str, ...] = (),
-    code: str | None = None,
-    cwd: Path | None = None,
+    differs: str | None = None,
 ) -> list[tuple[int, str]]:
     """Train in processes that share the work, as the launcher starts them; return exit code and stderr of each.
 
-    `fail` is a failpoint of all, or with @RANK of one. The last process has the settings `others`, too, `code` for the
-    hash of its code, and `cwd` for the directory that it works in.
+    `fail` is a failpoint of all, or with @RANK of one. The last process has the settings `others`, too, and other
+    code or rows where `differs` says so.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         together = []
@@ -111,9 +111,9 @@ def train_together(
             }
             is_last = rank == n - 1
             own = (*settings, *others) if is_last else settings
-            shared, own_code = listening if rank == 0 else None, code if is_last else None
-            place, log = cwd if is_last and cwd is not None else root / "data", root / f"stderr-{rank}"
-            arguments = (root, name, fail, own, own_code, place, environment, shared, log)
+            shared, difference = listening if rank == 0 else None, differs if is_last else None
+            log = root / f"stderr-{rank}"
+            arguments = (root, name, fail, own, difference, environment, shared, log)
             together.append(_context.Process(target=_train_together, args=arguments))
             together[-1].start()
     found = []
@@ -127,15 +127,17 @@ def train_together(
     return found
 
 
-def _train_together(root: Path, name: str, fail, settings, code, cwd: Path, environment, listening, log: Path) -> None:
+def _train_together(root: Path, name: str, fail, settings, differs, environment, listening, log: Path) -> None:
     os.environ.update(environment)
-    os.chdir(cwd)
     if listening is not None:
         os.environ["SENTIMENT_LAUNCHER_SOCKET"] = str(listening.detach())
-    if code is not None:
-        from sentiment_cli.training import fit
+    from sentiment_cli.training import fit
 
-        fit.code_sha256 = lambda: code
+    if differs == "code":
+        fit.code_sha256 = lambda: "another version"
+    if differs == "rows":
+        prepare = fit.prepare_for
+        fit.prepare_for = lambda *args: dataclasses.replace(prepare(*args), key="other rows")
     _train(root, name, False, None, 1, (), fail, settings, (), None, log)
 
 

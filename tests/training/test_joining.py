@@ -30,7 +30,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"others": ("seed=5",)}, 2, "seed is 5, there 0"),
         ({"others": ("train.lr=0.5", "model.encoder.width=5")}, 2, "train.lr is 0.5"),
         ({"others": ("train.epochs=3",)}, 2, "train.epochs is 3, there 2"),
-        ({"code": "another version"}, 2, "code is another version, there "),
+        ({"differs": "code"}, 2, "code is another version, there "),
     ],
 )
 def test_a17_processes_of_other_settings_or_code_are_refused(root: Path, differing, code: int, said: str) -> None:
@@ -42,16 +42,12 @@ def test_a17_processes_of_other_settings_or_code_are_refused(root: Path, differi
     assert not (root / "runs").exists()
 
 
-def test_a17_processes_of_other_rows_are_refused(tmp_path: Path) -> None:
-    write_reviews(tmp_path)
-    (tmp_path / "elsewhere").mkdir()
-    rows = (tmp_path / "data" / "reviews.csv").read_text()
-    (tmp_path / "elsewhere" / "reviews.csv").write_text(rows + "one more,pos\n")
-    settings = ("data.source=reviews.csv",)
-    found = train_together(tmp_path, "differing", settings=settings, cwd=tmp_path / "elsewhere")
-    assert [code for code, _ in found] == [3, 3], found
-    assert "error: process 1 of this training has other data than process 0: data is " in found[0][1]
-    assert not (tmp_path / "runs").exists()
+def test_a17_processes_of_other_rows_are_refused(root: Path) -> None:
+    (first, first_said), (second, second_said) = train_together(root, "differing", differs="rows")
+    assert (first, second) == (3, 3), first_said
+    assert "process 1 of this training has other data than process 0: data is other rows, there reviews-" in first_said
+    assert second_said == ""
+    assert not (root / "runs").exists()
 
 
 @pytest.mark.parametrize(
