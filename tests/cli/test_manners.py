@@ -184,6 +184,19 @@ def test_runs_commands(cli) -> None:
     listed = cli("runs", "list").stdout
     assert re.search(r"^sample +finished +valid accuracy \d\d\.\d\d% +\d+\.\d MB$", listed, re.M)
     assert re.search(r"^killed +unfinished", listed, re.M)
+    left = runs_dir() / "sample" / "checkpoints" / "step-00000009"  # as older versions left it
+    left.mkdir(parents=True)
+    (left / "tensors.safetensors").write_bytes(b"1" * 1_500_000)
+    said = cli("runs", "list").stderr
+    assert "1.5 MB are checkpoints of finished runs" in said
+    assert said.endswith("sentiment runs remove --checkpoints sample\n")
+    refused = cli("runs", "remove", "--checkpoints", "sample", "killed")
+    assert (refused.returncode, left.exists()) == (2, True)
+    assert "killed is unfinished, not finished" in refused.stderr
+    freed = cli("runs", "remove", "--checkpoints", "sample")
+    assert (freed.returncode, left.parent.exists()) == (0, False)
+    assert "removed 1.5 MB of checkpoints from" in freed.stderr
+    assert cli("runs", "list").stderr == ""
     shown = cli("runs", "show", "sample").stdout
     assert "test: accuracy" in shown
     assert "model/weights.safetensors" in shown
