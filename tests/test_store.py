@@ -226,10 +226,9 @@ def test_f16_the_lock_of_a_killed_process_is_free(tmp_path: Path, forked) -> Non
     assert forked(die_with_it) == -signal.SIGKILL
     assert (tmp_path / "l").exists()
     said: list[str] = []
-    started = time.monotonic()
     with locks.lock(tmp_path / "l", said.append):
-        assert time.monotonic() - started < 1
-    assert said == []
+        pass
+    assert said == []  # of a wait
     assert list(tmp_path.iterdir()) == []
 
 

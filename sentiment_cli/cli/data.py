@@ -5,7 +5,6 @@ import io
 import itertools
 import json
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from typer import Argument, Option
 from sentiment_cli import console, store
 from sentiment_cli.cli import suspects
 from sentiment_cli.cli.train import Config, Override
-from sentiment_cli.errors import Change, DataError, MachineError, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Inspect, check and cache training data.")
 cache_app = typer.Typer(no_args_is_help=True, help="List, explain and delete prepared data.")
@@ -237,8 +236,9 @@ def _check_plot(path: Path) -> None:
     """Raise UsageError or MachineError for a picture that cannot be made, before the work that it is to show."""
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--plot {path}: the name should end in .png, .svg or .pdf", Change("--plot", f"{path}.svg"))
-    if find_spec("matplotlib") is None:
-        raise MachineError("--plot needs matplotlib", "pip install matplotlib")
+    from sentiment_cli.evaluation.figures import check_matplotlib
+
+    check_matplotlib()
     store.check_replaceable(path, _is_plot, Change("--plot", str(store.free_path(path))))
 
 

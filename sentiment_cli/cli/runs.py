@@ -12,7 +12,16 @@ from typer import Argument, Option
 from sentiment_cli import console, locks, store
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import Change, UsageError
-from sentiment_cli.inference.runs import all_runs, describe_run, named_run, removable_run, size_of
+from sentiment_cli.inference.runs import (
+    CHECKPOINTS,
+    all_runs,
+    describe_run,
+    freeable,
+    named_run,
+    removable_run,
+    require_finished,
+    size_of,
+)
 
 app = typer.Typer(help="List, show and delete trained runs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -34,6 +43,12 @@ def list_() -> None:
     width = max(len(run.path.name) for run in runs)
     for run in runs:
         console.result(f"{run.path.name:<{width}}  {run.status:<11}  {run.figure:<21}  {_megabytes(size_of(run.path))}")
+    if free := {run.path.name: n_bytes for run in runs if (n_bytes := freeable(run))}:
+        names = shlex.join(free)
+        console.say(
+            f"{_megabytes(sum(free.values()))} are checkpoints of finished runs, which nothing reads: "
+            f"sentiment runs remove --checkpoints {names}"
+        )
 
 
 @app.command()
@@ -57,13 +72,20 @@ def show(run: Run) -> None:
 def remove(
     runs: Annotated[list[str], Argument(metavar="RUN...", help="Run directories or names.")],
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    checkpoints: Annotated[
+        bool, Option("--checkpoints", help="Only the checkpoints of finished runs, which nothing reads; never asks.")
+    ] = False,
 ) -> None:
     """Delete runs, after asking.
 
     \b
     Example:
       sentiment runs remove imdb-lstm-2 --yes
+      sentiment runs remove --checkpoints imdb-lstm
     """
+    if checkpoints:
+        _remove_checkpoints(list(dict.fromkeys(removable_run(run) for run in runs)))
+        return
     for path in dict.fromkeys([removable_run(run) for run in runs]):  # every name is checked before anything goes
         if not yes:
             if sys.stdin is None or not sys.stdin.isatty():
@@ -75,6 +97,17 @@ def remove(
                 continue
         _remove(path)
         console.say(f"removed {path}")
+
+
+def _remove_checkpoints(paths: list[Path]) -> None:
+    """Remove the checkpoints of finished runs. Raises UsageError for another, which goes on from its own."""
+    for path in paths:
+        require_finished(path)
+    for path in paths:
+        n_bytes = size_of(path / CHECKPOINTS)
+        if (path / CHECKPOINTS).is_dir():
+            store.remove_directory(path / CHECKPOINTS)
+        console.say(f"removed {_megabytes(n_bytes)} of checkpoints from {path}")
 
 
 def _remove(path: Path) -> None:

@@ -4,6 +4,10 @@ import os
 import shlex
 from pathlib import Path
 
+from sentiment_cli.errors import UsageError
+
+# What Linux takes of a path (4,096) less room for the names of our own files; macOS takes 1,024 and says so itself.
+_LONGEST_PATH, _LONGEST_NAME = 3_500, 255
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
 
 
@@ -17,18 +21,30 @@ def is_file(path: Path) -> bool:
 
 def data_dir() -> Path:
     """SENTIMENT_DATA, or ./data: downloads in raw/, prepared data in cache/."""
-    return Path(os.environ.get("SENTIMENT_DATA") or "data")
+    return _place("SENTIMENT_DATA", "data")
 
 
 def runs_dir() -> Path:
     """SENTIMENT_RUNS, or ./runs: one directory per run."""
-    return Path(os.environ.get("SENTIMENT_RUNS") or "runs")
+    return _place("SENTIMENT_RUNS", "runs")
 
 
 def local_imdb() -> Path | None:
     """SENTIMENT_IMDB: a copy of the IMDb archive, or a folder it was extracted to; used instead of the download."""
-    value = os.environ.get("SENTIMENT_IMDB")
-    return Path(value) if value else None
+    return _place("SENTIMENT_IMDB", "") if os.environ.get("SENTIMENT_IMDB") else None
+
+
+def _place(variable: str, default: str) -> Path:
+    """Return the path that a variable names. Raises UsageError for one that no system takes."""
+    path = Path(os.environ.get(variable) or default)
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if len(os.fsencode(path)) > _LONGEST_PATH or longest > _LONGEST_NAME:
+        raise UsageError(
+            f"{variable} is a path of {len(os.fsencode(path)):,} bytes whose longest name has {longest:,}; "
+            f"at most {_LONGEST_PATH:,} and {_LONGEST_NAME} can be used",
+            f"unset {variable}",
+        )
+    return path
 
 
 def shown(path: Path) -> str:

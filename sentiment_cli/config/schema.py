@@ -388,6 +388,9 @@ class Train(Section):
     )
     checkpoint_steps: Count | None = Field(None, description="save a checkpoint every so many steps, too")
     keep: Count = Field(2, description="checkpoints kept; each holds the best state so far beside the present one")
+    keep_finished: bool = Field(
+        False, description="keep the last checkpoints of a run that is finished, which no command reads"
+    )
     slices: Count = Field(1, description="slices of rows a batch is read in, one after the other or by processes")
     on_memory_error: Literal["stop", "split"] = Field(
         "stop", description="stop, or go on with twice the slices of the same batch"

@@ -93,6 +93,8 @@ def _find(data: Data) -> Source:
                 download_imdb(path)
         elif not os.path.exists(path):  # noqa: PTH110 - as in _kind_of
             raise DataError(f"SENTIMENT_IMDB names {path}, which does not exist", how_to_get_imdb(path))
+        elif not (path.is_file() or path.is_dir()):  # a pipe that nobody writes would be waited for
+            raise DataError(f"SENTIMENT_IMDB names {path}, which is not a file or folder", how_to_get_imdb(path))
         return Source("imdb", "imdb", path, data)
     path = Path(data.source)
     return Source(name_of(path), _kind_of(path, "data.source"), path, data)

@@ -37,9 +37,10 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def check_matplotlib() -> None:
-    """Raise MachineError where there is no matplotlib."""
+    """Raise MachineError where there is no matplotlib, and have it load whatever MPLBACKEND says: none is used."""
     if find_spec("matplotlib") is None:
-        raise MachineError("a report's charts need matplotlib", "pip install matplotlib")
+        raise MachineError("charts need matplotlib", "pip install matplotlib")
+    os.environ["MPLBACKEND"] = "agg"
 
 
 def load_matplotlib() -> Any:

@@ -1,20 +1,23 @@
 """Runs on disk: which one is meant, what there is, what one holds."""
 
 import difflib
+import glob
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sentiment_cli import console, store
+from sentiment_cli import console, locks, store
 from sentiment_cli.config.paths import is_file, runs_dir, shown
 from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.errors import Change, MachineError, UsageError
 from sentiment_cli.inference.records import read_scores, read_summary
 from sentiment_cli.inference.results import warn_edited
 
-SUMMARY = "summary.json"
+SUMMARY, CHECKPOINTS = "summary.json", "checkpoints"
+STOPPED = ("unfinished", "interrupted", "diverged")
 _TRAIN = "sentiment train"
 
 
@@ -144,6 +147,33 @@ def all_runs() -> list[Run]:
     return sorted(runs, key=lambda run: (run.finished_at, run.path))
 
 
+def stopped_run(beside: Path) -> Path | None:
+    """Return the newest run of the same name, but for the number of a second one, that could be gone on with."""
+    name = re.sub(r"-\d+$", "", beside.name)
+    of_name = [path for path in beside.parent.glob(f"{glob.escape(name)}*/experiment.yaml") if path.parent != beside]
+    for path in sorted(of_name, key=lambda path: path.stat().st_mtime, reverse=True):
+        is_of_name = re.fullmatch(rf"{re.escape(name)}(-\d+)?", path.parent.name)
+        if is_of_name and _load(path.parent).status in STOPPED and not is_held(path.parent):
+            return path.parent
+    return None
+
+
+def is_held(path: Path) -> bool:
+    """Say whether a process trains the run now."""
+    try:
+        with locks.held(path, lambda said: None):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # where there are no locks, nobody knows
+        return False
+
+
+def freeable(run: Run) -> int:
+    """Return the bytes of checkpoints that a finished run needs no more."""
+    return size_of(run.path / CHECKPOINTS) if run.status == "finished" else 0
+
+
 def describe_run(path: Path) -> list[str]:
     """Return lines that tell a run's state, scores, seconds and versions."""
     warn_edited(path)
@@ -210,9 +240,10 @@ def _ask(model: Path) -> str:
 
 
 def _newest() -> Path:
-    finished = [run for run in all_runs() if run.status == "finished" and run.task == "classify"]
+    runs = all_runs()
+    finished = [run for run in runs if run.status == "finished" and run.task == "classify"]
     if not finished:
-        stopped = [run for run in all_runs() if run.status in ("interrupted", "unfinished") and run.task == "classify"]
+        stopped = [run for run in runs if run.status in STOPPED and run.task == "classify" and not is_held(run.path)]
         also = f"; {stopped[-1].path.name} was stopped before its end" if stopped else ""
         hint = _how_to_resume(stopped[-1].path) if stopped else _TRAIN
         raise UsageError(f"there is no trained classifier in {shown(runs_dir())} yet{also}", hint)

@@ -23,6 +23,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.evaluation.perplexity import SequenceScores
+from sentiment_cli.inference.runs import CHECKPOINTS
 
 _FORMAT = 2
 # Of Progress.
@@ -111,7 +112,7 @@ def save_checkpoint(
     carried: Sequence[Tensor] = (),
 ) -> Path:
     """Publish the present state, then remove all but the last `keep` checkpoints."""
-    path = run / "checkpoints" / f"step-{progress.offset + progress.step:08}"
+    path = run / CHECKPOINTS / f"step-{progress.offset + progress.step:08}"
     if path.exists():  # the same step before its validation, which leads to the same
         return path
     best = progress.best
@@ -162,7 +163,7 @@ def newest_checkpoint(run: Path, run_id: str, command: str = "sentiment train") 
         return checkpoint
     if paths:
         raise DataError(
-            f"none of the {len(paths)} checkpoints in {run / 'checkpoints'} is whole",
+            f"none of the {len(paths)} checkpoints in {run / CHECKPOINTS} is whole",
             f"{command} {shlex.quote(str(run / 'experiment.yaml'))}",
         )
     return None
@@ -187,6 +188,12 @@ def restore(
             optimizer.state[parameter][key] = value.to(parameter.device)
 
 
+def discard_checkpoints(run: Path) -> None:
+    """Remove all checkpoints of a run."""
+    if (run / CHECKPOINTS).exists():
+        store.remove_directory(run / CHECKPOINTS)
+
+
 def newest_path(run: Path) -> Path | None:
     """Return the newest checkpoint's directory, unread."""
     paths = _checkpoints(run)
@@ -204,7 +211,7 @@ def identity_differences(old: Identity, new: Identity) -> list[tuple[str, Any, A
 
 
 def _checkpoints(run: Path) -> list[Path]:
-    return sorted((run / "checkpoints").glob("step-*"))
+    return sorted((run / CHECKPOINTS).glob("step-*"))
 
 
 def read_checkpoint(path: Path, run_id: str) -> Checkpoint:

@@ -32,6 +32,7 @@ from sentiment_cli.training.checkpoints import (
     Best,
     Identity,
     Progress,
+    discard_checkpoints,
     read_scores,
     weights_of,
 )
@@ -56,7 +57,7 @@ def load_finished(run: Path) -> Finished | None:
     Raises IntegrityError for damage.
     """
     path = run / SUMMARY
-    with store.damage(path, shlex.join(["sentiment", "train", str(run / "experiment.yaml")])):
+    with store.damage(path, f"sentiment runs show {shlex.quote(str(run))}"):
         summary = store.read_json(path) if path.exists() else {}
         if summary.get("status") != "finished":
             return None
@@ -77,8 +78,17 @@ def write_state(session: Session, status: str, tokens_per_second: float | None =
     with stop.at_once() if status == "finished" else contextlib.nullcontext():
         failpoints.reach("finish")
         _write_state(session, status, tokens_per_second)
+    if status == "finished":
+        free_checkpoints(session.run, session.experiment)
     with contextlib.suppress(LostProcessError):  # it has no part in what is written
         group.wait()
+
+
+def free_checkpoints(run: Path, experiment: Experiment) -> None:
+    """Remove the checkpoints of a run that is finished, once its model is whole on disk, unless they are to be kept."""
+    if not experiment.train.keep_finished:
+        store.open_directory(run / "model")
+        discard_checkpoints(run)
 
 
 def _write_state(session: Session, status: str, tokens_per_second: float | None) -> None:

@@ -19,6 +19,7 @@ from sentiment_cli.data.coverage import unknown_share, warn_of_unknown
 from sentiment_cli.data.fit_settings import settle
 from sentiment_cli.errors import Change, DataError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.inference.known_rows import write_known
+from sentiment_cli.inference.runs import stopped_run
 from sentiment_cli.models.device import check_precision, memory_errors, select_device, set_up
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
@@ -28,7 +29,7 @@ from sentiment_cli.training.checkpoints import (
     newest_checkpoint,
     read_checkpoint,
 )
-from sentiment_cli.training.finishing import Finished, code_sha256, load_finished
+from sentiment_cli.training.finishing import Finished, code_sha256, free_checkpoints, load_finished
 from sentiment_cli.training.initial import first_model, load_origins
 from sentiment_cli.training.launching import has_launcher, launch_id, n_launched, n_restarts
 from sentiment_cli.training.learnable import check_corpus
@@ -76,6 +77,9 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         progress.seconds["prepare"] = prepared - began
         claimed = store.claim_directory(runs_dir(), name or experiment.name) if group.is_writer else ""
         run = Path(group.told(str(claimed)))
+        if run.name != (name or experiment.name) and (stopped := stopped_run(run)) is not None:
+            again = _again(stopped, experiment)
+            console.say(f"{stopped} was stopped before its end; {again} goes on with it. This is a new run, {run}")
         with _owned(run, group) as record, _told(stop, "stopped at once", run, experiment):
             if group.is_writer:
                 store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
@@ -106,6 +110,8 @@ def _resume(
         own = load_experiment(run / "experiment.yaml")
         if (finished := load_finished(run)) is not None:
             check_finished(run, own, experiment)
+            if group.is_writer:
+                free_checkpoints(run, own)  # it may have been killed before it came to that
             console.say(f"{run} is finished; there is nothing left to train")
             return finished
         checkpoint = _newest(run, record.id, group, own.command)

@@ -32,6 +32,7 @@ SAFE_KEYS = frozenset(
         "train.device",
         "train.epochs",
         "train.keep",
+        "train.keep_finished",
         "train.lr",
         "train.max_grad_norm",
         "train.max_steps",

@@ -130,7 +130,15 @@ def test_help_imports_nothing_that_only_experiments_need() -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [["--help"], ["--version"], ["train", "--help"], ["train", "--set", "a=1"], ["train", "nosuch"], ["eval", "x"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["train", "--set", "a=1"],
+        ["train", "nosuch"],
+        ["eval", "x"],
+        ["config", "check", "x"],
+    ],
 )
 def test_invariant_12_help_and_config_errors_never_import_torch(args: list[str]) -> None:
 

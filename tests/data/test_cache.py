@@ -409,18 +409,15 @@ def test_f16_a_killed_holder_and_stale_locks_cost_no_time(use, experiment, built
     found = use("data")
     assert forked(lambda: prepare(experiment), "create:5:kill") == -signal.SIGKILL
     assert list(found.glob(".*.lock"))
-    began = time.monotonic()
     prepare(experiment)
-    assert time.monotonic() - began < 1
     assert content(found) == built
     shutil.rmtree(found)
     found.mkdir()
     for name in {path.partition("/")[0] for path in built}:
         (found / f".{name}.lock").write_text("another-host:1")
-    began = time.monotonic()
     prepare(experiment)
-    assert time.monotonic() - began < 1
     assert content(found) == built
+    assert "waiting for another process" not in capsys.readouterr().err
     shutil.rmtree(found)
     capsys.readouterr()
     failpoints.arm("lock:1:ioerror")

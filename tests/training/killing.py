@@ -4,6 +4,7 @@ The fork server imports torch once; each case is a fork of it with one thread.
 """
 
 import csv
+import dataclasses
 import importlib
 import json
 import multiprocessing
@@ -12,7 +13,6 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ SETTINGS = (
     "train.batch_tokens=3072",
     "train.epochs=2",
     "train.checkpoint_steps=2",
+    "train.keep_finished=true",
     "train.slices=2",
     "train.ema=0.9",
 )
@@ -86,27 +87,33 @@ def train_together(
     root: Path,
     name: str,
     *,
+    n: int = 2,
     fail: str | None = None,
-    settings: Sequence[tuple[str, ...]] = ((), ()),
-    codes: Sequence[str | None] = (None, None),
+    settings: tuple[str, ...] = (),
+    others: tuple[str, ...] = (),
+    differs: str | None = None,
 ) -> list[tuple[int, str]]:
-    """Train in two processes that share the work, as the launcher starts them; return exit code and stderr of each.
+    """Train in processes that share the work, as the launcher starts them; return exit code and stderr of each.
 
-    `fail` is a failpoint of both, or with @RANK of one. Each has its own `settings`, and its own hash of the code.
+    `fail` is a failpoint of all, or with @RANK of one. The last process has the settings `others`, too, and other
+    code or rows where `differs` says so.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         together = []
-        for rank in (0, 1):
+        for rank in range(n):
             environment = {
                 "RANK": str(rank),
                 "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
+                "WORLD_SIZE": str(n),
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(listening.getsockname()[1]),
                 "SENTIMENT_LAUNCHER": str(os.getpid()),
             }
-            shared = listening if rank == 0 else None
-            arguments = (root, name, fail, settings[rank], codes[rank], environment, shared, root / f"stderr-{rank}")
+            is_last = rank == n - 1
+            own = (*settings, *others) if is_last else settings
+            shared, difference = listening if rank == 0 else None, differs if is_last else None
+            log = root / f"stderr-{rank}"
+            arguments = (root, name, fail, own, difference, environment, shared, log)
             together.append(_context.Process(target=_train_together, args=arguments))
             together[-1].start()
     found = []
@@ -120,14 +127,17 @@ def train_together(
     return found
 
 
-def _train_together(root: Path, name: str, fail, settings, code, environment, listening, log: Path) -> None:
+def _train_together(root: Path, name: str, fail, settings, differs, environment, listening, log: Path) -> None:
     os.environ.update(environment)
     if listening is not None:
         os.environ["SENTIMENT_LAUNCHER_SOCKET"] = str(listening.detach())
-    if code is not None:
-        from sentiment_cli.training import fit
+    from sentiment_cli.training import fit
 
-        fit.code_sha256 = lambda: code
+    if differs == "code":
+        fit.code_sha256 = lambda: "another version"
+    if differs == "rows":
+        prepare = fit.prepare_for
+        fit.prepare_for = lambda *args: dataclasses.replace(prepare(*args), key="other rows")
     _train(root, name, False, None, 1, (), fail, settings, (), None, log)
 
 

@@ -1,14 +1,16 @@
 import json
 import os
+import shutil
 import signal
 
 import pytest
 import torch
 
 from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import DataError, DivergedError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.evaluation.metrics import score_outputs
-from sentiment_cli.inference.artefact import open_artefact
+from sentiment_cli.inference.artefact import open_artefact, save_artefact
 from sentiment_cli.inference.predictor import Predictor
 from sentiment_cli.inference.weights import load_model, score_rows
 from sentiment_cli.training import classifying as classifying_module
@@ -30,7 +32,6 @@ def test_a_run_holds_what_it_promises(experiment) -> None:
         "model",
         "summary.json",
         "run.json",
-        "checkpoints",
         "curves.svg",
         "validation",
         "rows",
@@ -41,6 +42,51 @@ def test_a_run_holds_what_it_promises(experiment) -> None:
     best = min(rows, key=lambda row: row["valid_loss"])
     assert finished.scores.loss == best["valid_loss"]
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+
+
+def test_a_finished_run_keeps_its_checkpoints_only_where_that_is_asked(experiment, capsys) -> None:
+    kept = experiment(*TINY, "train.keep_finished=true")
+    run = fit(kept, "kept").directory
+    assert len(list((run / "checkpoints").iterdir())) == 2
+    resume(run, kept, ())
+    assert (run / "checkpoints").exists()
+    own = experiment(*TINY)
+    freed = fit(own, "freed").directory
+    assert not (freed / "checkpoints").exists()
+    shutil.copytree(run / "checkpoints", freed / "checkpoints")  # as a kill between the summary and the removal leaves
+    capsys.readouterr()
+    resume(freed, own, ())
+    assert "is finished; there is nothing left to train" in capsys.readouterr().err
+    assert not (freed / "checkpoints").exists()
+    with pytest.raises(UsageError, match=r"train.epochs was 2 and is 3") as caught:
+        resume(freed, experiment(*TINY, "train.epochs=3"), ())
+    assert f"--set init_from={freed} --set train.epochs=3" in str(caught.value.hint)
+
+
+def test_checkpoints_stay_where_the_model_was_not_written_whole(experiment, monkeypatch) -> None:
+    def falsified(*args, **kwargs):
+        save_artefact(*args, **kwargs)
+        path = args[0] / "model" / "weights.safetensors"
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+    monkeypatch.setattr("sentiment_cli.training.finishing.save_artefact", falsified)
+    with pytest.raises(DataError, match=r"weights.safetensors"):
+        fit(experiment(*TINY), "falsified")
+    assert list((runs_dir() / "falsified" / "checkpoints").iterdir())
+
+
+def test_a_second_run_of_a_stopped_ones_name_says_how_to_go_on(experiment, capsys) -> None:
+    stopped = runs_dir() / "mine"
+    stopped.mkdir(parents=True)
+    (stopped / "experiment.yaml").write_text("name: mine\n")
+    run = fit(experiment(*TINY, "train.epochs=1"), "mine").directory
+    assert run == runs_dir() / "mine-2"
+    said = capsys.readouterr().err
+    assert f"{stopped} was stopped before its end; sentiment train --resume {stopped} goes on with it" in said
+    assert f"This is a new run, {run}" in said
+    (stopped / "experiment.yaml").unlink()
+    fit(experiment(*TINY, "train.epochs=1"), "mine")
+    assert "goes on with it" not in capsys.readouterr().err  # mine-2 is finished
 
 
 def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPatch) -> None:

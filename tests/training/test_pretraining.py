@@ -4,10 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from killing import outcome, train
+from killing import outcome, train, train_together
 from pretraining import pretraining, write_reviews, write_table
 
 from sentiment_cli.config.paths import runs_dir
@@ -351,12 +348,9 @@ def carried_of(run: Path, step: int) -> list[torch.Tensor]:
 def test_invariant_7_two_processes_pretrain_the_same_bytes(tables: Path) -> None:
     settings = settings_of("language-model", tables)
     assert train(tables, "alone", settings=settings)[0] == 0
-    experiment = tables / "runs" / "alone" / "experiment.yaml"
-    places = {"SENTIMENT_DATA": str(tables / "data"), "SENTIMENT_RUNS": str(tables / "runs"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "sentiment_cli", "pretrain", str(experiment), "--name", "two", "--nproc", "2"]
-    done = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    assert "on 2 processes" in done.stderr
+    (code, said), _ = train_together(tables, "two", settings=settings)
+    assert code == 0, said
+    assert "on 2 processes" in said
     assert outcome(tables / "runs" / "two") == outcome(tables / "runs" / "alone")
     one, two = (carried_of(tables / "runs" / name, 8) for name in ("alone", "two"))  # each process knew half of them
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))

@@ -67,7 +67,7 @@ def test_a_stopped_run_of_other_data_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_gone_on_with_is_trained_anew(experiment, reviews: Path, capsys) -> None:
-    settings = experiment(*TINY, f"data.source={reviews}")
+    settings = experiment(*TINY, f"data.source={reviews}", "train.keep_finished=true")
     first = find_or_fit(settings, "run")
     (first / "summary.json").unlink()
     (checkpoint,) = (first / "checkpoints").iterdir()

@@ -203,7 +203,14 @@ def test_an_experiment_is_pretrained_first_and_then_its_run_is_found(
 
 
 def test_layers_are_freed_one_after_the_other_the_output_first(root: Path, classifier) -> None:
-    settings = ("init_from=forward", "train.unfreeze=1", "train.epochs=4", "train.keep=9", "train.weight_decay=0.1")
+    settings = (
+        "init_from=forward",
+        "train.unfreeze=1",
+        "train.epochs=4",
+        "train.keep=9",
+        "train.keep_finished=true",
+        "train.weight_decay=0.1",
+    )
     run = fit(classifier(*settings, "train.batch_tokens=2048"), "unfrozen").directory
     paths = sorted((run / "checkpoints").iterdir())
     states = [safetensors.torch.load_file(path / "tensors.safetensors") for path in paths]

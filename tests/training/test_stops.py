@@ -6,20 +6,21 @@ Robustness cases D05 (a signal to one process or to the launcher stops all) and 
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from killing import leftovers, outcome, train, train_together, write_reviews
 
-KEPT, LEFT = "which is saved", "no run was begun"
+from sentiment_cli.training.parallel import Group
+from sentiment_cli.training.session import Session
+from sentiment_cli.training.stopping import Stop, StopNow
 
 # Where both processes (or, after @, one) get a signal; the step that is then saved: 0 where no run is begun, None where
 # it depends on which of them hears of it first.
 BOTH = [
     ("join:1:term", 0),
     ("prepare:1:term", 0),
-    ("prepare:1:int", 0),
     ("model:1:term", 0),
-    ("collective:10:term", None),
     ("after collective:12:term", None),
     ("after collective:13:term", None),
     ("after collective:14:int", None),
@@ -33,9 +34,7 @@ ONE = [
     ("prepare:1:int@1", 0),
     ("model:1:term@0", 0),
     ("collective:11:term@1", None),
-    ("after collective:12:term@0", None),
     ("after collective:12:term@1", None),
-    ("save:1:term@0", None),
     ("save:1:term@1", None),
     ("validate:1:term@1", 4),
     ("finish:1:term@0", 8),
@@ -73,3 +72,39 @@ def test_every_process_leaves_at_a_signal_and_the_run_goes_on_to_the_same_bytes(
     assert code == 0, said
     assert outcome(run) == outcome(root / "runs" / "alone")
     shutil.rmtree(run)
+
+
+def test_a_signal_that_comes_while_the_processes_agree_is_for_the_next_time() -> None:
+    stop = Stop(is_launched=True)
+
+    class Agreeing(Group):
+        def agree(self, *numbers: int) -> tuple[int, ...]:
+            stop.take(signal.SIGTERM, None)
+            return numbers
+
+    session = SimpleNamespace(stop=stop, group=Agreeing())
+    assert not Session.agree(session).stops  # type: ignore[arg-type]
+    assert Session.agree(session).stops  # type: ignore[arg-type]
+
+
+def test_a_launched_process_leaves_the_second_wish_to_its_launcher() -> None:
+    """A service manager may send one signal to the launcher, which hands it on, and to its processes."""
+    launched, alone = Stop(is_launched=True), Stop()
+    for stop in (launched, alone):
+        stop.take(signal.SIGINT, None)
+    launched.take(signal.SIGINT, None)
+    assert not launched.twice
+    with pytest.raises(StopNow):
+        alone.take(signal.SIGINT, None)
+    assert alone.twice
+
+
+def test_a_second_signal_does_not_break_the_tidying_up_after_the_first() -> None:
+    stop, tidied = Stop(is_launched=True), []
+    with pytest.raises(StopNow), stop.at_once():
+        try:
+            stop.take(signal.SIGTERM, None)
+        finally:
+            stop.take(signal.SIGTERM, None)
+            tidied.append("all")
+    assert tidied == ["all"]
