@@ -2,7 +2,7 @@
 
     python benchmarks/spellings.py RUN
 
-Each validation review that has an apostrophe is also asked with ’ in its place, and with &#39;: the labels should agree.
+Each validation review that has an apostrophe is also asked with ’ in its place, and with &#39;: labels should agree.
 Prints validation accuracy, and per spelling the reviews asked and the labels that differ.
 """
 
