@@ -28,6 +28,7 @@ from sentiment_cli.cli import (
     train,
 )
 from sentiment_cli.cli import eval as eval_command
+from sentiment_cli.cli.hints import whole_command
 from sentiment_cli.cli.parameters import spare_pydantic
 from sentiment_cli.errors import MachineError, SentimentError
 
@@ -90,7 +91,7 @@ def main() -> NoReturn:
         spare_pydantic()
         code = app(prog_name="sentiment", standalone_mode=False)
     except SentimentError as error:
-        console.report_error(str(error), error.hint)
+        console.report_error(str(error), whole_command(error.hint, sys.argv[1:]))
         code = error.exit_code
     except MemoryError as error:
         console.report_error(f"there is not enough memory: {error}", "sentiment doctor")

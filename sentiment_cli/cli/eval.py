@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ from typer import Argument, Option
 
 from sentiment_cli import console
 from sentiment_cli.cli.parameters import OnError
+from sentiment_cli.cli.reading import OF_LABELS, Reading, check_keys
 from sentiment_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def evaluate(
     ] = None,
     text_column: Annotated[str | None, Option(help="With --data: the column of the texts.")] = None,
     label_column: Annotated[str | None, Option(help="With --data: the column of the labels.")] = None,
+    settings: Reading = None,
     on_error: Annotated[
         OnError | None, Option(help="With --data: stop at a row that cannot be read, or leave it out and list it.")
     ] = None,
@@ -85,6 +87,9 @@ def evaluate(
     for name, value in values.items():
         if value is not None and data is None and (pairs is None or name != "label_map"):
             raise UsageError(f"--{name.replace('_', '-')} goes with --data", "sentiment eval --data my.csv")
+    check_keys(settings or [], OF_LABELS, "eval")
+    if settings and data is None:
+        raise UsageError("--set goes with --data", "sentiment eval --data my.csv")
     if (slices or reliability) and (behaviour or pairs is not None):
         raise UsageError("--slice and --reliability are of a split or of --data", "sentiment eval --slice stars")
     path = find_run(run)
@@ -114,7 +119,7 @@ def evaluate(
         found = evaluation.evaluate(path, (split or Split.test).value)
     else:
         with _own_options():
-            found = evaluation.evaluate_data(path, _own(data, values), slices or ())
+            found = evaluation.evaluate_data(path, _own(data, values, settings or []), slices or ())
     _print(
         path,
         found.to_json(),
@@ -142,14 +147,14 @@ def _option(found: re.Match[str]) -> str:
     return f"--label-map {shlex.quote((found['pairs'] or '').replace(', ', ','))}"
 
 
-def _own(source: str, values: dict[str, Any]) -> "Data":
+def _own(source: str, values: dict[str, Any], further: Sequence[str] = ()) -> "Data":
     """Return the settings of a file of the user's, as an experiment's own are checked."""
     from sentiment_cli.config.loader import load_experiment
 
     given = {"source": source, **{key: value for key, value in values.items() if value is not None}}
     # YAML reads JSON, but not the two escapes that JSON writes for a character beyond U+FFFF.
     settings = [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
-    return load_experiment("default", settings).data
+    return load_experiment("default", [*settings, *further]).data
 
 
 def _print(run: Path, found: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:

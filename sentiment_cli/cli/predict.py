@@ -1,6 +1,7 @@
 """`sentiment predict`."""
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typer import Argument, Option
 
 from sentiment_cli.cli.explain import Method, Wishes, answer_with_reasons
 from sentiment_cli.cli.parameters import OnError
+from sentiment_cli.cli.reading import OF_TEXTS, Reading, check_keys, load_data
 from sentiment_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def predict(
         Format | None, Option("--format", help="What to write; without it, lines of text, or of JSON for a table.")
     ] = None,
     text_column: Annotated[str | None, Option(help="The column of the texts, where its name does not say so.")] = None,
+    settings: Reading = None,
     on_error: Annotated[OnError, Option(help="Stop at a row that has no text, or list it as a reject.")] = OnError.stop,
     safe_csv: Annotated[
         bool, Option("--safe-csv/--no-safe-csv", help="Keep spreadsheets from computing a cell of CSV or TSV.")
@@ -60,7 +63,7 @@ def predict(
 ) -> None:
     """Say for each text whether it is positive, and how surely: label, probability (or stars), text.
 
-    Tables are CSV, TSV, JSON Lines (also gzipped) and Parquet files; their columns are kept and the answer's added.
+    Tables are CSV, TSV, JSON (also compressed) and Parquet files; their columns are kept and the answer's added.
 
     \b
     Examples:
@@ -73,7 +76,7 @@ def predict(
     """
     from sentiment_cli.inference.runs import find_run
 
-    source = _source(text or [], file, text_column, on_error)
+    source = _source(text or [], file, text_column, on_error, settings or [])
     form = _format(form, out, as_json, source)
     wishes = Wishes(explain, method, trace, html, form == Format.jsonl)
     if wishes.is_any:
@@ -101,20 +104,31 @@ def _check_wishes(form: Format, source: "Source", on_error: OnError, places: dic
             raise UsageError(f"--explain and --trace compress nothing, as {place} says", f"{option} {place.stem}")
 
 
-def _source(texts: list[str], file: str | None, text_column: str | None, on_error: OnError) -> "Source":
+def _source(
+    texts: list[str], file: str | None, text_column: str | None, on_error: OnError, settings: Sequence[str] = ()
+) -> "Source":
+    from sentiment_cli.data.rows import Columns, Format
     from sentiment_cli.inference import inputs
 
+    check_keys(settings, OF_TEXTS, "predict")
+    if settings and file is None and texts:
+        raise UsageError("--set is about a file, and TEXT is given", inputs.HINT)
+    how, column = Format(), Columns(text_column)
+    if settings:
+        data = load_data(settings)
+        how = Format(data.header, data.encoding, data.delimiter, data.quoting)
+        column = Columns(text_column if text_column is not None else data.text_column)
     if texts and file is not None:
         raise UsageError("TEXT and --file are both given; one of them is enough", inputs.HINT)
     if file not in (None, "-"):
-        return inputs.open_file(Path(str(file)), text_column, on_error.value)
+        return inputs.open_file(Path(str(file)), column.text, on_error.value, how)
     if text_column is not None:
         raise UsageError("--text-column goes with a table", "sentiment predict --file my.csv --text-column body")
     if texts:
         return inputs.given_texts(texts)
     if sys.stdin is None or (file is None and sys.stdin.isatty()):
         raise UsageError("there is no text", inputs.HINT)
-    return inputs.lines_as_they_come(sys.stdin.fileno(), "stdin")
+    return inputs.lines_as_they_come(sys.stdin.fileno(), "stdin", how)
 
 
 def _format(asked: Format | None, out: Path | None, as_json: bool, source: "Source") -> Format:

@@ -119,6 +119,10 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
             if getattr(data, key):
                 message = f"data.{key} is for your own data; data.source is {data.source}, which brings its own"
                 yield Contradiction((f"data.{key}", "data.source"), message)
+        for key in ("header", "encoding", "delimiter", "quoting"):
+            if getattr(data, key) != "auto":
+                message = f"data.{key} is for files of your own; data.source is {data.source}"
+                yield Contradiction((f"data.{key}", "data.source"), message)
     folds, fold = data.valid.folds, data.valid.fold
     if (folds is None) != (fold is None):
         message = (

@@ -3,26 +3,38 @@
 A source has two parts: `labelled` (train and test rows) and `unlabelled` (unsup rows). Each is read by itself.
 """
 
-import difflib
 import hashlib
 import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sentiment_cli import store
+from sentiment_cli import console, store
 from sentiment_cli.config.paths import local_imdb, sample_dir
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data import folders, imdb, sample
+from sentiment_cli.data.csv_lines import Overlong, bounded_lines
 from sentiment_cli.data.download import archive_path, download_imdb
+from sentiment_cli.data.encodings import decode, find_encoding, open_text
+from sentiment_cli.data.file_kinds import SUFFIXES, missing_file
 from sentiment_cli.data.labels import MOST_LABELS, check_labels, parse_label, parse_label_map, refuse_unused
 from sentiment_cli.data.review import Part, Review
+from sentiment_cli.data.rows import LONGEST_LINE
 from sentiment_cli.data.table_writers import well_formed
-from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind, why_no_text
+from sentiment_cli.data.tables import (
+    Columns,
+    Format,
+    Rejects,
+    fields_of_lines,
+    kind_of_file,
+    read_table,
+    table_kind,
+    why_no_text,
+)
 from sentiment_cli.errors import DataError, UsageError
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
@@ -81,7 +93,17 @@ def _find(data: Data) -> Source:
             raise DataError(f"SENTIMENT_IMDB names {path}, which does not exist", imdb.HINT)
         return Source("imdb", "imdb", path, data)
     path = Path(data.source)
-    return Source(name_of(path), _kind_of(path, "data.source"), path, data)
+    return Source(name_of(path), _kind_of(path, "data.source", data), path, data)
+
+
+def format_of(data: Data) -> Format:
+    """Return how the settings have a table's file read."""
+    return Format(data.header, data.encoding, data.delimiter, data.quoting)
+
+
+def columns_of(data: Data) -> Columns:
+    """Return the columns that the settings name."""
+    return Columns(data.text_column, data.label_column, data.group_column)
 
 
 def name_of(path: Path) -> str:
@@ -124,7 +146,11 @@ def hash_source(source: Source, part: Part, read: FilesDigest | None = None) -> 
 
 
 def read_part(
-    source: Source, part: Part, rejects: Rejects, read: FilesDigest | None = None
+    source: Source,
+    part: Part,
+    rejects: Rejects,
+    read: FilesDigest | None = None,
+    say: Callable[[str], object] = console.say,
 ) -> Iterator[tuple[str, Review]]:
     """Yield (split, review): splits train and test of the labelled part, unsup of the other.
 
@@ -144,11 +170,11 @@ def read_part(
     renamed = parse_label_map(data.label_map)
     seen: Counter[str] = Counter()
     if part == "unlabelled" and data.unlabelled is None and data.on_error == "skip":
-        rejects = Rejects("skip")  # of the same file: they stand in the list of the labelled rows
+        rejects = Rejects("skip", lambda place, _: None)  # of the same file: the labelled rows' list has them
     for path, split in zip(_paths(source, part), ("train", "test") if part == "labelled" else ("unsup",), strict=False):
         assert path is not None
         counts: Counter[str] = Counter()
-        for found, review in _read_path(path, split, data, rejects):
+        for found, review in _read_path(path, split, data, rejects, say):
             review = _without_surrogates(review)
             if review.label is not None:
                 seen[review.label] += 1
@@ -173,50 +199,56 @@ def _paths(source: Source, part: Part) -> list[Path | None]:
     """Return the files or folders of a part: the source, then the test rows given apart."""
     data = source.settings
     if part == "unlabelled" and data.unlabelled is not None:
-        return [_given_apart(data.unlabelled, "data.unlabelled")]
+        return [_given_apart(data.unlabelled, "data.unlabelled", data)]
     if part == "labelled" and data.test is not None:
-        return [source.path, _given_apart(data.test, "data.test")]
+        return [source.path, _given_apart(data.test, "data.test", data)]
     return [source.path]
 
 
-def _given_apart(name: str, key: str) -> Path:
+def _given_apart(name: str, key: str, data: Data) -> Path:
     path = Path(name)
-    if _kind_of(path, key) == "imdb" and not path.is_dir():
+    if _kind_of(path, key, data) == "imdb" and not path.is_dir():
         raise DataError(f"{key} is {path}: only a table or a folder can be given apart, no archive")
     return path
 
 
-def _kind_of(path: Path, key: str) -> Literal["imdb", "table", "folders"]:
+def _kind_of(path: Path, key: str, data: Data) -> Literal["imdb", "table", "folders"]:
     if not os.path.exists(path):  # noqa: PTH110 - says no, where Path.exists raises, to a name that none can have
-        beside = os.listdir(path.parent) if os.access(path.parent, os.R_OK | os.X_OK) else []  # noqa: PTH208
-        near = difflib.get_close_matches(path.name, beside, n=1)
-        raise DataError(
-            f"{key} is {path}: there is no such file or folder",
-            f"--set {key}={shlex.quote(str(path.parent / near[0]))}" if near else f"--set {key}=PATH_TO_YOUR_FILE",
-        )
+        raise missing_file(path, key)
     if path.is_dir():
         return "imdb" if imdb.is_folder_of(path) else "folders"
     if not path.is_file():
         copy = f"cat {shlex.quote(str(path))} > rows.csv"
-        raise DataError(f"{key} is {path}: no regular file, and it is read more than once", copy)
+        raise DataError(f"{key} is {path}: not a regular file, and it is read more than once", copy)
     if table_kind(path):
         return "table"
     if path.name.lower().endswith(_ARCHIVES):
         return "imdb"
+    if kind_of_file(path, format_of(data)) is not None:
+        return "table"
+    if fields_of_lines(path, format_of(data)) > 1:
+        raise DataError(
+            f"{key} is {path}: each of its lines has tabs, and its name does not say that it is a table",
+            "--set data.delimiter=tab",
+        )
     known = ", ".join((*SUFFIXES, *_ARCHIVES[:1]))
-    raise DataError(f"{key} is {path}: what kind of file is that? {known} (also gzipped) and folders are read")
+    raise DataError(
+        f"{key} is {path}: what kind of file is that? {known} (also compressed), folders, and text whose lines begin "
+        "with __label__ are read"
+    )
 
 
-def _read_path(path: Path, split: str, data: Data, rejects: Rejects) -> Iterator[tuple[str, Review]]:
+def _read_path(
+    path: Path, split: str, data: Data, rejects: Rejects, say: Callable[[str], object]
+) -> Iterator[tuple[str, Review]]:
     """Yield the rows of one file or folder that belong to the part of `split`."""
     if path.is_dir():
-        yield from _folder_reviews(path, split, data)
+        yield from _folder_reviews(path, split, data, say)
         return
     wants_unlabelled = split == "unsup"
     sorts_out = data.without_label == "unlabelled" and split != "test"  # a test row must have a label
     has_labels = sorts_out or not wants_unlabelled
-    columns = Columns(data.text_column, data.label_column, data.group_column)
-    for row in read_table(path, columns, rejects, has_labels=has_labels):
+    for row in read_table(path, columns_of(data), rejects, has_labels=has_labels, how=format_of(data), say=say):
         if (reason := why_no_text(row.text)) is not None:
             rejects.reject(path, row.number, row.line, reason)
             continue
@@ -235,20 +267,53 @@ def _read_path(path: Path, split: str, data: Data, rejects: Rejects) -> Iterator
         yield split, Review(str(row.number), row.text, label, None, None if is_alone else str(row.group))
 
 
-def _folder_reviews(root: Path, split: str, data: Data) -> Iterator[tuple[str, Review]]:
+def _folder_reviews(root: Path, split: str, data: Data, say: Callable[[str], object]) -> Iterator[tuple[str, Review]]:
     """Yield a folder's texts: without its test/ where data.test is given, and of that one's train/ and test/ test/."""
     part: Part = "unlabelled" if split == "unsup" else "labelled"
-    for found, name, file, text in folders.read_texts(root, part, is_given_apart=data.unlabelled is not None):
+    if part == "labelled" and (files := folders.class_files(root)):
+        yield from _lines_of_classes(root, files, split, data, say)
+        return
+    n_western = n_texts = 0
+    for found, name, file, data_read in folders.read_texts(root, part, is_given_apart=data.unlabelled is not None):
         found = "unsup" if split == "unsup" else found or split
         if found == split or (split == "train" and data.test is None):
             label = None if split == "unsup" else name
-            yield found, Review(f"{name}/{file}", text.decode("utf-8", "replace"), label, None, None)
+            text, is_western = decode(data_read, data.encoding)
+            n_western, n_texts = n_western + is_western, n_texts + 1
+            yield found, Review(f"{name}/{file}", text, label, None, None)
+    if n_western:
+        say(f"data: {root.name}: {n_western:,} of {n_texts:,} texts are read as Windows-1252 (latin-1)")
+    if n_hidden := folders.count_hidden(root):
+        say(f"data: {root.name}: {n_hidden:,} files whose names begin with a dot are passed over")
+
+
+def _lines_of_classes(
+    root: Path, files: dict[str, Path], split: str, data: Data, say: Callable[[str], object]
+) -> Iterator[tuple[str, Review]]:
+    """Yield each line of files that are named by their class, without the blank ones."""
+    said = ", ".join(f"{path.name} are labelled {label!r}" for label, path in files.items())
+    encodings = {path: find_encoding(path, data.encoding) for path in files.values()}
+    codecs = ", ".join(dict.fromkeys(found.said for found in encodings.values()))
+    say(f"data: {root.name}: each line is a text; those of {said}; {codecs}")
+    for label, path in files.items():
+        if encodings[path].warning:
+            say(f"warning: {encodings[path].warning}")
+        with open_text(path, encodings[path].codec, "\n") as handle:
+            for number, line in enumerate(bounded_lines(handle), 1):
+                if type(line) is Overlong:
+                    raise DataError(f"{path}, line {number}: it is longer than {LONGEST_LINE:,} characters")
+                if line.strip():
+                    yield split, Review(f"{path.name}/{number}", line.strip("\r\n"), label, None, None)
 
 
 def _hash_folder(path: Path, source: Source, part: Part) -> bytes:
     digest = FilesDigest()
+    classes = folders.class_files(path) if source.kind == "folders" and part == "labelled" else {}
+    files: Iterator[tuple[str, bytes]]
     if source.kind == "imdb":
         files = imdb.read_bytes(path, part)
+    elif classes:
+        files = ((file.name, store.sha256_of(file).encode()) for file in classes.values())
     else:
         texts = folders.read_texts(path, part, is_given_apart=source.settings.unlabelled is not None)
         files = ((f"{split}/{name}/{file}", data) for split, name, file, data in texts)

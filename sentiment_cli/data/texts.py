@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +26,12 @@ from sentiment_cli.data.columns import Writer, read_column, read_ids, writing
 from sentiment_cli.data.labels import refuse_unknown, sort_labels
 from sentiment_cli.data.review import Part, Review
 from sentiment_cli.data.sources import FilesDigest, Source, hash_source, read_part
-from sentiment_cli.data.tables import Rejects
+from sentiment_cli.data.tables import Rejects, unless_all_fail
 from sentiment_cli.errors import DataError
 
 _FORMAT = 2
 SPLITS_OF: dict[Part, tuple[str, ...]] = {"labelled": ("train", "test"), "unlabelled": ("unsup",)}
+_SAID_FILE = "said.json"  # what was found out of the files, which is said each time; no part of the fingerprint
 _ROWS_AT_ONCE = 1024
 _BYTES_AT_ONCE = 4_000_000  # of rows that are long; a thousand reviews have 1.3 million
 _ROWS_BETWEEN_UPDATES = 5000
@@ -99,6 +101,7 @@ class Texts:
 def key_of(source: Source, part: Part) -> cache.Key:
     """Return the key of a part's texts."""
     names = {"label_map", "on_error", "without_label", "text_column", "label_column", "group_column"}
+    names |= {"header", "encoding", "delimiter", "quoting"}
     settings = {} if source.kind == "imdb" else source.settings.model_dump(mode="json", include=names)
     depends_on = {"format": _FORMAT, "part": part, "source": hash_source(source, part), "data": settings}
     return cache.Key(f"texts-{part}-{source.name}", depends_on)
@@ -137,9 +140,27 @@ def prepare_texts(source: Source, part: Part) -> Texts:
             console.say(f"data: reading the {part} reviews of {source.path or 'the generated sample'}")
             _write(source, part, key)
             found = open_texts(key)
+        elif store.is_there(found.directory / _SAID_FILE):
+            for line in store.read_json(found.directory / _SAID_FILE):
+                console.say(line)
     if found is None:
         raise cache.unreadable(key.directory_name)
     return found
+
+
+class _Rejected:
+    """The list of rows left out: a file of the draft, made for the first one and written as they come."""
+
+    def __init__(self, draft: store.Draft, stack: ExitStack) -> None:
+        self._draft, self._stack = draft, stack
+        self._output: store.Output | None = None
+        self.n = 0
+
+    def keep(self, place: dict[str, Any], content: Any) -> None:
+        if self._output is None:
+            self._output = self._stack.enter_context(self._draft.create("rejects.jsonl"))
+        self._output.write(f"{json.dumps(place)}\n".encode())  # ASCII, which any file name can be written in
+        self.n += 1
 
 
 class _Split:
@@ -174,7 +195,12 @@ class _Split:
 
 
 def _write(source: Source, part: Part, key: cache.Key) -> None:
-    rejects = Rejects(source.settings.on_error)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        console.say(line)
+
     labels: dict[str, int] = {}
     groups: dict[str, int] = {}
     n_damaged, n_rows = 0, 0
@@ -190,8 +216,11 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
             )
             for split in SPLITS_OF[part]
         }
+        stack.enter_context(unless_all_fail(lambda others: read_part(source, part, others, say=_say_nothing)))
+        rejected = _Rejected(draft, stack)
+        rejects = Rejects(source.settings.on_error, rejected.keep)
         read = FilesDigest()
-        for split, review in read_part(source, part, rejects, read):
+        for split, review in read_part(source, part, rejects, read, say):
             label = group = -1
             if review.label is not None:
                 label = labels.setdefault(review.label, len(labels))
@@ -207,26 +236,27 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
             raise DataError(f"{source.path} was changed while it was read", "the same command again")
         first, *others = splits.values()
         if not first.n_rows:
-            rejected = f": all {len(rejects.found):,} rows were left out" if rejects.found else ""
-            raise DataError(f"{source.path} holds no {part} reviews{rejected}")
+            left_out = f": all {rejected.n:,} rows were left out" if rejected.n else ""
+            raise DataError(f"{source.path} holds no {part} reviews{left_out}")
         for other in others:
             names = sort_labels(first.labels)
             refuse_unknown(f"the test split of {source.path}", other.labels, names, "--set 'data.label_map=[{}]'")
         for columns in splits.values():
             columns.flush()
-        if rejects.found:
-            lines = (json.dumps(row) + "\n" for row in rejects.found)  # ASCII, which any file name can be written in
-            draft.write("rejects.jsonl", "".join(lines).encode())
-        about = {"labels": list(labels), "groups": list(groups), "rejected": len(rejects.found)}
+        if said:
+            draft.write(_SAID_FILE, store.dump_json(said))
+        about = {"labels": list(labels), "groups": list(groups), "rejected": rejected.n}
         draft.write("about.json", store.dump_json(about))
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     if n_damaged:
         console.warn(f"{n_damaged:,} texts hold \ufffd, which stands for what was no UTF-8")
-    if rejects.found:
+    if rejected.n:
         where = cache.directory_of(key.directory_name) / "rejects.jsonl"
-        console.warn(
-            f"{len(rejects.found):,} of {n_rows + len(rejects.found):,} rows were left out; they are listed in {where}"
-        )
+        console.warn(f"{rejected.n:,} of {n_rows + rejected.n:,} rows were left out; they are listed in {where}")
+
+
+def _say_nothing(line: str) -> None:
+    pass
 
 
 def _load(directory: Path) -> Texts:
@@ -252,5 +282,5 @@ def _fingerprint_in(directory: Path) -> str | None:
 def _fingerprint(directory: Path) -> str:
     """Hash the rows and what they mean, and not where they came from."""
     files = cache.read_manifest(directory)
-    rows = {name: entry for name, entry in files.items() if name != cache.KEY_FILE}
+    rows = {name: entry for name, entry in files.items() if name not in (cache.KEY_FILE, _SAID_FILE)}
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

@@ -125,8 +125,8 @@ def test_options_that_cannot_be_meant(cli, run_of_two_labels: Path, args: list[s
 @pytest.mark.parametrize(
     ("content", "hint", "then"),
     [
-        ("text,label\na,good\nb\n", "--on-error skip leaves such rows out", ["--on-error", "skip"]),
-        ("a,b\nx,good\n", "--text-column NAME", ["--text-column", "a", "--label-column", "b"]),
+        ("text,label\na,good\nb\n", "new.csv --on-error skip\n", ["--on-error", "skip"]),
+        ("a,b\nx,good\n", "new.csv --text-column a\n", ["--text-column", "a", "--label-column", "b"]),
         ("text,label\na,good\nb,Good\n", "--label-map Good=good", ["--label-map", "Good=good"]),
         (
             "text,label\na,good\nb,Good\nc,GOOD\n",
@@ -151,7 +151,7 @@ def test_b10_b12_eval_of_own_rows_advises_options_that_it_has(
 def test_eval_of_a_file_that_is_missing_advises_the_one_beside_it(cli, tmp_path: Path, run_of_two_labels: Path) -> None:
     (tmp_path / "new.csv").write_text("text,label\na,good\n")
     refused = cli("eval", str(run_of_two_labels), "--data", str(tmp_path / "nwe.csv"))
-    assert f"try: --data {tmp_path / 'new.csv'}" in refused.stderr
+    assert f"try: sentiment eval {run_of_two_labels} --data {tmp_path / 'new.csv'}\n" in refused.stderr
 
 
 def test_labels_beyond_the_basic_plane_are_mapped(cli, tmp_path: Path, run_of_two_labels: Path) -> None:

@@ -95,7 +95,6 @@ def test_b10_what_people_have_is_read(own, name: str, content, expected: list[tu
     ("name", "content", "said", "hint"),
     [
         ("x.csv", "text,stars\na,1\n", "no column that is clearly the label; it has 'text', 'stars'", "data.label_col"),
-        ("x.tsv", "body,label\na,1\n", "no column that is clearly the text; it has 'body,label'", "data.text_column"),
         ("x.jsonl", json_lines({"text": "a"}, {"text": "b"}), "no column that is clearly the label", "data.label_col"),
         ("x.parquet", parquet_of(label=[1]), "no column that is clearly the text; it has 'label'", "data.text_column"),
         ("x.csv", "text,label,text\na,b,c\n", "has 2 columns named 'text'; each needs a name of its own", None),
@@ -106,7 +105,6 @@ def test_b10_what_people_have_is_read(own, name: str, content, expected: list[tu
         ("x.parquet", b"", "is not a readable Parquet file", None),
         ("x.csv", "text,label\n", "holds no labelled reviews", None),
         ("x.parquet", parquet_of(text=pyarrow.array([], "string"), label=[]), "holds no labelled reviews", None),
-        ("x.csv", "text,label\na,b\n".encode("utf-16"), "is UTF-16 text; UTF-8 is read", "iconv -f UTF-16"),
         ("x.csv.gz", gzipped(b"text,label\n" + LONG.encode())[:60], "cannot be read: Compressed file ended", None),
         ("x.jsonl.gz", gzipped(json_lines({"text": LONG}))[:-4] + b"bad!", "cannot be read: .*", None),
         ("x.csv.gz", gzipped(b"")[:10] + b"\x07" * 40, "cannot be read: Error -3 while decompressing", None),
