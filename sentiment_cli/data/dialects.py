@@ -208,7 +208,7 @@ def _is_value(cell: str, column: Sequence[str]) -> bool:
     if not cell.strip() or not column:
         return False
     counts = Counter(column)
-    if cell in counts and len(counts) <= max(1, min(_FEW_VALUES, len(column) // 2)):
+    if cell in counts and len(counts) <= max(1, min(_FEW_VALUES, len(column) * 2 // 3)):
         return True
     if _is_number(cell):
         return sum(map(_is_number, column)) * 10 >= 9 * len(column)

@@ -67,10 +67,11 @@ def find_quoting(path: Path, codec: str, delimiter: str, n_fields: int, n_before
     if delimiter == "\t" or agrees:
         costs["none"] = double.n_plain_bad
     best = min(costs, key=lambda quoting: costs[quoting])
-    if best == "double" and double.n_merges:
+    if best == "double" and double.n_merges and (delimiter == "\t" or double.is_like_others):
+        rows = "1 row" if double.n_merges == 1 else f"{double.n_merges:,} rows"
         return best, (
-            f"{path.name}: {double.n_merged:,} lines that each have {n_fields} fields are read as {double.n_merges:,} "
-            f"rows, the first at line {double.first_merge}, because quotes enclose them (--set data.quoting=none reads "
+            f"{path.name}: {double.n_merged:,} lines that each have {n_fields} fields are read as {rows}, "
+            f"the first at line {double.first_merge}, because quotes enclose them (--set data.quoting=none reads "
             "them as rows)"
         )
     return best, None

@@ -15,6 +15,8 @@ NAMES_OF: dict[Role, tuple[str, ...]] = {
     "label": ("label", "sentiment", "class", "category", "polarity", "target"),
     "group": ("group", "movie"),
 }
+# Parts of names that labels have, for a hint alone.
+_LABELS = ("label", "sentiment", "class", "verdict", "rating", "score", "star", "gold", "emotion", "topic", "tag")
 KNOWN_NAMES = frozenset(name for names in NAMES_OF.values() for name in names)
 _MOST_DISTINCT = 1001
 _MOST_LABELS, _ROWS_PER_LABEL = 50, 4
@@ -162,7 +164,7 @@ def _find_text(path: Path, contents: dict[str, _Contents], taken: Sequence[str])
         texts = [name for name, one in contents.items() if name not in taken and one.is_any_text]
     texts.sort(key=lambda name: -contents[name].n_characters)
     if not texts:
-        raise no_role(path, list(contents), "text")
+        raise no_role(path, list(contents), "text", taken)
     if len(texts) > 1:
         both = sorted(texts[:2], key=list(contents).index)
         hint = setting("text_column", both)
@@ -180,19 +182,20 @@ def _find_label(path: Path, contents: dict[str, _Contents], taken: Sequence[str]
     labels = [name for name in contents if name not in taken and contents[name].is_label]
     labels.sort(key=lambda name: len(contents[name].distinct))
     if not labels:
-        raise no_role(path, list(contents), "label")
+        raise no_role(path, list(contents), "label", taken)
     sizes = [len(contents[name].distinct) for name in labels]
     if len(labels) > 1 and sizes[1] < _FEWER_LABELS * sizes[0]:
         raise DataError(
             f"{path} has several columns that can be the label: "
             + ", ".join(f"{name!r} ({size} values)" for name, size in zip(labels[:5], sizes, strict=False)),
-            setting("label_column", labels[-1] if len(labels) == 2 else labels[0]),
+            setting("label_column", min(labels, key=lambda name: not any(word in name.lower() for word in _LABELS))),
         )
     return labels[0]
 
 
-def no_role(path: Path, names: Sequence[str], role: Role) -> DataError:
+def no_role(path: Path, names: Sequence[str], role: Role, taken: Sequence[str] = ()) -> DataError:
     """Return the error for a table of which no column is clearly the text, or the label."""
+    free = [name for name in names if name not in taken]
     there = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
     said = f"{path} has no column that is clearly the {role}; it has {there}"
-    return DataError(said, setting(f"{role}_column", _guess(names, role)))
+    return DataError(said, setting(f"{role}_column", _guess(free, role)) if free else None)

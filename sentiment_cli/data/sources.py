@@ -231,6 +231,11 @@ def _kind_of(path: Path, key: str, data: Data) -> Literal["imdb", "table", "fold
             f"{key} is {path}: each of its lines has tabs, and its name does not say that it is a table",
             "--set data.delimiter=tab",
         )
+    if path in folders.class_files(path.parent).values():
+        raise DataError(
+            f"{key} is {path}: texts of one label; the folder has a file for each",
+            f"--set {key}={shlex.quote(str(path.parent))}",
+        )
     known = ", ".join((*SUFFIXES, *_ARCHIVES[:1]))
     raise DataError(
         f"{key} is {path}: what kind of file is that? {known} (also compressed), folders, and text whose lines begin "

@@ -60,6 +60,7 @@ _ROWS_AT_ONCE = 1024
 _READ_AHEAD = 1 << 18  # else, and with pre_buffer, pyarrow takes a whole column of a row group into memory
 _LINES_LOOKED_AT = 20
 _FAIL_ALIKE = 20
+_WORDS_OF_ROW = 3  # a name of so many words may be a text
 
 
 def kind_of_file(path: Path, how: Format = Format()) -> str | None:  # noqa: B008 - a tuple
@@ -182,9 +183,14 @@ def find_columns(
         try:
             found = roles.by_content(path, names, found.columns, rows, needs_label=needs_label)
         except DataError as error:
-            if dialect and dialect.has_header and how.header == "auto":
+            if dialect and dialect.has_header and how.header == "auto" and "clearly" in str(error):
                 raise DataError(f"{error}; --set data.header=false reads the first line as a row", error.hint) from None
             raise
+    if "text" in found.by_content and dialect and dialect.has_header and how.header == "auto":
+        name = str(found.columns.text)
+        if len(name.split()) >= _WORDS_OF_ROW and not name.endswith(("?", ":")):
+            note = f"the first line is read as names, such as {name!r}; --set data.header=false reads it as a row"
+            found = found._replace(notes=(*found.notes, note))
     if say is not None:
         _say_table(path, how, asked, names, found, twins, say)
     return found.columns
