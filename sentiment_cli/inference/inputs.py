@@ -331,7 +331,8 @@ def _arriving(descriptor: int, name: str | None) -> Iterator[list[bytes | None]]
         if is_line_whole:
             first, *lines, rest = b"".join(blocks).split(b"\n")
             blocks = [rest] if rest else []
-            yield [None if is_too_long or len(first) > LONGEST_LINE else first, *lines]
+            whole = [None if len(one) > LONGEST_LINE else one for one in lines]
+            yield [None if is_too_long or len(first) > LONGEST_LINE else first, *whole]
             is_too_long, n_kept = False, len(rest)
         elif n_kept > LONGEST_LINE:
             blocks, is_too_long, n_kept = [], True, 0
