@@ -110,7 +110,7 @@ class Data(Section):
     test: str | None = Field(None, description="file or folder of test rows, where the source has none of its own")
     test_share: Share = Field(0.1, description="share of the rows held out for test, where none are given")
     unlabelled: str | None = Field(None, description="file or folder of rows without labels")
-    header: Literal["auto"] | bool = Field(
+    header: Literal["auto", True, False] = Field(
         "auto", description="whether the first line of a CSV or TSV file names the columns; auto finds out"
     )
     encoding: Annotated[str, AfterValidator(_encoding)] = Field(

@@ -47,6 +47,7 @@ _PACKED = (
     (b"BZh", "compressed by bzip2"),
     (b"\xfd7zXZ\x00", "compressed by xz"),
 )
+_HELP = "sentiment predict --help"
 _UTF_16, _UTF_32 = (b"\xff\xfe", b"\xfe\xff"), (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")
 _CONTROLS = bytes({*range(0x01, 0x09), *range(0x0E, 0x20)} - {0x1B})
 _MOST_NULS = 0.1  # one in a text is a character like others; every second byte is UTF-16
@@ -94,11 +95,9 @@ def refuse_stream(name: str, start: bytes) -> None:
     """Raise DataError for first bytes of standard input that are no UTF-8 text, line by line."""
     for magic, what in _PACKED:
         if start.startswith(magic) and (magic != b"BZh" or start[4:8] == b"1AY&"):
-            tool = {"gzip": "gunzip -c", "bzip2": "bunzip2 -c", "xz": "unxz -c"}.get(what.split()[-1])
-            hint = f"{tool} FILE | sentiment predict" if tool else "sentiment predict --help"
-            raise DataError(f"{name} is {what}, not text; compressed files are read with --file", hint)
+            raise DataError(f"{name} is {what}, not text; compressed files are read with --file", _HELP)
     if has_bom(start):
-        raise DataError(f"{name} is UTF-16 or UTF-32 text", "iconv -f UTF-16 -t UTF-8 FILE | sentiment predict")
+        raise DataError(f"{name} is UTF-16 or UTF-32 text, which is read with --file; a pipe takes UTF-8", _HELP)
     refuse_foreign(Path(name), start)
 
 

@@ -1,5 +1,6 @@
 """Which column holds the texts, which the labels: by its name, or by what it holds where no name tells."""
 
+import difflib
 import json
 import shlex
 from collections.abc import Iterable, Sequence
@@ -62,7 +63,8 @@ def by_name(path: Path, names: Sequence[str], role: Role, asked: str | None, twi
             return names[int(asked) - 1]
         there = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
         folded = {name.strip().casefold(): name for name in names}
-        near = folded.get(asked.strip().casefold())
+        close = difflib.get_close_matches(asked.strip().casefold(), folded, n=1)
+        near = folded[close[0]] if close else None
         hint = setting(f"{role}_column", near or _guess(names, role))
         raise DataError(f"{path} has no column {asked!r}; it has {there}", hint)
     fits = [column for word in NAMES_OF[role] for column in names if column.strip().lower() == word]

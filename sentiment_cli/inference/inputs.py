@@ -44,6 +44,7 @@ _ROWS_AT_ONCE, _CHARACTERS_AT_ONCE = 2048, 4_000_000
 _BLOCK = 1 << 16  # what a pipe holds
 _LINES_LOOKED_AT = 20
 _LINES = {"text": "text"}  # the one column of what has no columns
+_HELP = "sentiment predict --help"
 _OVERLONG = f"its line is longer than {LONGEST_LINE:,} characters"
 # A line is answered when no other has come for so long, or when the first has waited so long.
 _PAUSE_S, _LONGEST_WAIT_S = 0.002, 0.05
@@ -102,6 +103,10 @@ def lines_as_they_come(descriptor: int, name: str, how: Format = Format()) -> So
     codec = "utf-8" if how.encoding == "auto" else how.encoding
 
     def read(rejects: Rejects) -> Iterator[Chunk]:
+        if "16" in codec or "32" in codec:
+            raise DataError(
+                f"{name} comes in bytes up to a line end, and {codec} has none; it is read with --file", _HELP
+            )
         number = 0
         for lines in _arriving(descriptor, name if how.encoding == "auto" else None):
             if number == 0 and not is_typed:
@@ -118,7 +123,7 @@ def _refuse_objects(name: str, lines: list[bytes]) -> None:
         raise DataError(
             f"{name} holds JSON objects, and each line would be read as a text; a file whose name ends in .jsonl is a "
             "table",
-            "sentiment predict --file lines.jsonl",
+            _HELP,
         )
 
 
