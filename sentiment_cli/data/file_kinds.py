@@ -50,6 +50,7 @@ _PACKED = (
 _HELP = "sentiment predict --help"
 _UTF_16, _UTF_32 = (b"\xff\xfe", b"\xfe\xff"), (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")
 _CONTROLS = bytes({*range(0x01, 0x09), *range(0x0E, 0x20)} - {0x1B})
+_ENOUGH = 512  # bytes to tell a program from a few odd texts
 _MOST_NULS = 0.1  # one in a text is a character like others; every second byte is UTF-16
 
 
@@ -87,7 +88,8 @@ def refuse_foreign(path: Path, start: bytes) -> None:
                 f"{path} looks like UTF-16 text without a byte order mark", f"--set data.encoding=utf-16-{order}"
             )
         raise not_text(path, "a binary file, with NUL bytes in it")
-    if len(start) - len(start.translate(None, _CONTROLS)) > _MOST_NULS * len(start):
+    n_controls = len(start) - len(start.translate(None, _CONTROLS))
+    if len(start) >= _ENOUGH and n_controls > _MOST_NULS * len(start):
         raise not_text(path, "a binary file, with control characters in it")
 
 

@@ -51,7 +51,14 @@ def _is_plain(name: str) -> bool:
     )
 
 
-def by_name(path: Path, names: Sequence[str], role: Role, asked: str | None, twins: Sequence[str] = ()) -> str | None:
+def by_name(
+    path: Path,
+    names: Sequence[str],
+    role: Role,
+    asked: str | None,
+    twins: Sequence[str] = (),
+    taken: Sequence[str] = (),
+) -> str | None:
     """Return the column of this name, or at this place, or the one with a name that tells its role; None for none.
 
     Raises DataError for a name that is asked for and not there, and for one that tells and that several have.
@@ -65,7 +72,7 @@ def by_name(path: Path, names: Sequence[str], role: Role, asked: str | None, twi
         folded = {name.strip().casefold(): name for name in names}
         close = difflib.get_close_matches(asked.strip().casefold(), folded, n=1)
         near = folded[close[0]] if close else None
-        hint = setting(f"{role}_column", near or _guess(names, role))
+        hint = setting(f"{role}_column", near or _guess([name for name in names if name not in taken] or names, role))
         raise DataError(f"{path} has no column {asked!r}; it has {there}", hint)
     fits = [column for word in NAMES_OF[role] for column in names if column.strip().lower() == word]
     if fits and fits[0] in twins:

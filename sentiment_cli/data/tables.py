@@ -175,7 +175,8 @@ def find_columns(
         text = tuple(str(roles.by_name(path, names, "text", name)) for name in asked.text)
     else:
         text = roles.by_name(path, names, "text", asked.text, twins)
-    label = roles.by_name(path, names, "label", asked.label, twins) if needs_label or asked.label else None
+    of_text = Columns(text).named()
+    label = roles.by_name(path, names, "label", asked.label, twins, of_text) if needs_label or asked.label else None
     group = roles.by_name(path, names, "group", asked.group)
     found = roles.Found(Columns(text, label if needs_label else None, group))
     if text is None or (needs_label and label is None):

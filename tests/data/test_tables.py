@@ -95,8 +95,8 @@ def test_b10_what_people_have_is_read(own, name: str, content, expected: list[tu
     ("name", "content", "said", "hint"),
     [
         ("x.csv", "text,stars\na,1\n", "no column that is clearly the label; it has 'text', 'stars'", "data.label_col"),
-        ("x.jsonl", json_lines({"text": "a"}, {"text": "b"}), "no column that is clearly the label", "data.label_col"),
-        ("x.parquet", parquet_of(label=[1]), "no column that is clearly the text; it has 'label'", "data.text_column"),
+        ("x.jsonl", json_lines({"text": "a"}, {"text": "b"}), "no column that is clearly the label", None),
+        ("x.parquet", parquet_of(label=[1]), "no column that is clearly the text; it has 'label'", None),
         ("x.csv", "text,label,text\na,b,c\n", "has 2 columns named 'text'; each needs a name of its own", None),
         ("x.csv", "", "is empty; its first line should name the columns", None),
         ("x.tsv", "\n\n", "is empty", None),
