@@ -114,9 +114,10 @@ def _changed(change: Change, typed: Typed) -> list[Word] | None:
             if not (word.value == old and new is None)
         ]
     wanted = list(_words(typed.command, list(change.options)))
-    if wanted and _SET not in known:
-        wanted = [_own_option(word, known) for word in wanted]
     for word in wanted:
+        own = _option_of(word, known)
+        words = [one for one in words if own is None or one.option != own]  # which said the same in other words
+    for word in (_own_option(word, known) for word in wanted):
         if word.option is not None and word.option.partition("=")[0] not in known:
             return None
         _put(words, word, is_repeatable=word.option is not None and known[word.option].multiple)
@@ -142,7 +143,14 @@ def _put(words: list[Word], new: Word, *, is_repeatable: bool) -> None:
 
 
 def _own_option(word: Word, known: dict[str, Any]) -> Word:
-    """Name a setting of the data stage as the option that a command without --set has for it."""
-    key, _, value = f"{word.value}".partition("=")
+    """Name a setting of the data stage as the option that a command has for it; a list needs --set."""
+    value = f"{word.value}".partition("=")[2]
+    own = _option_of(word, known)
+    return Word(own, value) if own is not None and not value.startswith("[") else word
+
+
+def _option_of(word: Word, known: dict[str, Any]) -> str | None:
+    """Return a command's own option for what a --set says; None where it has none."""
+    key = f"{word.value}".partition("=")[0]
     own = "--data" if key == "data.source" else f"--{key.removeprefix('data.').replace('_', '-')}"
-    return Word(own, value) if word.option == _SET and key.startswith("data.") and own in known else word
+    return own if word.option == _SET and key.startswith("data.") and own in known else None

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ from typer import Argument, Option
 
 from sentiment_cli import console
 from sentiment_cli.cli.parameters import OnError
+from sentiment_cli.cli.reading import OF_LABELS, Reading, check_keys
 from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def evaluate(
     ] = None,
     text_column: Annotated[str | None, Option(help="With --data: the column of the texts.")] = None,
     label_column: Annotated[str | None, Option(help="With --data: the column of the labels.")] = None,
+    settings: Reading = None,
     on_error: Annotated[
         OnError | None, Option(help="With --data: stop at a row that cannot be read, or leave it out and list it.")
     ] = None,
@@ -84,6 +86,9 @@ def evaluate(
         if value is not None and data is None and (pairs is None or name != "label_map"):
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} goes with --data", Change(without=[option]))
+    check_keys(settings or [], OF_LABELS, "eval")
+    if settings and data is None:
+        raise UsageError("--set goes with --data", Change(without=["--set"]))
     if (slices or reliability) and (behaviour or pairs is not None):
         raise UsageError(
             "--slice and --reliability go with a split or with --data", Change(without=["--slice", "--reliability"])
@@ -115,7 +120,7 @@ def evaluate(
     if data is None:
         found = evaluation.evaluate(path, (split or Split.test).value)
     else:
-        found = evaluation.evaluate_data(path, _own(data, values), slices or ())
+        found = evaluation.evaluate_data(path, _own(data, values, settings or []), slices or ())
     _print(
         path,
         found.to_json(),
@@ -132,7 +137,7 @@ def _pairs_of(text: str) -> str | list[str]:
     return [pair.replace("\\,", ",") for pair in pairs if pair.strip()]
 
 
-def _own(source: str, values: dict[str, Any]) -> "Data":
+def _own(source: str, values: dict[str, Any], further: Sequence[str] = ()) -> "Data":
     """Return the settings of a file of the user's, as an experiment's own are checked."""
     from sentiment_cli.config.loader import load_experiment
 
@@ -142,7 +147,7 @@ def _own(source: str, values: dict[str, Any]) -> "Data":
     settings = [
         f"data.{key}={value if is_map[key] else json.dumps(value, ensure_ascii=False)}" for key, value in given.items()
     ]
-    return load_experiment("default", settings).data
+    return load_experiment("default", [*settings, *further]).data
 
 
 def _print(run: Path, found: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:

@@ -1,6 +1,7 @@
 """`sentiment predict`."""
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typer import Argument, Option
 
 from sentiment_cli.cli.explain import Method, Wishes, answer_with_reasons
 from sentiment_cli.cli.parameters import OnError
+from sentiment_cli.cli.reading import OF_TEXTS, Reading, check_keys, load_data
 from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def predict(
         Format | None, Option("--format", help="What to write; without it, lines of text, or of JSON for a table.")
     ] = None,
     text_column: Annotated[str | None, Option(help="The column of the texts, where its name does not say so.")] = None,
+    settings: Reading = None,
     on_error: Annotated[OnError, Option(help="Stop at a row that has no text, or list it as a reject.")] = OnError.stop,
     safe_csv: Annotated[
         bool, Option("--safe-csv/--no-safe-csv", help="Keep spreadsheets from computing a cell of CSV or TSV.")
@@ -66,7 +69,7 @@ def predict(
 ) -> None:
     """Classify texts and print label and probability.
 
-    Tables are CSV, TSV, JSON Lines (also gzipped) and Parquet files; their columns are kept and the answer's added.
+    Tables are CSV, TSV, JSON (also compressed) and Parquet files; their columns are kept and the answer's added.
 
     \b
     Examples:
@@ -79,7 +82,7 @@ def predict(
     """
     from sentiment_cli.inference.runs import find_run
 
-    source = _source(text or [], file, text_column, on_error, run)
+    source = _source(text or [], file, text_column, on_error, run, settings or [])
     form = _format(form, out, as_json, source)
     wishes = Wishes(explain, method, trace, html, form == Format.jsonl)
     if wishes.is_any:
@@ -143,14 +146,28 @@ def _refuse_names(texts: list[str], run: str | None) -> None:
 
 
 def _source(
-    texts: list[str], file: str | None, text_column: str | None, on_error: OnError, run: str | None = None
+    texts: list[str],
+    file: str | None,
+    text_column: str | None,
+    on_error: OnError,
+    run: str | None = None,
+    settings: Sequence[str] = (),
 ) -> "Source":
+    from sentiment_cli.data.rows import Columns, Format
     from sentiment_cli.inference import inputs
 
+    check_keys(settings, OF_TEXTS, "predict")
+    if settings and file is None and texts:
+        raise UsageError("--set says how a file is read, and TEXT is given", Change(without=["--set"]))
+    how, column = Format(), Columns(text_column)
+    if settings:
+        data = load_data(settings)
+        how = Format(data.header, data.encoding, data.delimiter, data.quoting)
+        column = Columns(text_column if text_column is not None else data.text_column)
     if texts and file is not None:
         raise UsageError("TEXT and --file are both given; one of them is enough", Change(words=dict.fromkeys(texts)))
     if file not in (None, "-"):
-        return inputs.open_file(Path(str(file)), text_column, on_error.value)
+        return inputs.open_file(Path(str(file)), column.text, on_error.value, how)
     if text_column is not None:
         raise UsageError("--text-column goes with a table", Change(without=["--text-column"]))
     if texts:
@@ -158,7 +175,7 @@ def _source(
         return inputs.given_texts(texts)
     if sys.stdin is None or (file is None and sys.stdin.isatty()):
         raise UsageError("there is no text", inputs.HINT)
-    return inputs.lines_as_they_come(sys.stdin.fileno(), "stdin")
+    return inputs.lines_as_they_come(sys.stdin.fileno(), "stdin", how)
 
 
 def _format(asked: Format | None, out: Path | None, as_json: bool, source: "Source") -> Format:

@@ -128,6 +128,10 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
         if data.valid.source is not None:
             message = f"data.valid.source is for your own data; data.source is {data.source}, which brings its own"
             yield Contradiction(("data.valid.source", "data.source"), message)
+        for key in ("header", "encoding", "delimiter", "quoting"):
+            if getattr(data, key) != "auto":
+                message = f"data.{key} is for files of your own; data.source is {data.source}"
+                yield Contradiction((f"data.{key}", "data.source"), message)
     folds, fold = data.valid.folds, data.valid.fold
     if folds is not None and data.valid.source is not None:
         message = f"data.valid.source is {data.valid.source}, and data.valid.folds {folds} validates on training rows"

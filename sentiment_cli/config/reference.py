@@ -61,7 +61,7 @@ def _values(property_: dict[str, Any]) -> str:
     if "anyOf" in property_:
         return " or ".join(_values(choice) for choice in property_["anyOf"])
     if "enum" in property_:
-        return ", ".join(f"`{choice}`" for choice in property_["enum"])
+        return ", ".join(f"`{_yaml(choice)}`" for choice in property_["enum"])
     if "const" in property_:
         return f"`{property_['const']}`"
     if property_["type"] == "array":

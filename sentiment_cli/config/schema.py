@@ -3,6 +3,7 @@
 Nothing here can name code: choices are spelled out, and text is only ever a name or a path.
 """
 
+import codecs
 import re
 from typing import Annotated, Literal
 
@@ -25,6 +26,7 @@ LARGEST_SEED = 2**31 - 1
 MOST_TOKENS = 1_000_000  # of a row, as `data.reading` has it
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
+_NOT_OF_FILES = ("undefined", "unicode_escape", "raw_unicode_escape", "idna", "punycode", "unicode-escape", "mbcs")
 
 
 def _without_repeats(rows: tuple[str, ...]) -> tuple[str, ...]:
@@ -85,6 +87,30 @@ def _label_pairs(pairs: tuple[str, ...]) -> tuple[str, ...]:
     return _without_repeats(pairs)
 
 
+def _column(name: object) -> object:
+    """Take a column's place for its name: 2 is the second column, unless one is called so."""
+    is_place = isinstance(name, int) and not isinstance(name, bool)
+    return str(name) if is_place else [_column(one) for one in name] if isinstance(name, list) else name
+
+
+def _encoding(name: str) -> str:
+    if name == "auto":
+        return name
+    try:
+        found = codecs.lookup(name)
+    except (LookupError, ValueError):
+        raise ValueError(f"{name!r} is not an encoding; try utf-8, latin-1, cp1252, cp1251, utf-16") from None
+    if not getattr(found, "_is_text_encoding", True) or found.name in _NOT_OF_FILES:
+        raise ValueError(f"{name!r} is not an encoding of text files; try utf-8, latin-1, cp1252, cp1251, utf-16")
+    return name
+
+
+def _delimiter(text: str) -> str:
+    if text in ("auto", "tab", "\\t") or (len(text) == 1 and text not in '"\\\r\n'):
+        return text
+    raise ValueError(f"{text!r} is not one character, tab, or auto")
+
+
 class Section(BaseModel):
     """Strict and frozen: no conversion between types, no unknown keys, no change after validation."""
 
@@ -126,14 +152,38 @@ class Data(Section):
 
     source: Annotated[str, Field(min_length=1)] = Field(
         "imdb",
-        description="imdb, sample (the bundled synthetic one), a CSV, TSV, JSON Lines or Parquet file, or a folder",
+        description="imdb, sample (the bundled synthetic one), a CSV, TSV, JSON, Parquet or fastText file, or a folder",
     )
     test: str | None = Field(None, description="file or folder of test rows, where the source has none of its own")
     test_share: Share = Field(0.1, description="share of the rows held out for test, where none are given")
     unlabelled: str | None = Field(None, description="file or folder of rows without labels")
-    text_column: str | None = Field(None, description="column of the texts; null finds it by its name")
-    label_column: str | None = Field(None, description="column of the labels; null finds it by its name")
-    group_column: str | None = Field(None, description="column whose equal values must stay in one split")
+    header: Literal["auto", True, False] = Field(
+        "auto", description="whether the first line of a CSV or TSV file names the columns; auto finds out"
+    )
+    encoding: Annotated[str, AfterValidator(_encoding)] = Field(
+        "auto", description="encoding of text files, such as utf-8, latin-1 or cp1251; auto finds out"
+    )
+    delimiter: Annotated[str, AfterValidator(_delimiter)] = Field(
+        "auto", description="what separates the fields of a CSV or TSV file: a character, or tab; auto finds out"
+    )
+    quoting: Literal["auto", "double", "backslash", "none"] = Field(
+        "auto",
+        description='quotes in a quoted field are doubled (""), or escaped (\\"), or no quote encloses a field; auto '
+        "finds out",
+    )
+    text_column: Annotated[
+        str | Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None, BeforeValidator(_column)
+    ] = Field(
+        None,
+        description="column of the texts, or several that are joined, such as [title, body], by name or place; null "
+        "finds it by its name or what it holds",
+    )
+    label_column: Annotated[str | None, BeforeValidator(_column)] = Field(
+        None, description="column of the labels, by name or place; null finds it by its name or what it holds"
+    )
+    group_column: Annotated[str | None, BeforeValidator(_column)] = Field(
+        None, description="column whose equal values must stay in one split"
+    )
     label_map: Annotated[
         tuple[str, ...],
         BeforeValidator(listed_pairs, json_schema_input_type=list[str] | dict[str, str | int | float | bool | None]),

@@ -25,7 +25,7 @@ from sentiment_cli.data.download import archive_path
 from sentiment_cli.data.duplicates import Hashes, normalised_hashes, row_hashes, stand_in
 from sentiment_cli.data.fit_settings import settle
 from sentiment_cli.data.review import Part
-from sentiment_cli.data.rows import about_rows, check_labels_of, check_splits, warn_of_rows
+from sentiment_cli.data.row_checks import about_rows, check_labels_of, check_splits, warn_of_rows
 from sentiment_cli.data.sources import Source, find_source, has_unlabelled
 from sentiment_cli.data.splits import assign_rows
 from sentiment_cli.data.stars import check_ratings, check_source

@@ -24,10 +24,10 @@ from sentiment_cli.data.columns import read_column, writing
 from sentiment_cli.data.corpus import SPLITS, Corpus, open_corpus
 from sentiment_cli.data.packing import about_tokens, write_tokens
 from sentiment_cli.data.reading import PAD_ID, START_ID, read_lengths
-from sentiment_cli.data.sources import Source, find_source, hash_source
+from sentiment_cli.data.sources import Source, find_source, format_of, hash_source
 from sentiment_cli.data.splits import held_out
 from sentiment_cli.data.table_writers import well_formed
-from sentiment_cli.data.tables import Columns, Rejects, read_table
+from sentiment_cli.data.tables import Columns, Format, Rejects, read_table, unless_all_fail
 from sentiment_cli.data.tokenizer import encode, train_tokenizer
 from sentiment_cli.errors import Change, DataError
 
@@ -98,7 +98,7 @@ def prepare_pairs(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key:
 
 
 def _key_of(source: Source, experiment: Experiment) -> cache.Key:
-    data = {"text_column", "label_column", "on_error", "test_share"}
+    data = {"text_column", "label_column", "on_error", "test_share", "header", "encoding", "delimiter", "quoting"}
     depends_on = {
         "format": _FORMAT,
         "source": hash_source(source, "labelled"),
@@ -112,8 +112,9 @@ def _key_of(source: Source, experiment: Experiment) -> cache.Key:
 def _build(source: Source, experiment: Experiment, key: cache.Key) -> None:
     """Read the table once to see which rows there are, then once for the vocabulary and for each split."""
     data, rejects = experiment.data, Rejects(experiment.data.on_error)
-    path, columns = Path(data.source), Columns(data.text_column, data.label_column)
-    n_rows = sum(1 for _ in read_pairs(path, columns, rejects))
+    path, columns, how = Path(data.source), Columns(data.text_column, data.label_column), format_of(data)
+    with unless_all_fail(lambda others: read_pairs(path, columns, others, is_told=False, how=how)):
+        n_rows = sum(1 for _ in read_pairs(path, columns, rejects, how=how))
     is_in = assign_pairs(n_rows, valid_share=data.valid.share, test_share=data.test_share, seed=data.valid.seed)
     for split, rows in is_in.items():
         if not rows.any():
@@ -123,7 +124,7 @@ def _build(source: Source, experiment: Experiment, key: cache.Key) -> None:
             )
 
     def pairs_of(split: str) -> Iterator[Pair]:
-        return compress(read_pairs(path, columns, Rejects("skip"), is_told=False), is_in[split])
+        return compress(read_pairs(path, columns, Rejects("skip"), is_told=False, how=how), is_in[split])
 
     learnt_from = ([pair.source, pair.target] for pair in pairs_of("train"))
     tokenizer, entries = train_tokenizer(experiment.text, experiment.vocabulary, learnt_from)
@@ -142,14 +143,21 @@ def _build(source: Source, experiment: Experiment, key: cache.Key) -> None:
         console.warn(f"{len(rejects.found):,} of {n_rows + len(rejects.found):,} rows were left out, see {where}")
 
 
-def read_pairs(path: Path, columns: Columns, rejects: Rejects, *, is_told: bool = True) -> Iterator[Pair]:
+def read_pairs(
+    path: Path,
+    columns: Columns,
+    rejects: Rejects,
+    *,
+    is_told: bool = True,
+    how: Format = Format(),  # noqa: B008 - a tuple
+) -> Iterator[Pair]:
     """Yield the pairs of a table in its order; of its columns, `text` holds the source and `label` the target.
 
     Columns that are not named are called source and target. Raises DataError as `read_table` does, and, by `rejects`,
     for a row of which a side is no text or has none.
     """
     named = Columns(columns.text or "source", columns.label or "target")
-    for row in read_table(path, named, rejects, has_labels=True, is_told=is_told):
+    for row in read_table(path, named, rejects, has_labels=True, is_told=is_told, how=how):
         problem = _problem("source", row.text) or _problem("target", row.label)
         if problem is None:
             yield Pair(row.number, well_formed(row.text), well_formed(row.label))

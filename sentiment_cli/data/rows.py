@@ -1,141 +1,110 @@
-"""What the rows of a corpus can bear: too few of them are refused, scores that would mislead are said."""
+"""What a table's reader yields: rows and records, and what becomes of rows that cannot be read."""
 
-import shlex
-from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
+from sentiment_cli.errors import DataError
 
-from sentiment_cli import console
-from sentiment_cli.config.schema import Data
-from sentiment_cli.data.corpus import SPLITS, Corpus
-from sentiment_cli.data.duplicates import Hashes, stand_in
-from sentiment_cli.data.labels import map_setting, missing_spellings, parse_label_map, said
-from sentiment_cli.data.splits import Splits, is_by_group
-from sentiment_cli.data.tables import column_names, has_role, table_kind
-from sentiment_cli.data.texts import Texts
-from sentiment_cli.errors import Change, DataError
+Quoting = Literal["double", "backslash", "none"]
+HOW_TO_SKIP = "--set data.on_error=skip"
+MOST_COLUMNS = 4096  # beyond, the time of writing Parquet grows with their square
+MOST_NESTED = 100  # levels of a JSON value; writing it again takes one call a level, and Python allows 1,000
+# The csv module's own 131,072 would refuse an honest long text; a quote left open must still end somewhere.
+LONGEST_FIELD = 16_000_000
+LONGEST_LINE = 1 << 25
 
-_MANY_KNOWN = 0.05  # of the rows of a split; of IMDb's test rows half a hundredth stand in training
-_FEWEST_IDS = 20  # labels, from which on one of every row is an id and no class
+Choose = Callable[[Sequence[str]], Sequence[str]]
+TextColumns = str | tuple[str, ...] | None
 
 
-def check_labels_of(texts: Texts, data: Data) -> None:
-    """Raise DataError for labels that no classifier can be trained on: one in all, or one for nearly every row."""
-    label_N = texts.rows("train").label_N
-    n_rows, counts = len(label_N), np.bincount(label_N, minlength=len(texts.labels))
-    if len(texts.labels) < 2:
-        raise DataError(
-            f"every training row is labelled {texts.labels[0]!r}; a classifier needs two labels at least",
-            f"sentiment data check --set {shlex.quote(f'data.source={data.source}')}",
-        )
-    n_alone = int((counts == 1).sum())
-    if len(texts.labels) >= _FEWEST_IDS and n_alone * 2 > n_rows:
-        raise DataError(
-            f"{len(texts.labels):,} labels for {n_rows:,} rows, {n_alone:,} of them on a single row: is that the label "
-            "column?",
-            _other_column(data),
-        )
+class Format(NamedTuple):
+    """How a table's file is read; "auto" is found out from the file."""
+
+    header: bool | Literal["auto"] = "auto"
+    encoding: str = "auto"
+    delimiter: str = "auto"
+    quoting: Quoting | Literal["auto"] = "auto"
 
 
-def _other_column(data: Data) -> str:
-    """Return what names another column of the table, or, where there is none, looks at what is in it."""
-    path = Path(data.source)
-    is_table = table_kind(path) is not None and path.is_file()
-    used = {data.text_column, data.label_column, data.group_column}
-    names = [name for name in column_names(path) if name not in used and not has_role(name)] if is_table else []
-    if names:
-        return Change("--set", f"data.label_column={names[0]}")
-    return f"sentiment data check --set {shlex.quote(f'data.source={data.source}')}"
+class Columns(NamedTuple):
+    """Names of the columns; None is found by name or content, or absent. Several of text are joined."""
+
+    text: TextColumns = None
+    label: str | None = None
+    group: str | None = None
+
+    def named(self) -> list[str]:
+        """Return the names in one list."""
+        texts = (self.text,) if self.text is None or isinstance(self.text, str) else self.text
+        return [name for name in (*texts, self.label, self.group) if name is not None]
 
 
-def check_splits(texts: Texts, splits: Splits, data: Data) -> None:
-    """Raise DataError where a split has no row, with what would give it one."""
-    empty = [name for name in SPLITS if not splits[name][1].any()]
-    if not empty:
-        return
-    rows = texts.rows("train")
-    n_rows, named = len(rows), " and ".join(empty)
-    if data.valid.folds is None and is_by_group(rows.group_N, data.valid.by):
-        n_groups = len(np.unique(rows.group_N[rows.group_N >= 0])) + int((rows.group_N < 0).sum())
-        raise DataError(
-            f"{n_groups:,} groups cannot give {named} rows: groups stay whole, and each label needs one in each split",
-            Change("--set", "data.valid.by=row"),
-        )
-    counts = np.bincount(rows.label_N, minlength=len(texts.labels))
-    labels = said(Counter(dict(zip(texts.labels, counts.tolist(), strict=True))))
-    drawn = " and ".join(name for name in ("test", "valid") if splits[name][0] == "train")
-    without = f"{named} {'get' if len(empty) > 1 else 'gets'} none of them"
-    raise DataError(
-        f"{n_rows:,} rows are too few: {without}. Training keeps a row of each label, and {labels} leave "
-        f"{int((counts - 1).clip(min=0).sum())} for {drawn}; data.test and data.valid.source can name files",
-        "sentiment train sample",
-    )
+class Row(NamedTuple):
+    """A row's values as the file has them, its number from 1, and the line on which it ends, where there are lines."""
+
+    number: int
+    line: int | None
+    text: Any
+    label: Any
+    group: Any
 
 
-def about_rows(texts: Texts, splits: Splits, hash_N_of: dict[str, Hashes]) -> dict[str, Any]:
-    """Count the rows of each split by label, and those whose text another split has, too."""
-    hashes = {name: hash_N_of[of][is_wanted_N] for name, (of, is_wanted_N) in splits.items()}
-    known = {"valid": hashes["train"], "test": np.concatenate([hashes["train"], hashes["valid"]])}
-    return {
-        "labels": {
-            name: dict(
-                zip(
-                    texts.labels,
-                    np.bincount(texts.rows(of).label_N[is_wanted_N], minlength=len(texts.labels)).tolist(),
-                    strict=True,
-                )
-            )
-            for name, (of, is_wanted_N) in splits.items()
-        },
-        "known": {name: int(stand_in(hashes[name], others).sum()) for name, others in known.items()},
-    }
+class Record(NamedTuple):
+    """All that a row holds, by the names of the columns; what an object leaves out is not there."""
+
+    number: int
+    line: int | None
+    values: dict[str, Any]
 
 
-def warn_of_rows(corpus: Corpus, data: Data) -> None:
-    """Warn of what makes scores of a corpus mean less than they seem to: each time that it is trained on."""
-    about = corpus.about
-    if not about:
-        return
-    for what in row_warnings(about, data):
-        console.warn(what)
+class BadRow(DataError):  # noqa: N818 - a fault of the file
+    """The first row that cannot be read, where that stops the work."""
+
+    def __init__(self, message: str, hint: str, number: int) -> None:
+        super().__init__(message, hint)
+        self.number = number
 
 
-def row_warnings(about: dict[str, Any], data: Data) -> list[str]:
-    """Return what to say of the counts that `about_rows` returned."""
-    labels: dict[str, dict[str, int]] = about["labels"]
-    found = []
-    for split in SPLITS:
-        absent = [label for label, count in labels[split].items() if not count]
-        if absent:
-            rows_of = Counter({label: sum(labels[name][label] for name in SPLITS) for label in absent})
-            found.append(f"no {split} row is labelled {said(rows_of)}, rows in all: {_ABSENT[split]}")
-    for split, n_known in about["known"].items():
-        n_rows = sum(labels[split].values())
-        if n_rows and n_known == n_rows:
-            found.append(
-                f"all {n_rows:,} {split} rows stand in {'train' if split == 'valid' else 'train or valid'}, too: the "
-                f"{split} scores say nothing of new texts"
-            )
-        elif n_known > _MANY_KNOWN * n_rows:
-            found.append(f"{n_known:,} of the {n_rows:,} {split} rows stand in the training rows, too")
-    renamed = parse_label_map(data.label_map)
-    in_all = Counter[str]()
-    for counts in labels.values():
-        in_all.update(counts)
-    if missing := missing_spellings(in_all, renamed):
-        counts = Counter({label: in_all[label] for label in missing})
-        found.append(
-            f"{said(counts)} may stand for a missing label, and is trained as a class. To leave such rows out add "
-            f"{map_setting({**renamed, **dict.fromkeys(missing, '')})}; to keep the label without this warning add "
-            f"{map_setting({**renamed, **{label: label for label in missing}})}"
-        )
-    return found
+class Rejects:
+    """What becomes of rows that cannot be read: the first one stops the work, or all are kept.
+
+    `keep` takes where a row is and why it cannot be read, and what it holds as far as that is known; without one the
+    places make a list.
+    """
+
+    def __init__(
+        self,
+        on_error: str,
+        keep: Callable[[dict[str, Any], Any], object] | None = None,
+        how_to_skip: str = HOW_TO_SKIP,
+    ) -> None:
+        self._on_error, self._how_to_skip = on_error, how_to_skip
+        self.found: list[dict[str, Any]] = []
+        self._keep = keep or (lambda place, _: self.found.append(place))
+
+    def reject(self, path: Path, number: int, line: int | None, reason: str, content: Any = None) -> None:
+        """Raise BadRow with the row's place, or keep it."""
+        if self._on_error == "stop":
+            place = f"row {number}" if line is None else f"row {number} (line {line})"
+            raise BadRow(f"{path}, {place}: {reason}", self._how_to_skip, number)
+        self._keep({"file": path.name, "row": number, "line": line, "reason": reason}, content)
 
 
-_ABSENT = {
-    "train": "a model cannot learn it",
-    "valid": "the validation means leave it out",
-    "test": "the test means leave it out",
-}
+def text_of(values: dict[str, Any], columns: TextColumns) -> Any:
+    """Return the text of a row: a column's value, or those of several joined by line ends, without the empty ones."""
+    if columns is None or isinstance(columns, str):
+        return None if columns is None else values.get(columns)
+    parts = [values.get(name) for name in columns]
+    odd = [part for part in parts if part is not None and not isinstance(part, str)]
+    if odd:
+        return odd[0]
+    texts = [part for part in parts if part is not None]
+    return "\n".join(filter(None, texts)) if texts else None
+
+
+def why_no_text(value: Any) -> str | None:
+    """Return what is wrong with the text of a row; None where it is one."""
+    if isinstance(value, str):
+        return None
+    return f"its text is {'missing' if value is None else f'a {type(value).__name__}'}, not text"

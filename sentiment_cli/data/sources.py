@@ -1,6 +1,7 @@
 """Where reviews come from: IMDb, the bundled sample, a table, or a folder of texts per class, one `Review` at a time.
 
-A source has two parts: `labelled` (train and test rows) and `unlabelled` (unsup rows). Each is read by itself.
+A source has two parts: `labelled` (train, validation and test rows) and `unlabelled` (unsup rows). Each is read by
+itself.
 """
 
 import difflib
@@ -10,7 +11,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,10 @@ from sentiment_cli import console, store
 from sentiment_cli.config.paths import how_to_get_imdb, local_imdb, sample_dir
 from sentiment_cli.config.schema import CORPORA, Data
 from sentiment_cli.data import folders, imdb, sample
+from sentiment_cli.data.csv_lines import Overlong, bounded_lines
 from sentiment_cli.data.download import SHA256, archive_path, download_imdb
+from sentiment_cli.data.encodings import decode, find_encoding, open_text
+from sentiment_cli.data.file_kinds import SUFFIXES, missing_file
 from sentiment_cli.data.labels import (
     MOST_LABELS,
     check_labels,
@@ -30,8 +34,19 @@ from sentiment_cli.data.labels import (
     refuse_unused,
 )
 from sentiment_cli.data.review import Part, Review
+from sentiment_cli.data.rows import LONGEST_LINE
 from sentiment_cli.data.table_writers import well_formed
-from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, Row, read_table, table_kind, why_no_text
+from sentiment_cli.data.tables import (
+    Columns,
+    Format,
+    Rejects,
+    Row,
+    fields_of_lines,
+    kind_of_file,
+    read_table,
+    table_kind,
+    why_no_text,
+)
 from sentiment_cli.errors import Change, DataError, UsageError
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
@@ -97,7 +112,17 @@ def _find(data: Data) -> Source:
             raise DataError(f"SENTIMENT_IMDB names {path}, which is not a file or folder", how_to_get_imdb(path))
         return Source("imdb", "imdb", path, data)
     path = Path(data.source)
-    return Source(name_of(path), _kind_of(path, "data.source"), path, data)
+    return Source(name_of(path), _kind_of(path, "data.source", data), path, data)
+
+
+def format_of(data: Data) -> Format:
+    """Return how the settings have a table's file read."""
+    return Format(data.header, data.encoding, data.delimiter, data.quoting)
+
+
+def columns_of(data: Data) -> Columns:
+    """Return the columns that the settings name."""
+    return Columns(data.text_column, data.label_column, data.group_column)
 
 
 def name_of(path: Path) -> str:
@@ -175,6 +200,7 @@ def read_part(
     rejects: Rejects,
     read: FilesDigest | None = None,
     left_out: Counter[str] | None = None,
+    say: Callable[[str], object] = console.say,
 ) -> Iterator[tuple[str, Review]]:
     """Yield (split, review): splits train, valid and test of the labelled part, unsup of the other.
 
@@ -194,13 +220,13 @@ def read_part(
     renamed = parse_label_map(data.label_map)
     seen: Counter[str] = Counter()
     if part == "unlabelled" and data.unlabelled is None and data.on_error == "skip":
-        rejects = Rejects("skip")  # of the same file: they stand in the list of the labelled rows
+        rejects = Rejects("skip", lambda place, _: None)  # of the same file: the labelled rows' list has them
     if source.kind == "folders" and part == "labelled":
         _say_unread(source)
     for path, split in _paths(source, part):
         assert path is not None
         counts, raw = Counter[str](), Counter[str]()
-        for found, label, review in _read_path(path, split, source, rejects, renamed):
+        for found, label, review in _read_path(path, split, source, rejects, renamed, say):
             if label is not None:
                 raw[well_formed(label)] += 1
                 if not review.label:  # which the map leaves out
@@ -240,10 +266,10 @@ def _paths(source: Source, part: Part) -> list[tuple[Path | None, str]]:
     """Return the files or folders of a part, with the split whose rows each holds: first the source, then others."""
     data = source.settings
     if part == "unlabelled":
-        apart = None if data.unlabelled is None else _given_apart(data.unlabelled, "data.unlabelled")
+        apart = None if data.unlabelled is None else _given_apart(data.unlabelled, "data.unlabelled", data)
         return [(apart or source.path, "unsup")]
     given = (("valid", data.valid.source, "data.valid.source"), ("test", data.test, "data.test"))
-    return [(source.path, "train")] + [(_given_apart(name, key), split) for split, name, key in given if name]
+    return [(source.path, "train")] + [(_given_apart(name, key, data), split) for split, name, key in given if name]
 
 
 def valid_folder(source: Source) -> str | None:
@@ -257,56 +283,69 @@ def has_valid(source: Source) -> bool:
     return source.settings.valid.source is not None or valid_folder(source) is not None
 
 
-def _near(path: Path, name: str) -> str:
-    return name if name in CORPORA and not path.with_name(name).exists() else str(path.parent / name)
-
-
-def _given_apart(name: str, key: str) -> Path:
+def _given_apart(name: str, key: str, data: Data) -> Path:
     path = Path(name)
-    if _kind_of(path, key) == "imdb" and not path.is_dir():
+    if _kind_of(path, key, data) == "imdb" and not path.is_dir():
         raise DataError(f"{key} is {path}: only a table or a folder can be given apart, no archive")
     return path
 
 
-def _kind_of(path: Path, key: str) -> Literal["imdb", "table", "folders"]:
+def _kind_of(path: Path, key: str, data: Data) -> Literal["imdb", "table", "folders"]:
     if not os.path.exists(path):  # noqa: PTH110 - says no, where Path.exists raises, to a name that none can have
-        beside = os.listdir(path.parent) if os.access(path.parent, os.R_OK | os.X_OK) else []  # noqa: PTH208
-        near = difflib.get_close_matches(path.name.lower(), [*CORPORA, *beside], n=1)
-        look = shlex.join(["ls", "-l", str(next(above for above in path.parents if above.is_dir()))])
-        raise DataError(
-            f"{key} is {path}: there is no such file or folder",
-            Change("--set", f"{key}={_near(path, near[0])}", otherwise=look) if near else look,
-        )
+        if not path.parent.is_dir() or path.name.lower() not in os.listdir(path.parent):  # noqa: PTH208
+            for corpus in difflib.get_close_matches(path.name.lower(), CORPORA, n=1):
+                raise DataError(
+                    f"{key} is {path}: there is no such file or folder. Did you mean {corpus!r}?",
+                    Change("--set", f"{key}={corpus}"),
+                )
+        raise missing_file(path, key)
     if path.is_dir():
         return "imdb" if imdb.is_folder_of(path) else "folders"
     if not path.is_file():
         copy = f"cat {shlex.quote(str(path))} > rows.csv"
-        raise DataError(f"{key} is {path}: no regular file, and it is read more than once", copy)
+        raise DataError(f"{key} is {path}: not a regular file, and it is read more than once", copy)
     if table_kind(path):
         return "table"
     if path.name.lower().endswith(_ARCHIVES):
         return "imdb"
+    if kind_of_file(path, format_of(data)) is not None:
+        return "table"
+    if fields_of_lines(path, format_of(data)) > 1:
+        raise DataError(
+            f"{key} is {path}: each of its lines has tabs, and its name does not say that it is a table",
+            Change("--set", "data.delimiter=tab"),
+        )
+    if path in folders.class_files(path.parent).values():
+        raise DataError(
+            f"{key} is {path}: texts of one label; the folder has a file for each",
+            Change("--set", f"{key}={path.parent}"),
+        )
     known = ", ".join((*SUFFIXES, *_ARCHIVES[:1]))
     raise DataError(
-        f"{key} is {path}: not a kind of file that is read. Convert it to one of {known} (also gzipped)",
+        f"{key} is {path}: not a kind of file that is read. Convert it to one of {known} (also compressed), a folder "
+        "per label, or lines that begin with __label__",
         shlex.join(["ls", "-l", str(path)]),
     )
 
 
 def _read_path(
-    path: Path, split: str, source: Source, rejects: Rejects, renamed: Mapping[str, str]
+    path: Path,
+    split: str,
+    source: Source,
+    rejects: Rejects,
+    renamed: Mapping[str, str],
+    say: Callable[[str], object],
 ) -> Iterator[tuple[str, str | None, Review]]:
     """Yield the rows of one file or folder that belong to the part of `split`, with the label that the file has."""
     data = source.settings
     if path.is_dir():
-        for found, review in _folder_reviews(path, split, source):
+        for found, review in _folder_reviews(path, split, source, say):
             yield found, review.label, review._replace(label=renamed.get(review.label or "", review.label))
         return
     wants_unlabelled = split == "unsup"
     sorts_out = data.without_label == "unlabelled" and split in ("train", "unsup")  # others must have a label
     has_labels = sorts_out or not wants_unlabelled
-    columns = Columns(data.text_column, data.label_column, data.group_column)
-    for row in read_table(path, columns, rejects, has_labels=has_labels):
+    for row in read_table(path, columns_of(data), rejects, has_labels=has_labels, how=format_of(data), say=say):
         if (reason := why_no_text(row.text)) is not None:
             rejects.reject(path, row.number, row.line, reason)
             continue
@@ -330,8 +369,10 @@ def _read_path(
 def _refuse_label(path: Path, row: Row, reason: str, source: Source, renamed: Mapping[str, str]) -> None:
     """Raise DataError for a label that is no class, with a map that makes classes of the column where there is one."""
     data = source.settings
-    columns = Columns(data.text_column, data.label_column, data.group_column)
-    values = {str(other.label).strip(): None for other in read_table(path, columns, Rejects("skip"), has_labels=True)}
+    read = read_table(
+        path, columns_of(data), Rejects("skip"), has_labels=True, how=format_of(data), say=lambda text: None
+    )
+    values = {str(other.label).strip(): None for other in read}
     try:
         halves = halves_of([value for value in values if math.isfinite(float(value))], renamed)
     except ValueError:
@@ -343,24 +384,59 @@ def _refuse_label(path: Path, row: Row, reason: str, source: Source, renamed: Ma
         )
 
 
-def _folder_reviews(root: Path, split: str, source: Source) -> Iterator[tuple[str, Review]]:
+def _folder_reviews(
+    root: Path, split: str, source: Source, say: Callable[[str], object]
+) -> Iterator[tuple[str, Review]]:
     """Yield a folder's texts: without its test/ where data.test is given, and of that one's train/ and test/ test/."""
     data = source.settings
     part: Part = "unlabelled" if split == "unsup" else "labelled"
+    if part == "labelled" and (files := folders.class_files(root)):
+        yield from _lines_of_classes(root, files, split, data, say)
+        return
     valid = folders.find_valid(root) if split == "valid" else valid_folder(source) if split == "train" else None
+    n_western = n_texts = 0
     is_given_apart = data.unlabelled is not None
-    for found, name, file, text in folders.read_texts(root, part, is_given_apart=is_given_apart, valid=valid):
+    for found, name, file, content in folders.read_texts(root, part, is_given_apart=is_given_apart, valid=valid):
         found = "unsup" if split == "unsup" else found or split
         is_own = split == "train" and (found == "valid" or (found == "test" and data.test is None))
         if found == split or is_own:
             label = None if split == "unsup" else name
-            yield found, Review(f"{name}/{file}", text.decode("utf-8", "replace"), label, None, None)
+            text, is_western = decode(content, data.encoding)
+            n_western, n_texts = n_western + is_western, n_texts + 1
+            yield found, Review(f"{name}/{file}", text, label, None, None)
+    if n_western:
+        say(f"data: {root.name}: {n_western:,} of {n_texts:,} texts are read as Windows-1252 (latin-1)")
+    if n_hidden := folders.count_hidden(root):
+        say(f"data: {root.name}: {n_hidden:,} files whose names begin with a dot are passed over")
+
+
+def _lines_of_classes(
+    root: Path, files: dict[str, Path], split: str, data: Data, say: Callable[[str], object]
+) -> Iterator[tuple[str, Review]]:
+    """Yield each line of files that are named by their class, without the blank ones."""
+    said = ", ".join(f"{path.name} are labelled {label!r}" for label, path in files.items())
+    encodings = {path: find_encoding(path, data.encoding) for path in files.values()}
+    codecs = ", ".join(dict.fromkeys(found.said for found in encodings.values()))
+    say(f"data: {root.name}: each line is a text; those of {said}; {codecs}")
+    for label, path in files.items():
+        if encodings[path].warning:
+            say(f"warning: {encodings[path].warning}")
+        with open_text(path, encodings[path].codec, "\n") as handle:
+            for number, line in enumerate(bounded_lines(handle), 1):
+                if type(line) is Overlong:
+                    raise DataError(f"{path}, line {number}: it is longer than {LONGEST_LINE:,} characters")
+                if line.strip():
+                    yield split, Review(f"{path.name}/{number}", line.strip("\r\n"), label, None, None)
 
 
 def _hash_folder(path: Path, source: Source, part: Part) -> bytes:
     digest = FilesDigest()
+    classes = folders.class_files(path) if source.kind == "folders" and part == "labelled" else {}
+    files: Iterator[tuple[str, bytes]]
     if source.kind == "imdb":
         files = imdb.read_bytes(path, part)
+    elif classes:
+        files = ((file.name, store.sha256_of(file).encode()) for file in classes.values())
     else:
         is_given_apart = source.settings.unlabelled is not None
         valid = folders.find_valid(path) if part == "labelled" else None

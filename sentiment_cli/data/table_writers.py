@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from sentiment_cli import console
+from sentiment_cli.data.protection import spreadsheet_cell
 from sentiment_cli.data.tables import import_parquet
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ Kind = Literal["text", "integer", "number", "truth", "json"]
 Rows = Any  # list[dict[str, Any]], or pyarrow.RecordBatch
 Write = Callable[[bytes], object]
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: their full-width forms
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NEEDS_QUOTES = re.compile(r'["\t\r\n,]')
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # A row group is held in memory, and of each some figures until the end, so it is neither large nor small.
@@ -40,17 +38,6 @@ class Writer(Protocol):
 def well_formed(text: str) -> str:
     """Return the text with half a surrogate pair, which JSON can spell and UTF-8 cannot, as U+FFFD."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
-def spreadsheet_cell(text: str) -> str:
-    """Return a cell of text that no spreadsheet computes and no terminal obeys.
-
-    What begins as a formula does, and is no number, gets an apostrophe before it; control characters are escaped.
-    """
-    if not text.isprintable():
-        text = "\r\n".join(map(console.sanitize, text.split("\r\n")))
-    is_formula = text.lstrip().startswith(_FORMULA_STARTS) or text.startswith(("\t", "\n", "\r"))
-    return f"'{text}" if is_formula and not _NUMBER.fullmatch(text) else text
 
 
 def kind_of(value: Any, before: Kind | None) -> Kind | None:
@@ -125,11 +112,14 @@ class Parquet:
         pyarrow, parquet = import_parquet("a Parquet file")
         self._pyarrow = pyarrow
         self._kinds: dict[str, Kind] = columns if isinstance(columns, dict) else {}
-        schema = pyarrow.schema([]) if isinstance(columns, dict) else columns
+        before = [] if isinstance(columns, dict) else list(columns)
         types = {"integer": pyarrow.int64(), "number": pyarrow.float64(), "truth": pyarrow.bool_()}
-        for name, kind in [*self._kinds.items(), *added.items()]:
-            schema = schema.append(pyarrow.field(name, types.get(kind, pyarrow.string())))
-        self._schema = schema
+        fresh = [
+            pyarrow.field(name, types.get(kind, pyarrow.string()))
+            for name, kind in [*self._kinds.items(), *added.items()]
+        ]
+        metadata = None if isinstance(columns, dict) else columns.metadata
+        self._schema = schema = pyarrow.schema([*before, *fresh], metadata)
         self._batches: list[Any] = []
         self._writer = parquet.ParquetWriter(output, schema)
 

@@ -1,99 +1,111 @@
-"""Rows of CSV, TSV, JSON Lines (each also gzipped) and Parquet files, one at a time; columns found by their names."""
+"""Rows of tables, one at a time: CSV, TSV, JSON, Parquet and fastText's files, each in whatever form it is in."""
 
 import contextlib
-import csv
-import gzip
-import io
-import json
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import Any
 
 from sentiment_cli import console
-from sentiment_cli.data.csv_lines import Lines
+from sentiment_cli.data import roles
+from sentiment_cli.data.csv_lines import bounded_lines
+from sentiment_cli.data.delimited import csv_records
+from sentiment_cli.data.dialects import find_dialect
+from sentiment_cli.data.encodings import find_encoding, open_text
+from sentiment_cli.data.file_kinds import JSON_SUFFIXES, SUFFIXES
+from sentiment_cli.data.json_rows import find_layout, json_records, looks_like_objects
+from sentiment_cli.data.labelled_lines import labelled_records, looks_labelled
+from sentiment_cli.data.rows import (
+    BadRow,
+    Choose,
+    Columns,
+    Format,
+    Record,
+    Rejects,
+    Row,
+    TextColumns,
+    text_of,
+    why_no_text,
+)
+from sentiment_cli.data.unpacking import reading, table_kind
 from sentiment_cli.errors import DataError, MachineError
 
-Role = Literal["text", "label", "group"]
+__all__ = [
+    "SUFFIXES",
+    "Choose",
+    "Columns",
+    "Format",
+    "Record",
+    "Rejects",
+    "Row",
+    "TextColumns",
+    "column_names",
+    "fields_of_lines",
+    "find_columns",
+    "import_parquet",
+    "kind_of_file",
+    "read_records",
+    "read_table",
+    "reading",
+    "reading_parquet",
+    "table_kind",
+    "text_of",
+    "unless_all_fail",
+    "why_no_text",
+]
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-_NAMES_OF: dict[Role, tuple[str, ...]] = {
-    "text": ("text", "review", "review_text", "content", "sentence", "comment", "body", "message", "tweet"),
-    "label": ("label", "sentiment", "class", "category", "polarity", "target"),
-    "group": ("group", "movie"),
-}
-_DELIMITERS = ",;\t|"
-# The csv module's own 131,072 would refuse an honest long text; a quote left open must still end somewhere.
-_LONGEST_FIELD = 16_000_000
+Say = Callable[[str], object]
 _ROWS_AT_ONCE = 1024
 _READ_AHEAD = 1 << 18  # else, and with pre_buffer, pyarrow takes a whole column of a row group into memory
-_HOW_TO_SKIP = "--set data.on_error=skip leaves such rows out and lists them"
+_LINES_LOOKED_AT = 20
+_FAIL_ALIKE = 20
+_WORDS_OF_ROW = 3  # a name of so many words may be a text
 
 
-Choose = Callable[[Sequence[str]], Sequence[str]]
+def kind_of_file(path: Path, how: Format = Format()) -> str | None:  # noqa: B008 - a tuple
+    """Return what a file is read as: one of SUFFIXES, .fasttext, or None for lines of text.
 
-
-class Columns(NamedTuple):
-    """Names of the columns; None is found by name, or absent."""
-
-    text: str | None = None
-    label: str | None = None
-    group: str | None = None
-
-
-class Row(NamedTuple):
-    """A row's values as the file has them, its number from 1, and the line on which it ends, where there are lines."""
-
-    number: int
-    line: int | None
-    text: Any
-    label: Any
-    group: Any
-
-
-class Record(NamedTuple):
-    """All that a row holds, by the names of the columns; what an object leaves out is not there."""
-
-    number: int
-    line: int | None
-    values: dict[str, Any]
-
-
-class Rejects:
-    """What becomes of rows that cannot be read: the first one stops the work, or all are kept.
-
-    `keep` takes where a row stands and why it is none, and what it holds as far as that is known; without one the
-    places make a list.
+    The name tells, and for other names the first lines: __label__ is fastText's. A text with a delimiter that is asked
+    for is a table. Raises DataError for what is no text, and for JSON objects under another name.
     """
+    kind = table_kind(path)
+    if kind is not None:
+        return kind
+    if how.delimiter != "auto":
+        return ".csv"
+    with open_text(path, find_encoding(path, how.encoding).codec) as handle:
+        lines = [line for _, line in zip(range(_LINES_LOOKED_AT), bounded_lines(handle), strict=False)]
+    if looks_labelled(lines):
+        return ".fasttext"
+    if looks_like_objects(lines):
+        name = _renamed(path, ".jsonl")
+        raise DataError(
+            f"{path} holds JSON objects, and its name does not say so: it would be read as texts",
+            shlex.join(["cp", str(path), str(name)]),
+        )
+    return None
 
-    def __init__(
-        self,
-        on_error: str,
-        keep: Callable[[dict[str, Any], Any], object] | None = None,
-        how_to_skip: str = _HOW_TO_SKIP,
-    ) -> None:
-        self._on_error, self._how_to_skip = on_error, how_to_skip
-        self.found: list[dict[str, Any]] = []
-        self._keep = keep or (lambda place, _: self.found.append(place))
 
-    def reject(self, path: Path, number: int, line: int | None, reason: str, content: Any = None) -> None:
-        """Raise DataError with the row's place, or keep it."""
-        if self._on_error == "stop":
-            place = f"row {number}" if line is None else f"row {number} (line {line})"
-            raise DataError(f"{path}, {place}: {reason}", self._how_to_skip)
-        self._keep({"file": path.name, "row": number, "line": line, "reason": reason}, content)
-
-
-def table_kind(path: Path) -> str | None:
-    """Return which of SUFFIXES a name ends in, before .gz; None for what is no table."""
-    kind = Path(path.name.lower().removesuffix(".gz")).suffix
-    return kind if kind in SUFFIXES else None
+def fields_of_lines(path: Path, how: Format = Format()) -> int:  # noqa: B008
+    """Return how many fields between tabs each of the first lines of a text has; 1 where they differ."""
+    with open_text(path, find_encoding(path, how.encoding).codec) as handle:
+        lines = [line for _, line in zip(range(200), bounded_lines(handle), strict=False)]
+    counts = {line.count("\t") + 1 for line in lines if line.strip()}
+    return counts.pop() if len(counts) == 1 else 1
 
 
 def read_table(
-    path: Path, asked: Columns, rejects: Rejects, *, has_labels: bool, is_told: bool = True
+    path: Path,
+    asked: Columns,
+    rejects: Rejects,
+    *,
+    has_labels: bool,
+    is_told: bool = True,
+    how: Format = Format(),  # noqa: B008
+    say: Say = console.say,
 ) -> Iterator[Row]:
-    """Yield the rows of a table in their order; `is_told` says whether its columns are talked of.
+    """Yield the rows of a table in their order; what was found out of it goes to `say` if `is_told`.
 
     Raises DataError for a file that is none, for a column that is not there, and, by `rejects`, for a bad row.
     """
@@ -101,24 +113,39 @@ def read_table(
 
     def choose(names: Sequence[str]) -> list[str]:
         nonlocal found
-        found = _find_columns(path, names, asked, has_labels, is_told)
-        return [name for name in found if name is not None]
+        found = find_columns(path, names, asked, how, needs_label=has_labels, say=say if is_told else None)
+        return found.named()
 
-    for number, line, values in read_records(path, choose, rejects):
-        yield Row(number, line, *(None if name is None else values.get(name) for name in found))
+    for number, line, values in read_records(path, choose, rejects, how, asked):
+        label = None if found.label is None else values.get(found.label)
+        group = None if found.group is None else values.get(found.group)
+        yield Row(number, line, text_of(values, found.text), label, group)
 
 
-def read_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Record]:
-    """Yield what the rows of a table hold, in their order; `choose` is told the columns and names those to read.
+def read_records(
+    path: Path,
+    choose: Choose,
+    rejects: Rejects,
+    how: Format = Format(),  # noqa: B008
+    asked: Columns = Columns(),  # noqa: B008
+) -> Iterator[Record]:
+    """Yield what the rows of a table hold, in their order; `choose` gets the columns and names those to read.
 
-    Raises DataError as `read_table` does. Objects of JSON Lines come whole.
+    Raises DataError as `read_table` does. Objects of JSON come whole.
     """
-    records = {".parquet": _parquet_records, ".jsonl": _json_records, ".ndjson": _json_records}
+    kind = kind_of_file(path, how)
     with reading(path):
-        yield from records.get(str(table_kind(path)), _csv_records)(path, choose, rejects)
+        if kind == ".parquet":
+            yield from _parquet_records(path, choose)
+        elif kind == ".fasttext":
+            yield from labelled_records(path, choose, rejects, how)
+        elif kind in JSON_SUFFIXES:
+            yield from json_records(path, choose, rejects, how)
+        else:
+            yield from csv_records(path, choose, rejects, how, asked.named())
 
 
-def column_names(path: Path) -> list[str]:
+def column_names(path: Path, how: Format = Format(), asked: Columns = Columns()) -> list[str]:  # noqa: B008
     """Return the names of a table's columns. Raises DataError as `read_table` does."""
     found: list[str] = []
 
@@ -126,155 +153,141 @@ def column_names(path: Path) -> list[str]:
         found.extend(names)
         return names[:1]
 
-    next(iter(read_records(path, choose, Rejects("skip"))), None)
+    next(iter(read_records(path, choose, Rejects("skip"), how, asked)), None)
     return found
 
 
+def find_columns(
+    path: Path,
+    names: Sequence[str],
+    asked: Columns,
+    how: Format,
+    *,
+    needs_label: bool,
+    say: Say | None,
+) -> Columns:
+    """Return the columns to read: those asked for, else those whose names tell, else those whose contents do."""
+    delimited = _is_delimited(path, how)
+    dialect = find_dialect(path, how, asked.named()) if delimited else None
+    twins = dialect.twins if dialect else [name for name in names if list(names).count(name) > 1]
+    text: TextColumns
+    if isinstance(asked.text, tuple):
+        text = tuple(str(roles.by_name(path, names, "text", name)) for name in asked.text)
+    else:
+        text = roles.by_name(path, names, "text", asked.text, twins)
+    of_text = Columns(text).named()
+    label = roles.by_name(path, names, "label", asked.label, twins, of_text) if needs_label or asked.label else None
+    group = roles.by_name(path, names, "group", asked.group)
+    found = roles.Found(Columns(text, label if needs_label else None, group))
+    if text is None or (needs_label and label is None):
+        rows = (record.values for record in read_records(path, lambda every: every, Rejects("skip"), how, asked))
+        try:
+            found = roles.by_content(path, names, found.columns, rows, needs_label=needs_label)
+        except DataError as error:
+            if dialect and dialect.has_header and how.header == "auto" and "clearly" in str(error):
+                raise DataError(f"{error}; --set data.header=false reads the first line as a row", error.hint) from None
+            raise
+    if "text" in found.by_content and dialect and dialect.has_header and how.header == "auto":
+        name = str(found.columns.text)
+        if len(name.split()) >= _WORDS_OF_ROW and not name.endswith(("?", ":")):
+            note = f"the first line is read as names, such as {name!r}; --set data.header=false reads it as a row"
+            found = found._replace(notes=(*found.notes, note))
+    if say is not None:
+        _say_table(path, how, asked, names, found, twins, say)
+    return found.columns
+
+
+def _say_table(
+    path: Path,
+    how: Format,
+    asked: Columns,
+    names: Sequence[str],
+    found: roles.Found,
+    twins: Sequence[str],
+    say: Say,
+) -> None:
+    """Say in one line what was found, and warn of what could be meant otherwise."""
+    columns = found.columns
+    said = []
+    for role, value in zip(columns._fields, columns, strict=True):
+        if value is not None:
+            shown = repr(value) if isinstance(value, str) else " and ".join(map(repr, value))
+            said.append(f"{role} in {shown}" + (" (by what it holds)" if role in found.by_content else ""))
+    others = [name for name in names if name not in columns.named()]
+    if others:
+        more = f", … ({len(others):,} in all)" if len(others) > 20 else ""
+        said.append(f"not read: {', '.join(others[:20])}{more}")
+    facts, warnings = _facts(path, how, asked)
+    if twins:
+        said.append(f"columns of one name numbered: {', '.join(map(repr, twins))}")
+    say(f"data: {path.name}: {said[0]}" + _rest(said, facts))
+    for note in found.notes:
+        say(f"data: {path.name}: {note}")
+    for warning in warnings:
+        say(f"warning: {warning}")
+
+
+def _rest(said: Sequence[str], facts: str) -> str:
+    roles_said = [one for one in said[1:] if re.match("(text|label|group) in ", one)]
+    others = [one for one in said[1:] if one not in roles_said]
+    return "".join([*(f", {one}" for one in roles_said), *(f"; {one}" for one in [*others, facts])])
+
+
+def _facts(path: Path, how: Format, asked: Columns) -> tuple[str, tuple[str, ...]]:
+    if _is_delimited(path, how):
+        dialect = find_dialect(path, how, asked.named())
+        return dialect.said, dialect.warnings
+    kind = kind_of_file(path, how)
+    if kind in JSON_SUFFIXES:
+        layout = find_layout(path, how)
+        return layout.said, layout.warnings
+    if kind == ".fasttext":
+        encoding = find_encoding(path, how.encoding)
+        return f"{encoding.said}, labels as fastText has them", (encoding.warning,) if encoding.warning else ()
+    return "Parquet", ()
+
+
+def _is_delimited(path: Path, how: Format) -> bool:
+    return kind_of_file(path, how) not in (".parquet", ".fasttext", *JSON_SUFFIXES)
+
+
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Raise DataError for what the disk or gzip has against reading `path`."""
+def unless_all_fail(read_again: Callable[[Rejects], Iterator[Any]]) -> Iterator[None]:
+    """Take the hint to skip bad rows from an error of the first row, where the rows after it fail, too."""
     try:
         yield
-    except (OSError, EOFError, zlib.error) as error:  # gzip raises all three
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read: {reason}") from error
+    except BadRow as error:
+        if error.number == 1:
+            n_rejected = 0
 
+            def count(place: dict[str, Any], content: Any) -> None:
+                nonlocal n_rejected
+                n_rejected += 1
+                if n_rejected >= _FAIL_ALIKE:
+                    raise _AllFail
 
-def find_column(path: Path, names: Sequence[str], role: Role, asked: str | None, how_to_name: str) -> str | None:
-    """Return the column of this name, or the one with a name that says what it is; a group alone may be missing."""
-    if asked is None:
-        fits = [column for word in _NAMES_OF[role] for column in names if column.strip().lower() == word]
-    else:
-        fits = [asked] if asked in names else []
-    if not fits and (asked is not None or role != "group"):
-        there = ", ".join(map(repr, names))
-        wanted = f"no column {asked!r}" if asked is not None else f"no column that is clearly the {role}"
-        raise DataError(f"{path} has {wanted}; it has {there}", how_to_name)
-    return fits[0] if fits else None
-
-
-def has_role(name: str) -> bool:
-    """Say whether a column's name says that it is the text, the label or the group."""
-    return any(name.strip().lower() in words for words in _NAMES_OF.values())
-
-
-def check_unique(path: Path, names: Iterable[str], all_names: Sequence[str]) -> None:
-    """Raise DataError where one of `names` is that of several columns."""
-    for name in names:
-        if all_names.count(name) > 1:
-            raise DataError(f"{path} has {all_names.count(name)} columns named {name!r}; each needs a name of its own")
-
-
-def why_no_text(value: Any) -> str | None:
-    """Return what is wrong with the text of a row; None where it is one."""
-    if isinstance(value, str):
-        return None
-    return f"its text is {'missing' if value is None else f'a {type(value).__name__}'}, not text"
-
-
-def _find_columns(path: Path, names: Sequence[str], asked: Columns, has_labels: bool, is_told: bool) -> Columns:
-    """Return the columns to read: those asked for, or else the one with a name that says what it is."""
-    roles: tuple[Role, ...] = ("text", "label", "group")
-    columns = Columns(
-        *(
-            find_column(path, names, role, name, f"--set data.{role}_column=NAME")
-            if has_labels or role != "label"
-            else None
-            for role, name in zip(roles, asked, strict=True)
-        )
-    )
-    check_unique(path, filter(None, columns), names)
-    said = [f"{role} in {name!r}" for role, name in zip(columns._fields, columns, strict=True) if name is not None]
-    others = [name for name in names if name not in columns]
-    if is_told:
-        console.say(f"data: {path.name}: {', '.join(said)}" + (f"; not read: {', '.join(others)}" if others else ""))
-    return columns
-
-
-def open_bytes(path: Path) -> IO[bytes] | gzip.GzipFile:
-    """Open a file of text, unpacked where it is gzipped. Raises DataError for UTF-16."""
-    handle = path.open("rb")
-    start = handle.read(2)
-    handle.seek(0)
-    if start == b"\x1f\x8b":
-        handle.close()
-        return gzip.open(path)
-    if start in (b"\xff\xfe", b"\xfe\xff"):
-        handle.close()
-        raise DataError(f"{path} is UTF-16 text; UTF-8 is read", f"iconv -f UTF-16 -t UTF-8 {path.name} > utf8.csv")
-    return handle
-
-
-def _csv_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Record]:
-    csv.field_size_limit(_LONGEST_FIELD)
-    # newline="": the csv module wants to see line ends itself, those inside quotes too
-    with open_bytes(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", "replace", newline="") as handle:
-        header = handle.readline()
-        if not header.strip():
-            raise DataError(f"{path} is empty; its first line should name the columns, such as text,label")
-        delimiter = "\t" if table_kind(path) == ".tsv" else max(_DELIMITERS, key=header.count)
-        try:
-            names = next(csv.reader([header], delimiter=delimiter))
-        except csv.Error as error:
-            raise DataError(f"{path}: its first line, which should name the columns, is no CSV: {error}") from error
-        places = [(name, names.index(name)) for name in choose(names)]
-        lines = Lines(handle)
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        number = 0
-        while True:
-            number += 1
-            lines.begin_row()
             try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                lines.leave_row()
-                rejects.reject(path, number, lines.number, f"{error}")
-                continue
-            if not fields:
-                number -= 1  # a blank line
-                continue
-            if len(fields) != len(names):
-                reason = f"{len(fields)} fields where the header names {len(names)}"
-                rejects.reject(path, number, lines.number, reason, fields)
-                continue
-            yield Record(number, lines.number, {name: fields[place] for name, place in places})
+                is_any_good = next(iter(read_again(Rejects("skip", count))), None) is not None
+            except (_AllFail, DataError):
+                is_any_good = False
+            if not is_any_good and n_rejected > 1:
+                many = f"the first {n_rejected}" if n_rejected >= _FAIL_ALIKE else f"all {n_rejected}"
+                raise DataError(f"{error}; {many} rows cannot be read") from error
+        raise
 
 
-def _json_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Record]:
-    # An object may leave out what it has no value for, such as a label or a group: all of them name the columns.
-    names = list(dict.fromkeys(name for record in _json_objects(path, Rejects("skip")) for name in record.values))
-    if names:
-        choose(names)
-    yield from _json_objects(path, rejects)
+class _AllFail(Exception):  # noqa: N818 - ends the reading
+    pass
 
 
-def _json_objects(path: Path, rejects: Rejects) -> Iterator[Record]:
-    number = 0
-    with open_bytes(path) as raw:
-        for line, data in enumerate(raw, 1):
-            if not data.strip():
-                continue
-            number += 1
-            text = data.decode("utf-8-sig" if line == 1 else "utf-8", "replace")
-            try:
-                values = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                rejects.reject(path, number, line, f"no JSON: {error}", text)
-                continue
-            if not isinstance(values, dict):
-                rejects.reject(path, number, line, f"a JSON {type(values).__name__} where an object should be", text)
-                continue
-            yield Record(number, line, values)
-    if number == 0:
-        raise DataError(f'{path} is empty; each line should be an object such as {{"text": "…", "label": "pos"}}')
-
-
-def _parquet_records(path: Path, choose: Choose, rejects: Rejects) -> Iterator[Record]:
+def _parquet_records(path: Path, choose: Choose) -> Iterator[Record]:
     number = 0
     with reading_parquet(path) as file:
-        names = choose(file.schema_arrow.names)
+        all_names = file.schema_arrow.names
+        if len(set(all_names)) < len(all_names):
+            twin = next(name for name in all_names if all_names.count(name) > 1)
+            raise DataError(f"{path} has {all_names.count(twin)} columns named {twin!r}; each needs a name of its own")
+        names = choose(all_names)
         for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names):
             for values in batch.to_pylist():
                 number += 1
@@ -300,3 +313,9 @@ def import_parquet(what: str) -> tuple[Any, Any]:
     except ImportError:
         raise MachineError(f"{what} needs pyarrow", "pip install 'sentiment-cli[parquet]'") from None
     return pyarrow, parquet
+
+
+def _renamed(path: Path, suffix: str) -> Path:
+    name = path.name.removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
+    packed = path.name[len(name) :]
+    return path.with_name(f"{Path(name).stem}{suffix}{packed}")

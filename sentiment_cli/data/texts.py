@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +27,13 @@ from sentiment_cli.data.columns import Writer, read_column, read_ids, writing
 from sentiment_cli.data.labels import parse_label_map, refuse_unknown, said, sort_labels
 from sentiment_cli.data.review import Part, Review
 from sentiment_cli.data.sources import FilesDigest, Source, has_valid, hash_source, read_part, say_other_archive
-from sentiment_cli.data.tables import Rejects
+from sentiment_cli.data.tables import Rejects, unless_all_fail
 from sentiment_cli.errors import DataError
 
 _FORMAT = 2
 # Validation rows are there only where the source, or a file given apart, has some.
 SPLITS_OF: dict[Part, tuple[str, ...]] = {"labelled": ("train", "valid", "test"), "unlabelled": ("unsup",)}
+_SAID_FILE = "said.json"  # what was found out of the files, which is said each time; no part of the fingerprint
 _ROWS_AT_ONCE = 1024
 _BYTES_AT_ONCE = 4_000_000  # of rows that are long; a thousand reviews have 1.3 million
 _ROWS_BETWEEN_UPDATES = 5000
@@ -112,6 +114,7 @@ class Texts:
 def key_of(source: Source, part: Part) -> cache.Key:
     """Return the key of a part's texts."""
     names = {"label_map", "on_error", "without_label", "text_column", "label_column", "group_column"}
+    names |= {"header", "encoding", "delimiter", "quoting"}
     settings = {} if source.kind == "imdb" else source.settings.model_dump(mode="json", include=names)
     depends_on = {"format": _FORMAT, "part": part, "source": hash_source(source, part), "data": settings}
     return cache.Key(f"texts-{part}-{source.name}", depends_on)
@@ -150,9 +153,27 @@ def prepare_texts(source: Source, part: Part) -> Texts:
             console.say(f"data: reading the {part} reviews of {source.path or 'the generated sample'}")
             _write(source, part, key)
             found = open_texts(key)
+        elif store.is_there(found.directory / _SAID_FILE):
+            for line in store.read_json(found.directory / _SAID_FILE):
+                console.say(line)
     if found is None:
         raise cache.unreadable(key.directory_name)
     return found
+
+
+class _Rejected:
+    """The list of rows left out: a file of the draft, made for the first one and written as they come."""
+
+    def __init__(self, draft: store.Draft, stack: ExitStack) -> None:
+        self._draft, self._stack = draft, stack
+        self._output: store.Output | None = None
+        self.n = 0
+
+    def keep(self, place: dict[str, Any], content: Any) -> None:
+        if self._output is None:
+            self._output = self._stack.enter_context(self._draft.create("rejects.jsonl"))
+        self._output.write(f"{json.dumps(place)}\n".encode())  # ASCII, which any file name can be written in
+        self.n += 1
 
 
 class _Split:
@@ -187,7 +208,12 @@ class _Split:
 
 
 def _write(source: Source, part: Part, key: cache.Key) -> None:
-    rejects = Rejects(source.settings.on_error)
+    found_out: list[str] = []
+
+    def say(line: str) -> None:
+        found_out.append(line)
+        console.say(line)
+
     labels: dict[str, int] = {}
     groups: dict[str, int] = {}
     n_damaged, n_rows = 0, 0
@@ -204,8 +230,11 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
             for split in SPLITS_OF[part]
             if split != "valid" or has_valid(source)
         }
+        stack.enter_context(unless_all_fail(lambda others: read_part(source, part, others, say=_say_nothing)))
+        rejected = _Rejected(draft, stack)
+        rejects = Rejects(source.settings.on_error, rejected.keep)
         read, left_out = FilesDigest(), Counter[str]()
-        for split, review in read_part(source, part, rejects, read, left_out):
+        for split, review in read_part(source, part, rejects, read, left_out, say):
             label = group = -1
             if review.label is not None:
                 label = labels.setdefault(review.label, len(labels))
@@ -221,18 +250,17 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
             raise DataError(f"{source.path} was changed while it was read", f"ls -l {shlex.quote(str(source.path))}")
         first = splits[SPLITS_OF[part][0]]
         if not first.n_rows:
-            n_out = len(rejects.found) + left_out.total()
-            rejected = f": all {n_out:,} rows were left out" if n_out else ""
-            raise DataError(f"{source.path} holds no {part} reviews{rejected}")
+            n_out = rejected.n + left_out.total()
+            all_out = f": all {n_out:,} rows were left out" if n_out else ""
+            raise DataError(f"{source.path} holds no {part} reviews{all_out}")
         for split, other in splits.items():
             names, renamed = sort_labels(first.labels), parse_label_map(source.settings.label_map)
             refuse_unknown(f"the {split} split of {source.path}", other.labels, names, renamed)
         for columns in splits.values():
             columns.flush()
-        if rejects.found:
-            lines = (json.dumps(row) + "\n" for row in rejects.found)  # ASCII, which any file name can be written in
-            draft.write("rejects.jsonl", "".join(lines).encode())
-        about = {"labels": list(labels), "groups": list(groups), "rejected": len(rejects.found)}
+        if found_out:
+            draft.write(_SAID_FILE, store.dump_json(found_out))
+        about = {"labels": list(labels), "groups": list(groups), "rejected": rejected.n}
         if +left_out:  # without it the fingerprint is that of earlier versions
             about["left_out"] = dict(left_out)
         draft.write("about.json", store.dump_json(about))
@@ -243,11 +271,13 @@ def _write(source: Source, part: Part, key: cache.Key) -> None:
         say_other_archive(source, key.depends_on["source"], n_rows)
     if n_damaged:
         console.warn(f"{n_damaged:,} texts are not valid UTF-8; \ufffd replaces each wrong byte")
-    if rejects.found:
+    if rejected.n:
         where = cache.directory_of(key.directory_name) / "rejects.jsonl"
-        console.warn(
-            f"{len(rejects.found):,} of {n_rows + len(rejects.found):,} rows were left out; they are listed in {where}"
-        )
+        console.warn(f"{rejected.n:,} of {n_rows + rejected.n:,} rows were left out; they are listed in {where}")
+
+
+def _say_nothing(line: str) -> None:
+    pass
 
 
 def _load(directory: Path) -> Texts:
@@ -275,5 +305,5 @@ def _fingerprint_in(directory: Path) -> str | None:
 def _fingerprint(directory: Path) -> str:
     """Hash the rows and what they mean, and not where they came from."""
     files = cache.read_manifest(directory)
-    rows = {name: entry for name, entry in files.items() if name != cache.KEY_FILE}
+    rows = {name: entry for name, entry in files.items() if name not in (cache.KEY_FILE, _SAID_FILE)}
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

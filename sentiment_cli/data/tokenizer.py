@@ -24,6 +24,7 @@ UNKNOWN = "<unk>"
 _ROWS_AT_ONCE = 1024
 _CHARACTERS_AT_ONCE = 2_000_000
 _LONGEST_PIECE = 65_536
+_LONGEST_WORD = 1 << 20  # a piece without a place to cut is cut all the same: the library takes 120 bytes a character
 # No token and no <br /> goes across such a space.
 _CUT = re.compile(r"(?<=[0-9A-Za-z]) (?=[0-9A-Za-z])")
 
@@ -164,9 +165,9 @@ def _batches(rows: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
         start, is_last = 0, False
         while not is_last:
             is_long = len(text) - start > _LONGEST_PIECE
-            cut = _CUT.search(text, start + _LONGEST_PIECE) if is_long else None
-            is_last = cut is None
-            end = len(text) if cut is None else cut.start()
+            cut = _CUT.search(text, start + _LONGEST_PIECE, start + _LONGEST_WORD) if is_long else None
+            end = min(len(text), start + _LONGEST_WORD) if cut is None else cut.start()
+            is_last = end == len(text)
             batch.append((text[start:end], is_last))
             n_characters += end - start
             start = end

@@ -18,9 +18,9 @@ from sentiment_cli.data.corpus import Packed
 from sentiment_cli.data.download import archive_path
 from sentiment_cli.data.duplicates import normalised_hashes, stand_in
 from sentiment_cli.data.labels import LabelError, map_option, parse_label_map, refuse_unknown, straight_map
-from sentiment_cli.data.sources import Source, find_source
+from sentiment_cli.data.sources import Source, columns_of, find_source, format_of
 from sentiment_cli.data.stars import ratings_of
-from sentiment_cli.data.tables import Columns, Rejects, column_names, read_table
+from sentiment_cli.data.tables import Rejects, column_names, read_table
 from sentiment_cli.data.texts import prepare_texts
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.answers import write_answers
@@ -137,7 +137,8 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     is_known_N = None if known is None else stand_in(hash_N, known.learnt)
     counts = Counter({label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels)})
     refuse_unknown(str(source.path or source.name), +counts, model.labels, renamed, is_eval=True)
-    there = column_names(source.path) if source.kind == "table" and source.path is not None else []
+    is_table = source.kind == "table" and source.path is not None
+    there = column_names(source.path, format_of(data), columns_of(data)) if is_table and source.path else []
     columns = [name for name in slices if name in there or name not in BUILT_IN]
     by_columns = [by_column(name, _read_values(source, name, ids)) for name in columns]
     if is_known_N is not None and (n_known := int(is_known_N.sum())):
@@ -197,9 +198,10 @@ def _read_values(source: Source, column: str, ids: Sequence[str]) -> list[Any]:
             f"{path or source.name} has no columns: --slice {column} is none of {', '.join(BUILT_IN)}",
             Change("--slice", "length", without=["--slice"]),
         )
-    columns = Columns(settings.text_column, settings.label_column, column)
+    columns = columns_of(settings)._replace(group=column)
     try:
-        rows = {str(row.number): row.group for row in read_table(path, columns, Rejects("skip"), has_labels=True)}
+        read = read_table(path, columns, Rejects("skip"), has_labels=True, is_told=False, how=format_of(settings))
+        rows = {str(row.number): row.group for row in read}
     except DataError as error:
         raise DataError(str(error), Change(without=["--slice"])) from error
     return [rows[row_id] for row_id in ids]

@@ -61,7 +61,7 @@ def predict_all(
             raise DataError(f"{source.name} was changed while it was read", "the same command again")
     notes.say()
     if rejected.n:
-        console.warn(f"{rejected.n:,} of {source.n_rows:,} rows were left out; they are listed in {rejects}")
+        console.warn(f"{rejected.n:,} of {n_written + rejected.n:,} rows were left out; they are listed in {rejects}")
     elif source.is_table and on_error == "skip":
         store.remove_file(rejects, is_rejects)  # that of an earlier time
     if out is not None or rejected.n:

@@ -125,8 +125,8 @@ def test_options_that_cannot_be_meant(cli, run_of_two_labels: Path, args: list[s
 @pytest.mark.parametrize(
     ("content", "hint", "then"),
     [
-        ("text,label\na,good\nb\n", "--on-error skip leaves such rows out", ["--on-error", "skip"]),
-        ("a,b\nx,good\n", "--text-column NAME", ["--text-column", "a", "--label-column", "b"]),
+        ("text,label\na,good\nb\n", "new.csv --on-error skip\n", ["--on-error", "skip"]),
+        ("a,b\nx,good\n", "new.csv --text-column a\n", ["--text-column", "a", "--label-column", "b"]),
         ("text,label\na,good\nb,Good\n", "--label-map Good=good", ["--label-map", "Good=good"]),
         (
             "text,label\na,good\nb,Good\nc,GOOD\n",

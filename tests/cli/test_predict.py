@@ -136,7 +136,7 @@ def test_files_through_the_command_line(cli, here: Path, predictor: Predictor) -
         ({"file": "x.csv", "form": Format.parquet}, "Parquet is written to a file of its own", "--out answers.parquet"),
         ({"file": "x.csv", "out": Path("o.parquet.gz")}, "Parquet is written to a file of its own", "--out answers"),
         ({"file": "x.csv", "form": Format.csv, "as_json": True}, "--json and --format csv", "without --json"),
-        ({"file": "x.csv", "text_column": "b"}, "has no column 'b'; it has 'text'", "--text-column NAME"),
+        ({"file": "x.csv", "text_column": "b"}, "has no column 'b'; it has 'text'", "--set data.text_column=text"),
         ({"file": "x.csv", "explain": True}, "do not read tables, such as x.csv", "sentiment predict --explain"),
         ({"file": "x.csv", "trace": True, "form": Format.csv}, "need JSON Lines or text, not csv", "--format jsonl"),
         (

@@ -69,7 +69,7 @@ def test_b10_columns_are_called_what_they_are_called(tmp_path: Path) -> None:
     assert read(tmp_path, "x.csv", content, text="en", label="de")[0] == [Pair(1, "good", "gut")]
     with pytest.raises(DataError, match=r"x\.csv has no column 'target'; it has 'en', 'de', 'source'") as caught:
         read(tmp_path, "x.csv", content)
-    assert caught.value.hint == "--set data.label_column=NAME"
+    assert caught.value.hint == "--set data.label_column=de"
 
 
 BAD_ROWS = [

@@ -193,11 +193,11 @@ def test_only_tables_and_folders_can_be_given_apart(own, small_csv: str, tmp_pat
 @pytest.mark.parametrize(
     ("name", "said", "hint"),
     [
-        ("reveiws.csv", "there is no such file or folder", "--set 'data.source={}/my reviews.csv'"),
-        ("quite-different", "there is no such file or folder", "ls -l {}"),
-        ("nosuch/x.csv", "there is no such file or folder", "ls -l {}"),
-        ("a\0b", "there is no such file or folder", "ls -l {}"),
-        ("x" * 300, "there is no such file or folder", "ls -l {}"),
+        ("reveiws.csv", "there is no such file or folder", "--set data.source='{}/my reviews.csv'"),
+        ("quite-different", "there is no such file or folder", "ls {}"),
+        ("nosuch/x.csv", "there is no such file or folder", "ls {}"),
+        ("a\0b", "there is no such file or folder", "ls {}"),
+        ("x" * 300, "there is no such file or folder", "ls {}"),
         ("notes.docx", "not a kind of file that is read", "ls -l {}/notes.docx"),
         ("empty", r"empty holds no labelled texts: CLASS/NAME\.txt or train/CLASS/NAME\.txt is looked for", None),
     ],

@@ -262,13 +262,17 @@ def test_invariant_8_rows_in_are_rows_out_and_rejects_over_many_chunks(predict, 
 @pytest.mark.parametrize(
     ("name", "content", "column", "said", "hint"),
     [
-        ("x.csv", "a,b\n1,2\n", None, "has no column that is clearly the text; it has 'a', 'b'", "--text-column NAME"),
-        ("x.csv", "text,b\n1,2\n", "c", "has no column 'c'; it has 'text', 'b'", "--text-column NAME"),
-        ("x.csv", "text,b,b\n1,2,3\n", None, "has 2 columns named 'b'", None),
+        (
+            "x.csv",
+            "a,b\n1,2\n",
+            None,
+            "has no column that is clearly the text; it has 'a', 'b'",
+            "--set data.text_column=a",
+        ),
+        ("x.csv", "text,b\n1,2\n", "c", "has no column 'c'; it has 'text', 'b'", "--set data.text_column=text"),
+        ("x.csv", "text,b,text\n1,2,3\n", None, "has 2 columns named 'text'", "--set data.text_column=text"),
         ("x.csv", "", None, "is empty; its first line should name the columns", None),
         ("x.jsonl", "\n", None, "is empty; each line should be an object", None),
-        ("x.csv", "text\na\n".encode("utf-16"), None, "is UTF-16 text", "iconv"),
-        ("x.txt", "a\n".encode("utf-16"), None, "is UTF-16 text", "iconv"),
         (
             "x.csv.gz",
             zip_up(b"text\n" + b"a\n" * 999)[:-9],
@@ -278,7 +282,7 @@ def test_invariant_8_rows_in_are_rows_out_and_rejects_over_many_chunks(predict, 
         ),
         ("x.txt", zip_up(b"text\n" * 999)[:-9], None, "cannot be read: Compressed file ended", None),
         ("x.parquet", b"PAR1", None, "is not a readable Parquet file", None),
-        ("x.txt", "a\n", "text", "--text-column goes with a table", "--file my.csv"),
+        ("x.txt", "a\n", "text", "--text-column goes with a table", "sentiment predict --file x.txt"),
     ],
 )
 def test_b10_what_cannot_be_read_is_refused(predict, tmp_path, name, content, column, said, hint) -> None:
@@ -287,6 +291,39 @@ def test_b10_what_cannot_be_read_is_refused(predict, tmp_path, name, content, co
     assert caught.value.exit_code == (2 if isinstance(caught.value, UsageError) else 3)
     assert (caught.value.hint or "").startswith(hint or "")
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "there", "hint"),
+    [
+        ("revews.csv", "reviews.csv", "--file {}/reviews.csv"),
+        ("REVIEWS.CSV", "reviews.csv", "--file {}/reviews.csv"),
+        ("reviews", "reviews.csv", "--file {}/reviews.csv"),
+        ("my file.cs", "my file.csv", "--file '{}/my file.csv'"),
+        ("quite-other.csv", "reviews.csv", "ls {}"),
+        ("no/such/folder.csv", "reviews.csv", "ls {}"),
+    ],
+)
+def test_a_missing_file_names_the_nearest_one(tmp_path: Path, typed: str, there: str, hint: str) -> None:
+    (tmp_path / there).write_text("text\na\n")
+    with pytest.raises(DataError, match="cannot be read: No") as caught:
+        open_file(tmp_path / typed, None, "stop")
+    assert caught.value.hint == hint.format(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["https://example.com/a.csv", "http://example.com/a%20b.csv?x=1&y=2"])
+def test_an_address_of_the_web_is_no_file(name: str) -> None:
+    with pytest.raises(DataError, match="a web address") as caught:
+        open_file(Path(name), None, "stop")
+    assert str(caught.value.hint).startswith("curl -LO ")
+
+
+def test_the_home_directory_is_known(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x.csv").write_text("text\na\n")
+    assert open_file(Path("~/x.csv"), None, "stop").n_rows == 1
+    with pytest.raises(DataError, match="cannot be read"):
+        open_file(Path("~nobody-at-all/x.csv"), None, "stop")
 
 
 def test_b10_a_header_alone_is_a_table_without_rows(predict) -> None:
@@ -298,7 +335,7 @@ def test_b10_a_header_alone_is_a_table_without_rows(predict) -> None:
 
 
 def test_files_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    for path, said in [(tmp_path / "none.csv", "cannot be read: No such"), (tmp_path, "no regular file")]:
+    for path, said in [(tmp_path / "none.csv", "cannot be read: No such"), (tmp_path, "a directory, not a file")]:
         with pytest.raises(DataError, match=said):
             open_file(path, None, "stop")
     os.mkfifo(tmp_path / "pipe.csv")
@@ -360,6 +397,23 @@ def test_m11_no_cell_is_a_formula_unless_asked_for(predict, start: str, out: str
     assert "made harmless: " in capsys.readouterr().err
     (row,) = read(predict("in.jsonl", lines, out, predictor=Counting(("neg", bad)), is_safe=False))
     assert row[bad] == row["label"] == bad
+
+
+@pytest.mark.parametrize("out", ["out.csv", "out.tsv", "out.csv.gz"])
+def test_an_answered_table_is_read_back_with_the_same_texts(predict, out: str) -> None:
+    odd = ["=1+1 it is", "'=1", "''+x y", "@bob says", "-5", "- so", "'quoted'", "+1 from me", "a = b", "'", "\uff1dx"]
+    once = predict("in.jsonl", "".join(json.dumps({"text": text, "note": text}) + "\n" for text in odd), out)
+    again = predict(f"again-{out}", once.read_bytes(), "again.jsonl")
+    rows = [json.loads(line) for line in again.read_text().splitlines()]
+    assert [row["text"] for row in rows] == [row["note"] for row in rows] == odd
+    assert [str(row["prediction_tokens"]) for row in rows] == [row["tokens"] for row in rows]
+    third = predict(f"third-{out}", predict("again.jsonl", again.read_bytes(), out).read_bytes(), "third.jsonl")
+    assert [json.loads(line)["text"] for line in third.read_text().splitlines()] == odd
+
+
+def test_an_apostrophe_of_the_user_s_own_stays(predict) -> None:
+    out = predict("in.csv", "text,label\n'=x,a\n'tis so,b\n", "out.jsonl")
+    assert [row["text"] for row in read(out)] == ["'=x", "'tis so"]
 
 
 def test_m10_csv_is_shown_and_not_obeyed_and_stays_what_it_is(predict, capsys) -> None:
