@@ -32,6 +32,7 @@ def test_a_run_holds_what_it_promises(experiment) -> None:
         "model",
         "summary.json",
         "run.json",
+        "seals.jsonl",
         "curves.svg",
         "validation",
         "rows",

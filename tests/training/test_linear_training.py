@@ -132,6 +132,7 @@ def test_a_linear_run_holds_what_a_run_promises(experiment, cli) -> None:
     finished = fit(experiment(*LINEAR, "train.refit=true"))
     run = finished.directory
     held = {"experiment.yaml", "metrics.jsonl", "model", "summary.json", "run.json", "curves.svg", "validation", "rows"}
+    held |= {"seals.jsonl"}
     assert {path.name for path in run.iterdir()} == held
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row.get("stage") for row in rows] == [None, "refit"]
