@@ -20,9 +20,9 @@ from sentiment_cli import console, store
 from sentiment_cli.config.paths import how_to_get_imdb, local_imdb, sample_dir
 from sentiment_cli.config.schema import CORPORA, Data
 from sentiment_cli.data import folders, imdb, sample
-from sentiment_cli.data.csv_lines import Overlong, bounded_lines
+from sentiment_cli.data.class_lines import lines_of_classes
 from sentiment_cli.data.download import SHA256, archive_path, download_imdb
-from sentiment_cli.data.encodings import decode, find_encoding, open_text
+from sentiment_cli.data.encodings import decode
 from sentiment_cli.data.file_kinds import SUFFIXES, missing_file
 from sentiment_cli.data.labels import (
     MOST_LABELS,
@@ -34,7 +34,6 @@ from sentiment_cli.data.labels import (
     refuse_unused,
 )
 from sentiment_cli.data.review import Part, Review
-from sentiment_cli.data.rows import LONGEST_LINE
 from sentiment_cli.data.table_writers import well_formed
 from sentiment_cli.data.tables import (
     Columns,
@@ -391,7 +390,7 @@ def _folder_reviews(
     data = source.settings
     part: Part = "unlabelled" if split == "unsup" else "labelled"
     if part == "labelled" and (files := folders.class_files(root)):
-        yield from _lines_of_classes(root, files, split, data, say)
+        yield from lines_of_classes(root, files, split, data.encoding, say)
         return
     valid = folders.find_valid(root) if split == "valid" else valid_folder(source) if split == "train" else None
     n_western = n_texts = 0
@@ -408,25 +407,6 @@ def _folder_reviews(
         say(f"data: {root.name}: {n_western:,} of {n_texts:,} texts are read as Windows-1252 (latin-1)")
     if n_hidden := folders.count_hidden(root):
         say(f"data: {root.name}: {n_hidden:,} files whose names begin with a dot are passed over")
-
-
-def _lines_of_classes(
-    root: Path, files: dict[str, Path], split: str, data: Data, say: Callable[[str], object]
-) -> Iterator[tuple[str, Review]]:
-    """Yield each line of files that are named by their class, without the blank ones."""
-    said = ", ".join(f"{path.name} are labelled {label!r}" for label, path in files.items())
-    encodings = {path: find_encoding(path, data.encoding) for path in files.values()}
-    codecs = ", ".join(dict.fromkeys(found.said for found in encodings.values()))
-    say(f"data: {root.name}: each line is a text; those of {said}; {codecs}")
-    for label, path in files.items():
-        if encodings[path].warning:
-            say(f"warning: {encodings[path].warning}")
-        with open_text(path, encodings[path].codec, "\n") as handle:
-            for number, line in enumerate(bounded_lines(handle), 1):
-                if type(line) is Overlong:
-                    raise DataError(f"{path}, line {number}: it is longer than {LONGEST_LINE:,} characters")
-                if line.strip():
-                    yield split, Review(f"{path.name}/{number}", line.strip("\r\n"), label, None, None)
 
 
 def _hash_folder(path: Path, source: Source, part: Part) -> bytes:

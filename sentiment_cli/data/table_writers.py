@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from sentiment_cli.data.parquet_files import import_parquet
 from sentiment_cli.data.protection import spreadsheet_cell
-from sentiment_cli.data.tables import import_parquet
 
 if TYPE_CHECKING:
     from sentiment_cli.store import Output

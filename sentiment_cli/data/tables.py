@@ -2,20 +2,19 @@
 
 import contextlib
 import re
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sentiment_cli import console
 from sentiment_cli.data import roles
-from sentiment_cli.data.csv_lines import bounded_lines
 from sentiment_cli.data.delimited import csv_records
 from sentiment_cli.data.dialects import find_dialect
-from sentiment_cli.data.encodings import find_encoding, open_text
+from sentiment_cli.data.encodings import find_encoding
 from sentiment_cli.data.file_kinds import JSON_SUFFIXES, SUFFIXES
-from sentiment_cli.data.json_rows import find_layout, json_records, looks_like_objects
-from sentiment_cli.data.labelled_lines import labelled_records, looks_labelled
+from sentiment_cli.data.json_rows import find_layout, json_records
+from sentiment_cli.data.labelled_lines import labelled_records
+from sentiment_cli.data.parquet_files import import_parquet, parquet_records, reading_parquet
 from sentiment_cli.data.rows import (
     BadRow,
     Choose,
@@ -28,8 +27,9 @@ from sentiment_cli.data.rows import (
     text_of,
     why_no_text,
 )
+from sentiment_cli.data.text_kinds import fields_of_lines, kind_of_file
 from sentiment_cli.data.unpacking import reading, table_kind
-from sentiment_cli.errors import DataError, MachineError
+from sentiment_cli.errors import DataError
 
 __all__ = [
     "SUFFIXES",
@@ -56,43 +56,8 @@ __all__ = [
 ]
 
 Say = Callable[[str], object]
-_ROWS_AT_ONCE = 1024
-_READ_AHEAD = 1 << 18  # else, and with pre_buffer, pyarrow takes a whole column of a row group into memory
-_LINES_LOOKED_AT = 20
 _FAIL_ALIKE = 20
 _WORDS_OF_ROW = 3  # a name of so many words may be a text
-
-
-def kind_of_file(path: Path, how: Format = Format()) -> str | None:  # noqa: B008 - a tuple
-    """Return what a file is read as: one of SUFFIXES, .fasttext, or None for lines of text.
-
-    The name tells, and for other names the first lines: __label__ is fastText's. A text with a delimiter that is asked
-    for is a table. Raises DataError for what is no text, and for JSON objects under another name.
-    """
-    kind = table_kind(path)
-    if kind is not None:
-        return kind
-    if how.delimiter != "auto":
-        return ".csv"
-    with open_text(path, find_encoding(path, how.encoding).codec) as handle:
-        lines = [line for _, line in zip(range(_LINES_LOOKED_AT), bounded_lines(handle), strict=False)]
-    if looks_labelled(lines):
-        return ".fasttext"
-    if looks_like_objects(lines):
-        name = _renamed(path, ".jsonl")
-        raise DataError(
-            f"{path} holds JSON objects, and its name does not say so: it would be read as texts",
-            shlex.join(["cp", str(path), str(name)]),
-        )
-    return None
-
-
-def fields_of_lines(path: Path, how: Format = Format()) -> int:  # noqa: B008
-    """Return how many fields between tabs each of the first lines of a text has; 1 where they differ."""
-    with open_text(path, find_encoding(path, how.encoding).codec) as handle:
-        lines = [line for _, line in zip(range(200), bounded_lines(handle), strict=False)]
-    counts = {line.count("\t") + 1 for line in lines if line.strip()}
-    return counts.pop() if len(counts) == 1 else 1
 
 
 def read_table(
@@ -136,7 +101,7 @@ def read_records(
     kind = kind_of_file(path, how)
     with reading(path):
         if kind == ".parquet":
-            yield from _parquet_records(path, choose)
+            yield from parquet_records(path, choose)
         elif kind == ".fasttext":
             yield from labelled_records(path, choose, rejects, how)
         elif kind in JSON_SUFFIXES:
@@ -278,44 +243,3 @@ def unless_all_fail(read_again: Callable[[Rejects], Iterator[Any]]) -> Iterator[
 
 class _AllFail(Exception):  # noqa: N818 - ends the reading
     pass
-
-
-def _parquet_records(path: Path, choose: Choose) -> Iterator[Record]:
-    number = 0
-    with reading_parquet(path) as file:
-        all_names = file.schema_arrow.names
-        if len(set(all_names)) < len(all_names):
-            twin = next(name for name in all_names if all_names.count(name) > 1)
-            raise DataError(f"{path} has {all_names.count(twin)} columns named {twin!r}; each needs a name of its own")
-        names = choose(all_names)
-        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names):
-            for values in batch.to_pylist():
-                number += 1
-                yield Record(number, None, values)
-
-
-@contextlib.contextmanager
-def reading_parquet(path: Path) -> Iterator[Any]:
-    """Open a Parquet file, of which some rows at a time can be read. Raises DataError for what is none."""
-    pyarrow, parquet = import_parquet(str(path))
-    try:
-        with parquet.ParquetFile(path, buffer_size=_READ_AHEAD, pre_buffer=False) as file:
-            yield file
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:  # Parquet promises UTF-8, and pyarrow takes its word
-        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
-
-
-def import_parquet(what: str) -> tuple[Any, Any]:
-    """Return pyarrow and its module for Parquet. Raises MachineError where they are not installed."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise MachineError(f"{what} needs pyarrow", "pip install 'sentiment-cli[parquet]'") from None
-    return pyarrow, parquet
-
-
-def _renamed(path: Path, suffix: str) -> Path:
-    name = path.name.removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
-    packed = path.name[len(name) :]
-    return path.with_name(f"{Path(name).stem}{suffix}{packed}")
