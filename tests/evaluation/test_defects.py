@@ -39,7 +39,12 @@ def test_labels_ordered_differently_at_evaluation_mean_the_same(quick_run: Path,
         packed = corpus.split("valid")
         packed.label_N[:] = 1 - packed.label_N  # a copy on write
         return SimpleNamespace(
-            labels=corpus.labels[::-1], texts="", split=lambda name: packed, ids=corpus.ids, groups=corpus.groups
+            labels=corpus.labels[::-1],
+            texts="",
+            split=lambda name: packed,
+            ids=corpus.ids,
+            groups=corpus.groups,
+            digests=corpus.digests,
         )
 
     monkeypatch.setattr(outputs_module, "prepare", turned)

@@ -124,7 +124,7 @@ def test_rows_are_read_as_the_model_reads_them() -> None:
     assert found_N.tolist() == [1, 0, 0]
     batch = gather(rows_on(torch.device("cpu"), packed), torch.tensor([0]), 4, text)
     assert batch.ids_BL[0].tolist() == ids[5:9].tolist()
-    with pytest.raises(DataError, match="no row of training has a token"):
+    with pytest.raises(DataError, match="no training review has a token"):
         read_rows(Packed(ids_T[:0], np.zeros(2, dtype=np.int64), *[label_N[:1]] * 4), text)
 
 
