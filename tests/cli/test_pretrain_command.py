@@ -59,7 +59,7 @@ def test_a_language_model_is_pretrained_and_writes(cli, experiment_path: Path, c
     generate("tiny-lm", tokens=2)
     assert "seed: " in capsys.readouterr().err
     for option in ({"beam": 2}, {"label": "good"}, {"prompt": "zzz"}):
-        with pytest.raises(UsageError, match=r"of no use to|the labels are n, p|knows no word of 'zzz'"):
+        with pytest.raises(UsageError, match=r"does not apply to|the labels are n, p|knows no word of 'zzz'"):
             generate("tiny-lm", **option)
 
 
@@ -77,20 +77,20 @@ WRONG = [
     (lambda: pretrain(), "there is no experiment to pretrain", "sentiment pretrain imdb-lm"),
     (
         lambda: pretrain("sample"),
-        "sample is of task classify, which `sentiment train` trains",
+        "the task of sample is classify, which `sentiment train` trains",
         "sentiment train sample",
     ),
     (
         lambda: train("lm.yaml", ["seed=1"]),
-        "tiny-lm is of task language-model",
+        "the task of tiny-lm is language-model",
         "sentiment pretrain lm.yaml --set seed=1",
     ),
     (lambda: train("lm.yaml", seeds=2), "which `sentiment pretrain` trains", "sentiment pretrain lm.yaml"),
     (lambda: train("lm.yaml", folds=2), "which `sentiment pretrain` trains", "sentiment pretrain lm.yaml"),
     (lambda: train("lm.yaml", nproc=2), "which `sentiment pretrain` trains", "sentiment pretrain lm.yaml"),
-    (lambda: train(resume="half"), "which `sentiment pretrain` trains", "sentiment pretrain --resume half"),
-    (lambda: pretrain(resume="half", name="x"), "a resumed run keeps its name", "sentiment pretrain --resume half"),
-    (lambda: pretrain("lm.yaml", allow=["train.lr"]), "goes with --resume", "sentiment pretrain --resume RUN"),
+    (lambda: train(resume="half"), "which `sentiment pretrain` trains", "without --name"),
+    (lambda: pretrain(resume="half", name="x"), "a resumed run keeps its name", "without --name"),
+    (lambda: pretrain("lm.yaml", allow=["train.lr"]), "goes with --resume", "without --allow-change"),
     (lambda: generate("nosuch", "x"), "there is no run 'nosuch'", "sentiment runs list"),
     (lambda: generate("half", "x"), "half holds no trained model", "sentiment pretrain --resume"),
 ]

@@ -47,7 +47,7 @@ def test_folds_are_trained_once_and_what_was_stopped_goes_on(cli, own: list[str]
     assert Path("suspects.jsonl").read_text() == "my own notes on them\n"
     Path("suspects.jsonl").write_text(list_as_made)
     assert refused.returncode == 2
-    assert "suspects.jsonl is there, and is not overwritten\n  try: --out suspects-2.jsonl" in refused.stderr
+    assert "suspects.jsonl is there, and is not overwritten\n  try: sentiment data suspects sample " in refused.stderr
 
     (runs_dir() / "sample-fold-2" / "summary.json").unlink()
     again = cli(*suspects, "--out", "again.jsonl")
@@ -78,7 +78,7 @@ def test_test_reviews_are_judged_only_when_asked_by_the_run_of_the_experiment(cl
     ("options", "said"),
     [
         (["--set", "data.target=stars"], "data.target is stars, and a model of star ratings gives labels no probabil"),
-        (["--set", "data.valid.folds=3", "--set", "data.valid.fold=1"], "each of 5 folds is taken"),
+        (["--set", "data.valid.folds=3", "--set", "data.valid.fold=1"], "each of 5 folds is used in turn"),
         (["--out", "suspects.html"], "the name should end in .jsonl or .csv"),
         (["--folds", "1"], "'--folds'"),
     ],
