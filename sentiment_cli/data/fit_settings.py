@@ -31,7 +31,7 @@ _LINEAR = (
 
 
 class Facts(NamedTuple):
-    """What is known of the training rows; characters are those of a row on average, unspaced ones a share of letters."""
+    """What is known of the training rows; characters are of a row on average, unspaced ones a share of letters."""
 
     n_rows: int
     n_labels: int
