@@ -1,9 +1,9 @@
 """How often typographic apostrophes and HTML entities change a model's answer on its validation reviews.
 
-    python benchmarks/spellings.py RUN
+    python benchmarks/spellings.py RUN        # one trained with train.refit=false, or it has learnt these reviews
 
-Each validation review that has an apostrophe is also asked with ’ in its place, and with &#39;: labels should agree.
-Prints validation accuracy, and per spelling the reviews asked and the labels that differ.
+Each validation review that has an apostrophe is also asked with ’ in its place, and with &#39;: the labels should
+be the same. Prints validation accuracy, and per spelling the reviews asked and the labels that differ.
 """
 
 import argparse

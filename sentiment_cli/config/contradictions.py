@@ -26,7 +26,9 @@ _SETTINGS_OF_KINDS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("weight_dropout", "state_dropout", "forget_bias"), _RECURRENT),
         "heads": ("transformer",),
     },
-    "linear": dict.fromkeys(("ngrams", "char_ngrams", "min_count", "smoothing", "normalize", "penalty"), ("linear",)),
+    "linear": dict.fromkeys(
+        ("ngrams", "char_ngrams", "min_count", "weighting", "smoothing", "normalize", "penalty"), ("linear",)
+    ),
 }
 _ELEMENTWISE = dict.fromkeys(("mingru", "sru", "qrnn"), "its recurrence is elementwise, without a matrix")
 _ORTHOGONAL = dict.fromkeys(("orthogonal", "goru"), "its recurrent matrix stays orthogonal")

@@ -351,6 +351,11 @@ class Linear(Section):
     min_count: Count | None = Field(
         2, description="training rows an n-gram of words must stand in; null: follows from the data"
     )
+    weighting: Literal["bayes", "idf"] | None = Field(
+        "bayes",
+        description="scale of a feature: its log-count ratio of each label, or how few rows have it; null: follows "
+        "from the data",
+    )
     smoothing: Annotated[float, Field(gt=0)] = Field(1.0, description="added to each count before the log-count ratio")
     normalize: bool | None = Field(
         False, description="divide a row's sum by the root of the number of its features; null: follows from the data"

@@ -19,13 +19,22 @@ from sentiment_cli.data.texts import prepare_texts
 _ROWS_READ = 2_000  # of which lengths and script are known well enough
 _LONG = 500  # characters of a row on average
 _UNSPACED = 0.3  # of the letters
-_LINEAR = ("ngrams", "char_ngrams", "min_count", "normalize", "penalty")  # of the linear model, what can be null
+_MANY_LABELS = 20
+_LINEAR = (
+    "ngrams",
+    "char_ngrams",
+    "min_count",
+    "weighting",
+    "normalize",
+    "penalty",
+)  # of the linear model, what can be null
 
 
 class Facts(NamedTuple):
-    """What is known of the training rows: how many, their characters on average, and the share of unspaced letters."""
+    """What is known of the training rows; characters are of a row on average, unspaced ones a share of letters."""
 
     n_rows: int
+    n_labels: int
     characters: float
     unspaced_share: float
 
@@ -54,6 +63,7 @@ def choose_linear(facts: Facts) -> list[Chosen]:
     else:
         reason = f"rows are short, {facts.characters:,.0f} characters on average"
         values = {"ngrams": 3, "char_ngrams": (2, 5), "min_count": 2, "normalize": True, "penalty": 0.02}
+    values["weighting"] = "idf" if facts.n_labels > _MANY_LABELS else "bayes"
     return [Chosen(f"model.linear.{key}", value, reason) for key, value in values.items()]
 
 
@@ -95,4 +105,4 @@ def read_facts(data: Data) -> Facts:
         letters = [character for character in text if character.isalpha()]
         n_read, n_characters, n_letters = n_read + 1, n_characters + len(text), n_letters + len(letters)
         n_unspaced += 0 if text.isascii() else sum(map(is_unspaced, letters))
-    return Facts(len(wanted), n_characters / max(1, n_read), n_unspaced / max(1, n_letters))
+    return Facts(len(wanted), len(texts.labels), n_characters / max(1, n_read), n_unspaced / max(1, n_letters))

@@ -156,12 +156,15 @@ def _train_on(
         presence = presence._replace(share_N1=total_N1.clamp(min=1).rsqrt())
         model.size = size_G[:-1].float()
     label_NC = F.one_hot(torch.from_numpy(label_N), len(corpus.labels))[:, -n_logits:].double()
-    ratio_GC = log_count_ratios(presence, label_NC, settings.smoothing, settings.min_count)
-    if presence.bag is not None:
-        ratio_GC[corpus.vocabulary.n_whole : model.n_entries] *= _PIECE_SCALE
+    if settings.weighting == "idf":
+        scale_GC = inverse_frequencies(presence, settings.min_count).expand(-1, n_logits)
+    else:
+        scale_GC = log_count_ratios(presence, label_NC, settings.smoothing, settings.min_count)
+        if presence.bag is not None:
+            scale_GC[corpus.vocabulary.n_whole : model.n_entries] *= _PIECE_SCALE
     counted_s = time.monotonic() - began
-    solution = solve(presence, ratio_GC, label_NC, settings.penalty)
-    weight_GC = presence.folded(ratio_GC * solution.weight_GC).float()
+    solution = solve(presence, scale_GC, label_NC, settings.penalty)
+    weight_GC = presence.folded(scale_GC * solution.weight_GC).float()
     model.keys = torch.from_numpy(counted.key_K)
     model.weight, model.bias = weight_GC[:-1].clone(), weight_GC[-1].clone()
     spent, n_tokens = time.monotonic() - began, len(ids_T) - len(label_N)
@@ -270,6 +273,17 @@ def log_count_ratios(presence: Presence, label_NC: Tensor, smoothing: float, min
     ratio_GC[is_there_G] = ((one_GC / one_GC.sum(0)).log() - (other_GC / other_GC.sum(0)).log())[is_there_G]
     ratio_GC[-1] = 1.0
     return ratio_GC
+
+
+def inverse_frequencies(presence: Presence, min_count: int) -> Tensor:
+    """Return scale_G1: 1 + log((1 + rows) / (1 + rows that have the feature)), 0 of one in too few, 1 of the bias.
+
+    A piece counts once for each word that has it, in at most all rows.
+    """
+    n_rows = len(presence.row_NG)
+    count_G1 = presence.sums(torch.ones(n_rows, 1, dtype=torch.float64), None)
+    scale_G1 = 1 + ((1 + n_rows) / (1 + count_G1.clamp(max=n_rows))).log()
+    return scale_G1 * (count_G1 >= min_count)
 
 
 def solve(

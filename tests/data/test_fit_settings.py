@@ -25,11 +25,11 @@ def test_facts_are_of_the_training_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("facts", "pieces", "normalize"),
     [
-        (Facts(22_489, 1_333.0, 0.0), (), False),  # IMDb
-        (Facts(9_000, 100.0, 0.0), (2, 5), True),
-        (Facts(9_000, 30.0, 0.9), (), True),
-        (Facts(9_000, 3_000.0, 0.9), (), True),
-        (Facts(1, 1.0, 0.0), (2, 5), True),
+        (Facts(22_489, 2, 1_333.0, 0.0), (), False),  # IMDb
+        (Facts(9_000, 2, 100.0, 0.0), (2, 5), True),
+        (Facts(9_000, 2, 30.0, 0.9), (), True),
+        (Facts(9_000, 2, 3_000.0, 0.9), (), True),
+        (Facts(1, 2, 1.0, 0.0), (2, 5), True),
     ],
 )
 def test_the_rules_are_of_script_and_length(facts: Facts, pieces: tuple[int, ...], normalize: bool) -> None:
@@ -39,9 +39,24 @@ def test_the_rules_are_of_script_and_length(facts: Facts, pieces: tuple[int, ...
     assert all(one.reason for one in choose_linear(facts))
 
 
+@pytest.mark.parametrize(
+    ("n_labels", "weighting"), [(2, "bayes"), (6, "bayes"), (20, "bayes"), (21, "idf"), (77, "idf")]
+)
+def test_many_labels_are_weighted_by_idf(n_labels: int, weighting: str) -> None:
+    chosen = {one.key: one.value for one in choose_linear(Facts(9_000, n_labels, 60.0, 0.0))}
+    assert chosen["model.linear.weighting"] == weighting
+
+
 def test_imdb_keeps_its_recipe() -> None:
-    chosen = {one.key.removeprefix("model.linear."): one.value for one in choose_linear(Facts(22_489, 1_333.0, 0.0))}
-    assert chosen == {"ngrams": 3, "char_ngrams": (), "min_count": 3, "normalize": False, "penalty": 4.0}
+    chosen = {one.key.removeprefix("model.linear."): one.value for one in choose_linear(Facts(22_489, 2, 1_333.0, 0.0))}
+    assert chosen == {
+        "ngrams": 3,
+        "char_ngrams": (),
+        "min_count": 3,
+        "weighting": "bayes",
+        "normalize": False,
+        "penalty": 4.0,
+    }
 
 
 @pytest.mark.parametrize(("rows", "kind"), [(SHORT, (2, 5)), (LONG, ()), (CHINESE, ()), (KOREAN, (2, 5))])

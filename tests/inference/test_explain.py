@@ -43,6 +43,8 @@ TEXTS = [
 ]
 TEMPERATURE = 1.5
 
+LINEAR = [f"model.linear.{one}" for one in ("ngrams=3", "char_ngrams=[]", "min_count=3", "weighting=bayes")]
+LINEAR += ["model.linear.normalize=false", "model.linear.penalty=4.0"]  # what follows from IMDb
 Run = Callable[..., Path]
 Ask = Callable[..., Predictor]
 
@@ -54,7 +56,7 @@ def run(tmp_path: Path) -> Run:
     def write(config: str, *settings: str, labels: tuple[str, ...] = ("neg", "pos")) -> Path:
         small = ["model.embedding.width=6", "model.embedding.std=1"]
         small += ["model.embedding.buckets=50"] if config == "bag" else ["model.encoder.width=8"]
-        experiment = load_experiment(config, [*(small if config != "linear" else []), *settings])
+        experiment = load_experiment(config, [*(LINEAR if config == "linear" else small), *settings])
         own = experiment.vocabulary.unknown == "own"
         specials = ["<pad>", *(["<start>"] if experiment.text.start else []), *(["<unk>"] if own else [])]
         vocabulary = Vocabulary((*specials, *ENTRIES), len(specials) - 1, 1 if experiment.text.start else None)

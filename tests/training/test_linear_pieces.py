@@ -18,7 +18,16 @@ from sentiment_cli.inference.explain import Explainer
 from sentiment_cli.inference.predictor import Predictor
 from sentiment_cli.inference.weights import load_model
 from sentiment_cli.training.fit import fit
-from sentiment_cli.training.linear import Bag, Presence, build_bag, build_presence, log_count_ratios, sizes, solve
+from sentiment_cli.training.linear import (
+    Bag,
+    Presence,
+    build_bag,
+    build_presence,
+    inverse_frequencies,
+    log_count_ratios,
+    sizes,
+    solve,
+)
 
 WORDS = ("walk", "walks", "walked", "talk", "talks", "sings")
 PIECES = ("##", "## ", "##al", "##lk", "##s ", "## wa", "##alk")
@@ -150,3 +159,25 @@ def test_without_pieces_those_words_say_nothing(words_file: Path) -> None:
     known, unknown = predictor.outputs(predictor.encode(["der film", "der wundersinnige film"]))
     assert known == pytest.approx(unknown)
     assert json.loads((run / "model" / "vocabulary.json").read_text())["n_pieces"] == 0
+
+
+def test_inverse_frequencies_are_scikit_learns() -> None:
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    dense_NF = (np.random.default_rng(0).random((30, 50)) < 0.2).astype(np.int64)
+    found = inverse_frequencies(build_presence(counted_of(dense_NF), 30), 1)
+    has_rows_F = dense_NF.any(axis=0)
+    np.testing.assert_allclose(
+        found[:-1, 0][torch.from_numpy(has_rows_F)], TfidfTransformer().fit(dense_NF).idf_[has_rows_F]
+    )
+    assert found[-1] == 1
+    assert (found[:-1, 0][torch.from_numpy(~has_rows_F)] == 0).all()
+
+
+def test_many_labels_are_told_apart(tmp_path: Path) -> None:
+    source = tmp_path / "many.csv"
+    source.write_text("\n".join(["text,label", *(f"film thema{i % 25} x{i // 25},label{i % 25}" for i in range(250))]))
+    run = fit(load_experiment("linear", [f"data.source={source}", "train.threads=1"]), "many").directory
+    assert load_experiment(run / "experiment.yaml").model.linear.weighting == "idf"
+    answers = Predictor(open_artefact(run)).predict([f"thema{i}" for i in range(25)])
+    assert [answer.label for answer in answers] == [f"label{i}" for i in range(25)]
