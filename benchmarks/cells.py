@@ -19,9 +19,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import torch
 from torch import Tensor, nn
 
+from sentiment_cli.models.cells.lstm_2d import Lstm2d
 from sentiment_cli.models.device import describe, set_up
-from sentiment_cli.models.encoders import CELLS
-from sentiment_cli.models.lstm_2d import Lstm2d
+from sentiment_cli.models.layers.encoders import CELLS
 
 _TORCHS = "nn.LSTM"
 

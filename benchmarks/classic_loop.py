@@ -23,15 +23,15 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.data.batches import cut, plan_steps, rows_on
-from sentiment_cli.data.corpus import Packed
-from sentiment_cli.data.packing import prepare
-from sentiment_cli.data.reading import read_lengths
-from sentiment_cli.data.vocabulary import Vocabulary
+from sentiment_cli.data.batching.batches import cut, plan_steps, rows_on
+from sentiment_cli.data.batching.truncation import read_lengths
+from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.data.corpus.prepare import prepare
+from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.device import describe, select_device, set_up
 from sentiment_cli.training.loop import train_steps
-from sentiment_cli.training.objectives import classification_loss
+from sentiment_cli.training.losses import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
 
 _WORDS, _WIDTH, _LENGTH, _ROWS, _STATE = 121_365, 100, 512, 32, 32

@@ -22,10 +22,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import torch
 
 from sentiment_cli.evaluation import evaluate as evaluation
-from sentiment_cli.evaluation import outputs
-from sentiment_cli.inference.artefact import Artefact
-from sentiment_cli.inference.runs import find_run
+from sentiment_cli.evaluation import scoring
 from sentiment_cli.models.classifier import AnyClassifier
+from sentiment_cli.runs.directory import find_run
+from sentiment_cli.runs.saved_model import Artefact
 
 _ROWS = 25_000
 
@@ -51,9 +51,9 @@ def main() -> None:
         model.forward = timed("forward passes", _waiting(model.forward))  # type: ignore[method-assign]
         return model
 
-    real_load = outputs.load_model
-    outputs.load_model = timed("model", load)
-    outputs.prepare = timed("data stage", outputs.prepare)
+    real_load = scoring.load_model
+    scoring.load_model = timed("model", load)
+    scoring.prepare = timed("data stage", scoring.prepare)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(shutil.copytree(find_run(arguments.run), Path(folder) / "run"))
         for _ in range(2):

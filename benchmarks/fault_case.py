@@ -12,9 +12,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import sentiment_cli.data.corpus
-import sentiment_cli.data.facts  # noqa: F401 - loaded once, for all the forks
-from sentiment_cli import cli, failpoints
+from sentiment_cli import cli
+from sentiment_cli.storage import failpoints
 
 WRONG, REPAIR, TRACEBACK = FINDINGS = ("silent wrong results", "manual repairs", "tracebacks")
 ARCHIVE = "aclImdb_v1.tar.gz"

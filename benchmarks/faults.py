@@ -42,7 +42,7 @@ from fault_case import ARCHIVE, FINDINGS, Case, Command, World, tree
 from fault_kinds import KINDS
 
 from sentiment_cli.config.paths import PACKAGE_DIR, sample_dir
-from sentiment_cli.data import mirror, sample
+from sentiment_cli.data.sources import mirror, sample
 
 _SECONDS_BETWEEN_LINES = 15.0
 _PIECE, _PAUSE_S = 4096, 0.002  # the server sends so slowly that a kill may meet the download

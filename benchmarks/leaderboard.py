@@ -219,10 +219,10 @@ def _train(environment: dict[str, str], name: str, seed: int) -> tuple[Any, dict
 
 def measure_prediction(kept: Path, names: list[str]) -> None:
     """Add to the results of kept runs how fast their graphs are and how large."""
-    from sentiment_cli.evaluation.exports import measure, prepare_trial, reason_to_refuse
-    from sentiment_cli.inference.artefact import open_artefact
+    from sentiment_cli.evaluation.export_quality import measure, prepare_trial, reason_to_refuse
     from sentiment_cli.inference.export import graphs_of
-    from sentiment_cli.inference.graphs.builder import NoGraphError
+    from sentiment_cli.onnx.builder import NoGraphError
+    from sentiment_cli.runs.saved_model import open_artefact
 
     for run in sorted(kept.iterdir()):
         name, _, seed = run.name.rpartition("-")

@@ -23,8 +23,8 @@ import time
 from pathlib import Path
 
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.data.sources import find_source
-from sentiment_cli.data.texts import prepare_texts
+from sentiment_cli.data.corpus.raw_texts import prepare_texts
+from sentiment_cli.data.sources.source import find_source
 
 # A process of its own in between: the system counts a parent's memory as its child's.
 _LAUNCH = """import resource, subprocess, sys, time

@@ -33,14 +33,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.config.loader import experiment_from_values
-from sentiment_cli.data.reading import Reading, gather_rows, lay_out, read_lengths
-from sentiment_cli.data.sources import find_source
-from sentiment_cli.data.texts import prepare_texts
-from sentiment_cli.data.tokenizer import encode
-from sentiment_cli.inference.artefact import Artefact, open_artefact, pack_artefact
+from sentiment_cli.data.batching.truncation import Reading, gather_rows, lay_out, read_lengths
+from sentiment_cli.data.corpus.raw_texts import prepare_texts
+from sentiment_cli.data.sources.source import find_source
+from sentiment_cli.data.tokens.tokenizer import encode
 from sentiment_cli.inference.export import graphs_of
-from sentiment_cli.inference.runs import find_run
 from sentiment_cli.inference.scoring import BATCH_TOKENS
+from sentiment_cli.runs.directory import find_run
+from sentiment_cli.runs.saved_model import Artefact, open_artefact, pack_artefact
 
 _SENTIMENT = [sys.executable, "-m", "sentiment_cli"]
 _SHORT = 100  # characters of a row where only the number of rows matters

@@ -21,13 +21,13 @@ import numpy as np
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import local_imdb
-from sentiment_cli.data.archive import read_members
-from sentiment_cli.data.packing import encode_ahead, prepare
-from sentiment_cli.data.sources import find_source, hash_source, read_part
-from sentiment_cli.data.splits import assign_rows
-from sentiment_cli.data.tables import Rejects
-from sentiment_cli.data.texts import prepare_texts
-from sentiment_cli.data.tokenizer import train_tokenizer
+from sentiment_cli.data.corpus.prepare import encode_ahead, prepare
+from sentiment_cli.data.corpus.raw_texts import prepare_texts
+from sentiment_cli.data.corpus.splits import assign_rows
+from sentiment_cli.data.sources.archive import read_members
+from sentiment_cli.data.sources.source import find_source, hash_source, read_part
+from sentiment_cli.data.tables.readers import Rejects
+from sentiment_cli.data.tokens.tokenizer import train_tokenizer
 
 _ROWS = 50_000
 _MOST_WORDS = 60  # of a row of --rows

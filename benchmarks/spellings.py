@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.data.sources import find_source
-from sentiment_cli.data.splits import assign_rows
-from sentiment_cli.data.texts import prepare_texts
+from sentiment_cli.data.corpus.raw_texts import prepare_texts
+from sentiment_cli.data.corpus.splits import assign_rows
+from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.inference.predictor import open_predictor
 
 SPELLINGS = {

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentiment_cli import console
-from sentiment_cli.data import sample
+from sentiment_cli.data.sources import sample
 
 KINDS = ("SIGTERM to the launcher", "SIGINT to all at once", "SIGTERM to one process")
 _IN_TIME_S, _PATIENCE_S = 5.0, 120.0
@@ -130,7 +130,7 @@ def _stop(
 def _go_on(run: Path, code: int, said: str, expected: tuple[str, list[object]]) -> tuple[str, str]:
     """Return what the stop left, and what is wrong with it after going on to the end."""
     from sentiment_cli.config.loader import load_experiment
-    from sentiment_cli.training.fit import resume
+    from sentiment_cli.workflows.train import resume
 
     if not (run / "experiment.yaml").exists():
         return "no run", "exit 0 without a run" if code == 0 else ""

@@ -20,13 +20,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import torch
 
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.data.batches import Batch, cut, plan_steps, rows_on
-from sentiment_cli.data.packing import prepare
-from sentiment_cli.data.reading import read_lengths
+from sentiment_cli.data.batching.batches import Batch, cut, plan_steps, rows_on
+from sentiment_cli.data.batching.truncation import read_lengths
+from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.models.classifier import Classifier, build_classifier
 from sentiment_cli.models.device import describe, runs_bf16, select_device, set_up
 from sentiment_cli.training.loop import Step, train_steps
-from sentiment_cli.training.objectives import classification_loss
+from sentiment_cli.training.losses import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
 
 _WARM_UP = 5

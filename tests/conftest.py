@@ -14,10 +14,10 @@ import pytest
 import torch
 from hints import complaint
 
-from sentiment_cli import failpoints
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import SentimentError
+from sentiment_cli.storage import failpoints
 
 
 class Said(NamedTuple):
@@ -142,11 +142,11 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 @pytest.fixture
 def three_labels(tmp_path: Path, experiment: Callable[..., Experiment]) -> Path:
     """A run whose model reads `so`, `good` and `bad` as so-so, good and bad; no training, no corpus."""
-    from sentiment_cli.data.tokenizer import build_tokenizer
-    from sentiment_cli.data.vocabulary import Vocabulary
-    from sentiment_cli.inference.artefact import save_artefact
-    from sentiment_cli.inference.graphs.classifier import build_graph
+    from sentiment_cli.data.tokens.tokenizer import build_tokenizer
+    from sentiment_cli.data.tokens.vocabulary import Vocabulary
     from sentiment_cli.models.classifier import build_classifier
+    from sentiment_cli.onnx.classifier import build_graph
+    from sentiment_cli.runs.saved_model import save_artefact
 
     settings = experiment(
         "model.embedding.width=3", "model.encoder.width=3", "model.encoder.bidirectional=false", "model.pooling=max"
@@ -176,7 +176,7 @@ def three_labels(tmp_path: Path, experiment: Callable[..., Experiment]) -> Path:
 @pytest.fixture(scope="session")
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small finished run on the sample."""
-    from sentiment_cli.training.fit import fit
+    from sentiment_cli.workflows.train import fit
 
     root = tmp_path_factory.mktemp("quick")
     with pytest.MonkeyPatch.context() as patch:

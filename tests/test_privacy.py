@@ -109,7 +109,7 @@ def test_t1_no_command_talks_to_anybody_or_writes_elsewhere(tmp_path: Path) -> N
     assert len(written) > 50  # what was asked for is among the calls that were seen
 
 
-@pytest.mark.parametrize("module", ["sentiment_cli", "sentiment_cli.cli", "sentiment_cli.inference.session"])
+@pytest.mark.parametrize("module", ["sentiment_cli", "sentiment_cli.cli", "sentiment_cli.onnx.runtime"])
 @pytest.mark.parametrize(("theirs", "expected"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")])
 def test_t1_every_import_turns_telemetry_off_unless_the_user_says_otherwise(
     module: str, theirs: dict[str, str], expected: str, tmp_path: Path

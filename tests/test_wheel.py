@@ -89,7 +89,7 @@ sys.meta_path.insert(0, Refuser())
 def test_a_packed_model_predicts_from_the_wheel_alone_where_torch_cannot_be_imported(
     wheel: Path, tmp_path: Path, quick_run: Path
 ) -> None:
-    from sentiment_cli.inference.artefact import open_artefact, pack_artefact
+    from sentiment_cli.runs.saved_model import open_artefact, pack_artefact
 
     zipfile.ZipFile(wheel).extractall(tmp_path / "wheel")
     (tmp_path / "hooks").mkdir()

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer import Argument, Option
 
-from sentiment_cli import __version__, console, disk
+from sentiment_cli import __version__, console
 from sentiment_cli.cli import (
     compare,
     config,
@@ -30,6 +30,7 @@ from sentiment_cli.cli import (
 from sentiment_cli.cli import eval as eval_command
 from sentiment_cli.cli.parameters import spare_pydantic
 from sentiment_cli.errors import MachineError, SentimentError
+from sentiment_cli.storage import disk
 
 app = typer.Typer(
     name="sentiment",

@@ -23,15 +23,15 @@ def compare(
       sentiment compare tutorial-rnn imdb-lstm
       sentiment compare imdb-lstm-seed0 imdb-lstm-seed1 imdb-lstm-seed2 --split valid --json
     """
-    from sentiment_cli.inference.runs import named_run
+    from sentiment_cli.runs.directory import named_run
 
     if len(runs) < 2:
         raise UsageError("compare needs two runs or more, and one run is given", "sentiment runs list")
     paths = [named_run(run) for run in runs]
-    from sentiment_cli.evaluation import comparison
+    from sentiment_cli.evaluation import significance
 
-    found = comparison.compare(paths, split.value)
+    found = significance.compare(paths, split.value)
     if as_json:
         console.result(json.dumps(found.to_json(listed)))
     else:
-        comparison.print_comparison(found, listed)
+        significance.print_comparison(found, listed)

@@ -108,7 +108,7 @@ def schema(
 def _file_of(name: str) -> str | Path:
     """A file or a shipped experiment as it is; otherwise the experiment.yaml of the run of that name."""
     from sentiment_cli.config.paths import is_file
-    from sentiment_cli.inference.runs import find_experiment
+    from sentiment_cli.runs.directory import find_experiment
 
     if is_file(Path(name)) or name in recipe_names():
         return name

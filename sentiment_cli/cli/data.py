@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from sentiment_cli import console, store
+from sentiment_cli import console
 from sentiment_cli.cli import suspects
 from sentiment_cli.cli.train import Config, Override
 from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.storage import store
 
 app = typer.Typer(no_args_is_help=True, help="Inspect, check and cache training data.")
 cache_app = typer.Typer(no_args_is_help=True, help="List, explain and delete prepared data.")
@@ -49,12 +50,12 @@ def info(
     experiment = load_experiment(config, override or [])
     if plot is not None:
         _check_plot(plot)
-    from sentiment_cli.data import facts
-    from sentiment_cli.data.coverage import warn_of_unknown
+    from sentiment_cli.data.checks import statistics
+    from sentiment_cli.data.checks.coverage import warn_of_unknown
 
-    found = facts.corpus_facts(experiment)
+    found = statistics.corpus_facts(experiment)
     if plot is not None:
-        _save_plot(plot, facts.token_lengths(experiment), experiment.text.max_tokens)
+        _save_plot(plot, statistics.token_lengths(experiment), experiment.text.max_tokens)
     warn_of_unknown(found["splits"].get("valid", {}).get("unknown_share", 0.0), experiment)
     if as_json:
         console.result(json.dumps(found))
@@ -89,7 +90,7 @@ def info(
     )
     console.result(f"\n{found['vocabulary']['entries']:,} vocabulary entries; commonest words: {common}")
     console.result("\ntokens of a training review")
-    for line in _histogram(facts.token_lengths(experiment)):
+    for line in _histogram(statistics.token_lengths(experiment)):
         console.result(line)
 
 
@@ -107,8 +108,8 @@ def check(config: Config = None, override: Override = None, as_json: AsJson = Fa
     from sentiment_cli.config.loader import load_experiment
 
     experiment = load_experiment(config, override or [])
-    from sentiment_cli.data.checks import check_data
-    from sentiment_cli.data.coverage import unknown_findings
+    from sentiment_cli.data.checks.checks import check_data
+    from sentiment_cli.data.checks.coverage import unknown_findings
 
     report = check_data(experiment.data)
     if not report.is_bad:
@@ -137,7 +138,7 @@ def list_cache(as_json: AsJson = False) -> None:
       sentiment data cache list
       sentiment data cache list --json
     """
-    from sentiment_cli.data import cache
+    from sentiment_cli.data.corpus import cache
 
     rows: list[dict[str, Any]] = []
     for entry in cache.entries():
@@ -168,10 +169,10 @@ def why(config: Config = None, override: Override = None, as_json: AsJson = Fals
     from sentiment_cli.config.loader import load_experiment
 
     experiment = load_experiment(config, override or [])
-    from sentiment_cli.data import cache, packing
+    from sentiment_cli.data.corpus import cache, prepare
 
     rows: list[dict[str, Any]] = []
-    for key in packing.corpus_keys(experiment):
+    for key in prepare.corpus_keys(experiment):
         is_there = cache.directory_of(key.directory_name).is_dir()
         nearest = None if is_there else cache.nearest_entry(key)
         rows.append(
@@ -208,7 +209,7 @@ def remove(
       sentiment data cache remove imdb-0123456789abcdef
       sentiment data cache remove --all
     """
-    from sentiment_cli.data import cache
+    from sentiment_cli.data.corpus import cache
 
     if bool(names) == everything:
         raise UsageError("name the entries to remove, or add --all", "sentiment data cache list")
@@ -236,7 +237,7 @@ def _check_plot(path: Path) -> None:
     """Raise UsageError or MachineError for a picture that cannot be made, before the work that it is to show."""
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--plot {path}: the name should end in .png, .svg or .pdf", Change("--plot", f"{path}.svg"))
-    from sentiment_cli.evaluation.figures import check_matplotlib
+    from sentiment_cli.reports.svg import check_matplotlib
 
     check_matplotlib()
     store.check_replaceable(path, _is_plot, Change("--plot", str(store.free_path(path))))
@@ -249,7 +250,7 @@ def _is_plot(path: Path) -> bool:
 
 
 def _save_plot(path: Path, length_N: Any, max_tokens: int | None) -> None:
-    from sentiment_cli.evaluation.figures import load_matplotlib
+    from sentiment_cli.reports.svg import load_matplotlib
 
     load_matplotlib()
     from matplotlib.figure import Figure

@@ -19,7 +19,7 @@ def doctor(
       sentiment doctor --markdown
     """
     console.say("loading torch")
-    from sentiment_cli.training.checkup import facts, synthetic_training
+    from sentiment_cli.workflows.doctor import facts, synthetic_training
 
     found = facts()
     console.say(f"training on made-up rows for {seconds:g} s")

@@ -70,7 +70,7 @@ def evaluate(
       sentiment eval --behaviour
       sentiment eval --pairs contrasts.csv    its columns: original, contrast, original_label, contrast_label
     """
-    from sentiment_cli.inference.runs import find_run
+    from sentiment_cli.runs.directory import find_run
 
     asked = {"--split": split, "--data": data, "--behaviour": behaviour or None, "--pairs": pairs}
     scored = [name for name, value in asked.items() if value is not None]

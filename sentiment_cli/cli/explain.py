@@ -7,13 +7,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from sentiment_cli import console, store
+from sentiment_cli import console
+from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.explain import Explanation
-    from sentiment_cli.inference.explain import Method as Named
+    from sentiment_cli.inference.explain.attribution import Explanation
+    from sentiment_cli.inference.explain.attribution import Method as Named
+    from sentiment_cli.inference.explain.trace import Trace
     from sentiment_cli.inference.predictor import AnyPredictor, Prediction
-    from sentiment_cli.inference.trace import Trace
 
 # Styles from weak to strong that can be read on light and on dark terminals; one of fewer colours takes the nearest.
 _MORE = ("", "black on #deebf7", "black on #9ecae1", "white on #2171b5", "bold white on #084594")
@@ -53,10 +54,10 @@ def answer_with_reasons(
     out: Path | None = None,
 ) -> None:
     """Print, or write to `out`, for each text its answer and what was wished for; `texts` come some at a time."""
-    from sentiment_cli.inference.explain import Explainer
-    from sentiment_cli.inference.seals import seal
-    from sentiment_cli.inference.trace import trace_text
-    from sentiment_cli.inference.why_page import page_end, page_part, page_start
+    from sentiment_cli.inference.explain.attribution import Explainer
+    from sentiment_cli.inference.explain.html import page_end, page_part, page_start
+    from sentiment_cli.inference.explain.trace import trace_text
+    from sentiment_cli.storage.sealed_pages import seal
 
     is_explained = wishes.explain or wishes.method != Method.auto or not wishes.trace
     explainer = None
@@ -111,7 +112,7 @@ def _plain_lines(explanation: "Explanation | None", trace: "Trace | None") -> It
 
 
 def _print_coloured(line: str, text: str, explanation: "Explanation | None", trace: "Trace | None") -> None:
-    from sentiment_cli.inference.words import cut_text
+    from sentiment_cli.inference.explain.words import cut_text
 
     console.result(line)
     if explanation is not None:
@@ -148,7 +149,7 @@ def _legend(explanation: "Explanation") -> list[tuple[str, str]]:
 
 
 def _trace_lines(trace: "Trace") -> Iterator[str]:
-    from sentiment_cli.inference.trace import sparkline
+    from sentiment_cli.inference.explain.trace import sparkline
 
     yield f"  {trace.summary()}"
     yield f"  {sparkline(trace, _LINE_WIDTH, _MARKS if console.can_show(_MARKS) else _PLAIN_MARKS)}"

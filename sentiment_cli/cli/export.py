@@ -12,8 +12,8 @@ from sentiment_cli import console
 from sentiment_cli.errors import Change, DataError, UsageError
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.ensembles import Ensemble
-    from sentiment_cli.inference.graphs.precision import Precision
+    from sentiment_cli.onnx.quantize import Precision
+    from sentiment_cli.runs.ensemble_model import Ensemble
 
 
 class Choice(StrEnum):
@@ -48,7 +48,7 @@ def export(
       sentiment export imdb-lstm --precision int8 --pack imdb-lstm.model
       sentiment predict --run imdb-lstm.model "I just really loved the movie"
     """
-    from sentiment_cli.inference.runs import find_run
+    from sentiment_cli.runs.directory import find_run
 
     is_file = out is not None and out.suffix == ".onnx"
     asked = _asked(precision, is_one=pack is not None or is_file)
@@ -58,7 +58,7 @@ def export(
             Change("--precision", asked[0], without=["--precision"]),
         )
     path = find_run(run)
-    from sentiment_cli.inference.ensembles import Ensemble, open_model
+    from sentiment_cli.runs.ensemble_model import Ensemble, open_model
 
     model = open_model(path)
     if isinstance(model, Ensemble):
@@ -69,10 +69,10 @@ def export(
             )
         _pack(model, pack, path, as_json)
         return
-    from sentiment_cli.evaluation import exports
-    from sentiment_cli.inference.artefact import pack_artefact
-    from sentiment_cli.inference.graphs.builder import NoGraphError
-    from sentiment_cli.inference.members import check_free, is_packed
+    from sentiment_cli.evaluation import export_quality
+    from sentiment_cli.onnx.builder import NoGraphError
+    from sentiment_cli.runs.model_files import check_free, is_packed
+    from sentiment_cli.runs.saved_model import pack_artefact
 
     files: dict[Precision, Path | None] = dict.fromkeys(asked)
     if out is not None or pack is None:
@@ -80,7 +80,7 @@ def export(
         files = {one: out if is_file else (out or Path()) / f"{name}-{one}.onnx" for one in asked}
     found = {}
     try:
-        found = exports.export(model, files, pack, _elsewhere(out, pack, list(files.values())))
+        found = export_quality.export(model, files, pack, _elsewhere(out, pack, list(files.values())))
     except NoGraphError as error:
         if pack is None or precision or out is not None:
             raise DataError(f"{path} has no graph: {error}", f"{_command(path)} --pack {_packed(path)}") from error
@@ -93,7 +93,7 @@ def export(
         of_precisions = {name: one.to_json() for name, one in found.items()}
         console.result(json.dumps({"run": str(path), "exports": of_precisions, "pack": packed}))
     else:
-        exports.print_exports(found)
+        export_quality.print_exports(found)
         if packed is not None:
             console.result(packed)
     if refused:
@@ -106,8 +106,8 @@ def export(
 
 def _pack(ensemble: "Ensemble", pack: Path, path: Path, as_json: bool) -> None:
     """Write an ensemble as one file, where nothing is there."""
-    from sentiment_cli.inference.ensembles import pack_ensemble
-    from sentiment_cli.inference.members import check_free, is_packed
+    from sentiment_cli.runs.ensemble_model import pack_ensemble
+    from sentiment_cli.runs.model_files import check_free, is_packed
 
     check_free(pack, is_packed, _elsewhere(None, pack, []))
     pack_ensemble(ensemble, pack)
@@ -116,7 +116,7 @@ def _pack(ensemble: "Ensemble", pack: Path, path: Path, as_json: bool) -> None:
 
 def _elsewhere(out: Path | None, pack: Path | None, files: "list[Path | None]") -> Change:
     """Return the change to places where nothing is."""
-    from sentiment_cli import store
+    from sentiment_cli.storage import store
 
     if pack is not None and (pack.is_dir() or store.is_there(pack)):
         return Change("--pack", str(pack / "my.model" if pack.is_dir() else store.free_path(pack)))

@@ -13,7 +13,7 @@ from sentiment_cli import console
 from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.generate import Author, Written
+    from sentiment_cli.inference.generate.generate import Author, Written
 
 _TOKENS = 200
 
@@ -51,11 +51,11 @@ def generate(
       sentiment generate imdb-lm-backward "a waste of time."
       sentiment generate imdb-autoencoder "The plot was good." --beam 4
     """
-    from sentiment_cli.inference.runs import find_run
+    from sentiment_cli.runs.directory import find_run
 
     path = find_run(run)
     prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    from sentiment_cli.inference.generate import load_author
+    from sentiment_cli.inference.generate.generate import load_author
     from sentiment_cli.models.language_model import LanguageModel
 
     author = load_author(path)
@@ -69,7 +69,7 @@ def generate(
         raise UsageError("there is no text to read", f'sentiment generate {shlex.quote(str(run))} "The plot was good."')
     if n > (beam or 1):
         raise UsageError(f"-n {n} needs a beam of {n} at least", Change("--beam", str(n)))
-    from sentiment_cli.inference.generate import rewrite
+    from sentiment_cli.inference.generate.generate import rewrite
 
     for one in rewrite(author, prompt, n_tokens=tokens, beam=beam or 1, n_best=n):
         _show(one, {"source": prompt}, as_json)
@@ -88,7 +88,7 @@ def _continue(
     as_json: bool,
 ) -> None:
     """Print what comes after the prompt, or before it; a single text as its words are chosen."""
-    from sentiment_cli.inference.generate import Sampling, label_of, pieces_of, texts_of, write_on
+    from sentiment_cli.inference.generate.generate import Sampling, label_of, pieces_of, texts_of, write_on
 
     sampling = Sampling(top_k=top_k, top_p=top_p)
     if temperature is not None:

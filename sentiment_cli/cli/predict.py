@@ -14,7 +14,7 @@ from sentiment_cli.cli.reading import OF_TEXTS, Reading, check_keys, load_data
 from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.inputs import Source
+    from sentiment_cli.inference.batch.inputs import Source
 
 
 class Format(StrEnum):
@@ -80,7 +80,7 @@ def predict(
       tail -f reviews.txt | sentiment predict --run imdb-lstm
       sentiment predict "I just really loved the movie" --explain --trace --html why.html
     """
-    from sentiment_cli.inference.runs import find_run
+    from sentiment_cli.runs.directory import find_run
 
     source = _source(text or [], file, text_column, on_error, run, settings or [])
     form = _format(form, out, as_json, source)
@@ -88,7 +88,7 @@ def predict(
     if wishes.is_any:
         _check_wishes(form, source, on_error, {"--out": out, "--html": html})
     path = find_run(run)
-    from sentiment_cli.inference.bulk import plain_line, predict_all
+    from sentiment_cli.inference.batch.predict_all import plain_line, predict_all
     from sentiment_cli.inference.predictor import open_predictor
 
     predictor = open_predictor(path)
@@ -100,9 +100,9 @@ def predict(
 
 def _check_wishes(form: Format, source: "Source", on_error: OnError, places: dict[str, Path | None]) -> None:
     """Raise UsageError for what goes with answers alone, and for files that are not predict's to replace."""
-    from sentiment_cli import store
-    from sentiment_cli.inference.places import is_answers, is_same_file
-    from sentiment_cli.inference.seals import is_sealed
+    from sentiment_cli.inference.batch.places import is_answers, is_same_file
+    from sentiment_cli.storage import store
+    from sentiment_cli.storage.sealed_pages import is_sealed
 
     if form not in (Format.text, Format.jsonl):
         raise UsageError(
@@ -130,7 +130,7 @@ def _check_wishes(form: Format, source: "Source", on_error: OnError, places: dic
 def _refuse_names(texts: list[str], run: str | None) -> None:
     """Raise UsageError for a text that is the name of a file, and for a first text that is the name of a run."""
     from sentiment_cli.config.paths import is_file
-    from sentiment_cli.inference.runs import find_experiment
+    from sentiment_cli.runs.directory import find_experiment
 
     first = texts[0]
     if len(texts) == 1 and Path(first).suffix in _READ and " " not in first and is_file(Path(first)):
@@ -153,8 +153,8 @@ def _source(
     run: str | None = None,
     settings: Sequence[str] = (),
 ) -> "Source":
-    from sentiment_cli.data.rows import Columns, Format
-    from sentiment_cli.inference import inputs
+    from sentiment_cli.data.tables.rows import Columns, Format
+    from sentiment_cli.inference.batch import inputs
 
     check_keys(settings, OF_TEXTS, "predict")
     if settings and file is None and texts:

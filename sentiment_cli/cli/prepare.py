@@ -29,13 +29,13 @@ def prepare(
     if mirror is not None or sha256 is not None:
         _fetch(mirror, sha256, experiment.data.source)
     if experiment.task == "pairs":
-        from sentiment_cli.data.pairs import prepare_pairs
+        from sentiment_cli.data.corpus.pairs import prepare_pairs
 
         console.result(str(prepare_pairs(experiment).directory))
         return
-    from sentiment_cli.data.corpus import SPLITS
-    from sentiment_cli.data.fit_settings import settle
-    from sentiment_cli.data.packing import prepare as prepare_corpus
+    from sentiment_cli.data.corpus.fit_settings import settle
+    from sentiment_cli.data.corpus.packed import SPLITS
+    from sentiment_cli.data.corpus.prepare import prepare as prepare_corpus
 
     splits = (*SPLITS, "unsup") if everything else SPLITS
     console.result(str(prepare_corpus(settle(experiment, is_said=True), splits).directory))
@@ -43,8 +43,8 @@ def prepare(
 
 def _fetch(url: str | None, sha256: str | None, source: str) -> None:
     from sentiment_cli.config.paths import local_imdb
-    from sentiment_cli.data.download import SHA256, URL, archive_path, download_imdb
-    from sentiment_cli.data.mirror import Mirror
+    from sentiment_cli.data.sources.download import SHA256, URL, archive_path, download_imdb
+    from sentiment_cli.data.sources.mirror import Mirror
 
     if sha256 is None:
         raise UsageError("--mirror needs --sha256, the hash that proves its bytes", Change("--sha256", SHA256))

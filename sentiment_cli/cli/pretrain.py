@@ -6,7 +6,7 @@ from typer import Argument
 
 from sentiment_cli.cli.train import Allow, AsJson, Name, Nproc, Override, Resume, train_one
 from sentiment_cli.errors import UsageError
-from sentiment_cli.training.stopping import leaving_at_once
+from sentiment_cli.training.processes.signals import leaving_at_once
 
 _PRETRAIN = "sentiment pretrain"
 

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from sentiment_cli import console, store
+from sentiment_cli import console
 from sentiment_cli.config.recipes import recipe_names, recipe_path, recipe_summary
 from sentiment_cli.errors import Change, UsageError
+from sentiment_cli.storage import store
 
 app = typer.Typer(
     help="List, print and copy the shipped experiments; each name can be used as CONFIG.",

@@ -5,10 +5,11 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from sentiment_cli import console, store
+from sentiment_cli import console
 from sentiment_cli.errors import Change
-from sentiment_cli.inference.runs import named_run
-from sentiment_cli.inference.seals import is_sealed, sealed
+from sentiment_cli.runs.directory import named_run
+from sentiment_cli.storage import store
+from sentiment_cli.storage.sealed_pages import is_sealed, sealed
 
 
 def report(
@@ -33,22 +34,22 @@ def report(
     name = f"comparison.{ending}" if len(paths) > 1 else "README.md" if markdown else "report.html"
     target = out or paths[0] / name
     store.check_replaceable(target, is_sealed, Change("--out", str(store.free_path(target))))
-    from sentiment_cli.evaluation.figures import check_matplotlib
+    from sentiment_cli.reports.svg import check_matplotlib
 
     if not markdown:
         check_matplotlib()
-    from sentiment_cli.evaluation.report import build_report
-    from sentiment_cli.evaluation.run_files import read_run
-    from sentiment_cli.evaluation.side_by_side import build_comparison
+    from sentiment_cli.reports.comparison_report import build_comparison
+    from sentiment_cli.reports.run_files import read_run
+    from sentiment_cli.reports.run_report import build_report
 
     found = [read_run(path) for path in paths]
     document = build_report(found[0]) if len(found) == 1 else build_comparison(found)
     if markdown:
-        from sentiment_cli.evaluation.card import render_card
+        from sentiment_cli.reports.markdown import render_card
 
         data = sealed(render_card(document), "markdown")
     else:
-        from sentiment_cli.evaluation.page import render_page
+        from sentiment_cli.reports.html import render_page
 
         data = sealed(render_page(document), "html")
     store.write_file(target, data)

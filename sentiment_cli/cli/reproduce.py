@@ -7,8 +7,8 @@ from typer import Argument
 
 from sentiment_cli import console
 from sentiment_cli.errors import DataError
-from sentiment_cli.inference.runs import named_run
-from sentiment_cli.training.stopping import leaving_at_once
+from sentiment_cli.runs.directory import named_run
+from sentiment_cli.training.processes.signals import leaving_at_once
 
 
 @leaving_at_once()
@@ -20,12 +20,12 @@ def reproduce(run: Annotated[str, Argument(help="Run directory or name.")]) -> N
       sentiment reproduce imdb-lstm
     """
     path = named_run(run)
-    from sentiment_cli.inference.ensembles import refuse_ensemble
+    from sentiment_cli.runs.ensemble_model import refuse_ensemble
 
     refuse_ensemble(path, "it was made of trained runs, which are what is reproduced")
-    from sentiment_cli.training import repeating
+    from sentiment_cli.workflows import seeds_and_folds
 
-    again = repeating.reproduce(path)
+    again = seeds_and_folds.reproduce(path)
     for key, old, new in again.differences:
         console.result(f"{key}: {old} -> {new}")
     if not again.is_same:

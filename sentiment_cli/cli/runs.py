@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from sentiment_cli import console, locks, store
+from sentiment_cli import console
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import Change, UsageError
-from sentiment_cli.inference.runs import (
+from sentiment_cli.runs.directory import (
     CHECKPOINTS,
     all_runs,
     describe_run,
@@ -22,6 +22,7 @@ from sentiment_cli.inference.runs import (
     require_finished,
     size_of,
 )
+from sentiment_cli.storage import locks, store
 
 app = typer.Typer(help="List, show and delete trained runs.", no_args_is_help=True, rich_markup_mode=None)
 

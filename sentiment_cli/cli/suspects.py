@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sentiment_cli.config.schema import Experiment
-    from sentiment_cli.data.texts import Texts
-    from sentiment_cli.evaluation.suspects import Dispute, Judged, Suspect
+    from sentiment_cli.data.corpus.raw_texts import Texts
+    from sentiment_cli.evaluation.label_errors import Dispute, Judged, Suspect
 
 _SHOWN = 10
 
@@ -52,13 +52,13 @@ def suspects(
 
     experiment = load_experiment(config, override or [])
     _check(experiment, split, folds)
-    from sentiment_cli.evaluation import suspects as evaluation
+    from sentiment_cli.evaluation import label_errors as evaluation
 
     evaluation.check_out(out)
-    from sentiment_cli.data.sources import find_source
-    from sentiment_cli.data.texts import prepare_texts
-    from sentiment_cli.training.repeating import fold_experiments
-    from sentiment_cli.training.reusing import with_origins
+    from sentiment_cli.data.corpus.raw_texts import prepare_texts
+    from sentiment_cli.data.sources.source import find_source
+    from sentiment_cli.workflows.dependencies import with_origins
+    from sentiment_cli.workflows.seeds_and_folds import fold_experiments
 
     one = experiment if split == Split.test else fold_experiments(experiment, folds)[0]
     experiment = with_origins(one).model_copy(update={"data": experiment.data})
@@ -101,9 +101,9 @@ def _check(experiment: "Experiment", split: Split, folds: int) -> None:
 
 def _judge(experiment: "Experiment", split: Split, folds: int, texts: "Texts") -> "Iterator[Judged]":
     """Yield the rows of each fold as the model trained without it judges them, then those of test."""
-    from sentiment_cli.evaluation.suspects import judge
-    from sentiment_cli.training.repeating import fold_experiments, fold_name
-    from sentiment_cli.training.reusing import find_or_fit
+    from sentiment_cli.evaluation.label_errors import judge
+    from sentiment_cli.workflows.dependencies import find_or_fit
+    from sentiment_cli.workflows.seeds_and_folds import fold_experiments, fold_name
 
     if split != Split.test:
         # A refit would train on the fold that is held out.

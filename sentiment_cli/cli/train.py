@@ -9,11 +9,11 @@ from typer import Argument, Option
 
 from sentiment_cli import console
 from sentiment_cli.errors import Change, UsageError
-from sentiment_cli.training.stopping import leaving_at_once
+from sentiment_cli.training.processes.signals import leaving_at_once
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Experiment
-    from sentiment_cli.training.finishing import Finished
+    from sentiment_cli.workflows.finish import Finished
 
 _OPERATORS_SHOWN = 15
 _TRAIN = "sentiment train"
@@ -91,8 +91,8 @@ def train(
         raise UsageError("--seeds and --folds do not go together", Change(without=["--seeds"]))
     if seeds is not None:
         experiment = _load(config, override or [], _TRAIN)
-        from sentiment_cli.training.repeating import fit_seeds, seed_name
-        from sentiment_cli.training.reusing import with_origins
+        from sentiment_cli.workflows.dependencies import with_origins
+        from sentiment_cli.workflows.seeds_and_folds import fit_seeds, seed_name
 
         _say_spread(
             fit_seeds(
@@ -109,8 +109,8 @@ def train(
                 "--folds uses each fold in turn, and the experiment names one",
                 Change("--set", "data.valid.folds=null", "--set", "data.valid.fold=null"),
             )
-        from sentiment_cli.training.repeating import fit_folds, fold_experiments, fold_name
-        from sentiment_cli.training.reusing import with_origins
+        from sentiment_cli.workflows.dependencies import with_origins
+        from sentiment_cli.workflows.seeds_and_folds import fit_folds, fold_experiments, fold_name
 
         _say_spread(
             fit_folds(
@@ -136,7 +136,7 @@ def train_one(
     as_json: bool,
 ) -> None:
     """Train an experiment of the command's, or go on with a run of one, and print the run."""
-    from sentiment_cli.training.launching import leave_with_launcher, n_launched
+    from sentiment_cli.training.processes.launching import leave_with_launcher, n_launched
 
     if n_launched() > 1 and nproc is not None and nproc > 1:
         raise UsageError("--nproc starts processes, and a launcher has started this one already", f"{command} --help")
@@ -149,8 +149,8 @@ def train_one(
         if allow:
             raise UsageError("--allow-change goes with --resume", Change(without=["--allow-change"]))
         experiment = _load(config, override, command)  # mistakes are reported here, before torch is imported
-        from sentiment_cli.training.fit import fit
-        from sentiment_cli.training.reusing import with_origins
+        from sentiment_cli.workflows.dependencies import with_origins
+        from sentiment_cli.workflows.train import fit
 
         finished = fit(with_origins(experiment, name), name)
     if as_json:
@@ -166,7 +166,7 @@ def train_one(
 
 
 def _named_run(run: str) -> Path:
-    from sentiment_cli.inference.runs import named_run
+    from sentiment_cli.runs.directory import named_run
 
     return named_run(run)
 
@@ -189,23 +189,23 @@ def _load(config: "str | Path | None", override: list[str], command: str, resume
 def _resume(
     command: str, run: str, config: str | None, override: list[str], name: str | None, allow: list[str]
 ) -> "Finished":
-    from sentiment_cli.inference.runs import named_run
+    from sentiment_cli.runs.directory import named_run
 
     path = named_run(run)
-    from sentiment_cli.inference.ensembles import refuse_ensemble
+    from sentiment_cli.runs.ensemble_model import refuse_ensemble
 
     refuse_ensemble(path, "there is nothing to go on with, and another one takes no time")
     if name is not None:
         raise UsageError(f"--name {name}: a resumed run keeps its name", Change(without=["--name"]))
     experiment = _load(config or path / "experiment.yaml", override, command, run)
-    from sentiment_cli.training.fit import resume
+    from sentiment_cli.workflows.train import resume
 
     return resume(path, experiment, allow)
 
 
 def _say_spread(finished: "list[Finished]", of: str, as_json: bool) -> None:
     """Print the runs, then mean and standard deviation of their validation scores."""
-    from sentiment_cli.training.repeating import spread
+    from sentiment_cli.workflows.seeds_and_folds import spread
 
     accuracy, loss = (spread([getattr(one.scores, figure) for one in finished]) for figure in ("accuracy", "loss"))
     if as_json:
@@ -231,14 +231,14 @@ def _launch(
     as_json: bool,
 ) -> NoReturn:
     """Run the same command in processes of its own, and exit as they do."""
-    from sentiment_cli.inference.runs import named_run
+    from sentiment_cli.runs.directory import named_run
 
     path = config if resume is None or config is not None else named_run(resume) / "experiment.yaml"
     experiment = _load(path, override, command, resume)
     arguments = [command.split()[1], *([config] if config is not None else [])]
     for option, values in (("--set", override), ("--allow-change", allow), ("--name", [name]), ("--resume", [resume])):
         arguments += [part for value in values if value is not None for part in (option, value)]
-    from sentiment_cli.training.launching import check_shared, launch
+    from sentiment_cli.training.processes.launching import check_shared, launch
 
     check_shared(nproc, experiment)
     raise SystemExit(launch(nproc, [*arguments, *(["--json"] if as_json else [])]))
@@ -246,7 +246,7 @@ def _launch(
 
 def _profile(experiment: "Experiment", as_json: bool) -> None:
     """Print the speed of a few steps and their dearest operators."""
-    from sentiment_cli.training.profiling import profile_steps
+    from sentiment_cli.workflows.profile import profile_steps
 
     found = profile_steps(experiment)
     if as_json:

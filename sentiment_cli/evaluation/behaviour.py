@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sentiment_cli import console, store
-from sentiment_cli.data.stars import LEAST, MOST
+from sentiment_cli import console
+from sentiment_cli.data.corpus.ratings import LEAST, MOST
 from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
-from sentiment_cli.inference.ensembles import AnyModel, open_model
 from sentiment_cli.inference.predictor import Prediction, predictor_of
-from sentiment_cli.inference.results import write_result
-from sentiment_cli.inference.runs import is_run
+from sentiment_cli.runs.directory import is_run
+from sentiment_cli.runs.ensemble_model import AnyModel, open_model
+from sentiment_cli.runs.seals import write_result
+from sentiment_cli.storage import store
 
 _TOLERANCE = 0.1
 _SMALLEST_CHANGE = 1e-5  # what else is in a batch may move a score by as much

@@ -15,9 +15,9 @@ from sentiment_cli.evaluation.metrics import (
     log_loss,
     wilson_interval,
 )
-from sentiment_cli.inference.artefact import Calibration
-from sentiment_cli.inference.ensembles import log_probabilities
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
+from sentiment_cli.runs.ensemble_model import log_probabilities
+from sentiment_cli.runs.saved_model import Calibration
 
 # A model that is right throughout, or no better than chance, has no best temperature short of 0 or infinity.
 _COLDEST, _HOTTEST = 0.05, 20.0

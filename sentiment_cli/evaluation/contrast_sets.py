@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sentiment_cli import console, store
+from sentiment_cli import console
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.labels import find_label, parse_label_map, refuse_unknown, refuse_unused
-from sentiment_cli.data.sources import name_of
-from sentiment_cli.data.tables import SUFFIXES, Columns, Rejects, read_table, table_kind
+from sentiment_cli.data.sources.labels import find_label, parse_label_map, refuse_unknown, refuse_unused
+from sentiment_cli.data.sources.source import name_of
+from sentiment_cli.data.tables.readers import SUFFIXES, Columns, Rejects, read_table, table_kind
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.behaviour import Share, keep_outcomes, predict_pairs, shorten
 from sentiment_cli.evaluation.evaluate import free_name
-from sentiment_cli.inference.ensembles import open_model
+from sentiment_cli.runs.ensemble_model import open_model
+from sentiment_cli.storage import store
 
 _MISTAKES_SHOWN = 3
 

@@ -15,22 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sentiment_cli
-from sentiment_cli import console, locks, store
+from sentiment_cli import console
 from sentiment_cli.config.loader import experiment_from_values, experiment_yaml
 from sentiment_cli.config.paths import runs_dir
-from sentiment_cli.data.corpus import open_corpus
-from sentiment_cli.data.splits import folds_of
+from sentiment_cli.data.corpus.packed import open_corpus
+from sentiment_cli.data.corpus.splits import folds_of
 from sentiment_cli.errors import MachineError, UsageError
 from sentiment_cli.evaluation.calibration import calibrate, measure_calibration
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
-from sentiment_cli.evaluation.validation_outputs import ValidationOutputs, load_validation
-from sentiment_cli.evaluation.weighing import fit_weights
-from sentiment_cli.inference.artefact import Artefact
-from sentiment_cli.inference.ensembles import Ensemble, Part, combine, open_model, save_ensemble
-from sentiment_cli.inference.known_rows import KnownRows, read_known, write_known
-from sentiment_cli.inference.records import read_summary
-from sentiment_cli.inference.results import write_result
-from sentiment_cli.inference.runs import SUMMARY, find_model, is_run
+from sentiment_cli.evaluation.stacking import fit_weights
+from sentiment_cli.runs.directory import SUMMARY, find_model, is_run
+from sentiment_cli.runs.ensemble_model import Ensemble, Part, combine, open_model, save_ensemble
+from sentiment_cli.runs.known_rows import KnownRows, read_known, write_known
+from sentiment_cli.runs.records import read_summary
+from sentiment_cli.runs.saved_model import Artefact
+from sentiment_cli.runs.seals import write_result
+from sentiment_cli.runs.validation_outputs import ValidationOutputs, load_validation
+from sentiment_cli.storage import locks, store
 
 Weighing = Literal["fitted", "equal"]
 _FOLDS = 5

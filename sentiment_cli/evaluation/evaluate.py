@@ -11,23 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli import console, store
+from sentiment_cli import console
 from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.corpus import Packed
-from sentiment_cli.data.download import archive_path
-from sentiment_cli.data.duplicates import normalised_hashes, stand_in
-from sentiment_cli.data.labels import LabelError, map_option, parse_label_map, refuse_unknown, straight_map
-from sentiment_cli.data.sources import Source, columns_of, find_source, format_of
-from sentiment_cli.data.stars import ratings_of
-from sentiment_cli.data.tables import Rejects, column_names, read_table
-from sentiment_cli.data.texts import prepare_texts
+from sentiment_cli.data.corpus.duplicates import normalised_hashes, stand_in
+from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.data.corpus.ratings import ratings_of
+from sentiment_cli.data.corpus.raw_texts import prepare_texts
+from sentiment_cli.data.sources.download import archive_path
+from sentiment_cli.data.sources.labels import LabelError, map_option, parse_label_map, refuse_unknown, straight_map
+from sentiment_cli.data.sources.source import Source, columns_of, find_source, format_of
+from sentiment_cli.data.tables.readers import Rejects, column_names, read_table
 from sentiment_cli.errors import Change, DataError, UsageError
-from sentiment_cli.evaluation.answers import write_answers
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, print_reliability, reliability_bins
-from sentiment_cli.evaluation.ledger import record_opening
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
-from sentiment_cli.evaluation.outputs import Scored, has_learnt_validation, score_split, score_texts
+from sentiment_cli.evaluation.scoring import Scored, has_learnt_validation, score_split, score_texts
 from sentiment_cli.evaluation.slices import (
     BUILT_IN,
     Partition,
@@ -36,14 +34,17 @@ from sentiment_cli.evaluation.slices import (
     print_slices,
     slice_scores,
 )
-from sentiment_cli.inference.artefact import Calibration
-from sentiment_cli.inference.ensembles import AnyModel, open_model
-from sentiment_cli.inference.known_rows import home_of, read_known
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
-from sentiment_cli.inference.records import read_scores
-from sentiment_cli.inference.results import write_result
-from sentiment_cli.inference.runs import is_run
-from sentiment_cli.inference.weights import experiment_of
+from sentiment_cli.inference.torch_model import experiment_of
+from sentiment_cli.runs.directory import is_run
+from sentiment_cli.runs.ensemble_model import AnyModel, open_model
+from sentiment_cli.runs.known_rows import home_of, read_known
+from sentiment_cli.runs.ledger import record_opening
+from sentiment_cli.runs.predictions import write_answers
+from sentiment_cli.runs.records import read_scores
+from sentiment_cli.runs.saved_model import Calibration
+from sentiment_cli.runs.seals import write_result
+from sentiment_cli.storage import store
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.data.stars import MIDDLE, REACH, ratings_of
+from sentiment_cli.data.corpus.ratings import MIDDLE, REACH, ratings_of
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
 
 CONFIDENCE_BINS = 15

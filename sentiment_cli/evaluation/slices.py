@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Text
-from sentiment_cli.data.corpus import Packed
-from sentiment_cli.data.reading import most_tokens
-from sentiment_cli.data.vocabulary import Vocabulary
+from sentiment_cli.data.batching.truncation import most_tokens
+from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.evaluation.metrics import wilson_interval
 
 BUILT_IN = ("stars", "length", "truncated", "negation", "unknown", "movie", "group")

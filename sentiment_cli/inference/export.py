@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from sentiment_cli import console
 from sentiment_cli.errors import DataError
-from sentiment_cli.inference.artefact import GRAPH, Artefact
-from sentiment_cli.inference.graphs.precision import Lowered, Precision, lower, precision_of
-from sentiment_cli.inference.graphs.trust import check_graph
+from sentiment_cli.onnx.quantize import Lowered, Precision, lower, precision_of
+from sentiment_cli.onnx.verify import check_graph
+from sentiment_cli.runs.saved_model import GRAPH, Artefact
 
 
 def graphs_of(artefact: Artefact, precisions: Sequence[Precision]) -> dict[Precision, Lowered]:
@@ -34,9 +34,9 @@ def graphs_of(artefact: Artefact, precisions: Sequence[Precision]) -> dict[Preci
 def _build(artefact: Artefact) -> bytes:
     """Build the graph of an older run, or find out once more why there is none."""
     console.say(f"loading torch to build the graph: {artefact.no_graph}")
-    from sentiment_cli.data.corpus import open_corpus
+    from sentiment_cli.data.corpus.packed import open_corpus
     from sentiment_cli.inference.parity import checked_graph, made_up_rows, rows_to_compare
-    from sentiment_cli.inference.weights import load_model
+    from sentiment_cli.inference.torch_model import load_model
 
     corpus = open_corpus(artefact.data_key, ("train", "valid"))
     rows_ids = made_up_rows(len(artefact.vocabulary.entries)) if corpus is None else rows_to_compare(corpus)

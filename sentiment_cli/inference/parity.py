@@ -3,17 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.data.corpus import Corpus
-from sentiment_cli.data.reading import Reads
+from sentiment_cli.data.batching.truncation import Reads
+from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import MachineError
-from sentiment_cli.inference.graphs.builder import NoGraphError
-from sentiment_cli.inference.graphs.classifier import build_graph
 from sentiment_cli.inference.scoring import score_ids
-from sentiment_cli.inference.session import open_graph
-from sentiment_cli.inference.weights import answers_of
+from sentiment_cli.inference.torch_model import answers_of
 from sentiment_cli.models.classifier import AnyClassifier
 from sentiment_cli.models.device import memory_errors
-from sentiment_cli.store import IntegrityError
+from sentiment_cli.onnx.builder import NoGraphError
+from sentiment_cli.onnx.classifier import build_graph
+from sentiment_cli.onnx.runtime import open_graph
+from sentiment_cli.storage.store import IntegrityError
 
 MOST_APART = 1e-4
 _MOST_BYTES = 2**31 - 2**24  # protobuf's 2 GiB, less room for all but the weights

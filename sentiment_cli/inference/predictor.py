@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli import console, store
-from sentiment_cli.data.reading import kept_places, most_tokens
-from sentiment_cli.data.saved_tokenizer import panics
-from sentiment_cli.data.stars import ratings_of
-from sentiment_cli.data.tokenizer import encode
-from sentiment_cli.inference.artefact import GRAPH, Artefact
-from sentiment_cli.inference.ensembles import AnyModel, Ensemble, open_model
+from sentiment_cli import console
+from sentiment_cli.data.batching.truncation import kept_places, most_tokens
+from sentiment_cli.data.corpus.ratings import ratings_of
+from sentiment_cli.data.tokens.saved_tokenizer import panics
+from sentiment_cli.data.tokens.tokenizer import encode
 from sentiment_cli.inference.scoring import Answers, score_ids
+from sentiment_cli.runs.ensemble_model import AnyModel, Ensemble, open_model
+from sentiment_cli.runs.saved_model import GRAPH, Artefact
+from sentiment_cli.storage import store
 
 
 class Prediction(NamedTuple):
@@ -186,7 +187,7 @@ def _predictions(
 
 def _load(artefact: Artefact) -> Answers:
     if artefact.no_graph is None:
-        from sentiment_cli.inference.session import open_graph
+        from sentiment_cli.onnx.runtime import open_graph
 
         graph = artefact.read(GRAPH)
         try:
@@ -200,7 +201,7 @@ def _load(artefact: Artefact) -> Answers:
             )
         return answers
     console.say(f"loading torch: {artefact.no_graph}")
-    from sentiment_cli.inference.weights import answers_of, load_model
+    from sentiment_cli.inference.torch_model import answers_of, load_model
 
     return answers_of(load_model(artefact))
 

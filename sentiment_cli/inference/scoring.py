@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.data.reading import Reads, cut_batches, gather_rows, lay_out, read_lengths
-from sentiment_cli.store import IntegrityError
+from sentiment_cli.data.batching.truncation import Reads, cut_batches, gather_rows, lay_out, read_lengths
+from sentiment_cli.storage.store import IntegrityError
 
 # What a model is to those who ask it: from ids_BL and length_B to logit_B or logit_BC.
 Answers = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]

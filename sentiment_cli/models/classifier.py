@@ -4,14 +4,14 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.vocabulary import Vocabulary
-from sentiment_cli.models.context import Context
-from sentiment_cli.models.embedding import WordEmbedding
-from sentiment_cli.models.encoders import Bag, Encoded, RecurrentEncoder, drop_columns, last_of
+from sentiment_cli.data.tokens.vocabulary import Vocabulary
+from sentiment_cli.models.cells.lstm_2d import end_marks, sentence_ends
+from sentiment_cli.models.layers.context import Context
+from sentiment_cli.models.layers.embedding import WordEmbedding
+from sentiment_cli.models.layers.encoders import Bag, Encoded, RecurrentEncoder, drop_columns, last_of
+from sentiment_cli.models.layers.pooling import Pooling
+from sentiment_cli.models.layers.transformer import TransformerEncoder
 from sentiment_cli.models.linear import LinearClassifier
-from sentiment_cli.models.lstm_2d import end_marks, sentence_ends
-from sentiment_cli.models.pooling import Pooling
-from sentiment_cli.models.transformer import TransformerEncoder
 
 
 class Classifier(nn.Module):

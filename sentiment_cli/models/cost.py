@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.vocabulary import Vocabulary
-from sentiment_cli.models.autoencoder import build_encoder_decoder
+from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.language_model import build_language_model
+from sentiment_cli.models.layers.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
+from sentiment_cli.models.seq2seq import build_encoder_decoder
 from sentiment_cli.models.skip_gram import SkipGram
-from sentiment_cli.models.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
 
 
 class Part(NamedTuple):

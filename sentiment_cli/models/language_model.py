@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.vocabulary import Vocabulary
-from sentiment_cli.models.cells import State
-from sentiment_cli.models.embedding import WordEmbedding
-from sentiment_cli.models.encoders import CELLS, Skip, drop_columns
-from sentiment_cli.models.lookup import look_up
-from sentiment_cli.models.softmax import Softmax, build_softmax
+from sentiment_cli.data.tokens.vocabulary import Vocabulary
+from sentiment_cli.models.cells.elman import State
+from sentiment_cli.models.layers.embedding import WordEmbedding
+from sentiment_cli.models.layers.encoders import CELLS, Skip, drop_columns
+from sentiment_cli.models.layers.lookup import look_up
+from sentiment_cli.models.layers.softmax import Softmax, build_softmax
 
 LayerStates = list[State]  # of each layer, a tuple of tensors whose first dimension is the row
 

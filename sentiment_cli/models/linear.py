@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.reading import PAD_ID
-from sentiment_cli.models.ngrams import NONE, longer_features, word_features
+from sentiment_cli.data.batching.truncation import PAD_ID
+from sentiment_cli.models.layers.ngrams import NONE, longer_features, word_features
 
 
 class LinearClassifier(nn.Module):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.lookup import look_up
+from sentiment_cli.models.layers.lookup import look_up
 
 
 class SkipGram(nn.Module):

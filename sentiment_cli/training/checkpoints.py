@@ -17,13 +17,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from sentiment_cli import console, store
+from sentiment_cli import console
 from sentiment_cli.config.loader import differences, experiment_from_values, experiment_values
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.metrics import Scores
-from sentiment_cli.evaluation.perplexity import SequenceScores
-from sentiment_cli.inference.runs import CHECKPOINTS
+from sentiment_cli.evaluation.sequence_metrics import SequenceScores
+from sentiment_cli.runs.directory import CHECKPOINTS
+from sentiment_cli.storage import store
 
 _FORMAT = 2
 # Of Progress.

@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sentiment_cli import console, failpoints, store
-from sentiment_cli.inference.runs import FIGURES, Figure
+from sentiment_cli import console
 from sentiment_cli.models.device import OutOfMemory
+from sentiment_cli.runs.directory import FIGURES, Figure
+from sentiment_cli.storage import failpoints, store
 from sentiment_cli.training.checkpoints import AnyScores, Best, Progress, weights_of
-from sentiment_cli.training.guards import check_finite, diverged, split_batch
+from sentiment_cli.training.divergence import check_finite, diverged, split_batch
+from sentiment_cli.training.loader import Material
 from sentiment_cli.training.loop import Step, train_steps
-from sentiment_cli.training.material import Material
 from sentiment_cli.training.optimizer import count_plateaus, freeze, learning_rate_at
-from sentiment_cli.training.session import Session
-from sentiment_cli.training.stopping import StopNow
+from sentiment_cli.training.processes.signals import StopNow
+from sentiment_cli.training.state import Session
 from sentiment_cli.training.tensorboard import write_events
 
 METRICS = "metrics.jsonl"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus import Corpus
+from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import DataError, UsageError
 
 

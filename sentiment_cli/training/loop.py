@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from sentiment_cli.models.device import memory_errors
-from sentiment_cli.models.lookup import sparse_rows
-from sentiment_cli.training.parallel import ALONE, Group
+from sentiment_cli.models.layers.lookup import sparse_rows
+from sentiment_cli.training.processes.distributed import ALONE, Group
 
 Objective = Callable[[nn.Module, Any], Tensor]  # of a model and a batch, a NamedTuple of tensors with a row for each
 

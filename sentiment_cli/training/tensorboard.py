@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sentiment_cli import store
 from sentiment_cli.config.schema import Train
 from sentiment_cli.errors import MachineError
+from sentiment_cli.storage import store
 
 _FIGURES = ("train_loss", "valid_loss", "valid_accuracy", "lr", "tokens_per_second")
 

@@ -154,8 +154,8 @@ def test_a_run_that_is_no_run(cli, tmp_path: Path) -> None:
 
 
 def test_a_real_run_is_preferred_to_a_newer_one_on_the_sample(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    from sentiment_cli import store
-    from sentiment_cli.inference.runs import find_run
+    from sentiment_cli.runs.directory import find_run
+    from sentiment_cli.storage import store
 
     for name, source, status, at in [
         ("old", "imdb", "finished", 1),

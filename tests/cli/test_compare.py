@@ -30,7 +30,7 @@ def table(path: Path, n: int, seed: int) -> Path:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs seed0, seed1 and weak (two steps of training), scored on their test rows; and other, not scored."""
     from sentiment_cli.config.loader import load_experiment
-    from sentiment_cli.training.fit import fit
+    from sentiment_cli.workflows.train import fit
 
     root = tmp_path_factory.mktemp("compared")
     data = f"data.source={table(root / 'train.csv', 500, 0)}"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sentiment_cli.config.paths import data_dir
-from sentiment_cli.data.cache import find_entry
+from sentiment_cli.data.corpus.cache import find_entry
 from sentiment_cli.errors import UsageError
-from sentiment_cli.store import open_directory
+from sentiment_cli.storage.store import open_directory
 
 THREE = "text,label\n" + "".join(f"film {i} {'abc'[i % 3] * 4},{('bad', 'fair', 'good')[i % 3]}\n" for i in range(90))
 

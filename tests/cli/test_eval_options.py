@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from sentiment_cli.cli.eval import _own, _pairs_of, _with_options
-from sentiment_cli.data.labels import map_option, map_setting, parse_label_map
+from sentiment_cli.data.sources.labels import map_option, map_setting, parse_label_map
 
 
 def read(option: str) -> dict[str, str]:

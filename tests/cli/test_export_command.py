@@ -7,8 +7,8 @@ import pytest
 
 from sentiment_cli.cli.export import Choice, export
 from sentiment_cli.errors import Change, DataError, UsageError
-from sentiment_cli.evaluation import exports
-from sentiment_cli.inference.graphs.builder import NoGraphError
+from sentiment_cli.evaluation import export_quality
+from sentiment_cli.onnx.builder import NoGraphError
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_what_has_no_graph_is_packed_with_its_weights_unless_a_graph_was_asked_f
     def refuse(*_: object) -> None:
         raise NoGraphError("no operator computes a Moog")
 
-    monkeypatch.setattr(exports, "export", refuse)
+    monkeypatch.setattr(export_quality, "export", refuse)
     for asked in (
         {"precision": [Choice.int8]},
         {"out": Path("graphs")},
@@ -99,7 +99,7 @@ def test_a_directory_is_no_place_to_pack_in(run: str) -> None:
 def test_a_refusal_says_what_to_do_instead(
     run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(exports, "LEAST_AGREEMENT", 1.1)
+    monkeypatch.setattr(export_quality, "LEAST_AGREEMENT", 1.1)
     with pytest.raises(DataError, match=r"int8 is refused: 100\.00% of validation") as error:
         export(run, [Choice.int8], pack=Path("packed"), as_json=True)
     assert str(error.value.hint).endswith(f"/{run} --precision fp32")

@@ -28,7 +28,7 @@ main()
         ("sentiment_cli.cli.parameters", ["--version"]),
         ("sentiment_cli.config.loader", ["config", "check", "sample"]),
         ("yaml", ["train", "sample"]),
-        ("sentiment_cli.training.fit", ["train", "sample"]),
+        ("sentiment_cli.workflows.train", ["train", "sample"]),
         ("sentiment_cli.cli.predict", ["predict", "good"]),
     ],
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sentiment_cli import console
-from sentiment_cli.inference.bulk import plain_line
+from sentiment_cli.inference.batch.predict_all import plain_line
 from sentiment_cli.inference.predictor import Prediction
 
 LABELS = {
@@ -114,9 +114,9 @@ def test_a5_a_label_survives_every_command(tmp_path: Path) -> None:
 
 
 def test_a5_labels_in_tsv_keep_to_their_line(tmp_path: Path, three_labels: Path, cli) -> None:
-    from sentiment_cli.inference.artefact import open_artefact, packed_files
-    from sentiment_cli.inference.members import pack
-    from sentiment_cli.store import dump_json
+    from sentiment_cli.runs.model_files import pack
+    from sentiment_cli.runs.saved_model import open_artefact, packed_files
+    from sentiment_cli.storage.store import dump_json
 
     files = packed_files(open_artefact(three_labels))
     about = json.loads(files["model.json"])

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_cli import locks
 from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.storage import locks
 
 COMMANDS = ["", "train", "eval", "predict", "prepare", "config", "config show", "config check", "config diff"]
 COMMANDS += [

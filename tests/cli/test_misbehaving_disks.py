@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_cli import console, disk, locks, store
+from sentiment_cli import console
 from sentiment_cli.config.paths import data_dir, runs_dir
-from sentiment_cli.data import cache
-from sentiment_cli.data.packing import prepare
+from sentiment_cli.data.corpus import cache
+from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.errors import MachineError
-from sentiment_cli.training.ownership import owned
+from sentiment_cli.runs.run_lock import owned
+from sentiment_cli.storage import disk, locks, store
 
 NUMBERS = [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOSPC, errno.EACCES]
 

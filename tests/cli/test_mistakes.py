@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hints import COMMAND, complaint
 
-from sentiment_cli import store
 from sentiment_cli.cli.again import complete
 from sentiment_cli.config.nearest import setting_keys
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import MachineError
+from sentiment_cli.storage import store
 
 
 @pytest.fixture(autouse=True)

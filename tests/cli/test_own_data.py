@@ -65,7 +65,7 @@ def test_three_classes_are_trained_evaluated_and_predicted(cli, tmp_path: Path, 
 @pytest.fixture(scope="module")
 def run_of_two_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sentiment_cli.config.loader import load_experiment
-    from sentiment_cli.training.fit import fit
+    from sentiment_cli.workflows.train import fit
 
     root = tmp_path_factory.mktemp("two")
     (root / "train.csv").write_text(

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from sentiment_cli import store
 from sentiment_cli.cli.data import info
 from sentiment_cli.cli.export import Choice, export
 from sentiment_cli.cli.predict import predict
 from sentiment_cli.cli.recipes import copy
 from sentiment_cli.cli.report import report
 from sentiment_cli.errors import UsageError
-from sentiment_cli.evaluation.suspects import check_out
-from sentiment_cli.inference.seals import is_sealed, sealed
+from sentiment_cli.evaluation.label_errors import check_out
+from sentiment_cli.storage import store
+from sentiment_cli.storage.sealed_pages import is_sealed, sealed
 
 MINE = b"<!doctype html>\n<p>my own page, of years of work</p>\n"
 QUICK = {"run": "quick", "text": ["good"], "explain": True}

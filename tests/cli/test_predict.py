@@ -13,8 +13,8 @@ import pytest
 from sentiment_cli.cli.predict import Format, OnError
 from sentiment_cli.cli.predict import predict as command
 from sentiment_cli.errors import MachineError, SentimentError, UsageError
-from sentiment_cli.inference.artefact import open_artefact
 from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.runs.saved_model import open_artefact
 
 SENTIMENT = [sys.executable, "-m", "sentiment_cli", "predict"]
 

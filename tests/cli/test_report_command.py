@@ -7,7 +7,7 @@ import pytest
 
 from sentiment_cli.cli.report import report
 from sentiment_cli.errors import MachineError
-from sentiment_cli.evaluation import figures
+from sentiment_cli.reports import svg
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_run_that_there_is_not_is_refused_with_the_nearest_name(cli, run: Path
 
 def test_without_matplotlib_no_run_is_read(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run / "summary.json").write_text("damaged")
-    monkeypatch.setattr(figures, "find_spec", lambda name: None)
+    monkeypatch.setattr(svg, "find_spec", lambda name: None)
     with pytest.raises(MachineError, match="matplotlib"):
         report(["quick"])
     assert not (run / "report.html").exists()

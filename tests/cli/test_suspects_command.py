@@ -9,7 +9,7 @@ import pytest
 from sentiment_cli.cli import suspects as command
 from sentiment_cli.config.paths import data_dir, runs_dir
 from sentiment_cli.errors import InterruptedRun
-from sentiment_cli.training import reusing
+from sentiment_cli.workflows import dependencies
 
 TINY = "model.embedding.width=8 model.encoder.width=8 train.threads=1 train.epochs=2 train.lr=1e-2".split()
 
@@ -104,7 +104,7 @@ def test_who_stops_it_is_told_to_give_the_same_command_again(tmp_path: Path, mon
     def stop(experiment, name: str) -> Path:
         raise InterruptedRun("interrupted after step 3", "sentiment train --resume sample-fold-1", 15)
 
-    monkeypatch.setattr(reusing, "find_or_fit", stop)
+    monkeypatch.setattr(dependencies, "find_or_fit", stop)
     with pytest.raises(InterruptedRun, match="after step 3") as stopped:
         command.suspects("sample")
     assert stopped.value.hint is None

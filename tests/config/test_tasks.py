@@ -8,7 +8,7 @@ from sentiment_cli.config.contradictions import CELLS_WITH_MEMORY
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Encoder, Experiment
 from sentiment_cli.errors import UsageError
-from sentiment_cli.models.autoencoder import state_widths
+from sentiment_cli.models.seq2seq import state_widths
 
 START = "text.start=true"
 

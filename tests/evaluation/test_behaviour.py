@@ -15,7 +15,7 @@ from sentiment_cli.evaluation.behaviour import (
     print_behaviour,
 )
 from sentiment_cli.inference.predictor import Prediction
-from sentiment_cli.inference.runs import describe_run
+from sentiment_cli.runs.directory import describe_run
 
 GROUPS = """plain words|negation|double negation|correction|intensifier|downtoner|but|although|expectation|sarcasm
 |comparative|name|number|place|typo|casing|punctuation|line break|addition""".replace("\n", "").split("|")

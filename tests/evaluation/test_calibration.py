@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from sentiment_cli import store
 from sentiment_cli.evaluation.calibration import (
     calibrate,
     find_calibration,
@@ -18,8 +17,9 @@ from sentiment_cli.evaluation.calibration import (
     reliability_bins,
 )
 from sentiment_cli.evaluation.metrics import expected_calibration_error, log_loss, score_outputs
-from sentiment_cli.inference.artefact import open_artefact
-from sentiment_cli.training.fit import fit
+from sentiment_cli.runs.saved_model import open_artefact
+from sentiment_cli.storage import store
+from sentiment_cli.workflows.train import fit
 
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=2", "train.precision=fp32")
 
@@ -142,7 +142,7 @@ def test_a_training_cut_short_writes_a_model_without_a_temperature(experiment, m
     from sentiment_cli.config.paths import runs_dir
     from sentiment_cli.errors import DivergedError
     from sentiment_cli.training import epochs as epochs_module
-    from sentiment_cli.training.guards import diverged
+    from sentiment_cli.training.divergence import diverged
 
     def refuse(session, course, scores):
         real(session, course, scores)

@@ -9,30 +9,30 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
-from sentiment_cli import failpoints, store
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.packing import prepare
+from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.errors import DataError, MachineError, UsageError
 from sentiment_cli.evaluation import ensembling
-from sentiment_cli.evaluation import outputs as outputs_module
+from sentiment_cli.evaluation import scoring as outputs_module
 from sentiment_cli.evaluation.behaviour import evaluate_behaviour
-from sentiment_cli.evaluation.card import render_card
-from sentiment_cli.evaluation.comparison import compare
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
 from sentiment_cli.evaluation.metrics import score_outputs
-from sentiment_cli.evaluation.report import build_report
-from sentiment_cli.evaluation.run_files import read_run
-from sentiment_cli.evaluation.validation_outputs import load_validation
-from sentiment_cli.inference.artefact import open_artefact, pack_artefact
-from sentiment_cli.inference.ensembles import open_model
+from sentiment_cli.evaluation.significance import compare
 from sentiment_cli.inference.predictor import open_predictor
-from sentiment_cli.inference.runs import all_runs, find_run
-from sentiment_cli.inference.weights import load_model, score_rows
-from sentiment_cli.training.fit import fit
-from sentiment_cli.training.reusing import find_or_fit
+from sentiment_cli.inference.torch_model import load_model, score_rows
+from sentiment_cli.reports.markdown import render_card
+from sentiment_cli.reports.run_files import read_run
+from sentiment_cli.reports.run_report import build_report
+from sentiment_cli.runs.directory import all_runs, find_run
+from sentiment_cli.runs.ensemble_model import open_model
+from sentiment_cli.runs.saved_model import open_artefact, pack_artefact
+from sentiment_cli.runs.validation_outputs import load_validation
+from sentiment_cli.storage import failpoints, store
+from sentiment_cli.workflows.dependencies import find_or_fit
+from sentiment_cli.workflows.train import fit
 
 SMALL = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1", "train.device=cpu")
 LINEAR = "name: linear\ndata: {source: sample}\nvocabulary: {min_count: 1}\nmodel: {kind: linear}\n"
@@ -88,7 +88,7 @@ def test_the_validation_outputs_that_are_kept_are_those_before_the_refit(runs: P
 def outputs(model, packed, experiment):
     import torch
 
-    from sentiment_cli.data.batches import rows_on
+    from sentiment_cli.data.batching.batches import rows_on
 
     return score_rows(model, rows_on(torch.device("cpu"), packed), packed.length_N, experiment.text)
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sentiment_cli.data.corpus import Packed
-from sentiment_cli.evaluation import outputs as outputs_module
+from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.evaluation import scoring as outputs_module
 from sentiment_cli.evaluation.evaluate import Evaluation, evaluate, print_scores
 from sentiment_cli.evaluation.metrics import score, score_stars
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiment_cli.config.schema import Data, Text
-from sentiment_cli.data.corpus import Packed
-from sentiment_cli.data.vocabulary import Vocabulary
+from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
 from sentiment_cli.evaluation.metrics import wilson_interval

@@ -12,17 +12,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from sentiment_cli import failpoints
 from sentiment_cli.errors import DataError, MachineError, UsageError
-from sentiment_cli.evaluation import exports
-from sentiment_cli.evaluation.exports import export
-from sentiment_cli.inference.artefact import GRAPH, Artefact, open_artefact
+from sentiment_cli.evaluation import export_quality
+from sentiment_cli.evaluation.export_quality import export
 from sentiment_cli.inference.export import graphs_of
-from sentiment_cli.inference.graphs.builder import NoGraphError
-from sentiment_cli.inference.graphs.classifier import build_graph
 from sentiment_cli.inference.predictor import Predictor
-from sentiment_cli.inference.session import open_graph
-from sentiment_cli.inference.weights import load_model
+from sentiment_cli.inference.torch_model import load_model
+from sentiment_cli.onnx.builder import NoGraphError
+from sentiment_cli.onnx.classifier import build_graph
+from sentiment_cli.onnx.runtime import open_graph
+from sentiment_cli.runs.saved_model import GRAPH, Artefact, open_artefact
+from sentiment_cli.storage import failpoints
 
 TEXTS = ["I loved it", "the plot was not good", "", "bad " * 300]
 
@@ -39,7 +39,7 @@ def with_graph(quick_run: Path, tmp_path: Path) -> Callable[[bytes | None], Path
     """A copy of a run with another graph, or none, as older versions wrote it."""
 
     def copied(graph: bytes | None) -> Path:
-        from sentiment_cli import store
+        from sentiment_cli.storage import store
 
         shutil.copytree(quick_run / "model", tmp_path / "old")
         about = store.read_json(tmp_path / "old" / "model.json") | {"format": 2}
@@ -131,8 +131,8 @@ def test_too_many_other_labels_are_refused_and_the_rest_is_written(
         output[:2] -= 9.0 * np.sign(output[:2]) * (what == "trying int8")
         return output
 
-    ask = exports._ask
-    monkeypatch.setattr(exports, "_ask", shifted)
+    ask = export_quality._ask
+    monkeypatch.setattr(export_quality, "_ask", shifted)
     found = export(with_data, {name: tmp_path / f"{name}.onnx" for name in ("int8", "fp16")})
     assert found["int8"].refused == "99.02% of validation get the model's label from it, where 99.5% have to"
     assert [path.name for path in tmp_path.iterdir()] == ["fp16.onnx"]
@@ -154,8 +154,8 @@ def test_numbers_that_are_not_finite_are_refused_and_the_rest_is_written(
         output[3] = number if what == "trying fp16" else output[3]
         return output
 
-    ask = exports._ask
-    monkeypatch.setattr(exports, "_ask", spoilt)
+    ask = export_quality._ask
+    monkeypatch.setattr(export_quality, "_ask", spoilt)
     found = export(with_data, {name: tmp_path / f"{name}.onnx" for name in ("fp16", "fp32")})
     assert found["fp16"].refused == "it, or the model itself, answers with numbers that are not finite"
     assert json.loads(json.dumps(found["fp16"].to_json(), allow_nan=False))["outputs_apart"] is None
@@ -168,7 +168,7 @@ def test_of_validation_rows_that_were_learnt_there_is_no_accuracy(with_data: Art
     worth = found["fp32"].worth
     assert (worth.n, worth.accuracy, worth.accuracy_ci95, worth.agreement) == (204, None, None, 1.0)
     assert "was trained on its validation rows, too (train.refit)" in capsys.readouterr().err
-    exports.print_exports(found)
+    export_quality.print_exports(found)
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("fp32"))
     assert line.split()[-2:] == ["100.00%", f"{worth.apart:.1e}"]
     assert line.count("%") == 1

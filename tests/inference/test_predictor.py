@@ -6,13 +6,13 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from sentiment_cli import store
 from sentiment_cli.config.schema import Data, Text
 from sentiment_cli.evaluation.evaluate import evaluate_data, print_scores
-from sentiment_cli.inference.artefact import Calibration, open_artefact
 from sentiment_cli.inference.predictor import Prediction, Predictor, class_probabilities
-from sentiment_cli.inference.weights import load_model, rows_of, score_rows
-from sentiment_cli.training.fit import fit
+from sentiment_cli.inference.torch_model import load_model, rows_of, score_rows
+from sentiment_cli.runs.saved_model import Calibration, open_artefact
+from sentiment_cli.storage import store
+from sentiment_cli.workflows.train import fit
 
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1", "text.max_tokens=6")
 

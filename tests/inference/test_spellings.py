@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.data.sources import find_source
-from sentiment_cli.data.splits import assign_rows
-from sentiment_cli.data.texts import prepare_texts
-from sentiment_cli.inference.artefact import open_artefact
+from sentiment_cli.data.corpus.raw_texts import prepare_texts
+from sentiment_cli.data.corpus.splits import assign_rows
+from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.inference.predictor import Predictor
-from sentiment_cli.training.fit import fit
+from sentiment_cli.runs.saved_model import open_artefact
+from sentiment_cli.workflows.train import fit
 
 
 @pytest.mark.slow

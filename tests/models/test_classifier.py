@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.batches import Batch
-from sentiment_cli.data.vocabulary import Vocabulary
+from sentiment_cli.data.batching.batches import Batch
+from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.models.classifier import Classifier, build_classifier
-from sentiment_cli.models.encoders import Encoded, RecurrentEncoder
-from sentiment_cli.models.pooling import Pooling
+from sentiment_cli.models.layers.encoders import Encoded, RecurrentEncoder
+from sentiment_cli.models.layers.pooling import Pooling
 from sentiment_cli.training.loop import train_steps
-from sentiment_cli.training.objectives import classification_loss, steps_loss
+from sentiment_cli.training.losses import classification_loss, steps_loss
 
 POOLINGS = ["last", "mean", "max", "both", "attention"]
 CONTEXTS = ["none", "global", "local"]

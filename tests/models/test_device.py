@@ -43,7 +43,7 @@ def test_precision_is_as_told() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_trains_the_sample(experiment) -> None:
-    from sentiment_cli.training.fit import fit
+    from sentiment_cli.workflows.train import fit
 
     finished = fit(experiment("train.device=cuda"))
     assert finished.scores.accuracy > 0.7
@@ -52,7 +52,7 @@ def test_cuda_trains_the_sample(experiment) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_trains_in_fp16_and_says_so(experiment, capsys) -> None:
-    from sentiment_cli.training.fit import fit
+    from sentiment_cli.workflows.train import fit
 
     finished = fit(experiment("train.device=cuda", "train.precision=fp16"))
     assert "fp16" in capsys.readouterr().err
@@ -62,7 +62,7 @@ def test_cuda_trains_in_fp16_and_says_so(experiment, capsys) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_deterministic_cuda_repeats_itself(experiment) -> None:
-    from sentiment_cli.training.fit import fit
+    from sentiment_cli.workflows.train import fit
 
     settings = experiment("train.device=cuda", "train.deterministic=true", "train.epochs=2")
     one, other = (fit(settings).directory / "model" / "weights.safetensors" for _ in range(2))
@@ -81,7 +81,7 @@ def test_a_run_that_was_stopped_in_mid_epoch_goes_on_to_the_same_bytes(experimen
 
 def stops_and_goes_on(settings: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     from sentiment_cli.training import epochs
-    from sentiment_cli.training.fit import fit, resume
+    from sentiment_cli.workflows.train import fit, resume
 
     def stop_after_the_third(session, step, material) -> None:
         if step.number == 2:
@@ -109,7 +109,7 @@ def test_b04_fp16_is_for_cuda() -> None:
 
 
 def test_b04_fp16_without_cuda_is_refused_before_any_work(experiment, tmp_path, monkeypatch) -> None:
-    from sentiment_cli.training.fit import fit
+    from sentiment_cli.workflows.train import fit
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match=r"train\.precision is fp16") as caught:

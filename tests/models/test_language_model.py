@@ -4,9 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.vocabulary import Vocabulary
-from sentiment_cli.models.embedding import WordEmbedding, drop_types
-from sentiment_cli.models.encoders import CELLS, RecurrentEncoder
+from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.models.language_model import (
     LanguageModel,
     activation_penalty,
@@ -15,7 +13,9 @@ from sentiment_cli.models.language_model import (
     rows_of,
     temporal_penalty,
 )
-from sentiment_cli.models.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
+from sentiment_cli.models.layers.embedding import WordEmbedding, drop_types
+from sentiment_cli.models.layers.encoders import CELLS, RecurrentEncoder
+from sentiment_cli.models.layers.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
 
 CARRYING = [cell for cell in CELLS if cell != "lstm-2d"]
 EVERY_CELL = pytest.mark.parametrize("cell", CARRYING)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiment_cli.config import schema
+from sentiment_cli.models.layers.ngrams import Counted, count_ngrams
 from sentiment_cli.models.linear import LinearClassifier
-from sentiment_cli.models.ngrams import Counted, count_ngrams
 
 N_ENTRIES, UNKNOWN = 6, 1
 Ngram = tuple[int, ...]

@@ -13,9 +13,9 @@ from pretraining import pretraining, write_reviews
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import DataError, UsageError
-from sentiment_cli.training import sitting
-from sentiment_cli.training.fit import fit
-from sentiment_cli.training.reusing import find_or_fit
+from sentiment_cli.workflows import sitting
+from sentiment_cli.workflows.dependencies import find_or_fit
+from sentiment_cli.workflows.train import fit
 
 LANGUAGE = (
     "task=language-model",

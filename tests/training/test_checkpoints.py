@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from sentiment_cli import failpoints
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.errors import DataError, MachineError
 from sentiment_cli.evaluation.metrics import score
 from sentiment_cli.models.classifier import Classifier
-from sentiment_cli.store import IntegrityError
+from sentiment_cli.storage import failpoints
+from sentiment_cli.storage.store import IntegrityError
 from sentiment_cli.training import checkpoints
 from sentiment_cli.training.checkpoints import (
     Best,
@@ -231,7 +231,7 @@ def places_of_the_second_save(tmp_path: Path, experiment, trained, places_of) ->
 
 
 def test_f14_a_damaged_record_is_refused(tmp_path: Path) -> None:
-    from sentiment_cli.training.ownership import owned
+    from sentiment_cli.runs.run_lock import owned
 
     (tmp_path / "run.json").write_text("[1]")
     with pytest.raises(IntegrityError, match=r"run\.json is damaged"), owned(tmp_path):
@@ -242,7 +242,7 @@ def test_f14_a_damaged_record_is_refused(tmp_path: Path) -> None:
 
 
 def test_f12_a_flipped_bit_in_a_summary_is_no_bug(quick_run: Path, tmp_path: Path) -> None:
-    from sentiment_cli.training.finishing import load_finished
+    from sentiment_cli.workflows.finish import load_finished
 
     data = (quick_run / "summary.json").read_bytes()
     for damaged in damages(data) + [data.replace(key, b"x") for key in (b"confusion", b"seconds", b"tokens")]:

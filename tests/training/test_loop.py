@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.batches import Batch
+from sentiment_cli.data.batching.batches import Batch
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.loop import Average, LossScale, slice_seed, train_steps
-from sentiment_cli.training.objectives import classification_loss
+from sentiment_cli.training.losses import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
 
 

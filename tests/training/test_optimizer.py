@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sentiment_cli.config.schema import Train
-from sentiment_cli.models.lookup import look_up
+from sentiment_cli.models.layers.lookup import look_up
 from sentiment_cli.training.optimizer import build_optimizer, count_plateaus, learning_rate_at
 
 

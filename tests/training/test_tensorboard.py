@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_cli.training.fit import fit, resume
 from sentiment_cli.training.tensorboard import write_events
+from sentiment_cli.workflows.train import fit, resume
 
 TINY = (
     "model.encoder.width=4",

@@ -2,9 +2,9 @@
 
 import pytest
 
-from sentiment_cli.training import classifying as classifying_module
-from sentiment_cli.training.classifying import score_outputs
-from sentiment_cli.training.fit import fit
+from sentiment_cli.training.tasks import classification as classifying_module
+from sentiment_cli.training.tasks.classification import score_outputs
+from sentiment_cli.workflows.train import fit
 
 TINY = ("model.encoder.width=4", "model.embedding.width=4", "train.max_steps=4", "train.threads=1")
 

@@ -1,0 +1,127 @@
+"""Batches of token ids: which rows, as a pure function of settings and seed, and cut by one gather on the device."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sentiment_cli.config.schema import Experiment, Text, Train
+from sentiment_cli.data.batching.truncation import PAD_ID, START_ID, cut_batches
+from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.errors import DataError
+
+# Rows of similar length share a batch; among this many batches' worth of rows the order stays random.
+_BATCHES_SORTED_TOGETHER = 50
+
+
+class Batch(NamedTuple):
+    """ids_BL int64, padded with 0; length_B int64, at least 1; label_B int64, what is learnt: labels or stars.
+
+    Where a teacher's answers are learnt, label_B is float32: the probability of the second of two labels, or label_BC.
+    """
+
+    ids_BL: Tensor
+    length_B: Tensor
+    label_B: Tensor
+
+
+class Rows(NamedTuple):
+    """A split's rows on the device, ready to be cut: ids_T int32, starts_N1 int64, label_N as a batch has it."""
+
+    ids_T: Tensor
+    starts_N1: Tensor
+    label_N: Tensor
+
+
+def rows_on(device: torch.device, packed: Packed, target: Literal["label", "stars"] = "label") -> Rows:
+    """Put a split on the device, once, with one padding token behind it for empty rows to point at.
+
+    `target` says whether label_N is to hold the labels or the star ratings.
+    """
+    ids_T = torch.from_numpy(np.append(packed.ids_T, np.int32(PAD_ID)))
+    label_N = packed.label_N if target == "label" else packed.stars_N
+    return Rows(*(tensor.to(device) for tensor in (ids_T, *map(torch.from_numpy, (packed.starts_N1, label_N)))))
+
+
+def gather(rows: Rows, row_B: Tensor, width: int, text: Text) -> Batch:
+    """Cut rows out of the flat token array into a rectangle `width` tokens wide.
+
+    With `text.start` a row begins with that token. Longer rows than `text.max_tokens` then lose their end, start or
+    middle (`text.truncate`); the start token goes with the start. With `text.pad: left` the padding is on the left and
+    belongs to the row; otherwise it is on the right and belongs to nobody.
+    """
+    start_B, end_B = rows.starts_N1[row_B] - int(text.start), rows.starts_N1[row_B + 1]
+    full_B = end_B - start_B
+    kept_B = full_B if text.max_tokens is None else full_B.clamp(max=text.max_tokens)
+    column_L = torch.arange(width, device=row_B.device)
+    if text.pad_to is None:
+        length_B, column_BL = kept_B.clamp(min=1), column_L.expand(len(row_B), width)
+    else:
+        length_B, column_BL = torch.full_like(kept_B, width), column_L - (width - kept_B)[:, None]
+    inside_BL = (column_BL >= 0) & (column_BL < kept_B[:, None])
+    position_BL = start_B[:, None] + column_BL
+    if text.max_tokens is not None and text.truncate != "head":
+        head = 0 if text.truncate == "tail" else text.max_tokens // 4
+        position_BL = position_BL + (column_BL >= head) * (full_B - kept_B)[:, None]
+    ids_BL = rows.ids_T[torch.where(inside_BL, position_BL, -1)].masked_fill(~inside_BL, PAD_ID)
+    if text.start:  # in the packed rows its place holds the last token of the row before
+        ids_BL = ids_BL.masked_fill(inside_BL & (position_BL == start_B[:, None]), START_ID)
+    return Batch(ids_BL.long(), length_B, rows.label_N[row_B])
+
+
+def plan_batches(length_N: NDArray[np.int64], batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """Return the rows of each batch of an epoch: every row once, at most `batch_tokens` = rows × longest row each.
+
+    A pure function of its arguments. Rows are shuffled, sorted by length within large pieces, cut, and the batches
+    shuffled again.
+    """
+    generator = np.random.default_rng((seed, epoch))
+    order = generator.permutation(len(length_N))
+    piece = max(1, _BATCHES_SORTED_TOGETHER * batch_tokens * len(length_N) // max(1, int(length_N.sum())))
+    batches: list[NDArray[np.int64]] = []
+    for start in range(0, len(order), piece):
+        rows = order[start : start + piece]
+        batches += cut_batches(rows[np.argsort(length_N[rows], kind="stable")], length_N, batch_tokens)
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The epochs' batches one after the other, cut off at train.max_steps."""
+
+    rows: list[NDArray[np.int64]]
+    epoch_ends: list[int]
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.rows)
+
+
+def plan_steps(length_N: NDArray[np.int64], settings: Train, seed: int) -> Plan:
+    """Plan every step of the run. Rows without a token (length 0) are left out of training.
+
+    Raises DataError where no row is left.
+    """
+    row_N = np.flatnonzero(length_N)
+    if not len(row_N):
+        raise DataError("no row of training has a token, so there is nothing to learn from")
+    rows: list[NDArray[np.int64]] = []
+    epoch_ends = []
+    for epoch in range(settings.epochs):
+        rows += [row_N[batch] for batch in plan_batches(length_N[row_N], settings.batch_tokens, seed, epoch)]
+        epoch_ends.append(len(rows))
+        if settings.max_steps is not None and len(rows) >= settings.max_steps:
+            epoch_ends[-1] = settings.max_steps
+            return Plan(rows[: settings.max_steps], epoch_ends)
+    return Plan(rows, epoch_ends)
+
+
+def cut(plan: Plan, rows: Rows, read_N: NDArray[np.int64], experiment: Experiment, start: int = 0) -> Iterator[Batch]:
+    """Cut the planned batches, from step `start` on, out of the rows on their device."""
+    device = rows.starts_N1.device
+    for row_B in plan.rows[start:]:
+        yield gather(rows, torch.from_numpy(row_B).to(device), int(read_N[row_B].max()), experiment.text)

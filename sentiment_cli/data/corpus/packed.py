@@ -1,0 +1,119 @@
+"""A prepared corpus: the packed token ids of each split, as the cache holds them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_cli.data.corpus import cache
+from sentiment_cli.data.corpus.column_files import read_column, read_ids
+from sentiment_cli.data.corpus.raw_texts import find_texts
+from sentiment_cli.data.tokens.vocabulary import Vocabulary
+from sentiment_cli.storage import store
+
+SPLITS = ("train", "valid", "test")
+ABOUT = "about.json"  # counts of rows by split and label, and of those that stand in several splits
+COLUMNS = {  # of a packed split, by the kind of their numbers
+    "ids_T": "int32",
+    "end_N": "int64",
+    "label_N": "int64",
+    "stars_N": "int64",
+    "group_N": "int64",
+    "in_train_N": "bool",
+}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows of token ids, ragged, in flat arrays: row i is ids_T[starts_N1[i]:starts_N1[i + 1]].
+
+    ids_T int32, starts_N1 int64, label_N and group_N int64 (-1: none), stars_N int64 (0: none), in_train_N bool (the
+    same text, as `duplicates.normalise` reads it, is another split's too among the rows to train and validate on).
+    """
+
+    ids_T: NDArray[np.int32]
+    starts_N1: NDArray[np.int64]
+    label_N: NDArray[np.int64]
+    stars_N: NDArray[np.int64]
+    group_N: NDArray[np.int64]
+    in_train_N: NDArray[np.bool_]
+
+    @property
+    def length_N(self) -> NDArray[np.int64]:
+        return np.diff(self.starts_N1)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A prepared corpus on disk: where each split that was asked for lies, compared with its manifest."""
+
+    key: str
+    labels: tuple[str, ...]
+    vocabulary: Vocabulary
+    directory: Path
+    directories: dict[str, Path]
+
+    @property
+    def rows_key(self) -> str:
+        """What the rows of all splits follow from: the key, with that of unlabelled rows which it says nothing of."""
+        if "unsup" not in self.directories or len(store.read_json(self.directory / cache.KEY_FILE)["texts"]) > 1:
+            return self.key
+        return f"{self.key}+{self.directories['unsup'].name}"
+
+    @property
+    def tokenizer_json(self) -> bytes:
+        return (self.directory / "tokenizer.json").read_bytes()
+
+    @property
+    def texts(self) -> str:
+        """The fingerprint of the texts that the labelled splits were packed from."""
+        fingerprint: str = store.read_json(self.directory / cache.KEY_FILE)["texts"][0]
+        return fingerprint
+
+    def split(self, name: str) -> Packed:
+        """Map a split's arrays into memory."""
+        columns = {column: read_column(self.directories[name], name, column, kind) for column, kind in COLUMNS.items()}
+        starts_N1 = np.concatenate([np.zeros(1, np.int64), columns.pop("end_N")])
+        return Packed(starts_N1=starts_N1, **columns)
+
+    def digests(self, name: str) -> NDArray[np.uint64] | None:
+        """Return a hash of each row's text, as `duplicates.normalise` reads it; None of an earlier version's corpus.
+
+        Those of any split may be read: they tell whether two rows are alike, and nothing of what they say.
+        """
+        path = self.directory / digests_file(name)
+        return np.fromfile(path, dtype=np.uint64) if path.exists() else None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What was counted when the rows were packed; empty of an earlier version's corpus."""
+        path = self.directory / ABOUT
+        about: dict[str, Any] = store.read_json(path) if path.exists() else {}
+        return about
+
+    def ids(self, name: str) -> list[str]:
+        """Return the ids of a split's rows, as the source names them."""
+        return [found.decode("utf-8", "replace") for found in read_ids(self.directories[name], name)]
+
+    def groups(self) -> tuple[str, ...]:
+        """Return the names that group_N are places in; none where the texts are no longer in the cache."""
+        texts = find_texts(self.texts)
+        return () if texts is None else texts.groups
+
+
+def digests_file(split: str) -> str:
+    """Return the name of the file of a split's digests, which is none of the split's own files."""
+    return f"digests-{split}.uint64"
+
+
+def open_corpus(name: str, splits: tuple[str, ...]) -> Corpus | None:
+    """Open the corpus of that key where it is in the cache; whatever it was made from is not looked at."""
+    prefixes = ("digests-", *(f"{split}-" for split in splits))
+    directory = cache.open_entry(name, lambda file: file.endswith(".json") or file.startswith(prefixes))
+    if directory is None:
+        return None
+    vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
+    labels = tuple(store.read_json(directory / "labels.json"))
+    return Corpus(name, labels, vocabulary, directory, dict.fromkeys(splits, directory))

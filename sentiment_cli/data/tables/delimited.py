@@ -1,0 +1,58 @@
+"""Rows of CSV and TSV files, one at a time, in the dialect that was found."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from sentiment_cli.data.files.encodings import open_text
+from sentiment_cli.data.tables.csv_lines import Lines, bounded_lines
+from sentiment_cli.data.tables.dialects import Dialect, find_dialect
+from sentiment_cli.data.tables.protection import unprotected
+from sentiment_cli.data.tables.quoting import csv_rows
+from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, Record, Rejects
+
+
+def csv_records(path: Path, choose: Choose, rejects: Rejects, how: Format, asked: list[str]) -> Iterator[Record]:
+    """Yield what the rows hold in the columns that `choose` names. Raises DataError for what is no table."""
+    dialect = find_dialect(path, how, asked)
+    names = dialect.names
+    places = [(name, names.index(name)) for name in choose(names)]
+    with open_text(path, dialect.codec) as handle:
+        unread = bounded_lines(handle)
+        for _ in range(dialect.n_before):
+            next(unread, None)
+        lines = Lines(unread, dialect.n_before)
+        rows = csv_rows(lines, dialect.delimiter, dialect.quoting)
+        number = 0
+        while True:
+            number += 1
+            lines.begin_row()
+            try:
+                fields = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                lines.leave_row()
+                rejects.reject(path, number, lines.number, _said(error))
+                continue
+            if not fields:
+                number -= 1  # a blank line
+                continue
+            if lines.has_overlong:
+                rejects.reject(path, number, lines.number, f"its line is longer than {LONGEST_LINE:,} characters")
+                continue
+            if len(fields) != len(names):
+                rejects.reject(path, number, lines.number, _wrong_number(len(fields), dialect), fields)
+                continue
+            if dialect.is_answered:
+                fields = list(map(unprotected, fields))
+            yield Record(number, lines.number, {name: fields[place] for name, place in places})
+
+
+def _said(error: csv.Error) -> str:
+    return str(error).replace("'\t'", "a tab")
+
+
+def _wrong_number(n: int, dialect: Dialect) -> str:
+    whose = "the header names" if dialect.has_header else "the first row has"
+    return f"{n} fields where {whose} {len(dialect.names)}"

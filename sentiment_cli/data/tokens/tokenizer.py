@@ -1,0 +1,187 @@
+"""Text to tokens, by the `tokenizers` library: the whole treatment of a text stands in one saved tokenizer."""
+
+import itertools
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from sentiment_cli.config.schema import DEFAULT_BPE
+from sentiment_cli.data.tokens.characters import Spelled, reads_entities, spell_out, with_pipeline
+from sentiment_cli.data.tokens.subwords import Subwords, has_pieces, learn_pieces
+
+if TYPE_CHECKING:
+    from sentiment_cli.config.schema import Text, Vocabulary
+
+PAD = "<pad>"
+START = "<start>"
+UNKNOWN = "<unk>"
+_ROWS_AT_ONCE = 1024
+_CHARACTERS_AT_ONCE = 2_000_000
+_LONGEST_PIECE = 65_536
+_LONGEST_WORD = 1 << 20  # a piece without a place to cut is cut all the same: the library takes 120 bytes a character
+# No token and no <br /> goes across such a space.
+_CUT = re.compile(r"(?<=[0-9A-Za-z]) (?=[0-9A-Za-z])")
+
+
+def train_tokenizer(
+    text: "Text",
+    vocabulary: "Vocabulary",
+    rows: Iterable[Sequence[str]],
+    pieces: tuple[int, int] | None = None,
+) -> tuple[Tokenizer, list[str]]:
+    """Learn a tokenizer from the counted rows, given some at a time; return it with its entries in order of their ids.
+
+    Words: the most frequent ones; among equals the order is that of the words. Byte pairs: Sennrich et al. 2016 over
+    the bytes of a text (Radford et al. 2019), so that nothing is unknown. Specials come first: padding is 0, the start
+    token 1; the tokenizer itself gives no text one. With `pieces` the character n-grams of the words, from and to so
+    many characters, come last.
+    """
+    assert vocabulary.min_count is not None  # where it follows from the data, `fit_settings` has set it
+    unknown = UNKNOWN if vocabulary.unknown == "own" else PAD
+    specials = list(dict.fromkeys([PAD, *([START] if text.start else []), unknown]))
+    largest = DEFAULT_BPE if text.tokenizer == "bpe" else 2**31
+    most = largest if vocabulary.size is None else vocabulary.size
+    if text.tokenizer == "bpe":
+        learner = with_pipeline(Tokenizer(models.BPE()), text)
+        learner.train_from_iterator(
+            _spelled_out(learner, rows),
+            trainers.BpeTrainer(
+                vocab_size=most - len(specials),
+                min_frequency=vocabulary.min_count,
+                initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                special_tokens=[],
+                show_progress=False,
+            ),
+        )
+        merges = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]]
+        entries = [*specials, *_entries(learner)]
+        # Specials stand in the table alone, where no text can spell them; as the library's own they would be read.
+        model = models.BPE({entry: i for i, entry in enumerate(entries)}, merges)
+        return with_pipeline(Tokenizer(model), text), entries
+    learner = with_pipeline(Tokenizer(models.WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN)), text)
+    learner.train_from_iterator(
+        _spelled_out(learner, rows),
+        trainers.WordLevelTrainer(
+            vocab_size=most, min_frequency=vocabulary.min_count, special_tokens=[], show_progress=False
+        ),
+    )
+    words = [word for word in _entries(learner) if word not in specials]
+    kept = words[: most - len(specials)]
+    entries = [*specials, *kept, *(learn_pieces(kept, pieces) if pieces else ())]
+    return build_tokenizer(text, entries, unknown), entries
+
+
+def build_tokenizer(text: "Text", entries: Sequence[str], unknown: str) -> Tokenizer:
+    """Return a tokenizer of words whose ids are positions in `entries`; other words read as `unknown`, an entry."""
+    model = models.WordLevel({word: i for i, word in enumerate(entries)}, unk_token=unknown)
+    return with_pipeline(Tokenizer(model), text)
+
+
+def encode(tokenizer: Tokenizer, rows: Sequence[str]) -> Iterator[NDArray[np.int32]]:
+    """Yield each text's token ids, in order; the library works on all cores, at a long text's pieces too."""
+    ids: list[NDArray[np.int32]] = []
+    if reads_entities(tokenizer):
+        rows = [spell_out(text) for text in rows]
+    if has_pieces(tokenizer):
+        subwords = Subwords(tokenizer)
+        yield from (np.array([*itertools.chain(*subwords.words(text))], dtype=np.int32) for text in rows)
+        return
+    for batch in _batches(rows):
+        encodings = tokenizer.encode_batch_fast([piece for piece, _ in batch], add_special_tokens=False)
+        for encoding, (_, is_last) in zip(encodings, batch, strict=True):
+            ids.append(np.array(encoding.ids, dtype=np.int32))
+            if is_last:
+                yield ids[0] if len(ids) == 1 else np.concatenate(ids)
+                ids.clear()
+
+
+class Words(NamedTuple):
+    """A text's tokens, ids_L as `encode` has them, and its words: word_L, that of each token, and where each stands."""
+
+    ids_L: NDArray[np.int32]
+    word_L: NDArray[np.int64]
+    places: list[tuple[int, int]]
+
+
+def find_words(tokenizer: Tokenizer, text: str) -> Words:
+    """Return the text's tokens and the characters, from and to, that they were made of; pieces of a word are one.
+
+    The characters are those of the text as it was written. A letter's accent may be a character of its own, which the
+    library leaves behind the word.
+    """
+    ids: list[int] = []
+    words: list[int] = []
+    places: list[tuple[int, int]] = []
+    offset = 0
+    spelled = Spelled(text) if reads_entities(tokenizer) else None
+    subwords = Subwords(tokenizer) if has_pieces(tokenizer) else None
+    for batch in _batches([text if spelled is None else spelled.text]):
+        pieces = [piece for piece, _ in batch]
+        for piece, encoding in zip(pieces, tokenizer.encode_batch(pieces, add_special_tokens=False), strict=True):
+            before = None
+            found = [[token_id] for token_id in encoding.ids] if subwords is None else list(subwords.words(piece))
+            for word, (start, end), own in zip(encoding.word_ids, encoding.offsets, found, strict=True):
+                if places and (word == before or offset + start < places[-1][1]):
+                    places[-1] = (places[-1][0], max(places[-1][1], offset + end))
+                else:
+                    places.append((offset + start, offset + end))
+                words += [len(places) - 1] * len(own)
+                ids += own
+                before = word
+            offset += len(piece)
+    if spelled is not None:
+        places = [spelled.place_in_text(*place) for place in places]
+    limits = [start for start, _ in [*places, (len(text), 0)]][1:]
+    fitted = [_fit(text, *place, limit) for place, limit in zip(places, limits, strict=True)]
+    return Words(np.array(ids, dtype=np.int32), np.array(words, dtype=np.int64), fitted)
+
+
+def _fit(text: str, start: int, end: int, limit: int) -> tuple[int, int]:
+    """Leave out the white space around a word, unless it is nothing else; take in marks and repeated letters behind."""
+    word = text[start:end]
+    if word.strip():
+        start, end = start + len(word) - len(word.lstrip()), end - len(word) + len(word.rstrip())
+    while end < limit and (unicodedata.category(text[end]).startswith("M") or _is_lengthened(text[start : end + 1])):
+        end += 1
+    return start, end
+
+
+def _is_lengthened(word: str) -> bool:
+    """Say whether a word ends with one letter four times, of which `characters` leaves three."""
+    return len(word) > 3 and word[-1].isalpha() and len(set(word[-4:].lower())) == 1
+
+
+def _batches(rows: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
+    """Yield pieces of the texts, each with whether it is a text's last, so many at a time as memory is given to."""
+    batch: list[tuple[str, bool]] = []
+    n_characters = 0
+    for text in rows:
+        start, is_last = 0, False
+        while not is_last:
+            is_long = len(text) - start > _LONGEST_PIECE
+            cut = _CUT.search(text, start + _LONGEST_PIECE, start + _LONGEST_WORD) if is_long else None
+            end = min(len(text), start + _LONGEST_WORD) if cut is None else cut.start()
+            is_last = end == len(text)
+            batch.append((text[start:end], is_last))
+            n_characters += end - start
+            start = end
+            if len(batch) == _ROWS_AT_ONCE or n_characters >= _CHARACTERS_AT_ONCE:
+                yield batch
+                batch, n_characters = [], 0
+    if batch:
+        yield batch
+
+
+def _spelled_out(tokenizer: Tokenizer, rows: Iterable[Sequence[str]]) -> Iterable[Sequence[str]]:
+    return ([spell_out(text) for text in some] for some in rows) if reads_entities(tokenizer) else rows
+
+
+def _entries(tokenizer: Tokenizer) -> list[str]:
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    return sorted(vocabulary, key=vocabulary.__getitem__)

@@ -1,0 +1,223 @@
+"""Predictions for many texts: judged some at a time and written in their order, in memory that does not grow."""
+
+import contextlib
+import gzip
+from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from sentiment_cli import console
+from sentiment_cli.data.tables.readers import Rejects
+from sentiment_cli.data.tables.writers import Cells, JsonLines, Kind, Parquet, Write, Writer, kind_of
+from sentiment_cli.errors import DataError
+from sentiment_cli.inference.batch.inputs import HOW_TO_SKIP, Chunk, Source
+from sentiment_cli.inference.batch.places import COUNTED, PREFIX, Seal, check_places, is_rejects, rejects_path
+from sentiment_cli.storage import store
+
+if TYPE_CHECKING:
+    from sentiment_cli.inference.predictor import AnyPredictor, Prediction
+
+Format = Literal["jsonl", "csv", "tsv", "parquet", "text"]
+
+_PLACES_SAID = 5
+_Item = TypeVar("_Item")
+
+
+def predict_all(
+    predictor: "AnyPredictor",
+    source: Source,
+    form: Format,
+    out: Path | None = None,
+    *,
+    on_error: str = "stop",
+    is_safe: bool = True,
+) -> None:
+    """Write the answers for all texts of a source to a file, which appears whole or not at all, or to stdout.
+
+    What they rest on is said on stderr. Raises DataError for a bad row; with `on_error` skip it goes to a file of
+    rejects beside `out`, or, when answers go to stdout, in the current directory. Raises UsageError where one of these
+    files would replace the input, or what predict did not write.
+    """
+    check_places(source, out, form, on_error, getattr(getattr(predictor, "artefact", None), "path", None))
+    rejects = rejects_path(source, out)
+    shows_progress = source.is_file and (out is not None or console.terminal_width() is None)
+    n_written, notes = 0, _Notes("row" if source.is_table else "text")
+    with contextlib.ExitStack() as stack:
+        rejected = _Rejected(rejects, stack)
+        write = stack.enter_context(_writing(predictor, source, form, out, is_safe))
+        shown = stack.enter_context(console.progress("predicting", source.n_rows)) if shows_progress else None
+        read = source.read(Rejects(on_error, rejected.keep, HOW_TO_SKIP))
+        encoded: Generator[tuple[Chunk, Any], None, None] = ((chunk, predictor.encode(chunk.texts)) for chunk in read)
+        chunks = stack.enter_context(contextlib.closing(_ahead(encoded) if source.is_file else encoded))
+        for chunk, rows_ids in chunks:
+            answers = predictor.judge(chunk.texts, rows_ids)
+            write(chunk, answers)
+            n_written += len(answers)
+            notes.take(chunk.numbers, answers)
+            if source.is_typed:
+                notes.say()
+            if shown is not None:
+                shown.update(n_written + rejected.n, f"{n_written + rejected.n:,} rows")
+        if source.is_table and n_written + rejected.n != source.n_rows:
+            raise DataError(f"{source.name} was changed while it was read", "the same command again")
+    notes.say()
+    if rejected.n:
+        console.warn(f"{rejected.n:,} of {n_written + rejected.n:,} rows were left out; they are listed in {rejects}")
+    elif source.is_table and on_error == "skip":
+        store.remove_file(rejects, is_rejects)  # that of an earlier time
+    if out is not None or rejected.n:
+        console.say(f"{n_written + rejected.n:,} rows in, {n_written:,} out, {rejected.n:,} rejected")
+
+
+class _Rejected:
+    """The file of rejects, which is made for the first one and ends with `stack`."""
+
+    def __init__(self, path: Path, stack: contextlib.ExitStack) -> None:
+        self._path, self._stack = path, stack
+        self._output: store.Output | None = None
+        self._seal = Seal()
+        self.n = 0
+
+    def keep(self, place: dict[str, Any], content: Any) -> None:
+        if self._output is None:
+            self._output = self._stack.enter_context(store.replacing(self._path))
+        self._output.write(self._seal.line(place, content))
+        self.n += 1
+
+
+class _Notes:
+    """What answers rest on, counted, with the first rows of each kind."""
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+        self._forget()
+
+    def _forget(self) -> None:
+        self._n = 0
+        self._found: dict[str, tuple[int, list[int]]] = {}
+
+    def take(self, numbers: list[int], answers: "list[Prediction]") -> None:
+        self._n += len(answers)
+        for number, answer in zip(numbers, answers, strict=True):
+            if answer.low_evidence:
+                self._note("no known word: the answer rests on nothing", number)
+            if answer.truncated:
+                self._note("more tokens than the model reads: the answer rests on a part of them", number)
+            if "\ufffd" in answer.text:
+                self._note("\ufffd, which stands for what was no UTF-8", number)
+
+    def say(self) -> None:
+        """Say what was noted since the last time."""
+        for what, (n, places) in self._found.items():
+            if n == 1:
+                console.say(f"{self._word} {places[0]} has {what}")
+            else:
+                more = ", …" if n > len(places) else ""
+                console.say(f"{n:,} of {self._n:,} {self._word}s have {what} ({', '.join(map(str, places))}{more})")
+        self._forget()
+
+    def _note(self, what: str, number: int) -> None:
+        n, places = self._found.setdefault(what, (0, []))
+        if n < _PLACES_SAID:
+            places.append(number)
+        self._found[what] = (n + 1, places)
+
+
+def _ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
+    """Yield the items, each of which another thread makes while the one before is worked on."""
+    from concurrent.futures import ThreadPoolExecutor  # 10 ms that a single text does without
+
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = maker.submit(next, items, None)
+            yield item
+
+
+@contextlib.contextmanager
+def _writing(
+    predictor: "AnyPredictor", source: Source, form: Format, out: Path | None, is_safe: bool
+) -> "Iterator[Callable[[Chunk, list[Prediction]], None]]":
+    """Yield what writes the answers of a chunk."""
+    with contextlib.ExitStack() as stack:
+        output = None if out is None else stack.enter_context(store.replacing(out))
+        write: Write = console.result_bytes if output is None else output.write
+        if out is not None and out.name.lower().endswith(".gz"):
+            write = stack.enter_context(gzip.GzipFile("", "wb", fileobj=output, mtime=0)).write
+        if form == "text":
+            width = console.terminal_width() if out is None else None
+
+            def write_lines(chunk: Chunk, answers: "list[Prediction]") -> None:
+                write("".join(f"{plain_line(one, width)}\n" for one in answers).encode())
+
+            yield write_lines
+            return
+        shown = console.one_line if form == "tsv" and is_safe else str  # a line of TSV is a row for most who read it
+        name_of, kinds = _added_columns(predictor, source.names, is_flat=form != "jsonl", shown=shown)
+        writer: Writer
+        if form == "jsonl":
+            writer = JsonLines(write)
+        elif form == "parquet":
+            assert output is not None, "a binary file"
+            writer = Parquet(output, source.columns, kinds)
+        else:
+            writer = Cells(write, source.names, list(kinds), "," if form == "csv" else "\t", is_safe)
+        stack.enter_context(contextlib.closing(writer))
+
+        def write_rows(chunk: Chunk, answers: "list[Prediction]") -> None:
+            fields = [_fields(answer, is_flat=form != "jsonl", shown=shown) for answer in answers]
+            if fields:
+                writer.write(chunk.rows, {name_of[name]: [row[name] for row in fields] for name in fields[0]})
+
+        yield write_rows
+    if isinstance(writer, Cells) and writer.n_altered:
+        console.say(
+            f"cells that a spreadsheet would compute or a terminal obey, made harmless: {writer.n_altered:,} "
+            "(--no-safe-csv leaves them as they are)"
+        )
+
+
+def _added_columns(
+    predictor: "AnyPredictor", taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
+) -> tuple[dict[str, str], dict[str, Kind]]:
+    """Return what each field of an answer is called beside the input's columns, and the kinds by these names."""
+    from sentiment_cli.inference.predictor import Prediction
+
+    each = dict.fromkeys(predictor.labels, 0.0)
+    answer = Prediction("", "", 0.0, each, tokens=0, unknown=0, truncated=False, low_evidence=False)
+    if predictor.target == "stars":
+        answer = answer._replace(probability=None, probabilities=None, stars=0.0)
+    names, name_of, kinds = set(taken), {}, {}
+    for name, value in _fields(answer, is_flat=is_flat, shown=shown).items():
+        free = name
+        while free in names:
+            free = PREFIX + free
+        names.add(free)
+        name_of[name], kinds[free] = free, kind_of(value, None) or "text"
+    renamed = [f"{name!r} is {free!r}" for name, free in name_of.items() if name != free]
+    if renamed:
+        console.say(f"data: beside the input's own columns the prediction's {', '.join(renamed)}")
+    return name_of, kinds
+
+
+def _fields(answer: "Prediction", *, is_flat: bool, shown: Callable[[str], str]) -> dict[str, Any]:
+    """Return an answer without its text: as JSON has it, or with a column for each label's probability."""
+    fields = answer.to_json()
+    del fields["text"]
+    if not is_flat:
+        return fields
+    if answer.probabilities is None:
+        figures: dict[str, Any] = {"stars": answer.stars}
+    else:
+        each = {f"probability_{shown(label)}": probability for label, probability in answer.probabilities.items()}
+        figures = {"probability": answer.probability, **each}
+    return {"label": shown(answer.label), **figures, **{name: fields[name] for name in COUNTED}}
+
+
+def plain_line(answer: "Prediction", width: int | None = None) -> str:
+    """Return label, figure and text; on a terminal so wide no more of a text than fits."""
+    figure = f"{answer.probability:.4f}" if answer.stars is None else f"{answer.stars:.1f} stars"
+    line = f"{console.one_line(answer.label)}\t{figure}\t{console.sanitize(' '.join(answer.text.split()))}"
+    if width is None or len(line.expandtabs()) <= width:
+        return line
+    return line[: width - 1 - len(line.expandtabs()) + len(line)] + "…"

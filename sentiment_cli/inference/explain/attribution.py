@@ -1,0 +1,286 @@
+"""Why a model says what it says of a text: what each word adds to its output.
+
+The output is what the answer is made of: the log-odds of the second of two labels, calibrated as the probability is;
+of more labels the answer's logit less the mean of the others'; or stars. Four methods share it out among the words:
+
+    gradients  integrated gradients, from every word read as unknown (Sundararajan et al. 2017); needs torch
+    occlusion  what the output loses where a word is read as unknown (Li, Monroe & Jurafsky 2016); needs outputs alone
+    weights    of the linear model: those of its words and n-grams, of which the output is the sum
+    attention  how much of each word's state is pooled: no contribution, and adds up to nothing but 1
+
+With the first two the words add to the output of the text with every word unknown, with the third to the bias. What
+they add should be the rest of the output; the gap is by how much it is more.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_cli import console
+from sentiment_cli.data.batching.truncation import gather_rows, lay_out, read_lengths
+from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
+from sentiment_cli.errors import UsageError
+from sentiment_cli.inference.explain.linear_weights import Weights, find_features, load_weights, share_out
+from sentiment_cli.inference.explain.words import Row, Word, read_text
+from sentiment_cli.inference.predictor import AnyPredictor, EnsemblePredictor, Predictor, class_probabilities, likeliest
+
+if TYPE_CHECKING:
+    from sentiment_cli.models.classifier import Classifier
+
+Method = Literal["gradients", "occlusion", "weights", "attention"]
+
+_NAMES: dict[Method, str] = {
+    "gradients": "integrated gradients",
+    "occlusion": "occlusion",
+    "weights": "the model's weights",
+    "attention": "attention",
+}
+
+# The rows in which words are unknown hold so many tokens in all: a second or three of an LSTM.
+_TOKENS_READ = 400_000
+_FEWEST_WINDOWS = 16
+_MOST_WITH_GRADIENTS = 16_384  # tokens of a row, of which all states are kept at once
+_NGRAMS_LISTED = 10
+
+
+class Aim(NamedTuple):
+    """What is explained: the model's outputs, weighted by direction_C and summed, and an offset; `of` is its name."""
+
+    of: str
+    direction_C: NDArray[np.float64]
+    offset: float = 0.0
+
+    def values(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return value_N of what `Predictor.outputs` returns."""
+        value_N: NDArray[np.float64] = outputs.reshape(len(outputs), -1) @ self.direction_C + self.offset
+        return value_N
+
+
+class Shared(NamedTuple):
+    """added: for each part, added_K, what each token that it reads adds to `baseline`, so that it becomes `output`."""
+
+    added: Sequence[NDArray[np.float64]]
+    baseline: float
+    output: float
+    note: str = ""
+    ngrams: Sequence[tuple[str, float]] = ()
+
+
+class Explanation(NamedTuple):
+    """What each word adds, in their order; with attention its weight, and then output, baseline and gap are None."""
+
+    method: Method
+    of: str
+    output: float | None
+    baseline: float | None
+    gap: float | None
+    words: list[Word]
+    added: list[float]
+    note: str = ""
+    ngrams: Sequence[tuple[str, float]] = ()
+
+    def summary(self) -> str:
+        """Say in a line what adds up to what, and the gap."""
+        if self.output is None or self.baseline is None or self.gap is None:
+            return f"{_NAMES[self.method]}, {self.note}"
+        rest = self.output - self.baseline
+        share = f" ({abs(self.gap / rest):.2%})" if abs(rest) > 1e-3 else ""
+        return (
+            f"{_NAMES[self.method]}: {self.of} {self.output:.2f} = {self.baseline:.2f} "
+            f"{'by itself' if self.method == 'weights' else 'with every word unknown'} "
+            f"{self.output - self.baseline + self.gap:+.2f} by the words; gap {self.gap:+.3f}{share}"
+            + (f"; {self.note}" if self.note else "")
+        )
+
+    def levels(self, most: int) -> list[int]:
+        """Return how much each word adds, in whole numbers up to `most`, which is what the strongest one adds."""
+        strongest = max(map(abs, self.added), default=0.0) or 1.0
+        return [round(most * added / strongest) for added in self.added]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, each word as an object."""
+        kind = "weight" if self.method == "attention" else "contribution"
+        words = [
+            {"text": word.text, "start": word.start, "end": word.end, kind: added}
+            | {"unknown": word.unknown, "read": word.read}
+            for word, added in zip(self.words, self.added, strict=True)
+        ]
+        fields = {**self._asdict(), "words": words}
+        fields["ngrams"] = [{"text": text, "contribution": added} for text, added in self.ngrams]
+        return {name: value for name, value in fields.items() if name != "added"}
+
+
+class Explainer:
+    """Explains a model's answers; what the method needs is loaded once.
+
+        explainer = Explainer(predictor)                  by the method that suits the model best
+        explainer.explain("I just really loved the movie")
+
+    Raises UsageError for a method that is not of such a model.
+    """
+
+    def __init__(self, predictor: AnyPredictor, method: Method | None = None) -> None:
+        self._predictor = predictor
+        self.method = _check(method, predictor) if method else best_method(predictor)
+        self._weights, self._model = None, None
+        if isinstance(predictor, Predictor) and self.method != "occlusion":
+            self._weights = load_weights(predictor.artefact) if self.method == "weights" else None
+            self._model = None if self.method == "weights" else _load_torch(predictor, self.method)
+
+    def explain(self, text: str) -> Explanation:
+        """Say what each word of a text adds to the output."""
+        predictor, method, notes = self._predictor, self.method, []
+        rows = read_text(predictor, text)
+        row, parts = rows[0], list(zip(predictor.parts, rows, strict=True))
+        outputs = predictor.combined([part.outputs([row.ids_L]) for part, row in parts])
+        aim = aim_at(predictor, outputs)
+        if not any(any(map(part.vocabulary.is_word, row.ids_K.tolist())) for part, row in parts):
+            notes.append("low evidence: the model reads no word that it knows")
+        if method == "gradients" and len(row.kept_K) > _MOST_WITH_GRADIENTS:
+            method = "occlusion"
+            notes.append(f"integrated gradients are for texts of up to {_MOST_WITH_GRADIENTS:,} tokens")
+        if not any(len(row.kept_K) for row in rows):
+            value = float(aim.values(outputs)[0])
+            shared = Shared([np.zeros(0) for _ in rows], value, value)
+        elif isinstance(predictor, Predictor) and self._weights is not None:
+            shared = _read_weights(predictor, self._weights, row, aim)
+        elif isinstance(predictor, Predictor) and self._model is not None and method != "occlusion":
+            shared = _ask_torch(predictor, self._model, row, aim, method)
+        else:
+            shared = occlude(predictor, rows, aim)
+        notes += [shared.note] if shared.note else []
+        by_part = [row.sum_words(added_K) for row, added_K in zip(rows, shared.added, strict=True)]
+        added, note = [sum(of_word) for of_word in zip(*by_part, strict=True)], "; ".join(notes)
+        if method == "attention":
+            return Explanation(method, aim.of, None, None, None, row.words, added, note)
+        gap = float(sum(map(np.sum, shared.added))) - (shared.output - shared.baseline)
+        return Explanation(method, aim.of, shared.output, shared.baseline, gap, row.words, added, note, shared.ngrams)
+
+
+def best_method(predictor: AnyPredictor) -> Method:
+    """Return weights for a linear model, gradients where weights and torch are at hand, else occlusion."""
+    if not predictor.artefact.has_weights:
+        return "occlusion"
+    if predictor.settings["model"]["kind"] == "linear":
+        return "weights"
+    return "gradients" if find_spec("torch") is not None else "occlusion"
+
+
+def aim_at(predictor: AnyPredictor, outputs: NDArray[np.float64]) -> Aim:
+    """Return what is explained of a text with these outputs, of one row."""
+    labels = predictor.labels
+    if predictor.target == "stars":
+        return Aim("stars", np.array([REACH]), MIDDLE)
+    if len(labels) == 2:
+        return Aim(f"log-odds of {console.one_line(labels[1])}", np.array([1 / predictor.temperature]))
+    best = int(likeliest(class_probabilities(outputs / predictor.temperature))[0])
+    direction_C = np.full(len(labels), -1 / (len(labels) - 1))
+    direction_C[best] = 1.0
+    return Aim(f"logit of {console.one_line(labels[best])} less the others' mean", direction_C / predictor.temperature)
+
+
+def occlude(predictor: AnyPredictor, rows: Sequence[Row], aim: Aim) -> Shared:
+    """Read each known word as unknown, in turn, or several side by side where a text is long.
+
+    What the output loses is what the word, or in equal parts each of their tokens, adds.
+    """
+    parts = list(zip(predictor.parts, rows, strict=True))
+    known = [np.flatnonzero(row.ids_K != part.vocabulary.unknown_id) for part, row in parts]
+    known_W = np.unique(np.concatenate([row.word_K[known_K] for row, known_K in zip(rows, known, strict=True)]))
+    read = sum(int(read_lengths(np.array([len(row.ids_K)]), part.artefact.reading)[0]) for part, row in parts)
+    n_words = len(known_W)
+    n_windows = max(1, min(n_words, max(_FEWEST_WINDOWS, _TOKENS_READ // read)))
+    outputs, windows = [], []
+    for (part, row), known_K in zip(parts, known, strict=True):
+        window_U = np.searchsorted(known_W, row.word_K[known_K]) * n_windows // max(1, n_words)
+        unknown_id = np.int32(part.vocabulary.unknown_id)
+        read_ids = [row.ids_K, np.full_like(row.ids_K, unknown_id)]
+        for window in range(n_windows):
+            read_ids.append(row.ids_K.copy())
+            read_ids[-1][known_K[window_U == window]] = unknown_id
+        outputs.append(part.outputs(read_ids))
+        windows.append(window_U)
+    value_N = aim.values(predictor.combined(outputs))
+    n_tokens_I = np.maximum(1, np.bincount(np.concatenate(windows), minlength=n_windows))  # I: windows
+    lost_I = (value_N[0] - value_N[2:]) / n_tokens_I
+    added = []
+    for row, known_K, window_U in zip(rows, known, windows, strict=True):
+        added.append(np.zeros(len(row.ids_K)))
+        added[-1][known_K] = lost_I[window_U]
+    note = "" if n_windows >= n_words else f"{n_words / n_windows:.1f} words at a time"
+    return Shared(added, float(value_N[1]), float(value_N[0]), note)
+
+
+def _read_weights(predictor: Predictor, weights: Weights, row: Row, aim: Aim) -> Shared:
+    ids_K = row.ids_K
+    features = find_features(
+        weights,
+        ids_K,
+        aim.direction_C,
+        n_entries=len(predictor.vocabulary.entries),
+        unknown_id=predictor.vocabulary.unknown_id,
+        longest=predictor.settings["model"]["linear"]["ngrams"],
+    )
+    features.sort(key=lambda feature: -abs(feature.added))
+    ngrams = []
+    for places, n, added in features[:_NGRAMS_LISTED]:
+        words = dict.fromkeys(row.word_K[places[0] : places[0] + n].tolist())
+        ngrams.append((" ".join(row.words[word].text for word in words), added))
+    bias = float(aim.values(weights.bias_C[None].astype(np.float64))[0])
+    output = float(aim.values(predictor.outputs([ids_K]))[0])
+    return Shared([share_out(features, len(ids_K))], bias, output, ngrams=ngrams)
+
+
+def _ask_torch(predictor: Predictor, model: "Classifier", row: Row, aim: Aim, method: Method) -> Shared:
+    """Explain by the weights in torch. The kept tokens are the last of what is read: start and padding precede them."""
+    from sentiment_cli.inference.explain import integrated_gradients
+
+    reading, n_kept = predictor.artefact.reading, len(row.kept_K)
+    width = int(read_lengths(np.array([len(row.ids_L)]), reading)[0])
+    (ids_L,), _ = gather_rows(lay_out([row.ids_L]), np.zeros(1, dtype=np.int64), width, reading)
+    if method == "attention":
+        weight_L = integrated_gradients.attention_weights(model, ids_L)
+        return Shared(
+            [weight_L[-n_kept:]], 0.0, 0.0, "weights, not contributions: each state knows of other words, too"
+        )
+    baseline_L = ids_L.copy()
+    baseline_L[-n_kept:] = predictor.vocabulary.unknown_id
+    found = integrated_gradients.integrate_row(model, baseline_L, ids_L, aim.direction_C)
+    return Shared([found.added_L[-n_kept:]], found.before + aim.offset, found.after + aim.offset)
+
+
+def _load_torch(predictor: Predictor, method: Method) -> "Classifier":
+    if "torch" not in sys.modules:
+        needs = {"gradients": "integrated gradients need", "attention": "attention's weights need"}[method]
+        console.say(f"loading torch: {needs} the model's weights")
+    from sentiment_cli.inference.torch_model import load_model
+    from sentiment_cli.models.classifier import Classifier
+
+    model = load_model(predictor.artefact)
+    assert isinstance(model, Classifier)
+    return model
+
+
+def _check(method: Method, predictor: AnyPredictor) -> Method:
+    """Raise UsageError where the model has not what the method needs."""
+    settings, artefact = predictor.settings["model"], predictor.artefact
+    is_linear, problem = settings["kind"] == "linear", None
+    if method != "occlusion" and isinstance(predictor, EnsemblePredictor):
+        problem = f"{artefact.path} is an ensemble, which occlusion alone explains: {method} are of one model"
+    elif method != "occlusion" and not artefact.has_weights:
+        problem = f"{artefact.path} holds no weights, which {method} need"
+    elif method == "weights" and not is_linear:
+        problem = f"weights explain a linear model, and this one is of kind {settings['kind']}"
+    elif method == "gradients" and is_linear:
+        problem = "a linear model has no word vectors for gradients; its weights say all there is to say"
+    elif method == "attention" and (is_linear or settings["head"] != "pooled" or settings["pooling"] != "attention"):
+        problem = "attention explains a model with model.pooling: attention, which this one has not"
+    if problem:
+        run = shlex.quote(str(artefact.path))
+        raise UsageError(problem, f'sentiment predict --run {run} --explain "I just really loved the movie"')
+    return method

@@ -1,0 +1,92 @@
+"""What each word and n-gram of a row adds in the linear model, read off its weights: exact, and without torch."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from sentiment_cli.data.batching.truncation import PAD_ID
+from sentiment_cli.runs.saved_model import WEIGHTS, Artefact
+from sentiment_cli.storage import store
+
+
+class Weights(NamedTuple):
+    """key_K: the n-grams that there are, as `models.ngrams` numbers them; weight_FC of all features; bias_C.
+
+    size_F, of a model that is normalized: a row's weights are divided by the root of the sum of its features' sizes.
+    """
+
+    key_K: NDArray[np.int64]
+    weight_FC: NDArray[np.float32]
+    bias_C: NDArray[np.float32]
+    size_F: NDArray[np.float32] | None = None
+
+
+class Feature(NamedTuple):
+    """A word or n-gram of a row: the places of its first tokens, how many tokens it has, and what it adds."""
+
+    places: list[int]
+    length: int
+    added: float
+
+
+def load_weights(artefact: Artefact) -> Weights:
+    """Read the weights of a linear model. Raises IntegrityError where the file holds others."""
+    try:
+        found = safetensors.numpy.load(artefact.read(WEIGHTS))
+        is_normalized = artefact.settings["model"]["linear"].get("normalize", False)
+        weights = Weights(found["keys"], found["weight"], found["bias"], found["size"] if is_normalized else None)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise store.IntegrityError(f"{artefact.path} does not hold the weights of a linear model: {error!r}") from error
+    n_ngrams, n_logits = weights.key_K.size, artefact.n_logits
+    n_features = len(artefact.vocabulary.entries) + n_ngrams
+    shapes = [(n_ngrams,), (n_features, n_logits), (n_logits,), (n_features,)]
+    arrays = [array for array in weights if array is not None]
+    is_whole = [array.shape for array in arrays] == shapes[: len(arrays)] and weights.key_K.dtype == np.int64
+    if not is_whole or not all(np.isfinite(array).all() for array in arrays):
+        raise store.IntegrityError(f"{artefact.path} holds other numbers than a linear model of its words and labels")
+    return weights
+
+
+def find_features(
+    weights: Weights,
+    ids_L: NDArray[np.int32],
+    direction_C: NDArray[np.float64],
+    *,
+    n_entries: int,
+    unknown_id: int,
+    longest: int,
+) -> list[Feature]:
+    """Return the features of a row, each once; with the bias they sum to the logits' product with `direction_C`."""
+    key_K, next_L = weights.key_K, ids_L.astype(np.int64)
+    at_T = np.flatnonzero((next_L != PAD_ID) & (next_L != unknown_id))
+    feature_T = next_L[at_T]
+    places: dict[tuple[int, int], list[int]] = {}  # by length and feature
+    for n in range(1, longest + 1):
+        if n > 1:
+            inside_T = at_T + n - 1 < len(next_L)
+            at_T, feature_T = at_T[inside_T], feature_T[inside_T]
+            key_T = feature_T * n_entries + next_L[at_T + n - 1]
+            place_T = np.searchsorted(key_K, key_T)
+            found_T = place_T < len(key_K)
+            found_T[found_T] = key_K[place_T[found_T]] == key_T[found_T]
+            at_T, feature_T = at_T[found_T], place_T[found_T] + n_entries
+        for feature, at in zip(feature_T.tolist(), at_T.tolist(), strict=True):
+            places.setdefault((n, feature), []).append(at)
+    found_F = [feature for _, feature in places]
+    added_F = weights.weight_FC[found_F].astype(np.float64) @ direction_C
+    if weights.size_F is not None:
+        added_F /= math.sqrt(max(1.0, float(weights.size_F[found_F].sum())))
+    return [Feature(at, n, added) for ((n, _), at), added in zip(places.items(), added_F.tolist(), strict=True)]
+
+
+def share_out(features: list[Feature], length: int) -> NDArray[np.float64]:
+    """Return added_L: what each feature adds, in equal parts on all tokens of all its places."""
+    added_L = np.zeros(length)
+    for places, n, added in features:
+        for at in places:
+            added_L[at : at + n] += added / (len(places) * n)
+    return added_L

@@ -1,0 +1,199 @@
+"""Long short-term memory: with forget gate, as of 1997, and with peepholes."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sentiment_cli.models.cells.elman import (
+    State,
+    after,
+    back_from,
+    before,
+    fresh,
+    project,
+    read_fused,
+    state_mask,
+    steps,
+    tanh,
+    weight_gradient,
+    zero_state,
+)
+
+_aten = torch.ops.aten
+
+
+class Lstm(nn.LSTM):
+    """With forget gate (Gers, Schmidhuber & Cummins 2000), on torch's kernel; weights, and their names, are torch's.
+
+    c_t = f_t * c_t-1 + i_t * g_t and h_t = o_t * tanh(c_t); the gates i, f and o are sigmoids of W x_t + U h_t-1 + b,
+    the new g is its tanh.
+    """
+
+    n_gates, forget_gate = 4, 1
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
+    def __init__(
+        self, input_width: int, width: int, *, weight_dropout: float = 0.0, state_dropout: float = 0.0
+    ) -> None:
+        super().__init__(input_width, width, batch_first=True)
+        self.width, self.weight_dropout, self.state_dropout = width, weight_dropout, state_dropout
+
+    def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:  # type: ignore[override]
+        state_weight = F.dropout(self.weight_hh_l0, self.weight_dropout, self.training)
+        start = start or zero_state(state_weight, len(input_BLD), 2)
+        if self.training and self.state_dropout:
+            from_input_LBG = project(input_BLD, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
+            mask_BD = state_mask(start[0], self.state_dropout, self.training)
+            return _scan(from_input_LBG, state_weight, None, start, mask_BD)
+        return read_fused(torch.lstm, self, input_BLD, start, state_weight)
+
+
+class Lstm1997(nn.Module):
+    """Input and output gates only (Hochreiter & Schmidhuber 1997): c_t = c_t-1 + i_t * g_t.
+
+    The paper leaves its two squashing functions open; as in later work (Greff et al. 2017), both are tanh.
+    """
+
+    n_gates, forget_gate = 3, None
+
+    def __init__(
+        self, input_width: int, width: int, *, weight_dropout: float = 0.0, state_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.width, self.weight_dropout, self.state_dropout = width, weight_dropout, state_dropout
+        self.input_weight = fresh(width, 3 * width, input_width)
+        self.state_weight = fresh(width, 3 * width, width)
+        self.bias = fresh(width, 3 * width)
+
+    def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
+        state_weight = F.dropout(self.state_weight, self.weight_dropout, self.training)
+        start = start or zero_state(state_weight, len(input_BLD), 2)
+        mask_BD = state_mask(start[0], self.state_dropout, self.training)
+        from_input_LBG = project(input_BLD, self.input_weight, self.bias)
+        return _scan(from_input_LBG, state_weight, None, start, mask_BD)
+
+
+class PeepholeLstm(nn.Module):
+    """With forget gate, and with peepholes (Gers & Schmidhuber 2000; Gers, Schraudolph & Schmidhuber 2002).
+
+    Each gate sees its own number of the memory, too: p * c_t-1 for the input and the forget gate, p * c_t for the
+    output gate. State dropout leaves what they see whole, as it does the memory.
+    """
+
+    n_gates, forget_gate = 4, 1
+
+    def __init__(
+        self, input_width: int, width: int, *, weight_dropout: float = 0.0, state_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.width, self.weight_dropout, self.state_dropout = width, weight_dropout, state_dropout
+        self.input_weight = fresh(width, 4 * width, input_width)
+        self.state_weight = fresh(width, 4 * width, width)
+        self.bias = fresh(width, 4 * width)
+        self.peephole = fresh(width, 3 * width)  # of input, forget and output gate
+
+    def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
+        state_weight = F.dropout(self.state_weight, self.weight_dropout, self.training)
+        start = start or zero_state(state_weight, len(input_BLD), 2)
+        mask_BD = state_mask(start[0], self.state_dropout, self.training)
+        from_input_LBG = project(input_BLD, self.input_weight, self.bias)
+        peephole_3D = self.peephole.view(3, self.width)
+        return _scan(from_input_LBG, state_weight, peephole_3D, start, mask_BD)
+
+
+def _scan(
+    from_input_LBG: Tensor, weight_GD: Tensor, peephole_3D: Tensor | None, start: State, mask_BD: Tensor | None
+) -> tuple[Tensor, State]:
+    """Read a layer's projected input, whose gates are in torch's order: input, forget if there is one, new, output."""
+    states_LBD, memory_BD = _LstmScan.apply(from_input_LBG, weight_GD, peephole_3D, *start, mask_BD)  # type: ignore[no-untyped-call]
+    return states_LBD.transpose(0, 1), (states_LBD[-1], memory_BD)
+
+
+class _LstmScan(torch.autograd.Function):
+    """The recurrence of the whole family, and its gradient through time.
+
+    Forward takes one product and some thirteen operations a step. Backward first makes of all steps at once the slopes
+    by which the gradients of state and memory become those of the gates, and then takes one product and four
+    operations a step.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        from_input_LBG: Tensor,
+        weight_GD: Tensor,
+        peephole_3D: Tensor | None,
+        start_BD: Tensor,
+        start_memory_BD: Tensor,
+        mask_BD: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        length, width, turned_DG = len(from_input_LBG), start_BD.shape[1], weight_GD.t()
+        all_LBD, memory_LBD = after(start_BD, length), after(start_memory_BD, length)
+        new_LBD, squashed_LBD = (torch.empty_like(all_LBD[1:]) for _ in range(2))
+        gates_LBG = torch.empty_like(from_input_LBG)
+        sigmoids_LBG = gates_LBG[:, :, : -2 * width]
+        in_LBD, *forget, raw_LBD, out_LBD = gates_LBG.chunk(gates_LBG.shape[2] // width, dim=2)
+        per_step = [from_input_LBG, gates_LBG, sigmoids_LBG, in_LBD, forget[0] if forget else in_LBD, raw_LBD, out_LBD]
+        per_step += [new_LBD, squashed_LBD, memory_LBD[:-1], memory_LBD[1:], all_LBD[:-1], all_LBD[1:]]
+        for views in steps(*per_step):
+            from_input_BG, gates_BG, sigmoids_BG, in_BD, forget_BD, raw_BD, out_BD, *states = views
+            new_BD, squashed_BD, old_memory_BD, memory_BD, read_BD, state_BD = states
+            if mask_BD is not None:
+                read_BD = torch.mul(read_BD, mask_BD)
+            torch.addmm(from_input_BG, read_BD, turned_DG, out=gates_BG)
+            if peephole_3D is not None:
+                in_BD.addcmul_(old_memory_BD, peephole_3D[0])
+                forget_BD.addcmul_(old_memory_BD, peephole_3D[1])
+            sigmoids_BG.sigmoid_()
+            torch.mul(in_BD, tanh(raw_BD, out=new_BD), out=memory_BD)
+            if forget:
+                memory_BD.addcmul_(forget_BD, old_memory_BD)
+            else:
+                memory_BD.add_(old_memory_BD)
+            if peephole_3D is not None:
+                out_BD.addcmul_(memory_BD, peephole_3D[2])
+            torch.mul(out_BD.sigmoid_(), tanh(memory_BD, out=squashed_BD), out=state_BD)
+        ctx.save_for_backward(gates_LBG, new_LBD, memory_LBD, squashed_LBD, all_LBD, weight_GD, peephole_3D, mask_BD)
+        return all_LBD[1:], memory_LBD[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        gates_LBG, new_LBD, memory_LBD, squashed_LBD, all_LBD, weight_GD, peephole_3D, mask_BD = ctx.saved_tensors
+        width, n_gates = all_LBD.shape[2], gates_LBG.shape[2] // all_LBD.shape[2]
+        in_LBD, *forget, _, out_LBD = gates_LBG.chunk(n_gates, dim=2)
+        inner_LBG = torch.empty_like(gates_LBG)  # the gates' slopes, turned into their gradients step by step
+        in_slope_LBD, *forget_slope, new_slope_LBD, out_slope_LBD = inner_LBG.chunk(n_gates, dim=2)
+        _aten.sigmoid_backward(new_LBD, in_LBD, grad_input=in_slope_LBD)
+        _aten.tanh_backward(in_LBD, new_LBD, grad_input=new_slope_LBD)
+        _aten.sigmoid_backward(squashed_LBD, out_LBD, grad_input=out_slope_LBD)
+        to_memory_LBD = _aten.tanh_backward(out_LBD, squashed_LBD)  # from the state to the memory of the same step,
+        carried_LBD = forget[0] if forget else None  # and from there to the memory before
+        if forget:
+            _aten.sigmoid_backward(memory_LBD[:-1], forget[0], grad_input=forget_slope[0])
+        if peephole_3D is not None:
+            to_memory_LBD += out_slope_LBD * peephole_3D[2]
+            carried_LBD = forget[0] + in_slope_LBD * peephole_3D[0] + forget_slope[0] * peephole_3D[1]
+        state_BD, memory_BD = grads[0][-1], grads[1].clone()
+        by_memory_LBKD = inner_LBG.view(*inner_LBG.shape[:2], n_gates, width)[:, :, :-1]
+        carried = carried_LBD.unbind() if carried_LBD is not None else [None] * len(inner_LBG)
+        per_step = (to_memory_LBD, inner_LBG, by_memory_LBKD, out_slope_LBD)
+        views = zip(back_from(grads[0]), carried, steps(*per_step), strict=True)
+        for grad_BD, carried_BD, (to_memory_BD, inner_BG, by_memory_BKD, by_state_BD) in reversed(list(views)):
+            memory_BD.addcmul_(state_BD, to_memory_BD)
+            by_memory_BKD.mul_(memory_BD[:, None])
+            by_state_BD.mul_(state_BD)
+            if carried_BD is not None:
+                memory_BD.mul_(carried_BD)
+            state_BD = before(grad_BD, inner_BG, weight_GD, mask_BD)
+        peephole_grad_3D = None
+        if peephole_3D is not None:
+            seen = (memory_LBD[:-1], memory_LBD[:-1], memory_LBD[1:])
+            moved = (in_slope_LBD, forget_slope[0], out_slope_LBD)
+            peephole_grad_3D = torch.stack([(a * b).sum((0, 1)) for a, b in zip(seen, moved, strict=True)])
+        weight_grad_GD = weight_gradient(inner_LBG, all_LBD[:-1], mask_BD)
+        return inner_LBG, weight_grad_GD, peephole_grad_3D, state_BD, memory_BD, None

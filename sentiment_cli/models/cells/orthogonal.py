@@ -1,0 +1,195 @@
+"""Layers whose recurrent matrix stays orthogonal, so that no gradient grows or fades in it."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sentiment_cli.models.cells.elman import (
+    State,
+    after,
+    back_from,
+    before,
+    blocks_from_end,
+    project,
+    state_mask,
+    steps,
+    weight_gradient,
+    zero_state,
+)
+
+_aten = torch.ops.aten
+
+
+class Orthogonal(nn.Module):
+    """h_t = modReLU(W x_t + U h_t-1) with U orthogonal, modReLU(z) = sign(z) relu(|z| + b).
+
+    The unitary network of Arjovsky et al. 2016 in real numbers, and its first W and b; U as Lezcano-Casado &
+    Martinez-Rubio 2019 have it, from `skew`, the numbers above the diagonal of a skew-symmetric matrix.
+    """
+
+    def __init__(
+        self, input_width: int, width: int, *, weight_dropout: float = 0.0, state_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        assert not weight_dropout, "a matrix with zeroed numbers is not orthogonal"
+        self.width, self.n_gates, self.state_dropout = width, 1, state_dropout
+        self.input_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(width, input_width)))
+        self.bias = nn.Parameter(torch.zeros(width))  # modReLU's: a fresh layer is linear
+        self.skew = nn.Parameter(fresh_skew(width))
+
+    def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
+        """Return states_BLD and the last of them."""
+        from_input_LBD = project(input_BLD, self.input_weight, None)
+        (start_BD,) = start or (from_input_LBD.new_zeros(len(input_BLD), self.width),)
+        mask_BD = state_mask(start_BD, self.state_dropout, self.training)
+        with torch.autocast(input_BLD.device.type, enabled=False):
+            matrix_DD = orthogonal_matrix(self.skew, self.width)
+            states_LBD: Tensor = _OrthogonalScan.apply(from_input_LBD, matrix_DD, self.bias, start_BD, mask_BD)  # type: ignore[no-untyped-call]
+        return states_LBD.transpose(0, 1), (states_LBD[-1],)
+
+
+class GORU(nn.Module):
+    """Gated orthogonal recurrent unit (Jing et al. 2017): a GRU around an orthogonal matrix U and modReLU.
+
+    r_t, z_t = sigmoid(W x_t + V h_t-1 + b), h_t = z_t h_t-1 + (1 - z_t) modReLU(W_h x_t + r_t (U h_t-1)).
+
+    `bias` is that of r, z and modReLU; r's begins with 2, as in the authors' code. State dropout acts on what the
+    matrices read, not on what z carries over.
+    """
+
+    def __init__(
+        self, input_width: int, width: int, *, weight_dropout: float = 0.0, state_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        assert not weight_dropout, "a matrix with zeroed numbers is not orthogonal"
+        self.width, self.n_gates, self.state_dropout = width, 3, state_dropout
+        gates = [nn.init.xavier_uniform_(torch.empty(width, input_width)) for _ in range(3)]
+        self.input_weight = nn.Parameter(torch.cat(gates))
+        self.state_weight = nn.Parameter(
+            torch.cat([nn.init.xavier_uniform_(torch.empty(width, width)) for _ in range(2)])
+        )
+        self.bias = nn.Parameter(torch.cat([torch.full((width,), 2.0), torch.zeros(2 * width)]))
+        self.skew = nn.Parameter(fresh_skew(width))
+
+    def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
+        """Return states_BLD and the last of them."""
+        gate_bias_G, bias_D = self.bias[: 2 * self.width], self.bias[2 * self.width :]
+        from_input_LBG = project(input_BLD, self.input_weight, F.pad(gate_bias_G, (0, self.width)))
+        (start_BD,) = start or zero_state(self.state_weight, len(input_BLD), 1)
+        mask_BD = state_mask(start_BD, self.state_dropout, self.training)
+        with torch.autocast(input_BLD.device.type, enabled=False):
+            weight_GD = torch.cat([self.state_weight, orthogonal_matrix(self.skew, self.width)])
+            states_LBD: Tensor = _GORUScan.apply(from_input_LBG, weight_GD, bias_D, start_BD, mask_BD)  # type: ignore[no-untyped-call]
+        return states_LBD.transpose(0, 1), (states_LBD[-1],)
+
+
+def fresh_skew(width: int) -> Tensor:
+    """Draw the numbers above the diagonal of a skew-symmetric matrix whose exponential turns pairs of numbers.
+
+    The angles are uniform in (-pi, pi), as Henaff et al. 2016 have them. All other numbers are 0.
+    """
+    upper_DD = torch.zeros(width, width)
+    pairs = torch.arange(0, width - 1, 2)
+    upper_DD[pairs, pairs + 1] = torch.empty(len(pairs)).uniform_(-math.pi, math.pi)
+    row_N, column_N = torch.triu_indices(width, width, 1)
+    return upper_DD[row_N, column_N]
+
+
+def orthogonal_matrix(skew_N: Tensor, width: int) -> Tensor:
+    """Return the exponential of the skew-symmetric matrix with these numbers above its diagonal, row by row.
+
+    The exponential in float32 is orthogonal to 1e-5 only; one step of Newton's method for the nearest orthogonal
+    matrix makes it 1e-6, in half the time that float64 takes.
+    """
+    row_N, column_N = torch.triu_indices(width, width, 1, device=skew_N.device)
+    upper_DD = skew_N.new_zeros(width, width).index_put((row_N, column_N), skew_N)
+    matrix_DD = torch.matrix_exp(upper_DD - upper_DD.t())
+    return 1.5 * matrix_DD - 0.5 * matrix_DD @ (matrix_DD.t() @ matrix_DD)
+
+
+def _apply_modrelu(values_BD: Tensor, bias_D: Tensor, sign_BD: Tensor) -> None:
+    """Apply modReLU in place; `sign_BD` is room for the signs."""
+    torch.sign(values_BD, out=sign_BD)
+    values_BD.abs_().add_(bias_D).relu_().mul_(sign_BD)
+
+
+class _OrthogonalScan(torch.autograd.Function):
+    """h_t = modReLU(x_t + U h_t-1), and its gradient through time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, input_LBD: Tensor, matrix_DD: Tensor, bias_D: Tensor, start_BD: Tensor, mask_BD: Tensor | None
+    ) -> Tensor:
+        all_LBD, sign_BD, turned_DD = after(start_BD, len(input_LBD)), torch.empty_like(start_BD), matrix_DD.t()
+        for input_BD, before_BD, state_BD in steps(input_LBD, all_LBD[:-1], all_LBD[1:]):
+            read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
+            torch.addmm(input_BD, read_BD, turned_DD, out=state_BD)
+            _apply_modrelu(state_BD, bias_D, sign_BD)
+        ctx.save_for_backward(all_LBD, matrix_DD, mask_BD)
+        return all_LBD[1:]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        all_LBD, matrix_DD, mask_BD = ctx.saved_tensors
+        sign_LBD = all_LBD[1:].sign()
+        inner_LBD = sign_LBD.abs()  # the slope of modReLU, turned into the gradient before it, step by step
+        state_BD = grads[0][-1]
+        for grad_BD, inner_BD in reversed(list(zip(back_from(grads[0]), inner_LBD.unbind(), strict=True))):
+            state_BD = before(grad_BD, inner_BD.mul_(state_BD), matrix_DD, mask_BD)
+        matrix_grad_DD = weight_gradient(inner_LBD, all_LBD[:-1], mask_BD)
+        return inner_LBD, matrix_grad_DD, sign_LBD.mul_(inner_LBD).sum((0, 1)), state_BD, None
+
+
+class _GORUScan(torch.autograd.Function):
+    """The recurrence of GORU, weight_GD being that of r, that of z and U, and its gradient through time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, input_LBG: Tensor, weight_GD: Tensor, bias_D: Tensor, start_BD: Tensor, mask_BD: Tensor | None
+    ) -> Tensor:
+        width, turned_DG, sign_BD = start_BD.shape[1], weight_GD.t(), torch.empty_like(start_BD)
+        all_LBD, products_LBG = after(start_BD, len(input_LBG)), torch.empty_like(input_LBG)
+        gates_LB2, rotated_LBD = products_LBG.tensor_split((2 * width,), dim=2)  # turned into r and z; U h
+        candidate_LBD = torch.empty_like(all_LBD[1:])
+        per_step = (*input_LBG.tensor_split((2 * width,), dim=2), products_LBG, gates_LB2, *gates_LB2.chunk(2, dim=2))
+        per_step += (rotated_LBD, candidate_LBD, all_LBD[:-1], all_LBD[1:])
+        for views in steps(*per_step):
+            input_B2, input_BD, products_BG, gates_B2, reset_BD, update_BD, rotated_BD, *states = views
+            candidate_BD, before_BD, state_BD = states
+            read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
+            torch.mm(read_BD, turned_DG, out=products_BG)
+            gates_B2.add_(input_B2).sigmoid_()
+            torch.addcmul(input_BD, reset_BD, rotated_BD, out=candidate_BD)
+            _apply_modrelu(candidate_BD, bias_D, sign_BD)
+            torch.lerp(candidate_BD, before_BD, update_BD, out=state_BD)
+        ctx.save_for_backward(products_LBG, candidate_LBD, all_LBD, weight_GD, mask_BD)
+        return all_LBD[1:]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        products_LBG, candidate_LBD, all_LBD, weight_GD, mask_BD = ctx.saved_tensors
+        inner_LB3D = torch.empty_like(products_LBG).view(*candidate_LBD.shape[:2], 3, -1)
+        weight_grad_GD, bias_grad_D = torch.zeros_like(weight_GD), weight_GD.new_zeros(weight_GD.shape[1])
+        own_grads, state_BD = back_from(grads[0]), grads[0][-1]
+        for block in blocks_from_end(candidate_LBD):
+            reset, update, rotated = products_LBG[block].chunk(3, dim=2)
+            candidate, old, inner = candidate_LBD[block], all_LBD[:-1][block], inner_LB3D[block]
+            sign = candidate.sign()
+            # The slopes of h_t, turned into gradients step by step: by what modReLU takes, and by the three products.
+            slope = sign.abs()
+            slope.addcmul_(slope, update, value=-1)
+            _aten.sigmoid_backward(slope * rotated, reset, grad_input=inner[:, :, 0])
+            _aten.sigmoid_backward(old - candidate, update, grad_input=inner[:, :, 1])
+            torch.mul(slope, reset, out=inner[:, :, 2])
+            views = zip(own_grads[block], steps(inner, slope, update), strict=True)
+            for grad_BD, (inner_B3D, slope_BD, update_BD) in reversed(list(views)):
+                inner_B3D.mul_(state_BD[:, None])
+                slope_BD.mul_(state_BD)
+                state_BD = before(grad_BD, inner_B3D.flatten(1), weight_GD, mask_BD).addcmul_(state_BD, update_BD)
+            weight_grad_GD += weight_gradient(inner.flatten(2), old, mask_BD)
+            bias_grad_D += sign.mul_(slope).sum((0, 1))
+            inner[:, :, 2] = slope  # what modReLU takes is the input's, without r
+        return inner_LB3D.flatten(2), weight_grad_GD, bias_grad_D, state_BD, None

@@ -1,0 +1,43 @@
+"""The graph of a trained classifier: token ids and lengths → logits."""
+
+from sentiment_cli.models.classifier import AnyClassifier, Classifier
+from sentiment_cli.onnx.builder import Graph
+from sentiment_cli.onnx.context import write_context
+from sentiment_cli.onnx.embedding import write_embedding
+from sentiment_cli.onnx.encoders import write_encoder, write_last
+from sentiment_cli.onnx.grids import write_sentence_ends
+from sentiment_cli.onnx.linear import write_linear
+from sentiment_cli.onnx.masking import last_of, write_rows
+from sentiment_cli.onnx.pooling import write_pooling
+
+
+def build_graph(model: AnyClassifier) -> bytes:
+    """Return an ONNX graph that gives what the model does in evaluation, for any number and length of rows.
+
+    Its inputs are ids_BL and length_B (int64), its output logits: [B] where there are two labels or stars, else [B, C].
+    What stands in ids_BL behind a row's end has no part in it. Raises NoGraphError, which names what cannot be written.
+    """
+    graph = Graph()
+    inputs = {"ids_BL": ["B", "L"], "length_B": ["B"]}
+    if isinstance(model, Classifier):
+        logits = _write_classifier(graph, model, *inputs)
+    else:
+        logits = write_linear(graph, model, *inputs)
+    return graph.finish(inputs, logits, "logits", ["B"] if model.n_logits == 1 else ["B", model.n_logits])
+
+
+def _write_classifier(graph: Graph, model: Classifier, ids_BL: str, length_B: str) -> str:
+    rows = write_rows(graph, length_B, graph.node("Shape", ids_BL, start=1))
+    if model.encoder.needs_ends:
+        rows = rows._replace(ends_BL=write_sentence_ends(graph, ids_BL, model.is_mark_V))
+    embedded_LBD = write_embedding(graph, model.embedding, graph.node("Transpose", ids_BL))
+    states_LBD = write_encoder(graph, model.encoder, embedded_LBD, rows)
+    contexts = [] if model.context is None else [write_context(graph, model.context, states_LBD, rows)]
+    of_contexts = [last_of(graph, context_LBD, rows) for context_LBD in contexts]
+    if model.pooling is None:  # the logit of the last step, at which the backward direction has read one token
+        pooled_BD = graph.join(last_of(graph, states_LBD, rows), *of_contexts)
+    else:
+        last_BD = graph.join(write_last(graph, model.encoder, states_LBD, rows), *of_contexts)
+        pooled_BD = write_pooling(graph, model.pooling, graph.join(states_LBD, *contexts), last_BD, rows)
+    logits = graph.linear(pooled_BD, model.output.weight, model.output.bias)
+    return graph.node("Squeeze", logits, graph.constant([1])) if model.n_logits == 1 else logits

@@ -1,0 +1,63 @@
+"""The inference graph in onnxruntime."""
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession, SessionOptions
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from sentiment_cli.errors import MachineError
+from sentiment_cli.inference.scoring import Answers
+from sentiment_cli.onnx.verify import check_graph
+from sentiment_cli.storage.store import IntegrityError
+
+_ERRORS = (
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.NotImplemented,
+    state.RuntimeException,
+)
+_INPUTS = {"ids_BL": "tensor(int64)", "length_B": "tensor(int64)"}
+
+
+def open_graph(data: bytes) -> tuple[Answers, int]:
+    """Return what a graph computes, and how many numbers a row that is. Raises IntegrityError for no graph of ours."""
+    checked = check_graph(data)
+    options = SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised
+    options.intra_op_num_threads = _n_cores()
+    # Threads that spin while they wait take 20 % more of the processor, and no less time, beside other work.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except _ERRORS as error:
+        raise IntegrityError(f"onnxruntime does not take the graph: {error}") from error
+    inputs = {value.name: value.type for value in session.get_inputs()}
+    outputs = [(value.name, value.type) for value in session.get_outputs()]
+    if inputs != _INPUTS or outputs != [("logits", "tensor(float)")]:
+        raise IntegrityError(f"the graph reads {inputs} and gives {outputs}")
+    axes = session.get_outputs()[0].shape
+    if len(axes) not in (1, 2) or not all(isinstance(n, int) and n > 1 for n in axes[1:]):
+        raise IntegrityError(f"the graph's logits are of the shape {axes}")
+
+    def answer(ids_BL: NDArray[np.int64], length_B: NDArray[np.int64]) -> NDArray[np.float32]:
+        checked.check_batch(*ids_BL.shape)
+        try:
+            found: list[Any] = session.run(["logits"], {"ids_BL": ids_BL, "length_B": length_B})
+        except _ERRORS as error:
+            if "allocate" in str(error):
+                raise MachineError(f"there is not enough memory for {ids_BL.size:,} tokens at once: {error}") from error
+            raise IntegrityError(f"the graph cannot be computed: {error}") from error
+        logits: NDArray[np.float32] = found[0]
+        return logits
+
+    return answer, 1 if len(axes) == 1 else axes[1]
+
+
+def _n_cores() -> int:
+    """Return how many cores this process may use; onnxruntime would pin its threads to all that the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,83 @@
+"""The figures of a report: training curves, reliability, and tokens per review."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_cli.evaluation.calibration import reliability_bins
+from sentiment_cli.evaluation.metrics import expected_calibration_error
+from sentiment_cli.inference.predictor import likeliest
+from sentiment_cli.reports.blocks import Figure, Histogram, Line, Lines, Reliability, Table
+from sentiment_cli.reports.run_files import RunFiles
+from sentiment_cli.reports.wording import number, share
+from sentiment_cli.runs.predictions import Answers
+
+_LENGTH_BINS = 24
+
+
+def curves_figure(name: str, title: str, key: str, runs: Sequence[tuple[str, RunFiles]], keys: Sequence[str]) -> Figure:
+    """Draw figures of metrics.jsonl over the steps: of each run each of `keys`, under the names given."""
+    lines = []
+    for label, run in runs:
+        for one in keys:
+            rows = [row for row in run.curves if row.get(one) is not None]
+            said = {"train_loss": "training", "valid_loss": "validation", "valid_accuracy": "validation"}[one]
+            said = label if len(runs) > 1 else said
+            lines.append(Line(said, [row["step"] for row in rows], [row[one] for row in rows]))
+    is_share = key == "accuracy"
+    best = next((row["step"] for row in reversed(runs[0][1].curves) if row["best"]), None) if len(runs) == 1 else None
+    write = share if is_share else number
+    ends = [f"{line.name} from {write(line.ys[0])} to {write(line.ys[-1])}" for line in lines if line.ys]
+    alt = f"{title} over the steps: {', '.join(ends)}." + (f" The model kept is of step {best:,}." if best else "")
+    steps = sorted({int(x) for line in lines for x in line.xs})
+    at = [dict(zip(line.xs, line.ys, strict=True)) for line in lines]
+    cells = [[f"{step:,}", *(write(row[step]) if step in row else "" for row in at)] for step in steps]
+    chart = Lines("steps", key, lines, best, "the model kept", is_share)
+    return Figure(name, title, chart, alt, Table(["step", *(line.name for line in lines)], cells))
+
+
+def reliability_figure(answers: Answers, split: str) -> Figure:
+    """Draw accuracy over confidence (Niculescu-Mizil and Caruana 2005; Guo et al. 2017)."""
+    is_right_N = likeliest(answers.probability_NC) == answers.label_N
+    confidence_N = answers.probability_NC.max(axis=1)
+    bins = reliability_bins(is_right_N, confidence_N)
+    fullest = max(bins, key=lambda found: found.n)
+    error = expected_calibration_error(is_right_N, confidence_N)
+    alt = (
+        f"Accuracy over confidence on {len(confidence_N):,} {split} reviews; on the diagonal they are equal. Expected "
+        f"calibration error {error:.4f}. Most reviews, {fullest.n:,}, are answered with a confidence of "
+        f"{fullest.confidence:.1%} on average, and {fullest.accuracy:.1%} of them are right."
+    )
+    rows = [
+        [
+            f"{found.low:.0%} to {found.high:.0%}",
+            f"{found.n:,}",
+            f"{found.confidence:.2%}",
+            f"{found.accuracy:.2%}",
+            "{:.2%} to {:.2%}".format(*found.accuracy_ci95),
+        ]
+        for found in bins
+    ]
+    table = Table(["answers with", "n", "mean confidence", "accuracy", "95 % interval"], rows)
+    return Figure("reliability", f"Reliability, {split} reviews", Reliability(bins), alt, table)
+
+
+def lengths_figure(length_N: NDArray[np.int64], max_tokens: int | None) -> Figure:
+    """Draw the tokens per training review; the longest hundredth shares the last bar."""
+    last = max(_LENGTH_BINS, int(np.percentile(length_N, 99)))
+    edges = np.linspace(0, last, _LENGTH_BINS + 1).astype(np.int64)
+    counts, _ = np.histogram(np.minimum(length_N, edges[-1]), edges)
+    median, longest = int(np.median(length_N)), int(length_N.max())
+    alt = f"Tokens of {len(length_N):,} training reviews: half have up to {median:,}, the longest {longest:,}."
+    if max_tokens is not None:
+        longer = float((length_N > max_tokens).mean())
+        said = f"{longer:.1%} are" if longer else "None is"
+        alt += f" {said} longer than the {max_tokens:,} that the model reads."
+    names = [f"{low:,} to {high - 1:,}" for low, high in itertools.pairwise(edges.tolist())]
+    names[-1] = f"{edges[-2]:,} and more"
+    table = Table(["tokens", "reviews"], [[name, f"{n:,}"] for name, n in zip(names, counts.tolist(), strict=True)])
+    mark = max_tokens if max_tokens is not None and max_tokens <= edges[-1] else None
+    chart = Histogram("tokens", "training reviews", edges.tolist(), counts.tolist(), mark, "what the model reads")
+    return Figure("lengths", "Length of the training reviews", chart, alt, table)

@@ -1,0 +1,178 @@
+"""A model made of models: what it is on disk, and how the outputs of its parts become one.
+
+    RUN/model/  manifest.json  ensemble.json  calibration.json  1.model.json  1.graph.onnx  …  2.model.json  …
+
+Its output is the weighted sum of the parts' log-odds, each divided by its part's own temperature; of several labels, of
+the logarithms of their probabilities. It has a temperature of its own. The parts are whole models, so that the runs
+they come from may be removed; ensemble.json holds the runs' names, the weights, and the sha256 of every other file.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_cli.errors import UsageError
+from sentiment_cli.runs.model_files import ENSEMBLE, Members, pack
+from sentiment_cli.runs.saved_model import (
+    Artefact,
+    Calibration,
+    check_files,
+    hashes_of,
+    open_files,
+    packed_files,
+    read_artefact,
+    read_temperature,
+)
+from sentiment_cli.storage import store
+
+_FORMAT = 1
+_MOST_WEIGHT = 1e6
+
+
+class Part(NamedTuple):
+    """A model of an ensemble, the name of the run that it comes from, and the weight of what it says."""
+
+    name: str
+    model: Artefact
+    weight: float
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """A model made of models; those parts of `Artefact` that both have mean the same."""
+
+    path: Path
+    parts: tuple[Part, ...]
+    temperature: float
+    members: Members
+    target: Literal["label"] = "label"
+    has_weights: Literal[False] = False  # of its own, for torch to load
+
+    @property
+    def models(self) -> list[Artefact]:
+        return [part.model for part in self.parts]
+
+    @property
+    def first(self) -> Artefact:
+        return self.parts[0].model
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.first.labels
+
+    @property
+    def n_logits(self) -> int:
+        return self.first.n_logits
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.first.settings
+
+    def combined(self, outputs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the output of rows, not divided by the temperature, from those of each part."""
+        return combine(
+            [output / part.model.temperature for output, part in zip(outputs, self.parts, strict=True)],
+            [part.weight for part in self.parts],
+        )
+
+
+AnyModel = Artefact | Ensemble
+
+
+def combine(calibrated: Sequence[NDArray[np.float64]], weights: Sequence[float]) -> NDArray[np.float64]:
+    """Return the weighted sum of logit_N, or of the logarithms of the probabilities that logit_NC say."""
+    total = np.zeros_like(calibrated[0], dtype=np.float64)
+    for logits, weight in zip(calibrated, weights, strict=True):
+        total += weight * (logits if logits.ndim == 1 else log_probabilities(logits))
+    return total
+
+
+def log_probabilities(logit_NC: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logarithms of the softmax."""
+    below_NC = logit_NC - logit_NC.max(axis=1, keepdims=True)
+    found_NC: NDArray[np.float64] = below_NC - np.log(np.exp(below_NC).sum(axis=1, keepdims=True))
+    return found_NC
+
+
+def is_ensemble(path: Path) -> bool:
+    """Say whether a run is an ensemble."""
+    return (path / "model" / ENSEMBLE).is_file()
+
+
+def refuse_ensemble(run: Path, why: str) -> None:
+    """Raise UsageError, with what makes it anew, where a run is an ensemble."""
+    if is_ensemble(run):
+        names = " ".join(shlex.quote(part.name) for part in _open_ensemble(run, open_files(run)).parts)
+        raise UsageError(f"{run} is an ensemble: {why}", f"sentiment ensemble {names}")
+
+
+def open_model(path: Path) -> AnyModel:
+    """Open what tells labels apart: a model or an ensemble, of a run, by itself or packed.
+
+    Raises IntegrityError for damage, UsageError for a model of another task.
+    """
+    members = open_files(path)
+    return _open_ensemble(path, members) if ENSEMBLE in members.files else read_artefact(path, members)
+
+
+def save_ensemble(run: Path, parts: Sequence[Part], calibration: Calibration | None = None) -> None:
+    """Write RUN/model/ with a copy of each part."""
+    files = {
+        f"{i}.{name}": part.model.read(name)
+        for i, part in enumerate(parts, 1)
+        for name in sorted(part.model.members.files)
+    }
+    if calibration is not None:
+        files["calibration.json"] = store.dump_json(calibration._asdict())
+    with store.new_directory(run / "model") as draft:
+        for name, data in {**files, ENSEMBLE: _about(parts, files)}.items():
+            draft.write(name, data)
+
+
+def pack_ensemble(ensemble: Ensemble, path: Path) -> int:
+    """Write an ensemble as one file, which answers as the directory does, and return its size; as `pack_artefact`."""
+    files = {name: ensemble.members.read(name) for name in ensemble.members.files if name == "calibration.json"}
+    for i, part in enumerate(ensemble.parts, 1):
+        files |= {f"{i}.{name}": data for name, data in packed_files(part.model).items()}
+    return pack({**files, ENSEMBLE: _about(ensemble.parts, files)}, path)
+
+
+def _about(parts: Sequence[Part], files: dict[str, bytes]) -> bytes:
+    named = [{"name": part.name, "weight": part.weight} for part in parts]
+    return store.dump_json({"format": _FORMAT, "members": named, "files": hashes_of(files)})
+
+
+def _open_ensemble(path: Path, members: Members) -> Ensemble:
+    place = members.place(ENSEMBLE)
+    about = store.parse_json(members.read(ENSEMBLE), place)
+    try:
+        if type(about["format"]) is not int or about["format"] != _FORMAT:
+            raise store.IntegrityError(f"{place} has format {about['format']!r}; this version reads {_FORMAT}")
+        check_files(members, about["files"], by=ENSEMBLE)
+        names = [(member["name"], _weight(member["weight"], place)) for member in about["members"]]
+        models = [read_artefact(path, part) for part in members.parts()]
+        if len(names) != len(models):
+            raise store.IntegrityError(f"{place} names {len(names)} members, and {members.path} holds {len(models)}")
+        if not 0 < (total := sum(weight for _, weight in names)):
+            raise store.IntegrityError(f"{place}: the weights of the members add up to {total}")
+        for (name, _), model in zip(names, models, strict=True):
+            if model.labels != models[0].labels or model.target != "label":
+                raise store.IntegrityError(
+                    f"{place}: {name} has the labels {', '.join(model.labels)}, and {names[0][0]} "
+                    f"{', '.join(models[0].labels)}"
+                )
+        parts = tuple(Part(str(name), model, weight) for (name, weight), model in zip(names, models, strict=True))
+        return Ensemble(path, parts, read_temperature(members), members)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise store.IntegrityError(f"{place} is damaged: {error!r:.200}") from error
+
+
+def _weight(value: Any, place: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_WEIGHT:
+        raise store.IntegrityError(f"{place}: a weight is {value!r:.40}, no number from 0 on up to {_MOST_WEIGHT:g}")
+    return float(value)

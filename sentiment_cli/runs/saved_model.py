@@ -1,0 +1,265 @@
+"""What a finished model is on disk, and how it comes back: without torch, and each file read when it is asked for.
+
+    RUN/model/  manifest.json  model.json  calibration.json  tokenizer.json  vocabulary.json
+                graph.onnx  weights.safetensors
+
+model.json holds the format, the labels, the experiment, the key of the data it was trained on, why there is no graph
+where there is none, and the sha256 of the other files: those of another run do not pass for this one's, whatever the
+manifest says. calibration.json holds the temperature; a model of star ratings, and one whose training was cut short,
+has none. The packed form (`members`) has the weights only where there is no graph.
+"""
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from sentiment_cli.data.batching.truncation import Reading
+from sentiment_cli.data.tokens.saved_tokenizer import rebuild_tokenizer
+from sentiment_cli.data.tokens.vocabulary import Vocabulary
+from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.runs.model_files import ENSEMBLE, Members, open_members, pack
+from sentiment_cli.storage import store
+
+if TYPE_CHECKING:
+    import torch
+
+    from sentiment_cli.config.schema import Experiment
+    from sentiment_cli.data.corpus.packed import Corpus
+
+GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
+_FORMAT = 3
+_MOST_TEMPERATURE = 1e6  # one is fitted from 0.05 to 20
+# 1 is 2 without calibration.json, which whoever reads 1 alone would pass over; 2 is 3 without a graph and the hashes.
+_READABLE = (1, 2, 3)
+_DATA_KEY = re.compile(r"[A-Za-z0-9-]+-[0-9a-f]{16}")  # as `data.cache` names what it keeps
+_NO_GRAPH = "the run was trained by a version that made no graphs"
+
+
+class Calibration(NamedTuple):
+    """What logits are divided by, and calibration error and log loss without and with it on the rows that it is of."""
+
+    temperature: float
+    ece_before: float
+    ece_after: float
+    loss_before: float
+    loss_after: float
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A finished model with all it needs to answer.
+
+    `path` is what was opened, `settings` the experiment's as plain values, `reading` those of them that say what is
+    read of a row; `data_key` names the prepared corpus that it was trained on; `no_graph` says why there is no graph,
+    None where there is one.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    data_key: str
+    settings: dict[str, Any]
+    target: Literal["label", "stars"]
+    reading: Reading
+    no_graph: str | None
+    temperature: float
+    members: Members
+
+    @property
+    def has_weights(self) -> bool:
+        return WEIGHTS in self.members.files
+
+    @property
+    def n_logits(self) -> int:
+        """How many numbers the model puts out per row: one for two labels or stars, else one per label."""
+        return 1 if len(self.labels) == 2 else len(self.labels)
+
+    @property
+    def models(self) -> "list[Artefact]":
+        """What is asked: the one model, as an ensemble is each of its own."""
+        return [self]
+
+    @property
+    def first(self) -> "Artefact":
+        return self
+
+    def combined(self, outputs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the output of rows from that of each of `models`."""
+        (output,) = outputs
+        return output
+
+    def read(self, name: str) -> bytes:
+        """Read one of its files; raise IntegrityError where it is not what the manifest says."""
+        return self.members.read(name)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        place = self.members.place("vocabulary.json")
+        try:
+            return Vocabulary.from_json(store.parse_json(self.read("vocabulary.json"), place))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise store.IntegrityError(f"{place} is damaged: {error!r}") from error
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        place = self.members.place("tokenizer.json")
+        data = self.read("tokenizer.json")
+        try:
+            return rebuild_tokenizer(data, self.vocabulary.entries, self.vocabulary.unknown_id, self.settings["text"])
+        except DataError as error:
+            raise store.IntegrityError(f"{place} {error}") from error
+
+
+def open_artefact(path: Path, task: str | None = "classify") -> Artefact:
+    """Open the model of a run's directory, a model's own directory, or one packed file.
+
+    With `task` another kind of model is a UsageError. Raises IntegrityError for damage, for a format this version does
+    not read, and for files of several models.
+    """
+    members = open_files(path)
+    if ENSEMBLE in members.files:
+        show = f"sentiment runs show {shlex.quote(str(path))}"
+        raise UsageError(f"{path} is an ensemble, and this command needs a single model", show)
+    return read_artefact(path, members, task)
+
+
+def open_files(path: Path) -> Members:
+    """Open the files of the model of a run's directory, of a model's own directory, or of one packed file."""
+    return open_members(path / "model" if (path / "model").is_dir() else path)
+
+
+def read_artefact(path: Path, members: Members, task: str | None = "classify") -> Artefact:
+    """Return the model that these files are, those at `path` or of a part of it. Raises as `open_artefact` does."""
+    place = members.place("model.json")
+    about = store.parse_json(members.read("model.json"), place)
+    try:
+        if type(about["format"]) is not int or about["format"] not in _READABLE:
+            known = ", ".join(map(str, _READABLE[:-1]))
+            raise store.IntegrityError(
+                f"{members.path} has format {about['format']!r}; this version reads {known} and {_READABLE[-1]}"
+            )
+        if about["format"] >= 3:
+            check_files(members, about["files"])
+        if task not in (None, own_task := about["experiment"].get("task", "classify")):
+            raise UsageError(
+                f"the task of {path} is {own_task}, and this command needs a model of task {task}",
+                f"sentiment {'runs show' if own_task == 'vectors' else 'generate'} {path}",
+            )
+        labels = about["labels"]
+        least = 0 if about["experiment"].get("task") == "pairs" else 2  # pairs have none
+        is_named = isinstance(labels, list) and all(type(label) is str for label in labels)
+        if not is_named or len(set(labels)) < max(least, len(labels)):
+            raise store.IntegrityError(f"{place}: the labels {labels!r:.200} are not two or more different names")
+        if not _DATA_KEY.fullmatch(about["data_key"]):
+            raise store.IntegrityError(f"{place}: data_key is {about['data_key']!r:.80}, no name of prepared data")
+        return Artefact(
+            path=path,
+            labels=tuple(labels),
+            data_key=about["data_key"],
+            settings=about["experiment"],
+            target="stars" if about["experiment"]["data"].get("target") == "stars" else "label",
+            reading=Reading.from_json(about["experiment"]["text"]),
+            no_graph=None if GRAPH in members.files else about.get("graph") or _NO_GRAPH,
+            temperature=read_temperature(members),
+            members=members,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise store.IntegrityError(f"{place} is damaged: {error!r}") from error
+
+
+def save_artefact(
+    run: Path,
+    experiment: "Experiment",
+    corpus: "Corpus",
+    weights: "dict[str, torch.Tensor]",
+    calibration: Calibration | None = None,
+    graph: bytes | str = "none was made",
+) -> None:
+    """Write RUN/model/: tensors alone in the weights file, `graph` or, in model.json, why there is none."""
+    import safetensors.torch
+
+    from sentiment_cli.config.loader import experiment_values
+
+    files = {
+        "tokenizer.json": corpus.tokenizer_json,
+        "vocabulary.json": store.dump_json(vars(corpus.vocabulary)),
+        WEIGHTS: safetensors.torch.save(weights),
+    }
+    if calibration is not None:
+        files["calibration.json"] = store.dump_json(calibration._asdict())
+    if isinstance(graph, bytes):
+        files[GRAPH] = graph
+    about = {
+        "format": _FORMAT,
+        "labels": corpus.labels,
+        "data_key": corpus.key,
+        "graph": None if isinstance(graph, bytes) else graph,
+        "files": hashes_of(files),
+        "experiment": experiment_values(experiment),
+    }
+    with store.new_directory(run / "model") as draft:
+        for name, data in {**files, "model.json": store.dump_json(about)}.items():
+            draft.write(name, data)
+
+
+def pack_artefact(artefact: Artefact, path: Path, graph: bytes | None = None) -> int:
+    """Write a model as one file, which answers as the directory does, and return its size.
+
+    It holds the graph (or another one of the same model, `graph`) and no weights; where there is none, the weights.
+    """
+    return pack(packed_files(artefact, graph), path)
+
+
+def packed_files(artefact: Artefact, graph: bytes | None = None) -> dict[str, bytes]:
+    """Return the files of a model's packed form."""
+    names = artefact.members.files.keys() - {"model.json"}
+    if artefact.no_graph is None or graph is not None:
+        names -= {WEIGHTS}
+    files = {name: artefact.read(name) for name in names if name != GRAPH or graph is None}
+    if graph is not None:
+        files[GRAPH] = graph
+    about = json.loads(artefact.read("model.json"))
+    about |= {"format": _FORMAT, "graph": None if GRAPH in files else artefact.no_graph, "files": hashes_of(files)}
+    return {**files, "model.json": store.dump_json(about)}
+
+
+def hashes_of(files: dict[str, bytes]) -> dict[str, str]:
+    """Return the sha256 of each file, by its name."""
+    return {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
+
+
+def check_files(members: Members, of_model: dict[str, str], by: str = "model.json") -> None:
+    """Raise IntegrityError where the files are others than those that model.json, or another, was written with."""
+    found = {name: entry["sha256"] for name, entry in members.files.items() if name != by}
+    for name in sorted(found.keys() | of_model.keys()):
+        if found.get(name) != of_model.get(name):
+            raise store.IntegrityError(
+                f"{members.path} holds the files of several models: {name} has sha256 {found.get(name)}, and the one "
+                f"that {by} belongs to {of_model.get(name)}"
+            )
+
+
+def read_temperature(members: Members) -> float:
+    """Return the temperature of a calibration.json; 1 without one. Raises IntegrityError for what is none."""
+    if "calibration.json" not in members.files:
+        return 1.0
+    place = members.place("calibration.json")
+    about = store.parse_json(members.read("calibration.json"), place)
+    with store.damage(place):
+        temperature = about["temperature"]
+    is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not is_number or not 1 / _MOST_TEMPERATURE <= temperature <= _MOST_TEMPERATURE:
+        raise store.IntegrityError(
+            f"{place}: the temperature is {temperature!r:.40}, no number above 0 between "
+            f"{1 / _MOST_TEMPERATURE:g} and {_MOST_TEMPERATURE:g}"
+        )
+    return float(temperature)

@@ -1,0 +1,402 @@
+"""The only module that writes files: all or nothing, flushed to disk, and checked when read.
+
+    write_file(path, data)              one file, replaced atomically
+    append_line(path, line)             one line of a log, flushed
+    with new_directory(path) as draft:  several files that appear together, under a manifest
+        draft.write("a.json", data)
+    directory = open_directory(path)    every file's size and sha256 compared with the manifest
+    with partial_file(path) as part:    a file that grows over several tries, until part.publish()
+
+What the disk refuses is a MachineError that names the path. `disk` holds the operations that this is made of.
+"""
+
+import contextlib
+import errno
+import hashlib
+import io
+import itertools
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.storage import disk, failpoints
+from sentiment_cli.storage.disk import Output as Output
+from sentiment_cli.storage.disk import Partial as Partial
+
+MANIFEST = "manifest.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LONGEST_LINE = 1 << 20
+
+
+class IntegrityError(DataError):
+    """An artefact on disk is not what its manifest says."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A directory being written; nobody else sees it before it is whole."""
+
+    path: Path
+    target: Path
+    _files: dict[str, dict[str, object]] = field(default_factory=dict)
+
+    def write(self, name: str, data: bytes) -> None:
+        with self.create(name) as output:
+            output.write(data)
+
+    @contextlib.contextmanager
+    def create(self, name: str) -> Iterator[Output]:
+        with Output(disk.create(self.path / name), self.target / name) as output:
+            yield output
+            output.sync()
+        self._files[name] = {"size": output.size, "sha256": output.sha256}
+
+    def finish(self) -> None:
+        """Write the manifest."""
+        assert self._files.keys() == {file.name for file in self.path.iterdir()}, "files not made by create or write"
+        self.write(MANIFEST, dump_manifest(self._files))
+        disk.flush_directory(self.path)
+
+    def abandon(self) -> None:
+        disk.discard(self.path)
+
+
+def dump_json(value: Any) -> bytes:
+    """Encode `value` the one way we write JSON: UTF-8, indented, no NaN."""
+    return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Put `data` at `path`, replacing what was there; a reader sees the old bytes or the new, never a mixture."""
+    with replacing(path) as output:
+        output.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Output]:
+    """Yield a file that takes `path`'s place when the block ends well and vanishes when it does not.
+
+    A link stays one, and its target is replaced; what is no regular file (a pipe, /dev/stdout) is written straight.
+    """
+    with disk.write_errors(path):
+        if path.exists() and not path.is_file():
+            with Output(io.FileIO(path, "w"), path) as output:
+                yield output
+            return
+        path = disk.resolve(path)
+        disk.make_directories(path.parent)
+        draft = disk.new_draft(path)
+        try:
+            with Output(disk.create(draft), path) as output:
+                yield output
+                output.sync()
+            if path.exists():
+                disk.copy_mode(path, draft)
+            disk.rename(draft, path)
+        except BaseException:
+            disk.discard(draft)
+            raise
+        disk.flush_directory(path.parent)
+
+
+def check_replaceable(path: Path, is_ours: Callable[[Path], bool], hint: str | None = None) -> None:
+    """Raise UsageError where something is at `path` that nobody asked this program to replace.
+
+    Only an empty file, or a file of which `is_ours` says by its content that this program wrote it, may be replaced.
+    What takes bytes and keeps none (a pipe, /dev/stdout) may be written to.
+    """
+    with disk.read_errors(path):
+        try:
+            about = disk.resolve(path).stat()
+        except FileNotFoundError:
+            return
+    if stat.S_ISDIR(about.st_mode):
+        raise UsageError(f"{path} is a directory, and a file is to be written there", hint)
+    if stat.S_ISREG(about.st_mode) and about.st_size and not is_ours(path):
+        raise UsageError(f"{path} is there already, this command did not write it, and it is not overwritten", hint)
+
+
+def write_once(path: Path, data: bytes, hint: str | None = None) -> bool:
+    """Put `data` at `path` where nothing is, or where this very file is; say whether it was written.
+
+    So the same command goes on where one was killed behind some of its files. Raises UsageError for another file.
+    """
+    if is_there(path):
+        if path.is_file() and read_named(path, len(data) + 1) == data:
+            return False
+        raise UsageError(f"{path} is there already, with other content, and is not overwritten", hint)
+    write_file(path, data)
+    return True
+
+
+def read_named(path: Path, most: int = -1) -> bytes:
+    """Read a file that its user named, or its first `most` bytes."""
+    with open_named(path) as handle:
+        return handle.read(most)
+
+
+def free_path(path: Path) -> Path:
+    """Return a path like this one, with a number in its name, at which nothing is."""
+    return next(free for n in itertools.count(2) if not is_there(free := path.with_stem(f"{path.stem}-{n}")))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a log. Half a line, which a process left that died over it, goes first."""
+    assert "\n" not in line
+    with disk.write_errors(path):
+        disk.make_directories(path.parent)
+    with disk.write_errors(path), disk.open_to_append(path) as handle:
+        size, end = _end_of_lines(handle)
+        if end < size:  # else another process's line, written since, would go
+            disk.truncate(handle, end, path)
+        try:
+            failpoints.write(handle.write, memoryview(line.encode() + b"\n"), path)
+            disk.flush(handle, path)
+        except OSError:
+            disk.truncate(handle, end, path)
+            raise
+        if end == 0:
+            disk.flush_directory(path.parent)
+
+
+@contextlib.contextmanager
+def new_directory(path: Path) -> Iterator[Draft]:
+    """Yield a draft that becomes the directory `path`, manifest last, when the block ends well.
+
+    Where `path` has come to exist meanwhile (another process made the same artefact), theirs stays and ours goes.
+    """
+    with disk.write_errors(path):
+        disk.make_directories(path.parent)
+        draft = Draft(disk.new_draft(path), path)
+        try:
+            disk.make_directory(draft.path)
+            yield draft
+            draft.finish()
+            try:
+                disk.rename(draft.path, path)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                draft.abandon()
+        except BaseException:
+            draft.abandon()
+            raise
+        disk.flush_directory(path.parent)
+
+
+def open_directory(path: Path, is_read: Callable[[str], bool] = lambda name: True) -> Path:
+    """Return `path` after checking against the manifest the names of its files and the bytes of those to be read.
+
+    Raises IntegrityError for a file that is missing, too many, of another size or of another hash, and DataError where
+    another user could have put something there: a link, another owner, a directory that everyone may write to.
+    """
+    present, files = _names_in(path), read_manifest(path)
+    if present - {MANIFEST} != files.keys():
+        raise IntegrityError(f"{path} holds {sorted(present - {MANIFEST})}, its manifest names {sorted(files)}")
+    for name, expected in files.items():
+        if not is_read(name):
+            continue
+        with _opened(path / name) as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+            found = {"size": handle.tell(), "sha256": digest}
+        if found != expected:
+            raise IntegrityError(f"{path / name} is damaged: its size or checksum is not the one in {MANIFEST}")
+    return path
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return size and sha256 of each file of an artefact, as its manifest has them; raise IntegrityError for damage."""
+    return parse_manifest(read_file(path / MANIFEST), path / MANIFEST)
+
+
+def parse_manifest(data: bytes, path: Path) -> dict[str, Any]:
+    """Return what `read_manifest` does, from the bytes of the manifest at `path`."""
+    manifest = parse_json(data, path)
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    # Bytes are compared, so that no two of them mean the same and no flipped bit goes unseen.
+    if not isinstance(files, dict) or data != dump_manifest(files):
+        raise IntegrityError(f"{path} is damaged, or not a manifest")
+    return files
+
+
+def dump_manifest(files: dict[str, Any]) -> bytes:
+    """Encode a manifest of the size and sha256 of each file, with a hash of its own."""
+    try:
+        return dump_json({"files": files, "sha256": hashlib.sha256(dump_json(files)).hexdigest()})
+    except ValueError as error:
+        raise IntegrityError(f"what a manifest cannot hold: {error}") from error
+
+
+def is_there(path: Path) -> bool:
+    """Say whether anything, if only a broken link, is at `path`; raise MachineError where that cannot be seen."""
+    try:
+        with disk.read_errors(path):
+            path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of ours; raise IntegrityError where it is missing or broken."""
+    return parse_json(read_file(path), path)
+
+
+def parse_json(data: bytes, path: Path) -> Any:
+    """Return what `read_json` does, from the bytes at `path`."""
+    try:
+        return json.loads(data, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{path} cannot be read: {error}") from error
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+@contextlib.contextmanager
+def damage(path: Path, hint: str | None = None) -> Iterator[None]:
+    """Turn what goes wrong in making sense of a file of ours into IntegrityError: a key missing, or of another type."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise IntegrityError(f"{path} is damaged: {error!r:.200}", hint) from error
+
+
+def read_file(path: Path, most: int = -1) -> bytes:
+    """Read a file of ours, or its first `most` bytes; raise IntegrityError where it is missing."""
+    with _opened(path) as handle:
+        return handle.read(most)
+
+
+def check_root(root: Path) -> None:
+    """Raise MachineError where nothing can be written below `root`, before work is spent on what should go there."""
+    with disk.write_errors(root):
+        disk.check_writable(root)
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that is not 1 to 64 letters, digits, dots, underscores or dashes."""
+    if not _NAME.fullmatch(name):
+        mended = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-_")[:64] or "my-run"
+        raise UsageError(
+            f"{name!r} is not a run name: 1 to 64 of A-Z a-z 0-9 . _ -, starting with a letter or digit",
+            Change(words={name: mended}),
+        )
+
+
+def claim_directory(root: Path, name: str) -> Path:
+    """Make and return root/name, or root/name-2, -3 … where earlier ones exist; nothing is overwritten.
+
+    Raises UsageError for what is no name.
+    """
+    check_name(name)
+    with disk.write_errors(root / name):
+        disk.make_directories(root)
+        n = 1
+        while True:
+            path = root / (name if n == 1 else f"{name}-{n}")
+            try:
+                disk.make_directory(path)
+            except FileExistsError:
+                n += 1
+                continue
+            return path
+
+
+def remove_directory(path: Path) -> None:
+    """Delete a directory of ours with all that is in it; half of it never stands under its name."""
+    with disk.write_errors(path):
+        going = disk.new_draft(path)
+        try:
+            disk.rename(path, going)
+        except FileNotFoundError:  # another process was first
+            return
+        disk.remove(going)
+
+
+def remove_file(path: Path, is_ours: Callable[[Path], bool] = lambda path: True) -> None:
+    """Delete a regular file of ours where it is there; anything else that has its name stays.
+
+    `is_ours` says by the content of a file whether this program wrote it, where its place does not.
+    """
+    with disk.write_errors(path):
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            return
+        if stat.S_ISREG(mode) and is_ours(path):
+            disk.remove(path)
+
+
+@contextlib.contextmanager
+def partial_file(path: Path, is_alone: bool = True) -> Iterator[Partial]:
+    """Yield PATH.part, made where it is missing; it stays unless the block publishes it or sets it aside.
+
+    Who is not sure to be the only one at it gets a file of its own, which the next process does not find.
+    """
+    part = path.with_name(f"{path.name}.part") if is_alone else disk.new_draft(path)
+    with disk.write_errors(part):
+        disk.make_directories(path.parent)
+        with disk.open_to_append(part) as handle:
+            try:
+                yield Partial(handle, part, path)
+            finally:
+                if not is_alone or os.fstat(handle.fileno()).st_size == 0:
+                    disk.discard(part)
+
+
+def _names_in(path: Path) -> set[str]:
+    """Return the names in an artefact, hidden ones left out, after seeing who could have put them there."""
+    with _missing_is_damage(path), disk.read_errors(path):
+        disk.check_trust(path.parent, path.parent.stat())
+        disk.check_trust(path, path.lstat())
+        with os.scandir(path) as entries:
+            found = {entry.name: entry.stat(follow_symlinks=False) for entry in entries if entry.name[0] != "."}
+    for name, about in found.items():
+        disk.check_trust(path / name, about)
+        if not stat.S_ISREG(about.st_mode):
+            raise IntegrityError(f"{path / name} is not a file")
+    return set(found)
+
+
+@contextlib.contextmanager
+def open_named(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a file that its user named, by a link too if it has to be. Raises FileNotFoundError where there is none."""
+    with disk.read_errors(path), disk.open_to_read(disk.resolve(path)) as handle:
+        yield handle
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    with _missing_is_damage(path), disk.read_errors(path), disk.open_to_read(path) as handle:
+        yield handle
+
+
+@contextlib.contextmanager
+def _missing_is_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _end_of_lines(handle: io.FileIO) -> tuple[int, int]:
+    """Return the size of a log, and the position after its last newline."""
+    size = handle.seek(0, os.SEEK_END)
+    start = max(0, size - _LONGEST_LINE)
+    handle.seek(start)
+    rest = handle.readall()
+    return start + len(rest), start + rest.rfind(b"\n") + 1

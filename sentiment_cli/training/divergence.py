@@ -1,0 +1,73 @@
+"""What stops a training that went wrong: numbers that are not finite, and too little memory."""
+
+import math
+import shlex
+
+import torch
+
+from sentiment_cli import console
+from sentiment_cli.errors import DivergedError
+from sentiment_cli.models.device import OutOfMemory
+from sentiment_cli.storage import store
+from sentiment_cli.training.checkpoints import newest_path
+from sentiment_cli.training.loader import Material
+from sentiment_cli.training.loop import Step
+from sentiment_cli.training.state import Session
+
+DIVERGED = "diverged.json"
+_ROWS_SHOWN = 3
+
+
+def check_finite(session: Session, step: Step, material: Material) -> None:
+    """Raise DivergedError for a step whose loss or gradient is not finite; RUN/diverged.json then holds its figures."""
+    loss, grad_norm = float(step.loss), float(step.grad_norm)
+    if math.isfinite(loss) and math.isfinite(grad_norm):
+        return
+    ids, path = material.names(step.number), session.run / DIVERGED
+    about = {
+        "step": step.number + 1,
+        "lr": step.lr,
+        "loss": str(loss),
+        "grad_norm": str(grad_norm),
+        "rows": ids,
+    }
+    if session.group.is_writer:
+        store.write_file(path, store.dump_json(about))
+    rows = f"{', '.join(ids[:_ROWS_SHOWN])}{', …' if len(ids) > _ROWS_SHOWN else ''}"
+    where = f"its {len(ids)} rows ({rows}) are in {path}" if ids else f"{path} says so, too"
+    raise diverged(
+        session, f"step {step.number + 1} gives loss {loss:.4g} and gradient norm {grad_norm:.4g}; {where}", step.lr
+    )
+
+
+def diverged(session: Session, what: str, lr: float) -> DivergedError:
+    """Return the error that says what was not finite, how far the run got and what to try."""
+    last = newest_path(session.run)
+    lower = f"train.lr={session.experiment.train.lr / 10:.1g}"
+    config = shlex.quote(str(session.run / "experiment.yaml"))
+    command = session.experiment.command
+    from_last = f"{command} --resume {shlex.quote(str(session.run))} --set {lower} --allow-change train.lr"
+    anew = f"{command} {config} --set {lower} --set train.max_grad_norm=1"
+    return DivergedError(
+        f"{what}, at learning rate {lr:.2g}; the last good checkpoint is {last.name if last else 'none yet'}",
+        from_last if last else anew,
+    )
+
+
+def split_batch(session: Session, error: OutOfMemory, most_rows: int) -> None:
+    """Double the slices where that was asked for; else raise OutOfMemory with the budget and the next to try."""
+    settings, progress = session.experiment.train, session.progress
+    slices = settings.slices * progress.split
+    if settings.on_memory_error == "split" and slices < most_rows and session.group.size == 1:
+        console.warn(f"{error}, at step {progress.step + 1}; going on with {2 * slices} slices of the same batch")
+        session.optimizer.zero_grad(set_to_none=True)
+        progress.split *= 2
+        if session.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return
+    more = f"train.slices={2 * settings.slices}"
+    command = session.experiment.command
+    raise OutOfMemory(
+        f"{error}, at step {progress.step + 1} with train.batch_tokens {settings.batch_tokens:,} in {slices} slices",
+        f"{command} --resume {shlex.quote(str(session.run))} --set {more} --allow-change train.slices",
+    ) from error

@@ -1,0 +1,63 @@
+"""Losses: what a training step makes smaller."""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.batching.batches import Batch
+from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
+from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.training.loop import Objective
+
+
+def build_objective(experiment: Experiment) -> Objective:
+    """Return the loss that the experiment's target is learnt by."""
+    if experiment.data.target == "stars":
+        return stars_loss
+    loss = steps_loss if experiment.model.head == "steps" else classification_loss
+    smoothing = experiment.train.label_smoothing
+    return functools.partial(loss, smoothing=smoothing) if smoothing else loss
+
+
+def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy of the batch's logits, in natural-log units; of one logit a row, the binary one.
+
+    With label smoothing (Szegedy et al. 2016) that share of the truth is spread evenly over all labels.
+    """
+    logits = model(batch.ids_BL, batch.length_B)
+    if logits.dim() == 1:
+        truth_B = batch.label_B.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits, truth_B)
+    return F.cross_entropy(logits, _truth(batch, logits), label_smoothing=smoothing)
+
+
+def stars_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the mean squared error of the model's one output against (stars - 5.5) / 4.5; label_B holds the stars."""
+    return F.mse_loss(model(batch.ids_BL, batch.length_B), (batch.label_B - MIDDLE) / REACH)
+
+
+def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
+    """Return the cross-entropy of a row's label at each of its tokens, the mean over these and then over rows.
+
+    For a model with `head: steps`; each row weighs the same, however long.
+    """
+    assert isinstance(model, Classifier)
+    logits = model.step_logits(batch.ids_BL, batch.length_B)
+    n_rows, length = batch.ids_BL.shape
+    is_token_BL = torch.arange(length, device=batch.length_B.device) < batch.length_B[:, None]
+    weight_BL = is_token_BL / (batch.length_B[:, None] * n_rows)
+    label_BL = _truth(batch, logits)[:, None].expand(n_rows, length, *batch.label_B.shape[1:])
+    if logits.dim() == 2:
+        truth_BL = label_BL.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits, truth_BL, weight_BL, reduction="sum")
+    label_T = label_BL.flatten(0, 1)
+    loss_T = F.cross_entropy(logits.flatten(0, 1), label_T, reduction="none", label_smoothing=smoothing)
+    return loss_T @ weight_BL.flatten().to(loss_T.dtype)
+
+
+def _truth(batch: Batch, logits: Tensor) -> Tensor:
+    """Return label_B; probabilities in the type of the logits, as their cross-entropy wants them."""
+    return batch.label_B.to(logits.dtype) if batch.label_B.is_floating_point() else batch.label_B

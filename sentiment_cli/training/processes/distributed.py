@@ -1,0 +1,227 @@
+"""Several processes that train one model: each reads its slices of every batch, and they add up what they find.
+
+    torchrun --nproc-per-node 2 -m sentiment_cli train --set train.slices=2
+
+Gradients and loss travel as one flat sum per step over gloo (CPU) or NCCL (CUDA). DistributedDataParallel would divide
+by the number of processes and needs every process to have rows; a plain sum is exact for two and asks for neither.
+"""
+
+import contextlib
+import datetime
+import functools
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+from sentiment_cli import console
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.errors import MachineError, SentimentError
+from sentiment_cli.storage import failpoints
+from sentiment_cli.training.processes.launching import LAUNCHER, LISTENING, check_shared, n_launched, n_restarts
+from sentiment_cli.training.processes.signals import Stop
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
+_JOINED_WITHIN = datetime.timedelta(minutes=5)  # else a process whose fellows never come would wait for ever
+_NOTE = "left"
+_joins = itertools.count()
+
+
+class LostProcessError(MachineError):
+    """Another process of this training has gone; `note` is what it left: its exit code and its error's message."""
+
+    def __init__(self, reason: str, note: tuple[int, str] | None) -> None:
+        super().__init__(f"another process of this training was lost: {note[1] if note else reason}")
+        self.note = note
+        self.exit_code = note[0] if note else MachineError.exit_code
+
+    @property
+    def signal_number(self) -> int:
+        """The signal that the other process left for; 0 where it was none."""
+        return max(self.exit_code - 128, 0)
+
+
+class Group:
+    """The processes of one training; alone, every method leaves things as they are."""
+
+    def __init__(
+        self, rank: int = 0, size: int = 1, device: torch.device | None = None, store: "Store | None" = None
+    ) -> None:
+        self.rank, self.size, self.device = rank, size, device or torch.device("cpu")
+        self._store = store
+        # Stop flags and names travel on the CPU, so that a step never waits for the GPU.
+        self._talk = dist.new_group(backend="gloo") if size > 1 and self.device.type == "cuda" else None
+
+    @property
+    def is_writer(self) -> bool:
+        return self.rank == 0
+
+    def own(self, slices: int) -> range:
+        """Return this process's slices of a batch."""
+        return range(self.rank * slices // self.size, (self.rank + 1) * slices // self.size)
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over the processes."""
+        if self.size == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors]).to(self.device)
+        self._reach(lambda: dist.all_reduce(flat))
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, total in zip(tensors, parts, strict=True):
+            tensor.copy_(total.view_as(tensor))
+
+    def agree(self, *numbers: int) -> tuple[int, ...]:
+        """Return the largest that a process brings of each number."""
+        if self.size == 1:
+            return numbers
+        shared = torch.tensor(numbers)
+        self._reach(lambda: dist.all_reduce(shared, dist.ReduceOp.MAX, group=self._talk))
+        return tuple(shared.tolist())
+
+    def told(self, text: str) -> str:
+        """Return the first process's text."""
+        if self.size == 1:
+            return text
+        data = text.encode()
+        (length,) = self.agree(len(data) if self.is_writer else 0)
+        buffer = torch.zeros(length, dtype=torch.uint8)
+        if self.is_writer:
+            buffer.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        self._reach(lambda: dist.broadcast(buffer, 0, group=self._talk))
+        return bytes(buffer.tolist()).decode()
+
+    def all_told(self, text: str) -> list[str]:
+        """Return the texts of all processes."""
+        data = text.encode()
+        (length,) = self.agree(len(data))
+        buffers = torch.zeros(self.size, length + 8, dtype=torch.uint8)
+        buffers[self.rank] = torch.frombuffer(bytearray(len(data).to_bytes(8) + data.ljust(length)), dtype=torch.uint8)
+        if self.size > 1:
+            self._reach(lambda: dist.all_reduce(buffers, group=self._talk))
+        found = (bytes(buffer.tolist()) for buffer in buffers)
+        return [one[8 : 8 + int.from_bytes(one[:8])].decode() for one in found]
+
+    def check_same(self, error: type[SentimentError], what: str, facts: Mapping[str, object], hint: str) -> None:
+        """Raise an error in every process where one has other facts than the first; what differs is in it."""
+        if self.size == 1:
+            return
+        first, *others = (json.loads(text) for text in self.all_told(json.dumps(facts)))
+        for rank, theirs in enumerate(others, 1):
+            keys = dict.fromkeys([*first, *theirs])
+            found = [
+                f"{key} is {theirs.get(key)}, there {first.get(key)}"
+                for key in keys
+                if theirs.get(key) != first.get(key)
+            ]
+            if found:
+                raise error(f"process {rank} of this training has {what} than process 0: {'; '.join(found)}", hint)
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        self.agree(0)
+
+    def leave(self, error: SentimentError) -> None:
+        """Leave a note for the first process, which will miss this one and speaks for it."""
+        if self._store is not None and not self.is_writer and not isinstance(error, LostProcessError):
+            with contextlib.suppress(RuntimeError):  # the first one has gone, too
+                self._store.set(_NOTE, json.dumps([error.exit_code, f"process {self.rank}: {error}"]))
+
+    def _reach(self, collective: Callable[[], object]) -> None:
+        failpoints.reach("collective")
+        try:
+            collective()
+        except RuntimeError as error:
+            raise LostProcessError(str(error).partition("\n")[0], self._find_note()) from error
+        failpoints.reach("after collective")
+
+    def _find_note(self) -> tuple[int, str] | None:
+        if self._store is None or not self.is_writer:  # which may hold the notes, and has gone with them
+            return None
+        with contextlib.suppress(RuntimeError):
+            if self._store.check([_NOTE]):
+                code, message = json.loads(self._store.get(_NOTE))
+                return code, message
+        return None
+
+
+ALONE = Group()
+
+
+@contextlib.contextmanager
+def joined(experiment: Experiment, device: torch.device, stop: Stop) -> Iterator[Group]:
+    """Yield the group that torchrun's variables name; without them, this process alone.
+
+    Processes after the first say nothing: the first one says their errors, or the launcher. A signal while they wait
+    for each other ends the process, since nothing has begun.
+    """
+    size = n_launched()
+    if size == 1:
+        yield ALONE
+        return
+    check_shared(size, experiment)
+    with stop.ending():
+        failpoints.reach("join")
+        store = _join("nccl" if device.type == "cuda" else "gloo")
+    group = Group(dist.get_rank(), size, device, store)
+    if not group.is_writer:
+        console.mute()
+    try:
+        yield group
+    except SentimentError as error:
+        group.leave(error)
+        is_unheard = isinstance(error, LostProcessError) and LAUNCHER not in os.environ
+        if group.is_writer or is_unheard:
+            raise
+        raise SystemExit(error.exit_code) from None
+    finally:
+        dist.destroy_process_group()
+
+
+def _join(backend: str) -> "Store":
+    """Join the other processes; return what they leave notes in."""
+    # One store serves all trainings of a process, and torchrun's all restarts: under the same keys gloo would find the
+    # addresses of processes that have gone.
+    try:
+        store, rank, size = _meet()
+        store = dist.PrefixStore(f"restart-{n_restarts()}-{next(_joins)}", store)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise MachineError(f"the processes of this training did not find each other: {reason}") from error
+    return store
+
+
+@functools.cache
+def _meet() -> "tuple[Store, int, int]":
+    """Return the store through which the processes find each other, this one's rank and how many they are."""
+    if LISTENING in os.environ:  # of our own launcher, for the first process
+        port, size = int(os.environ["MASTER_PORT"]), n_launched()
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            os.environ["MASTER_ADDR"],
+            port,
+            size,
+            is_master=True,
+            timeout=_JOINED_WITHIN,
+            wait_for_workers=False,
+            master_listen_fd=int(os.environ[LISTENING]),
+        )
+        return store, 0, size
+    met: tuple[Store, int, int] = next(rendezvous("env://", timeout=_JOINED_WITHIN))
+    return met
+
+
+def own_device(device: torch.device) -> torch.device:
+    """Return the GPU of this process where several share a machine."""
+    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+        return device
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device

@@ -1,0 +1,179 @@
+"""Streams of reviews, which are read window by window: what stands in them, and what a step reads."""
+
+import bisect
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sentiment_cli.config.schema import Language, Train
+from sentiment_cli.data.batching.truncation import START_ID
+from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.errors import Change, DataError
+from sentiment_cli.training.loader import Material
+
+
+class Window(NamedTuple):
+    """The next tokens of streams, a row for each: ids_BL, one wider than what is read, padded with 0 at the end.
+
+    label_BL says of each token what is told of its review: its label, from 1 on, or 0. length_B is how many tokens of
+    each row are read, and so foreseen. stream_B says which stream a row is; nothing is carried into one of is_fresh_B,
+    where a review or the epoch begins. mean_length_B, at each row, is the mean of length_B over the whole batch, so
+    that a slice of rows knows it.
+    """
+
+    ids_BL: Tensor
+    label_BL: Tensor
+    length_B: Tensor
+    stream_B: Tensor
+    is_fresh_B: Tensor
+    mean_length_B: Tensor
+
+
+class Streams(NamedTuple):
+    """Streams of whole windows: ids_SL and label_SL, one token longer than they are read, and length_SW of each window.
+
+    A stream's last token is the next one's first.
+    """
+
+    ids_SL: NDArray[np.int32]
+    label_SL: NDArray[np.int32]
+    length_SW: NDArray[np.int64]
+
+
+LayOut = Callable[[int], Streams]  # of an epoch
+
+
+def read_streams(lay_out: LayOut, n_windows: Iterable[int], device: torch.device, settings: Train) -> Material:
+    """Return the windows of epochs that have `n_windows` each, the next one of every stream in a step."""
+    n_streams, _ = streams_of(settings)
+    epoch_ends = list[int]()
+    for end in itertools.accumulate(n_windows):
+        epoch_ends.append(end if settings.max_steps is None else min(end, settings.max_steps))
+        if epoch_ends[-1] == settings.max_steps:
+            break
+    starts = [0, *epoch_ends]
+    laid_out = functools.lru_cache(maxsize=1)(lay_out)
+
+    def place_of(step: int) -> tuple[int, int]:
+        epoch = bisect.bisect_right(epoch_ends, step)
+        return epoch, step - starts[epoch]
+
+    def batches(start: int) -> Iterator[Window]:
+        for step in range(start, epoch_ends[-1]):
+            epoch, i = place_of(step)
+            yield window_of(laid_out(epoch), i, device)
+
+    def tokens(step: int) -> int:
+        epoch, i = place_of(step)
+        return int(laid_out(epoch).length_SW[:, i].sum())
+
+    return Material(epoch_ends, batches, tokens, lambda step: [], n_streams)
+
+
+def streams_of(settings: Train) -> tuple[int, int]:
+    """Return how many streams a training reads, and the width of a window."""
+    return settings.batch_tokens // settings.window, settings.window
+
+
+def window_of(streams: Streams, i: int, device: torch.device) -> Window:
+    """Return the i-th window of every stream."""
+    window = (streams.ids_SL.shape[1] - 1) // streams.length_SW.shape[1]
+    parts = (tokens_SL[:, i * window : (i + 1) * window + 1] for tokens_SL in (streams.ids_SL, streams.label_SL))
+    ids_BL, label_BL = (torch.from_numpy(part_BL).to(device).long() for part_BL in parts)
+    length_B = torch.from_numpy(streams.length_SW[:, i].copy()).to(device)
+    stream_B = torch.arange(len(ids_BL), device=device)
+    is_fresh_B = torch.ones_like(stream_B, dtype=torch.bool) if i == 0 else ids_BL[:, 0] == START_ID
+    return Window(ids_BL, label_BL, length_B, stream_B, is_fresh_B, length_B.float().mean().expand(len(ids_BL)))
+
+
+def count_windows(packed: Packed, window: int) -> int:
+    """Return how many windows the rows take, each beginning in one of its own."""
+    return int(-(-(packed.length_N + 1) // window)[packed.length_N > 0].sum())
+
+
+def lay_out_reviews(
+    packed: Packed, order_N: NDArray[np.int64], n_streams: int, n_windows: int, window: int, language: Language
+) -> Streams:
+    """Lay rows out in that order, cut into streams of `n_windows`; what is left over is left out.
+
+    Each row begins in a window of its own with a start token, which is also what is foreseen last; padding fills its
+    last window. With language.reverse it stands from its end to its start.
+    """
+    length_N = packed.length_N[order_N]
+    taken_N = -(-(length_N + 1) // window)
+    start_N = (np.cumsum(taken_N) - taken_N) * window
+    ids_T = np.zeros((max(int(taken_N.sum()), n_streams * n_windows)) * window + 1, dtype=np.int32)
+    ids_T[start_N] = ids_T[start_N + length_N + 1] = START_ID
+    place_T = np.repeat(start_N + 1, length_N) + _places(length_N)
+    ids_T[place_T] = tokens_of(packed, order_N, reverse=language.reverse)
+    label_T = np.zeros_like(ids_T)
+    told_N = (packed.label_N[order_N].astype(np.int32) + 1) * language.label
+    label_T[: int(taken_N.sum()) * window] = np.repeat(told_N, taken_N * window)
+    length_W = np.zeros(len(ids_T) // window, dtype=np.int64)
+    length_W[: int(taken_N.sum())] = np.minimum(np.repeat(length_N + 1, taken_N) - _places(taken_N) * window, window)
+    length_SW = length_W[: n_streams * n_windows].reshape(n_streams, n_windows)
+    ids_SL, label_SL = (_cut(tokens_T, n_streams, n_windows * window) for tokens_T in (ids_T, label_T))
+    return Streams(ids_SL, label_SL, length_SW)
+
+
+def tokens_of(packed: Packed, order_N: NDArray[np.int64], *, reverse: bool = False) -> NDArray[np.int32]:
+    """Return the tokens of rows in that order, each row from its end to its start where it is reversed."""
+    length_N = packed.length_N[order_N]
+    place_T = _places(length_N)
+    if reverse:
+        place_T = np.repeat(length_N, length_N) - 1 - place_T
+    ids_T: NDArray[np.int32] = packed.ids_T[np.repeat(packed.starts_N1[order_N], length_N) + place_T]
+    return ids_T
+
+
+def _places(count_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return 0, 1, … up to each count, one after the other."""
+    return np.arange(int(count_N.sum())) - np.repeat(np.cumsum(count_N) - count_N, count_N)
+
+
+def lay_out_words(ids_T: NDArray[np.int32], settings: Train) -> Streams:
+    """Lay words out one after the other, without regard to where a row begins, in windows of one width.
+
+    It is train.window, or a little less, so that hardly a word is left over.
+    """
+    n_streams, _ = streams_of(settings)
+    n_windows = count_word_windows(len(ids_T), settings)
+    width = len(ids_T) // (n_streams * n_windows)
+    ids_SL = _cut(np.append(ids_T, ids_T[-1:]), n_streams, n_windows * width)
+    return Streams(ids_SL, np.zeros_like(ids_SL), np.full((n_streams, n_windows), width))
+
+
+def count_word_windows(n_words: int, settings: Train) -> int:
+    """Return how many windows a stream of so many words has. Raises DataError where there are too few of them."""
+    n_streams, window = streams_of(settings)
+    check_enough(n_words, n_words, settings)
+    return -(-n_words // (n_streams * window))
+
+
+def _cut(tokens_T: NDArray[np.int32], n_streams: int, length: int) -> NDArray[np.int32]:
+    step = tokens_T.itemsize
+    return np.lib.stride_tricks.as_strided(tokens_T, (n_streams, length + 1), (length * step, step)).copy()
+
+
+def check_enough(n_tokens: int, n_parts: int, settings: Train) -> None:
+    """Raise DataError where there is not a part for each stream, which rows with so many tokens are cut into."""
+    n_streams, window = streams_of(settings)
+    if n_parts < n_streams:
+        raise DataError(
+            f"the rows have {n_tokens:,} tokens, too few for {n_streams:,} streams of train.window {window}",
+            Change("--set", f"train.batch_tokens={max(1, n_parts // 10) * window}"),
+        )
+
+
+def thin_out(packed: Packed, chance_V: NDArray[np.float64], generator: np.random.Generator) -> Packed:
+    """Return the rows with each token kept by the chance of its word."""
+    is_kept_T = generator.random(len(packed.ids_T), dtype=np.float32) < chance_V[packed.ids_T]
+    kept_T1 = np.concatenate([[0], np.cumsum(is_kept_T)])
+    return dataclasses.replace(packed, ids_T=packed.ids_T[is_kept_T], starts_N1=kept_T1[packed.starts_N1])

@@ -1,0 +1,78 @@
+"""Classification as a task: its rows, its loss, its validation."""
+
+import numpy as np
+import torch
+
+from sentiment_cli import console
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.batching.batches import cut, plan_steps, rows_on
+from sentiment_cli.data.corpus.packed import Corpus
+from sentiment_cli.evaluation.metrics import Scores, score_outputs
+from sentiment_cli.inference.torch_model import count_batches, score_rows
+from sentiment_cli.models.classifier import AnyClassifier, build_classifier
+from sentiment_cli.training.loader import Material, join_rows, read_rows, trained_lengths
+from sentiment_cli.training.loop import Objective
+from sentiment_cli.training.losses import build_objective
+from sentiment_cli.training.state import Session
+from sentiment_cli.training.tasks.distillation import taught_rows
+
+SPLITS = ("train", "valid")
+
+
+def build_model(experiment: Experiment, corpus: Corpus) -> AnyClassifier:
+    """Build the classifier, with fresh weights from torch's global generator."""
+    return build_classifier(experiment, corpus.vocabulary, len(corpus.labels))
+
+
+def plot_reviews(session: Session) -> Material:
+    """Return the steps of this stage over labelled reviews, and those that a teacher answers.
+
+    In the second stage of train.refit validation's reviews are among the labelled ones.
+    """
+    experiment, corpus, progress = session.experiment, session.corpus, session.progress
+    settings, seed = experiment.train, experiment.seed
+    packed, ids = corpus.split("train"), corpus.ids("train")
+    if progress.refit:
+        packed, ids = join_rows(packed, corpus.split("valid")), ids + corpus.ids("valid")
+        settings = settings.model_copy(update={"max_steps": progress.best.step})
+    truth_N = None
+    if experiment.teacher.run:
+        packed, ids, truth_N = taught_rows(experiment, corpus, packed, ids)
+    read_N = trained_lengths(packed.length_N, experiment.text)
+    if dropped := int((read_N == 0).sum()):
+        console.say(f"{dropped:,} training reviews without a token are left out")
+    plan = plan_steps(read_N, settings, seed)
+    if progress.refit:
+        console.say(f"refit: {plan.n_steps:,} steps on all {len(packed.label_N):,} reviews, validation included")
+    rows = rows_on(session.device, packed, experiment.data.target)
+    if truth_N is not None:
+        rows = rows._replace(label_N=truth_N.to(session.device))
+    return read_rows(plan, lambda start: cut(plan, rows, read_N, experiment, start), read_N, ids)
+
+
+def build_loss(session: Session) -> Objective:
+    """Return the loss that the experiment's target is learnt by."""
+    return build_objective(session.experiment)
+
+
+def validate_reviews(session: Session) -> Scores | None:
+    """Score the validation rows, shared out among the processes; None for outputs that are not finite."""
+    experiment, corpus, group = session.experiment, session.corpus, session.group
+    valid = corpus.split("valid")
+    rows = rows_on(session.device, valid)
+    model = session.validated
+    assert isinstance(model, AnyClassifier)
+    batch_done = session.judged(count_batches(valid.length_N, experiment.text))
+    output = score_rows(
+        model,
+        rows,
+        valid.length_N,
+        experiment.text,
+        first=group.rank,
+        every=group.size,
+        on_read=lambda n_tokens: batch_done(),
+    )
+    group.add([torch.from_numpy(output)])
+    if not np.isfinite(output).all():
+        return None
+    return score_outputs(output, valid.label_N, valid.stars_N, corpus.labels, experiment.data.target)

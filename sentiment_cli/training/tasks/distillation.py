@@ -1,0 +1,231 @@
+"""What other runs teach: their answers, learnt like labels and along with them.
+
+Soft labels are the teacher's probabilities (Hinton, Vinyals & Dean 2015); hard ones its likeliest label, of the rows
+that it is sure of (Lee 2013). Labelled and taught rows share the batches and weigh the same. A teacher is asked about
+the rows that training reads, never about those of validation and test, once: its answers stay in the cache.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sentiment_cli import console
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus import cache
+from sentiment_cli.data.corpus.column_files import read_column, writing
+from sentiment_cli.data.corpus.duplicates import stand_in
+from sentiment_cli.data.corpus.packed import Corpus, Packed
+from sentiment_cli.data.corpus.raw_texts import Texts, find_texts, prepare_texts
+from sentiment_cli.data.sources.source import find_source
+from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.inference.predictor import class_probabilities, likeliest, predictor_of
+from sentiment_cli.runs.directory import find_experiment, find_model, require_finished
+from sentiment_cli.runs.ensemble_model import AnyModel, combine, open_model
+from sentiment_cli.storage import store
+from sentiment_cli.training.loader import join_rows, select_rows
+
+_FORMAT = 1
+_OUTPUT = {"output": "float32"}
+Split = Literal["train", "unsup"]
+
+
+class Teacher(NamedTuple):
+    """A run that teaches."""
+
+    model: AnyModel
+    sha256: str
+
+
+def teachers_of(experiment: Experiment) -> list[Teacher]:
+    """Open the experiment's teachers, as open_teacher does."""
+    return [open_teacher(name) for name in experiment.teacher.run]
+
+
+def open_teacher(name: str) -> Teacher:
+    """Open a run that teaches. Raises UsageError where it is none that tells labels apart."""
+    path = find_model(name)
+    if find_experiment(str(path)) is not None:  # no model by itself
+        require_finished(path, "teacher.run: ")
+    model = open_model(path)
+    _check_target(path, model.target)
+    return Teacher(model, model.members.sha256)
+
+
+def ask_teacher(experiment: Experiment, corpus: Corpus) -> None:
+    """Have the teacher's answers in the cache. Raises UsageError where there are no rows to ask it about."""
+    check_rows(experiment, corpus)
+    for teacher in teachers_of(experiment):
+        for split in _splits(experiment):
+            _answers(teacher, experiment, corpus, split)
+
+
+def check_teaches(path: Path, its: Experiment, labels: tuple[str, ...], corpus: Corpus) -> None:
+    """Raise UsageError where what an experiment trains on these labels will be no teacher of the corpus's."""
+    if its.task != "classify":
+        raise UsageError(f"teacher.run: {path} is of task {its.task}, which tells no labels", "sentiment runs list")
+    _check_target(path, its.data.target)
+    _check_labels(path, labels, corpus)
+
+
+def _check_target(path: Path, target: str) -> None:
+    if target == "stars":
+        raise UsageError(
+            f"teacher.run: {path} gives star ratings, and only probabilities of labels are taught",
+            "sentiment runs list",
+        )
+
+
+def _check_labels(path: Path, labels: tuple[str, ...], corpus: Corpus) -> None:
+    if labels != corpus.labels:
+        theirs, ours = (", ".join(known) for known in (labels, corpus.labels))
+        raise UsageError(
+            f"teacher.run: {path} has the labels {theirs}, the experiment's are {ours}", "sentiment runs list"
+        )
+
+
+def check_rows(experiment: Experiment, corpus: Corpus) -> None:
+    """Raise UsageError where the teacher is to answer unlabelled rows and there are none."""
+    if "unsup" in _splits(experiment) and "unsup" not in corpus.directories:
+        raise UsageError(
+            f"teacher.rows is {experiment.teacher.rows}, and {experiment.data.source} has no unlabelled rows to teach",
+            Change("--set", "teacher.rows=train"),
+        )
+    if "unsup" in _splits(experiment) and not len(corpus.split("unsup").label_N):
+        raise UsageError(
+            f"teacher.rows is {experiment.teacher.rows}, and every unlabelled row of {experiment.data.source} "
+            "stands in test, so that none is taught",
+            "--set teacher.rows=train",
+        )
+
+
+def taught_rows(
+    experiment: Experiment, corpus: Corpus, packed: Packed, ids: list[str]
+) -> tuple[Packed, list[str], Tensor]:
+    """Return labelled rows, of which training's come first, with those that the teacher adds, and the truth of each.
+
+    That is truth_N, the probability of the second of two labels, or truth_NC. Raises UsageError where none is taught.
+    """
+    settings, teachers = experiment.teacher, teachers_of(experiment)
+    named = " and ".join(str(teacher.model.path) for teacher in teachers)
+    truth_NC = np.eye(len(corpus.labels), dtype=np.float32)[packed.label_N]
+    n_taught, n_asked = 0, 0
+    for split in _splits(experiment):
+        answers = [_answers(teacher, experiment, corpus, split) for teacher in teachers]
+        taught_NC, is_taught_N = _truth(combine(answers, [1 / len(answers)] * len(answers)), experiment)
+        if split == "train":
+            is_taught_N &= ~_in_test(corpus)
+        n_taught, n_asked = n_taught + int(is_taught_N.sum()), n_asked + len(is_taught_N)
+        if split == "train":
+            weight_N1 = settings.weight * is_taught_N[:, None]
+            own_NC = truth_NC[: len(is_taught_N)]
+            own_NC += weight_N1 * (taught_NC - own_NC)
+        else:
+            packed = join_rows(packed, select_rows(corpus.split(split), is_taught_N))
+            ids = ids + [name for name, is_taught in zip(corpus.ids(split), is_taught_N, strict=True) if is_taught]
+            truth_NC = np.concatenate([truth_NC, taught_NC[is_taught_N]])
+    if not n_taught:
+        raise UsageError(
+            f"teacher.confident is {settings.confident}, and the teacher {named} is that sure of none of {n_asked:,} "
+            "reviews",
+            Change("--set", "teacher.confident=0.9", otherwise="sentiment runs list"),
+        )
+    console.say(f"teacher: {named} answers {n_taught:,} of {n_asked:,} reviews ({settings.rows})")
+    truth = torch.from_numpy(truth_NC)
+    return packed, ids, truth[:, 1].contiguous() if len(corpus.labels) == 2 else truth
+
+
+def _in_test(corpus: Corpus) -> NDArray[np.bool_]:
+    """Say which training rows stand in test, too: the teacher may have their labels from there."""
+    train, test = corpus.digests("train"), corpus.digests("test")
+    if train is None or test is None:  # of a corpus that an earlier version prepared
+        return np.zeros(len(corpus.split("train").label_N), dtype=bool)
+    is_in_test_N = stand_in(train, test)
+    if is_in_test_N.any():
+        console.say(f"teacher: {is_in_test_N.sum():,} training reviews stand in test, too, and are not taught")
+    return is_in_test_N
+
+
+def _splits(experiment: Experiment) -> tuple[Split, ...]:
+    rows = experiment.teacher.rows
+    return () if not experiment.teacher.run else ("train", "unsup") if rows == "both" else (rows,)
+
+
+def _truth(logits: NDArray[np.float64], experiment: Experiment) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the probabilities that are learnt from a teacher's calibrated logits, and of which rows they are."""
+    settings, probability_NC = experiment.teacher, class_probabilities(logits / experiment.teacher.temperature)
+    is_taught_N = np.ones(len(logits), dtype=bool)
+    if settings.confident is not None:
+        is_taught_N = probability_NC.max(axis=1) >= settings.confident
+        probability_NC = np.eye(probability_NC.shape[1])[likeliest(probability_NC)]
+    return probability_NC.astype(np.float32), is_taught_N
+
+
+def _answers(teacher: Teacher, experiment: Experiment, corpus: Corpus, split: Split) -> NDArray[np.float64]:
+    """Return the teacher's calibrated logits of a split's rows, in their order, out of the cache where they are there.
+
+    Raises UsageError where it has other labels than the corpus.
+    """
+    _check_labels(teacher.model.path, teacher.model.labels, corpus)
+    ids = corpus.ids(split)
+    texts = store.read_json(corpus.directories[split] / cache.KEY_FILE)["texts"]
+    fingerprint = texts if isinstance(texts, str) else texts[0]
+    rows = hashlib.sha256("\0".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
+    depends_on = {"format": _FORMAT, "teacher": teacher.sha256, "texts": fingerprint, "split": split, "rows": rows}
+    key = cache.Key(f"taught-{corpus.key.rpartition('-')[0]}", depends_on)
+    directory = cache.open_entry(key.directory_name)
+    if directory is None:
+        with cache.building(key):
+            directory = cache.open_entry(key.directory_name)
+            if directory is None:
+                _ask(teacher, _find_texts(experiment, fingerprint, split), split, ids, key)
+                directory = cache.open_entry(key.directory_name)
+    if directory is None:
+        raise cache.unreadable(key.directory_name)
+    outputs = np.asarray(read_column(directory, split, "output", _OUTPUT["output"]), dtype=np.float64)
+    return outputs if teacher.model.n_logits == 1 else outputs.reshape(-1, teacher.model.n_logits)
+
+
+def _ask(teacher: Teacher, texts: Texts, split: Split, ids: list[str], key: cache.Key) -> None:
+    """Write the teacher's answers on some rows of the texts into the cache."""
+    wanted = set(ids)
+    known = texts.ids(split)
+    is_wanted_N = np.array([name in wanted for name in known], dtype=bool)
+    if [name for name in known if name in wanted] != ids:
+        raise DataError(f"the ids in {texts.directory} stand for several rows each", "sentiment data check")
+    console.say(f"teacher: asking {teacher.model.path} about {len(ids):,} reviews, once")
+    predictor, done = predictor_of(teacher.model), 0
+    with (
+        store.new_directory(cache.directory_of(key.directory_name)) as draft,
+        writing(draft, split, _OUTPUT) as writer,
+        console.progress("asking the teacher", len(ids)) as shown,
+    ):
+        for chunk in texts.read(split, is_wanted_N):
+            if chunk:
+                outputs = predictor.answer(chunk)
+                writer.write(output=(outputs / predictor.temperature).ravel())
+                done += len(chunk)
+                shown.update(done)
+        writer.write_ids(name.encode("utf-8", "surrogateescape") for name in ids)
+        draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
+
+
+def _find_texts(experiment: Experiment, fingerprint: str, split: Split) -> Texts:
+    """Open the texts that a split was packed from; nothing is read of test's unless they have to be prepared again.
+
+    Raises DataError where they have to be, and the source has changed since.
+    """
+    found = find_texts(fingerprint, (split,))
+    if found is None:
+        found = prepare_texts(find_source(experiment.data), "unlabelled" if split == "unsup" else "labelled")
+        if found.fingerprint != fingerprint:
+            raise DataError(
+                f"the {split} reviews of {experiment.data.source} are no longer those that this was prepared from, so "
+                "that a teacher cannot be asked about them",
+                f"sentiment train {experiment.name}",
+            )
+    return found

@@ -1,0 +1,133 @@
+"""Language modelling as a task: streams of words, the loss of the next one, perplexity on held-out reviews."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus.packed import Corpus, Packed
+from sentiment_cli.evaluation.sequence_metrics import SequenceScores, score_tokens
+from sentiment_cli.models.language_model import (
+    LanguageModel,
+    activation_penalty,
+    build_language_model,
+    forget,
+    put_rows,
+    rows_of,
+    temporal_penalty,
+)
+from sentiment_cli.training.loader import Material
+from sentiment_cli.training.loop import Objective
+from sentiment_cli.training.state import Session
+from sentiment_cli.training.tasks.bptt_streams import (
+    Streams,
+    Window,
+    check_enough,
+    count_windows,
+    lay_out_reviews,
+    read_streams,
+    streams_of,
+    window_of,
+)
+from sentiment_cli.training.tasks.pretraining_rows import held_out_rows, reading_rows
+
+_ROWS = 32  # that validation reads at once
+
+
+def build_model(experiment: Experiment, corpus: Corpus) -> LanguageModel:
+    """Build the language model, with fresh weights from torch's global generator."""
+    return build_language_model(experiment, corpus.vocabulary, len(corpus.labels))
+
+
+def plot_streams(session: Session) -> Material:
+    """Return the steps over the training rows' words and the unlabelled ones', less those validated on."""
+    packed, _ = reading_rows(session.corpus, session.experiment)
+    settings, row_N = session.experiment.train, np.flatnonzero(packed.length_N)
+    n_streams, window = streams_of(settings)
+    n_windows = count_windows(packed, window)
+    check_enough(len(packed.ids_T) + len(row_N), n_windows, settings)
+
+    def lay_out(epoch: int) -> Streams:
+        order_N = np.random.default_rng((session.experiment.seed, epoch)).permutation(row_N)
+        language = session.experiment.model.language
+        return lay_out_reviews(packed, order_N, n_streams, n_windows // n_streams, window, language)
+
+    return read_streams(lay_out, [n_windows // n_streams] * settings.epochs, session.device, settings)
+
+
+def zero_states(experiment: Experiment, model: nn.Module) -> list[Tensor]:
+    """Return the state of every stream before its first word: tensors with a row per stream, of all layers in turn."""
+    assert isinstance(model, LanguageModel)
+    n_streams, _ = streams_of(experiment.train)
+    return list(itertools.chain.from_iterable(model.zero_state(n_streams, torch.device("cpu"))))
+
+
+def build_loss(session: Session) -> Objective:
+    """Return the loss of the next words, which moves the streams' states on."""
+    settings, language_model = session.experiment.train, session.model
+    assert isinstance(language_model, LanguageModel)
+    carried = iter(session.carried)
+    state = [tuple(itertools.islice(carried, len(layer))) for layer in language_model.zero_state(1, session.device)]
+
+    def loss(model: nn.Module, window: Window) -> Tensor:
+        assert isinstance(model, LanguageModel)
+        before = forget(rows_of(state, window.stream_B), window.is_fresh_B)
+        hidden_BLD, last = model(window.ids_BL[:, :-1], before, window.label_BL[:, :-1])
+        put_rows(state, window.stream_B, last)
+        is_read_BL = _mark_read(window)
+        dropped_TD = model.drop(hidden_BLD)[is_read_BL]
+        found = model.loss(dropped_TD, window.ids_BL[:, 1:][is_read_BL])
+        if settings.activation_penalty:
+            found = found + settings.activation_penalty * activation_penalty(dropped_TD)
+        if settings.temporal_penalty:
+            found = found + settings.temporal_penalty * temporal_penalty(hidden_BLD, is_read_BL)
+        return found * (window.length_B.float().mean() / window.mean_length_B[0])
+
+    return loss
+
+
+@torch.inference_mode()
+def validate_streams(session: Session) -> SequenceScores | None:
+    """Score the words of the held-out reviews and their ends, over the whole vocabulary; None where not finite."""
+    model, experiment = session.validated, session.experiment
+    assert isinstance(model, LanguageModel)
+    packed = held_out_rows(session.corpus, experiment)
+    total, n_tokens = score_text(model.eval(), packed, experiment, session.device, session.check_stop)
+    model.train(model is session.model)
+    return score_tokens(total, n_tokens)
+
+
+def score_text(
+    model: LanguageModel,
+    packed: Packed,
+    experiment: Experiment,
+    device: torch.device,
+    batch_done: Callable[[], object] = lambda: None,
+) -> tuple[float, int]:
+    """Return the summed loss in nats of the rows' words and ends, and how many they are.
+
+    `batch_done` is called after each batch.
+    """
+    row_N = np.flatnonzero(packed.length_N)
+    row_N = row_N[np.argsort(packed.length_N[row_N], kind="stable")]
+    total, n_tokens = 0.0, 0
+    for first in range(0, len(row_N), _ROWS):
+        row_B = row_N[first : first + _ROWS]
+        width = int(packed.length_N[row_B[-1]]) + 1
+        streams = lay_out_reviews(packed, row_B, len(row_B), 1, width, experiment.model.language)
+        window = window_of(streams, 0, device)
+        hidden_BLD, _ = model(window.ids_BL[:, :-1], None, window.label_BL[:, :-1])
+        is_read_BL = _mark_read(window)
+        loss = model.loss(hidden_BLD[is_read_BL], window.ids_BL[:, 1:][is_read_BL])
+        total += float(loss) * int(streams.length_SW.sum())
+        n_tokens += int(streams.length_SW.sum())
+        batch_done()
+    return total, n_tokens
+
+
+def _mark_read(window: Window) -> Tensor:
+    place_L = torch.arange(window.ids_BL.shape[1] - 1, device=window.length_B.device)
+    return place_L < window.length_B[:, None]

@@ -1,0 +1,145 @@
+"""Writing sequences as a task: reviews once more, as an autoencoder does, or the second sequence of a pair."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.batching.batches import cut, gather, plan_steps, rows_on
+from sentiment_cli.data.batching.truncation import cut_batches
+from sentiment_cli.data.corpus.packed import Corpus
+from sentiment_cli.data.corpus.pairs import (
+    END_ID,
+    PairBatch,
+    gather_pairs,
+    lengths_read,
+    open_pairs,
+    pair_rows_on,
+    reconstruction,
+)
+from sentiment_cli.evaluation.sequence_metrics import SequenceScores, score_tokens
+from sentiment_cli.inference.generate.search import greedy
+from sentiment_cli.inference.scoring import BATCH_TOKENS
+from sentiment_cli.models.seq2seq import EncoderDecoder, build_encoder_decoder
+from sentiment_cli.training.loader import Material, read_rows, trained_lengths
+from sentiment_cli.training.loop import Objective
+from sentiment_cli.training.state import Session
+from sentiment_cli.training.tasks.pretraining_rows import held_out_rows, reading_rows
+
+PAIR_SPLITS = ("train", "valid")
+Gathered = Callable[[NDArray[np.int64]], PairBatch]  # of the places of rows
+_WRITTEN = 100  # targets of validation that are written by greedy search, too
+
+
+def build_model(experiment: Experiment, corpus: Corpus) -> EncoderDecoder:
+    """Build the encoder and decoder, with fresh weights from torch's global generator."""
+    return build_encoder_decoder(experiment, corpus.vocabulary)
+
+
+def build_loss(session: Session) -> Objective:
+    """Return the loss of the target's tokens, each told those before it."""
+
+    def loss(model: nn.Module, batch: PairBatch) -> Tensor:
+        found: Tensor = model(batch)
+        return found
+
+    return loss
+
+
+def plot_reviews(session: Session) -> Material:
+    """Return the steps over the rows that pretraining reads, each its own target; those without a token are left out.
+
+    A row counts twice: it is read and written.
+    """
+    experiment = session.experiment
+    packed, ids = reading_rows(session.corpus, experiment)
+    read_N = trained_lengths(packed.length_N, experiment.text)
+    plan = plan_steps(2 * read_N, experiment.train, experiment.seed)
+    rows, reverse = rows_on(session.device, packed), experiment.model.decoding.reverse
+
+    def batches(start: int) -> Iterator[PairBatch]:
+        return (reconstruction(one, reverse=reverse) for one in cut(plan, rows, read_N, experiment, start))
+
+    return read_rows(plan, batches, 2 * read_N, ids)
+
+
+def plot_pairs(session: Session) -> Material:
+    """Return the steps over the training pairs, source and target counted."""
+    experiment = session.experiment
+    length_N, gathered = _open_pairs(session, "train")
+    plan = plan_steps(length_N, experiment.train, experiment.seed)
+    ids = session.corpus.ids("train")
+    return read_rows(plan, lambda start: map(gathered, plan.rows[start:]), length_N, ids)
+
+
+def validate_reviews(session: Session) -> SequenceScores | None:
+    """Score the held-out rows, written once more, over the whole vocabulary; None where not finite."""
+    experiment = session.experiment
+    packed = held_out_rows(session.corpus, experiment)
+    read_N = trained_lengths(packed.length_N, experiment.text)
+    rows, reverse = rows_on(session.device, packed), experiment.model.decoding.reverse
+
+    def gathered(row_N: NDArray[np.int64]) -> PairBatch:
+        row_B = torch.from_numpy(row_N).to(session.device)
+        return reconstruction(gather(rows, row_B, int(read_N[row_N].max()), experiment.text), reverse=reverse)
+
+    return _score(session, 2 * read_N, gathered)
+
+
+@torch.inference_mode()
+def validate_pairs(session: Session) -> SequenceScores | None:
+    """Score the validation pairs, and count which of the first of them greedy search writes as they are."""
+    length_N, gathered = _open_pairs(session, "valid")
+    scores = _score(session, length_N, gathered)
+    if scores is None:
+        return None
+    model = _evaluated(session)
+    batch = gathered(np.arange(min(_WRITTEN, len(length_N))))
+    longest = batch.target_BM.shape[1]
+    written = greedy(model, (batch.source_BL, batch.source_length_B), end_id=END_ID, max_length=longest)
+    rows = zip(batch.target_BM.tolist(), batch.target_length_B.tolist(), strict=True)
+    targets = [target[:length] for target, length in rows]
+    found = [[*one.tokens, *([END_ID] if one.has_ended else [])] for one in written]
+    session.model.train()
+    return dataclasses.replace(scores, exact=sum(map(list.__eq__, found, targets)) / len(targets))
+
+
+def _open_pairs(session: Session, split: str) -> tuple[NDArray[np.int64], Gathered]:
+    """Return how long the pairs of a split are, source and target together, and what makes a batch of some of them."""
+    text, reverse = session.experiment.text, session.experiment.model.decoding.reverse
+    packed = open_pairs(session.corpus.directories[split], split)
+    sides, (source_N, target_N) = pair_rows_on(session.device, packed), lengths_read(packed, text)
+
+    def gathered(row_N: NDArray[np.int64]) -> PairBatch:
+        widths = int(source_N[row_N].max()), int(target_N[row_N].max())
+        return gather_pairs(sides, torch.from_numpy(row_N).to(session.device), widths, text, reverse=reverse)
+
+    return source_N + target_N, gathered
+
+
+def _evaluated(session: Session) -> EncoderDecoder:
+    model = session.validated
+    assert isinstance(model, EncoderDecoder)
+    return model.eval()
+
+
+@torch.inference_mode()
+def _score(session: Session, length_N: NDArray[np.int64], gathered: Gathered) -> SequenceScores | None:
+    """Score the rows that have a length, shared out among the processes."""
+    model, row_N = _evaluated(session), np.flatnonzero(length_N)
+    parts = list(cut_batches(row_N[np.argsort(length_N[row_N], kind="stable")], length_N, BATCH_TOKENS))
+    total_K3 = torch.zeros(len(parts), 3, dtype=torch.float64)  # loss, tokens, likeliest ones: 0 where others count
+    batch_done = session.judged(len(parts))
+    for i in range(session.group.rank, len(parts), session.group.size):
+        log_probability_T, is_likeliest_T = model.judge(gathered(parts[i]))
+        total_K3[i, 0] = -log_probability_T.double().sum()
+        total_K3[i, 1], total_K3[i, 2] = len(is_likeliest_T), is_likeliest_T.sum()
+        batch_done()
+    session.group.add([total_K3])
+    session.model.train()
+    loss, n, n_right = total_K3.sum(dim=0).tolist()
+    return score_tokens(loss, int(n), int(n_right))

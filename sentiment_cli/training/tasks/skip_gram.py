@@ -1,0 +1,89 @@
+"""Word vectors as a task: streams thinned out of frequent words, and the loss of the words around each."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus.packed import Corpus, Packed
+from sentiment_cli.data.tokens.vocabulary import Vocabulary
+from sentiment_cli.evaluation.sequence_metrics import SequenceScores
+from sentiment_cli.models.skip_gram import SkipGram
+from sentiment_cli.training.loader import Material
+from sentiment_cli.training.loop import Objective
+from sentiment_cli.training.state import Session
+from sentiment_cli.training.tasks.bptt_streams import (
+    Window,
+    count_word_windows,
+    lay_out_words,
+    read_streams,
+    thin_out,
+    tokens_of,
+)
+from sentiment_cli.training.tasks.pretraining_rows import held_out_rows, reading_rows
+
+# A word of share s of all tokens is kept with chance sqrt(t / s) (Mikolov et al. 2013, with their t for small corpora).
+_THINNING = 1e-4
+_WINDOW = 128  # of validation
+
+
+def build_model(experiment: Experiment, corpus: Corpus) -> SkipGram:
+    """Build the vectors, with fresh weights from torch's global generator."""
+    packed, _ = reading_rows(corpus, experiment)
+    count_V = torch.from_numpy(count_words(packed, corpus.vocabulary))
+    return SkipGram(count_V, experiment.model.embedding.width, samples=experiment.model.language.samples)
+
+
+def count_words(packed: Packed, vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """Count each word of the vocabulary in the rows; what is no word counts 0."""
+    count_V: NDArray[np.int64] = np.bincount(packed.ids_T, minlength=len(vocabulary.entries))
+    count_V[: vocabulary.specials] = 0
+    return count_V
+
+
+def plot_streams(session: Session) -> Material:
+    """Return the steps over the words of the training and unlabelled rows, the frequent ones thinned out."""
+    packed, _ = reading_rows(session.corpus, session.experiment)
+    count_V = count_words(packed, session.corpus.vocabulary)
+    with np.errstate(divide="ignore"):
+        chance_V = np.minimum(1.0, np.sqrt(_THINNING * count_V.sum() / count_V))
+    chance_V[: session.corpus.vocabulary.specials] = 0.0  # unknown words say nothing of each other
+    settings, row_N = session.experiment.train, np.flatnonzero(packed.length_N)
+
+    def words_of(epoch: int) -> NDArray[np.int32]:
+        generator = np.random.default_rng((session.experiment.seed, epoch))
+        order_N = generator.permutation(row_N)
+        return tokens_of(thin_out(packed, chance_V, generator), order_N)
+
+    n_windows = (count_word_windows(len(words_of(epoch)), settings) for epoch in range(settings.epochs))
+    return read_streams(lambda epoch: lay_out_words(words_of(epoch), settings), n_windows, session.device, settings)
+
+
+def build_loss(session: Session) -> Objective:
+    """Return the loss of the words around each token."""
+
+    def loss(model: nn.Module, window: Window) -> Tensor:
+        assert isinstance(model, SkipGram)
+        return model.loss(window.ids_BL[:, :-1])
+
+    return loss
+
+
+@torch.inference_mode()
+def validate(session: Session) -> SequenceScores | None:
+    """Score the words of the held-out unlabelled reviews, told from words drawn by one fixed seed."""
+    model, corpus = session.validated, session.corpus
+    assert isinstance(model, SkipGram)
+    ids_T = held_out_rows(corpus, session.experiment).ids_T
+    ids_T = ids_T[ids_T >= corpus.vocabulary.specials]
+    width = min(_WINDOW, len(ids_T))
+    ids_BL = torch.from_numpy(ids_T[: len(ids_T) // width * width].reshape(-1, width)).to(session.device).long()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        losses = []
+        for part_BL in torch.split(ids_BL, 256):
+            losses.append(model.loss(part_BL).double() * part_BL.numel())
+            session.check_stop()
+    mean = float(torch.stack(losses).sum()) / ids_BL.numel()
+    return SequenceScores(ids_BL.numel(), mean, perplexity=None) if np.isfinite(mean) else None

@@ -1,0 +1,60 @@
+"""The tasks that an experiment can name."""
+
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus.packed import Corpus
+from sentiment_cli.data.corpus.pairs import prepare_pairs
+from sentiment_cli.training.state import Task
+from sentiment_cli.training.tasks import classification, language_model, pretraining_rows, seq2seq, skip_gram
+
+_TASKS = {
+    "classify": Task(
+        splits=classification.SPLITS,
+        build_model=classification.build_model,
+        plot=classification.plot_reviews,
+        build_objective=classification.build_loss,
+        validate=classification.validate_reviews,
+    ),
+    "language-model": Task(
+        splits=pretraining_rows.SPLITS,
+        build_model=language_model.build_model,
+        plot=language_model.plot_streams,
+        build_objective=language_model.build_loss,
+        validate=language_model.validate_streams,
+        carry=language_model.zero_states,
+    ),
+    "autoencoder": Task(
+        splits=pretraining_rows.SPLITS,
+        build_model=seq2seq.build_model,
+        plot=seq2seq.plot_reviews,
+        build_objective=seq2seq.build_loss,
+        validate=seq2seq.validate_reviews,
+    ),
+    "pairs": Task(
+        prepare=prepare_pairs,
+        splits=seq2seq.PAIR_SPLITS,
+        build_model=seq2seq.build_model,
+        plot=seq2seq.plot_pairs,
+        build_objective=seq2seq.build_loss,
+        validate=seq2seq.validate_pairs,
+    ),
+    "vectors": Task(
+        splits=pretraining_rows.SPLITS,
+        build_model=skip_gram.build_model,
+        plot=skip_gram.plot_streams,
+        build_objective=skip_gram.build_loss,
+        validate=skip_gram.validate,
+    ),
+}
+
+
+def task_of(experiment: Experiment) -> Task:
+    """Return what the experiment's task brings to its training."""
+    task = _TASKS[experiment.task]
+    is_taught = bool(experiment.teacher.run) and experiment.teacher.rows != "train"
+    return task._replace(splits=(*task.splits, "unsup")) if is_taught else task
+
+
+def prepare_for(experiment: Experiment, key: str | None = None) -> Corpus:
+    """Prepare what the experiment's task reads, as packing.prepare does."""
+    task = task_of(experiment)
+    return task.prepare(experiment, task.splits, key)

@@ -1,0 +1,191 @@
+"""What a training leaves in its run: the model, its calibration and the summary, with the fingerprint of it all."""
+
+import contextlib
+import hashlib
+import itertools
+import platform
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sentiment_cli import console
+from sentiment_cli.config.paths import PACKAGE_DIR
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.batching.batches import rows_on
+from sentiment_cli.data.corpus.packed import Corpus
+from sentiment_cli.evaluation.calibration import find_calibration
+from sentiment_cli.evaluation.evaluate import discard_scores
+from sentiment_cli.inference.parity import checked_graph, rows_to_compare
+from sentiment_cli.inference.torch_model import model_of, score_rows
+from sentiment_cli.models.classifier import AnyClassifier
+from sentiment_cli.onnx.builder import NoGraphError
+from sentiment_cli.runs.directory import SUMMARY
+from sentiment_cli.runs.saved_model import Calibration, save_artefact
+from sentiment_cli.runs.seals import seal_log, write_result
+from sentiment_cli.runs.validation_outputs import ValidationOutputs, save_validation
+from sentiment_cli.storage import failpoints, store
+from sentiment_cli.training.checkpoints import (
+    AnyScores,
+    Best,
+    Identity,
+    Progress,
+    discard_checkpoints,
+    read_scores,
+    weights_of,
+)
+from sentiment_cli.training.curves import CURVES, draw_curves
+from sentiment_cli.training.processes.distributed import LostProcessError
+from sentiment_cli.training.state import Session
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run."""
+
+    directory: Path
+    scores: AnyScores
+    seconds: dict[str, float]
+    tokens_per_second: float
+
+
+def load_finished(run: Path) -> Finished | None:
+    """Return what a finished run's summary says; None for one that is not finished.
+
+    Raises IntegrityError for damage.
+    """
+    path = run / SUMMARY
+    with store.damage(path, f"sentiment runs show {shlex.quote(str(run))}"):
+        summary = store.read_json(path) if path.exists() else {}
+        if summary.get("status") != "finished":
+            return None
+        return Finished(run, read_scores(summary["valid"]), summary["seconds"], summary["tokens_per_second"])
+
+
+def write_state(session: Session, status: str, tokens_per_second: float | None = None) -> None:
+    """Write the best state; the present one where none was validated, and at the end of train.refit.
+
+    Raises StopNow for a signal while a finished model is written: the last checkpoint holds all of it.
+    """
+    group, stop = session.group, session.stop
+    if not group.is_writer:  # they hold nothing, and wait: torchrun ends the others as soon as one process has gone
+        with stop.ending() if status == "finished" else contextlib.nullcontext():
+            failpoints.reach("finish")
+            group.wait()
+        return
+    with stop.at_once() if status == "finished" else contextlib.nullcontext():
+        failpoints.reach("finish")
+        _write_state(session, status, tokens_per_second)
+    if status == "finished":
+        free_checkpoints(session.run, session.experiment)
+    with contextlib.suppress(LostProcessError):  # it has no part in what is written
+        group.wait()
+
+
+def free_checkpoints(run: Path, experiment: Experiment) -> None:
+    """Remove the checkpoints of a run that is finished, once its model is whole on disk, unless they are to be kept."""
+    if not experiment.train.keep_finished:
+        store.open_directory(run / "model")
+        discard_checkpoints(run)
+
+
+def _write_state(session: Session, status: str, tokens_per_second: float | None) -> None:
+    progress, best = session.progress, session.progress.best
+    is_present = (progress.refit and status == "finished") or not best.weights
+    weights = weights_of(session.validated) if is_present else best.weights
+    model, calibration = session.validated, None
+    if isinstance(model, AnyClassifier) and status == "finished" and session.experiment.data.target == "label":
+        calibration = calibrate_run(session.run, model, session.identity, session.corpus, best)
+    write_model(
+        session.run, session.identity, session.corpus, progress, weights, calibration, status, tokens_per_second
+    )
+
+
+def write_model(
+    run: Path,
+    identity: Identity,
+    corpus: Corpus,
+    progress: Progress,
+    weights: dict[str, torch.Tensor],
+    calibration: Calibration | None,
+    status: str,
+    tokens_per_second: float | None,
+) -> None:
+    """Write the model and the summary."""
+    experiment, best = identity.experiment, progress.best
+    began = time.monotonic()
+    if (run / "model").exists():  # of an earlier sitting
+        store.remove_directory(run / "model")
+        discard_scores(run)
+    save_artefact(run, experiment, corpus, weights, calibration, _build_graph(experiment, corpus, weights))
+    progress.seconds["save"] += time.monotonic() - began
+    if rows := progress.selection or progress.history:
+        store.write_file(run / CURVES, draw_curves(rows))
+    fingerprint = {
+        "weights": store.sha256_of(run / "model" / "weights.safetensors"),
+        "data": identity.data,
+        "code": code_sha256(),
+        **{f"versions.{name}": version for name, version in identity.versions.items()},
+        **{f"machine.{name}": value for name, value in identity.machine.items()},
+    }
+    summary: dict[str, Any] = {
+        "status": status,
+        "task": experiment.task,
+        "source": experiment.data.source,
+        "finished_at": time.time(),
+        "best_epoch": best.epoch,
+        "refit_steps": progress.step if progress.refit and status == "finished" else None,
+        "valid": best.scores.to_json() if best.scores else None,
+        "seconds": progress.seconds,
+        "tokens_per_second": tokens_per_second,
+        "versions": {**identity.versions, "python": platform.python_version()},
+        "fingerprint": fingerprint,
+    }
+    write_result(run, SUMMARY, store.dump_json(summary))
+    seal_log(run, "metrics.jsonl")
+    if status == "finished":
+        shown = {key.partition(".")[2] or key: value[:24] for key, value in fingerprint.items()}
+        console.say("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
+
+
+def _build_graph(experiment: Experiment, corpus: Corpus, weights: dict[str, torch.Tensor]) -> bytes | str:
+    """Build the graph that prediction runs; return it, or why there is none."""
+    if experiment.task != "classify":
+        return f"task {experiment.task} judges no text"
+    model = model_of(experiment, corpus.vocabulary, len(corpus.labels), weights)
+    try:
+        return checked_graph(model, rows_to_compare(corpus), experiment.text)
+    except NoGraphError as error:
+        console.say(f"graph: none, so prediction will load torch: {error}")
+        return str(error)
+
+
+def calibrate_run(run: Path, model: AnyClassifier, identity: Identity, corpus: Corpus, best: Best) -> Calibration:
+    """Fit a temperature on the validation rows, on which the best state was not trained; with train.refit the first's.
+
+    Keeps the best state's outputs of them in the run, and leaves its weights in the model.
+    """
+    valid = corpus.split("valid")
+    model.load_state_dict(best.weights)
+    device = next(itertools.chain(model.parameters(), model.buffers())).device
+    logits = score_rows(model, rows_on(device, valid), valid.length_N, identity.experiment.text)
+    ids = corpus.ids("valid")
+    save_validation(run, ValidationOutputs(corpus.labels, ids, valid.group_N, valid.label_N, logits, corpus.texts))
+    found, reason = find_calibration(logits, valid.label_N)
+    if reason is not None:
+        console.say(f"calibration: no temperature is kept: {reason}; loss {found.loss_before:.4f}")
+        return found
+    console.say(
+        f"calibration: temperature {found.temperature:.3f} on {len(valid.label_N):,} validation reviews, "
+        f"loss {found.loss_before:.4f} to {found.loss_after:.4f}, ECE {found.ece_before:.4f} to {found.ece_after:.4f}"
+    )
+    return found
+
+
+def code_sha256() -> str:
+    """Hash this package's source."""
+    files = sorted(PACKAGE_DIR.rglob("*.py"))
+    return hashlib.sha256("".join(store.sha256_of(file) for file in files).encode()).hexdigest()

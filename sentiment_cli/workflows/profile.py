@@ -1,0 +1,85 @@
+"""Where the time of a training step goes, by operator."""
+
+import itertools
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.errors import Change, UsageError
+from sentiment_cli.models.device import check_precision, select_device, set_up
+from sentiment_cli.training.checkpoints import Identity, Progress
+from sentiment_cli.training.loop import train_steps
+from sentiment_cli.training.processes.distributed import ALONE
+from sentiment_cli.training.processes.signals import Stop
+from sentiment_cli.training.tasks.table import prepare_for
+from sentiment_cli.training.weights_init import check_vectors, first_model
+from sentiment_cli.workflows.sitting import begin
+
+_WARM_UP, _STEPS = 5, 20
+
+
+class Share(NamedTuple):
+    """One operator's own time, without that of those it calls."""
+
+    operator: str
+    share: float
+    ms_per_step: float
+    calls_per_step: float
+
+
+class Profile(NamedTuple):
+    """Speed without the profiler, and the operators under it, the dearest first."""
+
+    tokens_per_second: float
+    ms_per_step: float
+    shares: list[Share]
+
+
+def profile_steps(experiment: Experiment) -> Profile:
+    """Take a few of the experiment's steps twice, without and with torch's profiler; no run is made."""
+    if experiment.model.kind == "linear":
+        raise UsageError("model.kind is linear, which has no training steps to profile", Change(without=["--profile"]))
+    device, settings = select_device(experiment.train.device), experiment.train
+    check_precision(device, settings.precision)
+    set_up(device, settings.threads, deterministic=settings.deterministic)
+    check_vectors(experiment)
+    corpus = prepare_for(experiment)
+    model = first_model(experiment, corpus, ())  # other weights take as long
+    identity = Identity("", experiment, corpus.key, {}, {})
+    session = begin(Path(), identity, corpus, model, device, Progress(), Stop(), ALONE)
+    material = session.task.plot(session)
+    steps = train_steps(
+        session.model.train(),
+        session.task.build_objective(session),
+        itertools.chain.from_iterable(material.batches(0) for _ in itertools.count()),
+        session.optimizer,
+        lambda step: settings.lr,
+        seed=experiment.seed,
+        bf16=session.bf16,
+        max_grad_norm=settings.max_grad_norm,
+        slices=settings.slices,
+        scale=session.scale,
+    )
+    taken = list(itertools.islice(steps, _WARM_UP))
+    began = time.perf_counter()
+    taken = list(itertools.islice(steps, _STEPS))
+    float(taken[-1].loss)  # waits for the device
+    spent = time.perf_counter() - began
+    n_tokens = sum(material.tokens(step.number % material.n_steps) for step in taken)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profiler:
+        float(list(itertools.islice(steps, _STEPS))[-1].loss)
+    on_device = device.type == "cuda"
+    own_us = [
+        (event.key, event.self_device_time_total if on_device else event.self_cpu_time_total, event.count)
+        for event in profiler.key_averages()
+    ]
+    total = sum(us for _, us, _ in own_us)
+    shares = [Share(key, us / total, us / 1000 / _STEPS, count / _STEPS) for key, us, count in own_us]
+    shares.sort(key=lambda share: -share.share)
+    return Profile(n_tokens / spent, 1000 * spent / _STEPS, shares)

@@ -1,0 +1,90 @@
+"""Settings that follow from the data: the rules, and what becomes of them in an experiment and a run."""
+
+from pathlib import Path
+
+import pytest
+
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.data.corpus.fit_settings import Facts, choose_linear, read_facts, settle
+
+SHORT = "".join(f"a film number {i} and some words,{'pos' if i % 2 else 'neg'}\n" for i in range(60))
+LONG = "".join(f"{'a film and some words ' * 40}{i},{'pos' if i % 2 else 'neg'}\n" for i in range(60))
+CHINESE = "".join(f"这部电影很好看第{i}部,{'pos' if i % 2 else 'neg'}\n" for i in range(60))
+KOREAN = "".join(f"이 영화는 정말 재미있어요 {i},{'pos' if i % 2 else 'neg'}\n" for i in range(60))
+
+
+def test_facts_are_of_the_training_rows(tmp_path: Path) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text("text,label\n" + CHINESE)
+    found = read_facts(load_experiment("linear", [f"data.source={source}"]).data)
+    assert found.n_rows == 48  # less 6 rows for test and 6 for validation
+    assert 9 < found.characters < 11
+    assert found.unspaced_share == 1.0
+
+
+@pytest.mark.parametrize(
+    ("facts", "pieces", "normalize"),
+    [
+        (Facts(22_489, 2, 1_333.0, 0.0), (), False),  # IMDb
+        (Facts(9_000, 2, 100.0, 0.0), (2, 5), True),
+        (Facts(9_000, 2, 30.0, 0.9), (), True),
+        (Facts(9_000, 2, 3_000.0, 0.9), (), True),
+        (Facts(1, 2, 1.0, 0.0), (2, 5), True),
+    ],
+)
+def test_the_rules_are_of_script_and_length(facts: Facts, pieces: tuple[int, ...], normalize: bool) -> None:
+    chosen = {one.key: one.value for one in choose_linear(facts)}
+    assert chosen["model.linear.char_ngrams"] == pieces
+    assert chosen["model.linear.normalize"] is normalize
+    assert all(one.reason for one in choose_linear(facts))
+
+
+@pytest.mark.parametrize(
+    ("n_labels", "weighting"), [(2, "bayes"), (6, "bayes"), (20, "bayes"), (21, "idf"), (77, "idf")]
+)
+def test_many_labels_are_weighted_by_idf(n_labels: int, weighting: str) -> None:
+    chosen = {one.key: one.value for one in choose_linear(Facts(9_000, n_labels, 60.0, 0.0))}
+    assert chosen["model.linear.weighting"] == weighting
+
+
+def test_imdb_keeps_its_recipe() -> None:
+    chosen = {one.key.removeprefix("model.linear."): one.value for one in choose_linear(Facts(22_489, 2, 1_333.0, 0.0))}
+    assert chosen == {
+        "ngrams": 3,
+        "char_ngrams": (),
+        "min_count": 3,
+        "weighting": "bayes",
+        "normalize": False,
+        "penalty": 4.0,
+    }
+
+
+@pytest.mark.parametrize(("rows", "kind"), [(SHORT, (2, 5)), (LONG, ()), (CHINESE, ()), (KOREAN, (2, 5))])
+def test_an_experiment_is_settled_with_plain_values_and_says_why(
+    rows: str, kind: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text("text,label\n" + rows)
+    experiment = load_experiment("linear", [f"data.source={source}"])
+    settled = settle(experiment, is_said=True)
+    said = capsys.readouterr().err
+    assert "chosen: model.linear.ngrams" in said
+    linear = settled.model.linear
+    assert linear.char_ngrams == kind
+    assert None not in (linear.ngrams, linear.min_count, linear.normalize, linear.penalty, settled.vocabulary.min_count)
+    assert settle(settled) is settled
+    assert "chosen" not in capsys.readouterr().err
+
+
+def test_what_is_set_stays(tmp_path: Path) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text("text,label\n" + SHORT)
+    settings = ["model.linear.penalty=7.0", "model.linear.char_ngrams=[]", "model.linear.min_count=5"]
+    settled = settle(load_experiment("linear", [f"data.source={source}", *settings]))
+    assert (settled.model.linear.penalty, settled.model.linear.char_ngrams) == (7.0, ())
+    assert settled.model.linear.min_count == settled.vocabulary.min_count == 5  # no word is a feature in fewer rows
+
+
+def test_other_models_are_left_as_they_are() -> None:
+    experiment = load_experiment(None)
+    assert settle(experiment) is experiment

@@ -1,0 +1,373 @@
+"""A teacher's answers: whose rows, which targets, asked once, the same after every resume."""
+
+import dataclasses
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from killing import outcome, train, write_reviews
+
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.paths import data_dir, runs_dir
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus.packed import Corpus
+from sentiment_cli.data.corpus.prepare import prepare
+from sentiment_cli.data.sources import sample
+from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.evaluation.ensembling import make_ensemble
+from sentiment_cli.inference.predictor import Predictor, open_predictor
+from sentiment_cli.runs.run_lock import Record
+from sentiment_cli.runs.saved_model import open_artefact
+from sentiment_cli.storage import store
+from sentiment_cli.training.checkpoints import Identity, identity_differences
+from sentiment_cli.training.init_from import known_rows
+from sentiment_cli.training.loader import join_rows
+from sentiment_cli.training.tasks import distillation
+from sentiment_cli.training.tasks.distillation import taught_rows, teachers_of
+from sentiment_cli.training.tasks.table import task_of
+from sentiment_cli.workflows.dependencies import with_origins
+from sentiment_cli.workflows.resume import check_allowed
+from sentiment_cli.workflows.sitting import versions
+from sentiment_cli.workflows.train import fit
+
+LINEAR = ("model.kind=linear", "model.embedding.width=128", "model.pooling=last", "model.dropout=0")
+TINY = ("model.encoder.width=4", "model.embedding.width=4", "train.epochs=1", "train.threads=1", "train.max_steps=3")
+MOODS = {
+    "good": ("lovely", "wise", "warm"),
+    "bad": ("dull", "noisy", "flat"),
+    "so-so": ("plain", "usual", "known"),
+}
+LINEAR_YAML = "name: linear-teacher\ndata: {{source: {}}}\nvocabulary: {{min_count: 1}}\nmodel: {{kind: linear}}\n"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
+    """Write tables of labelled, unlabelled and test rows of two or three moods; return the settings that name them."""
+
+    def write(n_moods: int = 2) -> tuple[str, ...]:
+        moods = list(MOODS)[:n_moods]
+        rows = [
+            (f"film {i} was {MOODS[moods[(i + i // 5) % n_moods]][i // n_moods % 3]} and {i % 7}", moods[i % n_moods])
+            for i in range(90)
+        ]
+        unlabelled = [f"story {i} seemed {MOODS[moods[i % n_moods]][i % 3]}" for i in range(40)]
+        tests = [(f"tale {i} felt very {MOODS[moods[i % n_moods]][0]}", moods[i % n_moods]) for i in range(12)]
+        unlabelled[3:5] = [tests[0][0], f"  {tests[1][0]} "]  # which stand in test
+        for name, header, table in (
+            ("reviews", "text,label", [",".join(row) for row in rows]),
+            ("tests", "text,label", [",".join(row) for row in tests]),
+            ("more", "text", unlabelled),
+        ):
+            (tmp_path / f"{name}.csv").write_text("\n".join([header, *table]) + "\n")
+        return (
+            f"data.source={tmp_path / 'reviews.csv'}",
+            f"data.test={tmp_path / 'tests.csv'}",
+            f"data.unlabelled={tmp_path / 'more.csv'}",
+        )
+
+    return write
+
+
+def linear(name: str, *settings: str) -> Path:
+    path = runs_dir().parent / "linear.yaml"
+    path.write_text("name: linear-teacher\nvocabulary: {min_count: 1}\nmodel: {kind: linear}\n")
+    return fit(load_experiment(path, settings), name).directory
+
+
+def lesson(experiment: Experiment) -> tuple[Corpus, list[str], torch.Tensor]:
+    corpus = prepare(experiment, task_of(experiment).splits)
+    packed, ids, truth = taught_rows(experiment, corpus, corpus.split("train"), corpus.ids("train"))
+    assert len(packed.label_N) == len(ids) == len(truth)
+    own = corpus.split("train")
+    expected = own if "unsup" not in corpus.directories else join_rows(own, corpus.split("unsup"))
+    if len(expected.label_N) == len(ids):
+        for field in dataclasses.fields(packed):
+            np.testing.assert_array_equal(getattr(packed, field.name), getattr(expected, field.name))
+    return corpus, ids, truth
+
+
+def texts_of(path: str) -> dict[str, str]:
+    lines = Path(path.partition("=")[2]).read_text().splitlines()[1:]
+    return {str(i): line.partition(",")[0] for i, line in enumerate(lines, 1)}
+
+
+@pytest.mark.parametrize("n_moods", [2, 3])
+def test_rows_and_truths_are_those_of_a_plain_loop(experiment, write, n_moods: int) -> None:
+    data = write(n_moods)
+    teacher = linear("teacher", *data)
+    taught = experiment(*TINY, *data, f"teacher.run={teacher}", "teacher.temperature=2", "teacher.rows=both")
+    corpus, ids, truth = lesson(taught)
+    predictor, n_train = Predictor(open_artefact(teacher)), len(corpus.ids("train"))
+    unlabelled, labelled = texts_of(data[2]), texts_of(data[0])
+    assert ids[n_train:] == [name for name in unlabelled if name not in ("4", "5")]  # those two are test's, too
+    for i, name in enumerate(ids):
+        (text,) = [labelled[name]] if i < n_train else [unlabelled[name]]
+        (found,) = predictor.outputs(predictor.encode([text])) / predictor.temperature / 2
+        odds = np.exp([0, found] if n_moods == 2 else found)
+        expected = odds / odds.sum()
+        if i < n_train:
+            expected = 0.5 * expected + 0.5 * (np.arange(n_moods) == corpus.split("train").label_N[i])
+        np.testing.assert_allclose(truth[i], expected[1] if n_moods == 2 else expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_moods", [2, 3])
+def test_several_teach_the_mean_of_their_log_odds(experiment, write, n_moods: int) -> None:
+    data = write(n_moods)
+    runs = [linear("teacher", *data), linear("other", *data, "model.linear.ngrams=1")]
+    together = lesson(experiment(*TINY, *data, f"teacher.run=[{runs[0]}, {runs[1]}]"))[2]
+    assert (together != lesson(experiment(*TINY, *data, f"teacher.run={runs[0]}"))[2]).any()
+    alone = [lesson(experiment(*TINY, *data, f"teacher.run={run}"))[2].double() for run in runs]
+    mean = sum(one.logit() if n_moods == 2 else one.log() for one in alone) / 2
+    expected = mean.sigmoid() if n_moods == 2 else mean.softmax(dim=1)
+    n_taught = len(texts_of(data[2])) - 2  # two are test's, too
+    torch.testing.assert_close(together[-n_taught:].double(), expected[-n_taught:], rtol=0, atol=1e-5)
+    assert torch.equal(together[:-n_taught].double(), alone[0][:-n_taught])
+    assert versions(experiment(*TINY, *data, f"teacher.run=[{runs[0]}, {runs[1]}]"))["teacher"] == "+".join(
+        versions(experiment(*TINY, *data, f"teacher.run={run}"))["teacher"] for run in runs
+    )
+
+
+def test_labelled_rows_keep_their_labels_and_the_teacher_may_weigh_more(experiment, write) -> None:
+    data = write()
+    teacher = linear("teacher", *data)
+    corpus, _, truth = lesson(experiment(*TINY, *data, f"teacher.run={teacher}"))
+    label_N = corpus.split("train").label_N
+    np.testing.assert_array_equal(truth[: len(label_N)], label_N)
+    assert truth.dtype == torch.float32
+    assert ((truth[len(label_N) :] > 0) & (truth[len(label_N) :] < 1)).all()
+    half, whole = (
+        lesson(experiment(*TINY, *data, f"teacher.run={teacher}", "teacher.rows=train", f"teacher.weight={weight}"))[2]
+        for weight in (0.5, 1.0)
+    )
+    assert len(half) == len(label_N)
+    np.testing.assert_allclose(half, (whole.numpy() + label_N) / 2, atol=1e-6)
+
+
+def test_only_confident_rows_are_taught_and_by_their_likeliest_label(experiment, write) -> None:
+    data = write()
+    teacher = linear("teacher", *data)
+    _, ids, soft = lesson(experiment(*TINY, *data, f"teacher.run={teacher}"))
+    n_train = len(ids) - 38
+    sure = torch.maximum(soft, 1 - soft)[n_train:]
+    threshold = float(sure.median()) + 1e-4
+    settings = experiment(*TINY, *data, f"teacher.run={teacher}", f"teacher.confident={threshold}")
+    _, kept, hard = lesson(settings)
+    is_sure = (sure >= threshold).tolist()
+    assert 0 < sum(is_sure) < 38
+    assert kept[n_train:] == [name for name, one in zip(ids[n_train:], is_sure, strict=True) if one]
+    assert hard[n_train:].tolist() == [round(p) for p, one in zip(soft[n_train:].tolist(), is_sure, strict=True) if one]
+    with pytest.raises(UsageError, match=r"that sure of none of 38 reviews"):
+        lesson(experiment(*TINY, *data, f"teacher.run={teacher}", "teacher.confident=0.9999"))
+
+
+def test_it_is_asked_once_about_rows_and_anew_by_another_teacher(experiment, write, capsys, monkeypatch) -> None:
+    data = write()
+    teacher, other = linear("teacher", *data), linear("other", *data, "model.linear.ngrams=1")
+    settings = [experiment(*TINY, *data, f"teacher.run={run}", "teacher.rows=both") for run in (teacher, other)]
+    first = lesson(settings[0])[2]
+    assert capsys.readouterr().err.count("asking") == 2  # about labelled and unlabelled rows
+    with monkeypatch.context() as patch:
+        patch.setattr(distillation, "predictor_of", None)
+        assert torch.equal(lesson(settings[0].model_copy(update={"seed": 1}))[2], first)
+        soft = settings[0].teacher.model_copy(update={"rows": "unsup", "temperature": 3.0})
+        lesson(settings[0].model_copy(update={"teacher": soft}))
+    capsys.readouterr()
+    lesson(settings[1])
+    assert capsys.readouterr().err.count("asking") == 2
+    for entry in (data_dir() / "cache").glob("taught-*"):
+        for path in entry.glob("*.float32"):
+            path.write_bytes(bytes(len(path.read_bytes())))
+    assert torch.equal(lesson(settings[0])[2], first)
+    assert "preparing it again" in capsys.readouterr().err
+
+
+def test_f27_it_is_not_asked_about_rows_that_changed_since_they_were_packed(experiment, write) -> None:
+    data = write()
+    taught = experiment(*TINY, *data, f"teacher.run={linear('teacher', *data)}")
+    corpus = prepare(taught, task_of(taught).splits)
+    for entry in (data_dir() / "cache").glob("texts-*"):
+        shutil.rmtree(entry)
+    path = Path(data[2].partition("=")[2])
+    path.write_text(path.read_text().replace("story 7 ", "story 77 "))
+    with pytest.raises(DataError, match="no longer those"):
+        taught_rows(taught, corpus, corpus.split("train"), corpus.ids("train"))
+    path.write_text(path.read_text().replace("story 77 ", "story 7 "))
+    assert len(taught_rows(taught, corpus, corpus.split("train"), corpus.ids("train"))[1]) > 100
+
+
+def test_a_model_by_itself_and_an_ensemble_teach_too(experiment, write) -> None:
+    data = write()
+    linear("one", *data), linear("two", *data, "model.linear.ngrams=1")
+    made = make_ensemble(["one", "two"])
+    corpus, ids, truth = lesson(experiment(*TINY, *data, f"teacher.run={made.directory.name}"))
+    unlabelled, n_train = texts_of(data[2]), len(corpus.ids("train"))
+    answers = open_predictor(made.directory).predict([unlabelled[name] for name in ids[n_train:]])
+    np.testing.assert_allclose(truth[n_train:], [one.probabilities["good"] for one in answers], atol=1e-6)
+
+
+def test_invariant_10_test_is_not_opened_and_validation_not_taught(experiment, write, monkeypatch) -> None:
+    data = write()
+    teacher = linear("teacher", *data)
+    settings = experiment(*TINY, *data, f"teacher.run={teacher}", "teacher.rows=both", "train.refit=true")
+    prepare(settings, (*task_of(settings).splits, "test"))
+    for path in (*(data_dir() / "cache").glob("*/test-*"), *(data_dir() / "cache").glob("*/test.text")):
+        path.write_bytes(b"")
+    asked: list[str] = []
+    answer = Predictor.answer
+    monkeypatch.setattr(Predictor, "answer", lambda self, texts: asked.extend(texts) or answer(self, texts))
+    fit(settings)
+    assert all(path.read_bytes() == b"" for path in (data_dir() / "cache").glob("*/test*"))
+    corpus, labelled = prepare(settings, ("valid",)), texts_of(data[0])
+    assert len(asked) > 100
+    assert not set(asked) & {labelled[name] for name in corpus.ids("valid")}
+    assert not {text for text in asked if text.strip().startswith("tale")}
+
+
+def test_a_student_learns_from_a_teacher_what_few_labels_do_not_say(experiment) -> None:
+    """Of forty labelled reviews; the other labels are known to the teacher alone."""
+    few = ("data.valid.share=0.98", "vocabulary.from=[train, unsup]", "train.threads=1")
+    bag = ("model.kind=bag", "model.encoder.width=128", "model.encoder.bidirectional=false", "model.pooling=mean")
+    quick = (*few, *bag, "train.epochs=4", "train.lr=0.02")
+    teacher = linear("teacher", "data.source=sample")
+    alone = fit(experiment(*quick), "alone")
+    taught = fit(experiment(*quick, f"teacher.run={teacher}"), "taught")
+    assert alone.scores.accuracy_ci95[1] < 0.7 < taught.scores.accuracy_ci95[0]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Reviews, unlabelled ones, and a run that teaches."""
+    write_reviews(tmp_path)
+    texts = [review.text for split, review in sample.generate() if split == "unsup"][::20]
+    with store.replacing(tmp_path / "data" / "more.csv") as file:
+        file.writelines([b"text\n", *(f'"{text.replace(chr(34), "")}"\n'.encode() for text in texts)])
+    linear("teacher", f"data.source={tmp_path / 'data' / 'reviews.csv'}")
+    return tmp_path
+
+
+def test_a_run_that_is_taught_resumes_to_the_same_bytes(root: Path) -> None:
+    taught = (
+        f"data.unlabelled={root / 'data' / 'more.csv'}",
+        f"teacher.run={root / 'runs' / 'teacher'}",
+        "teacher.rows=both",
+        "train.refit=true",
+        "train.epochs=1",
+    )
+    assert train(root, "whole", settings=taught)[0] == 0
+    n_steps = outcome(root / "runs" / "whole")[1][0]["step"]
+    assert train(root, "run", settings=taught, place="after backward", at=n_steps + 2)[0] == -signal.SIGKILL
+    for path in (root / "data" / "cache").glob("taught-*"):
+        shutil.rmtree(path)
+    code, said = train(root, "run", resumed=True)
+    assert code == 0, said
+    assert outcome(root / "runs" / "run") == outcome(root / "runs" / "whole")
+
+
+def test_f27_a_run_goes_on_with_the_same_teacher_alone(experiment, write, tmp_path: Path) -> None:
+    data = write()
+    settings = experiment(*TINY, *data, f"teacher.run={linear('teacher', *data)}")
+    before = Identity("run", settings, "data", versions(settings), {})
+    shutil.rmtree(runs_dir() / "teacher")
+    linear("teacher", *data, "model.linear.ngrams=1")
+    ((key, old, new),) = found = identity_differences(before, before._replace(versions=versions(settings)))
+    assert key == "versions.teacher"
+    assert old != new
+    with pytest.raises(UsageError, match=r"no run can go on with another versions\.teacher"):
+        check_allowed(found, [], Record(), tmp_path, "sentiment train")
+
+
+def test_what_cannot_teach_is_refused_before_any_work(experiment, write, quick_run: Path, tmp_path: Path) -> None:
+    data = write()
+    with pytest.raises(UsageError, match="there is no run 'nobody'"):
+        fit(experiment(*TINY, *data, "teacher.run=nobody"))
+    assert not data_dir().exists()
+    stars = fit(experiment("data.target=stars", *TINY), "stars").directory
+    with pytest.raises(UsageError, match="gives star ratings"):
+        teachers_of(experiment(*TINY, f"teacher.run={stars}"))
+    with pytest.raises(UsageError, match="has the labels neg, pos, the experiment's are bad, good"):
+        lesson(experiment(*TINY, *data, f"teacher.run={quick_run}"))
+
+
+def test_a_teacher_without_rows_to_answer_is_told_what_to_do(experiment, write) -> None:
+    source, *_ = write()
+    teacher = linear("teacher", source)
+    for rows in ("unsup", "both"):
+        with pytest.raises(UsageError, match=rf"teacher\.rows is {rows}, and .* has no unlabelled rows") as caught:
+            fit(experiment(*TINY, source, f"teacher.run={teacher}", f"teacher.rows={rows}"))
+        assert caught.value.hint == "--set teacher.rows=train"
+    assert fit(experiment(*TINY, source, f"teacher.run={teacher}", "teacher.rows=train"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("train.refit=true",), "has learnt the labels of 8 of the 8 valid rows"),
+        (("data.valid.seed=3",), "of the 8 valid rows"),
+        ((), None),
+    ],
+)
+def test_a_teacher_that_knows_validation_s_labels_is_warned_of(experiment, write, capsys, settings, said) -> None:
+    data = write()
+    teacher = linear("teacher", *data, *settings)
+    taught = experiment(*TINY, *data, f"teacher.run={teacher}")
+    corpus = prepare(taught, task_of(taught).splits)
+    capsys.readouterr()
+    known_rows(taught, corpus)
+    warned = capsys.readouterr().err
+    assert said in warned if said else "has learnt" not in warned
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [(("data.test_share=0.3",), True), (("data.valid.seed=3",), True), (("data.valid.share=0.3",), False)],
+)
+def test_invariant_10_a_teacher_that_knows_test_s_labels_is_warned_of(
+    experiment, write, capsys, settings, said: bool
+) -> None:
+    source, _, unlabelled = write()
+    teacher = linear("teacher", source, unlabelled)
+    taught = experiment(*TINY, source, unlabelled, f"teacher.run={teacher}", *settings)
+    corpus = prepare(taught, task_of(taught).splits)
+    capsys.readouterr()
+    known_rows(taught, corpus)
+    warned = capsys.readouterr().err
+    assert ("test scores are too good" in warned) == said
+    assert "validation scores are too good" in warned
+
+
+def test_a_teacher_s_experiment_is_trained_first_and_none_teaches_itself(experiment, write, tmp_path: Path) -> None:
+    data = write()
+    path = tmp_path / "teacher.yaml"
+    path.write_text(LINEAR_YAML.format(tmp_path / "reviews.csv"))
+    settings = experiment(*TINY, *data, f"teacher.run={path}", "teacher.temperature=2")
+    found = with_origins(settings)
+    assert found.teacher.run == (str(runs_dir() / "linear-teacher"),)
+    assert found.teacher.temperature == 2
+    assert with_origins(settings) == found  # the finished run serves
+    circle = tmp_path / "circle.yaml"
+    circle.write_text(f"name: circle\ndata: {{source: {tmp_path / 'reviews.csv'}}}\nteacher: {{run: {circle}}}\n")
+    with pytest.raises(UsageError, match=r"teacher.run: .*circle.yaml needs itself first"):
+        with_origins(load_experiment(circle))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            ("teacher.temperature=2",),
+            "teacher.temperature says how a teacher is learnt from, and teacher.run names none",
+        ),
+        (("teacher.run=x", "teacher.weight=0.2"), "teacher.weight is of labelled rows, and teacher.rows is unsup"),
+        (("teacher.run=x", "teacher.confident=0.9", "teacher.temperature=2"), "teacher.temperature softens"),
+        (("teacher.run=x", "data.target=stars"), "which nothing with data.target stars learns"),
+        (("teacher.run=x", *LINEAR), "which nothing with model.kind linear learns"),
+        (("teacher.run=x", "task=vectors"), "teacher.run is of task classify, and task is vectors"),
+    ],
+)
+def test_b04_settings_of_a_teacher_that_contradict_each_other(experiment, settings, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        experiment(*settings)

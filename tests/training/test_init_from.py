@@ -1,0 +1,301 @@
+"""Classifiers that start from a pretraining: which tensors arrive, what is refused, and what is trained when."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from pretraining import pretraining, write_reviews
+from torch import Tensor
+
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.schema import Encoder, Experiment, Model, Train
+from sentiment_cli.errors import UsageError
+from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.training.optimizer import build_optimizer, depth_of, freeze
+from sentiment_cli.training.tasks.table import prepare_for
+from sentiment_cli.training.weights_init import first_model, load_origins
+from sentiment_cli.workflows import dependencies as reusing_module
+from sentiment_cli.workflows import train as fit_module
+from sentiment_cli.workflows.dependencies import with_origins
+from sentiment_cli.workflows.train import fit
+
+ORIGINS = {
+    "forward": ("language-model", "model.encoder.layers=2", "model.encoder.skip=residual"),
+    "backward": (
+        "language-model",
+        "model.encoder.layers=2",
+        "model.encoder.skip=residual",
+        "model.language.reverse=true",
+    ),
+    "vectors": ("vectors", "text.start=true"),
+    "autoencoder": ("autoencoder", "model.encoder.bidirectional=true"),
+}
+BIDIRECTIONAL = "model.encoder.bidirectional=true"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of each pretraining, RUNS/NAME, after two steps."""
+    root = tmp_path_factory.mktemp("starting")
+    write_reviews(root / "data", 100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENTIMENT_DATA", str(root / "data"))
+        patch.setenv("SENTIMENT_RUNS", str(root / "runs"))
+        for name, (task, *settings) in ORIGINS.items():
+            fit(pretraining(root / "data", task, "train.max_steps=2", *settings), name)
+    return root
+
+
+@pytest.fixture
+def classifier(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Experiment]:
+    """Build a classifier on the same data."""
+    monkeypatch.setenv("SENTIMENT_DATA", str(root / "data"))
+    monkeypatch.setenv("SENTIMENT_RUNS", str(root / "runs"))
+    monkeypatch.chdir(root / "data")
+    (root / "data" / "plain.yaml").write_text("name: plain\ntrain: {device: cpu, threads: 1, precision: fp32}\n")
+    return lambda *settings: load_experiment(root / "data" / "plain.yaml", settings)
+
+
+def weights_of(root: Path, name: str) -> dict[str, Tensor]:
+    return safetensors.torch.load_file(root / "runs" / name / "model" / "weights.safetensors")
+
+
+def started(experiment: Experiment) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the first weights of an experiment, and those that it has without anything to start from."""
+    corpus = prepare_for(experiment)
+    fresh = experiment.model_copy(update={"init_from": None, "init_backward": None})
+    states = [first_model(one, corpus, load_origins(one)).state_dict() for one in (experiment, fresh)]
+    return states[0], states[1]
+
+
+def changed(found: dict[str, Tensor], fresh: dict[str, Tensor]) -> set[str]:
+    return {name for name in found if not torch.equal(found[name], fresh[name])}
+
+
+def test_what_a_language_model_gives(root: Path, classifier, capsys) -> None:
+    found, fresh = started(classifier("init_from=forward"))
+    origin = weights_of(root, "forward")
+    taken = {
+        name.replace("layers.", "encoder.forward_layers."): of for name, of in origin.items() if name[:6] == "layers"
+    }
+    taken["embedding.weight"] = origin["embedding.weight"]
+    assert len(taken) == 9
+    assert changed(found, fresh) == taken.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in taken.items())
+    said = capsys.readouterr().err
+    layers = "embedding, encoder.forward_layers.0, encoder.forward_layers.1\n"
+    assert f"starting from {root / 'runs' / 'forward'}: {layers}" in said
+
+
+def test_what_a_model_of_each_direction_gives(root: Path, classifier) -> None:
+    both = ("init_from=forward", "init_backward=backward", "model.encoder.bidirectional=true")
+    with pytest.raises(
+        UsageError, match=r"forward_layers\.1\.weight_ih_l0 of shape \(24, 8\), this experiment \(24, 16\)"
+    ):
+        started(classifier(*both))  # whose second layers read both directions of the first
+    one = ("model.encoder.layers=1", "model.encoder.skip=none")
+    found, fresh = started(classifier(*both, *one))
+    forward, backward = weights_of(root, "forward"), weights_of(root, "backward")
+    for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
+        assert torch.equal(found[f"encoder.forward_layers.0.{name}"], forward[f"layers.0.{name}"])
+        assert torch.equal(found[f"encoder.backward_layers.0.{name}"], backward[f"layers.0.{name}"])
+    assert torch.equal(found["embedding.weight"], forward["embedding.weight"])
+    assert not torch.equal(forward["embedding.weight"], backward["embedding.weight"])
+    assert changed(found, fresh) == {name for name in found if name.startswith(("embedding.", "encoder."))}
+    found, _ = started(classifier("init_from=backward", *one, "model.encoder.bidirectional=true"))
+    assert torch.equal(found["embedding.weight"], backward["embedding.weight"])
+    assert torch.equal(found["encoder.backward_layers.0.weight_hh_l0"], backward["layers.0.weight_hh_l0"])
+
+
+def test_what_vectors_and_an_autoencoder_give(root: Path, classifier) -> None:
+    found, fresh = started(classifier("init_from=vectors", "model.encoder.width=5"))
+    assert changed(found, fresh) == {"embedding.weight"}
+    assert torch.equal(found["embedding.weight"], weights_of(root, "vectors")["embedding.weight"])
+    found, fresh = started(
+        classifier("init_from=autoencoder", "model.encoder.bidirectional=true", "model.pooling=concat")
+    )
+    origin = weights_of(root, "autoencoder")
+    taken = {name for name in origin if name.startswith(("embedding.", "encoder."))}
+    assert {name.split(".")[1] for name in taken} == {"weight", "forward_layers", "backward_layers"}
+    assert changed(found, fresh) == taken
+    assert all(torch.equal(found[name], origin[name]) for name in taken)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            ["init_from=forward", "vocabulary.size=50"],
+            r"the run has a vocabulary of \d+ entries, this experiment one of 50",
+        ),
+        (["init_from=forward", "text.lowercase=false"], "entries, this experiment one of .*, which first differ at "),
+        (["init_from=forward", "model.encoder.width=9"], r"weight_ih_l0 of shape \(24, 8\), this experiment \(27, 8\)"),
+        (
+            ["init_from=vectors", "model.embedding.width=9"],
+            r"embedding\.weight of shape \(\d+, 8\), this experiment \(\d+, 9\)",
+        ),
+        (
+            ["init_from=vectors", "init_backward=backward", BIDIRECTIONAL, "model.encoder.cell=mingru"],
+            "backward, a run of task language-model, has no layer that reads backward as this experiment has them",
+        ),
+    ],
+)
+def test_f14_what_a_pretraining_cannot_give_is_refused(classifier, settings: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        started(classifier(*settings))
+    assert "sentiment config diff" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["forward", "vectors", "autoencoder", "started"])
+def test_f14_layers_that_read_backward_start_from_what_reads_backward(root: Path, classifier, name: str) -> None:
+    if name == "started" and not (root / "runs" / name).exists():  # a classifier
+        fit(classifier("init_from=vectors", "train.max_steps=1"), name)
+    both = ("init_from=vectors", f"init_backward={name}", BIDIRECTIONAL)
+    with pytest.raises(UsageError, match=f"init_backward: .*{name} reads forward; .* model.language.reverse"):
+        started(classifier(*both))
+
+
+def test_highway_gates_come_along_where_they_fit(root: Path, classifier, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("SENTIMENT_RUNS", str(tmp_path / "runs"))
+    highway = ("model.encoder.layers=2", "model.encoder.skip=highway", "model.embedding.width=6", "train.max_steps=1")
+    run = fit(pretraining(root / "data", "language-model", *highway), "highway").directory
+    origin = safetensors.torch.load_file(run / "model" / "weights.safetensors")
+    taken = {name.replace("skips.", "encoder.skips."): of for name, of in origin.items() if name[:5] == "skips"}
+    assert set(taken) == {
+        f"encoder.skips.{part}"
+        for part in ("0.carry.weight", *(f"{i}.gate.{kind}" for i in (0, 1) for kind in ("weight", "bias")))
+    }
+    found, fresh = started(classifier("init_from=highway"))  # which takes skip over, too
+    assert taken.keys() <= changed(found, fresh)
+    assert all(torch.equal(found[name], tensor) for name, tensor in taken.items())
+    found, fresh = started(
+        classifier("init_from=highway", "model.encoder.layers=1", "model.encoder.bidirectional=true")
+    )
+    assert not any("skips" in name for name in changed(found, fresh))  # whose gates are of both directions
+
+
+def test_an_experiment_is_pretrained_first_and_then_its_run_is_found(
+    root: Path, classifier, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("SENTIMENT_RUNS", str(tmp_path / "runs"))
+    own = (root / "runs" / "vectors" / "experiment.yaml").read_text()
+    (root / "data" / "origin.yaml").write_text(own.replace("name: small", "name: origin"))
+    fitted = []
+
+    def counted(experiment: Experiment, name: str | None = None):
+        fitted.append(name or experiment.name)
+        return fit(experiment, name)
+
+    monkeypatch.setattr(reusing_module, "fit", counted)
+    experiment = classifier("init_from=origin.yaml", "train.max_steps=1", "model.encoder.width=8")
+    assert experiment.model.embedding.width == 8  # of the pretraining's
+    named = with_origins(experiment)
+    assert named.init_from == str(tmp_path / "runs" / "origin")
+    assert "init_from: origin.yaml, an experiment of task vectors" in capsys.readouterr().err
+    assert with_origins(experiment) == named == with_origins(named)
+    assert fitted == ["origin"]
+    assert fit(named, "started").directory == tmp_path / "runs" / "started"
+    held = load_experiment(tmp_path / "runs" / "started" / "experiment.yaml")
+    assert held.init_from == named.init_from
+
+
+def test_layers_are_freed_one_after_the_other_the_output_first(root: Path, classifier) -> None:
+    settings = (
+        "init_from=forward",
+        "train.unfreeze=1",
+        "train.epochs=4",
+        "train.keep=9",
+        "train.keep_finished=true",
+        "train.weight_decay=0.1",
+    )
+    run = fit(classifier(*settings, "train.batch_tokens=2048"), "unfrozen").directory
+    paths = sorted((run / "checkpoints").iterdir())
+    states = [safetensors.torch.load_file(path / "tensors.safetensors") for path in paths]
+    origin, frozen = weights_of(root, "forward"), []
+    for state in states:
+        model = {name.removeprefix("model/"): tensor for name, tensor in state.items() if name.startswith("model/")}
+        taken = {"embedding.weight": "embedding.weight"}
+        taken |= {name: name.replace("encoder.forward_", "") for name in model if ".forward_layers" in name}
+        frozen.append({name for name, theirs in taken.items() if torch.equal(model[name], origin[theirs])})
+    layers = [
+        {f"encoder.forward_layers.{i}.{kind}_{part}_l0" for kind in ("weight", "bias") for part in ("ih", "hh")}
+        for i in (0, 1)
+    ]
+    vectors = {"embedding.weight"}
+    assert frozen == [vectors | layers[0] | layers[1], vectors | layers[0], vectors, set()]
+    for state in states:
+        assert not any(name.startswith("optimizer/embedding") for name in state) or state is states[-1]
+    assert not torch.equal(states[0]["model/output.weight"], states[1]["model/output.weight"])
+
+
+def test_a_layer_learns_slower_the_deeper_it_lies() -> None:
+    torch.manual_seed(0)
+    settings = Model(encoder=Encoder(width=4, layers=2, bidirectional=True, skip="residual"), pooling="mean")
+    model = Classifier(settings, 9, 1, 2, pad_is_input=False)
+    train = Train(optimizer="sgd", momentum=0.0, lr=1.0, layer_decay=0.5)
+    optimizer = build_optimizer(model, train)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    model(torch.randint(2, 9, (3, 5)), torch.tensor([5, 3, 4])).sum().backward()
+    for group in optimizer.param_groups:
+        group["lr"] = train.lr * group["lr_scale"]  # as the loop does
+    optimizer.step()
+    depths = {}
+    for name, weight in model.named_parameters():
+        depth = 3 if name.startswith("embedding") else 0 if name.startswith("output") else 2 - int(name.split(".")[2])
+        assert depth_of(name, model) == depth
+        torch.testing.assert_close(weight, before[name] - 0.5**depth * weight.grad)
+        depths[name] = depth
+    assert set(depths.values()) == {0, 1, 2, 3}
+    assert build_optimizer(model, Train()).param_groups[0]["lr_scale"] == 1
+    freeze(optimizer, 1, Train(unfreeze=1))
+    assert {name for name, weight in model.named_parameters() if weight.requires_grad} == {
+        name for name, depth in depths.items() if depth <= 1
+    }
+    freeze(optimizer, 0, Train())
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
+def test_every_parameter_lies_in_its_layer() -> None:
+    kinds = {
+        "recurrent": Encoder(width=4, layers=2, bidirectional=True, skip="highway", direction_maps=True),
+        "transformer": Encoder(width=4, layers=2, heads=2),
+    }
+    for kind, encoder in kinds.items():
+        model = Classifier(Model(kind=kind, encoder=encoder, pooling="mean"), 9, 1, 2, pad_is_input=False)
+        found = {name: depth_of(name, model) for name, _ in model.named_parameters()}
+        expected = {}
+        for name in found:
+            part, _, rest = name.partition(".")
+            depth = {"embedding": 3, "output": 0}.get(part)
+            if rest.startswith("maps."):  # two a layer
+                depth = {"0": 2, "1": 2, "2": 1, "3": 1}[rest.split(".")[1]]
+            elif depth is None:
+                lists = ("forward_layers", "backward_layers", "skips", "blocks")
+                lowest = ("enter.", *(f"{layers}.0." for layers in lists))
+                depth = 2 if rest.startswith(lowest) else 1
+            expected[name] = depth
+        assert found == expected
+        assert any("maps" in name or "enter" in name for name in found)
+
+
+def test_a_classifier_of_pooling_concat_trains_answers_and_has_a_graph(root: Path, classifier) -> None:
+    from sentiment_cli.inference.predictor import Predictor
+    from sentiment_cli.runs.saved_model import open_artefact
+
+    run = fit(classifier("init_from=forward", "model.pooling=concat", "train.max_steps=2"), "concat").directory
+    artefact = open_artefact(run)
+    assert artefact.no_graph is None
+    assert weights_of(root, "concat")["output.weight"].shape == (1, 24)
+    assert math.isfinite(Predictor(artefact).predict(["The plot was good."])[0].probability)
+
+
+def test_a_pretraining_goes_on_from_one_of_its_own_task(root: Path, classifier) -> None:
+    task, *settings = ORIGINS["forward"]
+    found, _ = started(pretraining(root / "data", task, *settings, "init_from=forward"))
+    origin = weights_of(root, "forward")
+    assert found.keys() == origin.keys()
+    assert all(torch.equal(found[name], origin[name]) for name in origin)
+    assert fit_module.runs_dir() == root / "runs"
