@@ -115,7 +115,7 @@ def _may_write(call: ast.Call, position: int, default: str) -> bool:
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_store_writes_and_nothing_pickles(path: Path) -> None:
-    if path.parent == PACKAGE and path.name in MAY_WRITE:
+    if path.parent == PACKAGE / "storage" and path.name in MAY_WRITE:
         return
     found = [f"{path}:{line}: {what}" for line, what in problems(path.read_text("utf-8"))]
     assert not found, "\n".join(found)

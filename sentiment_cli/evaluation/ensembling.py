@@ -27,10 +27,10 @@ from sentiment_cli.evaluation.stacking import fit_weights
 from sentiment_cli.runs.directory import SUMMARY, find_model, is_run
 from sentiment_cli.runs.ensemble_model import Ensemble, Part, combine, open_model, save_ensemble
 from sentiment_cli.runs.known_rows import KnownRows, read_known, write_known
+from sentiment_cli.runs.predictions import ValidationOutputs, load_validation
 from sentiment_cli.runs.records import read_summary
 from sentiment_cli.runs.saved_model import Artefact
 from sentiment_cli.runs.seals import write_result
-from sentiment_cli.runs.validation_outputs import ValidationOutputs, load_validation
 from sentiment_cli.storage import locks, store
 
 Weighing = Literal["fitted", "equal"]

@@ -22,9 +22,9 @@ from sentiment_cli.evaluation.scoring import has_learnt_validation
 from sentiment_cli.inference.export import graphs_of
 from sentiment_cli.inference.parity import MOST_APART, made_up_rows
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
-from sentiment_cli.inference.scoring import Answers, score_ids
+from sentiment_cli.inference.scoring import score_ids
 from sentiment_cli.onnx.quantize import Precision
-from sentiment_cli.onnx.runtime import open_graph
+from sentiment_cli.onnx.runtime import Answers, open_graph
 from sentiment_cli.onnx.verify import check_graph
 from sentiment_cli.runs.model_files import check_free, is_packed
 from sentiment_cli.runs.saved_model import GRAPH, Artefact, pack_artefact

@@ -12,7 +12,8 @@ from sentiment_cli.data.batching.truncation import kept_places, most_tokens
 from sentiment_cli.data.corpus.ratings import ratings_of
 from sentiment_cli.data.tokens.saved_tokenizer import panics
 from sentiment_cli.data.tokens.tokenizer import encode
-from sentiment_cli.inference.scoring import Answers, score_ids
+from sentiment_cli.inference.scoring import score_ids
+from sentiment_cli.onnx.runtime import Answers
 from sentiment_cli.runs.ensemble_model import AnyModel, Ensemble, open_model
 from sentiment_cli.runs.saved_model import GRAPH, Artefact
 from sentiment_cli.storage import store

@@ -1,15 +1,13 @@
 """Rows of token ids through a model, those of like length together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.data.batching.truncation import Reads, cut_batches, gather_rows, lay_out, read_lengths
+from sentiment_cli.onnx.runtime import Answers
 from sentiment_cli.storage.store import IntegrityError
-
-# What a model is to those who ask it: from ids_BL and length_B to logit_B or logit_BC.
-Answers = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 
 # Rows times width of one batch: large enough to fill a device, small enough for the caches of a CPU.
 BATCH_TOKENS = 16_384

@@ -17,8 +17,9 @@ from sentiment_cli.config.schema import Experiment, Text
 from sentiment_cli.data.batching.batches import Rows, gather
 from sentiment_cli.data.batching.truncation import cut_batches, lay_out, read_lengths
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
-from sentiment_cli.inference.scoring import BATCH_TOKENS, Answers
+from sentiment_cli.inference.scoring import BATCH_TOKENS
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
+from sentiment_cli.onnx.runtime import Answers
 from sentiment_cli.runs.saved_model import WEIGHTS, Artefact
 from sentiment_cli.storage import store
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
-from sentiment_cli.models.cells.elman import State
+from sentiment_cli.models.cells.recurrence import State
 from sentiment_cli.models.layers.embedding import WordEmbedding
 from sentiment_cli.models.layers.encoders import CELLS, Skip, drop_columns
 from sentiment_cli.models.layers.lookup import look_up

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.batching.truncation import PAD_ID
+from sentiment_cli.data.tokens.vocabulary import PAD_ID
 from sentiment_cli.models.layers.ngrams import NONE, longer_features, word_features
 
 

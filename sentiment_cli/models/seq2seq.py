@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.batching.truncation import START_ID
-from sentiment_cli.data.corpus.pairs import PairBatch
-from sentiment_cli.data.tokens.vocabulary import Vocabulary
-from sentiment_cli.models.cells.elman import State
+from sentiment_cli.data.batching.pair_batches import PairBatch
+from sentiment_cli.data.tokens.vocabulary import START_ID, Vocabulary
+from sentiment_cli.models.cells.recurrence import State
 from sentiment_cli.models.layers.attention import Attending, Attention, Memory
 from sentiment_cli.models.layers.embedding import WordEmbedding
 from sentiment_cli.models.layers.encoders import RecurrentEncoder, build_layer, drop_columns, last_of, lower

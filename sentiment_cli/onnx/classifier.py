@@ -2,13 +2,11 @@
 
 from sentiment_cli.models.classifier import AnyClassifier, Classifier
 from sentiment_cli.onnx.builder import Graph
-from sentiment_cli.onnx.context import write_context
-from sentiment_cli.onnx.embedding import write_embedding
 from sentiment_cli.onnx.encoders import write_encoder, write_last
 from sentiment_cli.onnx.grids import write_sentence_ends
+from sentiment_cli.onnx.layers import write_context, write_embedding, write_pooling
 from sentiment_cli.onnx.linear import write_linear
 from sentiment_cli.onnx.masking import last_of, write_rows
-from sentiment_cli.onnx.pooling import write_pooling
 
 
 def build_graph(model: AnyClassifier) -> bytes:

@@ -14,8 +14,7 @@ from sentiment_cli.onnx.builder import Graph, NoGraphError
 from sentiment_cli.onnx.cells import NATIVE, write_native
 from sentiment_cli.onnx.grids import write_lstm_2d, write_lstm_grid
 from sentiment_cli.onnx.masking import Rows, cut, last_of, uncut, write_rows
-from sentiment_cli.onnx.scans import SCANS, write_scan
-from sentiment_cli.onnx.steps import write_goru, write_orthogonal
+from sentiment_cli.onnx.scans import SCANS, write_goru, write_orthogonal, write_scan
 from sentiment_cli.onnx.transformer import write_transformer
 
 # What reads rows forward, row by row: BLD.

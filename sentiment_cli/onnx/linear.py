@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from sentiment_cli.data.batching.truncation import PAD_ID
+from sentiment_cli.data.tokens.vocabulary import PAD_ID
 from sentiment_cli.models.layers.ngrams import NONE
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.onnx.builder import Graph

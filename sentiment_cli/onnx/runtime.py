@@ -1,6 +1,7 @@
 """The inference graph in onnxruntime."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,12 @@ from onnxruntime import InferenceSession, SessionOptions
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from sentiment_cli.errors import MachineError
-from sentiment_cli.inference.scoring import Answers
 from sentiment_cli.onnx.verify import check_graph
 from sentiment_cli.storage.store import IntegrityError
+
+# What a model is to those who ask it: from ids_BL and length_B to logit_B or logit_BC.
+Answers = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
+
 
 _ERRORS = (
     state.Fail,

@@ -9,10 +9,9 @@ from sentiment_cli.config.loader import differences
 from sentiment_cli.errors import UsageError
 from sentiment_cli.reports.blocks import Block, Code, Document, Paragraph, Section, Table
 from sentiment_cli.reports.figures import curves_figure
-from sentiment_cli.reports.pretrained import pretraining_scores
 from sentiment_cli.reports.run_files import RunFiles
 from sentiment_cli.reports.run_report import best_known, missing
-from sentiment_cli.reports.wording import interval, name_of, number, share, split_name, word
+from sentiment_cli.reports.text import interval, name_of, number, pretraining_scores, share, split_name, word
 
 
 def build_comparison(runs: Sequence[RunFiles]) -> Document:

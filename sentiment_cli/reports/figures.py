@@ -11,7 +11,7 @@ from sentiment_cli.evaluation.metrics import expected_calibration_error
 from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.reports.blocks import Figure, Histogram, Line, Lines, Reliability, Table
 from sentiment_cli.reports.run_files import RunFiles
-from sentiment_cli.reports.wording import number, share
+from sentiment_cli.reports.text import number, share
 from sentiment_cli.runs.predictions import Answers
 
 _LENGTH_BINS = 24

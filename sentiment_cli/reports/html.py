@@ -36,7 +36,7 @@ _SHADES = 10
 
 def render_page(document: Document) -> bytes:
     """Return the document as HTML. Needs matplotlib where it has figures."""
-    style = files("sentiment_cli.evaluation").joinpath("page.css").read_text("utf-8")
+    style = files("sentiment_cli.reports").joinpath("page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     head = _element(

@@ -6,12 +6,20 @@ import time
 from typing import Any
 
 from sentiment_cli.config.loader import differences, experiment_from_values, experiment_yaml
-from sentiment_cli.reports import purpose
+from sentiment_cli.reports import text as wording
 from sentiment_cli.reports.blocks import Block, Code, Document, Fold, Items, Notice, Paragraph, Quote, Section, Table
 from sentiment_cli.reports.figures import curves_figure, lengths_figure, reliability_figure
-from sentiment_cli.reports.pretrained import pretraining_lead, pretraining_scores
 from sentiment_cli.reports.run_files import Mistake, RunFiles, find_mistakes
-from sentiment_cli.reports.wording import interval, name_of, number, share, split_name, word
+from sentiment_cli.reports.text import (
+    interval,
+    name_of,
+    number,
+    pretraining_lead,
+    pretraining_scores,
+    share,
+    split_name,
+    word,
+)
 from sentiment_cli.runs.predictions import Answers, read_answers
 
 _MISTAKES = 10
@@ -89,7 +97,7 @@ def _model(run: RunFiles) -> list[Block]:
     seconds = run.summary.get("seconds", {})
     labels = _labels(run)
     what = "; ".join(f"{name}, weight {weight:.2f}" for name, weight in run.members.items())
-    what = f"an ensemble of {len(run.members)} runs: {what}" if what else purpose.describe_model(run.experiment)
+    what = f"an ensemble of {len(run.members)} runs: {what}" if what else wording.describe_model(run.experiment)
     rows = [("what it is", what), ("state", run.status)]
     if labels:
         rows.append(("labels", ", ".join(labels)))
@@ -116,7 +124,7 @@ def _trained_on(run: RunFiles) -> str:
 
 
 def _purpose(run: RunFiles) -> list[Block]:
-    fit, unfit = purpose.uses(run.experiment, _labels(run))
+    fit, unfit = wording.uses(run.experiment, _labels(run))
     return [Paragraph("Fit for:"), Items(fit), Paragraph("Not fit for, and limits:"), Items(unfit)]
 
 
@@ -241,9 +249,9 @@ def _training(run: RunFiles) -> list[Block]:
 
 
 def _data(run: RunFiles) -> list[Block]:
-    blocks: list[Block] = [Paragraph(purpose.describe_data(run.experiment))]
+    blocks: list[Block] = [Paragraph(wording.describe_data(run.experiment))]
     if run.experiment.data.source == "imdb":
-        blocks += [Paragraph("Whoever publishes results on it is asked to cite:"), Quote("", purpose.CITATION)]
+        blocks += [Paragraph("Whoever publishes results on it is asked to cite:"), Quote("", wording.CITATION)]
     if run.prepared is not None:
         blocks.append(lengths_figure(run.prepared.length_N, run.experiment.text.max_tokens))
     return blocks

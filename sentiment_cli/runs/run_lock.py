@@ -12,7 +12,6 @@ from typing import Any
 from sentiment_cli import console
 from sentiment_cli.errors import UsageError
 from sentiment_cli.storage import locks, store
-from sentiment_cli.training.processes.launching import launch_id
 
 _RECORD = "run.json"
 
@@ -72,3 +71,8 @@ def _load(run: Path) -> Record:
         return Record(**store.read_json(run / _RECORD))
     except TypeError as error:
         raise store.IntegrityError(f"{run / _RECORD} is damaged: {error}") from error
+
+
+def launch_id() -> str | None:
+    """Return what torchrun calls this launch, the same after it restarted its processes."""
+    return os.environ.get("TORCHELASTIC_RUN_ID")

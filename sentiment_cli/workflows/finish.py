@@ -24,9 +24,9 @@ from sentiment_cli.inference.torch_model import model_of, score_rows
 from sentiment_cli.models.classifier import AnyClassifier
 from sentiment_cli.onnx.builder import NoGraphError
 from sentiment_cli.runs.directory import SUMMARY
+from sentiment_cli.runs.predictions import ValidationOutputs, save_validation
 from sentiment_cli.runs.saved_model import Calibration, save_artefact
 from sentiment_cli.runs.seals import seal_log, write_result
-from sentiment_cli.runs.validation_outputs import ValidationOutputs, save_validation
 from sentiment_cli.storage import failpoints, store
 from sentiment_cli.training.checkpoints import (
     AnyScores,

@@ -21,7 +21,7 @@ from sentiment_cli.errors import Change, DataError, InterruptedRun, MachineError
 from sentiment_cli.models.device import check_precision, memory_errors, select_device, set_up
 from sentiment_cli.runs.directory import stopped_run
 from sentiment_cli.runs.known_rows import write_known
-from sentiment_cli.runs.run_lock import Record, find_launched, owned
+from sentiment_cli.runs.run_lock import Record, find_launched, launch_id, owned
 from sentiment_cli.storage import failpoints, store
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
@@ -34,7 +34,7 @@ from sentiment_cli.training.checkpoints import (
 from sentiment_cli.training.init_from import known_rows
 from sentiment_cli.training.learnable import check_corpus
 from sentiment_cli.training.processes.distributed import Group, LostProcessError, joined, own_device
-from sentiment_cli.training.processes.launching import has_launcher, launch_id, n_launched, n_restarts
+from sentiment_cli.training.processes.launching import has_launcher, n_launched, n_restarts
 from sentiment_cli.training.processes.signals import Stop, StopNow, watch_signals
 from sentiment_cli.training.tasks.distillation import ask_teacher, teachers_of
 from sentiment_cli.training.tasks.table import prepare_for, task_of

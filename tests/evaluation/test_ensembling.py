@@ -28,8 +28,8 @@ from sentiment_cli.reports.run_files import read_run
 from sentiment_cli.reports.run_report import build_report
 from sentiment_cli.runs.directory import all_runs, find_run
 from sentiment_cli.runs.ensemble_model import open_model
+from sentiment_cli.runs.predictions import load_validation
 from sentiment_cli.runs.saved_model import open_artefact, pack_artefact
-from sentiment_cli.runs.validation_outputs import load_validation
 from sentiment_cli.storage import failpoints, store
 from sentiment_cli.workflows.dependencies import find_or_fit
 from sentiment_cli.workflows.train import fit

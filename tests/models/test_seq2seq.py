@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sentiment_cli.config import schema
 from sentiment_cli.data.batching.batches import START_ID
-from sentiment_cli.data.corpus.pairs import PairBatch
+from sentiment_cli.data.batching.pair_batches import PairBatch
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.models.layers.encoders import build_layer
 from sentiment_cli.models.seq2seq import EncoderDecoder, read_to_ends

@@ -20,7 +20,7 @@ from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.onnx.builder import FLOAT, Graph
 from sentiment_cli.onnx.grids import write_lstm_2d, write_lstm_grid, write_sentence_ends
 from sentiment_cli.onnx.linear import write_linear
-from sentiment_cli.onnx.steps import write_goru, write_orthogonal
+from sentiment_cli.onnx.scans import write_goru, write_orthogonal
 from sentiment_cli.onnx.transformer import write_transformer
 
 N_ENTRIES = 30

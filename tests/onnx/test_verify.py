@@ -22,7 +22,7 @@ from sentiment_cli.onnx import verify
 from sentiment_cli.onnx.builder import Graph
 from sentiment_cli.onnx.grids import write_lstm_grid
 from sentiment_cli.onnx.rules.table import RULES
-from sentiment_cli.onnx.steps import write_goru
+from sentiment_cli.onnx.scans import write_goru
 from sentiment_cli.onnx.verify import check_graph
 from sentiment_cli.storage.store import IntegrityError
 

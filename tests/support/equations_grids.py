@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sentiment_cli.models.cells.elman import State
 from sentiment_cli.models.cells.lstm_2d import LONGEST_LINE, Lstm2d
 from sentiment_cli.models.cells.lstm_grid import LstmGrid
+from sentiment_cli.models.cells.recurrence import State
 
 
 def lines(ends_L: list[bool]) -> list[list[int]]:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from sentiment_cli.models.cells.elman import State
 from sentiment_cli.models.cells.orthogonal import GORU, Orthogonal
+from sentiment_cli.models.cells.recurrence import State
 
 
 def modrelu(z: Tensor, b: Tensor) -> Tensor:

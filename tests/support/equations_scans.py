@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sentiment_cli.models.cells.elementwise import QRNN, SRU, MinGRU
-from sentiment_cli.models.cells.elman import State
+from sentiment_cli.models.cells.recurrence import State
 
 
 def mingru(cell: MinGRU, input_BLD: Tensor, start: State) -> tuple[Tensor, State]:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sentiment_cli.config.schema import Experiment, Text, Train
-from sentiment_cli.data.batching.truncation import PAD_ID, START_ID, cut_batches
+from sentiment_cli.data.batching.truncation import cut_batches
 from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.data.tokens.vocabulary import PAD_ID, START_ID
 from sentiment_cli.errors import DataError
 
 # Rows of similar length share a batch; among this many batches' worth of rows the order stays random.

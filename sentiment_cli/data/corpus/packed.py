@@ -1,5 +1,6 @@
 """A prepared corpus: the packed token ids of each split, as the cache holds them."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,20 @@ def open_corpus(name: str, splits: tuple[str, ...]) -> Corpus | None:
     vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
     labels = tuple(store.read_json(directory / "labels.json"))
     return Corpus(name, labels, vocabulary, directory, dict.fromkeys(splits, directory))
+
+
+def join_rows(one: Packed, other: Packed) -> Packed:
+    """Return the rows of both."""
+    fields = [field.name for field in dataclasses.fields(one)]
+    joined = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in fields}
+    joined["starts_N1"] = np.concatenate([one.starts_N1, one.starts_N1[-1] + other.starts_N1[1:]])
+    return Packed(**joined)
+
+
+def select_rows(packed: Packed, is_wanted_N: NDArray[np.bool_]) -> Packed:
+    """Return the rows that are wanted."""
+    fields = [field.name for field in dataclasses.fields(packed) if field.name not in ("ids_T", "starts_N1")]
+    rows = {name: getattr(packed, name)[is_wanted_N] for name in fields}
+    is_wanted_T = np.repeat(is_wanted_N, packed.length_N)
+    starts_N1 = np.concatenate([[0], np.cumsum(packed.length_N[is_wanted_N])])
+    return Packed(ids_T=packed.ids_T[is_wanted_T], starts_N1=starts_N1, **rows)

@@ -10,16 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from sentiment_cli import console
-from sentiment_cli.config.schema import Experiment, Text
-from sentiment_cli.data.batching.batches import Batch, Rows, gather
-from sentiment_cli.data.batching.truncation import PAD_ID, START_ID, read_lengths
+from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import read_column, writing
 from sentiment_cli.data.corpus.packed import SPLITS, Corpus, open_corpus
@@ -29,6 +24,7 @@ from sentiment_cli.data.sources.source import Source, find_source, format_of, ha
 from sentiment_cli.data.tables.readers import Columns, Format, Rejects, read_table, unless_all_fail
 from sentiment_cli.data.tables.writers import well_formed
 from sentiment_cli.data.tokens.tokenizer import encode, train_tokenizer
+from sentiment_cli.data.tokens.vocabulary import START_ID
 from sentiment_cli.errors import Change, DataError
 from sentiment_cli.storage import store
 
@@ -54,19 +50,6 @@ class PackedPairs:
     source_starts_N1: NDArray[np.int64]
     target_T: NDArray[np.int32]
     target_starts_N1: NDArray[np.int64]
-
-
-class PairBatch(NamedTuple):
-    """Sources and their targets: ids int64, padded with 0; lengths int64, at least 1; a target ends with the end token.
-
-    mean_length_B, at each row, is the mean of target_length_B over the whole batch, so that a slice of rows knows it.
-    """
-
-    source_BL: Tensor
-    source_length_B: Tensor
-    target_BM: Tensor
-    target_length_B: Tensor
-    mean_length_B: Tensor
 
 
 def prepare_pairs(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str | None = None) -> Corpus:
@@ -207,59 +190,3 @@ def open_pairs(directory: Path, split: str) -> PackedPairs:
     zero = np.zeros(1, np.int64)
     starts = {f"{side}_starts_N1": np.append(zero, columns.pop(f"{side}_end_N")) for side in ("source", "target")}
     return PackedPairs(**columns, **starts)
-
-
-def pair_rows_on(device: torch.device, packed: PackedPairs) -> tuple[Rows, Rows]:
-    """Put sources and targets on the device, once; their rows have no label, which is 0."""
-
-    def rows(ids_T: NDArray[np.int32], starts_N1: NDArray[np.int64]) -> Rows:
-        ids_T = np.append(ids_T, np.int32(PAD_ID))  # for empty rows to point at
-        arrays = (ids_T, starts_N1, np.zeros(len(starts_N1) - 1, np.int64))
-        return Rows(*(torch.from_numpy(array).to(device) for array in arrays))
-
-    return rows(packed.source_T, packed.source_starts_N1), rows(packed.target_T, packed.target_starts_N1)
-
-
-def lengths_read(packed: PackedPairs, text: Text) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how many tokens a model reads of each source and, its end included, of each target."""
-    source_N = read_lengths(np.diff(packed.source_starts_N1), text)
-    return source_N, np.clip(np.diff(packed.target_starts_N1), 1, text.max_tokens)
-
-
-def gather_pairs(
-    sides: tuple[Rows, Rows], row_B: Tensor, widths: tuple[int, int], text: Text, *, reverse: bool = False
-) -> PairBatch:
-    """Cut pairs into two rectangles of these widths; a source as `text` says, of a target its first max_tokens.
-
-    A target that is cut has no end token, and teaches no early end. With `reverse` its words stand the other way round.
-    """
-    source = gather(sides[0], row_B, widths[0], text)
-    plain = text.model_copy(update={"start": False, "truncate": "head", "pad": "none", "pad_to": None})
-    target_BM, target_length_B = gather(sides[1], row_B, widths[1], plain)[:2]
-    if reverse:
-        has_end_B = target_BM.gather(1, target_length_B[:, None] - 1).squeeze(1) == END_ID
-        target_BM = _turned(target_BM, target_length_B - has_end_B.long())
-    return _pair(source, target_BM, target_length_B)
-
-
-def reconstruction(batch: Batch, *, reverse: bool = False) -> PairBatch:
-    """Make each row, of which the first token is the start token, its own target: the others, then the end token.
-
-    With `reverse` the target's words, not its end, stand the other way round.
-    """
-    n_words_B = batch.length_B - 1
-    target_BM = F.pad(batch.ids_BL[:, 1:], (0, 1), value=PAD_ID)
-    if reverse:
-        target_BM = _turned(target_BM, n_words_B)
-    return _pair(batch, target_BM.scatter(1, n_words_B[:, None], END_ID), batch.length_B)
-
-
-def _turned(ids_BM: Tensor, n_words_B: Tensor) -> Tensor:
-    """Return rows whose first words, so many of each, stand the other way round."""
-    column_M, n_words_B1 = torch.arange(ids_BM.shape[1], device=ids_BM.device), n_words_B[:, None]
-    return ids_BM.gather(1, torch.where(column_M < n_words_B1, n_words_B1 - 1 - column_M, column_M))
-
-
-def _pair(source: Batch, target_BM: Tensor, target_length_B: Tensor) -> PairBatch:
-    mean_length_B = target_length_B.float().mean().expand(len(target_BM))
-    return PairBatch(source.ids_BL, source.length_B, target_BM, target_length_B, mean_length_B)

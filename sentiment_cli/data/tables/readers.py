@@ -9,7 +9,6 @@ from typing import Any
 from sentiment_cli import console
 from sentiment_cli.data.files.encodings import find_encoding
 from sentiment_cli.data.files.file_kinds import JSON_SUFFIXES, SUFFIXES
-from sentiment_cli.data.files.text_kinds import fields_of_lines, kind_of_file
 from sentiment_cli.data.files.unpacking import reading, table_kind
 from sentiment_cli.data.tables import column_roles
 from sentiment_cli.data.tables.delimited import csv_records
@@ -29,6 +28,7 @@ from sentiment_cli.data.tables.rows import (
     text_of,
     why_no_text,
 )
+from sentiment_cli.data.tables.text_kinds import fields_of_lines, kind_of_file
 from sentiment_cli.errors import DataError
 
 __all__ = [

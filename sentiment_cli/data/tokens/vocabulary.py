@@ -5,6 +5,8 @@ from typing import Any
 
 from sentiment_cli.data.tokens.characters import READING, is_unspaced
 
+PAD_ID, START_ID = 0, 1
+
 
 @dataclass(frozen=True)
 class Vocabulary:

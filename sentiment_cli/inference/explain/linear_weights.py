@@ -8,7 +8,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from sentiment_cli.data.batching.truncation import PAD_ID
+from sentiment_cli.data.tokens.vocabulary import PAD_ID
 from sentiment_cli.runs.saved_model import WEIGHTS, Artefact
 from sentiment_cli.storage import store
 

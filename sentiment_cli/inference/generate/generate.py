@@ -11,8 +11,9 @@ from torch import Tensor
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import gather
-from sentiment_cli.data.batching.truncation import PAD_ID, START_ID, read_lengths
+from sentiment_cli.data.batching.truncation import read_lengths
 from sentiment_cli.data.tokens.tokenizer import encode
+from sentiment_cli.data.tokens.vocabulary import PAD_ID, START_ID
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.inference.generate.detokenizer import spell
 from sentiment_cli.inference.generate.sampling import forbid, generate_tokens

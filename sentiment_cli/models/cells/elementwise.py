@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells.elman import State, after, blocks_from_end, project, steps
+from sentiment_cli.models.cells.recurrence import State, after, blocks_from_end, project, steps
 
 _aten = torch.ops.aten
 

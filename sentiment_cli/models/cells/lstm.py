@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells.elman import (
+from sentiment_cli.models.cells.recurrence import (
     State,
     after,
     back_from,

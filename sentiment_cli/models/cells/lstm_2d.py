@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells.elman import State
+from sentiment_cli.models.cells.recurrence import State
 
 # A longer sentence goes on in the next line: a batch takes a step per diagonal, which is then at most its most lines +
 # 63. IMDb's sentences have 20 words, and 1 in 100 more than 64.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells.elman import State, blocks_from_end, steps, tanh, weight_gradient
+from sentiment_cli.models.cells.recurrence import State, blocks_from_end, steps, tanh, weight_gradient
 
 _aten = torch.ops.aten
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.batching.truncation import PAD_ID
+from sentiment_cli.data.tokens.vocabulary import PAD_ID
 from sentiment_cli.models.layers.encoders import drop_columns
 from sentiment_cli.models.layers.lookup import look_up
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sentiment_cli.data.batching.truncation import PAD_ID
+from sentiment_cli.data.tokens.vocabulary import PAD_ID
 
 NONE = -1  # in place of a feature
 

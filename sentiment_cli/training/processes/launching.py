@@ -78,11 +78,6 @@ def check_shared(n_processes: int, experiment: Experiment, alone: str | None = N
         )
 
 
-def launch_id() -> str | None:
-    """Return what torchrun calls this launch, the same after it restarted its processes."""
-    return os.environ.get(_TORCHRUN)
-
-
 def n_restarts() -> int:
     """Return how often torchrun has started processes in place of others that died."""
     return int(os.environ.get(_RESTARTS, "0"))

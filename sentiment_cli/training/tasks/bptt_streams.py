@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sentiment_cli.config.schema import Language, Train
-from sentiment_cli.data.batching.truncation import START_ID
 from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.data.tokens.vocabulary import START_ID
 from sentiment_cli.errors import Change, DataError
 from sentiment_cli.training.loader import Material
 

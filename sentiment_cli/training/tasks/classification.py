@@ -6,11 +6,12 @@ import torch
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import cut, plan_steps, rows_on
-from sentiment_cli.data.corpus.packed import Corpus
+from sentiment_cli.data.batching.truncation import trained_lengths
+from sentiment_cli.data.corpus.packed import Corpus, join_rows
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.inference.torch_model import count_batches, score_rows
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
-from sentiment_cli.training.loader import Material, join_rows, read_rows, trained_lengths
+from sentiment_cli.training.loader import Material, read_rows
 from sentiment_cli.training.loop import Objective
 from sentiment_cli.training.losses import build_objective
 from sentiment_cli.training.state import Session

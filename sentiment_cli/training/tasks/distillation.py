@@ -19,7 +19,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import read_column, writing
 from sentiment_cli.data.corpus.duplicates import stand_in
-from sentiment_cli.data.corpus.packed import Corpus, Packed
+from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows, select_rows
 from sentiment_cli.data.corpus.raw_texts import Texts, find_texts, prepare_texts
 from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.errors import Change, DataError, UsageError
@@ -27,7 +27,6 @@ from sentiment_cli.inference.predictor import class_probabilities, likeliest, pr
 from sentiment_cli.runs.directory import find_experiment, find_model, require_finished
 from sentiment_cli.runs.ensemble_model import AnyModel, combine, open_model
 from sentiment_cli.storage import store
-from sentiment_cli.training.loader import join_rows, select_rows
 
 _FORMAT = 1
 _OUTPUT = {"output": "float32"}

@@ -20,7 +20,7 @@ from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment, Text
 from sentiment_cli.data.batching.batches import gather, rows_on
 from sentiment_cli.data.batching.truncation import cut_batches, read_lengths
-from sentiment_cli.data.corpus.packed import Corpus, Packed
+from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows
 from sentiment_cli.data.tokens.subwords import find_bags
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
@@ -30,7 +30,6 @@ from sentiment_cli.inference.torch_model import score_rows
 from sentiment_cli.models.layers.ngrams import Counted, count_ngrams
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.training.checkpoints import Best, Progress, weights_of
-from sentiment_cli.training.loader import join_rows
 
 _CPU = torch.device("cpu")
 _READ_AT_ONCE = 2**18  # tokens, padding included: they fit in the caches

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Experiment, Valid
-from sentiment_cli.data.corpus.packed import Corpus, Packed
+from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows, select_rows
 from sentiment_cli.data.corpus.splits import held_out
 from sentiment_cli.errors import Change, DataError
-from sentiment_cli.training.loader import join_rows, select_rows
 
 SPLITS = ("train", "valid", "unsup")
 

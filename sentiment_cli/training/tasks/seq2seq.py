@@ -10,22 +10,15 @@ from torch import Tensor, nn
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import cut, gather, plan_steps, rows_on
-from sentiment_cli.data.batching.truncation import cut_batches
+from sentiment_cli.data.batching.pair_batches import PairBatch, gather_pairs, lengths_read, pair_rows_on, reconstruction
+from sentiment_cli.data.batching.truncation import cut_batches, trained_lengths
 from sentiment_cli.data.corpus.packed import Corpus
-from sentiment_cli.data.corpus.pairs import (
-    END_ID,
-    PairBatch,
-    gather_pairs,
-    lengths_read,
-    open_pairs,
-    pair_rows_on,
-    reconstruction,
-)
+from sentiment_cli.data.corpus.pairs import END_ID, open_pairs
 from sentiment_cli.evaluation.sequence_metrics import SequenceScores, score_tokens
 from sentiment_cli.inference.generate.search import greedy
 from sentiment_cli.inference.scoring import BATCH_TOKENS
 from sentiment_cli.models.seq2seq import EncoderDecoder, build_encoder_decoder
-from sentiment_cli.training.loader import Material, read_rows, trained_lengths
+from sentiment_cli.training.loader import Material, read_rows
 from sentiment_cli.training.loop import Objective
 from sentiment_cli.training.state import Session
 from sentiment_cli.training.tasks.pretraining_rows import held_out_rows, reading_rows

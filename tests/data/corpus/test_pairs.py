@@ -15,17 +15,15 @@ from pyarrow import parquet
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment, Text
 from sentiment_cli.data.batching.batches import Batch
+from sentiment_cli.data.batching.pair_batches import gather_pairs, pair_rows_on, reconstruction
 from sentiment_cli.data.corpus import pairs as pairs_module
 from sentiment_cli.data.corpus.pairs import (
     END_ID,
     Pair,
     assign_pairs,
-    gather_pairs,
     open_pairs,
-    pair_rows_on,
     prepare_pairs,
     read_pairs,
-    reconstruction,
     write_pairs,
 )
 from sentiment_cli.data.tables.readers import Columns, Rejects

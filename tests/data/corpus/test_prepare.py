@@ -11,7 +11,8 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import sample_dir
 from sentiment_cli.data.checks.checks import check_data
 from sentiment_cli.data.checks.statistics import corpus_facts
-from sentiment_cli.data.corpus import cache, prepare
+from sentiment_cli.data.corpus import cache
+from sentiment_cli.data.corpus import prepare as prepare_module
 from sentiment_cli.data.corpus.packed import SPLITS, Corpus
 from sentiment_cli.data.corpus.prepare import corpus_keys, prepare
 from sentiment_cli.data.corpus.raw_texts import SPLITS_OF, key_of
@@ -92,8 +93,8 @@ def test_invariant_10_the_vocabulary_comes_from_the_named_rows_only(experiment, 
 
 def test_cache_hit_and_miss(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
-    build = prepare._build
-    monkeypatch.setattr(prepare, "_build", lambda *args: built.append(args) or build(*args))
+    build = prepare_module._build
+    monkeypatch.setattr(prepare_module, "_build", lambda *args: built.append(args) or build(*args))
     first = prepare(experiment())
     for setting in ("train.lr=1", "seed=5", "text.max_tokens=10", "model.encoder.width=3", "name=other"):
         assert prepare(experiment(setting)).key == first.key
@@ -134,7 +135,7 @@ def test_an_entry_serves_by_its_key_without_its_source(experiment, monkeypatch: 
         raise AssertionError("the source was looked for")
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "find_source", no_source)
+        patch.setattr(prepare_module, "find_source", no_source)
         assert prepare(experiment(), key=first.key).key == first.key
     with pytest.raises(DataError, match=f"the data at hand is {first.key}, other reviews than other-0123456789abcdef"):
         prepare(experiment(), key="other-0123456789abcdef")

@@ -14,7 +14,7 @@ from sentiment_cli.config.paths import data_dir
 from sentiment_cli.data.corpus import raw_texts
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.data.corpus.raw_texts import key_of, prepare_texts
-from sentiment_cli.data.sources.source import find_source
+from sentiment_cli.data.sources.source import find_source, read_part
 from sentiment_cli.errors import DataError
 
 # Robustness case B08: what came in, and what is kept of it.
@@ -81,7 +81,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(own, small_csv: str, 
     experiment = own("x.csv", small_csv)
 
     def edit_and_read(*args):
-        yield from sources.read_part(*args)
+        yield from read_part(*args)
         (tmp_path / "x.csv").write_text(small_csv + "one more,pos\n")
 
     monkeypatch.setattr(raw_texts, "read_part", edit_and_read)

@@ -11,7 +11,7 @@ import pytest
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.checks.checks import check_data
 from sentiment_cli.data.checks.statistics import corpus_facts
-from sentiment_cli.data.corpus import prepare
+from sentiment_cli.data.corpus import prepare as prepare_module
 from sentiment_cli.data.corpus.packed import SPLITS
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
@@ -236,7 +236,7 @@ def test_a_run_of_an_earlier_version_finds_its_splits_again(own) -> None:
     experiment = own("x.csv", table(*["ok"] * 60 + ["bad"] * 4))
     source = find_source(experiment.data)
     fingerprint = prepare_texts(source, "labelled").fingerprint
-    earlier = prepare._key(source, experiment, [fingerprint], prepare._FORMAT_ROUNDED).directory_name
+    earlier = prepare_module._key(source, experiment, [fingerprint], prepare_module._FORMAT_ROUNDED).directory_name
     corpus, now = prepare(experiment, SPLITS, earlier), prepare(experiment)
     assert corpus.key == earlier != now.key
     assert [(corpus.split(split).label_N == 0).sum() for split in SPLITS] == [4, 0, 0]

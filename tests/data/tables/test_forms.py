@@ -1,6 +1,7 @@
 """Cases T2, T3, T7, T12, T15, A9 and A20 (files and attacks of others): what a file is, and how it is read."""
 
 import bz2
+import functools
 import gzip
 import io
 import json
@@ -25,6 +26,7 @@ from sentiment_cli.errors import DataError, SentimentError
 from sentiment_cli.inference.batch import inputs
 from sentiment_cli.inference.batch.inputs import open_file
 
+zip_up = functools.partial(gzip.compress, mtime=0)  # the same bytes in each process that collects the tests
 TWO = [("a film, so; good", "pos"), ("a dull one", "neg")]
 
 
@@ -77,7 +79,7 @@ NOISE = "".join(f"it was number {i},{'pos' if i % 2 else 'neg'}\n" for i in rang
         ("x.json", json.dumps({"n": 2, "data": OBJECTS}), (), "an object of records"),
         ("x.json", json.dumps({f"k{i}": one for i, one in enumerate(OBJECTS)}, indent=1), (), "an object of records"),
         ("x.json", json.dumps({key: [one[key] for one in OBJECTS] for key in OBJECTS[0]}), (), "an object of records"),
-        ("x.json.gz", gzip.compress(LINES.encode(), mtime=0), (), "an object a line"),
+        ("x.json.gz", zip_up(LINES.encode()), (), "an object a line"),
         ("x.csv.bz2", bz2.compress(CSV.encode()), (), "commas"),
         ("x.csv.xz", lzma.compress(CSV.encode()), (), "commas"),
         ("x.csv", lzma.compress(CSV.encode()), (), "commas"),
@@ -85,7 +87,7 @@ NOISE = "".join(f"it was number {i},{'pos' if i % 2 else 'neg'}\n" for i in rang
         ("x.csv.zip", zipped(data=CSV), (), "commas"),
         ("x.txt", "__label__pos a film, so; good\n__label__neg a dull one\n", (), "fastText"),
         ("x.train", "\n__label__pos\ta film, so; good\n\n__label__neg  a dull one\n", (), "fastText"),
-        ("x.ft.txt.gz", gzip.compress(b"__label__pos a film, so; good\n__label__neg a dull one", mtime=0), (), "fast"),
+        ("x.ft.txt.gz", zip_up(b"__label__pos a film, so; good\n__label__neg a dull one"), (), "fast"),
         ("x.data", "a film, so; good\tpos\na dull one\tneg\n", ("data.delimiter=tab", "data.header=false",
          "data.label_column=2", "data.text_column=1"), "no line names"),
         ("x.csv", 'a;b\n"a film, so; good";pos\na dull one;neg\n', ("data.label_column=b", "data.text_column=a"), ""),
@@ -332,8 +334,8 @@ OFFICE = zipped(**{"[Content_Types].xml": "x", "xl/workbook.xml": "x"})
         ("x.csv", b"7z\xbc\xaf\x27\x1c\0\4", "a 7-Zip archive"),
         ("x.csv.zst", b"\x28\xb5\x2f\xfd\x24", "compressed by zstd"),
         ("x.txt", b"PAR1\x15\x04", "a Parquet file"),
-        ("x.txt", gzip.compress(b"%PDF-1.7\n", mtime=0), "a PDF document"),
-        ("x.csv.gz", gzip.compress(gzip.compress(b"text,label\n", mtime=0), mtime=0), "compressed by gzip within another"),
+        ("x.txt", zip_up(b"%PDF-1.7\n"), "a PDF document"),
+        ("x.csv.gz", zip_up(zip_up(b"text,label\n")), "compressed by gzip within another"),
         ("x.txt", b"\0" * 5000, "a binary file"),
         ("x.bin", bytes(random.Random(0).randbytes(5000)), "a binary file"),
         ("x.csv", CSV.encode("utf-16-le"), "UTF-16 text without a byte order mark"),
@@ -341,7 +343,7 @@ OFFICE = zipped(**{"[Content_Types].xml": "x", "xl/workbook.xml": "x"})
         ("x.zip", zipped(), "holds 0 files"),
         ("lines.txt", LINES, "holds JSON objects"),
         ("lines.log", "\n" + LINES, "holds JSON objects"),
-        ("lines", gzip.compress(LINES.encode(), mtime=0), "holds JSON objects"),
+        ("lines", zip_up(LINES.encode()), "holds JSON objects"),
         ("x.json", "[{]", "no JSON"),
         ("x.json", "5", "a JSON int"),
         ("x.json", '[{"text": "a"}] x', "there is more after the end of the array"),
@@ -413,7 +415,7 @@ def test_a20_a_line_beyond_the_bound_is_a_reject_and_its_rest_is_not_held(
         "x.ft": f"__label__x a\n__label__x {long}\n__label__y b\n",
     }
     content = forms[name.removesuffix(".gz")].encode()
-    (tmp_path / name).write_bytes(gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
+    (tmp_path / name).write_bytes(zip_up(content) if name.endswith(".gz") else content)
     encodings._find.cache_clear()
     assert predicted(tmp_path / name, on_error="skip")[:2] == (["a", "b"], 3)
     with pytest.raises(DataError, match="its line is longer than"):
@@ -522,7 +524,7 @@ def test_a_pipe_of_what_is_no_text_is_refused(tmp_path: Path) -> None:
     for data, said in [
         (CSV.encode("utf-16"), "UTF-16"),
         (zipped(a="x"), "a zip archive"),
-        (gzip.compress(b"x", mtime=0), "compressed by gzip"),
+        (zip_up(b"x"), "compressed by gzip"),
         (b"\0" * 100, "a binary file"),
         (b"%PDF-1.4", "a PDF document"),
         (LINES.encode(), "JSON objects"),

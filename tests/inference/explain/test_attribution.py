@@ -212,7 +212,9 @@ def test_what_float64_would_not_find_either_is_not_read_twice(ask: Ask, monkeypa
     read = []
     real = integrated_gradients.integrate
     monkeypatch.setattr(
-        gradients, "integrate", lambda *row: read.append(row) or real(*row)._replace(before=9.0, is_ended=True)
+        integrated_gradients,
+        "integrate",
+        lambda *row: read.append(row) or real(*row)._replace(before=9.0, is_ended=True),
     )
     found = integrate_row(model, np.array([1, 1]), np.array([5, 6]), np.ones(1))
     assert abs(found.gap) > found.allowed

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.data.batching.truncation import START_ID
 from sentiment_cli.data.tokens.tokenizer import build_tokenizer
-from sentiment_cli.data.tokens.vocabulary import Vocabulary
+from sentiment_cli.data.tokens.vocabulary import START_ID, Vocabulary
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.generate.generate import (
     Author,

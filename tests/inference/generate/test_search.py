@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sentiment_cli.config import schema
 from sentiment_cli.data.batching.batches import PAD_ID, START_ID, Batch
-from sentiment_cli.data.corpus.pairs import PairBatch, reconstruction
+from sentiment_cli.data.batching.pair_batches import PairBatch, reconstruction
 from sentiment_cli.data.sources.sample import generate
 from sentiment_cli.inference.generate.search import Hypothesis, beam_search, greedy
 from sentiment_cli.models.seq2seq import EncoderDecoder

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sentiment_cli.models.cells import elementwise, elman
 from sentiment_cli.models.cells.elementwise import QRNN, SRU, MinGRU
-from sentiment_cli.models.cells.elman import State
+from sentiment_cli.models.cells.recurrence import State
 
 REFERENCES: dict[type[nn.Module], Callable[..., tuple[Tensor, State]]] = {
     MinGRU: equations_scans.mingru,

@@ -10,9 +10,9 @@ from equations_grids import lines, read_2d, read_grid
 from torch import Tensor, nn
 
 from sentiment_cli.models.cells import elman
-from sentiment_cli.models.cells.elman import State
 from sentiment_cli.models.cells.lstm_2d import Lstm2d, end_marks, lay_out, reversed_ends, sentence_ends
 from sentiment_cli.models.cells.lstm_grid import LstmGrid
+from sentiment_cli.models.cells.recurrence import State
 
 # Rows by where their sentences end. Above a word may be a line that is shorter, and a long sentence has several lines.
 ROWS = {

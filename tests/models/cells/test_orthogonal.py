@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.models.cells import elman
-from sentiment_cli.models.cells.elman import State
 from sentiment_cli.models.cells.orthogonal import GORU, Orthogonal, orthogonal_matrix
+from sentiment_cli.models.cells.recurrence import State
 
 REFERENCES: dict[type[nn.Module], Callable[..., tuple[Tensor, State]]] = {
     Orthogonal: equations_orthogonal.orthogonal,

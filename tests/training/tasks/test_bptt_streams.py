@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from sentiment_cli.config.schema import Experiment, Language, Model, Text, Train
-from sentiment_cli.data.batching.truncation import START_ID
-from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.data.corpus.packed import Packed, join_rows, select_rows
+from sentiment_cli.data.tokens.vocabulary import START_ID
 from sentiment_cli.errors import DataError
-from sentiment_cli.training.loader import Material, join_rows, select_rows
+from sentiment_cli.training.loader import Material
 from sentiment_cli.training.tasks.bptt_streams import (
     Streams,
     check_enough,

@@ -14,7 +14,7 @@ from killing import outcome, train, write_reviews
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import data_dir, runs_dir
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus.packed import Corpus
+from sentiment_cli.data.corpus.packed import Corpus, join_rows
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.data.sources import sample
 from sentiment_cli.errors import DataError, UsageError
@@ -25,7 +25,6 @@ from sentiment_cli.runs.saved_model import open_artefact
 from sentiment_cli.storage import store
 from sentiment_cli.training.checkpoints import Identity, identity_differences
 from sentiment_cli.training.init_from import known_rows
-from sentiment_cli.training.loader import join_rows
 from sentiment_cli.training.tasks import distillation
 from sentiment_cli.training.tasks.distillation import taught_rows, teachers_of
 from sentiment_cli.training.tasks.table import task_of

@@ -18,9 +18,9 @@ from pretraining import pretraining, write_reviews, write_table
 
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.batching.truncation import START_ID
 from sentiment_cli.data.corpus.pairs import prepare_pairs
 from sentiment_cli.data.corpus.prepare import prepare
+from sentiment_cli.data.tokens.vocabulary import START_ID
 from sentiment_cli.errors import DataError, DivergedError
 from sentiment_cli.evaluation.sequence_metrics import score_tokens
 from sentiment_cli.inference.generate.generate import load_author

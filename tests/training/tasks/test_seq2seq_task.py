@@ -12,10 +12,10 @@ from pretraining import pretraining, write_reviews, write_table
 
 from sentiment_cli.cli.generate import generate
 from sentiment_cli.data.batching.batches import gather, rows_on
-from sentiment_cli.data.batching.truncation import START_ID
+from sentiment_cli.data.batching.pair_batches import reconstruction
 from sentiment_cli.data.corpus.packed import Packed
-from sentiment_cli.data.corpus.pairs import reconstruction
 from sentiment_cli.data.sources import sample
+from sentiment_cli.data.tokens.vocabulary import START_ID
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.generate.generate import load_author, rewrite
 from sentiment_cli.training.tasks.pretraining_rows import held_out_rows

@@ -1,8 +1,21 @@
-"""What a model is fit for and what not, as far as its data and its settings tell."""
+"""TODO docstring."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.reports.blocks import Block, Paragraph, Table
+from sentiment_cli.reports.run_files import RunFiles
+from sentiment_cli.runs.directory import FIGURES
+
+_FIGURES = {"loss": "loss, nats", "perplexity": "perplexity", "accuracy": "tokens right", "exact": "written exactly"}
+
+
+_SPLIT_NAMES = {"test": "test", "valid": "validation", "train": "training"}
+
 
 CITATION = (
     "Andrew L. Maas, Raymond E. Daly, Peter T. Pham, Dan Huang, Andrew Y. Ng, and Christopher Potts (2011). "
@@ -94,3 +107,57 @@ def uses(experiment: Experiment, labels: Sequence[str]) -> tuple[list[str], list
 
 def _kept(truncate: str) -> str:
     return {"head": "the start is read", "tail": "the end is read", "ends": "the start and the end are read"}[truncate]
+
+
+def share(value: float) -> str:
+    """Write a share as people read it."""
+    return f"{value:.2%}"
+
+
+def interval(scores: dict[str, Any]) -> str:
+    """Write the 95 % interval of an accuracy."""
+    low, high = scores["accuracy_ci95"]
+    return f"{share(low)} to {share(high)}"
+
+
+def number(value: float | None) -> str:
+    """Write a score that may not exist."""
+    return "" if value is None else f"{value:.4f}"
+
+
+def word(value: Any) -> str:
+    """Write the value of a setting."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(str, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def name_of(run: Path) -> str:
+    """Return what a command calls a run: its name under the runs root, else its path."""
+    under = runs_dir() / run.name
+    return run.name if under.is_dir() and under.samefile(run) else str(run)
+
+
+def split_name(split: str) -> str:
+    """Return what people call a scored split; rows of one's own are called by their file."""
+    return _SPLIT_NAMES.get(split, split.removeprefix("data-"))
+
+
+def pretraining_lead(run: RunFiles) -> str:
+    """Say in a line what a pretraining reached."""
+    scores, figure = run.summary.get("valid"), FIGURES[run.experiment.task]
+    if not scores:
+        return "Not validated yet."
+    return f"{figure.title} {figure.shown(scores)} on {scores['n']:,} held-out tokens"
+
+
+def pretraining_scores(named: Sequence[tuple[str, RunFiles]]) -> list[Block]:
+    """Lay the figures of runs of one task beside each other."""
+    scored = [(name, run.summary.get("valid") or {}) for name, run in named]
+    present = [key for key in _FIGURES if any(scores.get(key) is not None for _, scores in scored)]
+    rows = [
+        [name, f"{scores['n']:,}" if scores else "not validated", *(number(scores.get(key)) for key in present)]
+        for name, scores in scored
+    ]
+    said = "These tokens were held out and chose the epoch, so the figures flatter the model a little."
+    return [Table(["run", "held-out tokens", *(_FIGURES[key] for key in present)], rows), Paragraph(said)]
