@@ -152,7 +152,7 @@ def build_world(root: Path) -> World:
     """Write the files to read, start the server, and run every command once unbroken."""
     inputs = root / "inputs"
     inputs.mkdir()
-    rows = [(review.text, review.label) for _, review in itertools.islice(sample.generate(), 0, 2000, 6)]
+    rows = [(review.text, review.label) for _, review in itertools.islice(sample.generate_reviews(), 0, 2000, 6)]
     for name, some in (("reviews.csv", rows[:300]), ("other.csv", rows[100:])):
         with (inputs / name).open("w", newline="") as handle:
             csv.writer(handle).writerows([("text", "label"), *some])

@@ -219,7 +219,7 @@ def _train(environment: dict[str, str], name: str, seed: int) -> tuple[Any, dict
 
 def measure_prediction(kept: Path, names: list[str]) -> None:
     """Add to the results of kept runs how fast their graphs are and how large."""
-    from sentiment_cli.evaluation.export_quality import measure, prepare_trial, reason_to_refuse
+    from sentiment_cli.evaluation.export_quality import measure, prepare_eval_rows, reason_to_refuse
     from sentiment_cli.inference.export import graphs_of
     from sentiment_cli.onnx.builder import NoGraphError
     from sentiment_cli.runs.saved_model import open_artefact
@@ -235,7 +235,7 @@ def measure_prediction(kept: Path, names: list[str]) -> None:
         except NoGraphError as error:
             say(f"{run.name} has no graph: {error}")
             continue
-        trial, others = prepare_trial(artefact), _Others()
+        trial, others = prepare_eval_rows(artefact), _Others()
         worth = measure(graph, artefact, trial, run.name)
         if reason := reason_to_refuse("fp32", worth):
             say(f"{run.name} is left out: {reason}")

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.config.loader import experiment_from_values
-from sentiment_cli.data.batching.truncation import Reading, gather_rows, lay_out, read_lengths
+from sentiment_cli.data.batching.truncation import SavedTextLimits, concatenate_rows, gather_rows, read_lengths
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tokens.tokenizer import encode
@@ -114,8 +114,8 @@ def measure_rates(
 
 def unpadded(artefact: Artefact, texts: list[str]) -> Iterator[Batch]:
     """Yield batches of rows that are equally long as the model reads them."""
-    reading = Reading.from_json(artefact.settings["text"])
-    rows = lay_out(list(encode(artefact.tokenizer, texts)))
+    reading = SavedTextLimits.from_json(artefact.settings["text"])
+    rows = concatenate_rows(list(encode(artefact.tokenizer, texts)))
     read_N = read_lengths(rows.length_N, reading)
     for length in np.unique(read_N).tolist():
         row_N = np.flatnonzero(read_N == length)

@@ -176,7 +176,7 @@ def _outcome(run: Path) -> tuple[str, list[object]]:
 
 
 def _write_reviews(path: Path) -> None:
-    reviews = [review for split, review in sample.generate() if split == "train"]
+    reviews = [review for split, review in sample.generate_reviews() if split == "train"]
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *((review.text, review.label) for review in reviews[::5])])
 

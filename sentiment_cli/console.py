@@ -145,7 +145,7 @@ def _write(stream: TextIO, text: str, end: str = "\n") -> None:
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
 
 
-class Progress:
+class ProgressBar:
     """How far a long job is: a bar on a terminal, elsewhere a plain line now and then. Use `progress(...)`."""
 
     def __init__(self, label: str, total: float | None) -> None:
@@ -183,9 +183,9 @@ class Progress:
 
 
 @contextlib.contextmanager
-def progress(label: str, total: float | None) -> Iterator[Progress]:
+def progress(label: str, total: float | None) -> Iterator[ProgressBar]:
     """Yield a Progress that is cleared away at the end of the block; a total of None is one that nobody knows yet."""
-    shown = Progress(label, total)
+    shown = ProgressBar(label, total)
     try:
         yield shown
     finally:

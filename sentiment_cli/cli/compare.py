@@ -30,7 +30,7 @@ def compare(
     paths = [named_run(run) for run in runs]
     from sentiment_cli.evaluation import significance
 
-    found = significance.compare(paths, split.value)
+    found = significance.compare_runs(paths, split.value)
     if as_json:
         console.result(json.dumps(found.to_json(listed)))
     else:

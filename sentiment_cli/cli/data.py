@@ -213,7 +213,7 @@ def remove(
 
     if bool(names) == everything:
         raise UsageError("name the entries to remove, or add --all", "sentiment data cache list")
-    cache.sweep()
+    cache.sweep_cache()
     for entry in [cache.find_entry(name) for name in dict.fromkeys(names or [])] or cache.entries():
         if cache.remove(entry):
             console.result(str(entry.path))

@@ -9,7 +9,7 @@ from typer import Argument, Option
 from sentiment_cli import console
 
 
-class Weights(StrEnum):
+class WeightsOption(StrEnum):
     fitted = "fitted"
     equal = "equal"
 
@@ -18,8 +18,8 @@ def ensemble(
     runs: Annotated[list[str], Argument(metavar="RUN...", help="Run directories or names, or packed models.")],
     name: Annotated[str, Option(help="Name of the run that is made.")] = "ensemble",
     weights: Annotated[
-        Weights, Option(help="How much each member counts: as validation says, or all the same.")
-    ] = Weights.fitted,
+        WeightsOption, Option(help="How much each member counts: as validation says, or all the same.")
+    ] = WeightsOption.fitted,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object instead of the run directory.")] = False,
 ) -> None:
     """Combine several runs into one model: the weighted sum of their calibrated log-odds.

@@ -32,7 +32,7 @@ class Method(StrEnum):
     weights = "weights"
 
 
-class Wishes(NamedTuple):
+class ExplainOptions(NamedTuple):
     """What was asked for beside the answers: explanations by a method, traces, a page, and answers as JSON."""
 
     explain: bool
@@ -49,7 +49,7 @@ class Wishes(NamedTuple):
 def answer_with_reasons(
     predictor: "AnyPredictor",
     texts: Iterable[Sequence[str]],
-    wishes: Wishes,
+    wishes: ExplainOptions,
     line_of: Callable[["Prediction"], str],
     out: Path | None = None,
 ) -> None:

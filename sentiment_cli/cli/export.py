@@ -80,7 +80,7 @@ def export(
         files = {one: out if is_file else (out or Path()) / f"{name}-{one}.onnx" for one in asked}
     found = {}
     try:
-        found = export_quality.export(model, files, pack, _elsewhere(out, pack, list(files.values())))
+        found = export_quality.export_run(model, files, pack, _elsewhere(out, pack, list(files.values())))
     except NoGraphError as error:
         if pack is None or precision or out is not None:
             raise DataError(f"{path} has no graph: {error}", f"{_command(path)} --pack {_packed(path)}") from error

@@ -13,7 +13,7 @@ from sentiment_cli import console
 from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.generate.generate import Author, Written
+    from sentiment_cli.inference.generate.generate import Generator, Written
 
 _TOKENS = 200
 
@@ -55,10 +55,10 @@ def generate(
 
     path = find_run(run)
     prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    from sentiment_cli.inference.generate.generate import load_author
+    from sentiment_cli.inference.generate.generate import load_generator
     from sentiment_cli.models.language_model import LanguageModel
 
-    author = load_author(path)
+    author = load_generator(path)
     choices = {"--temperature": temperature, "--top-k": top_k, "--top-p": top_p, "--seed": seed, "--label": label}
     if isinstance(author.model, LanguageModel):
         _refuse({"--beam": beam}, author)
@@ -76,7 +76,7 @@ def generate(
 
 
 def _continue(
-    author: "Author",
+    author: "Generator",
     prompt: str,
     tokens: int,
     temperature: float | None,
@@ -88,7 +88,7 @@ def _continue(
     as_json: bool,
 ) -> None:
     """Print what comes after the prompt, or before it; a single text as its words are chosen."""
-    from sentiment_cli.inference.generate.generate import Sampling, label_of, pieces_of, texts_of, write_on
+    from sentiment_cli.inference.generate.generate import Sampling, continue_text, detokenize, label_of, text_pieces
 
     sampling = Sampling(top_k=top_k, top_p=top_p)
     if temperature is not None:
@@ -98,15 +98,15 @@ def _continue(
         console.say(f"seed: {seed}")
     if author.is_backward:
         console.say("this model reads backward: it writes what comes before the prompt, and shows it when it is done")
-    steps = write_on(
+    steps = continue_text(
         author, prompt, n_tokens=tokens, n_texts=n, sampling=sampling, seed=seed, label=label_of(author, label)
     )
     if n == 1 and not author.is_backward and not as_json:
-        for piece in pieces_of(author, prompt, itertools.chain.from_iterable(steps)):
+        for piece in text_pieces(author, prompt, itertools.chain.from_iterable(steps)):
             console.result_piece(piece)
         console.result("")
         return
-    for i, one in enumerate(texts_of(author, prompt, steps)):
+    for i, one in enumerate(detokenize(author, prompt, steps)):
         if i and not as_json:
             console.result("")
         _show(one, {"prompt": prompt, "seed": seed, "label": label}, as_json)
@@ -120,7 +120,7 @@ def _show(written: "Written", about: dict[str, object], as_json: bool) -> None:
         console.result(written.text)
 
 
-def _refuse(options: Mapping[str, object], author: "Author") -> None:
+def _refuse(options: Mapping[str, object], author: "Generator") -> None:
     """Raise UsageError for the first option that was given and is of no use."""
     for name, value in options.items():
         if value is not None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from sentiment_cli.cli.explain import Method, Wishes, answer_with_reasons
+from sentiment_cli.cli.explain import ExplainOptions, Method, answer_with_reasons
 from sentiment_cli.cli.parameters import OnError
 from sentiment_cli.cli.reading import OF_TEXTS, Reading, check_keys, load_data
 from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.batch.inputs import Source
+    from sentiment_cli.inference.batch.inputs import BatchSource
 
 
 class Format(StrEnum):
@@ -84,7 +84,7 @@ def predict(
 
     source = _source(text or [], file, text_column, on_error, run, settings or [])
     form = _format(form, out, as_json, source)
-    wishes = Wishes(explain, method, trace, html, form == Format.jsonl)
+    wishes = ExplainOptions(explain, method, trace, html, form == Format.jsonl)
     if wishes.is_any:
         _check_wishes(form, source, on_error, {"--out": out, "--html": html})
     path = find_run(run)
@@ -98,7 +98,7 @@ def predict(
     predict_all(predictor, source, form.value, out, on_error=on_error.value, is_safe=safe_csv)
 
 
-def _check_wishes(form: Format, source: "Source", on_error: OnError, places: dict[str, Path | None]) -> None:
+def _check_wishes(form: Format, source: "BatchSource", on_error: OnError, places: dict[str, Path | None]) -> None:
     """Raise UsageError for what goes with answers alone, and for files that are not predict's to replace."""
     from sentiment_cli.inference.batch.places import is_answers, is_same_file
     from sentiment_cli.storage import store
@@ -152,7 +152,7 @@ def _source(
     on_error: OnError,
     run: str | None = None,
     settings: Sequence[str] = (),
-) -> "Source":
+) -> "BatchSource":
     from sentiment_cli.data.tables.rows import Columns, Format
     from sentiment_cli.inference.batch import inputs
 
@@ -174,11 +174,11 @@ def _source(
         _refuse_names(texts, run)
         return inputs.given_texts(texts)
     if sys.stdin is None or (file is None and sys.stdin.isatty()):
-        raise UsageError("there is no text", inputs.HINT)
+        raise UsageError("there is no text", inputs.PREDICT_HINT)
     return inputs.lines_as_they_come(sys.stdin.fileno(), "stdin", how)
 
 
-def _format(asked: Format | None, out: Path | None, as_json: bool, source: "Source") -> Format:
+def _format(asked: Format | None, out: Path | None, as_json: bool, source: "BatchSource") -> Format:
     """Return what to write: as asked, or as the name of the file says, or what suits the source."""
     if as_json and asked not in (None, Format.jsonl):
         raise UsageError(f"--json and --format {asked} are both given", Change(without=["--json"]))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sentiment_cli.config.schema import Experiment
     from sentiment_cli.data.corpus.raw_texts import Texts
-    from sentiment_cli.evaluation.label_errors import Dispute, Judged, Suspect
+    from sentiment_cli.evaluation.label_errors import Dispute, JudgedSplit, Suspect
 
 _SHOWN = 10
 
@@ -57,11 +57,11 @@ def suspects(
     evaluation.check_out(out)
     from sentiment_cli.data.corpus.raw_texts import prepare_texts
     from sentiment_cli.data.sources.source import find_source
-    from sentiment_cli.workflows.dependencies import with_origins
+    from sentiment_cli.workflows.dependencies import resolve_dependencies
     from sentiment_cli.workflows.seeds_and_folds import fold_experiments
 
     one = experiment if split == Split.test else fold_experiments(experiment, folds)[0]
-    experiment = with_origins(one).model_copy(update={"data": experiment.data})
+    experiment = resolve_dependencies(one).model_copy(update={"data": experiment.data})
     texts = prepare_texts(find_source(experiment.data), "labelled")
     try:
         judged = list(_judge(experiment, split, folds, texts))
@@ -99,10 +99,10 @@ def _check(experiment: "Experiment", split: Split, folds: int) -> None:
             console.warn(f"{key} is {name}: if it was trained on these labels, it has seen what is judged")
 
 
-def _judge(experiment: "Experiment", split: Split, folds: int, texts: "Texts") -> "Iterator[Judged]":
+def _judge(experiment: "Experiment", split: Split, folds: int, texts: "Texts") -> "Iterator[JudgedSplit]":
     """Yield the rows of each fold as the model trained without it judges them, then those of test."""
-    from sentiment_cli.evaluation.label_errors import judge
-    from sentiment_cli.workflows.dependencies import find_or_fit
+    from sentiment_cli.evaluation.label_errors import judge_split
+    from sentiment_cli.workflows.dependencies import find_or_train
     from sentiment_cli.workflows.seeds_and_folds import fold_experiments, fold_name
 
     if split != Split.test:
@@ -110,17 +110,17 @@ def _judge(experiment: "Experiment", split: Split, folds: int, texts: "Texts") -
         train = experiment.train.model_copy(update={"refit": False})
         for fold, one in enumerate(fold_experiments(experiment.model_copy(update={"train": train}), folds), 1):
             console.say(f"fold {fold} of {folds}")
-            judged = judge(find_or_fit(one, fold_name(experiment.name, fold)), "valid", one, texts)
+            judged = judge_split(find_or_train(one, fold_name(experiment.name, fold)), "valid", one, texts)
             console.say(f"fold {fold} of {folds}: {_agreement(judged)}")
             yield judged
     if split != Split.train:
-        judged = judge(find_or_fit(experiment, experiment.name), "test", experiment, texts)
+        judged = judge_split(find_or_train(experiment, experiment.name), "test", experiment, texts)
         times = "once" if judged.openings == 1 else f"{judged.openings:,} times"
         console.say(f"test: {_agreement(judged)}; test opened {times} for this run")
         yield judged
 
 
-def _agreement(judged: "Judged") -> str:
+def _agreement(judged: "JudgedSplit") -> str:
     from sentiment_cli.inference.predictor import likeliest
 
     share = (likeliest(judged.probability_NC) == judged.label_N).mean()

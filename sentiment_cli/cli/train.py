@@ -91,12 +91,14 @@ def train(
         raise UsageError("--seeds and --folds do not go together", Change(without=["--seeds"]))
     if seeds is not None:
         experiment = _load(config, override or [], _TRAIN)
-        from sentiment_cli.workflows.dependencies import with_origins
+        from sentiment_cli.workflows.dependencies import resolve_dependencies
         from sentiment_cli.workflows.seeds_and_folds import fit_seeds, seed_name
 
         _say_spread(
             fit_seeds(
-                with_origins(experiment, seed_name(name or experiment.name, experiment.seed + seeds - 1)), seeds, name
+                resolve_dependencies(experiment, seed_name(name or experiment.name, experiment.seed + seeds - 1)),
+                seeds,
+                name,
             ),
             "seeds",
             as_json,
@@ -109,12 +111,12 @@ def train(
                 "--folds uses each fold in turn, and the experiment names one",
                 Change("--set", "data.valid.folds=null", "--set", "data.valid.fold=null"),
             )
-        from sentiment_cli.workflows.dependencies import with_origins
+        from sentiment_cli.workflows.dependencies import resolve_dependencies
         from sentiment_cli.workflows.seeds_and_folds import fit_folds, fold_experiments, fold_name
 
         _say_spread(
             fit_folds(
-                with_origins(fold_experiments(experiment, folds)[0], fold_name(name or experiment.name, folds)),
+                resolve_dependencies(fold_experiments(experiment, folds)[0], fold_name(name or experiment.name, folds)),
                 folds,
                 name,
             ),
@@ -149,10 +151,10 @@ def train_one(
         if allow:
             raise UsageError("--allow-change goes with --resume", Change(without=["--allow-change"]))
         experiment = _load(config, override, command)  # mistakes are reported here, before torch is imported
-        from sentiment_cli.workflows.dependencies import with_origins
+        from sentiment_cli.workflows.dependencies import resolve_dependencies
         from sentiment_cli.workflows.train import fit
 
-        finished = fit(with_origins(experiment, name), name)
+        finished = fit(resolve_dependencies(experiment, name), name)
     if as_json:
         report = {
             "run": str(finished.directory),

@@ -11,7 +11,7 @@ from sentiment_cli.config.earlier import spell_out_earlier
 from sentiment_cli.config.nearest import nearest
 from sentiment_cli.config.paths import is_file, recipes_dir, runs_dir
 from sentiment_cli.config.recipes import find_config, recipe_names
-from sentiment_cli.config.yaml_text import Document, KeyPath, Problem, Remedy
+from sentiment_cli.config.yaml_text import KeyPath, Problem, Remedy, YamlDocument
 from sentiment_cli.errors import UsageError
 
 EXTENDS = "extends"
@@ -25,7 +25,7 @@ _TAKEN_OVER: dict[str, Any] = {
 }
 
 
-def load_chain(path: Path, above: tuple[Path, ...] = ()) -> list[Document]:
+def load_chain(path: Path, above: tuple[Path, ...] = ()) -> list[YamlDocument]:
     """Load a file and all it extends, the base first."""
     try:
         with path.open("rb") as handle:
@@ -66,7 +66,7 @@ def find_origin(name: str) -> Path | None:
     return next((path for path in (*places, *recipe) if is_file(path)), None)
 
 
-def taken_over(origin: Any, task: Any = None) -> list[Document]:
+def taken_over(origin: Any, task: Any = None) -> list[YamlDocument]:
     """Return what of the pretraining that init_from names lies under the settings of an experiment of a task."""
     path = find_origin(origin) if isinstance(origin, str) else None
     documents = [] if path is None else load_chain(path)
@@ -98,7 +98,7 @@ def _only(values: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _anchor_configs(document: Document, folder: Path) -> None:
+def _anchor_configs(document: YamlDocument, folder: Path) -> None:
     """Make names of experiment files absolute that lie beside a file; others are of runs or meant from here."""
 
     def anchored(name: Any) -> Any:

@@ -20,7 +20,7 @@ from sentiment_cli.config.files import EXTENDS, load_chain, taken_over
 from sentiment_cli.config.nearest import nearest, nearest_setting, setting_keys
 from sentiment_cli.config.recipes import find_config, is_config
 from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment, listed_pairs
-from sentiment_cli.config.yaml_text import Document, KeyPath, Place, Problem, Remedy
+from sentiment_cli.config.yaml_text import KeyPath, Place, Problem, Remedy, YamlDocument
 from sentiment_cli.errors import Change, UsageError
 
 _WHOLE = ("data", "label_map")
@@ -44,10 +44,10 @@ class _Layers:
     """
 
     values: dict[str, Any]
-    documents: list[Document]
+    documents: list[YamlDocument]
     n_taken: int
 
-    def source_of(self, path: KeyPath) -> Document | None:
+    def source_of(self, path: KeyPath) -> YamlDocument | None:
         return next((document for document in reversed(self.documents) if path in document.values), None)
 
 
@@ -165,7 +165,7 @@ def _anchor_paths(layers: _Layers) -> None:
             settings[key] = os.path.abspath(folder / os.path.expanduser(value))  # noqa: PTH100, PTH111
 
 
-def _url_error(key: str, url: str, document: Document, place: Place) -> UsageError:
+def _url_error(key: str, url: str, document: YamlDocument, place: Place) -> UsageError:
     where = f"{document.name}:{place.line}:{place.column}: " if document.is_file else ""
     name = url.partition("?")[0].rstrip("/").rpartition("/")[2] or "reviews.csv"
     return UsageError(
@@ -174,7 +174,7 @@ def _url_error(key: str, url: str, document: Document, place: Place) -> UsageErr
     )
 
 
-def _parse_override(override: str, config: str | Path | None = None) -> tuple[Document, list[str], Any]:
+def _parse_override(override: str, config: str | Path | None = None) -> tuple[YamlDocument, list[str], Any]:
     key, equals, text = override.partition("=")
     path = key.split(".")
     if not equals and config is not None and not is_config(str(config)) and nearest_setting(path) is not None:
@@ -196,7 +196,9 @@ def _parse_override(override: str, config: str | Path | None = None) -> tuple[Do
     return document, path, value
 
 
-def _lay_over(values: dict[str, Any], upper: dict[str, Any], documents: list[Document], document: Document) -> None:
+def _lay_over(
+    values: dict[str, Any], upper: dict[str, Any], documents: list[YamlDocument], document: YamlDocument
+) -> None:
     """Lay `upper` over `values`: mappings merge, anything else replaces, and what was below it is forgotten."""
 
     gone: set[KeyPath] = set()
@@ -249,7 +251,7 @@ def _validate(layers: _Layers) -> Experiment:
     return experiment
 
 
-def _last_said(layers: _Layers, paths: Sequence[KeyPath]) -> tuple[Document, Place]:
+def _last_said(layers: _Layers, paths: Sequence[KeyPath]) -> tuple[YamlDocument, Place]:
     """Return where the last of several settings was set: that is the one that brought the contradiction in."""
     for document in reversed(layers.documents):
         places = [document.values[path] for path in paths if path in document.values]
@@ -319,7 +321,7 @@ def _problem(layers: _Layers, detail: Any) -> Problem:
     return Problem(document, place, message, 1)
 
 
-def _choice(value: str, choices: list[str], key: str, document: Document) -> Remedy | None:
+def _choice(value: str, choices: list[str], key: str, document: YamlDocument) -> Remedy | None:
     near = nearest(value, choices)
     if near is None:
         return None
@@ -327,7 +329,7 @@ def _choice(value: str, choices: list[str], key: str, document: Document) -> Rem
     return Remedy(f"did you mean {near}?", f"{key}={near}" if is_whole else None)
 
 
-def _meant(path: KeyPath, document: Document) -> Remedy | None:
+def _meant(path: KeyPath, document: YamlDocument) -> Remedy | None:
     """Suggest the setting that a key, or a section that was given a value, means."""
     parts = [str(part) for part in path]
     if "." in parts[-1] and ".".join(parts) in setting_keys():

@@ -56,7 +56,7 @@ class Problem:
     The remedy is looked for when the problem is shown: that takes time, and not all of them are.
     """
 
-    document: "Document"
+    document: "YamlDocument"
     place: Place
     message: str
     width: int = 1
@@ -64,7 +64,7 @@ class Problem:
 
 
 @dataclass(eq=False)
-class Document:
+class YamlDocument:
     """The value of a text, where each key and value stands in it, and what is wrong with it.
 
     `is_file` is false for a `--set`, whose position says nothing that its text does not; `override` is what was typed.
@@ -87,9 +87,9 @@ class Document:
         return path, places.get(path, Place(1, 1))
 
 
-def parse(name: str, data: bytes, *, is_file: bool = True) -> Document:
+def parse(name: str, data: bytes, *, is_file: bool = True) -> YamlDocument:
     """Parse one YAML document. Raises UsageError where it cannot be read; lesser mistakes are in `problems`."""
-    document = Document(name, "", is_file)
+    document = YamlDocument(name, "", is_file)
     document.text = _decode(document, data)
     try:
         root = yaml.compose(document.text, Loader=_Loader)
@@ -110,7 +110,7 @@ def parse(name: str, data: bytes, *, is_file: bool = True) -> Document:
     return document
 
 
-def parse_file(name: str, data: bytes) -> Document:
+def parse_file(name: str, data: bytes) -> YamlDocument:
     """Parse an experiment file, which is a mapping of settings; an empty file is an empty one."""
     document = parse(name, data)
     if document.value is None:
@@ -183,7 +183,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _decode(document: Document, data: bytes) -> str:
+def _decode(document: YamlDocument, data: bytes) -> str:
     start = Place(1, 1)
     if len(data) > MAX_BYTES:
         fail([Problem(document, start, f"the file has more than {MAX_BYTES:,} bytes, the most an experiment may have")])
@@ -196,7 +196,7 @@ def _decode(document: Document, data: bytes) -> str:
         fail([Problem(document, _place_at(before, len(before)), f"byte 0x{data[error.start]:02x} is not UTF-8")])
 
 
-def _value(node: yaml.Node, path: KeyPath, document: Document) -> Any:
+def _value(node: yaml.Node, path: KeyPath, document: YamlDocument) -> Any:
     document.values[path] = _place(node)
     if isinstance(node, yaml.MappingNode):
         return dict(_items(node, path, document))
@@ -206,7 +206,7 @@ def _value(node: yaml.Node, path: KeyPath, document: Document) -> Any:
     return read_scalar(node.value) if node.style is None else node.value
 
 
-def _items(node: yaml.MappingNode, path: KeyPath, document: Document) -> Iterator[tuple[str, Any]]:
+def _items(node: yaml.MappingNode, path: KeyPath, document: YamlDocument) -> Iterator[tuple[str, Any]]:
     first: dict[str, int] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):

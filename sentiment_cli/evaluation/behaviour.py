@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
         return {**self.pair._asdict(), **{name: value for name, value in self._asdict().items() if name != "pair"}}
 
 
-class Share(NamedTuple):
+class AxisShare(NamedTuple):
     """So many of n."""
 
     right: int
@@ -80,14 +80,14 @@ class Behaviour:
     outcomes: list[Outcome]
 
     @property
-    def passed(self) -> Share:
-        return Share(sum(outcome.passed for outcome in self.outcomes), len(self.outcomes))
+    def passed(self) -> AxisShare:
+        return AxisShare(sum(outcome.passed for outcome in self.outcomes), len(self.outcomes))
 
     @property
-    def constant(self) -> Share:
+    def constant(self) -> AxisShare:
         """How many pairs a model passes that says the same of every text; what one is worth begins above that."""
         n_same = sum(outcome.pair.expected in ("holds", "stays") for outcome in self.outcomes)
-        return Share(n_same, len(self.outcomes))
+        return AxisShare(n_same, len(self.outcomes))
 
     def groups(self) -> dict[str, "Behaviour"]:
         """Return the outcomes of each group, in the order of the list."""
@@ -122,7 +122,9 @@ def evaluate_behaviour(run: Path) -> Behaviour:
     goodness = _goodness_of(model.labels)
     pairs = minimal_pairs()
     answers = predict_pairs(model, [(pair.original, pair.contrast) for pair in pairs])
-    behaviour = Behaviour([judge(pair, one, two, goodness) for pair, (one, two) in zip(pairs, answers, strict=True)])
+    behaviour = Behaviour(
+        [judge_pair(pair, one, two, goodness) for pair, (one, two) in zip(pairs, answers, strict=True)]
+    )
     keep_outcomes(run, "behaviour", behaviour.to_json())
     return behaviour
 
@@ -139,7 +141,7 @@ def predict_pairs(model: AnyModel, texts: Sequence[tuple[str, str]]) -> list[tup
     return list(zip(answers[::2], answers[1::2], strict=True))
 
 
-def judge(pair: MinimalPair, one: Prediction, two: Prediction, goodness: dict[str, float]) -> Outcome:
+def judge_pair(pair: MinimalPair, one: Prediction, two: Prediction, goodness: dict[str, float]) -> Outcome:
     """Say whether what a model said of a pair is as expected; a label's goodness is from 0 (bad) to 1 (good)."""
     before, after = _place_of(one, goodness), _place_of(two, goodness)
     side_before, side_after = goodness[one.label] - 0.5, goodness[two.label] - 0.5

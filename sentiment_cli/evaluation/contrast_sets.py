@@ -11,10 +11,10 @@ import numpy as np
 from sentiment_cli import console
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.sources.labels import find_label, parse_label_map, refuse_unknown, refuse_unused
-from sentiment_cli.data.sources.source import name_of
+from sentiment_cli.data.sources.source import name_of_source
 from sentiment_cli.data.tables.readers import SUFFIXES, Columns, Rejects, read_table, table_kind
 from sentiment_cli.errors import DataError
-from sentiment_cli.evaluation.behaviour import Share, keep_outcomes, predict_pairs, shorten
+from sentiment_cli.evaluation.behaviour import AxisShare, keep_outcomes, predict_pairs, shorten
 from sentiment_cli.evaluation.evaluate import free_name
 from sentiment_cli.runs.ensemble_model import open_model
 from sentiment_cli.storage import store
@@ -39,16 +39,16 @@ class PairScores:
     pairs: list[LabelledPair]
     said: list[tuple[str, str]]
 
-    def shares(self) -> dict[str, Share]:
+    def shares(self) -> dict[str, AxisShare]:
         """Return accuracy on the originals and on the contrasts, and consistency."""
         right_N2 = np.array(self.said) == np.array([pair[2:] for pair in self.pairs])
         n = len(self.pairs)
         original, contrast = right_N2.sum(axis=0).tolist()
         both = int(right_N2.all(axis=1).sum())
         return {
-            "accuracy_original": Share(original, n),
-            "accuracy_contrast": Share(contrast, n),
-            "consistency": Share(both, n),
+            "accuracy_original": AxisShare(original, n),
+            "accuracy_contrast": AxisShare(contrast, n),
+            "consistency": AxisShare(both, n),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -70,19 +70,19 @@ def evaluate_pairs(run: Path, data: Data) -> PairScores:
     that is none, and, both sides' labels shown, where its labels are not the run's.
     """
     model, path = open_model(run), Path(data.source)
-    pairs = read_pairs(path, data.label_map)
+    pairs = read_contrast_pairs(path, data.label_map)
     counts = Counter(label for pair in pairs for label in pair[2:])
     refuse_unknown(str(path), counts, model.labels, parse_label_map(data.label_map), is_eval=True)
     answers = predict_pairs(model, [pair[:2] for pair in pairs])
     said = [(original.label, contrast.label) for original, contrast in answers]
-    name = name_of(path)
+    name = name_of_source(path)
     scores = PairScores(name, pairs, said)
     texts = store.sha256_of(path)
     keep_outcomes(run, free_name(run, f"pairs-{name}", texts), {"texts": texts, **scores.to_json()})
     return scores
 
 
-def read_pairs(path: Path, label_map: Sequence[str] = ()) -> list[LabelledPair]:
+def read_contrast_pairs(path: Path, label_map: Sequence[str] = ()) -> list[LabelledPair]:
     """Read a file of labelled pairs, its labels renamed by OLD=NEW; pairs of a label with an empty NEW are left out.
 
     Raises DataError for a file that is none.

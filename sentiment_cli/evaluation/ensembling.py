@@ -25,7 +25,7 @@ from sentiment_cli.evaluation.calibration import calibrate, measure_calibration
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.evaluation.stacking import fit_weights
 from sentiment_cli.runs.directory import SUMMARY, find_model, is_run
-from sentiment_cli.runs.ensemble_model import Ensemble, Part, combine, open_model, save_ensemble
+from sentiment_cli.runs.ensemble_model import Ensemble, Member, combine, open_model, save_ensemble
 from sentiment_cli.runs.known_rows import KnownRows, read_known, write_known
 from sentiment_cli.runs.predictions import ValidationOutputs, load_validation
 from sentiment_cli.runs.records import read_summary
@@ -85,7 +85,7 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
         judged = _judge_folds(logits, rows, weighing)
         valid = None if judged is None else _score(judged, rows)
         scores = {name: _score(of_member, rows) for name, of_member in zip(names, logits, strict=True)}
-    parts = [Part(*one) for one in zip(names, models, weight_K.tolist(), strict=True)]
+    parts = [Member(*one) for one in zip(names, models, weight_K.tolist(), strict=True)]
     with _new_run(name) as run:
         save_ensemble(run, parts, calibration)
         _write_known(run, paths, models)

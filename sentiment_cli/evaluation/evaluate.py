@@ -25,7 +25,7 @@ from sentiment_cli.data.tables.readers import Rejects, column_names, read_table
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, print_reliability, reliability_bins
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
-from sentiment_cli.evaluation.scoring import Scored, has_learnt_validation, score_split, score_texts
+from sentiment_cli.evaluation.scoring import ScoredSplit, has_learnt_validation, score_split, score_texts
 from sentiment_cli.evaluation.slices import (
     BUILT_IN,
     Partition,
@@ -40,7 +40,7 @@ from sentiment_cli.runs.directory import is_run
 from sentiment_cli.runs.ensemble_model import AnyModel, open_model
 from sentiment_cli.runs.known_rows import home_of, read_known
 from sentiment_cli.runs.ledger import record_opening
-from sentiment_cli.runs.predictions import write_answers
+from sentiment_cli.runs.predictions import write_predictions
 from sentiment_cli.runs.records import read_scores
 from sentiment_cli.runs.saved_model import Calibration
 from sentiment_cli.runs.seals import write_result
@@ -160,7 +160,7 @@ def _record_opening(path: Path, model: AnyModel, command: str) -> int | None:
     return record_opening(run, "test", command)
 
 
-def _known_of_split(run: Path, model: AnyModel, split: str, scored: Scored) -> NDArray[np.bool_] | None:
+def _known_of_split(run: Path, model: AnyModel, split: str, scored: ScoredSplit) -> NDArray[np.bool_] | None:
     """Say which rows of a split stand in training rows: the run's own, or those that a teacher or an origin learnt."""
     if split == "train" or (split == "valid" and has_learnt_validation(model)):
         return None
@@ -243,7 +243,7 @@ def _keep(
     run: Path,
     name: str,
     evaluation: Evaluation,
-    scored: Scored,
+    scored: ScoredSplit,
     model: AnyModel,
     *,
     is_learnt: bool = False,
@@ -264,7 +264,7 @@ def _keep(
         answers = [{"probabilities": dict(zip(labels, row, strict=True))} for row in rows]
     true_labels = [labels[label] for label in scored.packed.label_N.tolist()]
     about = {"run": run.name, "texts": scored.texts, "trained_on": is_learnt, **evaluation.to_json()}
-    write_answers(run, name, scored.ids, true_labels, answers)
+    write_predictions(run, name, scored.ids, true_labels, answers)
     write_result(run, f"evaluation/{name}.json", store.dump_json(about))
 
 

@@ -24,7 +24,7 @@ from sentiment_cli.inference.parity import MOST_APART, made_up_rows
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
 from sentiment_cli.inference.scoring import score_ids
 from sentiment_cli.onnx.quantize import Precision
-from sentiment_cli.onnx.runtime import Answers, open_graph
+from sentiment_cli.onnx.runtime import ScoreFn, open_graph
 from sentiment_cli.onnx.verify import check_graph
 from sentiment_cli.runs.model_files import check_free, is_packed
 from sentiment_cli.runs.saved_model import GRAPH, Artefact, pack_artefact
@@ -35,7 +35,7 @@ _TIMES_ONE, _TIMES_LOADED = 30, 3
 _Found = TypeVar("_Found")
 
 
-class Trial(NamedTuple):
+class EvalRows(NamedTuple):
     """Rows that graphs are tried on: token ids, labels (None of made-up rows) and the outputs they should give."""
 
     rows_ids: Sequence[NDArray[np.int32]]
@@ -44,7 +44,7 @@ class Trial(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Worth:
+class GraphQuality:
     """Of a graph: bytes, seconds to load, seconds for one row of median length, and tokens per second of all rows.
 
     `outputs_apart` is how far raw outputs lie from the model's at most, None where one is no finite number. On
@@ -72,7 +72,7 @@ class Export:
     `kept` are the operators whose weights could not become whole numbers.
     """
 
-    worth: Worth
+    worth: GraphQuality
     kept: tuple[str, ...]
     path: Path | None
     refused: str | None
@@ -82,7 +82,7 @@ class Export:
         return {"path": place, **dataclasses.asdict(self.worth), "kept": list(self.kept), "refused": self.refused}
 
 
-def export(
+def export_run(
     artefact: Artefact, paths: Mapping[Precision, Path | None], pack: Path | None = None, hint: str = "sentiment export"
 ) -> dict[Precision, Export]:
     """Write a model's graph in each precision that has a path, and the last one, with all else, packed in one file.
@@ -95,7 +95,7 @@ def export(
     if pack is not None:
         check_free(pack, is_packed, hint)
     graphs = graphs_of(artefact, list(paths))
-    trial = prepare_trial(artefact)
+    trial = prepare_eval_rows(artefact)
     exports: dict[Precision, Export] = {}
     written: list[Path] = []
     try:
@@ -125,7 +125,7 @@ def _is_graph(path: Path) -> bool:
     return True
 
 
-def prepare_trial(artefact: Artefact) -> Trial:
+def prepare_eval_rows(artefact: Artefact) -> EvalRows:
     """Read the run's validation rows, or make rows up where its prepared data is not at hand, and ask the model.
 
     The model is that of the weights, in torch, or of a packed file without them, the graph it holds.
@@ -147,10 +147,10 @@ def prepare_trial(artefact: Artefact) -> Trial:
         rows_ids = np.split(packed.ids_T, packed.starts_N1[1:-1])
         place = {label: i for i, label in enumerate(artefact.labels)}
         label_N = np.array([place[label] for label in corpus.labels])[packed.label_N]
-    return Trial(rows_ids, label_N, _ask(_reference(artefact), artefact, rows_ids, "asking the model"))
+    return EvalRows(rows_ids, label_N, _ask(_reference(artefact), artefact, rows_ids, "asking the model"))
 
 
-def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
+def measure(graph: bytes, artefact: Artefact, trial: EvalRows, name: str) -> GraphQuality:
     """Try a graph of a model on rows whose answers are known."""
     load_s, (answers, _) = _median_s(lambda: open_graph(graph), _TIMES_LOADED)
     read_N = read_lengths(np.array([len(ids_L) for ids_L in trial.rows_ids]), artefact.reading)
@@ -161,7 +161,7 @@ def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
     seconds = time.perf_counter() - began
     is_finite = bool(np.isfinite(output).all() and np.isfinite(trial.output).all())
     outputs_apart = float(np.abs(output - trial.output).max()) if is_finite else None
-    worth = Worth(len(graph), load_s, one_text_s, int(read_N.sum()) / seconds, outputs_apart)
+    worth = GraphQuality(len(graph), load_s, one_text_s, int(read_N.sum()) / seconds, outputs_apart)
     if trial.label_N is None or not is_finite:
         return worth
     n = len(trial.label_N)
@@ -178,7 +178,7 @@ def measure(graph: bytes, artefact: Artefact, trial: Trial, name: str) -> Worth:
     )
 
 
-def reason_to_refuse(precision: Precision, worth: Worth) -> str | None:
+def reason_to_refuse(precision: Precision, worth: GraphQuality) -> str | None:
     """Say what is wrong with an export, where something is."""
     if worth.outputs_apart is None:
         return "it, or the model itself, answers with numbers that are not finite"
@@ -205,7 +205,7 @@ def print_exports(exports: Mapping[Precision, Export]) -> None:
             console.result(str(one.path))
 
 
-def _cells(name: str, worth: Worth) -> tuple[str, ...]:
+def _cells(name: str, worth: GraphQuality) -> tuple[str, ...]:
     speeds = (f"{1000 * worth.load_s:.1f}", f"{1000 * worth.one_text_s:.2f}", f"{worth.tokens_per_second:,.0f}")
     accuracy = "" if worth.accuracy is None else f"{worth.accuracy:.2%}"
     interval = "" if worth.accuracy_ci95 is None else "{:.2%} to {:.2%}".format(*worth.accuracy_ci95)
@@ -214,7 +214,7 @@ def _cells(name: str, worth: Worth) -> tuple[str, ...]:
     return (name, f"{worth.bytes:,}", *speeds, accuracy, interval, agreement, apart)
 
 
-def _reference(artefact: Artefact) -> Answers:
+def _reference(artefact: Artefact) -> ScoreFn:
     if not artefact.has_weights:
         return open_graph(artefact.read(GRAPH))[0]
     from sentiment_cli.inference.torch_model import answers_of, load_model
@@ -222,7 +222,7 @@ def _reference(artefact: Artefact) -> Answers:
     return answers_of(load_model(artefact))
 
 
-def _ask(answers: Answers, artefact: Artefact, rows_ids: Sequence[NDArray[np.int32]], what: str) -> NDArray[np.float64]:
+def _ask(answers: ScoreFn, artefact: Artefact, rows_ids: Sequence[NDArray[np.int32]], what: str) -> NDArray[np.float64]:
     n_read = 0
 
     def counted(ids_BL: NDArray[np.int64], length_B: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from sentiment_cli.data.tables.writers import Cells
 from sentiment_cli.errors import Change, DataError, MachineError, UsageError
 from sentiment_cli.evaluation.evaluate import evaluate
 from sentiment_cli.inference.predictor import likeliest
-from sentiment_cli.runs.predictions import read_answers
+from sentiment_cli.runs.predictions import read_predictions
 from sentiment_cli.storage import store
 
 FORMATS = (".jsonl", ".csv")
@@ -33,7 +33,7 @@ _ROUNDING = 1e-6  # a mean of equal probabilities may come out above each of the
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedSplit:
     """Rows that a run was not trained on, and what it says of them; row i is row place_N[i] of the texts of `of`.
 
     `openings` counts how often the run's test rows were opened, where these are they.
@@ -88,14 +88,14 @@ class Dispute(NamedTuple):
         return sum(sum(row.values()) for row in self.estimated_errors.values())
 
 
-def judge(run: Path, split: str, experiment: Experiment, texts: Texts) -> Judged:
+def judge_split(run: Path, split: str, experiment: Experiment, texts: Texts) -> JudgedSplit:
     """Have a run judge the rows that its experiment holds out: valid, which are then train's, or test.
 
     Test is an opening, which the run's ledger keeps. Raises DataError where `texts` are no longer what the run's data
     were made of.
     """
     openings = evaluate(run, split, "data suspects").openings
-    answers = read_answers(run, split)
+    answers = read_predictions(run, split)
     assert answers is not None
     for rounds in (False, True):
         of, is_held_out_N = assign_rows(texts, experiment.data, rounds=rounds)[split]
@@ -104,7 +104,7 @@ def judge(run: Path, split: str, experiment: Experiment, texts: Texts) -> Judged
             break
     else:
         raise DataError(f"the data of {run} are no longer those at hand", "the same command again")
-    return Judged(
+    return JudgedSplit(
         run=run.name,
         split="train" if split == "valid" else split,
         fold=experiment.data.valid.fold if split == "valid" else None,
@@ -134,7 +134,7 @@ def confident_labels(probability_NC: NDArray[np.float64], threshold_C: NDArray[n
 
 
 def find_suspects(
-    judged: Sequence[Judged], texts: Texts, top: int | None = None
+    judged: Sequence[JudgedSplit], texts: Texts, top: int | None = None
 ) -> tuple[list[Suspect], dict[str, Dispute]]:
     """Return the disputed rows, the least probable label first, and what was found in each split.
 
@@ -173,7 +173,7 @@ def find_suspects(
     return _with_texts(suspects[:top], texts), disputes
 
 
-def _disputed(part: Judged, is_error_N: NDArray[np.bool_], texts: Texts) -> list[tuple[Suspect, str, int]]:
+def _disputed(part: JudgedSplit, is_error_N: NDArray[np.bool_], texts: Texts) -> list[tuple[Suspect, str, int]]:
     """Return the disputed rows of one run, without their texts, and where these are."""
     n_rows, predicted_N, stars_N = len(part.ids), likeliest(part.probability_NC), texts.rows(part.of).stars_N
     own_N = part.probability_NC[np.arange(n_rows), part.label_N]

@@ -26,7 +26,7 @@ from sentiment_cli.runs.saved_model import Artefact
 from sentiment_cli.storage import store
 
 
-class Scored(NamedTuple):
+class ScoredSplit(NamedTuple):
     """Rows as the model, or an ensemble's first, reads them, and what is put out of them, not calibrated.
 
     `texts` is the fingerprint of the data that they are of, `digest_N` what Corpus.digests returns of a split's rows.
@@ -45,7 +45,7 @@ class Scored(NamedTuple):
         return partition_rows(self.packed, self.groups, self.model.vocabulary, experiment_of(self.model).text)
 
 
-def score_split(model: AnyModel, split: str) -> Scored:
+def score_split(model: AnyModel, split: str) -> ScoredSplit:
     """Score a split of the corpus that a model was trained on; each part of an ensemble on its own, joined by row id.
 
     Raises DataError where a corpus at hand is not that one, and where the parts have other rows in the split: ids are
@@ -57,11 +57,13 @@ def score_split(model: AnyModel, split: str) -> Scored:
     return first._replace(output=model.combined(outputs))
 
 
-def score_texts(model: AnyModel, texts: Texts, split: str, name: str) -> Scored:
+def score_texts(model: AnyModel, texts: Texts, split: str, name: str) -> ScoredSplit:
     """Score a split of texts, whatever a model was trained on; `name` is shown meanwhile."""
     of_parts = [_relabelled(_encode(part, texts, split), texts.labels, model.labels) for part in model.models]
     outputs = [_outputs(part, packed, name) for part, packed in zip(model.models, of_parts, strict=True)]
-    return Scored(of_parts[0], texts.ids(split), texts.groups, model.first, texts.fingerprint, model.combined(outputs))
+    return ScoredSplit(
+        of_parts[0], texts.ids(split), texts.groups, model.first, texts.fingerprint, model.combined(outputs)
+    )
 
 
 def has_learnt_validation(model: AnyModel) -> bool:
@@ -69,15 +71,15 @@ def has_learnt_validation(model: AnyModel) -> bool:
     return any(experiment_of(one).train.refit for one in model.models)
 
 
-def _score_split(artefact: Artefact, split: str) -> Scored:
+def _score_split(artefact: Artefact, split: str) -> ScoredSplit:
     corpus = prepare(experiment_of(artefact), (split,), artefact.data_key)
     packed = _relabelled(corpus.split(split), corpus.labels, artefact.labels)
     output = _outputs(artefact, packed, split)
     digest_N = corpus.digests(split)
-    return Scored(packed, corpus.ids(split), corpus.groups(), artefact, corpus.texts, output, digest_N)
+    return ScoredSplit(packed, corpus.ids(split), corpus.groups(), artefact, corpus.texts, output, digest_N)
 
 
-def _in_order(scored: Scored, first: Scored, run: Path) -> NDArray[np.float64]:
+def _in_order(scored: ScoredSplit, first: ScoredSplit, run: Path) -> NDArray[np.float64]:
     """Return outputs in the order of the first part's rows."""
     is_same = scored.texts == first.texts
     if is_same and scored.ids == first.ids:

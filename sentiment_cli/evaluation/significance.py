@@ -20,7 +20,7 @@ from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.runs.directory import members_of
-from sentiment_cli.runs.predictions import Answers, how_to_score, read_answers
+from sentiment_cli.runs.predictions import Predictions, how_to_score, read_predictions
 from sentiment_cli.runs.records import read_scores
 from sentiment_cli.runs.seals import warn_edited
 from sentiment_cli.storage import store
@@ -39,7 +39,7 @@ class PairedTable(NamedTuple):
     both_wrong: int
 
 
-class Marked(NamedTuple):
+class MarkedRun(NamedTuple):
     """What a run said of a split, marked: each true label by its id, in the order of ids, and whether it was found.
 
     `about` is what is kept of its scores there.
@@ -120,7 +120,7 @@ class Comparison:
         return {"split": self.split, "n": self.n, "runs": runs, "comparisons": pairings}
 
 
-def compare(runs: Sequence[Path], split: str) -> Comparison:
+def compare_runs(runs: Sequence[Path], split: str) -> Comparison:
     """Compare each run with the first by their predictions in RUN/evaluation/, every difference tested once.
 
     Raises UsageError where a run does not classify, was not scored on the split or is named twice, DataError where the
@@ -137,7 +137,7 @@ def compare(runs: Sequence[Path], split: str) -> Comparison:
             raise UsageError(f"{run} gives star ratings, and what is compared is how runs tell labels apart", hint)
     for run in runs:
         warn_edited(run)
-    answers = {run: found for run in runs if (found := read_answers(run, split)) is not None}
+    answers = {run: found for run in runs if (found := read_predictions(run, split)) is not None}
     if missing := [run for run in runs if run not in answers]:
         commands = (how_to_score(run, split) for run in missing)
         names = ", ".join(map(str, missing))
@@ -256,17 +256,17 @@ def _names(runs: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
 
 
-def _mark(run: Path, name: str, split: str, answers: Answers) -> Marked:
+def _mark(run: Path, name: str, split: str, answers: Predictions) -> MarkedRun:
     order = np.argsort(answers.ids, kind="stable")
     label_of = {answers.ids[i]: answers.labels[answers.label_N[i]] for i in order}
     is_right_N = (likeliest(answers.probability_NC) == answers.label_N)[order]
     scores = run / "evaluation" / f"{split}.json"
-    return Marked(
+    return MarkedRun(
         run, name, label_of, is_right_N, read_scores(scores, how_to_score(run, split)) if store.is_there(scores) else {}
     )
 
 
-def _refuse_other_rows(first: Marked, other: Marked) -> None:
+def _refuse_other_rows(first: MarkedRun, other: MarkedRun) -> None:
     """Raise DataError, with what differs, where two runs were not scored on the same rows with the same labels."""
     one, two = first.label_of, other.label_of
     texts = {run.about["texts"] for run in (first, other) if "texts" in run.about}

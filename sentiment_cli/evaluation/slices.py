@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Text
-from sentiment_cli.data.batching.truncation import most_tokens
+from sentiment_cli.data.batching.truncation import max_own_tokens
 from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.evaluation.metrics import wilson_interval
@@ -53,7 +53,7 @@ def partition_rows(packed: Packed, groups: Sequence[str], vocabulary: Vocabulary
     That is star rating, tenth by length, whether the model reads less than all of it, whether a negating word stands
     in it, share of unknown words, and movie or group, of which `groups` has the names.
     """
-    length_N, most = packed.length_N, most_tokens(text)
+    length_N, most = packed.length_N, max_own_tokens(text)
     unknown_N = _count(packed, packed.ids_T == vocabulary.unknown_id)
     is_negation_V = np.array([_is_negation(entry, text.tokenizer == "bpe") for entry in vocabulary.entries])
     has_stars = bool((packed.stars_N > 0).any())  # which only IMDb's layout has, whose groups are movies

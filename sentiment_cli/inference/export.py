@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sentiment_cli import console
 from sentiment_cli.errors import DataError
-from sentiment_cli.onnx.quantize import Lowered, Precision, lower, precision_of
+from sentiment_cli.onnx.quantize import Lowered, Precision, lower_precision, precision_of
 from sentiment_cli.onnx.verify import check_graph
 from sentiment_cli.runs.saved_model import GRAPH, Artefact
 
@@ -28,7 +28,7 @@ def graphs_of(artefact: Artefact, precisions: Sequence[Precision]) -> dict[Preci
             f"{artefact.path} holds its weights in {of} alone, of which no {others[0]} can be made",
             f"sentiment export {shlex.quote(str(artefact.path))} --precision {of}",
         )
-    return {one: Lowered(own) if one == of else lower(own, one) for one in precisions}
+    return {one: Lowered(own) if one == of else lower_precision(own, one) for one in precisions}
 
 
 def _build(artefact: Artefact) -> bytes:

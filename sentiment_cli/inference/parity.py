@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.data.batching.truncation import Reads
+from sentiment_cli.data.batching.truncation import TextLimits
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import MachineError
 from sentiment_cli.inference.scoring import score_ids
@@ -20,7 +20,7 @@ _MOST_BYTES = 2**31 - 2**24  # protobuf's 2 GiB, less room for all but the weigh
 _N_ROWS, _LONGEST_MADE_UP = 256, 1024
 
 
-def checked_graph(model: AnyClassifier, rows_ids: list[NDArray[np.int32]], text: Reads) -> bytes:
+def checked_graph(model: AnyClassifier, rows_ids: list[NDArray[np.int32]], text: TextLimits) -> bytes:
     """Build a model's graph. Raises NoGraphError where there is none, and where it answers otherwise than the model.
 
     Both read the rows as prediction does, in batches of unlike lengths; the model, on the CPU, is in evaluation mode.
@@ -39,7 +39,9 @@ def checked_graph(model: AnyClassifier, rows_ids: list[NDArray[np.int32]], text:
     return graph
 
 
-def largest_difference(model: AnyClassifier, graph: bytes, rows_ids: list[NDArray[np.int32]], text: Reads) -> float:
+def largest_difference(
+    model: AnyClassifier, graph: bytes, rows_ids: list[NDArray[np.int32]], text: TextLimits
+) -> float:
     """Return how far a graph's outputs lie from the model's at most; NaN where one of them is."""
     both = answers_of(model), open_graph(graph)[0]
     one, other = (score_ids(answers, rows_ids, text, model.n_logits) for answers in both)

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli import console
-from sentiment_cli.data.batching.truncation import kept_places, most_tokens
+from sentiment_cli.data.batching.truncation import kept_positions, max_own_tokens
 from sentiment_cli.data.corpus.ratings import ratings_of
 from sentiment_cli.data.tokens.saved_tokenizer import panics
 from sentiment_cli.data.tokens.tokenizer import encode
 from sentiment_cli.inference.scoring import score_ids
-from sentiment_cli.onnx.runtime import Answers
+from sentiment_cli.onnx.runtime import ScoreFn
 from sentiment_cli.runs.ensemble_model import AnyModel, Ensemble, open_model
 from sentiment_cli.runs.saved_model import GRAPH, Artefact
 from sentiment_cli.storage import store
@@ -64,7 +64,7 @@ class Predictor:
         self.artefact, self.settings, self.combined = artefact, artefact.settings, artefact.combined
         self.labels, self.target, self.temperature = artefact.labels, artefact.target, artefact.temperature
         self.vocabulary, self.tokenizer = artefact.vocabulary, artefact.tokenizer
-        self._most_read = most_tokens(artefact.reading)
+        self._most_read = max_own_tokens(artefact.reading)
         self._answers = _load(artefact)
 
     @property
@@ -90,7 +90,7 @@ class Predictor:
 
     def kept(self, ids_L: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return the places of the tokens that the model reads of a row, which are not all of a long one."""
-        return kept_places(len(ids_L), self.artefact.reading)
+        return kept_positions(len(ids_L), self.artefact.reading)
 
     def outputs(self, rows_ids: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
         """Return what the model puts out for rows of all their token ids, in their order.
@@ -186,7 +186,7 @@ def _predictions(
     ]
 
 
-def _load(artefact: Artefact) -> Answers:
+def _load(artefact: Artefact) -> ScoreFn:
     if artefact.no_graph is None:
         from sentiment_cli.onnx.runtime import open_graph
 

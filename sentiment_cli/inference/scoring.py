@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.data.batching.truncation import Reads, cut_batches, gather_rows, lay_out, read_lengths
-from sentiment_cli.onnx.runtime import Answers
+from sentiment_cli.data.batching.truncation import TextLimits, concatenate_rows, cut_batches, gather_rows, read_lengths
+from sentiment_cli.onnx.runtime import ScoreFn
 from sentiment_cli.storage.store import IntegrityError
 
 # Rows times width of one batch: large enough to fill a device, small enough for the caches of a CPU.
@@ -14,13 +14,13 @@ BATCH_TOKENS = 16_384
 
 
 def score_ids(
-    answers: Answers, rows_ids: Sequence[NDArray[np.int32]], text: Reads, n_logits: int
+    answers: ScoreFn, rows_ids: Sequence[NDArray[np.int32]], text: TextLimits, n_logits: int
 ) -> NDArray[np.float64]:
     """Return the outputs of rows of all their token ids, in their order: logit_N, logit_NC, or stars on their scale.
 
     Truncation, start token and padding are as the settings have it. Raises IntegrityError for answers of other shapes.
     """
-    rows = lay_out(rows_ids)
+    rows = concatenate_rows(rows_ids)
     read_N = read_lengths(rows.length_N, text)
     outputs = np.zeros(len(read_N) if n_logits == 1 else (len(read_N), n_logits))
     for row_B in cut_batches(np.argsort(read_N, kind="stable"), read_N, BATCH_TOKENS):

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from sentiment_cli.config.loader import experiment_from_values
 from sentiment_cli.config.schema import Experiment, Text
-from sentiment_cli.data.batching.batches import Rows, gather
-from sentiment_cli.data.batching.truncation import cut_batches, lay_out, read_lengths
+from sentiment_cli.data.batching.batches import DeviceRows, gather
+from sentiment_cli.data.batching.truncation import concatenate_rows, cut_batches, read_lengths
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.inference.scoring import BATCH_TOKENS
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
-from sentiment_cli.onnx.runtime import Answers
+from sentiment_cli.onnx.runtime import ScoreFn
 from sentiment_cli.runs.saved_model import WEIGHTS, Artefact
 from sentiment_cli.storage import store
 
@@ -88,7 +88,7 @@ def _filled(build: Callable[[], Built], weights: dict[str, Tensor]) -> Built:
     return model.eval()
 
 
-def answers_of(model: AnyClassifier) -> Answers:
+def answers_of(model: AnyClassifier) -> ScoreFn:
     """Return what a model on the CPU computes."""
 
     @torch.inference_mode()
@@ -99,11 +99,11 @@ def answers_of(model: AnyClassifier) -> Answers:
     return answer
 
 
-def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[Rows, NDArray[np.int64]]:
+def rows_of(rows_ids: Iterable[NDArray[np.int32]]) -> tuple[DeviceRows, NDArray[np.int64]]:
     """Put token ids of unlabelled rows together; return them and the rows' lengths."""
-    laid_out = lay_out(list(rows_ids))
+    laid_out = concatenate_rows(list(rows_ids))
     ids_T, starts_N1 = map(torch.from_numpy, laid_out)
-    return Rows(ids_T, starts_N1, torch.zeros_like(starts_N1[1:])), laid_out.length_N
+    return DeviceRows(ids_T, starts_N1, torch.zeros_like(starts_N1[1:])), laid_out.length_N
 
 
 def count_batches(length_N: NDArray[np.int64], text: Text) -> int:
@@ -118,7 +118,7 @@ def _batches(read_N: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 @torch.inference_mode()
 def score_rows(
     model: AnyClassifier,
-    rows: Rows,
+    rows: DeviceRows,
     length_N: NDArray[np.int64],
     text: Text,
     *,

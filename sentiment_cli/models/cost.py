@@ -14,7 +14,7 @@ from sentiment_cli.models.seq2seq import build_encoder_decoder
 from sentiment_cli.models.skip_gram import SkipGram
 
 
-class Part(NamedTuple):
+class CostRow(NamedTuple):
     """A part of a model: its parameters, and the multiply-adds that one token costs in its matrices, read forward."""
 
     name: str
@@ -22,7 +22,7 @@ class Part(NamedTuple):
     products: int
 
 
-def parts_of(experiment: Experiment, n_entries: int, n_labels: int = 2) -> list[Part]:
+def parts_of(experiment: Experiment, n_entries: int, n_labels: int = 2) -> list[CostRow]:
     """Count the parts of an experiment's model, a classifier or what a pretraining learns.
 
     A matrix is taken to multiply each token once, in each direction that has one; tables of vectors multiply nothing,
@@ -36,13 +36,13 @@ def parts_of(experiment: Experiment, n_entries: int, n_labels: int = 2) -> list[
     for name, module in model.named_children():
         parameters = list(module.parameters())
         if isinstance(module, FullSoftmax | SampledSoftmax | AdaptiveSoftmax):
-            parts.append(Part(name, sum(p.numel() for p in parameters), module.n_compared * module.width))
+            parts.append(CostRow(name, sum(p.numel() for p in parameters), module.n_compared * module.width))
         elif parameters:
             per_row = experiment.task == "classify" and name in ("output", "dropout")
             products = sum(p.numel() for p in parameters if p.dim() > 1 and id(p) not in tables and not per_row)
             if isinstance(model, SkipGram) and module is model.context:
                 products = model.samples * module.embedding_dim
-            parts.append(Part(name, sum(p.numel() for p in parameters), products))
+            parts.append(CostRow(name, sum(p.numel() for p in parameters), products))
     return parts
 
 

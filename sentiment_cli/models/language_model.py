@@ -141,7 +141,7 @@ def _state_widths(layer: nn.Module, input_BLD: Tensor) -> list[int]:
     return [tensor_BD.shape[1] for tensor_BD in state]
 
 
-def rows_of(state: LayerStates, row_B: Tensor) -> LayerStates:
+def vocabulary_rows(state: LayerStates, row_B: Tensor) -> LayerStates:
     """Take some rows out of a state."""
     return [tuple(tensor_ND.index_select(0, row_B) for tensor_ND in layer) for layer in state]
 

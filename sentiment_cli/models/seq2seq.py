@@ -14,7 +14,7 @@ from sentiment_cli.data.tokens.vocabulary import START_ID, Vocabulary
 from sentiment_cli.models.cells.recurrence import State
 from sentiment_cli.models.layers.attention import Attending, Attention, Memory
 from sentiment_cli.models.layers.embedding import WordEmbedding
-from sentiment_cli.models.layers.encoders import RecurrentEncoder, build_layer, drop_columns, last_of, lower
+from sentiment_cli.models.layers.encoders import RecurrentEncoder, build_layer, drop_columns, last_of, lower_layer
 from sentiment_cli.models.layers.softmax import Softmax, build_softmax
 
 _TOKENS_AT_ONCE = 512  # of which the probabilities of all words are held
@@ -189,7 +189,7 @@ class Decoder(nn.Module):
     def forward(self, word_NMD: Tensor, state: Writing) -> tuple[Tensor, Writing, Tensor | None]:
         """Read M words of each row; return hidden_NMD after each, the state after the last, and weight_NML."""
         attended, last = None, []
-        states_NMD = word_NMD = lower(word_NMD)
+        states_NMD = word_NMD = lower_layer(word_NMD)
         for i, (layer, start) in enumerate(zip(self.layers, state.layers, strict=True)):
             if self.is_stepped and i == 0:
                 states_NMD, end, attended = self._read_stepwise(layer, word_NMD, start, state.memory)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sentiment_cli.models.cells.gru import Gru
 from sentiment_cli.models.cells.lstm import Lstm, Lstm1997, PeepholeLstm
 from sentiment_cli.onnx.builder import INT32, Graph
-from sentiment_cli.onnx.masking import Rows
+from sentiment_cli.onnx.masking import RowMask
 
 _OPEN = 1e4  # a gate's bias whose sigmoid is 1 to the last bit
 
@@ -23,7 +23,7 @@ class _Weights(NamedTuple):
     peephole_G: Tensor | None = None
 
 
-def write_native(graph: Graph, cells: Sequence[nn.Module], input_LBD: str, rows: Rows) -> str:
+def write_native(graph: Graph, cells: Sequence[nn.Module], input_LBD: str, rows: RowMask) -> str:
     """Return states_LBD of a forward cell and, behind them, of a backward one if there is one; padding's are 0."""
     directions = [NATIVE[type(cell)](cell) for cell in cells]
     weights = [

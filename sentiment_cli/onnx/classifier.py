@@ -6,7 +6,7 @@ from sentiment_cli.onnx.encoders import write_encoder, write_last
 from sentiment_cli.onnx.grids import write_sentence_ends
 from sentiment_cli.onnx.layers import write_context, write_embedding, write_pooling
 from sentiment_cli.onnx.linear import write_linear
-from sentiment_cli.onnx.masking import last_of, write_rows
+from sentiment_cli.onnx.masking import write_last_states, write_rows
 
 
 def build_graph(model: AnyClassifier) -> bytes:
@@ -31,9 +31,9 @@ def _write_classifier(graph: Graph, model: Classifier, ids_BL: str, length_B: st
     embedded_LBD = write_embedding(graph, model.embedding, graph.node("Transpose", ids_BL))
     states_LBD = write_encoder(graph, model.encoder, embedded_LBD, rows)
     contexts = [] if model.context is None else [write_context(graph, model.context, states_LBD, rows)]
-    of_contexts = [last_of(graph, context_LBD, rows) for context_LBD in contexts]
+    of_contexts = [write_last_states(graph, context_LBD, rows) for context_LBD in contexts]
     if model.pooling is None:  # the logit of the last step, at which the backward direction has read one token
-        pooled_BD = graph.join(last_of(graph, states_LBD, rows), *of_contexts)
+        pooled_BD = graph.join(write_last_states(graph, states_LBD, rows), *of_contexts)
     else:
         last_BD = graph.join(write_last(graph, model.encoder, states_LBD, rows), *of_contexts)
         pooled_BD = write_pooling(graph, model.pooling, graph.join(states_LBD, *contexts), last_BD, rows)

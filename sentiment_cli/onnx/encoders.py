@@ -13,7 +13,7 @@ from sentiment_cli.models.layers.transformer import TransformerEncoder
 from sentiment_cli.onnx.builder import Graph, NoGraphError
 from sentiment_cli.onnx.cells import NATIVE, write_native
 from sentiment_cli.onnx.grids import write_lstm_2d, write_lstm_grid
-from sentiment_cli.onnx.masking import Rows, cut, last_of, uncut, write_rows
+from sentiment_cli.onnx.masking import RowMask, cut_mask, uncut, write_last_states, write_rows
 from sentiment_cli.onnx.scans import SCANS, write_goru, write_orthogonal, write_scan
 from sentiment_cli.onnx.transformer import write_transformer
 
@@ -25,7 +25,7 @@ _FORWARD: dict[type[nn.Module], Callable[[Graph, Any, str], str]] = {
 }
 
 
-def write_encoder(graph: Graph, encoder: nn.Module, embedded_LBD: str, rows: Rows) -> str:
+def write_encoder(graph: Graph, encoder: nn.Module, embedded_LBD: str, rows: RowMask) -> str:
     """Return states_LBD; padding's are any finite numbers."""
     if isinstance(encoder, Bag):
         return embedded_LBD
@@ -38,9 +38,9 @@ def write_encoder(graph: Graph, encoder: nn.Module, embedded_LBD: str, rows: Row
     return _read_pieces(graph, encoder, embedded_LBD, rows, encoder.chop)
 
 
-def write_last(graph: Graph, encoder: nn.Module, states_LBD: str, rows: Rows) -> str:
+def write_last(graph: Graph, encoder: nn.Module, states_LBD: str, rows: RowMask) -> str:
     """Return last_BD: forward numbers after the row's last token, backward ones after its first."""
-    last_BD = last_of(graph, states_LBD, rows)
+    last_BD = write_last_states(graph, states_LBD, rows)
     if not (isinstance(encoder, RecurrentEncoder) and encoder.backward_layers):
         return last_BD
     first_BD = graph.node("Gather", states_LBD, graph.constant(0))
@@ -48,14 +48,14 @@ def write_last(graph: Graph, encoder: nn.Module, states_LBD: str, rows: Rows) ->
     return graph.join(forward_BD, backward_BD)
 
 
-def _read_pieces(graph: Graph, encoder: RecurrentEncoder, embedded_LBD: str, rows: Rows, chop: int) -> str:
+def _read_pieces(graph: Graph, encoder: RecurrentEncoder, embedded_LBD: str, rows: RowMask, chop: int) -> str:
     """Read rows in N pieces of at most K steps, as N B rows. A piece behind a row's end counts one step, unread."""
     size_1 = graph.node("Min", rows.n_steps_1, graph.constant([chop]))
     n_steps, size = (graph.node("Squeeze", n_1) for n_1 in (rows.n_steps_1, size_1))
     begin_N = graph.node("Range", graph.constant(0), n_steps, size)
     left_NB = graph.node("Sub", rows.length_B, graph.node("Unsqueeze", begin_N, graph.constant([1])))
     length_NB = graph.node("Clip", left_NB, graph.constant(1), size)
-    pieces_KNBD = graph.node("Transpose", cut(graph, embedded_LBD, rows, size_1), perm=[1, 0, 2, 3])
+    pieces_KNBD = graph.node("Transpose", cut_mask(graph, embedded_LBD, rows, size_1), perm=[1, 0, 2, 3])
     flat = graph.join(graph.constant([0, -1]), graph.node("Shape", pieces_KNBD, start=3))
     pieces_KTD = graph.node("Reshape", pieces_KNBD, flat)
     piece_rows = write_rows(graph, graph.node("Reshape", length_NB, graph.constant([-1])), size_1)
@@ -65,7 +65,7 @@ def _read_pieces(graph: Graph, encoder: RecurrentEncoder, embedded_LBD: str, row
     return uncut(graph, graph.node("Transpose", states_KNBD, perm=[1, 0, 2, 3]), rows)
 
 
-def _read_rows(graph: Graph, encoder: RecurrentEncoder, states_LBD: str, rows: Rows) -> str:
+def _read_rows(graph: Graph, encoder: RecurrentEncoder, states_LBD: str, rows: RowMask) -> str:
     """Return states_LBD of the last layer."""
     for i, forward in enumerate(encoder.forward_layers):
         cells = [forward, *encoder.backward_layers[i : i + 1]]
@@ -76,7 +76,7 @@ def _read_rows(graph: Graph, encoder: RecurrentEncoder, states_LBD: str, rows: R
     return states_LBD
 
 
-def _read(graph: Graph, cells: Sequence[nn.Module], input_LBD: str, rows: Rows) -> str:
+def _read(graph: Graph, cells: Sequence[nn.Module], input_LBD: str, rows: RowMask) -> str:
     """Return states_LBD of a layer's directions, the backward one's numbers behind the forward one's."""
     if type(cells[0]) in NATIVE:
         return write_native(graph, cells, input_LBD, rows)
@@ -84,7 +84,7 @@ def _read(graph: Graph, cells: Sequence[nn.Module], input_LBD: str, rows: Rows) 
     return graph.join(*read)
 
 
-def _read_one_way(graph: Graph, cell: nn.Module, input_LBD: str, rows: Rows, *, reverse: bool) -> str:
+def _read_one_way(graph: Graph, cell: nn.Module, input_LBD: str, rows: RowMask, *, reverse: bool) -> str:
     if type(cell) in SCANS:
         return write_scan(graph, cell, input_LBD, rows, reverse=reverse)
     if isinstance(cell, Lstm2d):
@@ -98,7 +98,7 @@ def _read_one_way(graph: Graph, cell: nn.Module, input_LBD: str, rows: Rows, *, 
     return _flip_rows(graph, states_LBD, rows) if reverse else states_LBD
 
 
-def _flip_rows(graph: Graph, values_LBD: str, rows: Rows) -> str:
+def _flip_rows(graph: Graph, values_LBD: str, rows: RowMask) -> str:
     """Reverse each row within its length."""
     return graph.node("ReverseSequence", values_LBD, rows.length_B, time_axis=0, batch_axis=1)
 

@@ -8,7 +8,7 @@ from sentiment_cli.models.layers.context import Context
 from sentiment_cli.models.layers.embedding import MULTIPLIER, WordEmbedding
 from sentiment_cli.models.layers.pooling import Pooling
 from sentiment_cli.onnx.builder import FLOAT, Graph
-from sentiment_cli.onnx.masking import Rows, cut, fill_padding, uncut
+from sentiment_cli.onnx.masking import RowMask, cut_mask, fill_padding, uncut
 
 
 def write_embedding(graph: Graph, embedding: WordEmbedding, ids_LB: str) -> str:
@@ -39,7 +39,7 @@ def _ngram_rows(graph: Graph, ids_LB: str, longest: int, buckets: int) -> Iterat
         yield graph.node("Where", whole_LB, row_LB, none)
 
 
-def write_pooling(graph: Graph, pooling: Pooling, states_LBD: str, last_BD: str, rows: Rows) -> str:
+def write_pooling(graph: Graph, pooling: Pooling, states_LBD: str, last_BD: str, rows: RowMask) -> str:
     """Return pooled_BD of all states; padding's are finite. `last_BD` are each row's last."""
     if pooling.kind == "last":
         return last_BD
@@ -65,7 +65,7 @@ def _weigh(graph: Graph, weight_LB1: str, states_LBD: str) -> str:
     return graph.node("Squeeze", graph.node("MatMul", weight_B1L, graph.turn(states_LBD)), graph.constant([1]))
 
 
-def write_context(graph: Graph, context: Context, states_LBD: str, rows: Rows) -> str:
+def write_context(graph: Graph, context: Context, states_LBD: str, rows: RowMask) -> str:
     """Return context_LBD, to be joined to the states, of which padding's are finite.
 
     Rows are cut into N pieces of K steps, each of which sees J steps: of its own piece, and where attention is local of
@@ -74,9 +74,9 @@ def write_context(graph: Graph, context: Context, states_LBD: str, rows: Rows) -
     size_1 = rows.n_steps_1
     if context.window is not None:
         size_1 = graph.node("Min", size_1, graph.constant([context.window]))
-    states_NKBD = cut(graph, states_LBD, rows, size_1)
+    states_NKBD = cut_mask(graph, states_LBD, rows, size_1)
     piece_NBKD = key_NBJD = graph.node("Transpose", states_NKBD, perm=[0, 2, 1, 3])
-    step_NK = key_step_NJ = cut(graph, rows.step_L, rows, size_1)
+    step_NK = key_step_NJ = cut_mask(graph, rows.step_L, rows, size_1)
     if context.window is not None:  # what fills the last piece up is step 0, a window and more before it
         before_NBKD = graph.node("Pad", piece_NBKD, graph.constant([1, 0, 0, 0, -1, 0, 0, 0]))
         key_NBJD = graph.node("Concat", before_NBKD, piece_NBKD, axis=2)

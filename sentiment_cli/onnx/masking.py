@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sentiment_cli.onnx.builder import Graph
 
 
-class Rows(NamedTuple):
+class RowMask(NamedTuple):
     """n_steps_1, which padding is part of; step_L, 0 to the last one; is_token_LB1, whether a row reaches a step.
 
     ends_BL says after which tokens a sentence ends, where an encoder asks.
@@ -18,15 +18,15 @@ class Rows(NamedTuple):
     ends_BL: str = ""
 
 
-def write_rows(graph: Graph, length_B: str, n_steps_1: str) -> Rows:
+def write_rows(graph: Graph, length_B: str, n_steps_1: str) -> RowMask:
     """Return the rows of these lengths, padded to so many steps."""
     step_L = _count(graph, n_steps_1)
     step_L11 = graph.node("Unsqueeze", step_L, graph.constant([1, 2]))
     is_token_LB1 = graph.node("Less", step_L11, graph.node("Unsqueeze", length_B, graph.constant([1])))
-    return Rows(length_B, n_steps_1, step_L, is_token_LB1)
+    return RowMask(length_B, n_steps_1, step_L, is_token_LB1)
 
 
-def fill_padding(graph: Graph, values_LBD: str, rows: Rows, value: float = 0.0) -> str:
+def fill_padding(graph: Graph, values_LBD: str, rows: RowMask, value: float = 0.0) -> str:
     """Return the values with `value` at padding, whatever stood there."""
     return graph.node("Where", rows.is_token_LB1, values_LBD, graph.constant(value))
 
@@ -37,7 +37,7 @@ def step_before(graph: Graph, values_LBD: str, *, reverse: bool) -> str:
     return graph.node("Pad", values_LBD, graph.constant(pads))
 
 
-def last_of(graph: Graph, values_LBD: str, rows: Rows) -> str:
+def write_last_states(graph: Graph, values_LBD: str, rows: RowMask) -> str:
     """Return what stands at each row's last token."""
     last_B = graph.node("Sub", rows.length_B, graph.constant(1))
     row_B = _count(graph, graph.node("Shape", rows.length_B))
@@ -45,7 +45,7 @@ def last_of(graph: Graph, values_LBD: str, rows: Rows) -> str:
     return graph.node("GatherND", values_LBD, place_B2)
 
 
-def cut(graph: Graph, values_L: str, rows: Rows, size_1: str) -> str:
+def cut_mask(graph: Graph, values_L: str, rows: RowMask, size_1: str) -> str:
     """Cut the first axis into N pieces of K steps, which become the first two; zeros fill the last one up."""
     missing_1 = graph.node("Mod", graph.node("Neg", rows.n_steps_1), size_1)
     values_L = graph.node("Pad", values_L, graph.join(graph.constant([0]), missing_1), "", graph.constant([0]))
@@ -53,7 +53,7 @@ def cut(graph: Graph, values_L: str, rows: Rows, size_1: str) -> str:
     return graph.node("Reshape", values_L, shape)
 
 
-def uncut(graph: Graph, values_NK: str, rows: Rows) -> str:
+def uncut(graph: Graph, values_NK: str, rows: RowMask) -> str:
     """Join pieces again, without what the last one was filled up with."""
     shape = graph.join(graph.constant([-1]), graph.node("Shape", values_NK, start=2))
     return graph.node("Slice", graph.node("Reshape", values_NK, shape), graph.constant([0]), rows.n_steps_1)

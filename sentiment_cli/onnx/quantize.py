@@ -36,7 +36,7 @@ class Lowered(NamedTuple):
     kept: tuple[str, ...] = ()
 
 
-def lower(data: bytes, precision: Precision) -> Lowered:
+def lower_precision(data: bytes, precision: Precision) -> Lowered:
     """Return a graph of float32 with its weights in another precision, the same inputs and the same output.
 
     Half precision is for the file alone, and is computed in float32: of half arithmetic onnxruntime has no LSTM for

@@ -14,7 +14,7 @@ from sentiment_cli.onnx.verify import check_graph
 from sentiment_cli.storage.store import IntegrityError
 
 # What a model is to those who ask it: from ids_BL and length_B to logit_B or logit_BC.
-Answers = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
+ScoreFn = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 
 
 _ERRORS = (
@@ -28,7 +28,7 @@ _ERRORS = (
 _INPUTS = {"ids_BL": "tensor(int64)", "length_B": "tensor(int64)"}
 
 
-def open_graph(data: bytes) -> tuple[Answers, int]:
+def open_graph(data: bytes) -> tuple[ScoreFn, int]:
     """Return what a graph computes, and how many numbers a row that is. Raises IntegrityError for no graph of ours."""
     checked = check_graph(data)
     options = SessionOptions()

@@ -10,22 +10,22 @@ from sentiment_cli.models.cells.elementwise import QRNN, SRU, MinGRU
 from sentiment_cli.models.cells.elman import OutputRnn, Rnn
 from sentiment_cli.models.cells.orthogonal import GORU, Orthogonal, orthogonal_matrix
 from sentiment_cli.onnx.builder import Graph
-from sentiment_cli.onnx.masking import Rows, fill_padding, step_before
+from sentiment_cli.onnx.masking import RowMask, fill_padding, step_before
 
 
-def write_scan(graph: Graph, cell: nn.Module, input_LBD: str, rows: Rows, *, reverse: bool) -> str:
+def write_scan(graph: Graph, cell: nn.Module, input_LBD: str, rows: RowMask, *, reverse: bool) -> str:
     """Return states_LBD of one direction; padding's are any finite numbers."""
     return SCANS[type(cell)](graph, cell, input_LBD, rows, reverse)
 
 
-def _rnn(graph: Graph, cell: Rnn, input_LBD: str, rows: Rows, reverse: bool) -> str:
+def _rnn(graph: Graph, cell: Rnn, input_LBD: str, rows: RowMask, reverse: bool) -> str:
     """The operator RNN takes 41 ms for 16,384 tokens of width 128, on one core, where this takes 15."""
     from_input_LBD = graph.linear(input_LBD, cell.weight_ih_l0, cell.bias_ih_l0 + cell.bias_hh_l0)
     activation = {"tanh": "Tanh", "relu": "Relu"}[cell.nonlinearity]
     return _elman(graph, from_input_LBD, cell.weight_hh_l0, activation, rows, reverse)
 
 
-def _output_rnn(graph: Graph, cell: OutputRnn, input_LBD: str, rows: Rows, reverse: bool) -> str:
+def _output_rnn(graph: Graph, cell: OutputRnn, input_LBD: str, rows: RowMask, reverse: bool) -> str:
     (to_state, to_output), biases = cell.input_weight.chunk(2), cell.bias.chunk(2)
     state_weight, output_weight = cell.state_weight.chunk(2)
     from_input_LBD = graph.linear(input_LBD, to_state, biases[0])
@@ -35,7 +35,7 @@ def _output_rnn(graph: Graph, cell: OutputRnn, input_LBD: str, rows: Rows, rever
     return graph.node("LogSoftmax", output_LBD, axis=-1)
 
 
-def _elman(graph: Graph, from_input_LBD: str, weight_DD: Tensor, activation: str, rows: Rows, reverse: bool) -> str:
+def _elman(graph: Graph, from_input_LBD: str, weight_DD: Tensor, activation: str, rows: RowMask, reverse: bool) -> str:
     """h_t = f(x_t + W h_t-1) with f(0) = 0."""
     weight = graph.constant(weight_DD)
 
@@ -47,13 +47,13 @@ def _elman(graph: Graph, from_input_LBD: str, weight_DD: Tensor, activation: str
     return states_LBD if activation == "Tanh" else fill_padding(graph, states_LBD, rows)
 
 
-def _mingru(graph: Graph, cell: MinGRU, input_LBD: str, rows: Rows, reverse: bool) -> str:
+def _mingru(graph: Graph, cell: MinGRU, input_LBD: str, rows: RowMask, reverse: bool) -> str:
     (gate, new), biases = cell.input_weight.chunk(2), cell.bias.chunk(2)
     keep_LBD = graph.node("Sigmoid", graph.linear(input_LBD, -gate, -biases[0]))
     return _gated(graph, keep_LBD, graph.linear(input_LBD, new, biases[1]), rows, reverse)
 
 
-def _qrnn(graph: Graph, cell: QRNN, input_LBD: str, rows: Rows, reverse: bool) -> str:
+def _qrnn(graph: Graph, cell: QRNN, input_LBD: str, rows: RowMask, reverse: bool) -> str:
     if reverse:  # nothing is behind a row's last token
         input_LBD = fill_padding(graph, input_LBD, rows)
     window_LBD = graph.join(step_before(graph, input_LBD, reverse=reverse), input_LBD)
@@ -66,7 +66,7 @@ def _qrnn(graph: Graph, cell: QRNN, input_LBD: str, rows: Rows, reverse: bool) -
     return graph.node("Mul", out_LBD, _gated(graph, forget_LBD, value_LBD, rows, reverse))
 
 
-def _gated(graph: Graph, keep_LBD: str, value_LBD: str, rows: Rows, reverse: bool) -> str:
+def _gated(graph: Graph, keep_LBD: str, value_LBD: str, rows: RowMask, reverse: bool) -> str:
     """s_t = k_t s_t-1 + (1 - k_t) v_t.
 
     The operator LSTM can compute it, with recurrent weights of 0 whose products it does not skip: 59 ms for 16,384
@@ -79,7 +79,7 @@ def _gated(graph: Graph, keep_LBD: str, value_LBD: str, rows: Rows, reverse: boo
     return _scan(graph, step, keep_LBD, value_LBD, rows=rows, reverse=reverse)
 
 
-def _sru(graph: Graph, cell: SRU, input_LBD: str, rows: Rows, reverse: bool) -> str:
+def _sru(graph: Graph, cell: SRU, input_LBD: str, rows: RowMask, reverse: bool) -> str:
     forget, reset, value, *mapped = cell.input_weight.chunk(cell.n_gates)
     (forget_bias, reset_bias), (forget_peephole, reset_peephole) = cell.bias.chunk(2), cell.peephole.chunk(2)
     peephole = graph.constant(forget_peephole)
@@ -97,13 +97,13 @@ def _sru(graph: Graph, cell: SRU, input_LBD: str, rows: Rows, reverse: bool) -> 
     return graph.blend(reset_LBD, memory_LBD, highway_LBD)
 
 
-def _scan(graph: Graph, step: Callable[..., str], *inputs_LBD: str, rows: Rows, reverse: bool) -> str:
+def _scan(graph: Graph, step: Callable[..., str], *inputs_LBD: str, rows: RowMask, reverse: bool) -> str:
     """Read one direction. In reverse padding comes first: a last input of 0 there must leave a state of 0 as it is."""
     *others, last_LBD = inputs_LBD
     return graph.scan(step, *others, fill_padding(graph, last_LBD, rows) if reverse else last_LBD, reverse=reverse)
 
 
-SCANS: dict[type[nn.Module], Callable[[Graph, Any, str, Rows, bool], str]] = {
+SCANS: dict[type[nn.Module], Callable[[Graph, Any, str, RowMask, bool], str]] = {
     Rnn: _rnn,
     OutputRnn: _output_rnn,
     MinGRU: _mingru,

@@ -2,7 +2,7 @@
 
 import torch
 
-from sentiment_cli.models.layers.transformer import Block, TransformerEncoder
+from sentiment_cli.models.layers.transformer import TransformerBlock, TransformerEncoder
 from sentiment_cli.onnx.builder import FLOAT, Graph
 
 
@@ -17,7 +17,7 @@ def write_transformer(graph: Graph, encoder: TransformerEncoder, input_BLD: str,
         states_BLD = graph.linear(input_BLD, encoder.enter.weight, encoder.enter.bias)
     states_BLD = graph.node("Add", states_BLD, _sinusoids(graph, place_L, encoder.width))
     for block in encoder.blocks:
-        assert isinstance(block, Block)
+        assert isinstance(block, TransformerBlock)
         states_BLD = _block(graph, block, states_BLD, mask_B11L)
     return _norm(graph, encoder.norm, states_BLD)
 
@@ -34,7 +34,7 @@ def _sinusoids(graph: Graph, place_L: str, width: int) -> str:
     return graph.node("Slice", position_LD, graph.constant([0]), graph.constant([width]), graph.constant([1]))
 
 
-def _block(graph: Graph, block: Block, states_BLD: str, mask_B11L: str) -> str:
+def _block(graph: Graph, block: TransformerBlock, states_BLD: str, mask_B11L: str) -> str:
     attended_BLD = _attention(graph, block, _norm(graph, block.attention_norm, states_BLD), mask_B11L)
     states_BLD = graph.node("Add", states_BLD, attended_BLD)
     inner_BLE = graph.linear(_norm(graph, block.inner_norm, states_BLD), block.inner.weight, block.inner.bias)
@@ -42,7 +42,7 @@ def _block(graph: Graph, block: Block, states_BLD: str, mask_B11L: str) -> str:
     return graph.node("Add", states_BLD, outer_BLD)
 
 
-def _attention(graph: Graph, block: Block, states_BLD: str, mask_B11L: str) -> str:
+def _attention(graph: Graph, block: TransformerBlock, states_BLD: str, mask_B11L: str) -> str:
     width = block.joined.in_features
     weights, biases = block.query_key_value.weight.chunk(3), block.query_key_value.bias.chunk(3)
     scale = (width // block.heads) ** -0.5

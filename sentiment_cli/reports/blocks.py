@@ -56,7 +56,7 @@ class Line(NamedTuple):
     ys: Sequence[float]
 
 
-class Lines(NamedTuple):
+class LineChart(NamedTuple):
     """Lines over a common axis; `mark` is a place on it that is pointed out."""
 
     x_label: str
@@ -89,7 +89,7 @@ class Figure(NamedTuple):
 
     name: str
     title: str
-    chart: Lines | Reliability | Histogram
+    chart: LineChart | Reliability | Histogram
     alt: str
     table: Table
 

@@ -11,7 +11,7 @@ from sentiment_cli.reports.blocks import Block, Code, Document, Paragraph, Secti
 from sentiment_cli.reports.figures import curves_figure
 from sentiment_cli.reports.run_files import RunFiles
 from sentiment_cli.reports.run_report import best_known, missing
-from sentiment_cli.reports.text import interval, name_of, number, pretraining_scores, share, split_name, word
+from sentiment_cli.reports.text import interval, number, pretraining_scores, run_title, share, split_name, word
 
 
 def build_comparison(runs: Sequence[RunFiles]) -> Document:
@@ -19,7 +19,7 @@ def build_comparison(runs: Sequence[RunFiles]) -> Document:
     tasks = {run.experiment.task: run for run in runs}
     if len(tasks) > 1:
         said = " and ".join(f"{run.path} of {task}" for task, run in tasks.items())
-        hint = f"sentiment report {shlex.quote(name_of(runs[0].path))}"
+        hint = f"sentiment report {shlex.quote(run_title(runs[0].path))}"
         raise UsageError(f"the tasks differ, and with them what is measured: {said}", hint)
     named = list(zip(_names(runs), runs, strict=True))
     sections = [
@@ -61,7 +61,7 @@ def _scores(named: Sequence[tuple[str, RunFiles]]) -> list[Block]:
     of = {split_name("test"): "", split_name("valid"): " --split valid"}.get(split)
     if of is None or target == "stars":
         return blocks
-    names = " ".join(shlex.quote(name_of(run.path)) for _, run in named)
+    names = " ".join(shlex.quote(run_title(run.path)) for _, run in named)
     said = "Intervals that overlap do not say that two runs are equally good; a test on the same reviews tells more:"
     return [*blocks, Paragraph(said), Code(f"sentiment compare {names}{of}")]
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from sentiment_cli.evaluation.calibration import reliability_bins
 from sentiment_cli.evaluation.metrics import expected_calibration_error
 from sentiment_cli.inference.predictor import likeliest
-from sentiment_cli.reports.blocks import Figure, Histogram, Line, Lines, Reliability, Table
+from sentiment_cli.reports.blocks import Figure, Histogram, Line, LineChart, Reliability, Table
 from sentiment_cli.reports.run_files import RunFiles
 from sentiment_cli.reports.text import number, share
-from sentiment_cli.runs.predictions import Answers
+from sentiment_cli.runs.predictions import Predictions
 
 _LENGTH_BINS = 24
 
@@ -34,11 +34,11 @@ def curves_figure(name: str, title: str, key: str, runs: Sequence[tuple[str, Run
     steps = sorted({int(x) for line in lines for x in line.xs})
     at = [dict(zip(line.xs, line.ys, strict=True)) for line in lines]
     cells = [[f"{step:,}", *(write(row[step]) if step in row else "" for row in at)] for step in steps]
-    chart = Lines("steps", key, lines, best, "the model kept", is_share)
+    chart = LineChart("steps", key, lines, best, "the model kept", is_share)
     return Figure(name, title, chart, alt, Table(["step", *(line.name for line in lines)], cells))
 
 
-def reliability_figure(answers: Answers, split: str) -> Figure:
+def reliability_figure(answers: Predictions, split: str) -> Figure:
     """Draw accuracy over confidence (Niculescu-Mizil and Caruana 2005; Guo et al. 2017)."""
     is_right_N = likeliest(answers.probability_NC) == answers.label_N
     confidence_N = answers.probability_NC.max(axis=1)

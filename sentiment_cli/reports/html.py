@@ -21,7 +21,7 @@ from sentiment_cli.reports.blocks import (
     Figure,
     Fold,
     Items,
-    Lines,
+    LineChart,
     Notice,
     Paragraph,
     Quote,
@@ -129,7 +129,7 @@ def _legend(figure: Figure) -> list[Element]:
     """Name the parts of a chart beside samples of them."""
     entries: list[tuple[str, str]] = []
     match figure.chart:
-        case Lines(lines=lines) if len(lines) > 1:
+        case LineChart(lines=lines) if len(lines) > 1:
             for i, line in enumerate(lines):
                 colour, dashes = series_style(i)
                 entries.append((f"series-{colour}-line {dashes}", line.name))

@@ -17,7 +17,7 @@ from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.runs import records
 from sentiment_cli.runs.ensemble_model import is_ensemble
 from sentiment_cli.runs.ledger import count_openings
-from sentiment_cli.runs.predictions import Answers, how_to_score
+from sentiment_cli.runs.predictions import Predictions, how_to_score
 from sentiment_cli.runs.saved_model import WEIGHTS
 from sentiment_cli.runs.seals import warn_edited
 from sentiment_cli.storage import store
@@ -112,7 +112,7 @@ def read_run(path: Path) -> RunFiles:
         raise store.IntegrityError(f"{path} holds a file that is damaged: {error!r:.200}") from error
 
 
-def find_mistakes(run: RunFiles, split: str, answers: Answers, most: int) -> list[Mistake]:
+def find_mistakes(run: RunFiles, split: str, answers: Predictions, most: int) -> list[Mistake]:
     """Return the mistakes that a run was surest of, with their texts where these are still prepared."""
     said_N, sure_N = likeliest(answers.probability_NC), answers.probability_NC.max(axis=1)
     wrong = np.flatnonzero(said_N != answers.label_N)

@@ -12,15 +12,15 @@ from sentiment_cli.reports.figures import curves_figure, lengths_figure, reliabi
 from sentiment_cli.reports.run_files import Mistake, RunFiles, find_mistakes
 from sentiment_cli.reports.text import (
     interval,
-    name_of,
     number,
     pretraining_lead,
     pretraining_scores,
+    run_title,
     share,
     split_name,
     word,
 )
-from sentiment_cli.runs.predictions import Answers, read_answers
+from sentiment_cli.runs.predictions import Predictions, read_predictions
 
 _MISTAKES = 10
 _HEAD, _TAIL = 600, 400  # characters shown of a long text
@@ -39,7 +39,7 @@ _FIGURES = {
 
 def build_report(run: RunFiles) -> Document:
     """Say of a run all that its files tell, and of what is missing which command makes it."""
-    answers = read_answers(run.path, run.main) if run.main is not None else None
+    answers = read_predictions(run.path, run.main) if run.main is not None else None
     sections = [
         Section("The model", _model(run)),
         Section("What it is for", _purpose(run)),
@@ -58,7 +58,7 @@ def build_report(run: RunFiles) -> Document:
 
 def missing(run: RunFiles) -> list[Notice]:
     """Say what a run lacks and what to type about it."""
-    name = shlex.quote(name_of(run.path))
+    name = shlex.quote(run_title(run.path))
     found = []
     if run.status != "finished":
         said = {"unfinished": "was not finished", "interrupted": "was interrupted"}.get(run.status, run.status)
@@ -178,7 +178,7 @@ def _confusion(split: str, scores: dict[str, Any], labels: list[str]) -> Table:
     )
 
 
-def _calibration(run: RunFiles, answers: Answers | None) -> list[Block]:
+def _calibration(run: RunFiles, answers: Predictions | None) -> list[Block]:
     blocks: list[Block] = []
     if run.main is not None and answers is not None:
         blocks.append(reliability_figure(answers, split_name(run.main)))
@@ -206,7 +206,7 @@ def _slices(run: RunFiles) -> list[Block]:
     ]
 
 
-def _mistakes(run: RunFiles, answers: Answers | None) -> list[Block]:
+def _mistakes(run: RunFiles, answers: Predictions | None) -> list[Block]:
     if run.main is None or answers is None:
         return []
     found = find_mistakes(run, run.main, answers, _MISTAKES)
@@ -285,7 +285,7 @@ def _reproduce(run: RunFiles) -> list[Block]:
         weighing = " --weights equal" if run.summary["ensemble"].get("weighing") == "equal" else ""
         names = " ".join(map(shlex.quote, run.members))
         return [Paragraph("From its members:"), Code(f"sentiment ensemble {names}{weighing}\nsentiment eval ensemble")]
-    name = shlex.quote(name_of(run.path))
+    name = shlex.quote(run_title(run.path))
     source = run.experiment.data.source
     own = "" if source in ("imdb", "sample") else f" --set data.source={shlex.quote(source)}"
     blocks: list[Block] = [

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from sentiment_cli.config.paths import data_dir
 from sentiment_cli.errors import MachineError
-from sentiment_cli.reports.blocks import Figure, Histogram, Lines, Reliability
+from sentiment_cli.reports.blocks import Figure, Histogram, LineChart, Reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ def draw(figure: Figure) -> ElementTree.Element:
         axes = canvas.add_subplot()
         axes.set_axisbelow(True)
         match figure.chart:
-            case Lines() as chart:
+            case LineChart() as chart:
                 _draw_lines(axes, chart)
             case Reliability() as chart:
                 _draw_reliability(axes, chart)
@@ -78,7 +78,7 @@ def series_style(i: int) -> tuple[int, str]:
     return i % N_SERIES, DASHES[i // N_SERIES % len(DASHES)]
 
 
-def _draw_lines(axes: "Axes", chart: Lines) -> None:
+def _draw_lines(axes: "Axes", chart: LineChart) -> None:
     for i, line in enumerate(chart.lines):
         colour, dashes = series_style(i)
         marker = "o" if len(line.xs) == 1 else None

@@ -132,7 +132,7 @@ def word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def name_of(run: Path) -> str:
+def run_title(run: Path) -> str:
     """Return what a command calls a run: its name under the runs root, else its path."""
     under = runs_dir() / run.name
     return run.name if under.is_dir() and under.samefile(run) else str(run)

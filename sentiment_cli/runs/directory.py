@@ -22,7 +22,7 @@ STOPPED = ("unfinished", "interrupted", "diverged")
 _TRAIN = "sentiment train"
 
 
-class Figure(NamedTuple):
+class HeadlineMetric(NamedTuple):
     """The figure that says how good a run is on validation: its title, its name in scores, and how it is written."""
 
     title: str
@@ -34,16 +34,16 @@ class Figure(NamedTuple):
 
 
 FIGURES = {  # of runs of each task
-    "classify": Figure("valid accuracy", "accuracy", ".2%"),
-    "language-model": Figure("perplexity", "perplexity", ".1f"),
-    "autoencoder": Figure("tokens right", "accuracy", ".2%"),
-    "pairs": Figure("exact", "exact", ".2%"),
-    "vectors": Figure("loss a token", "loss", ".4f"),
+    "classify": HeadlineMetric("valid accuracy", "accuracy", ".2%"),
+    "language-model": HeadlineMetric("perplexity", "perplexity", ".1f"),
+    "autoencoder": HeadlineMetric("tokens right", "accuracy", ".2%"),
+    "pairs": HeadlineMetric("exact", "exact", ".2%"),
+    "vectors": HeadlineMetric("loss a token", "loss", ".4f"),
 }
 
 
 @dataclass(frozen=True)
-class Run:
+class RunEntry:
     """A run and what its summary says; one that was killed has no summary and is `unfinished`."""
 
     path: Path
@@ -142,7 +142,7 @@ def find_experiment(run: str) -> Path | None:
     return None
 
 
-def all_runs() -> list[Run]:
+def all_runs() -> list[RunEntry]:
     """Return every run under the runs root, the newest last."""
     runs = [_load(path.parent) for path in runs_dir().glob("[!.]*/experiment.yaml")]
     return sorted(runs, key=lambda run: (run.finished_at, run.path))
@@ -170,7 +170,7 @@ def is_held(path: Path) -> bool:
         return False
 
 
-def freeable(run: Run) -> int:
+def freeable(run: RunEntry) -> int:
     """Return the bytes of checkpoints that a finished run needs no more."""
     return size_of(run.path / CHECKPOINTS) if run.status == "finished" else 0
 
@@ -222,18 +222,18 @@ def removable_run(run: str) -> Path:
     return path if path.name not in ("", "..") else path.resolve()
 
 
-def _load(path: Path) -> Run:
+def _load(path: Path) -> RunEntry:
     """Read a run's summary; one that cannot be understood makes its run `damaged`, and no other."""
     if not (path / SUMMARY).exists():
-        return Run(path, "unfinished", None, 0.0, "")
+        return RunEntry(path, "unfinished", None, 0.0, "")
     try:
         summary = read_summary(path)
         scores, task = summary["valid"], summary.get("task", "classify")
         figure = f"{FIGURES[task].title} {FIGURES[task].shown(scores)}" if scores else ""
-        return Run(path, summary["status"], summary["source"], float(summary["finished_at"]), figure, task)
+        return RunEntry(path, summary["status"], summary["source"], float(summary["finished_at"]), figure, task)
     except (store.IntegrityError, MachineError, KeyError, TypeError, ValueError) as error:
         console.warn(f"{path / SUMMARY} is damaged ({error}); the run counts only when it is named")
-        return Run(path, "damaged", None, 0.0, "")
+        return RunEntry(path, "damaged", None, 0.0, "")
 
 
 def _ask(model: Path) -> str:

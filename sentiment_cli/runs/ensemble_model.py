@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.errors import UsageError
-from sentiment_cli.runs.model_files import ENSEMBLE, Members, pack
+from sentiment_cli.runs.model_files import ENSEMBLE, ModelFiles, pack
 from sentiment_cli.runs.saved_model import (
     Artefact,
     Calibration,
@@ -34,7 +34,7 @@ _FORMAT = 1
 _MOST_WEIGHT = 1e6
 
 
-class Part(NamedTuple):
+class Member(NamedTuple):
     """A model of an ensemble, the name of the run that it comes from, and the weight of what it says."""
 
     name: str
@@ -47,9 +47,9 @@ class Ensemble:
     """A model made of models; those parts of `Artefact` that both have mean the same."""
 
     path: Path
-    parts: tuple[Part, ...]
+    parts: tuple[Member, ...]
     temperature: float
-    members: Members
+    members: ModelFiles
     target: Literal["label"] = "label"
     has_weights: Literal[False] = False  # of its own, for torch to load
 
@@ -120,7 +120,7 @@ def open_model(path: Path) -> AnyModel:
     return _open_ensemble(path, members) if ENSEMBLE in members.files else read_artefact(path, members)
 
 
-def save_ensemble(run: Path, parts: Sequence[Part], calibration: Calibration | None = None) -> None:
+def save_ensemble(run: Path, parts: Sequence[Member], calibration: Calibration | None = None) -> None:
     """Write RUN/model/ with a copy of each part."""
     files = {
         f"{i}.{name}": part.model.read(name)
@@ -142,12 +142,12 @@ def pack_ensemble(ensemble: Ensemble, path: Path) -> int:
     return pack({**files, ENSEMBLE: _about(ensemble.parts, files)}, path)
 
 
-def _about(parts: Sequence[Part], files: dict[str, bytes]) -> bytes:
+def _about(parts: Sequence[Member], files: dict[str, bytes]) -> bytes:
     named = [{"name": part.name, "weight": part.weight} for part in parts]
     return store.dump_json({"format": _FORMAT, "members": named, "files": hashes_of(files)})
 
 
-def _open_ensemble(path: Path, members: Members) -> Ensemble:
+def _open_ensemble(path: Path, members: ModelFiles) -> Ensemble:
     place = members.place(ENSEMBLE)
     about = store.parse_json(members.read(ENSEMBLE), place)
     try:
@@ -166,7 +166,7 @@ def _open_ensemble(path: Path, members: Members) -> Ensemble:
                     f"{place}: {name} has the labels {', '.join(model.labels)}, and {names[0][0]} "
                     f"{', '.join(models[0].labels)}"
                 )
-        parts = tuple(Part(str(name), model, weight) for (name, weight), model in zip(names, models, strict=True))
+        parts = tuple(Member(str(name), model, weight) for (name, weight), model in zip(names, models, strict=True))
         return Ensemble(path, parts, read_temperature(members), members)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise store.IntegrityError(f"{place} is damaged: {error!r:.200}") from error

@@ -37,7 +37,7 @@ _UNIX, _MODE = 3 << 8, 0o644 << 16  # for who unpacks it all the same
 
 
 @dataclass(frozen=True)
-class Members:
+class ModelFiles:
     """What the manifest says of the files of the model at `path`, and, where they are packed, where each one lies."""
 
     path: Path
@@ -45,9 +45,9 @@ class Members:
     _packed: "dict[str, _Packed] | None" = None
     prefix: str = ""
 
-    def parts(self) -> "list[Members]":
+    def parts(self) -> "list[ModelFiles]":
         """Return the files of each part of an ensemble."""
-        return [Members(self.path, files, self._packed, prefix) for prefix, files in _parts(self.files).items()]
+        return [ModelFiles(self.path, files, self._packed, prefix) for prefix, files in _parts(self.files).items()]
 
     @property
     def sha256(self) -> str:
@@ -78,12 +78,12 @@ class Members:
         return self.path / f"{self.prefix}{name}"
 
 
-def open_members(path: Path) -> Members:
+def open_model_files(path: Path) -> ModelFiles:
     """Open a directory, or one packed file. Raises IntegrityError for damage, and for files that no model has."""
     try:
         if path.is_dir():
             store.open_directory(path, lambda name: False)
-            return Members(path, _check_files(store.read_manifest(path), path))
+            return ModelFiles(path, _check_files(store.read_manifest(path), path))
         return _open_packed(path)
     except store.IntegrityError as error:
         error.hint = error.hint or _how_to_make_anew(path)
@@ -111,7 +111,7 @@ def check_free(path: Path, is_ours: Callable[[Path], bool], hint: str) -> None:
 def is_packed(path: Path) -> bool:
     """Say whether a file is a packed model."""
     try:
-        open_members(path)
+        open_model_files(path)
     except DataError:
         return False
     return True
@@ -131,7 +131,7 @@ def pack(files: Mapping[str, bytes], path: Path) -> int:
     if sum(map(len, named.values())) > _LARGEST_PACKED:
         raise DataError(f"{path} would hold more than a zip can, 4 GiB")
     if store.is_there(path):
-        if not path.is_dir() and open_members(path).files == entries:  # of a command that was killed after it
+        if not path.is_dir() and open_model_files(path).files == entries:  # of a command that was killed after it
             return path.stat().st_size
         raise UsageError(f"{path} is there already, with another model, and is not overwritten", _elsewhere(path))
     members = _lay_out({name: len(data) for name, data in named.items()}, list(map(zlib.crc32, named.values())))
@@ -187,7 +187,7 @@ def _answers(files: dict[str, Any]) -> bool:
     return "graph.onnx" in files or "weights.safetensors" in files
 
 
-def _open_packed(path: Path) -> Members:
+def _open_packed(path: Path) -> ModelFiles:
     """Open a packed file after comparing all but the members with what `pack` writes."""
     with _opened(path) as handle:
         n_bytes = os.fstat(handle.fileno()).st_size
@@ -206,7 +206,7 @@ def _open_packed(path: Path) -> Members:
     members = _lay_out(sizes, list(_crcs(directory, list(sizes))))
     if directory != _directory(members) or crc != members[0].crc:
         raise _damaged(path, "its headers are not those of its manifest")
-    return Members(path, files, {member.name: member for member in members})
+    return ModelFiles(path, files, {member.name: member for member in members})
 
 
 def _lay_out(sizes: Mapping[str, int], crcs: list[int]) -> list[_Packed]:

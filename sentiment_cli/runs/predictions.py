@@ -18,7 +18,7 @@ _DIRECTORY, _FILE = "validation", "outputs.json"
 _FORMAT = 1
 
 
-class Answers(NamedTuple):
+class Predictions(NamedTuple):
     """What a run said of rows: their ids, true labels (as places in `labels`) and the probability of each label."""
 
     labels: tuple[str, ...]
@@ -39,7 +39,7 @@ def how_to_score(run: Path, name: str) -> str:
     return f"sentiment eval {shlex.quote(str(run))} --split {name}"
 
 
-def write_answers(
+def write_predictions(
     run: Path, name: str, ids: Iterable[str], true_labels: Iterable[str], said: Sequence[Mapping[str, Any]]
 ) -> None:
     """Write of each row its id, its true label and what was said of it, in order."""
@@ -49,7 +49,7 @@ def write_answers(
     write_result(run, str(path.relative_to(run)), "".join(lines).encode())
 
 
-def read_answers(run: Path, name: str) -> Answers | None:
+def read_predictions(run: Path, name: str) -> Predictions | None:
     """Read what a run said; None where it was not scored on these rows or gave no probabilities, as of star ratings.
 
     Raises IntegrityError for damage, with the command that writes the file anew.
@@ -72,7 +72,7 @@ def read_answers(run: Path, name: str) -> Answers | None:
     for n, row in enumerate(rows, 1):
         if row.get("probabilities", {}).keys() != place.keys() or row["label"] not in place:
             raise _damaged(path, f"line {n} has other labels than line 1, or none", hint)
-    return Answers(
+    return Predictions(
         labels,
         [row["id"] for row in rows],
         np.array([place[row["label"]] for row in rows], dtype=np.int64),

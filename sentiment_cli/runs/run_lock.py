@@ -17,7 +17,7 @@ _RECORD = "run.json"
 
 
 @dataclass
-class Record:
+class RunRecord:
     """RUN/run.json: the run's id, who trains it or did so last, and the changes it was allowed."""
 
     id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -30,7 +30,7 @@ class Record:
 
 
 @contextlib.contextmanager
-def owned(run: Path) -> Iterator[Record]:
+def owned(run: Path) -> Iterator[RunRecord]:
     """Hold the run for this process and yield its record; the system lets go of it when the process dies.
 
     Raises UsageError where another process trains it.
@@ -44,7 +44,7 @@ def owned(run: Path) -> Iterator[Record]:
                 f"{run} is being trained by process {pid}", f"sentiment runs show {shlex.quote(str(run))}"
             ) from None
         for directory in (run, *filter(Path.is_dir, run.iterdir())):
-            locks.sweep(directory)
+            locks.sweep_locks(directory)
         record = _load(run)
         record.pid, record.launch = os.getpid(), launch_id()
         record.save(run)
@@ -64,11 +64,11 @@ def _launch_of(run: Path) -> str | None:
         return None
 
 
-def _load(run: Path) -> Record:
+def _load(run: Path) -> RunRecord:
     if not (run / _RECORD).exists():
-        return Record()
+        return RunRecord()
     try:
-        return Record(**store.read_json(run / _RECORD))
+        return RunRecord(**store.read_json(run / _RECORD))
     except TypeError as error:
         raise store.IntegrityError(f"{run / _RECORD} is damaged: {error}") from error
 

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from sentiment_cli.data.batching.truncation import Reading
+from sentiment_cli.data.batching.truncation import SavedTextLimits
 from sentiment_cli.data.tokens.saved_tokenizer import rebuild_tokenizer
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError, UsageError
-from sentiment_cli.runs.model_files import ENSEMBLE, Members, open_members, pack
+from sentiment_cli.runs.model_files import ENSEMBLE, ModelFiles, open_model_files, pack
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ class Artefact:
     data_key: str
     settings: dict[str, Any]
     target: Literal["label", "stars"]
-    reading: Reading
+    reading: SavedTextLimits
     no_graph: str | None
     temperature: float
-    members: Members
+    members: ModelFiles
 
     @property
     def has_weights(self) -> bool:
@@ -132,12 +132,12 @@ def open_artefact(path: Path, task: str | None = "classify") -> Artefact:
     return read_artefact(path, members, task)
 
 
-def open_files(path: Path) -> Members:
+def open_files(path: Path) -> ModelFiles:
     """Open the files of the model of a run's directory, of a model's own directory, or of one packed file."""
-    return open_members(path / "model" if (path / "model").is_dir() else path)
+    return open_model_files(path / "model" if (path / "model").is_dir() else path)
 
 
-def read_artefact(path: Path, members: Members, task: str | None = "classify") -> Artefact:
+def read_artefact(path: Path, members: ModelFiles, task: str | None = "classify") -> Artefact:
     """Return the model that these files are, those at `path` or of a part of it. Raises as `open_artefact` does."""
     place = members.place("model.json")
     about = store.parse_json(members.read("model.json"), place)
@@ -167,7 +167,7 @@ def read_artefact(path: Path, members: Members, task: str | None = "classify") -
             data_key=about["data_key"],
             settings=about["experiment"],
             target="stars" if about["experiment"]["data"].get("target") == "stars" else "label",
-            reading=Reading.from_json(about["experiment"]["text"]),
+            reading=SavedTextLimits.from_json(about["experiment"]["text"]),
             no_graph=None if GRAPH in members.files else about.get("graph") or _NO_GRAPH,
             temperature=read_temperature(members),
             members=members,
@@ -237,7 +237,7 @@ def hashes_of(files: dict[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
 
 
-def check_files(members: Members, of_model: dict[str, str], by: str = "model.json") -> None:
+def check_files(members: ModelFiles, of_model: dict[str, str], by: str = "model.json") -> None:
     """Raise IntegrityError where the files are others than those that model.json, or another, was written with."""
     found = {name: entry["sha256"] for name, entry in members.files.items() if name != by}
     for name in sorted(found.keys() | of_model.keys()):
@@ -248,7 +248,7 @@ def check_files(members: Members, of_model: dict[str, str], by: str = "model.jso
             )
 
 
-def read_temperature(members: Members) -> float:
+def read_temperature(members: ModelFiles) -> float:
     """Return the temperature of a calibration.json; 1 without one. Raises IntegrityError for what is none."""
     if "calibration.json" not in members.files:
         return 1.0

@@ -55,7 +55,7 @@ class Output(io.RawIOBase):
         self._digest.update(view)
         self.size += len(view)
         with write_errors(self._path, self.size):
-            failpoints.write(self._handle.write, view, self._path)
+            failpoints.failing_write(self._handle.write, view, self._path)
         return len(view)
 
     def sync(self) -> None:
@@ -79,7 +79,7 @@ class Partial:
     def write(self, data: bytes) -> None:
         """Add bytes at the end."""
         with write_errors(self._part, self.size + len(data)):
-            failpoints.write(self._handle.write, memoryview(data), self._part)
+            failpoints.failing_write(self._handle.write, memoryview(data), self._part)
 
     def cut(self, size: int) -> None:
         """Forget what comes after the first `size` bytes."""
@@ -259,11 +259,11 @@ def discard(path: Path) -> None:
 
 def new_draft(path: Path) -> Path:
     """Return a name for a draft of `path`, and sweep the drafts beside it that nobody writes any more."""
-    sweep(path.parent)
+    sweep_drafts(path.parent)
     return path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
-def sweep(directory: Path) -> None:
+def sweep_drafts(directory: Path) -> None:
     """Delete the drafts in a directory that nobody writes any more."""
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in [entry for entry in entries if entry.name.endswith(".tmp")]:

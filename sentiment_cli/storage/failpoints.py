@@ -85,7 +85,7 @@ def reach(site: str, path: Path | None = None) -> None:
         _armed.strike(path)
 
 
-def write(write_some: Callable[[memoryview], int | None], data: memoryview, path: Path) -> None:
+def failing_write(write_some: Callable[[memoryview], int | None], data: memoryview, path: Path) -> None:
     """Write all of `data`; the place is called `write`."""
     if _armed is not None and _armed.is_due("write"):
         if _armed.action in ("kill", "short"):

@@ -130,9 +130,9 @@ def unused(directory: Path, lock_path: Path) -> Iterator[bool]:
         yield True
 
 
-def sweep(directory: Path) -> None:
+def sweep_locks(directory: Path) -> None:
     """Remove what killed processes left in a directory of ours: drafts, and locks that nobody holds."""
-    disk.sweep(directory)
+    disk.sweep_drafts(directory)
     locks: list[Path] = []
     with contextlib.suppress(OSError):  # of a place that cannot be: who writes there says so
         locks = list(directory.glob(".*.lock"))  # others are somebody else's

@@ -162,7 +162,7 @@ def append_line(path: Path, line: str) -> None:
         if end < size:  # else another process's line, written since, would go
             disk.truncate(handle, end, path)
         try:
-            failpoints.write(handle.write, memoryview(line.encode() + b"\n"), path)
+            failpoints.failing_write(handle.write, memoryview(line.encode() + b"\n"), path)
             disk.flush(handle, path)
         except OSError:
             disk.truncate(handle, end, path)

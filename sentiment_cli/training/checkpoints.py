@@ -33,7 +33,7 @@ _PLAIN = ("step", "history", "n_tokens", "epoch_s", "split", "refit", "selection
 AnyScores = Scores | SequenceScores
 
 
-class Identity(NamedTuple):
+class RunFingerprint(NamedTuple):
     """What a training depends on beside its state; it goes on only where all of this is the same, or was allowed."""
 
     run: str
@@ -54,7 +54,7 @@ class Best:
 
 
 @dataclass
-class Progress:
+class TrainProgress:
     """Where a training stands: steps taken, rows of metrics.jsonl, losses and seconds of the present epoch's steps.
 
     `split` multiplies train.slices, after memory ran out. In the second training of train.refit, `selection` holds the
@@ -87,8 +87,8 @@ class Checkpoint(NamedTuple):
     """A checkpoint as read: whose it is, where the training stood, and the tensors of model and optimizer."""
 
     path: Path
-    identity: Identity
-    progress: Progress
+    identity: RunFingerprint
+    progress: TrainProgress
     tensors: dict[str, Tensor]
 
 
@@ -104,8 +104,8 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 
 def save_checkpoint(
     run: Path,
-    identity: Identity,
-    progress: Progress,
+    identity: RunFingerprint,
+    progress: TrainProgress,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: nn.Module | None,
@@ -201,7 +201,7 @@ def newest_path(run: Path) -> Path | None:
     return paths[-1] if paths else None
 
 
-def identity_differences(old: Identity, new: Identity) -> list[tuple[str, Any, Any]]:
+def fingerprint_differences(old: RunFingerprint, new: RunFingerprint) -> list[tuple[str, Any, Any]]:
     """Return (key, old value, new value) of settings, versions.* and machine.*; the data has a check of its own."""
     found = differences(old.experiment, new.experiment)
     for section in ("versions", "machine"):
@@ -225,7 +225,7 @@ def read_checkpoint(path: Path, run_id: str) -> Checkpoint:
         raise store.IntegrityError(f"{path} belongs to run {about['run']}, not to {run_id}")
     if path.name != f"step-{about['offset'] + about['step']:08}":
         raise store.IntegrityError(f"{path} holds step {about['offset'] + about['step']}")
-    identity = Identity(
+    identity = RunFingerprint(
         run_id,
         experiment_from_values(about["experiment"]),
         about["data"],
@@ -236,7 +236,7 @@ def read_checkpoint(path: Path, run_id: str) -> Checkpoint:
     scores, epoch, step = (about["best"][key] for key in ("scores", "epoch", "step"))
     present = "average/" if any(name.startswith("average/") for name in tensors) else "model/"
     weights = _below(tensors, present if step == about["step"] and not about["refit"] else "best/")
-    progress = Progress(
+    progress = TrainProgress(
         **{key: about[key] for key in _PLAIN},
         losses=list(tensors["losses"]) if "losses" in tensors else [],
         scale_2=tensors.get("scale"),

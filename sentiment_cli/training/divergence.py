@@ -10,15 +10,15 @@ from sentiment_cli.errors import DivergedError
 from sentiment_cli.models.device import OutOfMemory
 from sentiment_cli.storage import store
 from sentiment_cli.training.checkpoints import newest_path
-from sentiment_cli.training.loader import Material
+from sentiment_cli.training.loader import BatchLoader
 from sentiment_cli.training.loop import Step
-from sentiment_cli.training.state import Session
+from sentiment_cli.training.state import TrainState
 
 DIVERGED = "diverged.json"
 _ROWS_SHOWN = 3
 
 
-def check_finite(session: Session, step: Step, material: Material) -> None:
+def check_finite(session: TrainState, step: Step, material: BatchLoader) -> None:
     """Raise DivergedError for a step whose loss or gradient is not finite; RUN/diverged.json then holds its figures."""
     loss, grad_norm = float(step.loss), float(step.grad_norm)
     if math.isfinite(loss) and math.isfinite(grad_norm):
@@ -40,7 +40,7 @@ def check_finite(session: Session, step: Step, material: Material) -> None:
     )
 
 
-def diverged(session: Session, what: str, lr: float) -> DivergedError:
+def diverged(session: TrainState, what: str, lr: float) -> DivergedError:
     """Return the error that says what was not finite, how far the run got and what to try."""
     last = newest_path(session.run)
     lower = f"train.lr={session.experiment.train.lr / 10:.1g}"
@@ -54,7 +54,7 @@ def diverged(session: Session, what: str, lr: float) -> DivergedError:
     )
 
 
-def split_batch(session: Session, error: OutOfMemory, most_rows: int) -> None:
+def split_batch(session: TrainState, error: OutOfMemory, most_rows: int) -> None:
     """Double the slices where that was asked for; else raise OutOfMemory with the budget and the next to try."""
     settings, progress = session.experiment.train, session.progress
     slices = settings.slices * progress.split

@@ -10,29 +10,29 @@ import torch
 
 from sentiment_cli import console
 from sentiment_cli.models.device import OutOfMemory
-from sentiment_cli.runs.directory import FIGURES, Figure
+from sentiment_cli.runs.directory import FIGURES, HeadlineMetric
 from sentiment_cli.storage import failpoints, store
-from sentiment_cli.training.checkpoints import AnyScores, Best, Progress, weights_of
+from sentiment_cli.training.checkpoints import AnyScores, Best, TrainProgress, weights_of
 from sentiment_cli.training.divergence import check_finite, diverged, split_batch
-from sentiment_cli.training.loader import Material
+from sentiment_cli.training.loader import BatchLoader
 from sentiment_cli.training.loop import Step, train_steps
 from sentiment_cli.training.optimizer import count_plateaus, freeze, learning_rate_at
 from sentiment_cli.training.processes.signals import StopNow
-from sentiment_cli.training.state import Session
+from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tensorboard import write_events
 
 METRICS = "metrics.jsonl"
 _STEPS_BETWEEN_READINGS = 20  # on a GPU, where reading the loss waits for it
 
 
-class _Course(NamedTuple):
+class _TrainPlan(NamedTuple):
     """What is read in which step, at which learning rate."""
 
-    material: Material
+    material: BatchLoader
     lr_at: Callable[[int], float]
 
 
-def train_to_the_end(session: Session) -> str:
+def run_epochs(session: TrainState) -> str:
     """Take the steps that are left, validate each epoch's end, save checkpoints; return why it ended.
 
     With train.refit and the number of steps chosen, the steps are those of the second training, on all rows, which is
@@ -40,7 +40,7 @@ def train_to_the_end(session: Session) -> str:
     DivergedError and OutOfMemory.
     """
     progress = session.progress
-    course = _plot_course(session)
+    course = _plan_training(session)
     try:
         while (reason := _reason_to_end(session, course.material)) is None:
             end = course.material.epoch_ends[len(progress.history)]
@@ -63,7 +63,7 @@ def train_to_the_end(session: Session) -> str:
     return reason
 
 
-def _plot_course(session: Session) -> _Course:
+def _plan_training(session: TrainState) -> _TrainPlan:
     """Plan the steps of this stage and say what they are."""
     settings, progress = session.experiment.train, session.progress
     material = session.task.plot(session)
@@ -84,10 +84,10 @@ def _plot_course(session: Session) -> _Course:
         gains = [_gain(row[f"valid_{settings.monitor}"], settings.monitor) for row in judged]
         return learning_rate_at(step, n_steps, settings, count_plateaus(gains, settings.plateau_patience))
 
-    return _Course(material, lr_at)
+    return _TrainPlan(material, lr_at)
 
 
-def _steps(session: Session, course: _Course) -> Iterator[Step]:
+def _steps(session: TrainState, course: _TrainPlan) -> Iterator[Step]:
     """Yield the steps from where the training stands."""
     settings, progress = session.experiment.train, session.progress
     return train_steps(
@@ -107,7 +107,7 @@ def _steps(session: Session, course: _Course) -> Iterator[Step]:
     )
 
 
-def _take_steps(session: Session, course: _Course, end: int) -> None:
+def _take_steps(session: TrainState, course: _TrainPlan, end: int) -> None:
     """Take the steps up to `end`, with checkpoints in between."""
     progress, settings = session.progress, session.experiment.train
     best = progress.best
@@ -160,7 +160,7 @@ def _take_steps(session: Session, course: _Course, end: int) -> None:
                 mark = saved = time.monotonic()
 
 
-def _validate(session: Session) -> tuple[AnyScores, float]:
+def _validate(session: TrainState) -> tuple[AnyScores, float]:
     """Score the validation rows; return the scores and the seconds it took."""
     failpoints.reach("validate")
     began = time.monotonic()
@@ -172,7 +172,7 @@ def _validate(session: Session) -> tuple[AnyScores, float]:
     return scores, time.monotonic() - began
 
 
-def _close_epoch(session: Session, course: _Course, scores: AnyScores | None) -> None:
+def _close_epoch(session: TrainState, course: _TrainPlan, scores: AnyScores | None) -> None:
     """Keep the best state, and add the epoch's row to the history and to metrics.jsonl."""
     progress, monitor = session.progress, session.experiment.train.monitor
     epoch, old = len(progress.history) + 1, progress.best.scores
@@ -204,7 +204,7 @@ def _close_epoch(session: Session, course: _Course, scores: AnyScores | None) ->
     console.say(_shown(row, figure))
 
 
-def metrics_lines(progress: Progress) -> bytes:
+def metrics_lines(progress: TrainProgress) -> bytes:
     """Return metrics.jsonl as it should be at this point; a killed sitting may have written one more."""
     return "".join(json.dumps(row) + "\n" for row in progress.selection + progress.history).encode()
 
@@ -219,7 +219,7 @@ def _merit(scores: AnyScores, monitor: str) -> tuple[float, float]:
     return _gain(getattr(scores, monitor), monitor), _gain(getattr(scores, "loss", None), "loss")
 
 
-def _reason_to_end(session: Session, material: Material) -> str | None:
+def _reason_to_end(session: TrainState, material: BatchLoader) -> str | None:
     settings, n_epochs = session.experiment.train, len(session.progress.history)
     if n_epochs >= len(material.epoch_ends):
         by_steps = session.progress.refit or settings.max_steps == material.n_steps
@@ -232,7 +232,7 @@ def _reason_to_end(session: Session, material: Material) -> str | None:
     return None
 
 
-def _shown(row: dict[str, Any], figure: Figure) -> str:
+def _shown(row: dict[str, Any], figure: HeadlineMetric) -> str:
     loss = row["valid_loss"]
     reached = "-" if loss is None else f"{row[f'valid_{figure.name}']:{figure.shape}}"
     return (

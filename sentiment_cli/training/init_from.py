@@ -18,7 +18,7 @@ from sentiment_cli.runs.known_rows import KnownRows, join_known, read_known, row
 from sentiment_cli.runs.saved_model import open_artefact, open_files
 
 
-class Origin(NamedTuple):
+class PretrainedRun(NamedTuple):
     """A model to start from: `key` is the setting that names its run."""
 
     key: str
@@ -29,13 +29,13 @@ class Origin(NamedTuple):
     weights: dict[str, Tensor]
 
 
-def origins_named(experiment: Experiment) -> dict[str, str]:
+def pretrained_names(experiment: Experiment) -> dict[str, str]:
     """Return what `init_from` and `init_backward` name."""
     named = {"init_from": experiment.init_from, "init_backward": experiment.init_backward}
     return {key: name for key, name in named.items() if name is not None}
 
 
-def load_origin(key: str, name: str) -> Origin:
+def load_pretrained(key: str, name: str) -> PretrainedRun:
     """Load the model of a finished run. Raises UsageError where there is none."""
     run = named_run(name)
     require_finished(run, f"{key}: ")
@@ -44,12 +44,12 @@ def load_origin(key: str, name: str) -> Origin:
     for tensor_name, tensor in weights.items():
         if not tensor.isfinite().all():
             raise DataError(f"{key} {run}: {tensor_name} holds numbers that are not finite", "sentiment runs list")
-    return Origin(key, run, experiment_of(artefact), artefact.labels, artefact.vocabulary, weights)
+    return PretrainedRun(key, run, experiment_of(artefact), artefact.labels, artefact.vocabulary, weights)
 
 
-def origin_hashes(experiment: Experiment) -> dict[str, str]:
+def pretrained_hashes(experiment: Experiment) -> dict[str, str]:
     """Return what tells the models that a training starts from from others, by the setting that names each."""
-    return {key: open_files(named_run(name)).sha256 for key, name in origins_named(experiment).items()}
+    return {key: open_files(named_run(name)).sha256 for key, name in pretrained_names(experiment).items()}
 
 
 def known_rows(experiment: Experiment, corpus: Corpus) -> KnownRows | None:
@@ -63,7 +63,7 @@ def known_rows(experiment: Experiment, corpus: Corpus) -> KnownRows | None:
     own = rows_of_corpus(corpus, is_labelled=is_labelled, is_refit=experiment.train.refit)
     if own is None:
         return None
-    named = [*origins_named(experiment).items(), *(("teacher.run", name) for name in experiment.teacher.run)]
+    named = [*pretrained_names(experiment).items(), *(("teacher.run", name) for name in experiment.teacher.run)]
     others = []
     for key, name in named:
         path = find_model(name)

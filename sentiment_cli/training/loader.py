@@ -11,7 +11,7 @@ from sentiment_cli.data.batching.batches import Plan
 Batches = Callable[[int], Iterator[Any]]  # from a step on; each a NamedTuple of tensors with a row for each of its rows
 
 
-class Material(NamedTuple):
+class BatchLoader(NamedTuple):
     """The steps of all epochs; `batches` starts at any of them, `tokens` counts those that a step reads.
 
     `names` says which rows a step reads, for who looks into one that went wrong, and none of streams, which read parts
@@ -32,9 +32,9 @@ class Material(NamedTuple):
         return sum(map(self.tokens, range(start, end)))
 
 
-def read_rows(plan: Plan, batches: Batches, read_N: NDArray[np.int64], ids: list[str]) -> Material:
+def build_row_loader(plan: Plan, batches: Batches, read_N: NDArray[np.int64], ids: list[str]) -> BatchLoader:
     """Return the planned batches of rows; `read_N` is how much of each a model reads, `ids` their names."""
-    return Material(
+    return BatchLoader(
         plan.epoch_ends,
         batches,
         lambda step: int(read_N[plan.rows[step]].sum()),

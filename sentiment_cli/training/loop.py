@@ -25,7 +25,7 @@ class Step(NamedTuple):
     grad_norm: Tensor
 
 
-class Average:
+class EMA:
     """An exponential moving average of a model's weights, as a model of its own (Polyak & Juditsky 1992).
 
     The decay of the first steps is smaller, (1 + step) / (10 + step), so that the first weights are soon forgotten.
@@ -41,7 +41,7 @@ class Average:
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
 
 
-class LossScale:
+class GradScaler:
     """What the loss is multiplied by in fp16, so that small gradients do not vanish (Micikevicius et al. 2018).
 
     A step whose gradient overflows is left out and halves it; 2,000 steps in a row that do not, double it. `state_2`
@@ -73,8 +73,8 @@ def train_steps(
     bf16: bool,
     max_grad_norm: float | None,
     slices: int = 1,
-    average: Average | None = None,
-    scale: LossScale | None = None,
+    average: EMA | None = None,
+    scale: GradScaler | None = None,
     group: Group = ALONE,
     start: int = 0,
 ) -> Iterator[Step]:

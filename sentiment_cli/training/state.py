@@ -13,9 +13,9 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.storage import failpoints
-from sentiment_cli.training.checkpoints import AnyScores, Identity, Progress, save_checkpoint
-from sentiment_cli.training.loader import Material
-from sentiment_cli.training.loop import Average, LossScale, Objective
+from sentiment_cli.training.checkpoints import AnyScores, RunFingerprint, TrainProgress, save_checkpoint
+from sentiment_cli.training.loader import BatchLoader
+from sentiment_cli.training.loop import EMA, GradScaler, Objective
 from sentiment_cli.training.processes.distributed import Group
 from sentiment_cli.training.processes.signals import Stop, StopNow
 
@@ -30,9 +30,9 @@ class Task(NamedTuple):
 
     splits: tuple[str, ...]
     build_model: Callable[[Experiment, Corpus], nn.Module]
-    plot: Callable[["Session"], Material]
-    build_objective: Callable[["Session"], Objective]
-    validate: Callable[["Session"], AnyScores | None]
+    plot: Callable[["TrainState"], BatchLoader]
+    build_objective: Callable[["TrainState"], Objective]
+    validate: Callable[["TrainState"], AnyScores | None]
     carry: Callable[[Experiment, nn.Module], list[Tensor]] = lambda experiment, model: []
     prepare: Callable[[Experiment, tuple[str, ...], str | None], Corpus] = prepare
 
@@ -45,21 +45,21 @@ class Agreement(NamedTuple):
 
 
 @dataclass
-class Session:
+class TrainState:
     """One sitting of a training, on its device."""
 
     run: Path
     experiment: Experiment
-    identity: Identity
+    identity: RunFingerprint
     corpus: Corpus
     device: torch.device
     bf16: bool
     task: Task
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    average: Average | None
-    scale: LossScale | None
-    progress: Progress
+    average: EMA | None
+    scale: GradScaler | None
+    progress: TrainProgress
     stop: Stop
     group: Group
     carried: list[Tensor]

@@ -14,7 +14,7 @@ from sentiment_cli.config.schema import Experiment, Model
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.models.classifier import Classifier
-from sentiment_cli.training.init_from import Origin, load_origin, origins_named
+from sentiment_cli.training.init_from import PretrainedRun, load_pretrained, pretrained_names
 from sentiment_cli.training.tasks.table import task_of
 
 _SPARED = {"skew", "peephole"}  # no matrices, though drawn: zeros would make the orthogonal matrix the identity
@@ -29,16 +29,16 @@ def check_vectors(experiment: Experiment) -> None:
         )
 
 
-def load_origins(experiment: Experiment) -> list[Origin]:
+def load_all_pretrained(experiment: Experiment) -> list[PretrainedRun]:
     """Load the models that `init_from` and `init_backward` name, before anything slow.
 
     Raises UsageError where one names none, or where `vocabulary.vectors` names no file.
     """
     check_vectors(experiment)
-    return [load_origin(key, name) for key, name in origins_named(experiment).items()]
+    return [load_pretrained(key, name) for key, name in pretrained_names(experiment).items()]
 
 
-def first_model(experiment: Experiment, corpus: Corpus, origins: Sequence[Origin]) -> nn.Module:
+def build_initial_model(experiment: Experiment, corpus: Corpus, origins: Sequence[PretrainedRun]) -> nn.Module:
     """Build the model with its first weights: of the origins, or drawn from the experiment's seed.
 
     A run of the same task gives all of them, a pretraining its word vectors and the layers that read in its direction.
@@ -59,19 +59,21 @@ def first_model(experiment: Experiment, corpus: Corpus, origins: Sequence[Origin
     return model
 
 
-def untrained(key: str, path: Path, experiment: Experiment, corpus: Corpus, origins: Sequence[Origin]) -> Origin:
+def dry_run_pretrained(
+    key: str, path: Path, experiment: Experiment, corpus: Corpus, origins: Sequence[PretrainedRun]
+) -> PretrainedRun:
     """Return what an experiment's training will leave to start from, with fresh weights.
 
     Raises UsageError as `first_model` does, which trains with these origins.
     """
     weights = task_of(experiment).build_model(experiment, corpus).state_dict()
     _given(experiment, corpus, weights, origins)
-    return Origin(key, path, experiment, corpus.labels, corpus.vocabulary, weights)
+    return PretrainedRun(key, path, experiment, corpus.labels, corpus.vocabulary, weights)
 
 
 def _given(
-    experiment: Experiment, corpus: Corpus, own: dict[str, Tensor], origins: Sequence[Origin]
-) -> list[tuple[Origin, dict[str, Tensor]]]:
+    experiment: Experiment, corpus: Corpus, own: dict[str, Tensor], origins: Sequence[PretrainedRun]
+) -> list[tuple[PretrainedRun, dict[str, Tensor]]]:
     """Return each origin with what it gives, by the names of `own`, once all is found to fit."""
     given = []
     for origin in origins:
@@ -94,7 +96,7 @@ def _given(
     return given
 
 
-def _shared(origin: Origin, own: dict[str, Tensor], *, only_layers: bool) -> dict[str, Tensor]:
+def _shared(origin: PretrainedRun, own: dict[str, Tensor], *, only_layers: bool) -> dict[str, Tensor]:
     """Return what a pretraining gives to a model, under the names that it has there."""
     side = "backward" if origin.experiment.model.language.reverse else "forward"
     places = {"layers": f"encoder.{side}_layers"}
@@ -115,7 +117,7 @@ def _shared(origin: Origin, own: dict[str, Tensor], *, only_layers: bool) -> dic
     return shared
 
 
-def _config_of(origin: Origin) -> Path:
+def _config_of(origin: PretrainedRun) -> Path:
     return origin.run / "experiment.yaml" if origin.run.is_dir() else origin.run
 
 
@@ -200,7 +202,7 @@ def _load_vectors(path: Path, weight_VD: torch.Tensor, corpus: Corpus) -> None:
         raise DataError(f"{path} has a vector for no word of the vocabulary")
 
 
-def _check_same(origin: Origin, experiment: Experiment, what: str, theirs: object, ours: object) -> None:
+def _check_same(origin: PretrainedRun, experiment: Experiment, what: str, theirs: object, ours: object) -> None:
     if theirs == ours:
         return
     if isinstance(theirs, list | tuple) and isinstance(ours, list | tuple) and max(len(theirs), len(ours)) > 8:

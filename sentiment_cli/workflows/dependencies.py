@@ -16,11 +16,11 @@ from sentiment_cli.runs.directory import SUMMARY, find_experiment, is_model
 from sentiment_cli.runs.ensemble_model import refuse_ensemble
 from sentiment_cli.storage import store
 from sentiment_cli.training.checkpoints import newest_path
-from sentiment_cli.training.init_from import Origin, load_origin, origins_named
+from sentiment_cli.training.init_from import PretrainedRun, load_pretrained, pretrained_names
 from sentiment_cli.training.processes.launching import check_shared, n_launched
 from sentiment_cli.training.tasks.distillation import check_rows, check_teaches, open_teacher
 from sentiment_cli.training.tasks.table import prepare_for
-from sentiment_cli.training.weights_init import check_vectors, untrained
+from sentiment_cli.training.weights_init import check_vectors, dry_run_pretrained
 from sentiment_cli.workflows.finish import load_finished
 from sentiment_cli.workflows.train import check_machine, fit, resume
 
@@ -36,7 +36,7 @@ class _Known(NamedTuple):
     data: str | None
 
 
-def with_origins(experiment: Experiment, name: str | None = None) -> Experiment:
+def resolve_dependencies(experiment: Experiment, name: str | None = None) -> Experiment:
     """Return the experiment with the runs that it starts and learns from in place of the experiments that it names.
 
     A finished run of such an experiment serves; without one it is trained first, and before that all is looked for that
@@ -45,12 +45,12 @@ def with_origins(experiment: Experiment, name: str | None = None) -> Experiment:
     """
     store.check_name(name or experiment.name)
     if any(_config_of(name) for _, name in _named(experiment)):
-        _rehearse("", Path(), experiment, ())
+        _dry_run("", Path(), experiment, ())
     return _with_runs(experiment)
 
 
 def _with_runs(experiment: Experiment) -> Experiment:
-    origins = {key: _run_of(key, name) for key, name in origins_named(experiment).items()}
+    origins = {key: _run_of(key, name) for key, name in pretrained_names(experiment).items()}
     teachers = tuple(_run_of(_TEACHER, name) for name in experiment.teacher.run)
     teacher = experiment.teacher.model_copy(update={"run": teachers})
     return experiment.model_copy(update={**origins, "teacher": teacher})
@@ -65,11 +65,11 @@ def _run_of(key: str, name: str) -> str:
         return name if run is None else str(run.parent)  # as it will be named where the experiment itself is named
     origin = load_experiment(path)
     console.say(f"{key}: {name}, an experiment of task {origin.task}")
-    return str(find_or_fit(_with_runs(origin), origin.name, name))
+    return str(find_or_train(_with_runs(origin), origin.name, name))
 
 
 def _named(experiment: Experiment) -> list[tuple[str, str]]:
-    return [*origins_named(experiment).items(), *((_TEACHER, name) for name in experiment.teacher.run)]
+    return [*pretrained_names(experiment).items(), *((_TEACHER, name) for name in experiment.teacher.run)]
 
 
 def _config_of(name: str) -> Path | None:
@@ -86,7 +86,7 @@ def _say_shadowed(key: str, name: str) -> None:
         console.say(f"{key}: {run.parent}, a run, whose settings are not those of the shipped experiment {name}")
 
 
-def _rehearse(key: str, path: Path, experiment: Experiment, above: tuple[Path, ...]) -> Origin:
+def _dry_run(key: str, path: Path, experiment: Experiment, above: tuple[Path, ...]) -> PretrainedRun:
     """Return what training an experiment will leave, with fresh weights. Raises what training would at its begin."""
     experiment = settle(experiment)
     check_machine(experiment)
@@ -97,9 +97,9 @@ def _rehearse(key: str, path: Path, experiment: Experiment, above: tuple[Path, .
         if config is not None:
             if config in above:
                 raise UsageError(f"{inner}: {name} needs itself first", f"sentiment config show {config}")
-            origins.append(_rehearse(inner, config, load_experiment(config), (*above, config)))
+            origins.append(_dry_run(inner, config, load_experiment(config), (*above, config)))
         elif inner != _TEACHER:
-            origins.append(load_origin(inner, name))
+            origins.append(load_pretrained(inner, name))
         else:
             open_teacher(name)
     corpus = prepare_for(experiment)
@@ -107,10 +107,10 @@ def _rehearse(key: str, path: Path, experiment: Experiment, above: tuple[Path, .
         if origin.key == _TEACHER:
             check_teaches(origin.run, origin.experiment, origin.labels, corpus)
     check_rows(experiment, corpus)
-    return untrained(key, path, experiment, corpus, [one for one in origins if one.key != _TEACHER])
+    return dry_run_pretrained(key, path, experiment, corpus, [one for one in origins if one.key != _TEACHER])
 
 
-def find_or_fit(experiment: Experiment, name: str, config: str | None = None) -> Path:
+def find_or_train(experiment: Experiment, name: str, config: str | None = None) -> Path:
     """Return a finished run of an experiment on the data at hand, called `name`, or `name`-2, -3 …
 
     It is one that is finished already; else one that was stopped, gone on with to its end; else a new one. Raises what
@@ -119,7 +119,7 @@ def find_or_fit(experiment: Experiment, name: str, config: str | None = None) ->
     experiment = settle(experiment)
     same = [run for run in _runs_called(name) if not differences(run.experiment, experiment)]
     if not same:
-        return _fit(experiment, name, config)
+        return _train(experiment, name, config)
     key = prepare_for(experiment).rows_key  # to go on with a run would take its own data, old ones too
     for run in same:
         if run.is_finished and run.data == key:
@@ -131,10 +131,10 @@ def find_or_fit(experiment: Experiment, name: str, config: str | None = None) ->
                 return resume(run.directory, experiment, ()).directory
             except (UsageError, DataError) as error:  # of another version, in another process's hands, damaged
                 console.say(f"{error}; a new run is trained")
-    return _fit(experiment, name, config)
+    return _train(experiment, name, config)
 
 
-def _fit(experiment: Experiment, name: str, config: str | None) -> Path:
+def _train(experiment: Experiment, name: str, config: str | None) -> Path:
     check_shared(n_launched(), experiment, None if config is None else f"{experiment.command} {config}")
     return fit(experiment, name).directory
 

@@ -31,15 +31,15 @@ from sentiment_cli.storage import failpoints, store
 from sentiment_cli.training.checkpoints import (
     AnyScores,
     Best,
-    Identity,
-    Progress,
+    RunFingerprint,
+    TrainProgress,
     discard_checkpoints,
     read_scores,
     weights_of,
 )
 from sentiment_cli.training.curves import CURVES, draw_curves
 from sentiment_cli.training.processes.distributed import LostProcessError
-from sentiment_cli.training.state import Session
+from sentiment_cli.training.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def load_finished(run: Path) -> Finished | None:
         return Finished(run, read_scores(summary["valid"]), summary["seconds"], summary["tokens_per_second"])
 
 
-def write_state(session: Session, status: str, tokens_per_second: float | None = None) -> None:
+def write_state(session: TrainState, status: str, tokens_per_second: float | None = None) -> None:
     """Write the best state; the present one where none was validated, and at the end of train.refit.
 
     Raises StopNow for a signal while a finished model is written: the last checkpoint holds all of it.
@@ -92,7 +92,7 @@ def free_checkpoints(run: Path, experiment: Experiment) -> None:
         discard_checkpoints(run)
 
 
-def _write_state(session: Session, status: str, tokens_per_second: float | None) -> None:
+def _write_state(session: TrainState, status: str, tokens_per_second: float | None) -> None:
     progress, best = session.progress, session.progress.best
     is_present = (progress.refit and status == "finished") or not best.weights
     weights = weights_of(session.validated) if is_present else best.weights
@@ -106,9 +106,9 @@ def _write_state(session: Session, status: str, tokens_per_second: float | None)
 
 def write_model(
     run: Path,
-    identity: Identity,
+    identity: RunFingerprint,
     corpus: Corpus,
-    progress: Progress,
+    progress: TrainProgress,
     weights: dict[str, torch.Tensor],
     calibration: Calibration | None,
     status: str,
@@ -163,7 +163,7 @@ def _build_graph(experiment: Experiment, corpus: Corpus, weights: dict[str, torc
         return str(error)
 
 
-def calibrate_run(run: Path, model: AnyClassifier, identity: Identity, corpus: Corpus, best: Best) -> Calibration:
+def calibrate_run(run: Path, model: AnyClassifier, identity: RunFingerprint, corpus: Corpus, best: Best) -> Calibration:
     """Fit a temperature on the validation rows, on which the best state was not trained; with train.refit the first's.
 
     Keeps the best state's outputs of them in the run, and leaves its weights in the model.

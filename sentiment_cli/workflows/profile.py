@@ -10,18 +10,18 @@ import torch
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.models.device import check_precision, select_device, set_up
-from sentiment_cli.training.checkpoints import Identity, Progress
+from sentiment_cli.training.checkpoints import RunFingerprint, TrainProgress
 from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.processes.distributed import ALONE
 from sentiment_cli.training.processes.signals import Stop
 from sentiment_cli.training.tasks.table import prepare_for
-from sentiment_cli.training.weights_init import check_vectors, first_model
+from sentiment_cli.training.weights_init import build_initial_model, check_vectors
 from sentiment_cli.workflows.sitting import begin
 
 _WARM_UP, _STEPS = 5, 20
 
 
-class Share(NamedTuple):
+class PhaseShare(NamedTuple):
     """One operator's own time, without that of those it calls."""
 
     operator: str
@@ -35,7 +35,7 @@ class Profile(NamedTuple):
 
     tokens_per_second: float
     ms_per_step: float
-    shares: list[Share]
+    shares: list[PhaseShare]
 
 
 def profile_steps(experiment: Experiment) -> Profile:
@@ -47,9 +47,9 @@ def profile_steps(experiment: Experiment) -> Profile:
     set_up(device, settings.threads, deterministic=settings.deterministic)
     check_vectors(experiment)
     corpus = prepare_for(experiment)
-    model = first_model(experiment, corpus, ())  # other weights take as long
-    identity = Identity("", experiment, corpus.key, {}, {})
-    session = begin(Path(), identity, corpus, model, device, Progress(), Stop(), ALONE)
+    model = build_initial_model(experiment, corpus, ())  # other weights take as long
+    identity = RunFingerprint("", experiment, corpus.key, {}, {})
+    session = begin(Path(), identity, corpus, model, device, TrainProgress(), Stop(), ALONE)
     material = session.task.plot(session)
     steps = train_steps(
         session.model.train(),
@@ -80,6 +80,6 @@ def profile_steps(experiment: Experiment) -> Profile:
         for event in profiler.key_averages()
     ]
     total = sum(us for _, us, _ in own_us)
-    shares = [Share(key, us / total, us / 1000 / _STEPS, count / _STEPS) for key, us, count in own_us]
+    shares = [PhaseShare(key, us / total, us / 1000 / _STEPS, count / _STEPS) for key, us, count in own_us]
     shares.sort(key=lambda share: -share.share)
     return Profile(n_tokens / spent, 1000 * spent / _STEPS, shares)

@@ -10,9 +10,9 @@ from sentiment_cli import console
 from sentiment_cli.config.loader import differences, experiment_yaml
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import UsageError
-from sentiment_cli.runs.run_lock import Record
+from sentiment_cli.runs.run_lock import RunRecord
 from sentiment_cli.storage import store
-from sentiment_cli.training.checkpoints import Progress
+from sentiment_cli.training.checkpoints import TrainProgress
 
 Difference = tuple[str, Any, Any]
 
@@ -76,7 +76,7 @@ def check_finished(run: Path, old: Experiment, new: Experiment) -> None:
 
 
 def check_allowed(
-    found: Sequence[Difference], allowed: Sequence[str], record: Record, run: Path, command: str
+    found: Sequence[Difference], allowed: Sequence[str], record: RunRecord, run: Path, command: str
 ) -> list[Difference]:
     """Return the differences that were not allowed before and are now; `command` is what trains the run.
 
@@ -104,7 +104,7 @@ def check_allowed(
     raise UsageError(f"{message}; no run can go on with another {' or '.join(fixed)}", resume)
 
 
-def check_steps(run: Path, experiment: Experiment, progress: Progress) -> None:
+def check_steps(run: Path, experiment: Experiment, progress: TrainProgress) -> None:
     """Raise UsageError where a run has taken more steps than it is to have."""
     most = experiment.train.max_steps
     if most is not None and not progress.refit and progress.step > most:
@@ -115,7 +115,9 @@ def check_steps(run: Path, experiment: Experiment, progress: Progress) -> None:
         )
 
 
-def record_changes(run: Path, record: Record, experiment: Experiment, changes: Sequence[Difference], step: int) -> None:
+def record_changes(
+    run: Path, record: RunRecord, experiment: Experiment, changes: Sequence[Difference], step: int
+) -> None:
     """Write allowed changes into the run: experiment.yaml says what holds now, run.json what held before."""
     if not changes:
         return

@@ -17,32 +17,32 @@ from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.storage import store
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
-    Identity,
-    Progress,
+    RunFingerprint,
+    TrainProgress,
     restore,
     weights_of,
 )
-from sentiment_cli.training.epochs import METRICS, metrics_lines, train_to_the_end
-from sentiment_cli.training.init_from import origin_hashes
-from sentiment_cli.training.loop import Average, LossScale
+from sentiment_cli.training.epochs import METRICS, metrics_lines, run_epochs
+from sentiment_cli.training.init_from import pretrained_hashes
+from sentiment_cli.training.loop import EMA, GradScaler
 from sentiment_cli.training.optimizer import build_optimizer
 from sentiment_cli.training.processes.distributed import Group
 from sentiment_cli.training.processes.signals import Stop, StopNow
-from sentiment_cli.training.state import Session
-from sentiment_cli.training.tasks.distillation import teachers_of
+from sentiment_cli.training.state import TrainState
+from sentiment_cli.training.tasks.distillation import open_teachers
 from sentiment_cli.training.tasks.linear import train_linear
 from sentiment_cli.training.tasks.table import task_of
-from sentiment_cli.training.weights_init import first_model, load_origins
+from sentiment_cli.training.weights_init import build_initial_model, load_all_pretrained
 from sentiment_cli.workflows.finish import Finished, calibrate_run, write_model, write_state
 
 
 def train(
     run: Path,
-    identity: Identity,
+    identity: RunFingerprint,
     corpus: Corpus,
     model: nn.Module,
     device: torch.device,
-    progress: Progress,
+    progress: TrainProgress,
     checkpoint: Checkpoint | None,
     stop: Stop,
     group: Group,
@@ -63,15 +63,15 @@ def train(
     if group.is_writer:
         store.write_file(run / METRICS, metrics_lines(progress))
     try:
-        reason = train_to_the_end(session)
+        reason = run_epochs(session)
         if experiment.train.refit and not progress.refit:
             console.say(f"stopped: {reason}")
-            if any(identity.versions[key] != now for key, now in origin_hashes(experiment).items()):
+            if any(identity.versions[key] != now for key, now in pretrained_hashes(experiment).items()):
                 raise DataError(f"{run} was begun from another model than its experiment now names")
             progress.begin_refit()
-            model = first_model(experiment, corpus, load_origins(experiment))
+            model = build_initial_model(experiment, corpus, load_all_pretrained(experiment))
             session = begin(run, identity, corpus, model, device, progress, stop, group)
-            reason = train_to_the_end(session)
+            reason = run_epochs(session)
     except StopNow:
         if stop.twice:
             raise
@@ -95,7 +95,7 @@ def train(
 
 
 def _train_at_once(
-    run: Path, identity: Identity, corpus: Corpus, model: LinearClassifier, progress: Progress, stop: Stop
+    run: Path, identity: RunFingerprint, corpus: Corpus, model: LinearClassifier, progress: TrainProgress, stop: Stop
 ) -> Finished:
     """Train a linear model, in seconds and without checkpoints: a signal ends it at once."""
     console.say(f"run: {run} on {describe(torch.device('cpu'))}")
@@ -112,22 +112,22 @@ def _train_at_once(
 
 def begin(
     run: Path,
-    identity: Identity,
+    identity: RunFingerprint,
     corpus: Corpus,
     model: nn.Module,
     device: torch.device,
-    progress: Progress,
+    progress: TrainProgress,
     stop: Stop,
     group: Group,
-) -> Session:
+) -> TrainState:
     """Put a model on its device, with a fresh optimizer, average and carried states."""
     experiment = identity.experiment
     model, task = model.to(device), task_of(experiment)
-    scale = LossScale(device) if experiment.train.precision == "fp16" else None
+    scale = GradScaler(device) if experiment.train.precision == "fp16" else None
     progress.losses = [loss.to(device) for loss in progress.losses]  # those of a checkpoint are on the CPU
     if scale is not None and progress.scale_2 is not None:
         scale.state_2 = progress.scale_2.to(device)
-    return Session(
+    return TrainState(
         run=run,
         experiment=experiment,
         identity=identity,
@@ -137,7 +137,7 @@ def begin(
         task=task,
         model=model,
         optimizer=build_optimizer(model, experiment.train),
-        average=Average(model, experiment.train.ema) if experiment.train.ema is not None else None,
+        average=EMA(model, experiment.train.ema) if experiment.train.ema is not None else None,
         scale=scale,
         progress=progress,
         stop=stop,
@@ -149,9 +149,9 @@ def begin(
 def versions(experiment: Experiment) -> dict[str, str]:
     """What may change the numbers of a training with the code, a library, the teacher or what it starts from."""
     libraries = {"sentiment": sentiment_cli.__version__, "torch": torch.__version__, "numpy": np.__version__}
-    taught = "+".join(teacher.sha256 for teacher in teachers_of(experiment))
+    taught = "+".join(teacher.sha256 for teacher in open_teachers(experiment))
     teacher = {"teacher": taught} if taught else {}
-    return {**libraries, **origin_hashes(experiment), **teacher}
+    return {**libraries, **pretrained_hashes(experiment), **teacher}
 
 
 def machine(experiment: Experiment, device: torch.device) -> dict[str, str]:
@@ -161,6 +161,6 @@ def machine(experiment: Experiment, device: torch.device) -> dict[str, str]:
     return {"device": device.type, "precision": precision, "threads": threads}
 
 
-def _kept(progress: Progress) -> str:
+def _kept(progress: TrainProgress) -> str:
     best = progress.best
     return f"epoch {best.epoch}, the best so far," if best.epoch else "the present state, not validated,"

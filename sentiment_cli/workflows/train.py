@@ -21,13 +21,13 @@ from sentiment_cli.errors import Change, DataError, InterruptedRun, MachineError
 from sentiment_cli.models.device import check_precision, memory_errors, select_device, set_up
 from sentiment_cli.runs.directory import stopped_run
 from sentiment_cli.runs.known_rows import write_known
-from sentiment_cli.runs.run_lock import Record, find_launched, launch_id, owned
+from sentiment_cli.runs.run_lock import RunRecord, find_launched, launch_id, owned
 from sentiment_cli.storage import failpoints, store
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
-    Identity,
-    Progress,
-    identity_differences,
+    RunFingerprint,
+    TrainProgress,
+    fingerprint_differences,
     newest_checkpoint,
     read_checkpoint,
 )
@@ -36,10 +36,10 @@ from sentiment_cli.training.learnable import check_corpus
 from sentiment_cli.training.processes.distributed import Group, LostProcessError, joined, own_device
 from sentiment_cli.training.processes.launching import has_launcher, n_launched, n_restarts
 from sentiment_cli.training.processes.signals import Stop, StopNow, watch_signals
-from sentiment_cli.training.tasks.distillation import ask_teacher, teachers_of
+from sentiment_cli.training.tasks.distillation import cache_teacher_logits, open_teachers
 from sentiment_cli.training.tasks.table import prepare_for, task_of
 from sentiment_cli.training.tensorboard import check_tensorboard
-from sentiment_cli.training.weights_init import first_model, load_origins
+from sentiment_cli.training.weights_init import build_initial_model, load_all_pretrained
 from sentiment_cli.workflows.finish import Finished, code_sha256, free_checkpoints, load_finished
 from sentiment_cli.workflows.resume import check_allowed, check_finished, check_steps, record_changes
 from sentiment_cli.workflows.sitting import machine, train, versions
@@ -57,8 +57,8 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
             experiment = settle(experiment, is_said=True)
         if n_restarts() and (run := _launched(group, experiment)) is not None:
             return _resume(run, experiment, (), device, group, stop)
-        origins = load_origins(experiment)
-        teachers_of(experiment)  # refused before anything slow
+        origins = load_all_pretrained(experiment)
+        open_teachers(experiment)  # refused before anything slow
         store.check_root(runs_dir())
         began = time.monotonic()
         with _told(stop, "interrupted while the data was prepared; no run was begun", None, experiment), stop.at_once():
@@ -68,13 +68,13 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
                 warn_of_unknown(unknown_share(corpus.split("valid"), corpus.vocabulary), experiment)
             check_corpus(experiment, corpus)
             known = known_rows(experiment, corpus)
-            ask_teacher(experiment, corpus)
+            cache_teacher_logits(experiment, corpus)
             prepared = time.monotonic()
             _check_same_rows(group, corpus)
             with memory_errors():
                 failpoints.reach("model")
-                model = first_model(experiment, corpus, origins)
-        progress = Progress()
+                model = build_initial_model(experiment, corpus, origins)
+        progress = TrainProgress()
         progress.seconds["prepare"] = prepared - began
         claimed = store.claim_directory(runs_dir(), name or experiment.name) if group.is_writer else ""
         run = Path(group.told(str(claimed)))
@@ -86,7 +86,7 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
                 store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
                 if known is not None:
                     write_known(run, known)
-            identity = Identity(
+            identity = RunFingerprint(
                 record.id, experiment, corpus.rows_key, versions(experiment), machine(experiment, device)
             )
             with memory_errors():
@@ -120,23 +120,23 @@ def _resume(
             console.say(
                 f"{run} was stopped before its first checkpoint: it starts at step 0 of its own experiment.yaml"
             )
-            found, data_key, progress = differences(own, experiment), None, Progress()
+            found, data_key, progress = differences(own, experiment), None, TrainProgress()
         else:
             data_key, progress = checkpoint.identity.data, checkpoint.progress
-            now = Identity(record.id, experiment, data_key, versions(experiment), machine(experiment, device))
-            found = identity_differences(checkpoint.identity, now)
+            now = RunFingerprint(record.id, experiment, data_key, versions(experiment), machine(experiment, device))
+            found = fingerprint_differences(checkpoint.identity, now)
         changes = check_allowed(found, allowed, record, run, own.command)
         check_steps(run, experiment, progress)
         began = time.monotonic()
         with _told(stop, "interrupted before the first step", run, experiment), stop.at_once():
             failpoints.reach("prepare")
             corpus = prepare_for(experiment, data_key)
-            ask_teacher(experiment, corpus)
+            cache_teacher_logits(experiment, corpus)
             prepared = time.monotonic()
             _check_same_rows(group, corpus)
             with memory_errors():
                 if checkpoint is None:
-                    model = first_model(experiment, corpus, load_origins(experiment))
+                    model = build_initial_model(experiment, corpus, load_all_pretrained(experiment))
                 else:  # which holds all weights
                     model = task_of(experiment).build_model(experiment, corpus)
         progress.seconds["prepare"] += prepared - began
@@ -146,7 +146,9 @@ def _resume(
             record_changes(run, record, experiment, changes, progress.step)
         if checkpoint is not None:
             console.say(f"going on with {run} after step {progress.offset + progress.step:,}")
-        identity = Identity(record.id, experiment, corpus.rows_key, versions(experiment), machine(experiment, device))
+        identity = RunFingerprint(
+            record.id, experiment, corpus.rows_key, versions(experiment), machine(experiment, device)
+        )
         with memory_errors():
             return train(run, identity, corpus, model, device, progress, checkpoint, stop, group)
 
@@ -192,14 +194,14 @@ def _check_same_rows(group: Group, corpus: Corpus) -> None:
 
 
 @contextlib.contextmanager
-def _owned(run: Path, group: Group) -> Iterator[Record]:
+def _owned(run: Path, group: Group) -> Iterator[RunRecord]:
     """Hold the run in the first process, and yield its record in all."""
     if group.is_writer:
         with owned(run) as record:
             group.told(json.dumps(dataclasses.asdict(record)))
             yield record
     else:
-        yield Record(**json.loads(group.told("")))
+        yield RunRecord(**json.loads(group.told("")))
 
 
 def _launched(group: Group, experiment: Experiment) -> Path | None:

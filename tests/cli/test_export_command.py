@@ -71,7 +71,7 @@ def test_what_has_no_graph_is_packed_with_its_weights_unless_a_graph_was_asked_f
     def refuse(*_: object) -> None:
         raise NoGraphError("no operator computes a Moog")
 
-    monkeypatch.setattr(export_quality, "export", refuse)
+    monkeypatch.setattr(export_quality, "export_run", refuse)
     for asked in (
         {"precision": [Choice.int8]},
         {"out": Path("graphs")},

@@ -104,7 +104,7 @@ def test_who_stops_it_is_told_to_give_the_same_command_again(tmp_path: Path, mon
     def stop(experiment, name: str) -> Path:
         raise InterruptedRun("interrupted after step 3", "sentiment train --resume sample-fold-1", 15)
 
-    monkeypatch.setattr(dependencies, "find_or_fit", stop)
+    monkeypatch.setattr(dependencies, "find_or_train", stop)
     with pytest.raises(InterruptedRun, match="after step 3") as stopped:
         command.suspects("sample")
     assert stopped.value.hint is None

@@ -458,7 +458,7 @@ def test_a12_layers_that_set_the_same_keys_are_laid_over_each_other_once(write, 
     """A12: the places of 3,000 replaced keys are forgotten in one pass over each layer, not in one pass per key."""
     changed: list[str] = []
     monkeypatch.setattr(
-        yaml_text.Document,
+        yaml_text.YamlDocument,
         "__setattr__",
         lambda self, name, value: changed.append(name) or object.__setattr__(self, name, value),
     )

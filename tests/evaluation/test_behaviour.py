@@ -10,7 +10,7 @@ from sentiment_cli.evaluation.behaviour import (
     Behaviour,
     MinimalPair,
     evaluate_behaviour,
-    judge,
+    judge_pair,
     minimal_pairs,
     print_behaviour,
 )
@@ -79,14 +79,14 @@ def test_turns_in_both_directions_weigh_the_same() -> None:
     ],
 )
 def test_what_is_expected(expected: str, before: float, after: float, passed: bool) -> None:
-    outcome = judge(MinimalPair("g", expected, "a", "b"), said(before), said(after), GOODNESS)
+    outcome = judge_pair(MinimalPair("g", expected, "a", "b"), said(before), said(after), GOODNESS)
     assert outcome.passed is passed
     assert (outcome.original_score, outcome.contrast_score) == pytest.approx((before, after))
 
 
 def test_a_model_that_always_says_the_same_passes_no_more_than_is_said() -> None:
     same = said(0.7)
-    tried = Behaviour([judge(pair, same, same, GOODNESS) for pair in minimal_pairs()])
+    tried = Behaviour([judge_pair(pair, same, same, GOODNESS) for pair in minimal_pairs()])
     assert tried.passed == tried.constant
     assert 0.25 < tried.constant.rate < 0.5
     assert tried.groups()["negation"].passed.right == 0

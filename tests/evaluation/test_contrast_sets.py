@@ -6,7 +6,7 @@ import pytest
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.errors import DataError
-from sentiment_cli.evaluation.contrast_sets import LabelledPair, evaluate_pairs, print_pair_scores, read_pairs
+from sentiment_cli.evaluation.contrast_sets import LabelledPair, evaluate_pairs, print_pair_scores, read_contrast_pairs
 from sentiment_cli.evaluation.metrics import wilson_interval
 
 HEADER = "original,contrast,original_label,contrast_label\n"
@@ -53,7 +53,7 @@ def test_pairs_are_read_from_any_table(tmp_path: Path, name: str) -> None:
         text = HEADER + '"It\'s good, I think.","He said ""bad""",1,0\n'
     data = text.encode()
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    assert read_pairs(tmp_path / name) == [pair]
+    assert read_contrast_pairs(tmp_path / name) == [pair]
 
 
 def test_half_a_character_does_not_stop_the_work(tmp_path: Path, three_labels: Path) -> None:
@@ -85,5 +85,5 @@ def test_what_is_no_file_of_pairs(tmp_path: Path, name: str, text: str | None, s
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=said) as caught:
-        read_pairs(tmp_path / name)
+        read_contrast_pairs(tmp_path / name)
     assert caught.value.hint == ("sentiment eval --help" if "the columns" in str(caught.value) else None)

@@ -20,7 +20,7 @@ from sentiment_cli.evaluation.behaviour import evaluate_behaviour
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
 from sentiment_cli.evaluation.metrics import score_outputs
-from sentiment_cli.evaluation.significance import compare
+from sentiment_cli.evaluation.significance import compare_runs
 from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import load_model, score_rows
 from sentiment_cli.reports.markdown import render_card
@@ -31,7 +31,7 @@ from sentiment_cli.runs.ensemble_model import open_model
 from sentiment_cli.runs.predictions import load_validation
 from sentiment_cli.runs.saved_model import open_artefact, pack_artefact
 from sentiment_cli.storage import failpoints, store
-from sentiment_cli.workflows.dependencies import find_or_fit
+from sentiment_cli.workflows.dependencies import find_or_train
 from sentiment_cli.workflows.train import fit
 
 SMALL = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1", "train.device=cpu")
@@ -122,7 +122,7 @@ def test_test_scores_are_those_of_the_weighted_sum_of_the_members_predictions(ru
     for row_id, found in predictions(made.directory).items():
         odds = sum(weight * one[row_id] for weight, one in zip(made.weights.values(), own, strict=True))
         assert found == pytest.approx(odds / model.temperature, abs=1e-4)
-    result = compare([runs / "forward", made.directory], "test")
+    result = compare_runs([runs / "forward", made.directory], "test")
     assert result.n == 1000
     ((key, one, other),) = result.pairings[0].settings
     assert (key, one, other) == ("members", None, made.weights)
@@ -304,7 +304,7 @@ def test_it_is_not_taken_for_a_run_of_its_first_member_s_experiment(runs: Path, 
     experiment = load_experiment(trained / "linear.yaml")
     made = make_ensemble(["linear", "forward"], "linear")
     assert made.directory == runs / "linear-2"
-    assert find_or_fit(experiment, "linear") == runs / "linear"
+    assert find_or_train(experiment, "linear") == runs / "linear"
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ from sentiment_cli.data.sources import sample
 from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.label_errors import (
-    Judged,
+    JudgedSplit,
     Suspect,
     check_out,
     confident_labels,
     find_suspects,
-    judge,
+    judge_split,
     thresholds,
     write_suspects,
 )
@@ -89,9 +89,9 @@ def seven(tmp_path: Path) -> Texts:
     return texts_of(tmp_path / "seven.csv")
 
 
-def judged(rows: list[int], split: str = "train", fold: int | None = 1) -> Judged:
+def judged(rows: list[int], split: str = "train", fold: int | None = 1) -> JudgedSplit:
     ids = [str(row + 1) for row in rows]
-    return Judged("a", split, fold, "train", np.array(rows), LABELS, ids, LABEL[rows], PROBABILITY[rows])
+    return JudgedSplit("a", split, fold, "train", np.array(rows), LABELS, ids, LABEL[rows], PROBABILITY[rows])
 
 
 def test_suspects_are_ranked_by_the_probability_of_their_label_over_all_folds(seven: Texts) -> None:
@@ -135,14 +135,14 @@ def test_each_training_row_is_judged_by_the_run_that_did_not_read_it(experiment)
     texts = prepare_texts(find_source(settings.data), "labelled")
     parts = []
     for fold, (run, one) in enumerate(zip(runs, fold_experiments(settings, 2), strict=True), 1):
-        part = judge(run, "valid", one, texts)
+        part = judge_split(run, "valid", one, texts)
         assert (part.run, part.split, part.fold) == (f"sample-fold-{fold}", "train", fold)
         assert not set(part.ids) & set(prepare(one, ("train",)).ids("train"))
         assert count_openings(run, "test") == 0
         parts.append(part)
     assert sorted(parts[0].ids + parts[1].ids) == sorted(texts.ids("train"))
     suspects, _ = find_suspects(parts, texts)
-    written = {review.id: review for split, review in sample.generate() if split == "train"}
+    written = {review.id: review for split, review in sample.generate_reviews() if split == "train"}
     assert len(suspects) > 100
     for one in suspects:
         review = written[one.id]
@@ -153,7 +153,7 @@ def test_test_rows_are_an_opening_in_the_ledger_of_the_run(quick_run: Path, expe
     settings = experiment("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1")
     before = count_openings(quick_run, "test")
     texts = prepare_texts(find_source(settings.data), "labelled")
-    part = judge(quick_run, "test", settings, texts)
+    part = judge_split(quick_run, "test", settings, texts)
     assert (part.split, part.fold, part.of) == ("test", None, "test")
     assert part.ids == texts.ids("test")
     assert count_openings(quick_run, "test") == part.openings == before + 1
@@ -163,7 +163,7 @@ def test_test_rows_are_an_opening_in_the_ledger_of_the_run(quick_run: Path, expe
 
 def test_other_reviews_than_those_of_the_run_are_refused(quick_run: Path, experiment, seven: Texts) -> None:
     with pytest.raises(DataError, match="no longer those at hand"):
-        judge(quick_run, "test", experiment(), seven)
+        judge_split(quick_run, "test", experiment(), seven)
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
@@ -204,7 +204,7 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
 
 
 def test_most_labels_that_were_turned_round_are_found(tmp_path: Path, experiment) -> None:
-    reviews = [review for split, review in sample.generate() if split != "unsup"]
+    reviews = [review for split, review in sample.generate_reviews() if split != "unsup"]
     turned = set(random.Random(0).sample(range(len(reviews)), len(reviews) // 20))
     path = tmp_path / "turned.csv"
     with path.open("w", newline="") as file:
@@ -220,7 +220,7 @@ def test_most_labels_that_were_turned_round_are_found(tmp_path: Path, experiment
     assert all(run.parent == runs_dir() for run in runs)
     texts = texts_of(path)
     folds = zip(runs, fold_experiments(settings, 2), strict=True)
-    parts = [judge(run, "valid", one, texts) for run, one in folds]
+    parts = [judge_split(run, "valid", one, texts) for run, one in folds]
     suspects, disputes = find_suspects(parts, texts)
     planted = {str(i + 1) for i in turned} & {row for part in parts for row in part.ids}
     found = sum(one.id in planted for one in suspects[: len(planted)])

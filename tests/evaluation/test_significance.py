@@ -16,7 +16,7 @@ from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.significance import (
     PairedTable,
     bootstrap_interval,
-    compare,
+    compare_runs,
     holm,
     mcnemar,
     paired_table,
@@ -144,7 +144,7 @@ def test_a_comparison_says_who_is_better_by_how_much_and_why(
 ) -> None:
     weak, strong = make_run("weak", rows(60)), make_run("strong", rows(80), "model.encoder.width=5")
     seed = make_run("seed", rows(58, shift=1), "seed=1")
-    found = compare([weak, strong, seed], "test")
+    found = compare_runs([weak, strong, seed], "test")
     first, second = found.pairings
     assert first.table == PairedTable(60, 0, 20, 20)
     assert (first.difference, first.p) == (pytest.approx(0.2), pytest.approx(2 / 2**20))
@@ -165,24 +165,24 @@ def test_a_comparison_says_who_is_better_by_how_much_and_why(
     assert "  exact McNemar test: p < 0.0001, with Holm's correction p < 0.0001" in printed
     assert "  settings that differ: seed: 0 -> 1" in printed
     assert "  only weak has right: r000 and 1 more" in printed
-    reverse = compare([strong, weak], "test").pairings[0]
+    reverse = compare_runs([strong, weak], "test").pairings[0]
     assert reverse.difference == -first.difference
     assert reverse.verdict.startswith("strong is better than weak by 20.00 points (95 % interval 1")
 
 
 def test_seeds_that_differ_say_what_luck_does(make_run: Callable[..., Path]) -> None:
     """The test is of two trained models; that they come from one experiment has to be said beside it."""
-    (pairing,) = compare([make_run("one", rows(60)), make_run("two", rows(80), "seed=1")], "test").pairings
+    (pairing,) = compare_runs([make_run("one", rows(60)), make_run("two", rows(80), "seed=1")], "test").pairings
     assert pairing.verdict.endswith("), p < 0.0001; only their seeds differ, so luck alone does as much")
 
 
 def test_holms_correction_can_take_a_verdict_back(make_run: Callable[..., Path]) -> None:
     first, better = make_run("first", rows(60)), make_run("better", rows(66))
-    (alone,) = compare([first, better], "test").pairings
+    (alone,) = compare_runs([first, better], "test").pairings
     assert alone.p_holm == alone.p == pytest.approx(2 / 2**6)
     assert alone.verdict.startswith("better is better than first")
     others = [make_run(f"other{i}", rows(60)) for i in range(2)]
-    among, same, _ = compare([first, better, *others], "test").pairings
+    among, same, _ = compare_runs([first, better, *others], "test").pairings
     assert among.p_holm == 3 * alone.p
     assert among.verdict.startswith("no difference shown: better is ahead of first by 6.00 points")
     assert same.verdict == (
@@ -193,29 +193,31 @@ def test_holms_correction_can_take_a_verdict_back(make_run: Callable[..., Path])
 def test_neither_the_order_of_rows_nor_that_of_labels_matters(make_run: Callable[..., Path]) -> None:
     one = make_run("one", rows(60))
     other = make_run("other", rows(60)[::-1], labels=("pos", "neg"))
-    assert compare([one, other], "test").pairings[0].table == PairedTable(60, 0, 0, 40)
+    assert compare_runs([one, other], "test").pairings[0].table == PairedTable(60, 0, 0, 40)
     ours, theirs = (run / "evaluation" / "test-predictions.jsonl" for run in (one, other))
     theirs.write_text("".join(ours.read_text().splitlines(True)[:50] + theirs.read_text().splitlines(True)[:50]))
-    assert compare([one, other], "test").pairings[0].table == PairedTable(60, 0, 0, 40)  # nor that of a row's labels
+    assert compare_runs([one, other], "test").pairings[0].table == PairedTable(
+        60, 0, 0, 40
+    )  # nor that of a row's labels
 
 
 def test_names_are_paths_where_runs_are_called_the_same(make_run: Callable[..., Path]) -> None:
     one, other = make_run("a/run", rows(60)), make_run("b/run", rows(60))
-    assert list(compare([one, other], "test").right) == [str(one), str(other)]
+    assert list(compare_runs([one, other], "test").right) == [str(one), str(other)]
 
 
 def test_other_test_sets_are_refused_with_what_differs(make_run: Callable[..., Path]) -> None:
     one, fewer = make_run("one", rows(60)), make_run("fewer", rows(60)[1:])
     with pytest.raises(DataError, match=r"one and fewer were scored on different reviews: only one has r000 \(1\)$"):
-        compare([one, fewer], "test")
+        compare_runs([one, fewer], "test")
     other = make_run("other", [("x" + row_id, label, p) for row_id, label, p in rows(60)])
     said = r"only one has r000, r001, r002, … \(100\); only other has xr000, xr001, xr002, … \(100\)"
     with pytest.raises(DataError, match=said) as refused:
-        compare([one, other], "test")
+        compare_runs([one, other], "test")
     assert refused.value.hint == f"sentiment config diff {one} {other}"
     relabelled = make_run("relabelled", [("r000", "pos", 0.9), *rows(60)[1:]])
     with pytest.raises(DataError, match=r"1 are labelled otherwise, such as r000: 'neg' and 'pos'"):
-        compare([one, relabelled], "test")
+        compare_runs([one, relabelled], "test")
 
 
 def test_rows_with_the_same_numbers_and_labels_and_other_texts_are_refused(make_run: Callable[..., Path]) -> None:
@@ -223,29 +225,29 @@ def test_rows_with_the_same_numbers_and_labels_and_other_texts_are_refused(make_
     for run, texts in ((one, "aa"), (other, "bb")):
         store.write_file(run / "evaluation" / "test.json", store.dump_json({"texts": texts}))
     with pytest.raises(DataError, match="on different reviews: the rows have the same ids and labels, and other"):
-        compare([one, other], "test")
+        compare_runs([one, other], "test")
     store.write_file(other / "evaluation" / "test.json", store.dump_json({"texts": "aa"}))
-    assert compare([one, other], "test").n == 100
+    assert compare_runs([one, other], "test").n == 100
 
 
 def test_answers_on_rows_that_a_model_was_trained_on_are_not_compared(make_run: Callable[..., Path]) -> None:
     one, other = make_run("one", rows(60)), make_run("other", rows(60))
     store.write_file(other / "evaluation" / "test.json", store.dump_json({"trained_on": True}))
     with pytest.raises(UsageError, match=r"other was trained on its test reviews, too \(train.refit\)") as caught:
-        compare([one, other], "test")
+        compare_runs([one, other], "test")
     assert caught.value.hint == f"sentiment compare {one} {other}"
 
 
 def test_star_ratings_are_not_compared(make_run: Callable[..., Path]) -> None:
     one, other = make_run("one", rows(60)), make_run("other", rows(60), "data.target=stars")
     with pytest.raises(UsageError, match="other gives star ratings, and what is compared is how runs tell labels"):
-        compare([one, other], "test")
+        compare_runs([one, other], "test")
 
 
 def test_runs_that_were_not_scored_name_the_commands(make_run: Callable[..., Path]) -> None:
     runs = [make_run("one", rows(60)), make_run("other", rows(60))]
     with pytest.raises(UsageError, match=r"no predictions of the valid reviews from .*one, .*other") as refused:
-        compare(runs, "valid")
+        compare_runs(runs, "valid")
     assert refused.value.hint == " && ".join(f"sentiment eval {run} --split valid" for run in runs)
 
 
@@ -254,7 +256,7 @@ def test_damaged_predictions_name_the_command(make_run: Callable[..., Path], dam
     one, other = make_run("one", rows(60)), make_run("other", rows(60))
     (other / "evaluation" / "test-predictions.jsonl").write_text(damage)
     with pytest.raises(DataError, match="does not hold a probability per label and row") as refused:
-        compare([one, other], "test")
+        compare_runs([one, other], "test")
     assert refused.value.hint == f"sentiment eval {other} --split test"
 
 
@@ -262,4 +264,4 @@ def test_a_run_is_not_compared_with_itself(make_run: Callable[..., Path], monkey
     one = make_run("one", rows(60))
     monkeypatch.chdir(one.parent)
     with pytest.raises(UsageError, match="one is given twice"):
-        compare([one, Path("one")], "test")
+        compare_runs([one, Path("one")], "test")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sentiment_cli.errors import DataError, MachineError, UsageError
 from sentiment_cli.evaluation import export_quality
-from sentiment_cli.evaluation.export_quality import export
+from sentiment_cli.evaluation.export_quality import export_run
 from sentiment_cli.inference.export import graphs_of
 from sentiment_cli.inference.predictor import Predictor
 from sentiment_cli.inference.torch_model import load_model
@@ -64,7 +64,7 @@ def outputs(graph: bytes, artefact: Artefact) -> NDArray[np.float32]:
 
 def test_each_precision_is_written_and_tried_on_validation(with_data: Artefact, tmp_path: Path) -> None:
     paths = {name: tmp_path / "out" / f"{name}.onnx" for name in ("fp32", "int8", "fp16")}
-    found = export(with_data, paths)
+    found = export_run(with_data, paths)
     assert [one.path for one in found.values()] == list(paths.values())
     assert {one.worth.n for one in found.values()} == {204}
     fp32 = found["fp32"].worth
@@ -102,7 +102,7 @@ def test_a_graph_that_answers_otherwise_than_the_weights_is_refused(
     with torch.no_grad():
         model.output.bias += 3e-4
     other = open_artefact(with_graph(build_graph(model)))
-    found = export(other, {"fp32": tmp_path / "fp32.onnx"}, tmp_path / "packed")["fp32"]
+    found = export_run(other, {"fp32": tmp_path / "fp32.onnx"}, tmp_path / "packed")["fp32"]
     assert found.refused == "its outputs lie up to 3.0e-04 from the model's, where 1e-04 is allowed"
     assert (found.path, sorted(path.name for path in tmp_path.iterdir())) == (None, ["copy", "old"])
 
@@ -119,7 +119,7 @@ def test_a_graph_that_is_built_anew_is_held_against_the_weights_whatever_precisi
 
     monkeypatch.setattr("sentiment_cli.inference.parity.build_graph", build_other)
     with pytest.raises(NoGraphError, match=r"up to 5\.0e-02 from torch's on 256 texts"):
-        export(open_artefact(with_graph(None)), {precision: tmp_path / "out.onnx"}, tmp_path / "packed")
+        export_run(open_artefact(with_graph(None)), {precision: tmp_path / "out.onnx"}, tmp_path / "packed")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "old"]
 
 
@@ -133,13 +133,13 @@ def test_too_many_other_labels_are_refused_and_the_rest_is_written(
 
     ask = export_quality._ask
     monkeypatch.setattr(export_quality, "_ask", shifted)
-    found = export(with_data, {name: tmp_path / f"{name}.onnx" for name in ("int8", "fp16")})
+    found = export_run(with_data, {name: tmp_path / f"{name}.onnx" for name in ("int8", "fp16")})
     assert found["int8"].refused == "99.02% of validation get the model's label from it, where 99.5% have to"
     assert [path.name for path in tmp_path.iterdir()] == ["fp16.onnx"]
 
 
 def test_without_the_data_there_are_times_and_no_accuracy(quick_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    worth = export(open_artefact(quick_run), {"fp32": None})["fp32"].worth
+    worth = export_run(open_artefact(quick_run), {"fp32": None})["fp32"].worth
     assert (worth.n, worth.accuracy, worth.accuracy_ci95, worth.agreement, worth.apart) == (None,) * 5
     assert worth.outputs_apart < 1e-4
     assert "is not prepared here" in capsys.readouterr().err
@@ -156,7 +156,7 @@ def test_numbers_that_are_not_finite_are_refused_and_the_rest_is_written(
 
     ask = export_quality._ask
     monkeypatch.setattr(export_quality, "_ask", spoilt)
-    found = export(with_data, {name: tmp_path / f"{name}.onnx" for name in ("fp16", "fp32")})
+    found = export_run(with_data, {name: tmp_path / f"{name}.onnx" for name in ("fp16", "fp32")})
     assert found["fp16"].refused == "it, or the model itself, answers with numbers that are not finite"
     assert json.loads(json.dumps(found["fp16"].to_json(), allow_nan=False))["outputs_apart"] is None
     assert [path.name for path in tmp_path.iterdir()] == ["fp32.onnx"]
@@ -164,7 +164,7 @@ def test_numbers_that_are_not_finite_are_refused_and_the_rest_is_written(
 
 def test_of_validation_rows_that_were_learnt_there_is_no_accuracy(with_data: Artefact, capsys) -> None:
     settings = {**with_data.settings, "train": {**with_data.settings["train"], "refit": True}}
-    found = export(dataclasses.replace(with_data, settings=settings), {"fp32": None})
+    found = export_run(dataclasses.replace(with_data, settings=settings), {"fp32": None})
     worth = found["fp32"].worth
     assert (worth.n, worth.accuracy, worth.accuracy_ci95, worth.agreement) == (204, None, None, 1.0)
     assert "was trained on its validation rows, too (train.refit)" in capsys.readouterr().err
@@ -176,19 +176,19 @@ def test_of_validation_rows_that_were_learnt_there_is_no_accuracy(with_data: Art
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "fp16"])
 def test_a_packed_model_answers_as_its_graph_does(precision, with_data: Artefact, tmp_path: Path) -> None:
-    export(with_data, {precision: None}, tmp_path / "packed")
+    export_run(with_data, {precision: None}, tmp_path / "packed")
     packed = open_artefact(tmp_path / "packed")
     expected = outputs(graphs_of(with_data, [precision])[precision].data, with_data)
     predictor = Predictor(packed)
     np.testing.assert_allclose(predictor.outputs(predictor.encode(TEXTS)), expected, atol=1e-6)
-    again = export(packed, {precision: tmp_path / "again.onnx"})[precision]
+    again = export_run(packed, {precision: tmp_path / "again.onnx"})[precision]
     assert (again.worth.agreement, again.worth.outputs_apart) == (1.0, 0.0)
 
 
 def test_what_was_rounded_cannot_be_exported_in_another_precision(with_data: Artefact, tmp_path: Path) -> None:
-    export(with_data, {"int8": None}, tmp_path / "packed")
+    export_run(with_data, {"int8": None}, tmp_path / "packed")
     with pytest.raises(DataError, match="in int8 alone, of which no fp32 can be made") as error:
-        export(open_artefact(tmp_path / "packed"), {"int8": None, "fp32": None})
+        export_run(open_artefact(tmp_path / "packed"), {"int8": None, "fp32": None})
     assert error.value.hint == f"sentiment export {tmp_path / 'packed'} --precision int8"
 
 
@@ -196,7 +196,7 @@ def test_what_was_rounded_cannot_be_exported_in_another_precision(with_data: Art
 def test_nothing_is_overwritten(place: str, with_data: Artefact, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(UsageError, match="mine is there already"):
-        export(with_data, {"fp32": tmp_path / "mine" if place == "graph" else None}, tmp_path / "mine")
+        export_run(with_data, {"fp32": tmp_path / "mine" if place == "graph" else None}, tmp_path / "mine")
     assert (tmp_path / "mine").read_text() == "mine"
 
 
@@ -214,34 +214,34 @@ def test_a10_what_a_failed_export_wrote_is_taken_back(with_data: Artefact, tmp_p
     for place in ("create:2:nospace", "write:3:nospace", "rename:2:ioerror"):
         failpoints.arm(place)
         with pytest.raises(MachineError):
-            export(with_data, paths)
+            export_run(with_data, paths)
         failpoints.arm(None)
         assert not list((tmp_path / "out").iterdir()), place
-    assert all(one.path.exists() for one in export(with_data, paths).values())
+    assert all(one.path.exists() for one in export_run(with_data, paths).values())
 
 
 @pytest.mark.parametrize("fail", ["rename:1:kill", "rename:2:kill", "create:2:kill", "flush_directory:2:kill"])
 def test_a23_the_same_export_after_a_kill_works(fail: str, with_data: Artefact, tmp_path: Path, forked) -> None:
     """A23: export and --pack refused what a killed one had written."""
     paths = {name: tmp_path / f"{name}.onnx" for name in ("fp32", "int8")}
-    assert forked(lambda: export(with_data, paths), fail) == -9
-    export(with_data, paths)
+    assert forked(lambda: export_run(with_data, paths), fail) == -9
+    export_run(with_data, paths)
     assert sorted(path.name for path in tmp_path.glob("*.onnx")) == ["fp32.onnx", "int8.onnx"]
     assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_a23_a_packed_model_may_be_packed_again_and_another_not(with_data: Artefact, tmp_path: Path) -> None:
-    export(with_data, {"fp32": None}, tmp_path / "packed")
+    export_run(with_data, {"fp32": None}, tmp_path / "packed")
     before = (tmp_path / "packed").read_bytes()
-    export(with_data, {"fp32": None}, tmp_path / "packed")
+    export_run(with_data, {"fp32": None}, tmp_path / "packed")
     with pytest.raises(UsageError, match="is there already, with another model"):
-        export(with_data, {"int8": None}, tmp_path / "packed")
+        export_run(with_data, {"int8": None}, tmp_path / "packed")
     assert (tmp_path / "packed").read_bytes() == before
 
 
 def test_another_graph_of_ours_is_not_overwritten(with_data: Artefact, tmp_path: Path) -> None:
-    export(with_data, {"int8": tmp_path / "graph.onnx"})
+    export_run(with_data, {"int8": tmp_path / "graph.onnx"})
     before = (tmp_path / "graph.onnx").read_bytes()
     with pytest.raises(UsageError, match="with other content, and is not overwritten"):
-        export(with_data, {"fp32": tmp_path / "graph.onnx"})
+        export_run(with_data, {"fp32": tmp_path / "graph.onnx"})
     assert (tmp_path / "graph.onnx").read_bytes() == before

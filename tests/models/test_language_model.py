@@ -10,8 +10,8 @@ from sentiment_cli.models.language_model import (
     activation_penalty,
     build_language_model,
     put_rows,
-    rows_of,
     temporal_penalty,
+    vocabulary_rows,
 )
 from sentiment_cli.models.layers.embedding import WordEmbedding, drop_types
 from sentiment_cli.models.layers.encoders import CELLS, RecurrentEncoder
@@ -37,7 +37,7 @@ def test_a_carried_state_is_one_long_sequence(cell: str) -> None:
     row_B = torch.tensor([3, 0, 4, 1, 2])  # each window's batch has the streams in an order of its own
     for first, last in ((0, 1), (1, 5), (5, 11)):
         row_B = row_B.roll(1)
-        hidden_BLD, state = model(ids_BL[row_B, first:last], rows_of(stored, row_B))
+        hidden_BLD, state = model(ids_BL[row_B, first:last], vocabulary_rows(stored, row_B))
         put_rows(stored, row_B, state)
         parts.append(hidden_BLD[row_B.argsort()])
     torch.testing.assert_close(torch.cat(parts, dim=1), whole_BLD, rtol=1e-10, atol=1e-10)

@@ -11,7 +11,7 @@ from onnxruntime import InferenceSession
 from torch import Tensor
 
 from sentiment_cli.onnx.builder import INT32, Graph
-from sentiment_cli.onnx.quantize import lower, precision_of
+from sentiment_cli.onnx.quantize import lower_precision, precision_of
 
 N_ENTRIES, WIDTH, LENGTHS = 60, 32, (9, 1, 5, 9)
 
@@ -116,7 +116,7 @@ GRAPHS = {"lstm": stacked, "gru": gru, "products": products, "loop": loop}
 @pytest.mark.parametrize("name", GRAPHS)
 def test_another_precision_answers_nearly_the_same_and_is_smaller(name: str, precision) -> None:
     data = built(GRAPHS[name])
-    lowered = lower(data, precision).data
+    lowered = lower_precision(data, precision).data
     expected, found = answer(data, rows()), answer(lowered, rows())
     spread = np.abs(expected).max()
     assert 0 < np.abs(found - expected).max() < (0.1 if precision == "int8" else 0.003) * spread
@@ -127,7 +127,7 @@ def test_another_precision_answers_nearly_the_same_and_is_smaller(name: str, pre
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_row_in_eight_bits_does_not_depend_on_the_others(name: str) -> None:
     """The loud row would move every other's scale."""
-    data = lower(built(GRAPHS[name]), "int8").data
+    data = lower_precision(built(GRAPHS[name]), "int8").data
     together = answer(data, rows())
     alone = np.concatenate([answer(data, [row]) for row in rows()])
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5 * np.abs(together).max())
@@ -135,7 +135,7 @@ def test_a_row_in_eight_bits_does_not_depend_on_the_others(name: str) -> None:
 
 def test_operators_in_whole_numbers_stand_where_numbers_are_bounded() -> None:
     """What has no such operator, or an input that nobody knows the bound of, is told."""
-    in_int8 = {name: lower(built(GRAPHS[name]), "int8") for name in GRAPHS}
+    in_int8 = {name: lower_precision(built(GRAPHS[name]), "int8") for name in GRAPHS}
     assert {name: one.kept for name, one in in_int8.items()} == {
         "lstm": (),
         "gru": ("GRU",),
@@ -150,13 +150,13 @@ def test_operators_in_whole_numbers_stand_where_numbers_are_bounded() -> None:
     other = {"activations": ["Sigmoid", "Relu", "Relu"]}
     states = graph.node("LSTM", embedded(graph), *names, hidden_size=WIDTH, **other)
     data = graph.finish({"ids_BL": ["B", "L"]}, graph.node("ReduceSum", states), "logits", [1, 1, 1, 1])
-    assert lower(data, "int8").kept == ("LSTM",)
+    assert lower_precision(data, "int8").kept == ("LSTM",)
 
 
 def test_products_stay_within_sixteen_bits() -> None:
     """Two of 8 by 8 bits would not, on processors that add them so; of 8 by 7 they do."""
     for name in ("lstm", "products"):
-        model = onnx.load_from_string(lower(built(GRAPHS[name]), "int8").data)
+        model = onnx.load_from_string(lower_precision(built(GRAPHS[name]), "int8").data)
         arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         read = {"DynamicQuantizeLSTM": (1, 2), "MatMulIntegerToFloat": (1,)}
         weights = [arrays[node.input[i]] for node in model.graph.node for i in read.get(node.op_type, ())]
@@ -168,11 +168,11 @@ def test_numbers_beyond_half_precision_stay_finite() -> None:
     table = drawn(N_ENTRIES, WIDTH)
     table[9, 0] = 1e6
     data = built(lambda graph: graph.node("Gather", graph.constant(table), graph.node("Transpose", "ids_BL")))
-    assert np.isfinite(answer(lower(data, "fp16").data, [np.array([9])])).all()
+    assert np.isfinite(answer(lower_precision(data, "fp16").data, [np.array([9])])).all()
 
 
 def test_nothing_is_divided_by_the_bound_of_zeros() -> None:
     data = built(lambda graph: graph.linear(looked_up(graph, 0 * drawn(50, WIDTH)), drawn(40, WIDTH), drawn(40)))
-    lowered, rows = lower(data, "int8"), [np.array([3, 4, 5])]
+    lowered, rows = lower_precision(data, "int8"), [np.array([3, 4, 5])]
     assert lowered.kept == ("MatMul",)
     np.testing.assert_array_equal(answer(lowered.data, rows), answer(data, rows))

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 
-from sentiment_cli.data.batching.truncation import Reading
+from sentiment_cli.data.batching.truncation import SavedTextLimits
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.inference import parity
 from sentiment_cli.inference.parity import checked_graph, rows_to_compare
@@ -95,7 +95,7 @@ def test_m08_a_graph_that_reads_or_gives_something_else_is_refused(inputs, outpu
     data.graph.output[0].type.tensor_type.elem_type = 7 if output == "whole" else 1
     with pytest.raises(store.IntegrityError, match=said):
         answers, n_logits = open_graph(data.SerializeToString())
-        score_ids(answers, [np.ones(1, np.int32)] * 2, Reading(None, "head", False, None), n_logits)
+        score_ids(answers, [np.ones(1, np.int32)] * 2, SavedTextLimits(None, "head", False, None), n_logits)
 
 
 def test_a_model_that_answers_with_no_number_is_refused(three_labels: Path, monkeypatch) -> None:
@@ -112,7 +112,7 @@ def test_the_gate_passes_a_graph_that_answers_as_torch_does_and_no_other(experim
     assert (len(rows), lengths[:2]) == (256, [0, 1])
     assert max(lengths) > 1.5 * np.median(lengths)
     graph = checked_graph(model, rows, settings.text)
-    reading = Reading.from_json(settings.text.model_dump())
+    reading = SavedTextLimits.from_json(settings.text.model_dump())
     assert parity.largest_difference(model, graph, rows, reading) < 1e-5
     with torch.no_grad():
         model.output.bias += 2e-4  # what is built now is not the model any more

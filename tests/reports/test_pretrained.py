@@ -11,7 +11,7 @@ from sentiment_cli.cli.runs import list_
 from sentiment_cli.config.loader import experiment_yaml, load_experiment
 from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.sequence_metrics import SequenceScores
-from sentiment_cli.evaluation.significance import compare
+from sentiment_cli.evaluation.significance import compare_runs
 from sentiment_cli.reports.comparison_report import build_comparison
 from sentiment_cli.reports.html import render_page
 from sentiment_cli.reports.markdown import render_card
@@ -88,5 +88,5 @@ def test_what_does_not_classify_is_not_compared(make_run) -> None:
     with pytest.raises(
         UsageError, match="is of task language-model, and what is compared is how runs classify"
     ) as told:
-        compare(runs, "test")
+        compare_runs(runs, "test")
     assert told.value.hint == f"sentiment report {runs[1]}"

@@ -26,7 +26,7 @@ from sentiment_cli.reports.blocks import (
     Fold,
     Items,
     Line,
-    Lines,
+    LineChart,
     Notice,
     Paragraph,
     Quote,
@@ -40,7 +40,7 @@ from sentiment_cli.reports.markdown import render_card
 from sentiment_cli.reports.run_files import find_mistakes, read_run
 from sentiment_cli.reports.run_report import build_report
 from sentiment_cli.runs.directory import describe_run
-from sentiment_cli.runs.predictions import Answers, read_answers
+from sentiment_cli.runs.predictions import Predictions, read_predictions
 from sentiment_cli.storage import store
 
 ATTACKS = [
@@ -130,7 +130,7 @@ def document_of(text: str) -> Document:
     """Put a text wherever a document can hold one."""
     table = Table([text, text], [[text, text], ["x", text]], caption=text, shade=[[0.0], [1.0]])
     lines = [Line(text, [1, 2], [0.5, 0.6]), Line("y", [1, 2], [0.4, 0.5])]
-    chart = Lines("steps", "loss", lines, 1, text)
+    chart = LineChart("steps", "loss", lines, 1, text)
     blocks = [
         Paragraph(text),
         Items([text, text]),
@@ -212,7 +212,7 @@ def test_m09_a_report_on_hostile_data_is_made_of_our_elements_alone(hostile_run:
         assert len(set(ids)) == len(ids)
         assert {value[1:] for _, name, value in page.values if name == "href"} <= set(ids)
     page = Structure(render_page(build_report(run)))
-    answers = read_answers(run.path, "test")
+    answers = read_predictions(run.path, "test")
     assert answers is not None
     mistakes = find_mistakes(run, "test", answers, 10)
     assert len(mistakes) == 10
@@ -418,7 +418,7 @@ def test_the_same_run_gives_the_same_bytes(hostile_run: Path) -> None:
 
 def test_surest_mistakes_come_first_and_are_mistakes(hostile_run: Path) -> None:
     run = read_run(hostile_run)
-    answers = read_answers(run.path, "test")
+    answers = read_predictions(run.path, "test")
     assert answers is not None
     found = find_mistakes(run, "test", answers, 5)
     assert [one.probability for one in found] == sorted((one.probability for one in found), reverse=True)
@@ -473,7 +473,7 @@ def test_damage_is_an_error_that_names_the_file(hostile_run: Path, file: str, co
 def test_bins_that_are_all_right_or_all_wrong_can_be_drawn(n: int, is_right: bool) -> None:
     chance_N = np.linspace(0.94, 0.99, n)
     label_N = np.full(n, int(is_right))
-    answers = Answers(
+    answers = Predictions(
         ("neg", "pos"), [str(row) for row in range(n)], label_N, np.stack([1 - chance_N, chance_N], axis=1)
     )
     picture = svg.draw(reliability_figure(answers, "test"))

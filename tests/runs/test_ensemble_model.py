@@ -19,7 +19,7 @@ from sentiment_cli.inference.explain.attribution import Explainer, occlude
 from sentiment_cli.inference.explain.trace import trace_text
 from sentiment_cli.inference.explain.words import read_text
 from sentiment_cli.inference.predictor import Predictor, open_predictor
-from sentiment_cli.runs.ensemble_model import Ensemble, Part, combine, open_model, pack_ensemble, save_ensemble
+from sentiment_cli.runs.ensemble_model import Ensemble, Member, combine, open_model, pack_ensemble, save_ensemble
 from sentiment_cli.runs.model_files import ENSEMBLE
 from sentiment_cli.runs.saved_model import Calibration, open_artefact, pack_artefact
 from sentiment_cli.storage import store
@@ -56,7 +56,7 @@ def ensemble(members: list[Path], tmp_path: Path) -> Path:
 
 
 def save(run: Path, members: list[Path], weights: tuple[float, ...] = WEIGHTS) -> Path:
-    parts = [Part(path.name, open_artefact(path), weight) for path, weight in zip(members, weights, strict=True)]
+    parts = [Member(path.name, open_artefact(path), weight) for path, weight in zip(members, weights, strict=True)]
     save_ensemble(run, parts, CALIBRATION)
     return run
 
@@ -90,7 +90,7 @@ def test_several_labels_are_added_up_by_the_logarithms_of_their_probabilities(th
 def test_an_ensemble_of_one_is_its_member(members: list[Path], tmp_path: Path) -> None:
     for path in members:
         alone = tmp_path / path.name
-        save_ensemble(alone, [Part(path.name, open_artefact(path), 1.0)], None)
+        save_ensemble(alone, [Member(path.name, open_artefact(path), 1.0)], None)
         predictor = Predictor(open_artefact(path))
         assert open_predictor(alone).predict(TEXTS) == predictor.predict(TEXTS)
         assert trace_text(open_predictor(alone), TEXTS[2]) == trace_text(predictor, TEXTS[2])
@@ -167,9 +167,9 @@ def test_words_add_up_over_members_that_cut_texts_otherwise(ensemble: Path) -> N
 
 
 def direction(divisor: float):
-    from sentiment_cli.inference.explain.attribution import Aim
+    from sentiment_cli.inference.explain.attribution import Target
 
-    return Aim("log-odds", np.array([1 / divisor]))
+    return Target("log-odds", np.array([1 / divisor]))
 
 
 def test_a_word_that_the_first_member_does_not_have_is_one_all_the_same(experiment, members, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sentiment_cli.errors import SentimentError
 from sentiment_cli.evaluation.evaluate import evaluate
-from sentiment_cli.evaluation.significance import compare
+from sentiment_cli.evaluation.significance import compare_runs
 from sentiment_cli.reports.run_files import read_run
 from sentiment_cli.reports.run_report import build_report
 from sentiment_cli.runs.directory import describe_run
@@ -101,7 +101,7 @@ def readers(run: Path) -> dict[str, Callable[[], Any]]:
     return {
         "report": lambda: build_report(read_run(run)),
         "runs show": lambda: describe_run(run),
-        "compare": lambda: compare([run, other], "test"),
+        "compare": lambda: compare_runs([run, other], "test"),
     }
 
 

@@ -261,7 +261,7 @@ def test_f04_power_lost_at_any_operation_leaves_the_old_or_the_new(case: Case, t
     follow("flush", flush)
     follow("rename", lossy.rename)
     follow("flush_directory", lossy.flush_directory)
-    monkeypatch.setattr(failpoints, "write", write)
+    monkeypatch.setattr(failpoints, "failing_write", write)
     case.prepare(root)
     n_before = len(lossy.states)
     case.act(root)

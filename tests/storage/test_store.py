@@ -253,11 +253,11 @@ def test_f16_a_sweep_takes_what_the_killed_left_and_nothing_else(tmp_path: Path,
     with store.new_directory(tmp_path / "e"), locks.lock(tmp_path / ".held.lock", lambda said: None):
         (tmp_path / "kept").touch()
         (tmp_path / ".free.lock").touch()
-        assert forked(lambda: locks.sweep(tmp_path)) == 0
+        assert forked(lambda: locks.sweep_locks(tmp_path)) == 0
         left = {path.name for path in tmp_path.iterdir()}
     assert {".held.lock", "kept"} < left
     assert [name[:3] for name in left - {".held.lock", "kept"}] == [".e."]
-    locks.sweep(tmp_path / "not there")
+    locks.sweep_locks(tmp_path / "not there")
 
 
 def test_f16_m07_a_lock_that_cannot_be_taken_is_gone_without(tmp_path: Path) -> None:

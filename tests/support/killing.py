@@ -51,7 +51,7 @@ _context.set_forkserver_preload(["sentiment_cli.workflows.train"])
 
 def write_reviews(root: Path) -> None:
     """Write the reviews that `train` reads, for four steps an epoch: hashing the sample's files would take longer."""
-    reviews = [review for split, review in sample.generate() if split == "train"]
+    reviews = [review for split, review in sample.generate_reviews() if split == "train"]
     (root / "data").mkdir()
     with (root / "data" / "reviews.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *((review.text, review.label) for review in reviews[::5])])

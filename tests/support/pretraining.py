@@ -36,7 +36,7 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
 def write_reviews(folder: Path, n: int = 300) -> None:
     """Write labelled reviews with their movies, and as many without labels."""
     labelled, unlabelled = [], []
-    for split, review in sample.generate():
+    for split, review in sample.generate_reviews():
         if split == "unsup":
             unlabelled.append((review.text, "", review.group))
         elif split == "train":

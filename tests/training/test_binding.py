@@ -14,7 +14,7 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.workflows import sitting
-from sentiment_cli.workflows.dependencies import find_or_fit
+from sentiment_cli.workflows.dependencies import find_or_train
 from sentiment_cli.workflows.train import fit
 
 LANGUAGE = (
@@ -64,10 +64,10 @@ def test_f27_a_pretraining_goes_on_with_its_own_unlabelled_rows_alone(root: Path
 
 def test_a_pretraining_on_other_unlabelled_rows_is_no_stand_in(root: Path) -> None:
     experiment = pretraining(root / "data", "vectors", "train.max_steps=1")
-    first = find_or_fit(experiment, "vectors")
-    assert find_or_fit(experiment, "vectors") == first
+    first = find_or_train(experiment, "vectors")
+    assert find_or_train(experiment, "vectors") == first
     change(root / "data" / "more.csv")
-    assert find_or_fit(experiment, "vectors").name == "vectors-2"
+    assert find_or_train(experiment, "vectors").name == "vectors-2"
 
 
 def tiny(folder: Path, *settings: str) -> Experiment:

@@ -21,8 +21,8 @@ from sentiment_cli.storage.store import IntegrityError
 from sentiment_cli.training import checkpoints
 from sentiment_cli.training.checkpoints import (
     Best,
-    Identity,
-    Progress,
+    RunFingerprint,
+    TrainProgress,
     newest_checkpoint,
     restore,
     save_checkpoint,
@@ -50,9 +50,9 @@ def trained(experiment):
 def save(run: Path, experiment, trained, step: int, keep: int = 2, run_id: str = "a") -> Path:
     model, optimizer = trained
     scores = score(np.array([0, 1]), np.array([[0.9, 0.1], [0.4, 0.6]]), ("neg", "pos"))
-    progress = Progress(step, [{"epoch": 1}], [torch.tensor(0.7)], best=Best(scores, 1, 1, weights_of(model)))
+    progress = TrainProgress(step, [{"epoch": 1}], [torch.tensor(0.7)], best=Best(scores, 1, 1, weights_of(model)))
     progress.scale_2 = torch.tensor([1024.0, 5.0])
-    identity = Identity(run_id, experiment, "key", {"torch": "1"}, {"device": "cpu"})
+    identity = RunFingerprint(run_id, experiment, "key", {"torch": "1"}, {"device": "cpu"})
     return save_checkpoint(run, identity, progress, model, optimizer, None, keep)
 
 
@@ -60,7 +60,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, experiment, trained) 
     save(tmp_path, experiment, trained, 7)
     checkpoint = newest_checkpoint(tmp_path, "a")
     assert checkpoint is not None
-    assert checkpoint.identity == Identity("a", experiment, "key", {"torch": "1"}, {"device": "cpu"})
+    assert checkpoint.identity == RunFingerprint("a", experiment, "key", {"torch": "1"}, {"device": "cpu"})
     assert (checkpoint.progress.step, checkpoint.progress.history) == (7, [{"epoch": 1}])
     assert torch.equal(torch.stack(checkpoint.progress.losses), torch.tensor([0.7]))
     assert checkpoint.progress.scale_2 is not None

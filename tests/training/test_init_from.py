@@ -16,10 +16,10 @@ from sentiment_cli.errors import UsageError
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.optimizer import build_optimizer, depth_of, freeze
 from sentiment_cli.training.tasks.table import prepare_for
-from sentiment_cli.training.weights_init import first_model, load_origins
+from sentiment_cli.training.weights_init import build_initial_model, load_all_pretrained
 from sentiment_cli.workflows import dependencies as reusing_module
 from sentiment_cli.workflows import train as fit_module
-from sentiment_cli.workflows.dependencies import with_origins
+from sentiment_cli.workflows.dependencies import resolve_dependencies
 from sentiment_cli.workflows.train import fit
 
 ORIGINS = {
@@ -67,7 +67,7 @@ def started(experiment: Experiment) -> tuple[dict[str, Tensor], dict[str, Tensor
     """Return the first weights of an experiment, and those that it has without anything to start from."""
     corpus = prepare_for(experiment)
     fresh = experiment.model_copy(update={"init_from": None, "init_backward": None})
-    states = [first_model(one, corpus, load_origins(one)).state_dict() for one in (experiment, fresh)]
+    states = [build_initial_model(one, corpus, load_all_pretrained(one)).state_dict() for one in (experiment, fresh)]
     return states[0], states[1]
 
 
@@ -192,10 +192,10 @@ def test_an_experiment_is_pretrained_first_and_then_its_run_is_found(
     monkeypatch.setattr(reusing_module, "fit", counted)
     experiment = classifier("init_from=origin.yaml", "train.max_steps=1", "model.encoder.width=8")
     assert experiment.model.embedding.width == 8  # of the pretraining's
-    named = with_origins(experiment)
+    named = resolve_dependencies(experiment)
     assert named.init_from == str(tmp_path / "runs" / "origin")
     assert "init_from: origin.yaml, an experiment of task vectors" in capsys.readouterr().err
-    assert with_origins(experiment) == named == with_origins(named)
+    assert resolve_dependencies(experiment) == named == resolve_dependencies(named)
     assert fitted == ["origin"]
     assert fit(named, "started").directory == tmp_path / "runs" / "started"
     held = load_experiment(tmp_path / "runs" / "started" / "experiment.yaml")

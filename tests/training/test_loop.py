@@ -6,7 +6,7 @@ import torch
 from sentiment_cli.config import schema
 from sentiment_cli.data.batching.batches import Batch
 from sentiment_cli.models.classifier import Classifier
-from sentiment_cli.training.loop import Average, LossScale, slice_seed, train_steps
+from sentiment_cli.training.loop import EMA, GradScaler, slice_seed, train_steps
 from sentiment_cli.training.losses import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
 
@@ -70,7 +70,7 @@ def test_invariant_7_slices_add_up_to_the_batch(slices: int, lazy: bool) -> None
 def test_the_average_is_what_its_equation_says() -> None:
     torch.manual_seed(0)
     model = Classifier(schema.Model(), 50, 1, 2, pad_is_input=False)
-    average = Average(model, 0.3)
+    average = EMA(model, 0.3)
     expected = model.output.weight.detach().clone()
     for step, _ in enumerate(_steps(model, [_batch(8)] * 4, average=average)):
         decay = min(0.3, (1 + step) / (10 + step))
@@ -112,7 +112,7 @@ def _steps(model, batches, *, slices=1, max_grad_norm=None, average=None, object
 def test_fp16_leaves_out_what_overflows_and_goes_on_from_the_saved_scale() -> None:
     """A gradient of 40 fits into fp16 only below a scale of 2,048."""
 
-    def train(n_steps: int, scale: LossScale | None, model: torch.nn.Linear) -> list[tuple[float, float]]:
+    def train(n_steps: int, scale: GradScaler | None, model: torch.nn.Linear) -> list[tuple[float, float]]:
         optimizer = build_optimizer(model, schema.Train(optimizer="sgd", momentum=0.0))
         steps = train_steps(
             model, lambda model, batch: 40 * model(torch.ones(1, 4)).float().mean(), [_batch(1)] * n_steps, optimizer,
@@ -124,7 +124,7 @@ def test_fp16_leaves_out_what_overflows_and_goes_on_from_the_saved_scale() -> No
         torch.manual_seed(0)
         return torch.nn.Linear(4, 1)
 
-    model, scale = fresh(), LossScale(torch.device("cpu"))
+    model, scale = fresh(), GradScaler(torch.device("cpu"))
     before = model.weight.clone()
     left_out = train(6, scale, model)
     assert [grad_norm for _, grad_norm in left_out] == [0, 0, 0, 0, 0, 0]
@@ -138,7 +138,7 @@ def test_fp16_leaves_out_what_overflows_and_goes_on_from_the_saved_scale() -> No
 
 
 def test_the_scale_doubles_after_2000_good_steps_and_does_not_fall_below_1() -> None:
-    scale = LossScale(torch.device("cpu"))
+    scale = GradScaler(torch.device("cpu"))
     for _ in range(2000):
         scale.update(torch.tensor(False))
     assert scale.state_2.tolist() == [2.0**17, 0.0]
@@ -149,7 +149,7 @@ def test_the_scale_doubles_after_2000_good_steps_and_does_not_fall_below_1() -> 
 
 @pytest.mark.parametrize("factor", [1.0, 2.0**16])
 def test_f20_fp16_does_not_hide_what_is_not_finite(factor: float) -> None:
-    model, scale = torch.nn.Linear(4, 1), LossScale(torch.device("cpu"))
+    model, scale = torch.nn.Linear(4, 1), GradScaler(torch.device("cpu"))
     scale.state_2[0] = factor
     before = model.weight.clone()
     bad = float("nan") if factor > 1 else 1e6  # a loss that is none, or a gradient that no scale brings into range

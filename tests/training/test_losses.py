@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.batching.batches import Batch, Rows
+from sentiment_cli.data.batching.batches import Batch, DeviceRows
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.evaluation.metrics import score, score_stars
 from sentiment_cli.inference.predictor import class_probabilities
@@ -76,7 +76,7 @@ def test_a_toy_problem_of_several_labels_is_learnt(n_labels: int) -> None:
     length_N = fresh.length_B.numpy()
     ids_T = torch.cat([ids_L[:length] for ids_L, length in zip(fresh.ids_BL, length_N, strict=True)])
     starts_N1 = torch.from_numpy(np.concatenate([[0], np.cumsum(length_N)]))
-    rows = Rows(torch.cat([ids_T, torch.zeros(1, dtype=torch.long)]).int(), starts_N1, fresh.label_B)
+    rows = DeviceRows(torch.cat([ids_T, torch.zeros(1, dtype=torch.long)]).int(), starts_N1, fresh.label_B)
     logits = score_rows(model, rows, length_N, schema.Text())
     assert logits.shape == ((300,) if n_labels == 2 else (300, n_labels))
     scores = score(fresh.label_B.numpy(), class_probabilities(logits), tuple("abcde")[:n_labels])

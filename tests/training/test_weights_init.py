@@ -14,7 +14,7 @@ from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.models.layers.softmax import AdaptiveSoftmax
 from sentiment_cli.storage import store
 from sentiment_cli.training import init_from as origins_module
-from sentiment_cli.training.weights_init import draw_weights, first_model, load_origins
+from sentiment_cli.training.weights_init import build_initial_model, draw_weights, load_all_pretrained
 from sentiment_cli.workflows.train import fit, resume
 
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1")
@@ -95,13 +95,13 @@ def test_vectors_come_from_a_file(experiment, tmp_path: Path, capsys) -> None:
         "2 8\nthe 1 2 3 4 5 6 7 8\nnosuchword 1 1 1 1 1 1 1 1\nplot" + " .5" * 8 + "\n"
     )
     settings = experiment(*TINY, f"vocabulary.vectors={tmp_path / 'vectors.txt'}")
-    assert load_origins(settings) == []
+    assert load_all_pretrained(settings) == []
     corpus = prepare(settings, ("train",))
-    model = first_model(settings, corpus, [])
+    model = build_initial_model(settings, corpus, [])
     assert model.embedding.weight[corpus.vocabulary.entries.index("the")].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     assert model.embedding.weight[corpus.vocabulary.entries.index("plot")].tolist() == [0.5] * 8
     assert "vectors: 2 of" in capsys.readouterr().err
-    fresh = first_model(experiment(*TINY), corpus, []).embedding.weight
+    fresh = build_initial_model(experiment(*TINY), corpus, []).embedding.weight
     assert torch.equal(model.embedding.weight[:2], fresh[:2])
 
 
@@ -115,7 +115,7 @@ def test_a_run_goes_on_without_the_file_of_its_first_vectors(experiment, tmp_pat
     path.unlink()
     assert resume(runs_dir() / "stopped", settings, ()).scores
     with pytest.raises(DataError, match=r"vectors\.txt cannot be read: No such file"):
-        first_model(settings, prepare(settings, ("train",)), [])
+        build_initial_model(settings, prepare(settings, ("train",)), [])
 
 
 @pytest.mark.parametrize(
@@ -131,15 +131,15 @@ def test_a_file_that_is_no_file_of_vectors_is_refused(experiment, tmp_path: Path
     (tmp_path / "vectors.txt").write_text(text)
     settings = experiment(*TINY, f"vocabulary.vectors={tmp_path / 'vectors.txt'}")
     with pytest.raises(DataError, match=said):
-        first_model(settings, prepare(settings, ("train",)), [])
+        build_initial_model(settings, prepare(settings, ("train",)), [])
     with pytest.raises(UsageError, match="which is no file"):
-        load_origins(experiment(*TINY, "vocabulary.vectors=nosuch.txt"))
+        load_all_pretrained(experiment(*TINY, "vocabulary.vectors=nosuch.txt"))
 
 
 def test_init_from_starts_from_a_finished_run(experiment, quick_run: Path) -> None:
     settings = experiment(*TINY, f"init_from={quick_run}")
-    (origin,) = load_origins(settings)
-    model = first_model(settings, prepare(settings, ("train",)), [origin])
+    (origin,) = load_all_pretrained(settings)
+    model = build_initial_model(settings, prepare(settings, ("train",)), [origin])
     assert origin.weights.keys() == model.state_dict().keys()
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in origin.weights.items())
     assert fit(settings, "more").scores.loss < fit(experiment(*TINY), "less").scores.loss
@@ -166,14 +166,14 @@ def test_f21_init_from_weights_that_are_not_finite_is_refused(experiment, quick_
 
     monkeypatch.setattr(origins_module, "load_weights", damaged)
     with pytest.raises(DataError, match=r"output\.bias holds numbers that are not finite"):
-        load_origins(experiment(*TINY, f"init_from={quick_run}"))
+        load_all_pretrained(experiment(*TINY, f"init_from={quick_run}"))
 
 
 def test_init_from_a_run_without_a_model_is_refused(experiment, tmp_path: Path) -> None:
     store.write_file(tmp_path / "runs" / "half" / "experiment.yaml", b"name: half\n")
     with pytest.raises(UsageError, match=r"init_from: .*half is unfinished, not finished"):
-        load_origins(experiment(*TINY, "init_from=half"))
+        load_all_pretrained(experiment(*TINY, "init_from=half"))
     store.write_file(tmp_path / "runs" / "half" / "experiment.yaml", b"name: half\ntask: vectors\n")
     with pytest.raises(UsageError) as caught:
-        load_origins(experiment(*TINY, "init_from=half"))
+        load_all_pretrained(experiment(*TINY, "init_from=half"))
     assert caught.value.hint == f"sentiment pretrain --resume {tmp_path / 'runs' / 'half'}"

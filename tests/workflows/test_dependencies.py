@@ -9,7 +9,7 @@ from killing import outcome, train, write_reviews
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.storage import store
-from sentiment_cli.workflows.dependencies import find_or_fit
+from sentiment_cli.workflows.dependencies import find_or_train
 from sentiment_cli.workflows.seeds_and_folds import fit_folds
 
 TINY = ("model.encoder.width=4", "model.embedding.width=4", "train.epochs=1", "train.threads=1", "train.max_steps=3")
@@ -24,27 +24,27 @@ def reviews(tmp_path: Path) -> Path:
 
 def test_a_finished_run_of_the_same_experiment_and_data_is_taken(experiment, reviews: Path, capsys) -> None:
     settings = experiment(*TINY, f"data.source={reviews}")
-    first = find_or_fit(settings, "run")
+    first = find_or_train(settings, "run")
     weights = first / "model" / "weights.safetensors"
     written_at = weights.stat().st_mtime_ns
     capsys.readouterr()
-    assert find_or_fit(settings, "run") == first == runs_dir() / "run"
+    assert find_or_train(settings, "run") == first == runs_dir() / "run"
     assert weights.stat().st_mtime_ns == written_at
     assert (
         f"{first} is of the same experiment and data, and finished: it is not trained again" in capsys.readouterr().err
     )
-    assert find_or_fit(experiment(*TINY, f"data.source={reviews}", "seed=1"), "run") == runs_dir() / "run-2"
-    assert find_or_fit(settings, "ru") == runs_dir() / "ru"  # another name
+    assert find_or_train(experiment(*TINY, f"data.source={reviews}", "seed=1"), "run") == runs_dir() / "run-2"
+    assert find_or_train(settings, "ru") == runs_dir() / "ru"  # another name
     reviews.write_text(reviews.read_text().replace("film 7 was good,1", "film 7 was good,0"))
-    assert find_or_fit(settings, "run") == runs_dir() / "run-3"  # its label was mended
+    assert find_or_train(settings, "run") == runs_dir() / "run-3"  # its label was mended
     reviews.write_text(reviews.read_text().replace("film 7 was good,0", "film 7 was good,1"))
-    assert find_or_fit(settings, "run") == first
+    assert find_or_train(settings, "run") == first
 
 
 def test_the_runs_of_train_folds_are_taken(experiment) -> None:
     (one, _) = fit_folds(experiment(*TINY), 2, None)
     settings = load_experiment(one.directory / "experiment.yaml")
-    assert find_or_fit(settings, "sample-fold-1") == one.directory
+    assert find_or_train(settings, "sample-fold-1") == one.directory
 
 
 def test_a_stopped_run_is_gone_on_with_to_the_same_bytes(tmp_path: Path, monkeypatch) -> None:
@@ -53,7 +53,7 @@ def test_a_stopped_run_is_gone_on_with_to_the_same_bytes(tmp_path: Path, monkeyp
     for name, place, at in (("early", "after the update", 1), ("late", "after the update", 6)):
         assert train(tmp_path, name, place=place, at=at)[0] == -signal.SIGKILL
         run = tmp_path / "runs" / name
-        assert find_or_fit(load_experiment(run / "experiment.yaml"), name) == run
+        assert find_or_train(load_experiment(run / "experiment.yaml"), name) == run
         assert outcome(run) == outcome(tmp_path / "runs" / "whole")
 
 
@@ -63,12 +63,12 @@ def test_a_stopped_run_of_other_data_is_left_alone(tmp_path: Path) -> None:
     reviews = tmp_path / "data" / "reviews.csv"
     reviews.write_text(reviews.read_text() + "one more,pos\n")
     settings = load_experiment(tmp_path / "runs" / "run" / "experiment.yaml")
-    assert find_or_fit(settings, "run") == tmp_path / "runs" / "run-2"
+    assert find_or_train(settings, "run") == tmp_path / "runs" / "run-2"
 
 
 def test_what_cannot_be_gone_on_with_is_trained_anew(experiment, reviews: Path, capsys) -> None:
     settings = experiment(*TINY, f"data.source={reviews}", "train.keep_finished=true")
-    first = find_or_fit(settings, "run")
+    first = find_or_train(settings, "run")
     (first / "summary.json").unlink()
     (checkpoint,) = (first / "checkpoints").iterdir()
     about = store.read_json(checkpoint / "state.json")
@@ -77,12 +77,12 @@ def test_what_cannot_be_gone_on_with_is_trained_anew(experiment, reviews: Path, 
         draft.write("tensors.safetensors", b"")
         draft.write("state.json", json.dumps({**about, "format": 0}).encode())
     capsys.readouterr()
-    assert find_or_fit(settings, "run") == runs_dir() / "run-2"
+    assert find_or_train(settings, "run") == runs_dir() / "run-2"
     assert "is whole; a new run is trained" in capsys.readouterr().err
     (first / "experiment.yaml").write_text("nmae: x\n")
     shutil.rmtree(runs_dir() / "run-2")
     (runs_dir() / "run-2").mkdir()  # killed before it wrote what it is
-    third = find_or_fit(settings, "run")
+    third = find_or_train(settings, "run")
     assert third == runs_dir() / "run-3"
     (third / "summary.json").write_text("{")
-    assert find_or_fit(settings, "run") == runs_dir() / "run-4"
+    assert find_or_train(settings, "run") == runs_dir() / "run-4"

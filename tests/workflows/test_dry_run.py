@@ -9,7 +9,7 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import UsageError
-from sentiment_cli.workflows.dependencies import with_origins
+from sentiment_cli.workflows.dependencies import resolve_dependencies
 
 LANGUAGE = ("task=language-model", "model.encoder.layers=2", *SETTINGS["language-model"])
 
@@ -83,7 +83,7 @@ BOTH = ("init_from=forward", "init_backward=backward", "model.encoder.bidirectio
 )
 def test_f14_what_cannot_be_trained_is_told_before_anything_is(folder: Path, settings, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        with_origins(classifier(folder, *settings))
+        resolve_dependencies(classifier(folder, *settings))
     assert not runs_dir().exists()
 
 
@@ -104,7 +104,7 @@ def test_f14_folds_whose_rows_the_origin_does_not_know_are_refused_before_it_is_
 
 
 def test_what_fits_is_trained(folder: Path) -> None:
-    named = with_origins(
+    named = resolve_dependencies(
         classifier(folder, *BOTH, "model.encoder.layers=1", "teacher.run=linear", "teacher.rows=train")
     )
     assert named.init_from == str(runs_dir() / "forward")
@@ -114,9 +114,11 @@ def test_what_fits_is_trained(folder: Path) -> None:
 
 def test_a_run_of_a_shipped_experiment_s_name_comes_first_and_is_said_to_differ(folder: Path, capsys) -> None:
     write(folder / "imdb-vectors.yaml", "task=vectors", *SETTINGS["vectors"])
-    with_origins(classifier(folder, f"init_from={folder / 'imdb-vectors.yaml'}"))
+    resolve_dependencies(classifier(folder, f"init_from={folder / 'imdb-vectors.yaml'}"))
     (folder / "imdb-vectors.yaml").unlink()
     capsys.readouterr()
-    assert with_origins(classifier(folder, "init_from=imdb-vectors")).init_from == str(runs_dir() / "imdb-vectors")
+    assert resolve_dependencies(classifier(folder, "init_from=imdb-vectors")).init_from == str(
+        runs_dir() / "imdb-vectors"
+    )
     said = "imdb-vectors, a run, whose settings are not those of the shipped experiment imdb-vectors\n"
     assert said in capsys.readouterr().err

@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     label_B: Tensor
 
 
-class Rows(NamedTuple):
+class DeviceRows(NamedTuple):
     """A split's rows on the device, ready to be cut: ids_T int32, starts_N1 int64, label_N as a batch has it."""
 
     ids_T: Tensor
@@ -38,17 +38,17 @@ class Rows(NamedTuple):
     label_N: Tensor
 
 
-def rows_on(device: torch.device, packed: Packed, target: Literal["label", "stars"] = "label") -> Rows:
+def rows_on(device: torch.device, packed: Packed, target: Literal["label", "stars"] = "label") -> DeviceRows:
     """Put a split on the device, once, with one padding token behind it for empty rows to point at.
 
     `target` says whether label_N is to hold the labels or the star ratings.
     """
     ids_T = torch.from_numpy(np.append(packed.ids_T, np.int32(PAD_ID)))
     label_N = packed.label_N if target == "label" else packed.stars_N
-    return Rows(*(tensor.to(device) for tensor in (ids_T, *map(torch.from_numpy, (packed.starts_N1, label_N)))))
+    return DeviceRows(*(tensor.to(device) for tensor in (ids_T, *map(torch.from_numpy, (packed.starts_N1, label_N)))))
 
 
-def gather(rows: Rows, row_B: Tensor, width: int, text: Text) -> Batch:
+def gather(rows: DeviceRows, row_B: Tensor, width: int, text: Text) -> Batch:
     """Cut rows out of the flat token array into a rectangle `width` tokens wide.
 
     With `text.start` a row begins with that token. Longer rows than `text.max_tokens` then lose their end, start or
@@ -121,7 +121,9 @@ def plan_steps(length_N: NDArray[np.int64], settings: Train, seed: int) -> Plan:
     return Plan(rows, epoch_ends)
 
 
-def cut(plan: Plan, rows: Rows, read_N: NDArray[np.int64], experiment: Experiment, start: int = 0) -> Iterator[Batch]:
+def cut(
+    plan: Plan, rows: DeviceRows, read_N: NDArray[np.int64], experiment: Experiment, start: int = 0
+) -> Iterator[Batch]:
     """Cut the planned batches, from step `start` on, out of the rows on their device."""
     device = rows.starts_N1.device
     for row_B in plan.rows[start:]:

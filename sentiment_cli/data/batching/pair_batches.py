@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sentiment_cli.config.schema import Text
-from sentiment_cli.data.batching.batches import Batch, Rows, gather
+from sentiment_cli.data.batching.batches import Batch, DeviceRows, gather
 from sentiment_cli.data.batching.truncation import read_lengths
 from sentiment_cli.data.corpus.pairs import END_ID, PackedPairs
 from sentiment_cli.data.tokens.vocabulary import PAD_ID
@@ -28,13 +28,13 @@ class PairBatch(NamedTuple):
     mean_length_B: Tensor
 
 
-def pair_rows_on(device: torch.device, packed: PackedPairs) -> tuple[Rows, Rows]:
+def pair_rows_on(device: torch.device, packed: PackedPairs) -> tuple[DeviceRows, DeviceRows]:
     """Put sources and targets on the device, once; their rows have no label, which is 0."""
 
-    def rows(ids_T: NDArray[np.int32], starts_N1: NDArray[np.int64]) -> Rows:
+    def rows(ids_T: NDArray[np.int32], starts_N1: NDArray[np.int64]) -> DeviceRows:
         ids_T = np.append(ids_T, np.int32(PAD_ID))  # for empty rows to point at
         arrays = (ids_T, starts_N1, np.zeros(len(starts_N1) - 1, np.int64))
-        return Rows(*(torch.from_numpy(array).to(device) for array in arrays))
+        return DeviceRows(*(torch.from_numpy(array).to(device) for array in arrays))
 
     return rows(packed.source_T, packed.source_starts_N1), rows(packed.target_T, packed.target_starts_N1)
 
@@ -46,7 +46,7 @@ def lengths_read(packed: PackedPairs, text: Text) -> tuple[NDArray[np.int64], ND
 
 
 def gather_pairs(
-    sides: tuple[Rows, Rows], row_B: Tensor, widths: tuple[int, int], text: Text, *, reverse: bool = False
+    sides: tuple[DeviceRows, DeviceRows], row_B: Tensor, widths: tuple[int, int], text: Text, *, reverse: bool = False
 ) -> PairBatch:
     """Cut pairs into two rectangles of these widths; a source as `text` says, of a target its first max_tokens.
 

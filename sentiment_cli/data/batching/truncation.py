@@ -13,7 +13,7 @@ from sentiment_cli.data.tokens.vocabulary import PAD_ID, START_ID
 MOST_TOKENS = 1_000_000  # of a row; the longest that settings may ask for
 
 
-class Reads(Protocol):
+class TextLimits(Protocol):
     """What says which tokens of a row are read: the settings `text` of an experiment, or `Reading`."""
 
     @property
@@ -27,7 +27,7 @@ class Reads(Protocol):
 
 
 @dataclass(frozen=True)
-class Reading:
+class SavedTextLimits:
     """The same as plain values, of a finished model."""
 
     max_tokens: int | None
@@ -36,7 +36,7 @@ class Reading:
     pad_to: int | None
 
     @classmethod
-    def from_json(cls, text: dict[str, Any]) -> "Reading":
+    def from_json(cls, text: dict[str, Any]) -> "SavedTextLimits":
         """Raise KeyError or ValueError for what says nothing of the kind."""
         found = cls(text["max_tokens"], text["truncate"], text.get("start", False), text["pad_to"])
         counts = [n for n in (found.max_tokens, found.pad_to) if n is not None]
@@ -57,19 +57,19 @@ class Ragged(NamedTuple):
         return np.diff(self.starts_N1)
 
 
-def lay_out(rows_ids: Sequence[NDArray[np.int32]]) -> Ragged:
+def concatenate_rows(rows_ids: Sequence[NDArray[np.int32]]) -> Ragged:
     """Put rows one behind the other."""
     padding = np.full(1, PAD_ID, dtype=np.int32)  # which empty rows point at
     starts_N1 = np.cumsum([0, *map(len, rows_ids)], dtype=np.int64)
     return Ragged(np.concatenate([*rows_ids, padding], dtype=np.int32), starts_N1)
 
 
-def most_tokens(text: Reads) -> int | None:
+def max_own_tokens(text: TextLimits) -> int | None:
     """Return how many tokens of its own a long row keeps: max_tokens, less a start token that is not cut off."""
     return None if text.max_tokens is None else text.max_tokens - (text.start and text.truncate != "tail")
 
 
-def read_lengths(length_N: NDArray[np.int64], text: Reads) -> NDArray[np.int64]:
+def read_lengths(length_N: NDArray[np.int64], text: TextLimits) -> NDArray[np.int64]:
     """Return how many tokens a model reads of rows of these lengths, the start token and padding it reads included.
 
     An empty row reads as one token: the start token, or padding.
@@ -79,7 +79,7 @@ def read_lengths(length_N: NDArray[np.int64], text: Reads) -> NDArray[np.int64]:
     return np.clip(length_N + text.start, 1, text.max_tokens)
 
 
-def kept_places(n_tokens: int, text: Reads) -> NDArray[np.int64]:
+def kept_positions(n_tokens: int, text: TextLimits) -> NDArray[np.int64]:
     """Return the places of the tokens that are read of a row of so many; the start token is none of them."""
     full = n_tokens + text.start
     kept = full if text.max_tokens is None else min(full, text.max_tokens)
@@ -91,7 +91,7 @@ def kept_places(n_tokens: int, text: Reads) -> NDArray[np.int64]:
 
 
 def gather_rows(
-    rows: Ragged, row_B: NDArray[np.int64], width: int, text: Reads
+    rows: Ragged, row_B: NDArray[np.int64], width: int, text: TextLimits
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return ids_BL and length_B of rows as a model reads them: what `batches.gather` does, in numpy."""
     start_B, end_B = rows.starts_N1[row_B] - int(text.start), rows.starts_N1[row_B + 1]
@@ -126,7 +126,7 @@ def cut_batches(
         yield order_N[start:]
 
 
-def _head(text: Reads) -> int:
+def _head(text: TextLimits) -> int:
     """Return how many tokens a long row keeps of its start, where it keeps its end."""
     return 0 if text.truncate == "tail" or text.max_tokens is None else text.max_tokens // 4
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.batching.truncation import most_tokens
+from sentiment_cli.data.batching.truncation import max_own_tokens
 from sentiment_cli.data.checks.coverage import unknown_share
 from sentiment_cli.data.corpus.duplicates import PAIRS
 from sentiment_cli.data.corpus.fit_settings import settle
@@ -84,7 +84,7 @@ def _lengths(chunks: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _split_facts(packed: Packed, corpus: Corpus, experiment: Experiment) -> dict[str, Any]:
-    length_N, most = packed.length_N, most_tokens(experiment.text)
+    length_N, most = packed.length_N, max_own_tokens(experiment.text)
     n_tokens = int(length_N.sum())
     counts = np.bincount(packed.label_N[packed.label_N >= 0], minlength=len(corpus.labels))
     return {

@@ -64,7 +64,7 @@ def open_entry(name: str, is_read: Callable[[str], bool] = lambda name: True) ->
         return None
     try:
         store.open_directory(directory, is_read)
-        read_manifest(directory)
+        read_entry_manifest(directory)
     except store.IntegrityError as error:
         console.warn(f"{error}; preparing it again")
         store.remove_directory(directory)
@@ -72,7 +72,7 @@ def open_entry(name: str, is_read: Callable[[str], bool] = lambda name: True) ->
     return directory
 
 
-def read_manifest(directory: Path) -> dict[str, Any]:
+def read_entry_manifest(directory: Path) -> dict[str, Any]:
     """Return an entry's manifest. Raises IntegrityError where it is not of the key that the directory's name says."""
     files = store.read_manifest(directory)
     depends_on = store.read_json(directory / KEY_FILE)
@@ -91,10 +91,10 @@ def remove(entry: Entry) -> bool:
     return is_unused
 
 
-def sweep() -> None:
+def sweep_cache() -> None:
     """Remove what killed processes left beside the entries and the downloads."""
     for name in ("cache", "raw"):
-        locks.sweep(data_dir() / name)
+        locks.sweep_locks(data_dir() / name)
 
 
 def unreadable(name: str) -> MachineError:

@@ -15,7 +15,7 @@ _ROWS_AT_ONCE = 1 << 16
 _BLOCK = 1 << 18
 
 
-class Writer:
+class ColumnWriter:
     """The columns of one split, being written: `write` takes an array or a list of each column's next values."""
 
     def __init__(self, outputs: dict[str, store.Output], types: dict[str, str]) -> None:
@@ -33,14 +33,14 @@ class Writer:
 
 
 @contextlib.contextmanager
-def writing(draft: store.Draft, split: str, types: dict[str, str]) -> Iterator[Writer]:
+def writing(draft: store.Draft, split: str, types: dict[str, str]) -> Iterator[ColumnWriter]:
     """Yield a writer of a split's columns, of these types by name, and of its ids."""
     with contextlib.ExitStack() as stack:
         outputs = {
             name: stack.enter_context(draft.create(f"{split}-{name}.{kind}"))
             for name, kind in {**types, "id": "text"}.items()
         }
-        yield Writer(outputs, types)
+        yield ColumnWriter(outputs, types)
 
 
 def read_column(directory: Path, split: str, name: str, kind: str) -> NDArray[Any]:
@@ -60,7 +60,7 @@ def read_ids(directory: Path, split: str) -> Iterator[bytes]:
             yield from ids
 
 
-def copy_rows(writer: Writer, is_wanted_N: NDArray[np.bool_], **columns: NDArray[Any]) -> None:
+def copy_rows(writer: ColumnWriter, is_wanted_N: NDArray[np.bool_], **columns: NDArray[Any]) -> None:
     """Write the wanted rows of columns, some at a time, so that memory does not grow with them."""
     for first in range(0, len(is_wanted_N), _ROWS_AT_ONCE):
         rows = slice(first, first + _ROWS_AT_ONCE)

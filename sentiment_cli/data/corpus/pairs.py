@@ -59,7 +59,7 @@ def prepare_pairs(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key:
     with a DataError.
     """
     started = time.monotonic()
-    cache.sweep()
+    cache.sweep_cache()
     corpus = None if key is None else open_corpus(key, splits)
     if corpus is None:
         source = find_source(experiment.data)
@@ -97,8 +97,8 @@ def _build(source: Source, experiment: Experiment, key: cache.Key) -> None:
     """Read the table once to see which rows there are, then once for the vocabulary and for each split."""
     data, rejects = experiment.data, Rejects(experiment.data.on_error)
     path, columns, how = Path(data.source), Columns(data.text_column, data.label_column), format_of(data)
-    with unless_all_fail(lambda others: read_pairs(path, columns, others, is_told=False, how=how)):
-        n_rows = sum(1 for _ in read_pairs(path, columns, rejects, how=how))
+    with unless_all_fail(lambda others: read_pair_rows(path, columns, others, is_told=False, how=how)):
+        n_rows = sum(1 for _ in read_pair_rows(path, columns, rejects, how=how))
     is_in = assign_pairs(n_rows, valid_share=data.valid.share, test_share=data.test_share, seed=data.valid.seed)
     for split, rows in is_in.items():
         if not rows.any():
@@ -108,7 +108,7 @@ def _build(source: Source, experiment: Experiment, key: cache.Key) -> None:
             )
 
     def pairs_of(split: str) -> Iterator[Pair]:
-        return compress(read_pairs(path, columns, Rejects("skip"), is_told=False, how=how), is_in[split])
+        return compress(read_pair_rows(path, columns, Rejects("skip"), is_told=False, how=how), is_in[split])
 
     learnt_from = ([pair.source, pair.target] for pair in pairs_of("train"))
     tokenizer, entries = train_tokenizer(experiment.text, experiment.vocabulary, learnt_from)
@@ -127,7 +127,7 @@ def _build(source: Source, experiment: Experiment, key: cache.Key) -> None:
         console.warn(f"{len(rejects.found):,} of {n_rows + len(rejects.found):,} rows were left out, see {where}")
 
 
-def read_pairs(
+def read_pair_rows(
     path: Path,
     columns: Columns,
     rejects: Rejects,

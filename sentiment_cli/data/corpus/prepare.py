@@ -27,7 +27,7 @@ from sentiment_cli.data.corpus.raw_texts import SPLITS_OF, Texts, find_fingerpri
 from sentiment_cli.data.corpus.row_checks import about_rows, check_labels_of, check_splits, warn_of_rows
 from sentiment_cli.data.corpus.splits import assign_rows
 from sentiment_cli.data.sources.download import archive_path
-from sentiment_cli.data.sources.review import Part
+from sentiment_cli.data.sources.review import Subset
 from sentiment_cli.data.sources.source import Source, find_source, has_unlabelled
 from sentiment_cli.data.tokens.characters import reading_of
 from sentiment_cli.data.tokens.subwords import MARK
@@ -50,7 +50,7 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     DataError where data.target is stars and there are none to learn from.
     """
     started = time.monotonic()
-    cache.sweep()  # who finds its data whole makes no draft and takes no lock, and would leave what lies there
+    cache.sweep_cache()  # who finds its data whole makes no draft and takes no lock, and would leave what lies there
     labelled = tuple(split for split in splits if split != "unsup")
     if key is not None and "unsup" not in splits and (corpus := _open_said(key, labelled)):
         return corpus
@@ -87,7 +87,7 @@ def corpus_keys(experiment: Experiment) -> list[cache.Key]:
     return keys
 
 
-def _parts_read(experiment: Experiment) -> list[Part]:
+def _parts_read(experiment: Experiment) -> list[Subset]:
     """Return the parts of a source that the vocabulary and the labelled splits come from."""
     return ["labelled", "unlabelled"] if "unsup" in experiment.vocabulary.from_ else ["labelled"]
 

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console
 from sentiment_cli.data.corpus import cache
-from sentiment_cli.data.corpus.column_files import Writer, read_column, read_ids, writing
+from sentiment_cli.data.corpus.column_files import ColumnWriter, read_column, read_ids, writing
 from sentiment_cli.data.sources.labels import parse_label_map, refuse_unknown, said, sort_labels
-from sentiment_cli.data.sources.review import Part, Review
+from sentiment_cli.data.sources.review import Review, Subset
 from sentiment_cli.data.sources.source import FilesDigest, Source, has_valid, hash_source, read_part, say_other_archive
 from sentiment_cli.data.tables.readers import Rejects, unless_all_fail
 from sentiment_cli.errors import DataError
@@ -33,7 +33,7 @@ from sentiment_cli.storage import store
 
 _FORMAT = 2
 # Validation rows are there only where the source, or a file given apart, has some.
-SPLITS_OF: dict[Part, tuple[str, ...]] = {"labelled": ("train", "valid", "test"), "unlabelled": ("unsup",)}
+SPLITS_OF: dict[Subset, tuple[str, ...]] = {"labelled": ("train", "valid", "test"), "unlabelled": ("unsup",)}
 _SAID_FILE = "said.json"  # what was found out of the files, which is said each time; no part of the fingerprint
 _ROWS_AT_ONCE = 1024
 _BYTES_AT_ONCE = 4_000_000  # of rows that are long; a thousand reviews have 1.3 million
@@ -44,7 +44,7 @@ _COLUMNS = {"end_N": "int64", "label_N": "int32", "stars_N": "int8", "group_N": 
 
 
 @dataclass(frozen=True)
-class Rows:
+class TextRows:
     """What is known of a split's rows beside their texts; -1 is none, 0 stars are none.
 
     `end_N` is where each text ends among the bytes of all. `digest_N` is a hash of the text with white space folded:
@@ -77,7 +77,7 @@ class Texts:
     _label_ranks: NDArray[np.int32]
     _group_ranks: NDArray[np.int32]
 
-    def rows(self, split: str) -> Rows:
+    def rows(self, split: str) -> TextRows:
         """Map what is known of a split's rows into memory; label_N and group_N are places in `labels` and `groups`."""
         is_there = (self.directory / f"{split}.text").exists()
         columns = {
@@ -86,7 +86,7 @@ class Texts:
         }
         columns["label_N"] = self._label_ranks[columns["label_N"]]
         columns["group_N"] = self._group_ranks[columns["group_N"]]
-        return Rows(**columns)
+        return TextRows(**columns)
 
     def ids(self, split: str) -> list[str]:
         """Return the rows' ids."""
@@ -112,7 +112,7 @@ class Texts:
                 first = last
 
 
-def key_of(source: Source, part: Part) -> cache.Key:
+def key_of(source: Source, part: Subset) -> cache.Key:
     """Return the key of a part's texts."""
     names = {"label_map", "on_error", "without_label", "text_column", "label_column", "group_column"}
     names |= {"header", "encoding", "delimiter", "quoting"}
@@ -144,7 +144,7 @@ def find_texts(fingerprint: str, splits: tuple[str, ...] = ("train", "valid", "t
     return None if directory is None else _load(directory)
 
 
-def prepare_texts(source: Source, part: Part) -> Texts:
+def prepare_texts(source: Source, part: Subset) -> Texts:
     """Return a part's texts, out of the cache where they are there whole, else read from the source."""
     key = key_of(source, part)
     with cache.building(key):
@@ -180,7 +180,7 @@ class _Rejected:
 class _Split:
     """One split while it is read; what is known of its rows goes to disk some rows at a time."""
 
-    def __init__(self, text: store.Output, columns: Writer) -> None:
+    def __init__(self, text: store.Output, columns: ColumnWriter) -> None:
         self._text, self._columns = text, columns
         self._end = 0
         self.n_rows = 0
@@ -208,7 +208,7 @@ class _Split:
             self._ids.clear()
 
 
-def _write(source: Source, part: Part, key: cache.Key) -> None:
+def _write(source: Source, part: Subset, key: cache.Key) -> None:
     found_out: list[str] = []
 
     def say(line: str) -> None:
@@ -305,6 +305,6 @@ def _fingerprint_in(directory: Path) -> str | None:
 
 def _fingerprint(directory: Path) -> str:
     """Hash the rows and what they mean, and not where they came from."""
-    files = cache.read_manifest(directory)
+    files = cache.read_entry_manifest(directory)
     rows = {name: entry for name, entry in files.items() if name not in (cache.KEY_FILE, _SAID_FILE)}
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

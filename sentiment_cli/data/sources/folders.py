@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sentiment_cli.data.files.file_kinds import COMPRESSED, table_suffix
 from sentiment_cli.data.sources.imdb import root_of
-from sentiment_cli.data.sources.review import Part
+from sentiment_cli.data.sources.review import Subset
 from sentiment_cli.errors import Change, DataError
 
 # Folders that hold texts of no class.
@@ -30,7 +30,7 @@ def find_valid(root: Path) -> str | None:
 
 
 def read_texts(
-    root: Path, part: Part, *, is_given_apart: bool, valid: str | None = None
+    root: Path, part: Subset, *, is_given_apart: bool, valid: str | None = None
 ) -> Iterator[tuple[str | None, str, str, bytes]]:
     """Yield (split, class, name, bytes) of ROOT/CLASS/NAME.txt or ROOT/{train,valid,test}/CLASS/NAME.txt, by name.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sentiment_cli.config.paths import how_to_get_imdb, is_file
 from sentiment_cli.data.sources.archive import Member, read_members
-from sentiment_cli.data.sources.review import Part, Review
+from sentiment_cli.data.sources.review import Review, Subset
 from sentiment_cli.errors import DataError
 
 LABELS = ("neg", "pos")
@@ -19,7 +19,7 @@ def is_folder_of(path: Path) -> bool:
     return all(is_file(root_of(path) / "train" / f"urls_{label}.txt") for label in LABELS)
 
 
-def read_reviews(path: Path, part: Part, seen: Callable[[str, bytes], None]) -> Iterator[tuple[str, Review]]:
+def read_reviews(path: Path, part: Subset, seen: Callable[[str, bytes], None]) -> Iterator[tuple[str, Review]]:
     """Yield (split, review) of an archive or a folder in IMDb's layout, ordered by split, label and number.
 
     `seen` is told the name and bytes of each file as it comes; the order of the rows does not depend on that. Raises
@@ -59,7 +59,7 @@ def _split_of(member: Member) -> str:
     return "unsup" if "unsup" in (member["label"], member["urls"]) else member["split"]
 
 
-def read_bytes(path: Path, part: Part) -> Iterator[tuple[str, bytes]]:
+def read_bytes(path: Path, part: Subset) -> Iterator[tuple[str, bytes]]:
     """Yield (name, bytes) of the files of a part, in the order they come."""
     for member, data in read_members(path, lambda member: (_split_of(member) == "unsup") == (part == "unlabelled")):
         yield member[0], data

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-Part = Literal["labelled", "unlabelled"]  # of a corpus: train and test rows, or unsup rows
+Subset = Literal["labelled", "unlabelled"]  # of a corpus: train and test rows, or unsup rows
 
 
 class Review(NamedTuple):

@@ -54,7 +54,7 @@ _TITLE_FIRST = "Silver Broken Hidden Last Quiet Golden Distant Burning Frozen Se
 _TITLE_SECOND = "Harbor Garden Letter Season Bridge Island Mirror Winter Promise River Station Orchard".split()
 
 
-def generate(seed: int = SEED) -> Iterator[tuple[str, Review]]:
+def generate_reviews(seed: int = SEED) -> Iterator[tuple[str, Review]]:
     """Yield (split, review) for train, test and unsup: each movie in one split only, with reviews of both labels."""
     draw = random.Random(seed)
     titles = [f"The {first} {second}" for first in _TITLE_FIRST for second in _TITLE_SECOND]
@@ -82,10 +82,10 @@ def generate(seed: int = SEED) -> Iterator[tuple[str, Review]]:
                 numbers[label] += 1
 
 
-def write(directory: Path, seed: int = SEED) -> None:
+def write_sample(directory: Path, seed: int = SEED) -> None:
     """Write the corpus under `directory` in aclImdb's layout: texts and url lists."""
     movies: dict[str, list[str]] = {}
-    for split, review in generate(seed):
+    for split, review in generate_reviews(seed):
         folder, _, name = review.id.partition("/")
         parent = "train" if split == "unsup" else split
         store.write_file(directory / parent / folder / f"{name}{'_0' * (split == 'unsup')}.txt", review.text.encode())
@@ -167,4 +167,4 @@ def _clause(draw: random.Random) -> tuple[str, float]:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write_sample(Path(sys.argv[1]))

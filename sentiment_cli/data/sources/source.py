@@ -33,7 +33,7 @@ from sentiment_cli.data.sources.labels import (
     parse_label_map,
     refuse_unused,
 )
-from sentiment_cli.data.sources.review import Part, Review
+from sentiment_cli.data.sources.review import Review, Subset
 from sentiment_cli.data.tables.readers import (
     Columns,
     Format,
@@ -112,7 +112,7 @@ def _find(data: Data) -> Source:
             raise DataError(f"SENTIMENT_IMDB names {path}, which is not a file or folder", how_to_get_imdb(path))
         return Source("imdb", "imdb", path, data)
     path = Path(data.source)
-    return Source(name_of(path), _kind_of(path, "data.source", data), path, data)
+    return Source(name_of_source(path), _kind_of(path, "data.source", data), path, data)
 
 
 def format_of(data: Data) -> Format:
@@ -125,7 +125,7 @@ def columns_of(data: Data) -> Columns:
     return Columns(data.text_column, data.label_column, data.group_column)
 
 
-def name_of(path: Path) -> str:
+def name_of_source(path: Path) -> str:
     """Return a file's or folder's name as a short word of letters, digits and dashes."""
     return re.sub(r"[^A-Za-z0-9]+", "-", path.name.partition(".")[0]).strip("-")[:32].lower() or "data"
 
@@ -141,7 +141,7 @@ def has_unlabelled(source: Source) -> bool:
     return any((root / above / name).is_dir() for above in ("", "train") for name in folders.NO_CLASS)
 
 
-def hash_source(source: Source, part: Part, read: FilesDigest | None = None) -> str:
+def hash_source(source: Source, part: Subset, read: FilesDigest | None = None) -> str:
     """Hash the bytes that a part is read from: names and contents of files, or a whole archive or table.
 
     What `read_part` has just taken into `read` is not read again, where that is all there is: a folder of many files.
@@ -196,7 +196,7 @@ def _refuse_same(path: Path, split: str, other: str) -> None:
 
 def read_part(
     source: Source,
-    part: Part,
+    part: Subset,
     rejects: Rejects,
     read: FilesDigest | None = None,
     left_out: Counter[str] | None = None,
@@ -211,7 +211,7 @@ def read_part(
     if part == "unlabelled" and not has_unlabelled(source):
         raise DataError(f"{source.path} has no unlabelled reviews", "sentiment data info")
     if source.path is None:
-        yield from (row for row in sample.generate() if (row[0] == "unsup") == (part == "unlabelled"))
+        yield from (row for row in sample.generate_reviews() if (row[0] == "unsup") == (part == "unlabelled"))
         return
     if source.kind == "imdb":
         yield from imdb.read_reviews(source.path, part, (read or FilesDigest()).add)
@@ -262,7 +262,7 @@ def _without_surrogates(review: Review) -> Review:
     return review._replace(text=well_formed(review.text), label=label, group=group)
 
 
-def _paths(source: Source, part: Part) -> list[tuple[Path | None, str]]:
+def _paths(source: Source, part: Subset) -> list[tuple[Path | None, str]]:
     """Return the files or folders of a part, with the split whose rows each holds: first the source, then others."""
     data = source.settings
     if part == "unlabelled":
@@ -389,7 +389,7 @@ def _folder_reviews(
 ) -> Iterator[tuple[str, Review]]:
     """Yield a folder's texts: without its test/ where data.test is given, and of that one's train/ and test/ test/."""
     data = source.settings
-    part: Part = "unlabelled" if split == "unsup" else "labelled"
+    part: Subset = "unlabelled" if split == "unsup" else "labelled"
     if part == "labelled" and (files := folders.class_files(root)):
         yield from lines_of_classes(root, files, split, data.encoding, say)
         return
@@ -410,7 +410,7 @@ def _folder_reviews(
         say(f"data: {root.name}: {n_hidden:,} files whose names begin with a dot are passed over")
 
 
-def _hash_folder(path: Path, source: Source, part: Part) -> bytes:
+def _hash_folder(path: Path, source: Source, part: Subset) -> bytes:
     digest = FilesDigest()
     classes = folders.class_files(path) if source.kind == "folders" and part == "labelled" else {}
     files: Iterator[tuple[str, bytes]]

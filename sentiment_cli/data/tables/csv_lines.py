@@ -31,7 +31,7 @@ def bounded_lines(handle: io.TextIOWrapper, most: int | None = None) -> Iterator
         yield line if is_over else Overlong(line)
 
 
-class Lines:
+class CsvLines:
     """Lines to be parsed as rows: those that a broken row took in, but for its first, can be read once more.
 
     A quote that is never closed runs on to the next quote, or to the end of the file. `number` is that of the line

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sentiment_cli.data.files.encodings import open_text
-from sentiment_cli.data.tables.csv_lines import Lines, bounded_lines
+from sentiment_cli.data.tables.csv_lines import CsvLines, bounded_lines
 from sentiment_cli.data.tables.dialects import Dialect, find_dialect
 from sentiment_cli.data.tables.protection import unprotected
 from sentiment_cli.data.tables.quoting import csv_rows
-from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, Record, Rejects
+from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, TableRecord, Rejects
 
 
-def csv_records(path: Path, choose: Choose, rejects: Rejects, how: Format, asked: list[str]) -> Iterator[Record]:
+def csv_records(path: Path, choose: Choose, rejects: Rejects, how: Format, asked: list[str]) -> Iterator[TableRecord]:
     """Yield what the rows hold in the columns that `choose` names. Raises DataError for what is no table."""
     dialect = find_dialect(path, how, asked)
     names = dialect.names
@@ -21,7 +21,7 @@ def csv_records(path: Path, choose: Choose, rejects: Rejects, how: Format, asked
         unread = bounded_lines(handle)
         for _ in range(dialect.n_before):
             next(unread, None)
-        lines = Lines(unread, dialect.n_before)
+        lines = CsvLines(unread, dialect.n_before)
         rows = csv_rows(lines, dialect.delimiter, dialect.quoting)
         number = 0
         while True:
@@ -46,7 +46,7 @@ def csv_records(path: Path, choose: Choose, rejects: Rejects, how: Format, asked
                 continue
             if dialect.is_answered:
                 fields = list(map(unprotected, fields))
-            yield Record(number, lines.number, {name: fields[place] for name, place in places})
+            yield TableRecord(number, lines.number, {name: fields[place] for name, place in places})
 
 
 def _said(error: csv.Error) -> str:

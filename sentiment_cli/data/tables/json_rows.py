@@ -11,7 +11,7 @@ from sentiment_cli.data.files.encodings import find_encoding, open_text
 from sentiment_cli.data.files.unpacking import Stamp, reading, stamp_of, table_kind
 from sentiment_cli.data.tables.column_roles import KNOWN_NAMES
 from sentiment_cli.data.tables.csv_lines import Overlong, bounded_lines
-from sentiment_cli.data.tables.rows import LONGEST_LINE, MOST_COLUMNS, MOST_NESTED, Choose, Format, Record, Rejects
+from sentiment_cli.data.tables.rows import LONGEST_LINE, MOST_COLUMNS, MOST_NESTED, Choose, Format, TableRecord, Rejects
 from sentiment_cli.errors import DataError
 
 _LARGEST_OBJECT = 1 << 28
@@ -43,7 +43,7 @@ def find_layout(path: Path, how: Format) -> Layout:
         return _find(stamp_of(path), how.encoding)
 
 
-def json_records(path: Path, choose: Choose, rejects: Rejects, how: Format) -> Iterator[Record]:
+def json_records(path: Path, choose: Choose, rejects: Rejects, how: Format) -> Iterator[TableRecord]:
     """Yield the objects of a JSON file whole; `choose` gets the names that any of them has."""
     # An object may leave out what it has no value for, such as a label or a group: all of them name the columns.
     names = dict.fromkeys(name for record in _objects(path, Rejects("skip"), how) for name in record.values)
@@ -91,14 +91,14 @@ def _begins_with_objects(path: Path, codec: str) -> bool:
     return False
 
 
-def _objects(path: Path, rejects: Rejects, how: Format) -> Iterator[Record]:
+def _objects(path: Path, rejects: Rejects, how: Format) -> Iterator[TableRecord]:
     layout = find_layout(path, how)
     values = {"lines": _line_values, "array": _array_values, "records": _record_values}[layout.shape]
     number, seen = 0, set[str]()
     for number, (line, value, problem, content) in enumerate(values(path, layout.codec), 1):
         problem = problem or _why_no_row(value, seen)
         if problem is None:
-            yield Record(number, line, value)
+            yield TableRecord(number, line, value)
         else:
             rejects.reject(path, number, line, problem, content)
     if number == 0:

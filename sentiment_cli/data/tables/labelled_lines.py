@@ -5,12 +5,12 @@ from pathlib import Path
 
 from sentiment_cli.data.files.encodings import find_encoding, open_text
 from sentiment_cli.data.tables.csv_lines import Overlong, bounded_lines
-from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, Record, Rejects
+from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, TableRecord, Rejects
 
 PREFIX = "__label__"
 
 
-def labelled_records(path: Path, choose: Choose, rejects: Rejects, how: Format) -> Iterator[Record]:
+def labelled_records(path: Path, choose: Choose, rejects: Rejects, how: Format) -> Iterator[TableRecord]:
     """Yield each line as a text and its label: None where it has none, a list where it has several."""
     choose(["text", "label"])
     number = 0
@@ -32,7 +32,7 @@ def labelled_records(path: Path, choose: Choose, rejects: Rejects, how: Format) 
                 labels.append(word.removeprefix(PREFIX).rstrip(","))
                 text = text.lstrip(" \t,")
             label = labels[0] if len(labels) == 1 else labels or None
-            yield Record(number, line_number, {"text": text, "label": label})
+            yield TableRecord(number, line_number, {"text": text, "label": label})
 
 
 def looks_labelled(lines: list[str]) -> bool:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sentiment_cli.data.tables.rows import Choose, Record
+from sentiment_cli.data.tables.rows import Choose, TableRecord
 from sentiment_cli.errors import DataError, MachineError
 
 _ROWS_AT_ONCE = 1024
 _READ_AHEAD = 1 << 18  # else, and with pre_buffer, pyarrow takes a whole column of a row group into memory
 
 
-def parquet_records(path: Path, choose: Choose) -> Iterator[Record]:
+def parquet_records(path: Path, choose: Choose) -> Iterator[TableRecord]:
     number = 0
     with reading_parquet(path) as file:
         all_names = file.schema_arrow.names
@@ -23,7 +23,7 @@ def parquet_records(path: Path, choose: Choose) -> Iterator[Record]:
         for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names):
             for values in batch.to_pylist():
                 number += 1
-                yield Record(number, None, values)
+                yield TableRecord(number, None, values)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sentiment_cli.data.files.encodings import open_text
-from sentiment_cli.data.tables.csv_lines import Lines, bounded_lines
+from sentiment_cli.data.tables.csv_lines import CsvLines, bounded_lines
 from sentiment_cli.data.tables.rows import LONGEST_FIELD, Quoting
 
 # A backslash that escapes neither a quote nor another backslash is one: C:\new stays as it is.
@@ -95,7 +95,7 @@ def _survey(path: Path, codec: str, delimiter: str, quoting: Quoting, n_fields: 
         plain = _Plain(bounded_lines(handle), delimiter, n_fields)
         for _ in range(n_before):
             next(plain.lines, None)
-        lines = Lines(iter(plain), n_before)
+        lines = CsvLines(iter(plain), n_before)
         rows = csv_rows(lines, delimiter, quoting)
         while True:
             lines.begin_row()

@@ -21,9 +21,9 @@ from sentiment_cli.data.tables.rows import (
     Choose,
     Columns,
     Format,
-    Record,
+    TableRecord,
     Rejects,
-    Row,
+    LabelledRow,
     TextColumns,
     text_of,
     why_no_text,
@@ -69,7 +69,7 @@ def read_table(
     is_told: bool = True,
     how: Format = Format(),  # noqa: B008
     say: Say = console.say,
-) -> Iterator[Row]:
+) -> Iterator[LabelledRow]:
     """Yield the rows of a table in their order; what was found out of it goes to `say` if `is_told`.
 
     Raises DataError for a file that is none, for a column that is not there, and, by `rejects`, for a bad row.
@@ -84,7 +84,7 @@ def read_table(
     for number, line, values in read_records(path, choose, rejects, how, asked):
         label = None if found.label is None else values.get(found.label)
         group = None if found.group is None else values.get(found.group)
-        yield Row(number, line, text_of(values, found.text), label, group)
+        yield LabelledRow(number, line, text_of(values, found.text), label, group)
 
 
 def read_records(
@@ -93,7 +93,7 @@ def read_records(
     rejects: Rejects,
     how: Format = Format(),  # noqa: B008
     asked: Columns = Columns(),  # noqa: B008
-) -> Iterator[Record]:
+) -> Iterator[TableRecord]:
     """Yield what the rows of a table hold, in their order; `choose` gets the columns and names those to read.
 
     Raises DataError as `read_table` does. Objects of JSON come whole.

@@ -40,7 +40,7 @@ class Columns(NamedTuple):
         return [name for name in (*texts, self.label, self.group) if name is not None]
 
 
-class Row(NamedTuple):
+class LabelledRow(NamedTuple):
     """A row's values as the file has them, its number from 1, and the line on which it ends, where there are lines."""
 
     number: int
@@ -50,7 +50,7 @@ class Row(NamedTuple):
     group: Any
 
 
-class Record(NamedTuple):
+class TableRecord(NamedTuple):
     """All that a row holds, by the names of the columns; what an object leaves out is not there."""
 
     number: int

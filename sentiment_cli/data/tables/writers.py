@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sentiment_cli.storage.store import Output
 
 Kind = Literal["text", "integer", "number", "truth", "json"]
-Rows = Any  # list[dict[str, Any]], or pyarrow.RecordBatch
+TableRows = Any  # list[dict[str, Any]], or pyarrow.RecordBatch
 Write = Callable[[bytes], object]
 
 _NEEDS_QUOTES = re.compile(r'["\t\r\n,]')
@@ -27,10 +27,10 @@ _ROWS_OF_GROUP, _BYTES_OF_GROUP = 1 << 14, 1 << 23
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
-class Writer(Protocol):
+class TableWriter(Protocol):
     """What takes rows with their added columns; `close` ends the file."""
 
-    def write(self, rows: Rows, added: Mapping[str, Sequence[Any]]) -> None: ...
+    def write(self, rows: TableRows, added: Mapping[str, Sequence[Any]]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -65,7 +65,7 @@ class JsonLines:
     def __init__(self, write: Write) -> None:
         self._write = write
 
-    def write(self, rows: Rows, added: Mapping[str, Sequence[Any]]) -> None:
+    def write(self, rows: TableRows, added: Mapping[str, Sequence[Any]]) -> None:
         lines = [dump({**row, **dict(zip(added, values, strict=True))}) for row, values in _joined(rows, added)]
         self._write("".join(f"{line}\n" for line in lines).encode())
 
@@ -81,7 +81,7 @@ class Cells:
         self.n_altered = 0
         self._write(self._line([*names, *added]).encode())
 
-    def write(self, rows: Rows, added: Mapping[str, Sequence[Any]]) -> None:
+    def write(self, rows: TableRows, added: Mapping[str, Sequence[Any]]) -> None:
         lines = [self._line([*map(row.get, self._names), *values]) for row, values in _joined(rows, added)]
         self._write("".join(lines).encode())
 
@@ -123,7 +123,7 @@ class Parquet:
         self._batches: list[Any] = []
         self._writer = parquet.ParquetWriter(output, schema)
 
-    def write(self, rows: Rows, added: Mapping[str, Sequence[Any]]) -> None:
+    def write(self, rows: TableRows, added: Mapping[str, Sequence[Any]]) -> None:
         columns = (
             [[_fit(row.get(name), kind) for row in rows] for name, kind in self._kinds.items()]
             if isinstance(rows, list)
@@ -148,7 +148,7 @@ class Parquet:
             self._batches = []
 
 
-def _joined(rows: Rows, added: Mapping[str, Sequence[Any]]) -> Iterator[tuple[dict[str, Any], tuple[Any, ...]]]:
+def _joined(rows: TableRows, added: Mapping[str, Sequence[Any]]) -> Iterator[tuple[dict[str, Any], tuple[Any, ...]]]:
     """Pair each row, as an object, with its added values."""
     objects = objects_of(rows)
     return zip(objects, zip(*added.values(), strict=True) if added else itertools.repeat((), len(objects)), strict=True)
@@ -162,7 +162,7 @@ def _fit(value: Any, kind: Kind) -> Any:
     return well_formed(value) if kind == "text" else float(value) if kind == "number" else value
 
 
-def objects_of(rows: Rows) -> list[dict[str, Any]]:
+def objects_of(rows: TableRows) -> list[dict[str, Any]]:
     """Return rows as objects."""
     if isinstance(rows, list):
         return rows

@@ -34,10 +34,10 @@ from sentiment_cli.data.tables.readers import (
     why_no_text,
 )
 from sentiment_cli.data.tables.rows import LONGEST_LINE
-from sentiment_cli.data.tables.writers import Kind, Rows, kind_of, objects_of, well_formed
+from sentiment_cli.data.tables.writers import Kind, TableRows, kind_of, objects_of, well_formed
 from sentiment_cli.errors import DataError, UsageError
 
-HINT = 'sentiment predict "I just really loved the movie"'
+PREDICT_HINT = 'sentiment predict "I just really loved the movie"'
 HOW_TO_SKIP = "--on-error skip"
 # Enough that rows of like length find each other, and few enough to come soon and to be held in memory.
 _ROWS_AT_ONCE, _CHARACTERS_AT_ONCE = 2048, 4_000_000
@@ -55,11 +55,11 @@ class Chunk(NamedTuple):
 
     numbers: list[int]
     texts: list[str]
-    rows: Rows
+    rows: TableRows
 
 
 @dataclass(frozen=True)
-class Source:
+class BatchSource:
     """Texts and what comes with them.
 
     `columns` has the kind of each column, or is the schema of a Parquet file. `n_rows` counts the rows, bad ones too;
@@ -85,17 +85,17 @@ class Source:
         return (chunk.texts for chunk in self.read(Rejects("stop")))
 
 
-def given_texts(texts: Sequence[str]) -> Source:
+def given_texts(texts: Sequence[str]) -> BatchSource:
     """Return texts of the command line; bytes of theirs that are not UTF-8, which are lone surrogates, as U+FFFD."""
     for i, one in enumerate(texts, 1):
         if not one.strip():
-            raise UsageError(f"text {i} is empty" if len(texts) > 1 else "the text is empty", HINT)
+            raise UsageError(f"text {i} is empty" if len(texts) > 1 else "the text is empty", PREDICT_HINT)
     given = [one.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for one in texts]
     rows = [(i, text, {"text": text}) for i, text in enumerate(given, 1)]
-    return Source("texts", _LINES, "text", len(rows), lambda rejects: _chunks(rows))
+    return BatchSource("texts", _LINES, "text", len(rows), lambda rejects: _chunks(rows))
 
 
-def lines_as_they_come(descriptor: int, name: str, how: Format = Format()) -> Source:  # noqa: B008 - a tuple
+def lines_as_they_come(descriptor: int, name: str, how: Format = Format()) -> BatchSource:  # noqa: B008 - a tuple
     """Return the lines of a pipe or a terminal: one that has come is not kept waiting for the next.
 
     Reading raises DataError for first bytes that are no text, and for first lines that are JSON objects.
@@ -115,7 +115,7 @@ def lines_as_they_come(descriptor: int, name: str, how: Format = Format()) -> So
             yield from _chunks(_decoded(lines, number, Path(name), codec, rejects))
             number += len(lines)
 
-    return Source(name, _LINES, "text", None, read, is_typed=is_typed)
+    return BatchSource(name, _LINES, "text", None, read, is_typed=is_typed)
 
 
 def _refuse_objects(name: str, lines: list[bytes]) -> None:
@@ -133,7 +133,7 @@ def open_file(
     text_column: TextColumns,
     on_error: str,
     how: Format = Format(),  # noqa: B008
-) -> Source:
+) -> BatchSource:
     """Return the rows of a table, or the lines of any other text file, after reading through it once.
 
     So a bad row is known, and a column that is not there, before anything slow begins. Raises DataError for them and
@@ -172,7 +172,7 @@ def open_file(
     return _text_file(path, on_error, how) if kind is None else _table_file(path, text_column, on_error, how, kind)
 
 
-def _text_file(path: Path, on_error: str, how: Format) -> Source:
+def _text_file(path: Path, on_error: str, how: Format) -> BatchSource:
     encoding = find_encoding(path, how.encoding)
 
     def read(rejects: Rejects) -> Iterator[Chunk]:
@@ -185,10 +185,10 @@ def _text_file(path: Path, on_error: str, how: Format) -> Source:
         console.warn(encoding.warning)
     if fields_of_lines(path, how) > 1:
         console.say(f"data: {path.name}: each line has tabs; --set data.delimiter=tab reads it as a table")
-    return Source(path.name, _LINES, "text", n_lines, read, is_file=True, path=path)
+    return BatchSource(path.name, _LINES, "text", n_lines, read, is_file=True, path=path)
 
 
-def _table_file(path: Path, asked: TextColumns, on_error: str, how: Format, kind: str) -> Source:
+def _table_file(path: Path, asked: TextColumns, on_error: str, how: Format, kind: str) -> BatchSource:
     columns: dict[str, Kind | None] = {}
     found: Columns | None = None
     is_json = kind in (*JSON_SUFFIXES, ".fasttext")
@@ -218,12 +218,12 @@ def _table_file(path: Path, asked: TextColumns, on_error: str, how: Format, kind
     n_rows = _look_through(lambda rejects: _chunks(rows(rejects)), on_error, learn)
     kinds: dict[str, Kind] = {name: kind or "text" for name, kind in columns.items()}
     column = _said(found.text if found else None)
-    return Source(
+    return BatchSource(
         path.name, kinds, column, n_rows, lambda rejects: _chunks(rows(rejects)), is_table=True, is_file=True, path=path
     )
 
 
-def _parquet_file(path: Path, asked: TextColumns, on_error: str, how: Format) -> Source:
+def _parquet_file(path: Path, asked: TextColumns, on_error: str, how: Format) -> BatchSource:
     with reading(path), reading_parquet(path) as file:
         schema = file.schema_arrow
     names = list(schema.names)
@@ -249,7 +249,7 @@ def _parquet_file(path: Path, asked: TextColumns, on_error: str, how: Format) ->
                 number += len(values)
 
     n_rows = _look_through(lambda rejects: read(rejects, of_text), on_error)
-    return Source(path.name, schema, _said(found.text), n_rows, read, is_table=True, is_file=True, path=path)
+    return BatchSource(path.name, schema, _said(found.text), n_rows, read, is_table=True, is_file=True, path=path)
 
 
 def _said(columns: TextColumns) -> str:

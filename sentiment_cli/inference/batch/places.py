@@ -22,7 +22,7 @@ from sentiment_cli.errors import UsageError
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.batch.inputs import Source
+    from sentiment_cli.inference.batch.inputs import BatchSource
 
 PREFIX = "prediction_"  # before the name of an added column that the input has already
 COUNTED = ("tokens", "unknown", "truncated", "low_evidence")
@@ -58,13 +58,13 @@ class Seal:
         return self._chain.hexdigest()[:16]
 
 
-def rejects_path(source: "Source", out: Path | None) -> Path:
+def rejects_path(source: "BatchSource", out: Path | None) -> Path:
     """Return where rejects are listed: beside `out`, or in the current directory where answers go to no file."""
     is_file = out is not None and (not store.is_there(out) or out.is_file())  # and no pipe
     return Path(f"{out if is_file else source.name}.rejects.jsonl")
 
 
-def check_places(source: "Source", out: Path | None, form: str, on_error: str, model: Path | None = None) -> None:
+def check_places(source: "BatchSource", out: Path | None, form: str, on_error: str, model: Path | None = None) -> None:
     """Raise UsageError where the answers or the rejects would replace the input, or what predict did not write."""
     places = [] if out is None else [(out, "answers", is_answers)]
     if source.is_table and on_error == "skip":
@@ -149,7 +149,7 @@ def _has_answers(names: list[str]) -> bool:
     return False
 
 
-def _elsewhere(source: "Source", out: Path | None, form: str, on_error: str, model: Path | None) -> str:
+def _elsewhere(source: "BatchSource", out: Path | None, form: str, on_error: str, model: Path | None) -> str:
     """Return the command that writes to places that are free."""
     command = ["sentiment", "predict", *(["--run", str(model)] if model is not None else [])]
     command += ["--file", str(source.path or source.name)]
@@ -160,7 +160,7 @@ def _elsewhere(source: "Source", out: Path | None, form: str, on_error: str, mod
     return shlex.join(command)
 
 
-def _names(source: "Source", out: Path | None, form: str) -> Iterator[Path]:
+def _names(source: "BatchSource", out: Path | None, form: str) -> Iterator[Path]:
     suffix = f".{'txt' if form == 'text' else form}"
     path = out if out is not None else Path(f"{Path(source.name).stem}-answers{suffix}")
     ending = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix

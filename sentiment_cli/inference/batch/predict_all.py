@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sentiment_cli import console
 from sentiment_cli.data.tables.readers import Rejects
-from sentiment_cli.data.tables.writers import Cells, JsonLines, Kind, Parquet, Write, Writer, kind_of
+from sentiment_cli.data.tables.writers import Cells, JsonLines, Kind, Parquet, TableWriter, Write, kind_of
 from sentiment_cli.errors import DataError
-from sentiment_cli.inference.batch.inputs import HOW_TO_SKIP, Chunk, Source
+from sentiment_cli.inference.batch.inputs import HOW_TO_SKIP, BatchSource, Chunk
 from sentiment_cli.inference.batch.places import COUNTED, PREFIX, Seal, check_places, is_rejects, rejects_path
 from sentiment_cli.storage import store
 
@@ -25,7 +25,7 @@ _Item = TypeVar("_Item")
 
 def predict_all(
     predictor: "AnyPredictor",
-    source: Source,
+    source: BatchSource,
     form: Format,
     out: Path | None = None,
     *,
@@ -136,7 +136,7 @@ def _ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
 
 @contextlib.contextmanager
 def _writing(
-    predictor: "AnyPredictor", source: Source, form: Format, out: Path | None, is_safe: bool
+    predictor: "AnyPredictor", source: BatchSource, form: Format, out: Path | None, is_safe: bool
 ) -> "Iterator[Callable[[Chunk, list[Prediction]], None]]":
     """Yield what writes the answers of a chunk."""
     with contextlib.ExitStack() as stack:
@@ -154,7 +154,7 @@ def _writing(
             return
         shown = console.one_line if form == "tsv" and is_safe else str  # a line of TSV is a row for most who read it
         name_of, kinds = _added_columns(predictor, source.names, is_flat=form != "jsonl", shown=shown)
-        writer: Writer
+        writer: TableWriter
         if form == "jsonl":
             writer = JsonLines(write)
         elif form == "parquet":

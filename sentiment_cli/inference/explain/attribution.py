@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli import console
-from sentiment_cli.data.batching.truncation import gather_rows, lay_out, read_lengths
+from sentiment_cli.data.batching.truncation import concatenate_rows, gather_rows, read_lengths
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
-from sentiment_cli.inference.explain.linear_weights import Weights, find_features, load_weights, share_out
-from sentiment_cli.inference.explain.words import Row, Word, read_text
+from sentiment_cli.inference.explain.linear_weights import NgramWeights, find_features, load_ngram_weights, share_out
+from sentiment_cli.inference.explain.words import ExplainedRow, Word, read_text
 from sentiment_cli.inference.predictor import AnyPredictor, EnsemblePredictor, Predictor, class_probabilities, likeliest
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _MOST_WITH_GRADIENTS = 16_384  # tokens of a row, of which all states are kept a
 _NGRAMS_LISTED = 10
 
 
-class Aim(NamedTuple):
+class Target(NamedTuple):
     """What is explained: the model's outputs, weighted by direction_C and summed, and an offset; `of` is its name."""
 
     of: str
@@ -61,7 +61,7 @@ class Aim(NamedTuple):
         return value_N
 
 
-class Shared(NamedTuple):
+class Attribution(NamedTuple):
     """added: for each part, added_K, what each token that it reads adds to `baseline`, so that it becomes `output`."""
 
     added: Sequence[NDArray[np.float64]]
@@ -129,7 +129,7 @@ class Explainer:
         self.method = _check(method, predictor) if method else best_method(predictor)
         self._weights, self._model = None, None
         if isinstance(predictor, Predictor) and self.method != "occlusion":
-            self._weights = load_weights(predictor.artefact) if self.method == "weights" else None
+            self._weights = load_ngram_weights(predictor.artefact) if self.method == "weights" else None
             self._model = None if self.method == "weights" else _load_torch(predictor, self.method)
 
     def explain(self, text: str) -> Explanation:
@@ -146,7 +146,7 @@ class Explainer:
             notes.append(f"integrated gradients are for texts of up to {_MOST_WITH_GRADIENTS:,} tokens")
         if not any(len(row.kept_K) for row in rows):
             value = float(aim.values(outputs)[0])
-            shared = Shared([np.zeros(0) for _ in rows], value, value)
+            shared = Attribution([np.zeros(0) for _ in rows], value, value)
         elif isinstance(predictor, Predictor) and self._weights is not None:
             shared = _read_weights(predictor, self._weights, row, aim)
         elif isinstance(predictor, Predictor) and self._model is not None and method != "occlusion":
@@ -171,20 +171,22 @@ def best_method(predictor: AnyPredictor) -> Method:
     return "gradients" if find_spec("torch") is not None else "occlusion"
 
 
-def aim_at(predictor: AnyPredictor, outputs: NDArray[np.float64]) -> Aim:
+def aim_at(predictor: AnyPredictor, outputs: NDArray[np.float64]) -> Target:
     """Return what is explained of a text with these outputs, of one row."""
     labels = predictor.labels
     if predictor.target == "stars":
-        return Aim("stars", np.array([REACH]), MIDDLE)
+        return Target("stars", np.array([REACH]), MIDDLE)
     if len(labels) == 2:
-        return Aim(f"log-odds of {console.one_line(labels[1])}", np.array([1 / predictor.temperature]))
+        return Target(f"log-odds of {console.one_line(labels[1])}", np.array([1 / predictor.temperature]))
     best = int(likeliest(class_probabilities(outputs / predictor.temperature))[0])
     direction_C = np.full(len(labels), -1 / (len(labels) - 1))
     direction_C[best] = 1.0
-    return Aim(f"logit of {console.one_line(labels[best])} less the others' mean", direction_C / predictor.temperature)
+    return Target(
+        f"logit of {console.one_line(labels[best])} less the others' mean", direction_C / predictor.temperature
+    )
 
 
-def occlude(predictor: AnyPredictor, rows: Sequence[Row], aim: Aim) -> Shared:
+def occlude(predictor: AnyPredictor, rows: Sequence[ExplainedRow], aim: Target) -> Attribution:
     """Read each known word as unknown, in turn, or several side by side where a text is long.
 
     What the output loses is what the word, or in equal parts each of their tokens, adds.
@@ -213,10 +215,10 @@ def occlude(predictor: AnyPredictor, rows: Sequence[Row], aim: Aim) -> Shared:
         added.append(np.zeros(len(row.ids_K)))
         added[-1][known_K] = lost_I[window_U]
     note = "" if n_windows >= n_words else f"{n_words / n_windows:.1f} words at a time"
-    return Shared(added, float(value_N[1]), float(value_N[0]), note)
+    return Attribution(added, float(value_N[1]), float(value_N[0]), note)
 
 
-def _read_weights(predictor: Predictor, weights: Weights, row: Row, aim: Aim) -> Shared:
+def _read_weights(predictor: Predictor, weights: NgramWeights, row: ExplainedRow, aim: Target) -> Attribution:
     ids_K = row.ids_K
     features = find_features(
         weights,
@@ -233,25 +235,27 @@ def _read_weights(predictor: Predictor, weights: Weights, row: Row, aim: Aim) ->
         ngrams.append((" ".join(row.words[word].text for word in words), added))
     bias = float(aim.values(weights.bias_C[None].astype(np.float64))[0])
     output = float(aim.values(predictor.outputs([ids_K]))[0])
-    return Shared([share_out(features, len(ids_K))], bias, output, ngrams=ngrams)
+    return Attribution([share_out(features, len(ids_K))], bias, output, ngrams=ngrams)
 
 
-def _ask_torch(predictor: Predictor, model: "Classifier", row: Row, aim: Aim, method: Method) -> Shared:
+def _ask_torch(
+    predictor: Predictor, model: "Classifier", row: ExplainedRow, aim: Target, method: Method
+) -> Attribution:
     """Explain by the weights in torch. The kept tokens are the last of what is read: start and padding precede them."""
     from sentiment_cli.inference.explain import integrated_gradients
 
     reading, n_kept = predictor.artefact.reading, len(row.kept_K)
     width = int(read_lengths(np.array([len(row.ids_L)]), reading)[0])
-    (ids_L,), _ = gather_rows(lay_out([row.ids_L]), np.zeros(1, dtype=np.int64), width, reading)
+    (ids_L,), _ = gather_rows(concatenate_rows([row.ids_L]), np.zeros(1, dtype=np.int64), width, reading)
     if method == "attention":
         weight_L = integrated_gradients.attention_weights(model, ids_L)
-        return Shared(
+        return Attribution(
             [weight_L[-n_kept:]], 0.0, 0.0, "weights, not contributions: each state knows of other words, too"
         )
     baseline_L = ids_L.copy()
     baseline_L[-n_kept:] = predictor.vocabulary.unknown_id
     found = integrated_gradients.integrate_row(model, baseline_L, ids_L, aim.direction_C)
-    return Shared([found.added_L[-n_kept:]], found.before + aim.offset, found.after + aim.offset)
+    return Attribution([found.added_L[-n_kept:]], found.before + aim.offset, found.after + aim.offset)
 
 
 def _load_torch(predictor: Predictor, method: Method) -> "Classifier":

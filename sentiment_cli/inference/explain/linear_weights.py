@@ -13,7 +13,7 @@ from sentiment_cli.runs.saved_model import WEIGHTS, Artefact
 from sentiment_cli.storage import store
 
 
-class Weights(NamedTuple):
+class NgramWeights(NamedTuple):
     """key_K: the n-grams that there are, as `models.ngrams` numbers them; weight_FC of all features; bias_C.
 
     size_F, of a model that is normalized: a row's weights are divided by the root of the sum of its features' sizes.
@@ -33,12 +33,12 @@ class Feature(NamedTuple):
     added: float
 
 
-def load_weights(artefact: Artefact) -> Weights:
+def load_ngram_weights(artefact: Artefact) -> NgramWeights:
     """Read the weights of a linear model. Raises IntegrityError where the file holds others."""
     try:
         found = safetensors.numpy.load(artefact.read(WEIGHTS))
         is_normalized = artefact.settings["model"]["linear"].get("normalize", False)
-        weights = Weights(found["keys"], found["weight"], found["bias"], found["size"] if is_normalized else None)
+        weights = NgramWeights(found["keys"], found["weight"], found["bias"], found["size"] if is_normalized else None)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise store.IntegrityError(f"{artefact.path} does not hold the weights of a linear model: {error!r}") from error
     n_ngrams, n_logits = weights.key_K.size, artefact.n_logits
@@ -52,7 +52,7 @@ def load_weights(artefact: Artefact) -> Weights:
 
 
 def find_features(
-    weights: Weights,
+    weights: NgramWeights,
     ids_L: NDArray[np.int32],
     direction_C: NDArray[np.float64],
     *,

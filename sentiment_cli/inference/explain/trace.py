@@ -16,7 +16,7 @@ _MOST_TURNS = 6
 _LEAST_MOVE = 0.05  # of the scale
 
 
-class Step(NamedTuple):
+class TraceStep(NamedTuple):
     """The last word read, None before the first; the label so far; probability of the text's own label, or stars."""
 
     word: Word | None
@@ -27,7 +27,7 @@ class Step(NamedTuple):
 class Turn(NamedTuple):
     """A step that moved the value far from where it was `before`, or to another label."""
 
-    step: Step
+    step: TraceStep
     before: float
     is_new_label: bool
 
@@ -44,7 +44,7 @@ class Trace(NamedTuple):
     """
 
     of: str
-    steps: list[Step]
+    steps: list[TraceStep]
     n_words: int
     low: float = 0.0
     high: float = 1.0
@@ -93,12 +93,12 @@ def trace_text(predictor: AnyPredictor, text: str) -> Trace:
     labels = predictor.labels
     if predictor.target == "stars":
         said = [labels[int(output >= 0)] for output in outputs]
-        steps = list(map(Step, words, said, ratings_of(outputs).tolist()))
+        steps = list(map(TraceStep, words, said, ratings_of(outputs).tolist()))
         return Trace("stars", steps, len(read_W), float(LEAST), float(MOST), MIDDLE)
     probability_NC = class_probabilities(outputs / predictor.temperature)
     best_N = likeliest(probability_NC).tolist()
     values = probability_NC[:, best_N[-1]].tolist()
-    steps = list(map(Step, words, (labels[best] for best in best_N), values))
+    steps = list(map(TraceStep, words, (labels[best] for best in best_N), values))
     middle = 0.5 if len(labels) == 2 else None
     return Trace(f"probability of {console.one_line(labels[best_N[-1]])}", steps, len(read_W), middle=middle)
 

@@ -21,7 +21,7 @@ class Word(NamedTuple):
     read: bool
 
 
-class Row(NamedTuple):
+class ExplainedRow(NamedTuple):
     """A text as a model reads it: all tokens, ids_L, the places of those that it reads, kept_K, and their words."""
 
     ids_L: NDArray[np.int32]
@@ -39,7 +39,7 @@ class Row(NamedTuple):
         return sums
 
 
-def read_text(predictor: AnyPredictor, text: str) -> list[Row]:
+def read_text(predictor: AnyPredictor, text: str) -> list[ExplainedRow]:
     """Find the tokens and words of a text as each part of a model reads it; their rows have the same words.
 
     Those are the first part's, and what others make a word of that shares no character with any of them. One is unknown
@@ -72,7 +72,7 @@ def _place(words: Sequence[Word], word: Word) -> int:
     return bisect.bisect_right(words, word.start, key=lambda one: one.end)
 
 
-def _read(predictor: Predictor, text: str) -> Row:
+def _read(predictor: Predictor, text: str) -> ExplainedRow:
     """Find the tokens and words of a text. A word is unknown where all its tokens are, or pieces of words."""
     found = find_words(predictor.tokenizer, text)
     kept_K = predictor.kept(found.ids_L)
@@ -84,7 +84,7 @@ def _read(predictor: Predictor, text: str) -> Row:
         Word(text[start:end], start, end, unknown=not n_known, read=bool(n_kept))
         for (start, end), n_known, n_kept in zip(found.places, n_known_W, n_kept_W, strict=True)
     ]
-    return Row(found.ids_L, kept_K, word_K, words)
+    return ExplainedRow(found.ids_L, kept_K, word_K, words)
 
 
 def cut_text(text: str, words: Sequence[Word]) -> Iterator[tuple[str, int | None]]:

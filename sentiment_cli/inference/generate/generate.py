@@ -42,7 +42,7 @@ class Written(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Author:
+class Generator:
     """A finished run that writes, on the CPU."""
 
     artefact: Artefact
@@ -68,20 +68,20 @@ class Author:
         return ids
 
 
-def load_author(path: Path) -> Author:
+def load_generator(path: Path) -> Generator:
     """Load a run that writes. Raises UsageError for one that does not, a classifier or word vectors."""
     artefact = open_artefact(path, task=None)
     experiment = experiment_of(artefact)
     if experiment.task == "language-model":
-        return Author(artefact, experiment, load_built(artefact, build_language_model))
+        return Generator(artefact, experiment, load_built(artefact, build_language_model))
     if experiment.task in ("autoencoder", "pairs"):
         built = load_built(artefact, lambda experiment, vocabulary, _: build_encoder_decoder(experiment, vocabulary))
-        return Author(artefact, experiment, built)
+        return Generator(artefact, experiment, built)
     what = "tells labels apart" if experiment.task == "classify" else "holds word vectors"
     raise UsageError(f"{path} {what}, and writes nothing", "sentiment pretrain imdb-lm")
 
 
-def label_of(author: Author, name: str | None) -> int:
+def label_of(author: Generator, name: str | None) -> int:
     """Return what a language model is told of a label: its place from 1 on, 0 for none.
 
     Raises UsageError for a label that it does not know, and for a model that is told none.
@@ -99,8 +99,8 @@ def label_of(author: Author, name: str | None) -> int:
     return 1 + labels.index(name)
 
 
-def write_on(
-    author: Author, prompt: str, *, n_tokens: int, n_texts: int, sampling: Sampling, seed: int, label: int = 0
+def continue_text(
+    author: Generator, prompt: str, *, n_tokens: int, n_texts: int, sampling: Sampling, seed: int, label: int = 0
 ) -> Iterator[list[int]]:
     """Yield the next token of each text that begins (ends, of a backward model) with the prompt, as it is chosen.
 
@@ -122,7 +122,7 @@ def write_on(
     return (ids_B.tolist() for ids_B in chosen)
 
 
-def pieces_of(author: Author, prompt: str, tokens: Iterable[int]) -> Iterator[str]:
+def text_pieces(author: Generator, prompt: str, tokens: Iterable[int]) -> Iterator[str]:
     """Yield the text as it grows, the prompt first: of a model that reads forward, whose text ends at a start token."""
     before = author.ids_of(prompt)
     yield prompt
@@ -130,7 +130,7 @@ def pieces_of(author: Author, prompt: str, tokens: Iterable[int]) -> Iterator[st
     yield from itertools.islice(author.spelt(itertools.chain(before, words)), len(before), None)
 
 
-def texts_of(author: Author, prompt: str, steps: Iterable[Sequence[int]]) -> list[Written]:
+def detokenize(author: Generator, prompt: str, steps: Iterable[Sequence[int]]) -> list[Written]:
     """Return the texts of what `write_on` yields, whole."""
     found = []
     for tokens in zip(*steps, strict=True):
@@ -141,12 +141,14 @@ def texts_of(author: Author, prompt: str, steps: Iterable[Sequence[int]]) -> lis
             gap = " " if prompt_ids and pieces[-1].startswith(" ") else ""
             text = "".join(pieces[: len(words)]) + gap + prompt
         else:
-            text = "".join(pieces_of(author, prompt, words))
+            text = "".join(text_pieces(author, prompt, words))
         found.append(Written(text, len(words), len(words) < len(tokens)))
     return found
 
 
-def rewrite(author: Author, text: str, *, n_tokens: int | None = None, beam: int = 1, n_best: int = 1) -> list[Written]:
+def rewrite(
+    author: Generator, text: str, *, n_tokens: int | None = None, beam: int = 1, n_best: int = 1
+) -> list[Written]:
     """Return the likeliest sequences that the model writes from the text, by a beam search that keeps `beam`.
 
     Without `n_tokens` they have at most twice as many tokens as the text, and 50 more.
@@ -171,7 +173,7 @@ def rewrite(author: Author, text: str, *, n_tokens: int | None = None, beam: int
     return written
 
 
-def _unwritten(author: Author) -> list[int]:
+def _unwritten(author: Generator) -> list[int]:
     return sorted({PAD_ID, author.artefact.vocabulary.unknown_id})
 
 

@@ -10,7 +10,7 @@ Source = TypeVar("Source", contravariant=True)
 State = TypeVar("State")
 
 
-class Writer(Protocol[Source, State]):
+class Decoder(Protocol[Source, State]):
     """A model, not in training, that reads a token of each of N rows and says how likely each next one is."""
 
     def start(self, source: Source) -> tuple[Tensor, State]:
@@ -36,14 +36,14 @@ class Hypothesis(NamedTuple):
     weight_ML: Tensor | None
 
 
-def greedy(model: Writer[Source, State], source: Source, *, end_id: int, max_length: int) -> list[Hypothesis]:
+def greedy(model: Decoder[Source, State], source: Source, *, end_id: int, max_length: int) -> list[Hypothesis]:
     """Take the likeliest token at every step, the first of equals: a beam of one. Return a hypothesis per input."""
     return [found[0] for found in beam_search(model, source, end_id=end_id, max_length=max_length, width=1)]
 
 
 @torch.inference_mode()
 def beam_search(
-    model: Writer[Source, State],
+    model: Decoder[Source, State],
     source: Source,
     *,
     end_id: int,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells.recurrence import State, after, blocks_from_end, project, steps
+from sentiment_cli.models.cells.recurrence import State, alloc_states, blocks_from_end, project, steps
 
 _aten = torch.ops.aten
 
@@ -108,7 +108,7 @@ class _GatedScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, gate_LBD: Tensor, value_LBD: Tensor, start_BD: Tensor) -> Tensor:
-        keep_LBD, states_LBD = gate_LBD.sigmoid(), after(start_BD, len(gate_LBD))
+        keep_LBD, states_LBD = gate_LBD.sigmoid(), alloc_states(start_BD, len(gate_LBD))
         if _is_sequential(keep_LBD):
             for keep_BD, value_BD, before_BD, state_BD in steps(keep_LBD, value_LBD, states_LBD[:-1], states_LBD[1:]):
                 torch.lerp(value_BD, before_BD, keep_BD, out=state_BD)
@@ -142,7 +142,7 @@ class _SRUScan(torch.autograd.Function):
         ctx: Any, from_input_LBG: Tensor, highway_LBD: Tensor, peephole_2D: Tensor, start_BD: Tensor
     ) -> tuple[Tensor, Tensor]:
         raw_LB2D, value_LBD = _gates_and_value(from_input_LBG, start_BD.shape[1])
-        gates_LB2D, memory_LBD = torch.empty_like(raw_LB2D), after(start_BD, len(raw_LB2D))
+        gates_LB2D, memory_LBD = torch.empty_like(raw_LB2D), alloc_states(start_BD, len(raw_LB2D))
         per_step = (raw_LB2D, value_LBD, gates_LB2D, gates_LB2D[:, :, 0], memory_LBD[:-1], memory_LBD[1:])
         for raw_B2D, value_BD, gates_B2D, forget_BD, before_BD, memory_BD in steps(*per_step):
             torch.addcmul(raw_B2D, before_BD[:, None], peephole_2D, out=gates_B2D).sigmoid_()

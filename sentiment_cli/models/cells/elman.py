@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from sentiment_cli.models.cells.recurrence import (
     State,
-    after,
-    back_from,
-    before,
-    fresh,
+    alloc_states,
+    grad_through_state,
     project,
     read_fused,
+    shifted_grads,
     state_mask,
     tanh,
+    uniform_parameter,
     weight_gradient,
     zero_state,
 )
@@ -75,9 +75,9 @@ class OutputRnn(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.weight_dropout, self.state_dropout = width, weight_dropout, state_dropout
-        self.input_weight = fresh(width, 2 * width, input_width)
-        self.state_weight = fresh(width, 2 * width, width)
-        self.bias = fresh(width, 2 * width)
+        self.input_weight = uniform_parameter(width, 2 * width, input_width)
+        self.state_weight = uniform_parameter(width, 2 * width, width)
+        self.bias = uniform_parameter(width, 2 * width)
 
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
         state_DD, output_DD = F.dropout(self.state_weight, self.weight_dropout, self.training).chunk(2)
@@ -109,7 +109,7 @@ class _ElmanScan(torch.autograd.Function):
     def forward(
         ctx: Any, input_LBD: Tensor, weight_DD: Tensor, start_BD: Tensor, mask_BD: Tensor | None, nonlinearity: str
     ) -> Tensor:
-        all_LBD, turned_DD = after(start_BD, len(input_LBD)), weight_DD.t()
+        all_LBD, turned_DD = alloc_states(start_BD, len(input_LBD)), weight_DD.t()
         for input_BD, before_BD, state_BD in zip(input_LBD, all_LBD[:-1], all_LBD[1:], strict=True):
             read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
             torch.addmm(input_BD, read_BD, turned_DD, out=state_BD)
@@ -131,6 +131,6 @@ class _ElmanScan(torch.autograd.Function):
             inner_LBD = (states_LBD > 0).to(states_LBD.dtype)
         else:
             inner_LBD = torch.ones_like(states_LBD)
-        for grad_BD, inner_BD in reversed(list(zip(back_from(grads[0]), inner_LBD, strict=True))):
-            state_BD = before(grad_BD, inner_BD.mul_(state_BD), weight_DD, mask_BD)
+        for grad_BD, inner_BD in reversed(list(zip(shifted_grads(grads[0]), inner_LBD, strict=True))):
+            state_BD = grad_through_state(grad_BD, inner_BD.mul_(state_BD), weight_DD, mask_BD)
         return inner_LBD, weight_gradient(inner_LBD, all_LBD[:-1], mask_BD), state_BD, None, None

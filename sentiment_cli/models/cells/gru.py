@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from sentiment_cli.models.cells.recurrence import (
     State,
-    after,
-    back_from,
-    before,
+    alloc_states,
+    grad_through_state,
     project,
     read_fused,
+    shifted_grads,
     state_mask,
     steps,
     tanh,
@@ -71,7 +71,7 @@ class _GruScan(torch.autograd.Function):
     ) -> Tensor:
         length, batch, width = len(from_input_LBG), *start_BD.shape
         gate_weight_D2, new_weight_DD = weight_GD.t().tensor_split((2 * width,), dim=1)
-        all_LBD = after(start_BD, length)
+        all_LBD = alloc_states(start_BD, length)
         recurrent_LBD, new_LBD = (torch.empty_like(all_LBD[1:]) for _ in range(2))
         gates_LB2 = start_BD.new_empty(length, batch, 2 * width)
         per_step = (*from_input_LBG.tensor_split((width,), dim=2), gates_LB2, *gates_LB2.chunk(2, dim=2))
@@ -101,14 +101,14 @@ class _GruScan(torch.autograd.Function):
         recurrent_slope_LBD.copy_(reset_LBD)
         state_grad_LBG = inner_LB4[:, :, width:]
         per_step = (*inner_LB4.chunk(4, dim=2), state_grad_LBG, update_LBD)
-        views = zip(back_from(grads[0]), steps(*per_step), strict=True)
+        views = zip(shifted_grads(grads[0]), steps(*per_step), strict=True)
         state_BD = grads[0][-1]
         for grad_BD, (new_BD, reset_BD, update_BD, recurrent_BD, state_grad_BG, kept_BD) in reversed(list(views)):
             update_BD.mul_(state_BD)
             new_BD.mul_(state_BD)
             reset_BD.mul_(new_BD)
             recurrent_BD.mul_(new_BD)
-            state_BD = before(grad_BD, state_grad_BG, weight_GD, mask_BD).addcmul_(state_BD, kept_BD)
+            state_BD = grad_through_state(grad_BD, state_grad_BG, weight_GD, mask_BD).addcmul_(state_BD, kept_BD)
         weight_grad_GD = weight_gradient(state_grad_LBG, all_LBD[:-1], mask_BD)
         bias_grad_D = recurrent_slope_LBD.sum((0, 1))
         return inner_LB4[:, :, : 3 * width], weight_grad_GD, bias_grad_D, state_BD, None

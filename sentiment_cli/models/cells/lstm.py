@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from sentiment_cli.models.cells.recurrence import (
     State,
-    after,
-    back_from,
-    before,
-    fresh,
+    alloc_states,
+    grad_through_state,
     project,
     read_fused,
+    shifted_grads,
     state_mask,
     steps,
     tanh,
+    uniform_parameter,
     weight_gradient,
     zero_state,
 )
@@ -66,9 +66,9 @@ class Lstm1997(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.weight_dropout, self.state_dropout = width, weight_dropout, state_dropout
-        self.input_weight = fresh(width, 3 * width, input_width)
-        self.state_weight = fresh(width, 3 * width, width)
-        self.bias = fresh(width, 3 * width)
+        self.input_weight = uniform_parameter(width, 3 * width, input_width)
+        self.state_weight = uniform_parameter(width, 3 * width, width)
+        self.bias = uniform_parameter(width, 3 * width)
 
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
         state_weight = F.dropout(self.state_weight, self.weight_dropout, self.training)
@@ -92,10 +92,10 @@ class PeepholeLstm(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.weight_dropout, self.state_dropout = width, weight_dropout, state_dropout
-        self.input_weight = fresh(width, 4 * width, input_width)
-        self.state_weight = fresh(width, 4 * width, width)
-        self.bias = fresh(width, 4 * width)
-        self.peephole = fresh(width, 3 * width)  # of input, forget and output gate
+        self.input_weight = uniform_parameter(width, 4 * width, input_width)
+        self.state_weight = uniform_parameter(width, 4 * width, width)
+        self.bias = uniform_parameter(width, 4 * width)
+        self.peephole = uniform_parameter(width, 3 * width)  # of input, forget and output gate
 
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
         state_weight = F.dropout(self.state_weight, self.weight_dropout, self.training)
@@ -133,7 +133,7 @@ class _LstmScan(torch.autograd.Function):
         mask_BD: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         length, width, turned_DG = len(from_input_LBG), start_BD.shape[1], weight_GD.t()
-        all_LBD, memory_LBD = after(start_BD, length), after(start_memory_BD, length)
+        all_LBD, memory_LBD = alloc_states(start_BD, length), alloc_states(start_memory_BD, length)
         new_LBD, squashed_LBD = (torch.empty_like(all_LBD[1:]) for _ in range(2))
         gates_LBG = torch.empty_like(from_input_LBG)
         sigmoids_LBG = gates_LBG[:, :, : -2 * width]
@@ -182,14 +182,14 @@ class _LstmScan(torch.autograd.Function):
         by_memory_LBKD = inner_LBG.view(*inner_LBG.shape[:2], n_gates, width)[:, :, :-1]
         carried = carried_LBD.unbind() if carried_LBD is not None else [None] * len(inner_LBG)
         per_step = (to_memory_LBD, inner_LBG, by_memory_LBKD, out_slope_LBD)
-        views = zip(back_from(grads[0]), carried, steps(*per_step), strict=True)
+        views = zip(shifted_grads(grads[0]), carried, steps(*per_step), strict=True)
         for grad_BD, carried_BD, (to_memory_BD, inner_BG, by_memory_BKD, by_state_BD) in reversed(list(views)):
             memory_BD.addcmul_(state_BD, to_memory_BD)
             by_memory_BKD.mul_(memory_BD[:, None])
             by_state_BD.mul_(state_BD)
             if carried_BD is not None:
                 memory_BD.mul_(carried_BD)
-            state_BD = before(grad_BD, inner_BG, weight_GD, mask_BD)
+            state_BD = grad_through_state(grad_BD, inner_BG, weight_GD, mask_BD)
         peephole_grad_3D = None
         if peephole_3D is not None:
             seen = (memory_LBD[:-1], memory_LBD[:-1], memory_LBD[1:])

@@ -56,7 +56,7 @@ class Layout(NamedTuple):
     after_T2: Tensor
 
 
-def lay_out(length_B: Tensor, ends_BL: Tensor) -> Layout:
+def skew(length_B: Tensor, ends_BL: Tensor) -> Layout:
     """Cut each row's sentences into lines of at most LONGEST_LINE words, and sort its words by line + word."""
     batch, length = ends_BL.shape
     column_L = torch.arange(length, device=ends_BL.device)
@@ -115,7 +115,7 @@ class Lstm2d(nn.Module):
         ends_BL says after which tokens a sentence ends. There is no start: a grid goes on from a line, not from a cell.
         """
         batch, length, _ = input_BLD.shape
-        layout = lay_out(length_B, ends_BL)
+        layout = skew(length_B, ends_BL)
         mask_TD = None
         if self.training and self.state_dropout:
             mask_BD = F.dropout(self.bias.new_ones(batch, self.width), self.state_dropout)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from sentiment_cli.models.cells.recurrence import (
     State,
-    after,
-    back_from,
-    before,
+    alloc_states,
     blocks_from_end,
+    grad_through_state,
     project,
+    shifted_grads,
     state_mask,
     steps,
     weight_gradient,
@@ -123,7 +123,7 @@ class _OrthogonalScan(torch.autograd.Function):
     def forward(
         ctx: Any, input_LBD: Tensor, matrix_DD: Tensor, bias_D: Tensor, start_BD: Tensor, mask_BD: Tensor | None
     ) -> Tensor:
-        all_LBD, sign_BD, turned_DD = after(start_BD, len(input_LBD)), torch.empty_like(start_BD), matrix_DD.t()
+        all_LBD, sign_BD, turned_DD = alloc_states(start_BD, len(input_LBD)), torch.empty_like(start_BD), matrix_DD.t()
         for input_BD, before_BD, state_BD in steps(input_LBD, all_LBD[:-1], all_LBD[1:]):
             read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
             torch.addmm(input_BD, read_BD, turned_DD, out=state_BD)
@@ -137,8 +137,8 @@ class _OrthogonalScan(torch.autograd.Function):
         sign_LBD = all_LBD[1:].sign()
         inner_LBD = sign_LBD.abs()  # the slope of modReLU, turned into the gradient before it, step by step
         state_BD = grads[0][-1]
-        for grad_BD, inner_BD in reversed(list(zip(back_from(grads[0]), inner_LBD.unbind(), strict=True))):
-            state_BD = before(grad_BD, inner_BD.mul_(state_BD), matrix_DD, mask_BD)
+        for grad_BD, inner_BD in reversed(list(zip(shifted_grads(grads[0]), inner_LBD.unbind(), strict=True))):
+            state_BD = grad_through_state(grad_BD, inner_BD.mul_(state_BD), matrix_DD, mask_BD)
         matrix_grad_DD = weight_gradient(inner_LBD, all_LBD[:-1], mask_BD)
         return inner_LBD, matrix_grad_DD, sign_LBD.mul_(inner_LBD).sum((0, 1)), state_BD, None
 
@@ -151,7 +151,7 @@ class _GORUScan(torch.autograd.Function):
         ctx: Any, input_LBG: Tensor, weight_GD: Tensor, bias_D: Tensor, start_BD: Tensor, mask_BD: Tensor | None
     ) -> Tensor:
         width, turned_DG, sign_BD = start_BD.shape[1], weight_GD.t(), torch.empty_like(start_BD)
-        all_LBD, products_LBG = after(start_BD, len(input_LBG)), torch.empty_like(input_LBG)
+        all_LBD, products_LBG = alloc_states(start_BD, len(input_LBG)), torch.empty_like(input_LBG)
         gates_LB2, rotated_LBD = products_LBG.tensor_split((2 * width,), dim=2)  # turned into r and z; U h
         candidate_LBD = torch.empty_like(all_LBD[1:])
         per_step = (*input_LBG.tensor_split((2 * width,), dim=2), products_LBG, gates_LB2, *gates_LB2.chunk(2, dim=2))
@@ -173,7 +173,7 @@ class _GORUScan(torch.autograd.Function):
         products_LBG, candidate_LBD, all_LBD, weight_GD, mask_BD = ctx.saved_tensors
         inner_LB3D = torch.empty_like(products_LBG).view(*candidate_LBD.shape[:2], 3, -1)
         weight_grad_GD, bias_grad_D = torch.zeros_like(weight_GD), weight_GD.new_zeros(weight_GD.shape[1])
-        own_grads, state_BD = back_from(grads[0]), grads[0][-1]
+        own_grads, state_BD = shifted_grads(grads[0]), grads[0][-1]
         for block in blocks_from_end(candidate_LBD):
             reset, update, rotated = products_LBG[block].chunk(3, dim=2)
             candidate, old, inner = candidate_LBD[block], all_LBD[:-1][block], inner_LB3D[block]
@@ -188,7 +188,9 @@ class _GORUScan(torch.autograd.Function):
             for grad_BD, (inner_B3D, slope_BD, update_BD) in reversed(list(views)):
                 inner_B3D.mul_(state_BD[:, None])
                 slope_BD.mul_(state_BD)
-                state_BD = before(grad_BD, inner_B3D.flatten(1), weight_GD, mask_BD).addcmul_(state_BD, update_BD)
+                state_BD = grad_through_state(grad_BD, inner_B3D.flatten(1), weight_GD, mask_BD).addcmul_(
+                    state_BD, update_BD
+                )
             weight_grad_GD += weight_gradient(inner.flatten(2), old, mask_BD)
             bias_grad_D += sign.mul_(slope).sum((0, 1))
             inner[:, :, 2] = slope  # what modReLU takes is the input's, without r

@@ -13,7 +13,7 @@ _IN_CACHE = 131_072
 State = tuple[Tensor, ...]  # each _BD, what the next layer sees first
 
 
-def fresh(width: int, *shape: int) -> nn.Parameter:
+def uniform_parameter(width: int, *shape: int) -> nn.Parameter:
     """Draw a parameter evenly within 1 / sqrt(width), as torch's own layers do."""
     bound = 1 / math.sqrt(width)
     return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
@@ -59,14 +59,14 @@ def tanh(values: Tensor, out: Tensor) -> Tensor:
     return torch.mul(values, 2, out=out).sigmoid_().mul_(2).sub_(1)
 
 
-def before(grad_BD: Tensor, inner_BG: Tensor, weight_GD: Tensor, mask_BD: Tensor | None) -> Tensor:
+def grad_through_state(grad_BD: Tensor, inner_BG: Tensor, weight_GD: Tensor, mask_BD: Tensor | None) -> Tensor:
     """Add to a state's own gradient what it gets from the next step's product with it, whose gradient is inner_BG."""
     if mask_BD is None:
         return torch.addmm(grad_BD, inner_BG, weight_GD)
     return torch.addcmul(grad_BD, torch.mm(inner_BG, weight_GD), mask_BD)
 
 
-def back_from(grad_LBD: Tensor) -> tuple[Tensor, ...]:
+def shifted_grads(grad_LBD: Tensor) -> tuple[Tensor, ...]:
     """Return the own gradients of the states before each step, a start having none."""
     return torch.zeros_like(grad_LBD[0]), *grad_LBD[:-1].unbind()
 
@@ -77,7 +77,7 @@ def weight_gradient(inner_LBG: Tensor, before_LBD: Tensor, mask_BD: Tensor | Non
     return inner_LBG.flatten(0, 1).t() @ read_LBD.flatten(0, 1)
 
 
-def after(start_BD: Tensor, length: int) -> Tensor:
+def alloc_states(start_BD: Tensor, length: int) -> Tensor:
     """Return room for the states of so many steps after a start, which stands first."""
     states_LBD = start_BD.new_empty(length + 1, *start_BD.shape)
     states_LBD[0] = start_BD

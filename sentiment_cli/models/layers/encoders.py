@@ -102,7 +102,7 @@ class RecurrentEncoder(nn.Module):
         self, input_BLD: Tensor, length_B: Tensor, ends_BL: Tensor | None = None, read: Read = _read
     ) -> Tensor:
         """Return the states_BLD of the last layer; `read` is called for each layer, of two directions forward first."""
-        states_BLD = lower(input_BLD)  # once, not again in every direction
+        states_BLD = lower_layer(input_BLD)  # once, not again in every direction
         flip_T = flipped_places(length_B, states_BLD.shape[1])
         told: tuple[Tensor, ...] = () if ends_BL is None else (length_B, ends_BL)
         told_turned = () if ends_BL is None else (length_B, reversed_ends(ends_BL, flip_T))
@@ -165,7 +165,7 @@ class Skip(nn.Module):
         return carried_BLD + gate_BLD * (output_BLD - carried_BLD)
 
 
-def lower(values: Tensor) -> Tensor:
+def lower_layer(values: Tensor) -> Tensor:
     """Return values in the precision of autocast, where it is on."""
     device = values.device.type
     return values.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else values

@@ -22,7 +22,9 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.width = settings.width
         self.enter = nn.Identity() if input_width == self.width else nn.Linear(input_width, self.width)
-        self.blocks = nn.ModuleList(Block(self.width, settings.heads, settings.dropout) for _ in range(settings.layers))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(self.width, settings.heads, settings.dropout) for _ in range(settings.layers)
+        )
         self.norm = nn.LayerNorm(self.width)
 
     def forward(self, input_BLD: Tensor, length_B: Tensor) -> Encoded:
@@ -36,7 +38,7 @@ class TransformerEncoder(nn.Module):
         return Encoded(states_BLD, last_of(states_BLD, length_B))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """x + attention(norm(x)), then x + feed-forward(norm(x)), four times as wide inside, with GELU."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:

@@ -16,7 +16,7 @@ from sentiment_cli.config.schema import Language, Train
 from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.data.tokens.vocabulary import START_ID
 from sentiment_cli.errors import Change, DataError
-from sentiment_cli.training.loader import Material
+from sentiment_cli.training.loader import BatchLoader
 
 
 class Window(NamedTuple):
@@ -50,7 +50,7 @@ class Streams(NamedTuple):
 LayOut = Callable[[int], Streams]  # of an epoch
 
 
-def read_streams(lay_out: LayOut, n_windows: Iterable[int], device: torch.device, settings: Train) -> Material:
+def read_streams(lay_out: LayOut, n_windows: Iterable[int], device: torch.device, settings: Train) -> BatchLoader:
     """Return the windows of epochs that have `n_windows` each, the next one of every stream in a step."""
     n_streams, _ = streams_of(settings)
     epoch_ends = list[int]()
@@ -74,7 +74,7 @@ def read_streams(lay_out: LayOut, n_windows: Iterable[int], device: torch.device
         epoch, i = place_of(step)
         return int(laid_out(epoch).length_SW[:, i].sum())
 
-    return Material(epoch_ends, batches, tokens, lambda step: [], n_streams)
+    return BatchLoader(epoch_ends, batches, tokens, lambda step: [], n_streams)
 
 
 def streams_of(settings: Train) -> tuple[int, int]:

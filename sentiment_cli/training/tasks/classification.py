@@ -11,13 +11,13 @@ from sentiment_cli.data.corpus.packed import Corpus, join_rows
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.inference.torch_model import count_batches, score_rows
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
-from sentiment_cli.training.loader import Material, read_rows
+from sentiment_cli.training.loader import BatchLoader, build_row_loader
 from sentiment_cli.training.loop import Objective
 from sentiment_cli.training.losses import build_objective
-from sentiment_cli.training.state import Session
-from sentiment_cli.training.tasks.distillation import taught_rows
+from sentiment_cli.training.state import TrainState
+from sentiment_cli.training.tasks.distillation import add_soft_labels
 
-SPLITS = ("train", "valid")
+CLASSIFICATION_SPLITS = ("train", "valid")
 
 
 def build_model(experiment: Experiment, corpus: Corpus) -> AnyClassifier:
@@ -25,7 +25,7 @@ def build_model(experiment: Experiment, corpus: Corpus) -> AnyClassifier:
     return build_classifier(experiment, corpus.vocabulary, len(corpus.labels))
 
 
-def plot_reviews(session: Session) -> Material:
+def build_review_loader(session: TrainState) -> BatchLoader:
     """Return the steps of this stage over labelled reviews, and those that a teacher answers.
 
     In the second stage of train.refit validation's reviews are among the labelled ones.
@@ -38,7 +38,7 @@ def plot_reviews(session: Session) -> Material:
         settings = settings.model_copy(update={"max_steps": progress.best.step})
     truth_N = None
     if experiment.teacher.run:
-        packed, ids, truth_N = taught_rows(experiment, corpus, packed, ids)
+        packed, ids, truth_N = add_soft_labels(experiment, corpus, packed, ids)
     read_N = trained_lengths(packed.length_N, experiment.text)
     if dropped := int((read_N == 0).sum()):
         console.say(f"{dropped:,} training reviews without a token are left out")
@@ -48,15 +48,15 @@ def plot_reviews(session: Session) -> Material:
     rows = rows_on(session.device, packed, experiment.data.target)
     if truth_N is not None:
         rows = rows._replace(label_N=truth_N.to(session.device))
-    return read_rows(plan, lambda start: cut(plan, rows, read_N, experiment, start), read_N, ids)
+    return build_row_loader(plan, lambda start: cut(plan, rows, read_N, experiment, start), read_N, ids)
 
 
-def build_loss(session: Session) -> Objective:
+def build_loss(session: TrainState) -> Objective:
     """Return the loss that the experiment's target is learnt by."""
     return build_objective(session.experiment)
 
 
-def validate_reviews(session: Session) -> Scores | None:
+def validate_reviews(session: TrainState) -> Scores | None:
     """Score the validation rows, shared out among the processes; None for outputs that are not finite."""
     experiment, corpus, group = session.experiment, session.corpus, session.group
     valid = corpus.split("valid")

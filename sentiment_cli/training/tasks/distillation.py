@@ -30,37 +30,37 @@ from sentiment_cli.storage import store
 
 _FORMAT = 1
 _OUTPUT = {"output": "float32"}
-Split = Literal["train", "unsup"]
+TaughtSplit = Literal["train", "unsup"]
 
 
-class Teacher(NamedTuple):
+class LoadedTeacher(NamedTuple):
     """A run that teaches."""
 
     model: AnyModel
     sha256: str
 
 
-def teachers_of(experiment: Experiment) -> list[Teacher]:
+def open_teachers(experiment: Experiment) -> list[LoadedTeacher]:
     """Open the experiment's teachers, as open_teacher does."""
     return [open_teacher(name) for name in experiment.teacher.run]
 
 
-def open_teacher(name: str) -> Teacher:
+def open_teacher(name: str) -> LoadedTeacher:
     """Open a run that teaches. Raises UsageError where it is none that tells labels apart."""
     path = find_model(name)
     if find_experiment(str(path)) is not None:  # no model by itself
         require_finished(path, "teacher.run: ")
     model = open_model(path)
     _check_target(path, model.target)
-    return Teacher(model, model.members.sha256)
+    return LoadedTeacher(model, model.members.sha256)
 
 
-def ask_teacher(experiment: Experiment, corpus: Corpus) -> None:
+def cache_teacher_logits(experiment: Experiment, corpus: Corpus) -> None:
     """Have the teacher's answers in the cache. Raises UsageError where there are no rows to ask it about."""
     check_rows(experiment, corpus)
-    for teacher in teachers_of(experiment):
+    for teacher in open_teachers(experiment):
         for split in _splits(experiment):
-            _answers(teacher, experiment, corpus, split)
+            _read_teacher_logits(teacher, experiment, corpus, split)
 
 
 def check_teaches(path: Path, its: Experiment, labels: tuple[str, ...], corpus: Corpus) -> None:
@@ -102,20 +102,20 @@ def check_rows(experiment: Experiment, corpus: Corpus) -> None:
         )
 
 
-def taught_rows(
+def add_soft_labels(
     experiment: Experiment, corpus: Corpus, packed: Packed, ids: list[str]
 ) -> tuple[Packed, list[str], Tensor]:
     """Return labelled rows, of which training's come first, with those that the teacher adds, and the truth of each.
 
     That is truth_N, the probability of the second of two labels, or truth_NC. Raises UsageError where none is taught.
     """
-    settings, teachers = experiment.teacher, teachers_of(experiment)
+    settings, teachers = experiment.teacher, open_teachers(experiment)
     named = " and ".join(str(teacher.model.path) for teacher in teachers)
     truth_NC = np.eye(len(corpus.labels), dtype=np.float32)[packed.label_N]
     n_taught, n_asked = 0, 0
     for split in _splits(experiment):
-        answers = [_answers(teacher, experiment, corpus, split) for teacher in teachers]
-        taught_NC, is_taught_N = _truth(combine(answers, [1 / len(answers)] * len(answers)), experiment)
+        answers = [_read_teacher_logits(teacher, experiment, corpus, split) for teacher in teachers]
+        taught_NC, is_taught_N = _soft_labels(combine(answers, [1 / len(answers)] * len(answers)), experiment)
         if split == "train":
             is_taught_N &= ~_in_test(corpus)
         n_taught, n_asked = n_taught + int(is_taught_N.sum()), n_asked + len(is_taught_N)
@@ -149,12 +149,12 @@ def _in_test(corpus: Corpus) -> NDArray[np.bool_]:
     return is_in_test_N
 
 
-def _splits(experiment: Experiment) -> tuple[Split, ...]:
+def _splits(experiment: Experiment) -> tuple[TaughtSplit, ...]:
     rows = experiment.teacher.rows
     return () if not experiment.teacher.run else ("train", "unsup") if rows == "both" else (rows,)
 
 
-def _truth(logits: NDArray[np.float64], experiment: Experiment) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _soft_labels(logits: NDArray[np.float64], experiment: Experiment) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the probabilities that are learnt from a teacher's calibrated logits, and of which rows they are."""
     settings, probability_NC = experiment.teacher, class_probabilities(logits / experiment.teacher.temperature)
     is_taught_N = np.ones(len(logits), dtype=bool)
@@ -164,7 +164,9 @@ def _truth(logits: NDArray[np.float64], experiment: Experiment) -> tuple[NDArray
     return probability_NC.astype(np.float32), is_taught_N
 
 
-def _answers(teacher: Teacher, experiment: Experiment, corpus: Corpus, split: Split) -> NDArray[np.float64]:
+def _read_teacher_logits(
+    teacher: LoadedTeacher, experiment: Experiment, corpus: Corpus, split: TaughtSplit
+) -> NDArray[np.float64]:
     """Return the teacher's calibrated logits of a split's rows, in their order, out of the cache where they are there.
 
     Raises UsageError where it has other labels than the corpus.
@@ -181,7 +183,7 @@ def _answers(teacher: Teacher, experiment: Experiment, corpus: Corpus, split: Sp
         with cache.building(key):
             directory = cache.open_entry(key.directory_name)
             if directory is None:
-                _ask(teacher, _find_texts(experiment, fingerprint, split), split, ids, key)
+                _write_teacher_logits(teacher, _find_texts(experiment, fingerprint, split), split, ids, key)
                 directory = cache.open_entry(key.directory_name)
     if directory is None:
         raise cache.unreadable(key.directory_name)
@@ -189,7 +191,9 @@ def _answers(teacher: Teacher, experiment: Experiment, corpus: Corpus, split: Sp
     return outputs if teacher.model.n_logits == 1 else outputs.reshape(-1, teacher.model.n_logits)
 
 
-def _ask(teacher: Teacher, texts: Texts, split: Split, ids: list[str], key: cache.Key) -> None:
+def _write_teacher_logits(
+    teacher: LoadedTeacher, texts: Texts, split: TaughtSplit, ids: list[str], key: cache.Key
+) -> None:
     """Write the teacher's answers on some rows of the texts into the cache."""
     wanted = set(ids)
     known = texts.ids(split)
@@ -213,7 +217,7 @@ def _ask(teacher: Teacher, texts: Texts, split: Split, ids: list[str], key: cach
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
 
 
-def _find_texts(experiment: Experiment, fingerprint: str, split: Split) -> Texts:
+def _find_texts(experiment: Experiment, fingerprint: str, split: TaughtSplit) -> Texts:
     """Open the texts that a split was packed from; nothing is read of test's unless they have to be prepared again.
 
     Raises DataError where they have to be, and the source has changed since.

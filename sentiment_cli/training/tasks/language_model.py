@@ -16,12 +16,12 @@ from sentiment_cli.models.language_model import (
     build_language_model,
     forget,
     put_rows,
-    rows_of,
     temporal_penalty,
+    vocabulary_rows,
 )
-from sentiment_cli.training.loader import Material
+from sentiment_cli.training.loader import BatchLoader
 from sentiment_cli.training.loop import Objective
-from sentiment_cli.training.state import Session
+from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tasks.bptt_streams import (
     Streams,
     Window,
@@ -42,7 +42,7 @@ def build_model(experiment: Experiment, corpus: Corpus) -> LanguageModel:
     return build_language_model(experiment, corpus.vocabulary, len(corpus.labels))
 
 
-def plot_streams(session: Session) -> Material:
+def build_stream_loader(session: TrainState) -> BatchLoader:
     """Return the steps over the training rows' words and the unlabelled ones', less those validated on."""
     packed, _ = reading_rows(session.corpus, session.experiment)
     settings, row_N = session.experiment.train, np.flatnonzero(packed.length_N)
@@ -65,7 +65,7 @@ def zero_states(experiment: Experiment, model: nn.Module) -> list[Tensor]:
     return list(itertools.chain.from_iterable(model.zero_state(n_streams, torch.device("cpu"))))
 
 
-def build_loss(session: Session) -> Objective:
+def build_loss(session: TrainState) -> Objective:
     """Return the loss of the next words, which moves the streams' states on."""
     settings, language_model = session.experiment.train, session.model
     assert isinstance(language_model, LanguageModel)
@@ -74,7 +74,7 @@ def build_loss(session: Session) -> Objective:
 
     def loss(model: nn.Module, window: Window) -> Tensor:
         assert isinstance(model, LanguageModel)
-        before = forget(rows_of(state, window.stream_B), window.is_fresh_B)
+        before = forget(vocabulary_rows(state, window.stream_B), window.is_fresh_B)
         hidden_BLD, last = model(window.ids_BL[:, :-1], before, window.label_BL[:, :-1])
         put_rows(state, window.stream_B, last)
         is_read_BL = _mark_read(window)
@@ -90,7 +90,7 @@ def build_loss(session: Session) -> Objective:
 
 
 @torch.inference_mode()
-def validate_streams(session: Session) -> SequenceScores | None:
+def validate_streams(session: TrainState) -> SequenceScores | None:
     """Score the words of the held-out reviews and their ends, over the whole vocabulary; None where not finite."""
     model, experiment = session.validated, session.experiment
     assert isinstance(model, LanguageModel)

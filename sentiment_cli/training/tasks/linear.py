@@ -29,7 +29,7 @@ from sentiment_cli.inference.predictor import class_probabilities
 from sentiment_cli.inference.torch_model import score_rows
 from sentiment_cli.models.layers.ngrams import Counted, count_ngrams
 from sentiment_cli.models.linear import LinearClassifier
-from sentiment_cli.training.checkpoints import Best, Progress, weights_of
+from sentiment_cli.training.checkpoints import Best, TrainProgress, weights_of
 
 _CPU = torch.device("cpu")
 _READ_AT_ONCE = 2**18  # tokens, padding included: they fit in the caches
@@ -102,7 +102,7 @@ class Solution(NamedTuple):
     loss: float
 
 
-def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus, progress: Progress) -> None:
+def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus, progress: TrainProgress) -> None:
     """Train with validation held out and score it; with train.refit train once more, on its rows too.
 
     `progress` gets the scores, the rows of metrics.jsonl, tokens and seconds; a step is one of Newton's method.
@@ -124,7 +124,7 @@ def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus
 
 
 def _train_on(
-    model: LinearClassifier, packed: Packed, experiment: Experiment, corpus: Corpus, progress: Progress
+    model: LinearClassifier, packed: Packed, experiment: Experiment, corpus: Corpus, progress: TrainProgress
 ) -> dict[str, Any]:
     """Train the model anew on some rows; return its row of metrics.jsonl, not validated."""
     settings, n_logits = experiment.model.linear, model.n_logits

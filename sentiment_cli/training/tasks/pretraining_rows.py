@@ -11,7 +11,7 @@ from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows, select_r
 from sentiment_cli.data.corpus.splits import held_out
 from sentiment_cli.errors import Change, DataError
 
-SPLITS = ("train", "valid", "unsup")
+PRETRAINING_SPLITS = ("train", "valid", "unsup")
 
 
 def reading_rows(corpus: Corpus, experiment: Experiment) -> tuple[Packed, list[str]]:

@@ -18,9 +18,9 @@ from sentiment_cli.evaluation.sequence_metrics import SequenceScores, score_toke
 from sentiment_cli.inference.generate.search import greedy
 from sentiment_cli.inference.scoring import BATCH_TOKENS
 from sentiment_cli.models.seq2seq import EncoderDecoder, build_encoder_decoder
-from sentiment_cli.training.loader import Material, read_rows
+from sentiment_cli.training.loader import BatchLoader, build_row_loader
 from sentiment_cli.training.loop import Objective
-from sentiment_cli.training.state import Session
+from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tasks.pretraining_rows import held_out_rows, reading_rows
 
 PAIR_SPLITS = ("train", "valid")
@@ -33,7 +33,7 @@ def build_model(experiment: Experiment, corpus: Corpus) -> EncoderDecoder:
     return build_encoder_decoder(experiment, corpus.vocabulary)
 
 
-def build_loss(session: Session) -> Objective:
+def build_loss(session: TrainState) -> Objective:
     """Return the loss of the target's tokens, each told those before it."""
 
     def loss(model: nn.Module, batch: PairBatch) -> Tensor:
@@ -43,7 +43,7 @@ def build_loss(session: Session) -> Objective:
     return loss
 
 
-def plot_reviews(session: Session) -> Material:
+def build_reconstruction_loader(session: TrainState) -> BatchLoader:
     """Return the steps over the rows that pretraining reads, each its own target; those without a token are left out.
 
     A row counts twice: it is read and written.
@@ -57,19 +57,19 @@ def plot_reviews(session: Session) -> Material:
     def batches(start: int) -> Iterator[PairBatch]:
         return (reconstruction(one, reverse=reverse) for one in cut(plan, rows, read_N, experiment, start))
 
-    return read_rows(plan, batches, 2 * read_N, ids)
+    return build_row_loader(plan, batches, 2 * read_N, ids)
 
 
-def plot_pairs(session: Session) -> Material:
+def build_pair_loader(session: TrainState) -> BatchLoader:
     """Return the steps over the training pairs, source and target counted."""
     experiment = session.experiment
     length_N, gathered = _open_pairs(session, "train")
     plan = plan_steps(length_N, experiment.train, experiment.seed)
     ids = session.corpus.ids("train")
-    return read_rows(plan, lambda start: map(gathered, plan.rows[start:]), length_N, ids)
+    return build_row_loader(plan, lambda start: map(gathered, plan.rows[start:]), length_N, ids)
 
 
-def validate_reviews(session: Session) -> SequenceScores | None:
+def validate_reconstruction(session: TrainState) -> SequenceScores | None:
     """Score the held-out rows, written once more, over the whole vocabulary; None where not finite."""
     experiment = session.experiment
     packed = held_out_rows(session.corpus, experiment)
@@ -84,7 +84,7 @@ def validate_reviews(session: Session) -> SequenceScores | None:
 
 
 @torch.inference_mode()
-def validate_pairs(session: Session) -> SequenceScores | None:
+def validate_pairs(session: TrainState) -> SequenceScores | None:
     """Score the validation pairs, and count which of the first of them greedy search writes as they are."""
     length_N, gathered = _open_pairs(session, "valid")
     scores = _score(session, length_N, gathered)
@@ -101,7 +101,7 @@ def validate_pairs(session: Session) -> SequenceScores | None:
     return dataclasses.replace(scores, exact=sum(map(list.__eq__, found, targets)) / len(targets))
 
 
-def _open_pairs(session: Session, split: str) -> tuple[NDArray[np.int64], Gathered]:
+def _open_pairs(session: TrainState, split: str) -> tuple[NDArray[np.int64], Gathered]:
     """Return how long the pairs of a split are, source and target together, and what makes a batch of some of them."""
     text, reverse = session.experiment.text, session.experiment.model.decoding.reverse
     packed = open_pairs(session.corpus.directories[split], split)
@@ -114,14 +114,14 @@ def _open_pairs(session: Session, split: str) -> tuple[NDArray[np.int64], Gather
     return source_N + target_N, gathered
 
 
-def _evaluated(session: Session) -> EncoderDecoder:
+def _evaluated(session: TrainState) -> EncoderDecoder:
     model = session.validated
     assert isinstance(model, EncoderDecoder)
     return model.eval()
 
 
 @torch.inference_mode()
-def _score(session: Session, length_N: NDArray[np.int64], gathered: Gathered) -> SequenceScores | None:
+def _score(session: TrainState, length_N: NDArray[np.int64], gathered: Gathered) -> SequenceScores | None:
     """Score the rows that have a length, shared out among the processes."""
     model, row_N = _evaluated(session), np.flatnonzero(length_N)
     parts = list(cut_batches(row_N[np.argsort(length_N[row_N], kind="stable")], length_N, BATCH_TOKENS))

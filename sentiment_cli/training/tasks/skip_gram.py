@@ -10,9 +10,9 @@ from sentiment_cli.data.corpus.packed import Corpus, Packed
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.evaluation.sequence_metrics import SequenceScores
 from sentiment_cli.models.skip_gram import SkipGram
-from sentiment_cli.training.loader import Material
+from sentiment_cli.training.loader import BatchLoader
 from sentiment_cli.training.loop import Objective
-from sentiment_cli.training.state import Session
+from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tasks.bptt_streams import (
     Window,
     count_word_windows,
@@ -42,7 +42,7 @@ def count_words(packed: Packed, vocabulary: Vocabulary) -> NDArray[np.int64]:
     return count_V
 
 
-def plot_streams(session: Session) -> Material:
+def build_context_loader(session: TrainState) -> BatchLoader:
     """Return the steps over the words of the training and unlabelled rows, the frequent ones thinned out."""
     packed, _ = reading_rows(session.corpus, session.experiment)
     count_V = count_words(packed, session.corpus.vocabulary)
@@ -60,7 +60,7 @@ def plot_streams(session: Session) -> Material:
     return read_streams(lambda epoch: lay_out_words(words_of(epoch), settings), n_windows, session.device, settings)
 
 
-def build_loss(session: Session) -> Objective:
+def build_loss(session: TrainState) -> Objective:
     """Return the loss of the words around each token."""
 
     def loss(model: nn.Module, window: Window) -> Tensor:
@@ -71,7 +71,7 @@ def build_loss(session: Session) -> Objective:
 
 
 @torch.inference_mode()
-def validate(session: Session) -> SequenceScores | None:
+def validate(session: TrainState) -> SequenceScores | None:
     """Score the words of the held-out unlabelled reviews, told from words drawn by one fixed seed."""
     model, corpus = session.validated, session.corpus
     assert isinstance(model, SkipGram)

@@ -23,7 +23,7 @@ from sentiment_cli.data.corpus.pairs import (
     assign_pairs,
     open_pairs,
     prepare_pairs,
-    read_pairs,
+    read_pair_rows,
     write_pairs,
 )
 from sentiment_cli.data.tables.readers import Columns, Rejects
@@ -44,7 +44,7 @@ def parquet_of(**columns: list[object]) -> bytes:
 def read(folder: Path, name: str, content: bytes, on_error: str = "stop", **columns: str) -> tuple[list[Pair], list]:
     path, rejects = folder / name, Rejects(on_error)
     path.write_bytes(content)
-    return list(read_pairs(path, Columns(**columns), rejects)), rejects.found
+    return list(read_pair_rows(path, Columns(**columns), rejects)), rejects.found
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,11 @@ def reviews_of(source: str, *parts: str) -> list[tuple[str, Review]]:
 
 
 def test_the_bundled_sample_is_the_generators_output() -> None:
-    assert sorted(reviews_of("sample", "labelled", "unlabelled")) == sorted(sample.generate())
+    assert sorted(reviews_of("sample", "labelled", "unlabelled")) == sorted(sample.generate_reviews())
 
 
 def test_the_sample_is_as_promised() -> None:
-    rows = list(sample.generate())
+    rows = list(sample.generate_reviews())
     movies = {split: Counter(r.group for s, r in rows if s == split) for split in ("train", "test", "unsup")}
     assert Counter(split for split, _ in rows) == {"train": 2000, "test": 1000, "unsup": 2000}
     assert len(movies["train"]) == 100
@@ -63,7 +63,7 @@ def test_movies_of_training_and_validation_are_disjoint(experiment) -> None:
 
 def test_packs_hold_the_reviews_words_in_order(experiment) -> None:
     prepared = prepare(experiment("vocabulary.size=null"))
-    texts = {review.id: review for split, review in sample.generate() if split == "test"}
+    texts = {review.id: review for split, review in sample.generate_reviews() if split == "test"}
     packed = prepared.split("test")
     for name, label, stars, words in zip(
         prepared.ids("test")[:50], packed.label_N, packed.stars_N, words_of(prepared, "test"), strict=False
@@ -85,7 +85,9 @@ def test_invariant_10_the_vocabulary_comes_from_the_named_rows_only(experiment, 
     counted = Counter(word for split in splits for row in words_of(prepared, split) for word in row)
     vocabulary = prepared.vocabulary
     assert set(vocabulary.entries[2:]) == set(counted)
-    words = {name: {w for s, r in sample.generate() if s == name for w in r.text.lower().split()} for name in SPLITS}
+    words = {
+        name: {w for s, r in sample.generate_reviews() if s == name for w in r.text.lower().split()} for name in SPLITS
+    }
     test_only = words["test"] - words["train"]
     assert test_only
     assert not test_only & set(vocabulary.entries)
@@ -119,7 +121,7 @@ def test_the_sample_is_not_decided_by_single_words() -> None:
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    rows = list(sample.generate())
+    rows = list(sample.generate_reviews())
     train, test = ([review for s, review in rows if s == split] for split in ("train", "test"))
     for longest in (1, 2, 3):
         bag = CountVectorizer(ngram_range=(1, longest), token_pattern=r"[\w']+")

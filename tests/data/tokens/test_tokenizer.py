@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from sentiment_cli.config.schema import Text, Vocabulary
-from sentiment_cli.data.batching.truncation import most_tokens
+from sentiment_cli.data.batching.truncation import max_own_tokens
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.data.tokens import tokenizer as tokenizer_module
 from sentiment_cli.data.tokens.tokenizer import encode, find_words, train_tokenizer
@@ -268,8 +268,8 @@ def test_words_of_a_frequency_list_are_numbered_from_3() -> None:
     ("start", "truncate", "most"), [(False, "head", 9), (True, "head", 8), (True, "ends", 8), (True, "tail", 9)]
 )
 def test_the_start_token_takes_a_place_unless_it_is_cut_off(start: bool, truncate: str, most: int) -> None:
-    assert most_tokens(Text(max_tokens=9, truncate=truncate, start=start)) == most
-    assert most_tokens(Text(max_tokens=None, truncate=truncate, start=start)) is None
+    assert max_own_tokens(Text(max_tokens=9, truncate=truncate, start=start)) == most
+    assert max_own_tokens(Text(max_tokens=None, truncate=truncate, start=start)) is None
 
 
 @pytest.mark.parametrize(

@@ -471,7 +471,7 @@ def answers_on(terminal: Any, predictor: Predictor, monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv(name, raising=False)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    wishes = shown.Wishes(explain=True, method=shown.Method.auto, trace=True, html=None, as_json=False)
+    wishes = shown.ExplainOptions(explain=True, method=shown.Method.auto, trace=True, html=None, as_json=False)
     shown.answer_with_reasons(predictor, [[HOSTILE]], wishes, lambda answer: answer.label)
     monkeypatch.undo()
     return terminal.written
@@ -516,7 +516,7 @@ def test_predict_explains_and_traces_on_the_command_line(run: Run, cli, tmp_path
 
 
 def test_explanations_go_where_out_says(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wishes = shown.Wishes(explain=False, method=shown.Method.occlusion, trace=False, html=None, as_json=True)
+    wishes = shown.ExplainOptions(explain=False, method=shown.Method.occlusion, trace=False, html=None, as_json=True)
     predictor, out = Predictor(open_artefact(run("lstm"))), tmp_path / "out.jsonl"
     shown.answer_with_reasons(predictor, [["good film"], ["bad"]], wishes, str, out)
     found = [json.loads(line) for line in out.read_text().splitlines()]

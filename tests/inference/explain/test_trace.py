@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sentiment_cli.data.batching.truncation import Reading, kept_places
+from sentiment_cli.data.batching.truncation import SavedTextLimits, kept_positions
 from sentiment_cli.data.tokens.tokenizer import build_tokenizer
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.inference.explain import trace as tracing
-from sentiment_cli.inference.explain.trace import Step, Trace, sparkline, trace_text
+from sentiment_cli.inference.explain.trace import Trace, TraceStep, sparkline, trace_text
 from sentiment_cli.inference.explain.words import Word
 from sentiment_cli.inference.predictor import Predictor
 
@@ -22,10 +22,10 @@ def counting(experiment) -> Callable[..., Any]:
     """A predictor whose logit is how much more often it read good than bad; it has no artefact."""
 
     def build(labels: tuple[str, ...] = ("neg", "pos"), target: str = "label", max_tokens: int | None = None) -> Any:
-        reading = Reading(max_tokens, "ends", False, None)
+        reading = SavedTextLimits(max_tokens, "ends", False, None)
 
         def outputs(rows_ids: Sequence[np.ndarray]) -> np.ndarray:
-            kept = [ids[kept_places(len(ids), reading)] for ids in rows_ids]
+            kept = [ids[kept_positions(len(ids), reading)] for ids in rows_ids]
             count_NC = np.array([[(ids == GOOD).sum(), (ids == BAD).sum(), 0.5] for ids in kept], dtype=np.float64)
             if target == "stars":
                 return (count_NC[:, 0] - count_NC[:, 1]) / 4
@@ -37,7 +37,7 @@ def counting(experiment) -> Callable[..., Any]:
             labels=labels,
             target=target,
             temperature=1.0,
-            kept=lambda ids: kept_places(len(ids), reading),
+            kept=lambda ids: kept_positions(len(ids), reading),
             outputs=outputs,
             combined=lambda outputs: outputs[0],
         )
@@ -113,7 +113,9 @@ def test_b06_a_text_without_words_has_a_verdict_and_no_steps(counting, text: str
 
 def of_values(*values: float) -> Trace:
     word = Word("so", 0, 2, unknown=False, read=True)
-    return Trace("probability of pos", [Step(word, "pos" if v >= 0.5 else "neg", v) for v in values], len(values) - 1)
+    return Trace(
+        "probability of pos", [TraceStep(word, "pos" if v >= 0.5 else "neg", v) for v in values], len(values) - 1
+    )
 
 
 def test_turns_are_the_farthest_moves_in_order_and_the_last_change_of_side() -> None:

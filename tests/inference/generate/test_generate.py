@@ -14,14 +14,14 @@ from sentiment_cli.data.tokens.tokenizer import build_tokenizer
 from sentiment_cli.data.tokens.vocabulary import START_ID, Vocabulary
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.generate.generate import (
-    Author,
+    Generator,
     Sampling,
+    continue_text,
+    detokenize,
     label_of,
-    load_author,
-    pieces_of,
+    load_generator,
     rewrite,
-    texts_of,
-    write_on,
+    text_pieces,
 )
 from sentiment_cli.inference.generate.sampling import generate_tokens
 from sentiment_cli.inference.generate.search import beam_search
@@ -31,7 +31,7 @@ from sentiment_cli.runs.saved_model import save_artefact
 
 ENTRIES = ("<pad>", "<start>", "<unk>", "the", "plot", "was", "good", "bad", ".", "!", "and")
 SMALL = ("text.start=true", "model.embedding.width=8", "model.encoder.width=8", "model.encoder.cell=gru")
-Write = Callable[..., Author]
+Write = Callable[..., Generator]
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def author(tmp_path: Path) -> Write:
     """Write a run of a fresh model, and load it."""
     (tmp_path / "x.yaml").write_text("name: x\n")
 
-    def write(task: str, *settings: str) -> Author:
+    def write(task: str, *settings: str) -> Generator:
         own = [f"data.source={tmp_path / 'x.csv'}"] if task == "pairs" else []
         experiment = load_experiment(tmp_path / "x.yaml", [f"task={task}", *SMALL, *own, *settings])
         vocabulary = Vocabulary(ENTRIES, 2, 1)
@@ -55,14 +55,14 @@ def author(tmp_path: Path) -> Write:
         )
         run = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         save_artefact(run, experiment, corpus, model.state_dict())
-        return load_author(run)
+        return load_generator(run)
 
     return write
 
 
-def write(author: Author, prompt: str, n: int = 1, **options: Any) -> list[list[int]]:
+def write(author: Generator, prompt: str, n: int = 1, **options: Any) -> list[list[int]]:
     plain = {"n_tokens": 30, "n_texts": n, "sampling": Sampling(temperature=1.0), "seed": 0}
-    return list(write_on(author, prompt, **{**plain, **options}))
+    return list(continue_text(author, prompt, **{**plain, **options}))
 
 
 @pytest.mark.parametrize("softmax", ["full", "sampled", "adaptive"])
@@ -75,19 +75,19 @@ def test_a_text_grows_word_by_word_behind_the_prompt(author: Write, softmax: str
     plain = generate_tokens(writer.model, prompt, n_tokens=30, forbidden=[0, 2], end_id=START_ID, generator=generator)
     assert ids == [int(ids_B) for ids_B in plain]
     assert not {0, 2} & set(ids)
-    pieces = list(pieces_of(writer, "The plot zzz", ids))
+    pieces = list(text_pieces(writer, "The plot zzz", ids))
     words = [ENTRIES[i] for i in itertools.takewhile(lambda i: i != START_ID, ids)]
     assert pieces[0] == "The plot zzz"  # as it was typed
     assert [piece.strip() for piece in pieces[1:]] == words
     assert all((piece[0] == " ") == (word not in ".!") for piece, word in zip(pieces[1:], words, strict=True))
-    (whole,) = texts_of(writer, "The plot zzz", steps)
+    (whole,) = detokenize(writer, "The plot zzz", steps)
     assert (whole.text, whole.tokens, whole.ended) == ("".join(pieces), len(words), START_ID in ids)
 
 
 def test_several_texts_end_each_for_itself(author: Write) -> None:
     writer = author("language-model")
     steps = write(writer, "", 8, n_tokens=12)
-    texts = texts_of(writer, "", steps)
+    texts = detokenize(writer, "", steps)
     assert len(texts) == 8
     assert {text.ended for text in texts} == {True, False}
     assert all(text.ended == (text.tokens < 12) and not text.text.startswith(" ") for text in texts)
@@ -104,10 +104,10 @@ def test_a_backward_model_writes_what_comes_before(author: Write) -> None:
     )
     ids = [int(ids_B) for ids_B in plain]
     assert [step[0] for step in steps] == ids
-    (text,) = texts_of(writer, "was GOOD.", [[3], [8], [4], [START_ID]])
+    (text,) = detokenize(writer, "was GOOD.", [[3], [8], [4], [START_ID]])
     assert text[:3] == ("plot. the was GOOD.", 3, True)
-    assert texts_of(writer, ". and", [[3], [START_ID]])[0].text == "the. and"
-    assert texts_of(writer, "", [[3], [4]])[0].text == "plot the"
+    assert detokenize(writer, ". and", [[3], [START_ID]])[0].text == "the. and"
+    assert detokenize(writer, "", [[3], [4]])[0].text == "plot the"
 
 
 def test_labels_are_told_to_models_that_know_them(author: Write) -> None:
@@ -163,4 +163,4 @@ def test_what_cannot_be_read_or_writes_nothing_is_refused(author: Write, three_l
         assert writer.ids_of("zzz plot") == [2, 4]
         assert writer.ids_of(" ") == []
     with pytest.raises(UsageError, match="three tells labels apart, and writes nothing"):
-        load_author(three_labels)
+        load_generator(three_labels)

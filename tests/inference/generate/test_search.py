@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sentiment_cli.config import schema
 from sentiment_cli.data.batching.batches import PAD_ID, START_ID, Batch
 from sentiment_cli.data.batching.pair_batches import PairBatch, reconstruction
-from sentiment_cli.data.sources.sample import generate
+from sentiment_cli.data.sources.sample import generate_reviews
 from sentiment_cli.inference.generate.search import Hypothesis, beam_search, greedy
 from sentiment_cli.models.seq2seq import EncoderDecoder
 
@@ -217,7 +217,7 @@ def test_reversing_a_sequence_is_learnt(cell: str, attention: str, n_steps: int)
 
 
 def test_sentences_of_ten_words_are_reconstructed() -> None:
-    words = (text.lower().split() for _, (_, text, *_) in itertools.islice(generate(), 60))
+    words = (text.lower().split() for _, (_, text, *_) in itertools.islice(generate_reviews(), 60))
     sentences = [row[i : i + 10] for row in words for i in range(0, len(row) - 9, 10)]
     entries = ["", "<start>", "<unk>", *sorted({word for row in sentences for word in row})]
     place = {word: i for i, word in enumerate(entries)}

@@ -10,7 +10,7 @@ from equations_grids import lines, read_2d, read_grid
 from torch import Tensor, nn
 
 from sentiment_cli.models.cells import elman
-from sentiment_cli.models.cells.lstm_2d import Lstm2d, end_marks, lay_out, reversed_ends, sentence_ends
+from sentiment_cli.models.cells.lstm_2d import Lstm2d, end_marks, reversed_ends, sentence_ends, skew
 from sentiment_cli.models.cells.lstm_grid import LstmGrid
 from sentiment_cli.models.cells.recurrence import State
 
@@ -156,10 +156,10 @@ def test_lstm_2d_scans_reversed_rows_from_the_other_corner() -> None:
 def test_lay_out_takes_a_step_per_diagonal() -> None:
     for row in ROWS.values():
         diagonals = {s + w for s, line in enumerate(lines(row)) for w in range(len(line))}
-        layout = lay_out(*batch_of([row]))
+        layout = skew(*batch_of([row]))
         assert len(layout.diagonals) == len(diagonals)
         assert layout.diagonals[-1].stop == len(row)
-    assert len(lay_out(*batch_of([ROWS["long"]])).diagonals) == 66  # lines of 4, 64, 64, 9 and 2 words
+    assert len(skew(*batch_of([ROWS["long"]])).diagonals) == 66  # lines of 4, 64, 64, 9 and 2 words
 
 
 def test_sentences_end_after_the_last_of_a_run_of_marks() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sentiment_cli.config import schema
-from sentiment_cli.models.layers.transformer import Block, TransformerEncoder, sinusoids
+from sentiment_cli.models.layers.transformer import TransformerBlock, TransformerEncoder, sinusoids
 from sentiment_cli.training.weights_init import draw_weights
 
 LENGTHS = torch.tensor([5, 1, 9, 3])
@@ -18,7 +18,7 @@ def normed(norm: torch.nn.LayerNorm, x_LD: Tensor) -> Tensor:
     return centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt() * norm.weight + norm.bias
 
 
-def block_plainly(block: Block, x_LD: Tensor) -> Tensor:
+def block_plainly(block: TransformerBlock, x_LD: Tensor) -> Tensor:
     width = x_LD.shape[1]
     h_LD, of_head, heads = normed(block.attention_norm, x_LD), width // block.heads, []
     weight, bias = block.query_key_value.weight, block.query_key_value.bias
@@ -59,7 +59,7 @@ def test_it_is_its_equations_on_each_row_alone(heads: int, layers: int, input_wi
 
 def test_a_block_is_its_equations_with_their_gradients() -> None:
     torch.manual_seed(0)
-    block, x_LD = Block(8, 2, 0.0).double(), torch.randn(7, 8).double().requires_grad_()
+    block, x_LD = TransformerBlock(8, 2, 0.0).double(), torch.randn(7, 8).double().requires_grad_()
     factor_LD, everything = torch.randn(7, 8).double(), torch.ones(1, 1, 1, 7, dtype=torch.bool)
     found = []
     for y_LD in (block_plainly(block, x_LD), block(x_LD[None], everything)[0]):

@@ -13,7 +13,7 @@ from killing import leftovers, outcome, train, train_together, write_reviews
 
 from sentiment_cli.training.processes.distributed import Group
 from sentiment_cli.training.processes.signals import Stop, StopNow
-from sentiment_cli.training.state import Session
+from sentiment_cli.training.state import TrainState
 
 # Where both processes (or, after @, one) get a signal; the step that is then saved: 0 where no run is begun, None where
 # it depends on which of them hears of it first.
@@ -83,8 +83,8 @@ def test_a_signal_that_comes_while_the_processes_agree_is_for_the_next_time() ->
             return numbers
 
     session = SimpleNamespace(stop=stop, group=Agreeing())
-    assert not Session.agree(session).stops  # type: ignore[arg-type]
-    assert Session.agree(session).stops  # type: ignore[arg-type]
+    assert not TrainState.agree(session).stops  # type: ignore[arg-type]
+    assert TrainState.agree(session).stops  # type: ignore[arg-type]
 
 
 def test_a_launched_process_leaves_the_second_wish_to_its_launcher() -> None:

@@ -10,7 +10,7 @@ from sentiment_cli.config.schema import Experiment, Language, Model, Text, Train
 from sentiment_cli.data.corpus.packed import Packed, join_rows, select_rows
 from sentiment_cli.data.tokens.vocabulary import START_ID
 from sentiment_cli.errors import DataError
-from sentiment_cli.training.loader import Material
+from sentiment_cli.training.loader import BatchLoader
 from sentiment_cli.training.tasks.bptt_streams import (
     Streams,
     check_enough,
@@ -91,7 +91,7 @@ def experiment_of(**train: object) -> Experiment:
     )
 
 
-def read(packed: Packed, **train: object) -> Material:
+def read(packed: Packed, **train: object) -> BatchLoader:
     """Plot what a language model reads of rows without held-out ones."""
     settings = experiment_of(**train).train
     n_streams, window = streams_of(settings)

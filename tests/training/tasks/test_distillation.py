@@ -20,15 +20,15 @@ from sentiment_cli.data.sources import sample
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.inference.predictor import Predictor, open_predictor
-from sentiment_cli.runs.run_lock import Record
+from sentiment_cli.runs.run_lock import RunRecord
 from sentiment_cli.runs.saved_model import open_artefact
 from sentiment_cli.storage import store
-from sentiment_cli.training.checkpoints import Identity, identity_differences
+from sentiment_cli.training.checkpoints import RunFingerprint, fingerprint_differences
 from sentiment_cli.training.init_from import known_rows
 from sentiment_cli.training.tasks import distillation
-from sentiment_cli.training.tasks.distillation import taught_rows, teachers_of
+from sentiment_cli.training.tasks.distillation import add_soft_labels, open_teachers
 from sentiment_cli.training.tasks.table import task_of
-from sentiment_cli.workflows.dependencies import with_origins
+from sentiment_cli.workflows.dependencies import resolve_dependencies
 from sentiment_cli.workflows.resume import check_allowed
 from sentiment_cli.workflows.sitting import versions
 from sentiment_cli.workflows.train import fit
@@ -79,7 +79,7 @@ def linear(name: str, *settings: str) -> Path:
 
 def lesson(experiment: Experiment) -> tuple[Corpus, list[str], torch.Tensor]:
     corpus = prepare(experiment, task_of(experiment).splits)
-    packed, ids, truth = taught_rows(experiment, corpus, corpus.split("train"), corpus.ids("train"))
+    packed, ids, truth = add_soft_labels(experiment, corpus, corpus.split("train"), corpus.ids("train"))
     assert len(packed.label_N) == len(ids) == len(truth)
     own = corpus.split("train")
     expected = own if "unsup" not in corpus.directories else join_rows(own, corpus.split("unsup"))
@@ -193,9 +193,9 @@ def test_f27_it_is_not_asked_about_rows_that_changed_since_they_were_packed(expe
     path = Path(data[2].partition("=")[2])
     path.write_text(path.read_text().replace("story 7 ", "story 77 "))
     with pytest.raises(DataError, match="no longer those"):
-        taught_rows(taught, corpus, corpus.split("train"), corpus.ids("train"))
+        add_soft_labels(taught, corpus, corpus.split("train"), corpus.ids("train"))
     path.write_text(path.read_text().replace("story 77 ", "story 7 "))
-    assert len(taught_rows(taught, corpus, corpus.split("train"), corpus.ids("train"))[1]) > 100
+    assert len(add_soft_labels(taught, corpus, corpus.split("train"), corpus.ids("train"))[1]) > 100
 
 
 def test_a_model_by_itself_and_an_ensemble_teach_too(experiment, write) -> None:
@@ -241,7 +241,7 @@ def test_a_student_learns_from_a_teacher_what_few_labels_do_not_say(experiment) 
 def root(tmp_path: Path) -> Path:
     """Reviews, unlabelled ones, and a run that teaches."""
     write_reviews(tmp_path)
-    texts = [review.text for split, review in sample.generate() if split == "unsup"][::20]
+    texts = [review.text for split, review in sample.generate_reviews() if split == "unsup"][::20]
     with store.replacing(tmp_path / "data" / "more.csv") as file:
         file.writelines([b"text\n", *(f'"{text.replace(chr(34), "")}"\n'.encode() for text in texts)])
     linear("teacher", f"data.source={tmp_path / 'data' / 'reviews.csv'}")
@@ -269,14 +269,14 @@ def test_a_run_that_is_taught_resumes_to_the_same_bytes(root: Path) -> None:
 def test_f27_a_run_goes_on_with_the_same_teacher_alone(experiment, write, tmp_path: Path) -> None:
     data = write()
     settings = experiment(*TINY, *data, f"teacher.run={linear('teacher', *data)}")
-    before = Identity("run", settings, "data", versions(settings), {})
+    before = RunFingerprint("run", settings, "data", versions(settings), {})
     shutil.rmtree(runs_dir() / "teacher")
     linear("teacher", *data, "model.linear.ngrams=1")
-    ((key, old, new),) = found = identity_differences(before, before._replace(versions=versions(settings)))
+    ((key, old, new),) = found = fingerprint_differences(before, before._replace(versions=versions(settings)))
     assert key == "versions.teacher"
     assert old != new
     with pytest.raises(UsageError, match=r"no run can go on with another versions\.teacher"):
-        check_allowed(found, [], Record(), tmp_path, "sentiment train")
+        check_allowed(found, [], RunRecord(), tmp_path, "sentiment train")
 
 
 def test_what_cannot_teach_is_refused_before_any_work(experiment, write, quick_run: Path, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_what_cannot_teach_is_refused_before_any_work(experiment, write, quick_r
     assert not data_dir().exists()
     stars = fit(experiment("data.target=stars", *TINY), "stars").directory
     with pytest.raises(UsageError, match="gives star ratings"):
-        teachers_of(experiment(*TINY, f"teacher.run={stars}"))
+        open_teachers(experiment(*TINY, f"teacher.run={stars}"))
     with pytest.raises(UsageError, match="has the labels neg, pos, the experiment's are bad, good"):
         lesson(experiment(*TINY, *data, f"teacher.run={quick_run}"))
 
@@ -343,14 +343,14 @@ def test_a_teacher_s_experiment_is_trained_first_and_none_teaches_itself(experim
     path = tmp_path / "teacher.yaml"
     path.write_text(LINEAR_YAML.format(tmp_path / "reviews.csv"))
     settings = experiment(*TINY, *data, f"teacher.run={path}", "teacher.temperature=2")
-    found = with_origins(settings)
+    found = resolve_dependencies(settings)
     assert found.teacher.run == (str(runs_dir() / "linear-teacher"),)
     assert found.teacher.temperature == 2
-    assert with_origins(settings) == found  # the finished run serves
+    assert resolve_dependencies(settings) == found  # the finished run serves
     circle = tmp_path / "circle.yaml"
     circle.write_text(f"name: circle\ndata: {{source: {tmp_path / 'reviews.csv'}}}\nteacher: {{run: {circle}}}\n")
     with pytest.raises(UsageError, match=r"teacher.run: .*circle.yaml needs itself first"):
-        with_origins(load_experiment(circle))
+        resolve_dependencies(load_experiment(circle))
 
 
 @pytest.mark.parametrize(

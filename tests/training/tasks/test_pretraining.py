@@ -23,7 +23,7 @@ from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.data.tokens.vocabulary import START_ID
 from sentiment_cli.errors import DataError, DivergedError
 from sentiment_cli.evaluation.sequence_metrics import score_tokens
-from sentiment_cli.inference.generate.generate import load_author
+from sentiment_cli.inference.generate.generate import load_generator
 from sentiment_cli.reports.run_files import read_run
 from sentiment_cli.reports.run_report import build_report
 from sentiment_cli.training.tasks import language_model
@@ -104,7 +104,7 @@ def test_each_review_is_read_from_zeros_on_and_carried_from_window_to_window(sma
     session = sitting_of(small("language-model", *narrow, f"model.encoder.cell={cell}"))
     loss, total, reviews = language_model.build_loss(session), 0.0, list[list[int]]()
     with torch.inference_mode():
-        for window in language_model.plot_streams(session).batches(0):
+        for window in language_model.build_stream_loader(session).batches(0):
             length = int(window.length_B)
             total += float(loss(session.model, window)) * length
             if bool(window.is_fresh_B):
@@ -125,7 +125,7 @@ def test_slices_of_a_window_have_the_loss_of_the_whole(small: Build) -> None:
     experiment = small("language-model", *settings)
     whole, first, rest = (sitting_of(experiment) for _ in range(3))
     first.model = rest.model = whole.model
-    (window,) = language_model.plot_streams(whole).batches(0)
+    (window,) = language_model.build_stream_loader(whole).batches(0)
     assert window.length_B[:3].float().mean() != window.length_B.float().mean()
     parts = Window(*(tensor[:3] for tensor in window)), Window(*(tensor[3:] for tensor in window))
     with torch.inference_mode():
@@ -158,7 +158,7 @@ def test_f21_a_perplexity_that_no_number_holds_is_a_divergence(small: Build, mon
 
 def test_validation_reads_each_review_by_itself(small: Build) -> None:
     experiment = small("language-model", "train.max_steps=3", "model.language.label=true")
-    model = load_author(fit(experiment).directory).model
+    model = load_generator(fit(experiment).directory).model
     packed = reading_rows(prepare_for(experiment), experiment)[0]
     packed = dataclasses.replace(packed, starts_N1=packed.starts_N1[:200], label_N=packed.label_N[:199])
     with torch.inference_mode():

@@ -17,7 +17,7 @@ from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.data.sources import sample
 from sentiment_cli.data.tokens.vocabulary import START_ID
 from sentiment_cli.errors import UsageError
-from sentiment_cli.inference.generate.generate import load_author, rewrite
+from sentiment_cli.inference.generate.generate import load_generator, rewrite
 from sentiment_cli.training.tasks.pretraining_rows import held_out_rows
 from sentiment_cli.training.tasks.table import prepare_for
 from sentiment_cli.workflows.train import fit
@@ -27,7 +27,8 @@ FAST = ("train.lr=1e-2", "train.schedule=linear", "train.max_grad_norm=1.0", "mo
 
 def test_ten_words_of_the_sample_are_written_again(tmp_path: Path) -> None:
     words = (
-        text.lower().replace("<br />", " ").split() for _, (_, text, *_) in itertools.islice(sample.generate(), 60)
+        text.lower().replace("<br />", " ").split()
+        for _, (_, text, *_) in itertools.islice(sample.generate_reviews(), 60)
     )
     sentences = [row[i : i + 10] for row in words for i in range(0, len(row) - 9, 10)]
     rows = [(" ".join(row), "ab"[i % 2]) for i, row in enumerate(sentences)]
@@ -49,7 +50,7 @@ def test_ten_words_of_the_sample_are_written_again(tmp_path: Path) -> None:
     )
     run = fit(pretraining(tmp_path, "autoencoder", *FAST, *settings), "ae")
     assert run.scores.accuracy >= 0.95  # of tokens, told those before
-    author, n_right = load_author(run.directory), 0
+    author, n_right = load_generator(run.directory), 0
     for text, _ in rows[::3]:
         (written,) = rewrite(author, text)
         n_right += sum(a == b for a, b in zip(written.text.split(), text.split(), strict=False))
@@ -76,7 +77,7 @@ def test_pairs_learn_to_reverse_a_sequence(tmp_path: Path, capsys) -> None:
     run = fit(pretraining(tmp_path, "pairs", *FAST, *settings))
     assert run.scores.accuracy >= 0.99
     assert run.scores.exact >= 0.95
-    (written,) = rewrite(load_author(run.directory), "a b c d e")
+    (written,) = rewrite(load_generator(run.directory), "a b c d e")
     assert written[:3] == ("e d c b a", 5, True)
     capsys.readouterr()
     generate(str(run.directory), "j i", beam=3, n=2)
@@ -99,7 +100,7 @@ def test_an_autoencoder_is_scored_on_each_token_of_the_held_out_rows(tmp_path: P
     settings = ("data.valid.unsup_share=0.2", "train.epochs=2", "text.max_tokens=9")
     experiment = pretraining(tmp_path, "autoencoder", *settings, f"model.decoding.reverse={str(reverse).lower()}")
     finished = fit(experiment)
-    model, packed = load_author(finished.directory).model, held_out_rows(prepare_for(experiment), experiment)
+    model, packed = load_generator(finished.directory).model, held_out_rows(prepare_for(experiment), experiment)
     rows, total, n, n_right = rows_on(torch.device("cpu"), packed), 0.0, 0, 0
     for row, length in enumerate(packed.length_N.tolist()):
         batch = gather(rows, torch.tensor([row]), min(9, length + 1), experiment.text)
