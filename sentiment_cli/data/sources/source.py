@@ -37,8 +37,8 @@ from sentiment_cli.data.sources.review import Review, Subset
 from sentiment_cli.data.tables.readers import (
     Columns,
     Format,
+    LabelledRow,
     Rejects,
-    Row,
     fields_of_lines,
     kind_of_file,
     read_table,
@@ -366,7 +366,7 @@ def _read_path(
         yield split, named, Review(str(row.number), row.text, label, None, None if is_alone else str(row.group))
 
 
-def _refuse_label(path: Path, row: Row, reason: str, source: Source, renamed: Mapping[str, str]) -> None:
+def _refuse_label(path: Path, row: LabelledRow, reason: str, source: Source, renamed: Mapping[str, str]) -> None:
     """Raise DataError for a label that is no class, with a map that makes classes of the column where there is one."""
     data = source.settings
     read = read_table(

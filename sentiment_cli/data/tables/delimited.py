@@ -9,7 +9,7 @@ from sentiment_cli.data.tables.csv_lines import CsvLines, bounded_lines
 from sentiment_cli.data.tables.dialects import Dialect, find_dialect
 from sentiment_cli.data.tables.protection import unprotected
 from sentiment_cli.data.tables.quoting import csv_rows
-from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, TableRecord, Rejects
+from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, Rejects, TableRecord
 
 
 def csv_records(path: Path, choose: Choose, rejects: Rejects, how: Format, asked: list[str]) -> Iterator[TableRecord]:

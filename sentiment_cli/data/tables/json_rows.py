@@ -11,7 +11,7 @@ from sentiment_cli.data.files.encodings import find_encoding, open_text
 from sentiment_cli.data.files.unpacking import Stamp, reading, stamp_of, table_kind
 from sentiment_cli.data.tables.column_roles import KNOWN_NAMES
 from sentiment_cli.data.tables.csv_lines import Overlong, bounded_lines
-from sentiment_cli.data.tables.rows import LONGEST_LINE, MOST_COLUMNS, MOST_NESTED, Choose, Format, TableRecord, Rejects
+from sentiment_cli.data.tables.rows import LONGEST_LINE, MOST_COLUMNS, MOST_NESTED, Choose, Format, Rejects, TableRecord
 from sentiment_cli.errors import DataError
 
 _LARGEST_OBJECT = 1 << 28

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sentiment_cli.data.files.encodings import find_encoding, open_text
 from sentiment_cli.data.tables.csv_lines import Overlong, bounded_lines
-from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, TableRecord, Rejects
+from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, Rejects, TableRecord
 
 PREFIX = "__label__"
 
