@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, help="begin no other stop after so long")
     asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     draws = random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as scratch, _busy(asked.busy):
         root = Path(scratch)

@@ -29,7 +29,7 @@ main()
         ("sentiment_cli.config.loader", ["config", "check", "sample"]),
         ("yaml", ["train", "sample"]),
         ("sentiment_cli.workflows.train", ["train", "sample"]),
-        ("sentiment_cli.cli.predict", ["predict", "good"]),
+        ("sentiment_cli.runs.directory", ["predict", "good"]),
     ],
 )
 def test_an_interrupt_while_modules_load_is_quiet(at: str, args: list[str]) -> None:

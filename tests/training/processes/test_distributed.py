@@ -72,7 +72,7 @@ def test_d01_two_processes_train_the_same_bytes(alone: Path) -> None:
     ],
 )
 def test_d01_two_processes_update_embeddings_lazily_to_the_same_bytes(alone: Path, settings: tuple[str, ...]) -> None:
-    names = [f"{name}-{settings[1]}" for name in ("one", "two")]
+    names = [f"{name}-lazy-{len(settings)}" for name in ("one", "two")]
     assert train(alone, names[0], settings=(*LONGER, *settings))[0] == 0
     assert [code for code, _ in train_together(alone, names[1], settings=(*LONGER, *settings))] == [0, 0]
     assert outcome(alone / "runs" / names[1]) == outcome(alone / "runs" / names[0])
