@@ -233,7 +233,7 @@ def test_m09_a_report_on_hostile_data_is_made_of_our_elements_alone(hostile_run:
 def test_m11_nothing_in_a_run_is_a_table_that_a_spreadsheet_would_open(hostile_run: Path) -> None:
     store.write_file(hostile_run / "report.html", render_page(build_report(read_run(hostile_run))))
     kinds = {file.suffix for file in hostile_run.rglob("*") if file.is_file()}
-    assert kinds <= {".html", ".json", ".jsonl", ".yaml", ".svg", ".safetensors", ".onnx"}
+    assert kinds <= {".html", ".json", ".jsonl", ".yaml", ".svg", ".safetensors", ".onnx", ".uint64"}
 
 
 @pytest.fixture(scope="module")
