@@ -214,7 +214,7 @@ def test_runs_commands(cli) -> None:
     with locks.held(runs_dir() / "killed", print):  # as its training does
         held = cli("runs", "remove", "killed", "--yes")
     assert held.returncode == 2
-    assert "killed is being trained, so it stays" in held.stderr
+    assert "killed is being trained and cannot be removed" in held.stderr
     assert (runs_dir() / "killed").exists()
     assert cli("runs", "remove", "killed", "--yes").returncode == 0
     assert not (runs_dir() / "killed").exists()
@@ -225,7 +225,7 @@ def test_runs_commands(cli) -> None:
     (elsewhere / "experiment.yaml").write_text("name: x\n")
     outside = cli("runs", "remove", str(elsewhere), "--yes")
     assert (outside.returncode, elsewhere.exists()) == (2, True)
-    assert "so it is left alone" in outside.stderr
+    assert "so it is not removed" in outside.stderr
     assert cli("runs", "remove", "sample", "sample", "--yes").returncode == 0
 
 
