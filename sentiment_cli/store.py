@@ -26,6 +26,7 @@ from typing import Any
 from sentiment_cli import disk, failpoints
 from sentiment_cli.disk import Output as Output
 from sentiment_cli.disk import Partial as Partial
+from sentiment_cli.disk import refusal as refusal
 from sentiment_cli.errors import Change, DataError, UsageError
 
 MANIFEST = "manifest.json"

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer import Argument, Option
 
-from sentiment_cli import __version__, console, disk
+from sentiment_cli import __version__, console, store
 from sentiment_cli.cli import (
     compare,
     config,
@@ -111,7 +111,7 @@ def main() -> NoReturn:
         console.report_error(f"there is not enough memory: {error}", "sentiment doctor")
         code = MachineError.exit_code
     except OSError as error:
-        refused = disk.refusal(error)
+        refused = store.refusal(error)
         console.report_error(str(refused), _whole(refused.hint))
         code = refused.exit_code
     except typer.Abort:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_cli import console, disk, locks, store
+from sentiment_cli import console, locks, store
 from sentiment_cli.config.paths import data_dir, runs_dir
 from sentiment_cli.data import cache
 from sentiment_cli.data.packing import prepare
@@ -124,7 +124,7 @@ def test_a19_an_error_that_nothing_expected_is_exit_4_with_its_path(typed, monke
 
 
 def test_a_refusal_is_a_machine_error() -> None:
-    assert isinstance(disk.refusal(OSError(errno.EIO, "Input/output error", "/x")), MachineError)
+    assert isinstance(store.refusal(OSError(errno.EIO, "Input/output error", "/x")), MachineError)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
