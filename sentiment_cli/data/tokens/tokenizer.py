@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from sentiment_cli.config.schema import DEFAULT_BPE
 from sentiment_cli.data.tokens.characters import Spelled, reads_entities, spell_out, with_pipeline
 from sentiment_cli.data.tokens.subwords import Subwords, has_pieces, learn_pieces
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 PAD = "<pad>"
 START = "<start>"
 UNKNOWN = "<unk>"
+DEFAULT_BPE = 8_000  # entries of byte pairs where vocabulary.size is null
 _ROWS_AT_ONCE = 1024
 _CHARACTERS_AT_ONCE = 2_000_000
 _LONGEST_PIECE = 65_536
