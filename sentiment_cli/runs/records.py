@@ -156,7 +156,7 @@ def _wrong(key: str, value: Any, expected: str) -> ValueError:
 
 
 _INTERVAL = _list(SHARE, 2)
-_UNSEEN = _object({"n": COUNT, "accuracy": SHARE, "accuracy_ci95": _INTERVAL})
+_UNSEEN = _object({"n": COUNT, "accuracy": _or_none(SHARE), "accuracy_ci95": _or_none(_INTERVAL)})  # null of no rows
 _SLICE = _object({"slice": text, "value": ANYTHING, "n": COUNT, "accuracy": SHARE, "accuracy_ci95": _INTERVAL})
 _FIGURES = (
     "loss",
