@@ -80,10 +80,11 @@ def info(
             f"{row['unknown_share']:>7.2%}  {spread}"
         )
     shown = {split: row["labels"] for split, row in found["splits"].items() if split != "unsup"}
-    width = max(len("label"), *map(len, found["labels"]))
+    named = {label: console.one_line(label) for label in found["labels"]}
+    width = max(len("label"), *map(len, named.values()))
     console.result("\n" + f"{'label':<{width}}" + "".join(f"  {split:>9}" for split in shown))
     for label in found["labels"]:
-        console.result(f"{label:<{width}}" + "".join(f"  {labels[label]:>9,}" for labels in shown.values()))
+        console.result(f"{named[label]:<{width}}" + "".join(f"  {labels[label]:>9,}" for labels in shown.values()))
     common = ", ".join(f"{word} {count:,}" for word, count in found["vocabulary"]["commonest"].items())
     common = ", ".join(
         f"{console.one_line(word)} {count:,}" for word, count in found["vocabulary"]["commonest"].items()
