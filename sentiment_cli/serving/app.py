@@ -14,7 +14,7 @@ from starlette.routing import Route, Router
 from sentiment_cli import __version__, console
 from sentiment_cli.serving.batcher import Batcher
 from sentiment_cli.serving.bodies import Refusal
-from sentiment_cli.serving.gate import check_head, origin_allowed
+from sentiment_cli.serving.gate import check_head, check_token, origin_allowed
 from sentiment_cli.serving.log import Log
 from sentiment_cli.serving.metrics import Metrics
 from sentiment_cli.serving.model import Holder
@@ -68,7 +68,9 @@ class App:
             allowed = origin_allowed(scope, self._settings)
             if allowed is not None and scope["method"] == "OPTIONS":
                 await _json(None, 204)(scope, receive, note)
-            elif (scope["method"], scope["path"]) == ("POST", "/predict") and is_streamed(scope):
+                return
+            check_token(scope, self._settings)
+            if (scope["method"], scope["path"]) == ("POST", "/predict") and is_streamed(scope):
                 await self._predicting.lines(scope, receive, note, _raw({"content-type": "application/x-ndjson"}))
             else:
                 scope["app"] = self  # so that the router raises for what it does not know

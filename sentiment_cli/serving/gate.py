@@ -17,6 +17,8 @@ Headers = list[tuple[bytes, bytes]]
 def check_head(scope: dict[str, Any], settings: Settings) -> None:
     """Raise Refusal for a request whose head says that it is not to be answered."""
     headers: Headers = scope["headers"]
+    if scope["http_version"] not in ("1.0", "1.1"):
+        raise Refusal(505, "this server speaks HTTP/1.1", "malformed")
     target = len(scope["raw_path"]) + len(scope["query_string"])
     if target > _LONGEST_TARGET:
         raise Refusal(414, f"the address has more than {_LONGEST_TARGET:,} bytes", "head")
@@ -29,6 +31,11 @@ def check_head(scope: dict[str, Any], settings: Settings) -> None:
         raise Refusal(400, "Transfer-Encoding and Content-Length exclude each other", "malformed")
     _check_host(scope, settings)
     _check_origin(scope, settings)
+
+
+def check_token(scope: dict[str, Any], settings: Settings) -> None:
+    """Raise Refusal for a request without the token, where there is one."""
+    headers: Headers = scope["headers"]
     if settings.token is not None and scope["path"] not in _OPEN and not _has_token(headers, settings.token):
         how = "Basic" if scope["path"] == "/" else "Bearer"
         raise Refusal(401, "this needs the token", "token", {"www-authenticate": f'{how} realm="sentiment"'})
