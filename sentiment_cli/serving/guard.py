@@ -103,11 +103,11 @@ class GuardedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._is_receiving:
             self._is_receiving, self.since = True, self.loop.time()
-        elif self._is_stream and b"\n" in data:
-            self.since = self.loop.time()
         self._has_request = True
         before = self.conn.their_state
         super().data_received(data)
+        if self._is_stream and b"\n" in self.cycle.body:  # a line has come to its end
+            self.since = self.loop.time()
         self._note_request(before)
 
     def resume_writing(self) -> None:

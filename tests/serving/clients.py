@@ -39,6 +39,10 @@ class Running:
     def metrics(self) -> Any:
         return self.server.metrics
 
+    @property
+    def connections(self) -> Any:
+        return self.server.connections
+
     def call(self, work: Callable[[], object]) -> None:
         self.server._loop.call_soon_threadsafe(work)
 

@@ -197,6 +197,27 @@ def test_pipelined_requests_have_their_answers_in_order(everyone: Running, predi
         assert_same(one, without_text(expected))
 
 
+def test_answers_do_not_wait_for_acknowledgements(everyone: Running) -> None:
+    """Head and body of an answer are two packets, of which Nagle's algorithm would hold the second back."""
+    with everyone.connect() as client:
+        client.sendall(request("GET", "/health"))
+        read_answer(client)
+        sockets: list[int] = []
+
+        def look() -> None:
+            transports = [one.transport for one in everyone.connections.all]
+            sockets.extend(
+                one.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in transports
+            )
+            looked.set()
+
+        looked = threading.Event()
+        everyone.call(look)
+        assert looked.wait(60)
+        assert sockets
+        assert all(sockets)
+
+
 def test_a_request_that_comes_byte_by_byte_is_answered(everyone: Running) -> None:
     with everyone.connect() as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
