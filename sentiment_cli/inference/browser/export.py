@@ -63,6 +63,8 @@ def describe_model(artefact: Artefact, storage: Storage) -> dict[str, Any]:
         "tokenizer": describe_tokenizer(artefact),
     }
     if settings["kind"] == "linear":
+        if storage == "int8":
+            raise refusal(artefact, "a linear model has one weight a feature, which int8 rows do not store; fp16 does")
         weights = ngram_weights.load_weights(artefact)
         if len(weights.key_K) and int(weights.key_K[-1]) >= _LARGEST_KEY:
             raise refusal(artefact, "its n-grams have numbers that JavaScript does not hold exactly")
