@@ -21,7 +21,9 @@ def serve(
     run: Annotated[
         str | None, Argument(help="Run directory or name, or a packed model; without one, the newest finished run.")
     ] = None,
-    host: Annotated[str, Option(help="Address to listen on; other than this machine's own it needs a token.")] = "127.0.0.1",
+    host: Annotated[
+        str, Option(help="Address to listen on; other than this machine's own it needs a token.")
+    ] = "127.0.0.1",
     port: Annotated[int, Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
     token_file: Annotated[
         Path | None, Option(metavar="FILE", help="File of the token that clients must send, 16 characters or more.")
@@ -30,7 +32,8 @@ def serve(
         list[str] | None, Option(metavar="NAME", help="Name that clients may call the server by; repeatable.")
     ] = None,
     allow_origin: Annotated[
-        list[str] | None, Option(metavar="URL", help="Site whose pages may ask, such as https://example.org; repeatable.")
+        list[str] | None,
+        Option(metavar="URL", help="Site whose pages may ask, such as https://example.org; repeatable."),
     ] = None,
     queue: Annotated[int, Option(min=1, max=4096, help="Requests that may wait for the model.")] = 64,
     most_texts: Annotated[int, Option(min=1, max=1024, help="Texts of a request, and read at once.")] = 64,

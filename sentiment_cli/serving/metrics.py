@@ -5,6 +5,7 @@ No label of a metric holds what a client sent: a path that is none of ours is co
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64)
@@ -49,7 +50,9 @@ class Metrics:
 
     def text(self) -> str:
         """Return all of them, with the help that each has."""
-        lines = list(self._counter("requests", "Requests answered, by path and status.", ("path", "code"), self.requests))
+        lines = list(
+            self._counter("requests", "Requests answered, by path and status.", ("path", "code"), self.requests)
+        )
         lines += self._counter("refused", "Requests refused before the model saw them.", ("reason",), self.refused)
         lines += self._counter("closed", "Connections that the server closed by itself.", ("reason",), self.closed)
         lines += self._counter("reloads", "Reloads of the model.", ("result",), self.reloads)
@@ -68,9 +71,8 @@ class Metrics:
         lines.append(f"sentiment_model_info{_labels(self.model())} 1")
         return "\n".join([*lines, ""])
 
-    def _counter(
-        self, name: str, what: str, labels: tuple[str, ...], values: "Mapping[str, int] | Mapping[tuple[str | int, ...], int]"
-    ) -> Iterator[str]:
+    def _counter(self, name: str, what: str, labels: tuple[str, ...], values: Mapping[Any, int]) -> Iterator[str]:
+        """Yield a counter's lines; a key of `values` holds the values of its labels."""
         yield f"# HELP sentiment_{name}_total {what}"
         yield f"# TYPE sentiment_{name}_total counter"
         for key, value in sorted(values.items(), key=lambda item: str(item[0])):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from sentiment_cli.inference.browser.layout import content_policy, page, read_part
+from sentiment_cli.inference.browser.layout import content_policy, listed, page, read_part
 from sentiment_cli.inference.predictor import Prediction
 from sentiment_cli.inference.why_page import page_part
 from sentiment_cli.serving.batcher import Failed
@@ -20,7 +20,11 @@ _FORM = b"application/x-www-form-urlencoded"
 
 
 def render_page(
-    served: Served, settings: Settings, text: str, answered: tuple[Prediction | Failed, dict[str, Any]] | None, problem: str | None
+    served: Served,
+    settings: Settings,
+    text: str,
+    answered: tuple[Prediction | Failed, dict[str, Any]] | None,
+    problem: str | None,
 ) -> str:
     """Return the page, with the answer to a text that its form sent, or why there is none."""
     card, answer = served.card(), []
@@ -32,7 +36,7 @@ def render_page(
             answer.append(page_part(found, more.get("explanation"), more.get("trace")))
     return page(
         title="sentiment",
-        about=f"{card['run']} tells {_listed(served.labels)} apart.",
+        about=f"The model {card['run']} classifies texts as {listed(served.labels)}.",
         facts=facts_of(card),
         style=_STYLE,
         script=_SCRIPT,
@@ -75,9 +79,3 @@ def read_form(scope: dict[str, Any], body: bytes, settings: Settings) -> str:
     if isinstance(text, Failed):
         raise Refusal(413, str(text), "text")
     return text
-
-
-def _listed(labels: tuple[str, ...]) -> str:
-    return ", ".join(labels[:-1]) + f" and {labels[-1]}"
-
-

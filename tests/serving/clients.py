@@ -73,7 +73,10 @@ class Running:
 def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
     """Return the bytes of a request; a header that is given as "" is left out."""
     fields = {"host": "localhost", **({"content_length": str(len(body))} if body else {}), **headers}
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name.replace('_', '-')}: {value}" for name, value in fields.items() if value)]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        *(f"{name.replace('_', '-')}: {value}" for name, value in fields.items() if value),
+    ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 

@@ -16,7 +16,14 @@ from sentiment_cli.inference.predictor import AnyPredictor
 from sentiment_cli.inference.trace import trace_text
 from sentiment_cli.serving.model import Served, open_served
 
-TEXTS = ["I just really loved the movie", "", "Not good!<br />Dull.", "zzzz", "the plot " * 900, "Ünïcödé 电影 \U0001f600"]
+TEXTS = [
+    "I just really loved the movie",
+    "",
+    "Not good!<br />Dull.",
+    "zzzz",
+    "the plot " * 900,
+    "Ünïcödé 电影 \U0001f600",
+]
 
 
 def without_text(answer: Any) -> dict[str, Any]:
@@ -25,7 +32,9 @@ def without_text(answer: Any) -> dict[str, Any]:
 
 def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     numbers = {"probability", "probabilities"}
-    assert {k: v for k, v in found.items() if k not in numbers} == {k: v for k, v in expected.items() if k not in numbers}
+    assert {k: v for k, v in found.items() if k not in numbers} == {
+        k: v for k, v in expected.items() if k not in numbers
+    }
     assert found["probability"] == pytest.approx(expected["probability"], abs=1e-6)
     assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
 
@@ -136,7 +145,9 @@ def test_json_lines_are_answered_line_by_line(everyone: Running, predictor: AnyP
         assert_same(one, without_text(expected))
 
 
-@pytest.mark.parametrize("bad", [b"nonsense", b"", b"[]", b'{"text": 3}', b'{"txt": "a"}', b'{"text": NaN}', b"\xff", b"[" * 9000])
+@pytest.mark.parametrize(
+    "bad", [b"nonsense", b"", b"[]", b'{"text": 3}', b'{"txt": "a"}', b'{"text": NaN}', b"\xff", b"[" * 9000]
+)
 def test_a_bad_line_has_an_error_in_its_place(everyone: Running, bad: bytes) -> None:
     body = b'{"text": "a"}\n' + bad + b'\n{"text": "b"}\n'
     found = lines_of(everyone.ask("POST", "/predict?explain=true", body, content_type="application/x-ndjson"))

@@ -58,7 +58,10 @@ SLOW = {  # what is sent at once, and then a byte at a time
     "blank lines": (b"", b"\r\n" * 1000),
     "body": (request("POST", "/predict", content_length="5000", **JSON), b"zebra" * 1000),
     "chunks": (request("POST", "/predict", transfer_encoding="chunked", **JSON), b"1\r\nz\r\n" * 1000),
-    "line": (request("POST", "/predict", transfer_encoding="chunked", content_type="application/x-ndjson"), b"1\r\nz\r\n" * 999),
+    "line": (
+        request("POST", "/predict", transfer_encoding="chunked", content_type="application/x-ndjson"),
+        b"1\r\nz\r\n" * 999,
+    ),
     "lying length": (request("POST", "/predict", content_length="50", **JSON) + BODY, b""),
     "next request": (request("GET", "/health") + b"GET / HT", b"TP/1.1"),
 }
@@ -245,10 +248,19 @@ def remove(run: Path) -> None:
 
 @pytest.mark.parametrize(
     "harm",
-    [damage("graph.onnx"), damage("tokenizer.json"), damage("vocabulary.json"), damage("manifest.json", 5), empty, remove],
+    [
+        damage("graph.onnx"),
+        damage("tokenizer.json"),
+        damage("vocabulary.json"),
+        damage("manifest.json", 5),
+        empty,
+        remove,
+    ],
     ids=["graph", "tokenizer", "vocabulary", "manifest", "empty", "gone"],
 )
-def test_s09_a_damaged_model_is_not_taken_and_the_old_one_serves_on(start: Start, copied: Path, harm: Any, capfd: Any) -> None:
+def test_s09_a_damaged_model_is_not_taken_and_the_old_one_serves_on(
+    start: Start, copied: Path, harm: Any, capfd: Any
+) -> None:
     running = start(open_served(copied))
     before = running.predict({"text": "a film"}, "?explain=true&trace=true").json
     harm(copied)
@@ -335,6 +347,7 @@ def test_s09_canary_texts_find_a_model_that_does_not_answer(served: Served, answ
 
 def test_a_failure_of_any_kind_leaves_the_model_before(served: Served, monkeypatch: Any) -> None:
     for error in (OSError("gone"), MemoryError(), KeyError("x")):
+
         def fail(path: Path, error: Exception = error) -> Any:
             raise error
 
@@ -349,7 +362,9 @@ def test_s08_stopping_finishes_what_is_there(start: Start, served: Served) -> No
     gated = Gated(served.predictor)
     running = start(replace(served, predictor=gated))
     clients = [running.connect() for _ in range(20)]
-    for client in clients:
+    clients[0].sendall(request("POST", "/predict", BODY, **JSON))
+    wait_until(lambda: running.metrics.batch.n == 1)
+    for client in clients[1:]:
         client.sendall(request("POST", "/predict", BODY, **JSON))
     half = running.connect()
     message = request("POST", "/predict", BODY, **JSON)

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,7 @@ TOKEN = "a-token-of-24-characters"
 
 
 def resident_bytes() -> int:
-    with open("/proc/self/statm") as handle:
-        return int(handle.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def assert_refused(answer: Any, status: int) -> None:
@@ -81,8 +81,15 @@ def test_s05_half_a_surrogate_pair_is_answered_as_a_replacement_character(
 
 @pytest.mark.parametrize(
     "kind",
-    ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/json; charset=latin-1"]
-    + ["application/jsonp", "text/json"],
+    [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "application/json; charset=latin-1",
+        "application/jsonp",
+        "text/json",
+    ],
 )
 def test_s05_other_content_types(everyone: Running, kind: str) -> None:
     assert_refused(everyone.ask("POST", "/predict", b'{"text": "a"}', content_type=kind), 415)
@@ -145,7 +152,8 @@ def test_s05_headers_of_more_than_16_kb_in_one_packet(everyone: Running, headers
         b"GET / HTTP/1.1\r\nHost: localhost\r\nzebra\r\n\r\n",
         b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nzebra",
         b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\nzebra",
-        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Transfer-Encoding: chunked\r\n\r\nzebra\r\n",
     ],
@@ -254,18 +262,24 @@ def wait_until(holds: Any) -> None:
     raise AssertionError("it never came about")
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "LOCALHOST", "127.0.0.1:1", "[::1]:80", "texts.example.org"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8000", "LOCALHOST", "127.0.0.1:1", "[::1]:80", "texts.example.org"]
+)
 def test_s10_known_names(start: Start, host: str) -> None:
     assert start(allowed_hosts=frozenset({"texts.example.org"})).ask("GET", "/model", host=host).status == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "evil.example:8000", "127.0.0.1.nip.io", "a@localhost", "[::2]"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "evil.example:8000", "127.0.0.1.nip.io", "a@localhost", "[::2]"]
+)
 @pytest.mark.parametrize("path", ["/", "/predict", "/model", "/health"])
 def test_s10_foreign_names_are_misdirected(everyone: Running, host: str, path: str) -> None:
     assert_refused(everyone.ask("GET", path, host=host), 421)
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost.evil", "http://localhost:9", "file://", "http://[x"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost.evil", "http://localhost:9", "file://", "http://[x"]
+)
 @pytest.mark.parametrize("path", ["/predict", "/"])
 def test_s10_foreign_origins_are_forbidden(everyone: Running, origin: str, path: str) -> None:
     answer = everyone.ask("POST", path, b'{"text": "a"}', origin=origin, **JSON)
@@ -275,7 +289,9 @@ def test_s10_foreign_origins_are_forbidden(everyone: Running, origin: str, path:
 
 def test_s10_its_own_pages_and_allowed_ones_may_ask(start: Start) -> None:
     running = start(allowed_origins=frozenset({"https://app.example.org"}))
-    own = running.ask("POST", "/predict", b'{"text": "a"}', origin="http://localhost:8000", host="localhost:8000", **JSON)
+    own = running.ask(
+        "POST", "/predict", b'{"text": "a"}', origin="http://localhost:8000", host="localhost:8000", **JSON
+    )
     assert own.status == 200
     allowed = {"origin": "https://app.example.org"}
     locked = start(allowed_origins=frozenset({"https://app.example.org"}), token=TOKEN)
@@ -287,7 +303,11 @@ def test_s10_its_own_pages_and_allowed_ones_may_ask(start: Start) -> None:
     assert before.status == 204
     answer = running.ask("POST", "/predict", b'{"text": "a"}', **allowed, **JSON)
     assert answer.status == 200
-    assert answer.headers["access-control-allow-origin"] == before.headers["access-control-allow-origin"] == allowed["origin"]
+    assert (
+        answer.headers["access-control-allow-origin"]
+        == before.headers["access-control-allow-origin"]
+        == allowed["origin"]
+    )
     assert_refused(running.ask("OPTIONS", "/predict", origin="https://other.example.org"), 403)
 
 
@@ -295,7 +315,10 @@ def basic(password: str) -> str:
     return "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
 
 
-@pytest.mark.parametrize("sent", ["", "Bearer", "Bearer x", TOKEN, f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", basic("x"), "Basic ~", "Bearer é"])
+@pytest.mark.parametrize(
+    "sent",
+    ["", "Bearer", "Bearer x", TOKEN, f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", basic("x"), "Basic ~", "Bearer é"],
+)
 @pytest.mark.parametrize("path", ["/", "/model", "/metrics", "/predict"])
 def test_without_the_token_nothing_is_told(start: Start, sent: str, path: str) -> None:
     running = start(token=TOKEN)
@@ -311,7 +334,9 @@ def test_with_the_token_all_is_told(start: Start, sent: str) -> None:
     assert running.ask("POST", "/predict", b'{"text": "a"}', authorization=sent, **JSON).status == 200
 
 
-def test_a_fault_of_ours_is_500_with_nothing_of_the_text(start: Start, served: Any, capfd: Any, monkeypatch: Any) -> None:
+def test_a_fault_of_ours_is_500_with_nothing_of_the_text(
+    start: Start, served: Any, capfd: Any, monkeypatch: Any
+) -> None:
     running = start()
 
     def fail(*_: Any, **__: Any) -> Any:

@@ -13,7 +13,7 @@ from sentiment_cli import __version__, store
 from sentiment_cli.data.stars import LEAST, MIDDLE, MOST, REACH
 from sentiment_cli.inference import ngram_weights
 from sentiment_cli.inference.artefact import WEIGHTS, Artefact
-from sentiment_cli.inference.browser.layout import content_policy, escaped, page, read_part
+from sentiment_cli.inference.browser.layout import content_policy, escaped, listed, page, read_part
 from sentiment_cli.inference.browser.refusals import check_model, refusal
 from sentiment_cli.inference.browser.tokens import describe_tokenizer
 from sentiment_cli.inference.ensembles import AnyModel
@@ -29,12 +29,15 @@ def model_page(model: AnyModel, storage: Storage) -> str:
     script = read_part("model.js") + read_part("page.js") + read_part("local.js")
     policy = escaped(content_policy(style, script))
     data = _quoted(describe_model(artefact, storage))
-    labels = artefact.labels
     settings = artefact.settings["model"]
-    kind = "linear" if settings["kind"] == "linear" else f"{settings['encoder']['cell']}, width {settings['encoder']['width']}"
+    kind = (
+        "linear"
+        if settings["kind"] == "linear"
+        else f"{settings['encoder']['cell']}, width {settings['encoder']['width']}"
+    )
     return page(
         title="sentiment",
-        about=f"{_name(artefact)} tells {', '.join(labels[:-1])} and {labels[-1]} apart. "
+        about=f"The model {artefact.path.resolve().name} classifies texts as {listed(artefact.labels)}. "
         "It runs in this page; no text leaves it.",
         facts={
             "model": kind,
@@ -46,6 +49,7 @@ def model_page(model: AnyModel, storage: Storage) -> str:
         style=style,
         script=script,
         head=f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        answer=["<noscript><p>This page needs JavaScript.</p></noscript>"],
         tail=f'<script id="model" type="application/json">{data}</script>\n',
     )
 
@@ -55,7 +59,9 @@ def describe_model(artefact: Artefact, storage: Storage) -> dict[str, Any]:
     settings, reading = artefact.settings["model"], artefact.reading
     found: dict[str, Any] = {
         "labels": list(artefact.labels),
-        "stars": {"least": LEAST, "middle": MIDDLE, "reach": REACH, "most": MOST} if artefact.target == "stars" else None,
+        "stars": {"least": LEAST, "middle": MIDDLE, "reach": REACH, "most": MOST}
+        if artefact.target == "stars"
+        else None,
         "temperature": artefact.temperature,
         "reading": {name: getattr(reading, name) for name in ("max_tokens", "truncate", "start", "pad_to")},
         "unknown": artefact.vocabulary.unknown_id,
@@ -131,7 +137,3 @@ def _quoted(value: Any) -> str:
     """Return JSON that no HTML parser finds an end, a comment or a tag in."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _name(artefact: Artefact) -> str:
-    return artefact.path.resolve().name

@@ -25,6 +25,11 @@ def escaped(text: str) -> str:
     return html.escape(console.sanitize(text))
 
 
+def listed(labels: Sequence[str]) -> str:
+    """Return labels as a sentence names them."""
+    return f"{', '.join(labels[:-1])} or {labels[-1]}"
+
+
 def content_policy(style: str, script: str, connects: str = "'none'", forms: str = "'none'") -> str:
     """Return the content policy of a page with this style and this script."""
     parts = {

@@ -79,7 +79,7 @@ function drawText(text, answer, mark) {
 }
 
 function drawCurve(answer) {
-  const WIDTH = 720, HEIGHT = 130, LEFT = 34, isStars = answer.stars !== undefined;
+  const WIDTH = Math.min(720, Math.max(280, document.getElementById("answer").clientWidth)), HEIGHT = 130, LEFT = 34, isStars = answer.stars !== undefined;
   const [low, high, middle] = isStars ? [1, 10, 5.5] : [0, 1, Object.keys(answer.probabilities).length === 2 ? 0.5 : null];
   const values = answer.trace.map((step) => step.probability ?? step.stars);
   if (answer.before !== undefined) values.unshift(answer.before);
@@ -272,7 +272,7 @@ function startPage(ask) {
       node("td", { dir: "auto" }, safe(answer.error ?? answer.label)),
       node("td", { class: "figure" }, answer.error === undefined ? figure(answer) : ""),
       node("td", { class: "quote", dir: "auto" }, safe(read.rows[i][read.column].slice(0, 300)))));
-    const head = ["Row", "Label", "How sure", "Text"].map((title) => node("th", { scope: "col" }, title));
+    const head = ["Row", "Label", answers.some((answer) => answer.stars !== undefined) ? "Stars" : "Probability", "Text"].map((title) => node("th", { scope: "col" }, title));
     const more = answers.length > SHOWN ? [node("p", { class: "soft" }, `The first ${SHOWN} rows are shown; the file has all.`)] : [];
     return [node("p", { role: "status" }, `${answers.length.toLocaleString("en")} rows: ${total}.`), link,
       node("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Answers" },

@@ -115,7 +115,9 @@ def _blocks() -> list[tuple[int, int, str]]:
     found = [(start, start + _BLOCK - 1) for start in starts]
     blocks = [(low, high, "".join(map(chr, range(low, high + 1)))) for low, high in found]
     blocks.append((0x40000, 0xDFFFF, chr(0x40000)))
-    blocks += [(low, low + _BLOCK - 1, "".join(map(chr, range(low, low + _BLOCK)))) for low in range(0xE0000, 0xF0000, _BLOCK)]
+    blocks += [
+        (low, low + _BLOCK - 1, "".join(map(chr, range(low, low + _BLOCK)))) for low in range(0xE0000, 0xF0000, _BLOCK)
+    ]
     return [*blocks, (0xF0000, 0x10FFFF, chr(0xF0000))]
 
 

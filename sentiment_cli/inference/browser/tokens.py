@@ -36,7 +36,11 @@ def _normalizer(step: dict[str, Any]) -> dict[str, Any]:
     if kind in _FORMS:
         return {"type": "form", "form": kind}
     if kind in ("Lowercase", "StripAccents"):
-        return {"type": kind} if kind == "Lowercase" else {"type": "Replace", "pattern": translate(r"\p{Mn}"), "content": ""}
+        return (
+            {"type": kind}
+            if kind == "Lowercase"
+            else {"type": "Replace", "pattern": translate(r"\p{Mn}"), "content": ""}
+        )
     if kind == "Replace":
         return {"type": kind, "pattern": _pattern(step["pattern"]), "content": step["content"]}
     raise ForeignPattern(kind)
@@ -49,7 +53,12 @@ def _splitter(step: dict[str, Any]) -> dict[str, Any]:
     if kind == "Split":
         if step["behavior"] not in ("Removed", "Isolated"):
             raise ForeignPattern(f"Split by {step['behavior']}")
-        return {"type": kind, "pattern": _pattern(step["pattern"]), "behavior": step["behavior"], "invert": step["invert"]}
+        return {
+            "type": kind,
+            "pattern": _pattern(step["pattern"]),
+            "behavior": step["behavior"],
+            "invert": step["invert"],
+        }
     if kind == "ByteLevel":
         pattern = None
         if step.get("use_regex", True):  # GPT-2's, which the library has built in
@@ -75,7 +84,14 @@ def _model(model: dict[str, Any], artefact: Artefact) -> dict[str, Any]:
         return {"type": "WordLevel", "entries": entries, "unknown": model["vocab"][model["unk_token"]]}
     is_plain = not any(
         model.get(name)
-        for name in ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges")
+        for name in (
+            "dropout",
+            "unk_token",
+            "continuing_subword_prefix",
+            "end_of_word_suffix",
+            "byte_fallback",
+            "ignore_merges",
+        )
     )
     if model["type"] == "BPE" and is_plain:
         merges = [merge if isinstance(merge, list) else merge.split(" ") for merge in model["merges"]]
