@@ -408,7 +408,9 @@ function buildModel(saved) {
     const { ids, word, places } = tokenize(text), kept = keptPlaces(ids.length, reading);
     const read = kept.map((place) => ids[place]), wordOf = kept.map((place) => word[place]), ends = [];
     wordOf.forEach((one, i) => { if (wordOf[i + 1] !== one) ends.push(i + 1); });
-    const isQuick = network.prefixOutputs !== null && reading.pad_to === null;
+    // Of a text so long that its end alone is read, shorter beginnings still have their start token.
+    const isAlike = !reading.start || !read.length || readRow(read, reading)[0] === START;
+    const isQuick = network.prefixOutputs !== null && reading.pad_to === null && isAlike;
     const limit = isQuick ? MOST_STEPS : MOST_READINGS, chosen = [];
     const count = Math.min(limit, ends.length);
     for (let i = 0; i < count; i++) chosen.push(ends[count === 1 ? ends.length - 1 : Math.round((i * (ends.length - 1)) / (count - 1))]);

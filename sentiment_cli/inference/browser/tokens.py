@@ -78,6 +78,8 @@ def _pattern(pattern: dict[str, str]) -> str:
 
 def _model(model: dict[str, Any], artefact: Artefact) -> dict[str, Any]:
     entries = list(artefact.vocabulary.entries)
+    if model["type"] not in ("WordLevel", "BPE"):
+        raise ForeignPattern(f"a model {model['type']}")
     if [model["vocab"].get(entry) for entry in entries] != list(range(len(entries))):
         raise ForeignPattern("a vocabulary in another order")
     if model["type"] == "WordLevel":
@@ -93,7 +95,7 @@ def _model(model: dict[str, Any], artefact: Artefact) -> dict[str, Any]:
             "ignore_merges",
         )
     )
-    if model["type"] == "BPE" and is_plain:
-        merges = [merge if isinstance(merge, list) else merge.split(" ") for merge in model["merges"]]
-        return {"type": "BPE", "entries": entries, "merges": merges}
-    raise ForeignPattern(f"a model {model['type']}")
+    if not is_plain:
+        raise ForeignPattern("byte pairs with options of their own")
+    merges = [merge if isinstance(merge, list) else merge.split(" ") for merge in model["merges"]]
+    return {"type": "BPE", "entries": entries, "merges": merges}
