@@ -53,7 +53,10 @@ def serve(
     """
     from sentiment_cli.serving.settings import HOW_TO_MAKE_A_TOKEN, Settings, is_loopback, read_token
 
-    words = _words(run, host)
+    given = {"--token-file": token_file and [token_file], "--allow-host": allow_host, "--allow-origin": allow_origin}
+    options = [str(word) for option, values in given.items() for value in values or () for word in (option, value)]
+    words = ["sentiment", "serve", *([] if run is None else [run]), *options]
+    words += ["--host", host] if host != "127.0.0.1" else []
     if token_file is None and not is_loopback(host):
         raise UsageError(
             f"--host {host} lets other machines in, so clients must have a token: --token-file FILE",
@@ -96,17 +99,14 @@ def _say_where(server: "Server", as_json: bool) -> None:
     console.say("Ctrl-C stops the server")
 
 
-def _words(run: str | None, host: str) -> list[str]:
-    """Return the command without its port and its token."""
-    named = [] if run is None else [run]
-    return ["sentiment", "serve", *named, *(["--host", host] if host != "127.0.0.1" else [])]
-
-
 def _origin(url: str) -> str:
     """Return a site as browsers send it."""
     from urllib.parse import urlsplit
 
-    parts = urlsplit(url.lower())
+    try:
+        parts = urlsplit(url.lower())
+    except ValueError:  # a broken IPv6 address
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/") or parts.query:
         raise UsageError(f"--allow-origin {url} is no site such as https://example.org", "sentiment serve --help")
     return f"{parts.scheme}://{parts.netloc}"

@@ -176,7 +176,7 @@ def bind(settings: Settings) -> socket.socket:
         bound.close()
         where = f"{settings.host} port {settings.port}"
         if isinstance(error, socket.gaierror):
-            raise UsageError(f"--host {settings.host} is no address of this machine") from error
+            raise UsageError(f"--host {settings.host} is no address of this machine", "sentiment serve") from error
         if error.errno == errno.EADDRINUSE:
             raise MachineError(f"{where} is taken by another process", _on_port(settings, 0)) from error
         if error.errno in (errno.EACCES, errno.EPERM):
@@ -186,5 +186,4 @@ def bind(settings: Settings) -> socket.socket:
 
 
 def _on_port(settings: Settings, port: int) -> str:
-    token = ["--token-file", "FILE"] if settings.token is not None else []
-    return shlex.join([*settings.words, "--port", str(port), *token])
+    return shlex.join([*settings.words, "--port", str(port)])

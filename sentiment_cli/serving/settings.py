@@ -17,7 +17,7 @@ class Settings:
     `queue` counts requests that wait for the model, `most_texts` the texts of a request and of a batch. `receive_s` is
     from a request's first byte, or the connection, to its last; of a streamed body it is for each line. `send_s` is how
     long a client may leave an answer unread, `answer_s` how long a request may wait for the model, `drain_s` how long
-    requests have after SIGTERM. `words` are the command that was typed, without its port and its token.
+    requests have after SIGTERM. `words` are the command that was typed, without its port.
     """
 
     host: str = "127.0.0.1"

@@ -134,7 +134,8 @@ def wait_for(page: Browser, condition: str) -> None:
 
 def choose(page: Browser, name: str, content: str) -> None:
     page.evaluate(
-        f"(() => {{ const all = new DataTransfer(); all.items.add(new File([{json.dumps(content)}], {json.dumps(name)}));"
+        "(() => { const all = new DataTransfer();"
+        f"all.items.add(new File([{json.dumps(content)}], {json.dumps(name)}));"
         "const chooser = document.getElementById('file'); chooser.files = all.files;"
         "chooser.dispatchEvent(new Event('change')); })()"
     )
