@@ -38,16 +38,12 @@ class Server:
     def __init__(self, settings: Settings, served: Served) -> None:
         self._settings = settings
         self._socket = bind(settings)
+        self.port: int = self._socket.getsockname()[1]
         self.holder, self.metrics = Holder(served), Metrics()
         self.connections = Connections(settings, self.metrics)
         self.log = Log(settings.logs_requests, self._log_line_lost)
         self._stopped_by: int | None = None
         self._reloading: asyncio.Task[None] | None = None
-
-    @property
-    def port(self) -> int:
-        port: int = self._socket.getsockname()[1]
-        return port
 
     @property
     def url(self) -> str:

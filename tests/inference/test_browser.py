@@ -239,6 +239,15 @@ def test_256_texts_of_a_trained_run_agree_to_a_ten_thousandth(quick_run: Path, t
 
 
 @needs_node
+@pytest.mark.parametrize(
+    "text", ["x" * 300_000, "a film " * 50_000, "\U0001f600" * 100_000, "é" * 150_000, "\n" * 200_000]
+)
+def test_long_texts_are_read_too(make: Make, tmp_path: Path, text: str) -> None:
+    predictor = make("lstm", "text.max_tokens=50")
+    assert_parity(predictor, [text], ask_node(predictor, [text], tmp_path))
+
+
+@needs_node
 @pytest.mark.parametrize(("storage", "most"), [("fp16", 1e-3), ("int8", 3e-2)])
 def test_smaller_weights_are_nearly_as_good(make: Make, tmp_path: Path, storage: str, most: float) -> None:
     predictor, texts = make("lstm", "model.pooling=attention"), texts_of(64)

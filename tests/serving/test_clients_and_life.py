@@ -108,7 +108,7 @@ def test_s04_a_client_that_does_not_read_is_closed(start: Start) -> None:
 
 def test_s04_a_client_that_reads_slowly_but_on_has_its_answer(start: Start) -> None:
     running = start(send_s=1.0)
-    texts = ["word " * 60] * 64
+    texts = ["word " * 60] * 40
     with running.connect() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(request("POST", "/predict?trace=true", json.dumps({"texts": texts}).encode(), **JSON))

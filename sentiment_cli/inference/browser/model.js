@@ -149,7 +149,7 @@ function buildTokenizer(saved) {
     for (const work of works) {
       if (!work.text) continue;
       const made = saved.model.type === "BPE" ? merge(work.bytes ?? work.text) : [ids.get(work.text) ?? saved.model.unknown];
-      let from = Math.min(...work.from), to = Math.max(...work.to);
+      let from = work.from[0], to = work.to.at(-1);
       while (to < characters.length && /^\p{M}$/u.test(characters[to])) to++;
       while (from < to && /^\s$/u.test(characters[from])) from++;
       for (const id of made) { found.ids.push(id); found.word.push(found.places.length); }
