@@ -119,7 +119,7 @@ class Server:
     ) -> None:
         """Take no new connections, and finish what is there, within `drain_s`."""
         app.is_draining = True
-        connections.state.default_headers = [(b"connection", b"close")]
+        connections.state.default_headers.append((b"connection", b"close"))  # for requests that have begun, too
         # Those that wait to be accepted have connected already.
         with contextlib.suppress(OSError):
             self._socket.listen(0)
