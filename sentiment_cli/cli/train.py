@@ -82,7 +82,7 @@ def train(
       sentiment train sample --profile
     """
     time_s = seconds_of(limit)
-    override = with_data(override, data, test)
+    override = with_data(override, data, test, config=config)
     asked = {
         "--seeds": seeds,
         "--folds": folds,

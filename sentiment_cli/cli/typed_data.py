@@ -20,12 +20,14 @@ _EXPERIMENT = {"name", "extends"}  # one of which an experiment in JSON has
 _UNITS_S = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 
 
-def with_data(override: Sequence[str] | None, data: str | None, test: str | None) -> list[str]:
-    """Return the settings of --set with those that --data and --test stand for.
+def with_data(override: Sequence[str] | None, data: str | None, test: str | None, *, config: str | None) -> list[str]:
+    """Return the settings of --set with those of --data and --test.
 
-    Raises UsageError for a setting that is given twice.
+    Raises UsageError for a setting that is given twice, and for test rows without data.
     """
     settings = list(override or ())
+    if test is not None and data is None and config is None and not any(one.startswith("data.") for one in settings):
+        raise UsageError(f"--test {test} goes with your own data, which --data names", Change(without=["--test"]))
     for option, key, value in (("--data", "data.source", data), ("--test", "data.test", test)):
         if value is None:
             continue
@@ -49,8 +51,11 @@ def is_data(config: str | None) -> bool:
     if is_file(path):
         if path.suffix.lower() in _YAML:
             return False
+        from sentiment_cli.data.sources.source import ARCHIVES
         from sentiment_cli.data.tables.readers import kind_of_file
 
+        if path.name.lower().endswith(ARCHIVES):
+            return True
         kind = kind_of_file(path)
         return kind is not None and not (kind == ".json" and _is_experiment(path))
     if config in recipe_names() or config == "auto":
