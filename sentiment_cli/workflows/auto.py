@@ -6,6 +6,7 @@ candidates/, where neither `runs list` nor the search for the newest run sees th
 """
 
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,8 @@ from sentiment_cli.data.corpus.fit_settings import read_facts, settle
 from sentiment_cli.errors import InterruptedRun
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.evaluation.metrics import Scores
-from sentiment_cli.runs.directory import is_run, members_of
+from sentiment_cli.runs.directory import SUMMARY, is_run, members_of
+from sentiment_cli.runs.records import read_summary
 from sentiment_cli.storage import store
 from sentiment_cli.workflows.dependencies import find_or_train, resolve_dependencies, runs_called
 from sentiment_cli.workflows.finish import load_finished
@@ -231,12 +233,14 @@ def _finish(directory: Path, kept: str, scores: Scores | None, tried: Sequence[T
 def _filed_late(name: str) -> AutoRun | None:
     """Finish what a killed process left: an ensemble whose members were not moved into it yet."""
     prefix = _candidate(name, "")
-    for run in sorted(runs_dir().glob(f"{name}*")):
-        members = members_of(run) if is_run(run) and (run / "summary.json").exists() else {}
+    for run in runs_dir().glob(f"{name}*"):
+        if not re.fullmatch(rf"{re.escape(name)}(-\d+)?", run.name) or (run / CANDIDATES / TRIED).exists():
+            continue
+        made_at, members = _finished_at(run), members_of(run) if _finished_at(run) else {}
         waiting = {
             member.removeprefix(prefix): runs_dir() / member
             for member in members
-            if member.startswith(prefix) and (runs_dir() / member).is_dir()
+            if member.startswith(prefix) and 0 < _finished_at(runs_dir() / member) <= made_at
         }
         if waiting:
             console.say(f"{run} is an ensemble that an earlier command made; its candidates are moved into it")
@@ -245,3 +249,11 @@ def _filed_late(name: str) -> AutoRun | None:
             scores = None if finished is None or not isinstance(finished.scores, Scores) else finished.scores
             return _finish(run, _ENSEMBLE, scores, [], time.monotonic())
     return None
+
+
+def _finished_at(run: Path) -> float:
+    """Return when a run was finished, 0 for one that is not, or is none."""
+    if not (is_run(run) and (run / SUMMARY).exists()):
+        return 0.0
+    summary = read_summary(run)
+    return float(summary["finished_at"]) if summary["status"] == "finished" else 0.0
