@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -186,7 +187,7 @@ def test_a_time_limit_chooses_epochs(
     said: str,
 ) -> None:
     monkeypatch.setattr(auto, "profile_steps", lambda experiment: Profile(rate, 1.0, []))
-    monkeypatch.setattr("time.monotonic", lambda: 0.0)  # nothing takes time
+    monkeypatch.setattr(auto, "time", SimpleNamespace(monotonic=lambda: 0.0))  # nothing takes time
     source = write_rows(tmp_path / "my.csv", ENGLISH, 640)
     made = train_auto(candidates(source, "train.epochs=4"), "my", 225.0)  # 62 to 83 s an epoch at 60 tokens/s
     assert said in capsys.readouterr().err
