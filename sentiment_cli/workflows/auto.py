@@ -132,13 +132,14 @@ def _limited(
 ) -> Experiment | None:
     """Return a network's experiment with epochs that fit the time that is left; None where too few do.
 
-    A run that was interrupted keeps its epochs: another measurement would choose others.
+    A candidate of an interrupted command keeps its epochs: another measurement would choose others.
     """
     if time_s is None or experiment.model.kind == "linear":
         return experiment
     chosen = settle(experiment)
-    for run in runs_called(name):
+    for run in () if is_alone else runs_called(name):
         if [key for key, *_ in differences(run.experiment, chosen)] in ([], ["train.epochs"]):
+            console.say(f"train.epochs {run.experiment.train.epochs}: those that {run.directory} was begun with")
             return _with_epochs(chosen, run.experiment.train.epochs)
     assert chosen.train.epochs is not None
     rate = profile_steps(chosen).tokens_per_second

@@ -78,7 +78,7 @@ MISTAKES = {
         "did you mean train.epochs?",
         "sentiment train --set train.lr=1 --set train.epochs=2",
     ),
-    "train --set data=reviews.csv": ("it should be a section", "sentiment train --data reviews.csv"),
+    "train --set data=reviews.csv": ("it should be a section", "sentiment train --set data.source=reviews.csv"),
     "train --set model=linear": ("it should be a section", "sentiment train --set model.kind=linear"),
     "train --set train.lr 0.1": (
         "--set 'train.lr' is not KEY=VALUE; is 0.1 its value?",
@@ -102,7 +102,6 @@ MISTAKES = {
     # data in the place of an experiment
     "data check reviews.csv": ("is data", "sentiment data check linear --data reviews.csv"),
     "prepare ./reviews.tsv": ("is data", "sentiment prepare linear --data ./reviews.tsv"),
-    "config check reviews.csv": ("is data", "sentiment config check linear --set data.source=reviews.csv"),
     "data info pictures": ("pictures is a folder, not an experiment", "sentiment data info linear --data pictures"),
     "train reviews.csv --seeds 2": (
         "--seeds is for one model, and data without --model are tried with several",
