@@ -8,19 +8,18 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from sentiment_cli import console
 from sentiment_cli.cli import suspects
+from sentiment_cli.cli.help import App
 from sentiment_cli.cli.train import Config, Override
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.storage import store
 
-app = typer.Typer(no_args_is_help=True, help="Inspect, check and cache training data.")
-cache_app = typer.Typer(no_args_is_help=True, help="List, explain and delete prepared data.")
+app = App(help="Inspect, check and cache training data.")
+cache_app = App(help="List, explain and delete prepared data.")
 app.add_typer(cache_app, name="cache")
-app.command()(suspects.suspects)
 
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object.")]
 _BINS = 24
@@ -38,7 +37,7 @@ def info(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is in the data of an experiment, all its splits: rows, labels, lengths, unknown words.
+    """Count rows, labels, lengths and unknown words of each split.
 
     \b
     Examples:
@@ -96,9 +95,9 @@ def info(
 
 @app.command()
 def check(config: Config = None, override: Override = None, as_json: AsJson = False) -> None:
-    """Say what is wrong with the data: duplicates, leaks between splits, contradicting labels, damage.
+    """Find duplicates, leaks between splits and label problems.
 
-    Exit code 3 where something is an error, 0 where there are only warnings and notes.
+    The exit code is 3 if something is an error, 0 if there are only warnings.
 
     \b
     Examples:
@@ -129,9 +128,12 @@ def check(config: Config = None, override: Override = None, as_json: AsJson = Fa
         raise DataError(f"the data cannot be trained on: {worst.what}")
 
 
+app.command()(suspects.suspects)
+
+
 @cache_app.command("list")
 def list_cache(as_json: AsJson = False) -> None:
-    """List prepared data with their sizes.
+    """List the prepared data and their sizes.
 
     \b
     Examples:
@@ -159,7 +161,10 @@ def list_cache(as_json: AsJson = False) -> None:
 
 @cache_app.command()
 def why(config: Config = None, override: Override = None, as_json: AsJson = False) -> None:
-    """Say whether an experiment's data are prepared, and if not, which part of the key differs from what is there.
+    """Explain whether the data of an experiment are prepared.
+
+    If they are not, the settings that differ from the nearest prepared data
+    are printed.
 
     \b
     Examples:
@@ -199,10 +204,12 @@ def why(config: Config = None, override: Override = None, as_json: AsJson = Fals
 
 @cache_app.command()
 def remove(
-    names: Annotated[list[str] | None, Argument(metavar="NAME...", help="Entries, as `list` names them.")] = None,
-    everything: Annotated[bool, Option("--all", help="Remove every entry; downloads and runs stay.")] = False,
+    names: Annotated[
+        list[str] | None, Argument(metavar="NAME...", help="Names that `sentiment data cache list` prints.")
+    ] = None,
+    everything: Annotated[bool, Option("--all", help="Delete all prepared data; downloads and runs stay.")] = False,
 ) -> None:
-    """Remove prepared data; what is needed again is made again.
+    """Delete prepared data; they are made again when needed.
 
     \b
     Examples:

@@ -8,10 +8,12 @@ from sentiment_cli import console
 
 
 def doctor(
-    markdown: Annotated[bool, Option("--markdown", help="Print a table for a bug report.")] = False,
-    seconds: Annotated[float, Option(min=0.1, max=600, help="How long to train on made-up rows.")] = 10,
+    markdown: Annotated[bool, Option("--markdown", help="Print a Markdown table for a bug report.")] = False,
+    seconds: Annotated[float, Option(min=0.1, max=600, metavar="S", help="Seconds to train on random rows.")] = 10,
 ) -> None:
-    """Say what this machine can do, and train on made-up rows for ten seconds to prove it.
+    """Check this machine: versions, GPU, memory, training speed.
+
+    It trains on random rows for ten seconds.
 
     \b
     Examples:

@@ -5,26 +5,23 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli import completion
+from sentiment_cli.cli.help import App
 from sentiment_cli.config.recipes import recipe_names, recipe_path, recipe_summary
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.storage import store
 
-app = typer.Typer(
-    help="List, print and copy the shipped experiments; each name can be used as CONFIG.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = App(help="List, print and copy the built-in experiments.")
 
-Name = Annotated[str, Argument(help="Name of a shipped experiment.")]
+Name = Annotated[str, Argument(help="Name of a built-in experiment.", autocompletion=completion.recipes)]
 
 
 @app.command("list")
 def list_() -> None:
-    """List the shipped experiments.
+    """List the built-in experiments.
 
     \b
     Example:
@@ -38,7 +35,7 @@ def list_() -> None:
 
 @app.command()
 def show(name: Name) -> None:
-    """Print a shipped experiment.
+    """Print a built-in experiment.
 
     \b
     Example:
@@ -56,9 +53,11 @@ def _free(path: Path) -> Path:
 @app.command()
 def copy(
     name: Name,
-    to: Annotated[Path | None, Option(help="File to write; without it, NAME.yaml here.")] = None,
+    to: Annotated[Path | None, Option(metavar="FILE", help="File to write; without it, NAME.yaml here.")] = None,
 ) -> None:
-    """Copy a shipped experiment to edit it; a file that exists is left alone.
+    """Copy a built-in experiment to a file, to edit it.
+
+    A file that exists is not overwritten.
 
     \b
     Example:

@@ -10,6 +10,9 @@ import typer
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli import completion
+from sentiment_cli.cli.help import App
+from sentiment_cli.cli.parameters import OneRun
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.runs.directory import (
@@ -24,14 +27,12 @@ from sentiment_cli.runs.directory import (
 )
 from sentiment_cli.storage import locks, store
 
-app = typer.Typer(help="List, show and delete trained runs.", no_args_is_help=True, rich_markup_mode=None)
-
-Run = Annotated[str, Argument(help="Run directory or name.")]
+app = App(help="List, inspect and delete trained runs.")
 
 
 @app.command("list")
 def list_() -> None:
-    """List the runs, the newest last: name, state, what it reached on validation, size.
+    """List the runs, the newest last.
 
     \b
     Example:
@@ -53,8 +54,8 @@ def list_() -> None:
 
 
 @app.command()
-def show(run: Run) -> None:
-    """Show a run: its state, scores, time, versions, and the files it holds.
+def show(run: OneRun) -> None:
+    """Show the state, scores, versions and files of a run.
 
     \b
     Example:
@@ -71,10 +72,12 @@ def show(run: Run) -> None:
 
 @app.command()
 def remove(
-    runs: Annotated[list[str], Argument(metavar="RUN...", help="Run directories or names.")],
+    runs: Annotated[
+        list[str], Argument(metavar="RUN...", help="Run directories or names.", autocompletion=completion.runs)
+    ],
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
     checkpoints: Annotated[
-        bool, Option("--checkpoints", help="Only the checkpoints of finished runs, which nothing reads; never asks.")
+        bool, Option("--checkpoints", help="Delete only the checkpoints of finished runs; never asks.")
     ] = False,
 ) -> None:
     """Delete runs, after asking.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli import completion
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.training.processes.signals import leaving_at_once
 
@@ -17,10 +18,26 @@ if TYPE_CHECKING:
 
 _OPERATORS_SHOWN = 15
 _TRAIN = "sentiment train"
-Config = Annotated[str | None, Argument(help="Experiment file or shipped experiment; without one, the default.")]
-Override = Annotated[list[str] | None, Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
+Config = Annotated[
+    str | None,
+    Argument(
+        help="Experiment file or built-in experiment; without one, the default.", autocompletion=completion.experiments
+    ),
+]
+Override = Annotated[
+    list[str] | None,
+    Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Change a setting; repeatable.",
+        autocompletion=completion.settings,
+    ),
+]
 Name = Annotated[str | None, Option(help="Name of the run, instead of the experiment's.")]
-Resume = Annotated[str | None, Option(metavar="RUN", help="Go on with a run that was stopped.")]
+Resume = Annotated[
+    str | None, Option(metavar="RUN", help="Continue a run that was stopped.", autocompletion=completion.runs)
+]
 Allow = Annotated[
     list[str] | None, Option("--allow-change", metavar="KEY", help="With --resume: let this differ; repeatable.")
 ]
@@ -47,7 +64,9 @@ def train(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model from an experiment file and print the run directory.
+    """Train a model (default: an LSTM on the IMDb reviews).
+
+    Prints the run directory.
 
     \b
     Examples:

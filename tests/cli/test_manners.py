@@ -139,8 +139,8 @@ def test_config_commands(cli, tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text("extends: default\nname: mine\ntrain: {lr: 1e-4}\n")
     shown = cli("config", "show", str(tmp_path / "my.yaml"), "--set", "seed=3").stdout
     assert re.search(r"^seed: 3 +# --set seed=3$", shown, re.M)
-    assert re.search(r"^train\.lr: 0\.0001 +# .*my\.yaml:3$", shown, re.M)
-    assert re.search(r"^data\.source: imdb +# default$", shown, re.M)
+    assert re.search(r"^  lr: 0\.0001 +# .*my\.yaml:3$", shown, re.M)
+    assert re.search(r"^data:\n  source: imdb +# default$", shown, re.M)
     rows = cli("config", "show", "sample", "--json").stdout.splitlines()
     assert json.loads(rows[0])["value"] == "sample"
     assert cli("config", "check", "default", str(tmp_path / "my.yaml")).returncode == 0
