@@ -1,5 +1,6 @@
 """`sentiment eval`."""
 
+import functools
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Data
+    from sentiment_cli.evaluation.evaluate import Evaluation
 
 
 class Split(StrEnum):
@@ -24,12 +26,8 @@ class Split(StrEnum):
     train = "train"
 
 
-# Settings of the data stage that this command has options for, as hints name them.
-
-
 def evaluate(
     run: Run = None,
-    run_option: RunOption = None,
     split: Annotated[Split | None, Option(help="Split to score; without it, test.")] = None,
     data: Annotated[str | None, Option(metavar="FILE", help="Score labelled rows of a file or folder instead.")] = None,
     behaviour: Annotated[
@@ -59,6 +57,7 @@ def evaluate(
     ] = None,
     reliability: Annotated[bool, Option("--reliability", help="Draw accuracy over confidence.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    run_option: RunOption = None,
 ) -> None:
     """Score a run on the test reviews or on your own labelled file.
 
@@ -125,12 +124,28 @@ def evaluate(
         found = evaluation.evaluate(path, (split or Split.test).value)
     else:
         found = evaluation.evaluate_data(path, _own(data, values, settings or []), slices or ())
-    _print(
-        path,
-        found.to_json(),
-        as_json,
-        lambda: evaluation.print_scores(found, slices or (), with_reliability=reliability),
-    )
+    width = console.terminal_width()
+    if width is None:
+        show = functools.partial(evaluation.print_scores, found, slices or (), with_reliability=reliability)
+    else:
+        show = functools.partial(_show, path, found, slices or (), width, with_reliability=reliability)
+    _print(path, found.to_json(), as_json, show)
+
+
+def _show(run: Path, found: "Evaluation", slices: Sequence[str], width: int, *, with_reliability: bool) -> None:
+    """Print an evaluation for a terminal."""
+    from sentiment_cli.cli.scores import score_lines
+    from sentiment_cli.evaluation.calibration import print_reliability
+    from sentiment_cli.evaluation.slices import print_slices
+
+    for line in score_lines(run, found, width):
+        console.result(line)
+    if with_reliability and found.reliability:
+        console.result("")
+        print_reliability(found.reliability)
+    if slices:
+        console.result("")
+        print_slices(found.slices, slices)
 
 
 def _pairs_of(text: str) -> str | list[str]:

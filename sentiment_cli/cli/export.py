@@ -26,7 +26,6 @@ class Choice(StrEnum):
 
 def export(
     run: Run = None,
-    run_option: RunOption = None,
     precision: Annotated[
         list[Choice] | None,
         Option(help="How weights are stored; repeatable. Without it all three, or fp32 for a single file."),
@@ -38,6 +37,7 @@ def export(
         Path | None, Option(metavar="FILE", help="Pack a graph and all that goes with it in one file, to use as RUN.")
     ] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    run_option: RunOption = None,
 ) -> None:
     """Export a model as ONNX or as one portable file.
 

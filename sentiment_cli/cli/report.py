@@ -23,11 +23,11 @@ def report(
             autocompletion=completion.runs,
         ),
     ] = None,
-    run_option: RunOption = None,
     markdown: Annotated[bool, Option("--markdown", help="Write a model card as Markdown instead of a page.")] = False,
     out: Annotated[
         Path | None, Option(metavar="FILE", help="Output file; the default is report.html or README.md in the run.")
     ] = None,
+    run_option: RunOption = None,
 ) -> None:
     """Write an HTML report or a model card.
 

@@ -28,7 +28,7 @@ def test_what_config_show_prints_is_the_same_experiment(typed, recipe: str) -> N
         "data.label_map=[1=neg, 'a=b: c']",
         "data.label_map={2: pos, 'a, b': neg}",
         "data.text_column=[title, body]",
-        "data.source=1e3",
+        "data.source='1e3'",
         "data.text_column='#text'",
         "data.delimiter=tab",
         "train.lr=1e-7",
