@@ -100,8 +100,6 @@ def print_help(
 
 def main() -> NoReturn:
     """Run the command line. Exit codes: 0 done, 1 bug, 2 usage, 3 data, 4 machine, 5 diverged, 130 interrupted."""
-    # OpenMP threads that spin at barriers make an LSTM 94 times slower beside another torch job. Read when torch loads.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # Other packages' pydantic plugins have no business in an experiment, and looking for them takes 10 ms.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
