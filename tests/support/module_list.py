@@ -1,6 +1,6 @@
 """One line per module, from the first lines of the docstrings: the last section of docs/architecture.md.
 
-    python tests/support/module_list.py      # write the section anew
+python tests/support/module_list.py      # write the section anew
 """
 
 import ast
