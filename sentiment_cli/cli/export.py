@@ -6,9 +6,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Option
 
 from sentiment_cli import console
+from sentiment_cli.cli.parameters import Run, RunOption, one_run
 from sentiment_cli.errors import Change, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ class Choice(StrEnum):
 
 
 def export(
-    run: Annotated[
-        str | None, Argument(help="Run directory or name, or a packed model; without one, the newest finished run.")
-    ] = None,
+    run: Run = None,
     precision: Annotated[
         list[Choice] | None,
         Option(help="How weights are stored; repeatable. Without it all three, or fp32 for a single file."),
@@ -41,6 +40,7 @@ def export(
         Path | None, Option(metavar="FILE", help="Write one HTML file that answers in a browser, without a network.")
     ] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    run_option: RunOption = None,
 ) -> None:
     """Export a model as ONNX or as one portable file.
 
@@ -64,7 +64,7 @@ def export(
             f"{pack or out} holds one precision, and {', '.join(asked)} are asked for",
             Change("--precision", asked[0], without=["--precision"]),
         )
-    path = find_run(run)
+    path = find_run(one_run(run, run_option))
     from sentiment_cli.runs.ensemble_model import Ensemble, open_model
 
     model = open_model(path)

@@ -15,11 +15,13 @@ def prepare(
     data: DataOption = None,
     test: TestOption = None,
     override: Override = None,
-    everything: Annotated[bool, Option("--all", help="Pack the unlabelled rows too.")] = False,
-    mirror: Annotated[str | None, Option(metavar="URL", help="Download the archive from here; needs --sha256.")] = None,
-    sha256: Annotated[str | None, Option(metavar="HASH", help="What the bytes of --mirror must hash to.")] = None,
+    everything: Annotated[bool, Option("--all", help="Also prepare the unlabelled rows.")] = False,
+    mirror: Annotated[str | None, Option(metavar="URL", help="Download the archive from URL; needs --sha256.")] = None,
+    sha256: Annotated[str | None, Option(metavar="HASH", help="SHA-256 of the archive at --mirror.")] = None,
 ) -> None:
-    """Download and tokenize the data of an experiment, and print the directory.
+    """Download and tokenize the data without training.
+
+    Prints the directory of the prepared data.
 
     \b
     Examples:

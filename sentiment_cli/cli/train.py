@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli import completion
 from sentiment_cli.cli.candidates import Candidates, choose_candidates, train_candidates
 from sentiment_cli.cli.closing import say_done
 from sentiment_cli.cli.typed_data import DataOption, TestOption, seconds_of, with_data
@@ -20,16 +21,34 @@ if TYPE_CHECKING:
 
 _OPERATORS_SHOWN = 15
 _TRAIN = "sentiment train"
-Config = Annotated[str | None, Argument(help="Experiment file or shipped experiment; without one, the default.")]
+Config = Annotated[
+    str | None,
+    Argument(
+        help="Experiment file or built-in experiment; without one, the default.", autocompletion=completion.experiments
+    ),
+]
+Override = Annotated[
+    list[str] | None,
+    Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Change a setting; repeatable.",
+        autocompletion=completion.settings,
+    ),
+]
 ConfigOrData = Annotated[
     str | None,
     Argument(
-        metavar="[CONFIG|FILE]", help="Experiment file, shipped experiment, or your own data; without one, the default."
+        metavar="[CONFIG|FILE]",
+        help="Experiment file, shipped experiment, or your own data; without one, the default.",
+        autocompletion=completion.experiments,
     ),
 ]
-Override = Annotated[list[str] | None, Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
 Name = Annotated[str | None, Option(help="Name of the run, instead of the experiment's.")]
-Resume = Annotated[str | None, Option(metavar="RUN", help="Go on with a run that was stopped.")]
+Resume = Annotated[
+    str | None, Option(metavar="RUN", help="Continue a run that was stopped.", autocompletion=completion.runs)
+]
 Allow = Annotated[
     list[str] | None, Option("--allow-change", metavar="KEY", help="With --resume: let this differ; repeatable.")
 ]
@@ -64,7 +83,9 @@ def train(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train what suits your data, or what an experiment file describes, and print the run directory.
+    """Train a model on your data, or from an experiment (default: an LSTM on the IMDb reviews).
+
+    Prints the run directory.
 
     \b
     Examples:

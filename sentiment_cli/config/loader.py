@@ -93,6 +93,12 @@ def experiment_yaml(experiment: Experiment) -> bytes:
     return yaml.dump(experiment_values(experiment), Dumper=_Dumper, sort_keys=False, allow_unicode=True).encode()
 
 
+def inline_yaml(value: Any) -> str:
+    """Return one setting's value as YAML on one line."""
+    written = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=1 << 30)
+    return written.removesuffix("\n").removesuffix("\n...")
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes what our own reading of plain scalars would not take for text, such as 1e3."""
 

@@ -46,6 +46,20 @@ def markdown() -> str:
     return _OPENING + "\n".join(rows) + "\n"
 
 
+def meanings() -> dict[str, str]:
+    """Return what each setting means, by its full key."""
+    return dict(_meanings(Experiment, ""))
+
+
+def _meanings(section: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, field in section.model_fields.items():
+        key = f"{prefix}{field.alias or name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _meanings(field.annotation, f"{key}.")
+        else:
+            yield key, field.description or ""
+
+
 def _rows(section: type[Section], prefix: str) -> Iterator[str]:
     properties = section.model_json_schema(by_alias=True)["properties"]
     for name, field in section.model_fields.items():

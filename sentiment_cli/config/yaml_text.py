@@ -16,7 +16,7 @@ from sentiment_cli.errors import Change, UsageError
 MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 20
 _SHOWN_WIDTH = 160  # of a line with a mistake in it
-_MOST_SHOWN = 20  # problems; a file can have one in each line
+_MOST_SHOWN = 10  # problems; a file can have one in each line
 _LINE_BREAK = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,30})")
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]{1,4})?")

@@ -114,9 +114,10 @@ def _take_steps(session: TrainState, course: _TrainPlan, end: int) -> None:
     """Take the steps up to `end`, with checkpoints in between."""
     progress, settings = session.progress, session.experiment.train
     best = progress.best
-    label = f"{'refit' if progress.refit else 'epoch'} {len(progress.history) + 1}"
+    epoch = len(progress.history) + 1
+    label = f"refit {epoch}" if progress.refit else f"epoch {epoch}/{settings.epochs}"
     figure = FIGURES[session.experiment.task]
-    label += f", best {figure.shown(best.scores.to_json())} {figure.title}" if best.scores else ""
+    reached = f"  best {figure.shown(best.scores.to_json())} {figure.title}" if best.scores else ""
     start = progress.step - len(progress.losses)
     freeze(session.optimizer, len(progress.history), settings)
     steps, unread = _steps(session, course), list[Step]()
@@ -154,7 +155,8 @@ def _take_steps(session: TrainState, course: _TrainPlan, end: int) -> None:
                     n_tokens / (now - began),
                     (course.material.n_steps - progress.step) * (now - began) / n_steps,
                 )
-                note = f"loss {float(step.loss):.4f}  {rate:,.0f} tokens/s  {left / 60:.1f} min left in all"
+                time_left = f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left"
+                note = f"loss {float(step.loss):.3f}  {time_left}  {rate:,.0f} tokens/s{reached}"
                 shown.update(progress.step - start, note)
             if agreed.stops:
                 raise StopNow
