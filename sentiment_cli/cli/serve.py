@@ -41,7 +41,7 @@ def serve(
     page: Annotated[bool, Option("--page/--no-page", help="Answer / with a page to try the model on.")] = True,
     as_json: Annotated[bool, Option("--json", help="Print a JSON object per event and request.")] = False,
 ) -> None:
-    """Answer over HTTP with a trained model, and show a page to try it on.
+    """Answer over HTTP with a trained model, and show a page.
 
     Prints the address once the model is ready. SIGHUP loads the model anew; SIGTERM finishes what is being answered.
 

@@ -83,7 +83,7 @@ def train(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model on your data, or from an experiment (default: an LSTM on the IMDb reviews).
+    """Train a model on your data (default: an LSTM on the IMDb reviews).
 
     Prints the run directory.
 
