@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.errors import Change, DataError, MachineError, UsageError
 from sentiment_cli.storage import disk, failpoints
 from sentiment_cli.storage.disk import Output as Output
 from sentiment_cli.storage.disk import Partial as Partial
@@ -118,11 +118,12 @@ def check_replaceable(path: Path, is_ours: Callable[[Path], bool], hint: str | N
     Only an empty file, or a file of which `is_ours` says by its content that this program wrote it, may be replaced.
     What takes bytes and keeps none (a pipe, /dev/stdout) may be written to.
     """
-    with disk.read_errors(path):
-        try:
-            about = disk.resolve(path).stat()
-        except FileNotFoundError:
-            return
+    try:
+        about = disk.resolve(path).stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise MachineError(f"cannot write {path}: {error.strerror or error}", hint) from error
     if stat.S_ISDIR(about.st_mode):
         raise UsageError(f"{path} is a directory, and a file is to be written there", hint)
     if stat.S_ISREG(about.st_mode) and about.st_size and not is_ours(path):

@@ -64,7 +64,7 @@ def test_b10_a_bad_row_is_exit_code_3_with_what_to_type(cli, reviews: Path) -> N
     done = cli("prepare", "sample", "--set", "data.source=reviews.csv")
     assert done.returncode == 3
     assert "reviews.csv, row 6 (line 7): 3 fields where the header names 2" in done.stderr
-    assert "try: --set data.on_error=skip" in done.stderr
+    assert "try: sentiment prepare sample --set data.source=reviews.csv --set data.on_error=skip" in done.stderr
     skipping = ("--set", "data.source=reviews.csv", "--set", "data.on_error=skip")
     assert cli("prepare", "sample", *skipping).returncode == 0
     check = cli("data", "check", "sample", *skipping)

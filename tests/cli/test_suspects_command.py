@@ -25,7 +25,18 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_folds_are_trained_once_and_what_was_stopped_goes_on(cli, own: list[str]) -> None:
-    suspects = ("data", "suspects", "sample", "--folds", "2", "--set", "train.refit=true", *own)
+    suspects = (
+        "data",
+        "suspects",
+        "sample",
+        "--folds",
+        "2",
+        "--set",
+        "train.refit=true",
+        "--set",
+        "train.keep_finished=true",
+        *own,
+    )
     done = cli(*suspects)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "suspects.jsonl"
