@@ -68,6 +68,10 @@ def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch
             re.findall(r"--\w+", cli("data", "suspects", "--help").stdout)
         )
         return
+    if words[0] == "serve":  # until it is stopped: tests/serving runs it
+        options = {word for word in words if word.startswith("--")}
+        assert options <= set(re.findall(r"--[\w-]+", cli("serve", "--help").stdout))
+        return
     if words[0] == "generate":  # of runs that there are not: test_pretrain_command.py runs it
         options = {word for word in words if word.startswith("--")}
         assert options <= set(re.findall(r"--[\w-]+", cli("generate", "--help").stdout))

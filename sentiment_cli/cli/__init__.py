@@ -25,6 +25,7 @@ from sentiment_cli.cli import (
     report,
     reproduce,
     runs,
+    serve,
     train,
 )
 from sentiment_cli.cli import eval as eval_command
@@ -50,6 +51,7 @@ app = typer.Typer(
 app.command()(train.train)
 app.command("eval")(eval_command.evaluate)
 app.command()(predict.predict)
+app.command()(serve.serve)
 app.command()(pretrain.pretrain)
 app.command()(generate.generate)
 app.command()(prepare.prepare)

@@ -14,6 +14,7 @@ from typer import Argument, Option
 from sentiment_cli import console
 from sentiment_cli.cli import suspects
 from sentiment_cli.cli.train import Config, Override
+from sentiment_cli.cli.typed_data import DataOption, TestOption, with_data
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.storage import store
 
@@ -32,6 +33,8 @@ _LARGEST_PLOT = 1 << 24
 @app.command()
 def info(
     config: Config = None,
+    data: DataOption = None,
+    test: TestOption = None,
     override: Override = None,
     plot: Annotated[
         Path | None, Option(metavar="FILE", help="Save the histogram as a picture: .png, .svg, .pdf.")
@@ -43,11 +46,11 @@ def info(
     \b
     Examples:
       sentiment data info sample
-      sentiment data info --set data.source=my.csv --plot lengths.svg
+      sentiment data info --data my.csv --plot lengths.svg
     """
     from sentiment_cli.config.loader import load_experiment
 
-    experiment = load_experiment(config, override or [])
+    experiment = load_experiment(config, with_data(override, data, test, config=config))
     if plot is not None:
         _check_plot(plot)
     from sentiment_cli.data.checks import statistics
@@ -80,10 +83,11 @@ def info(
             f"{row['unknown_share']:>7.2%}  {spread}"
         )
     shown = {split: row["labels"] for split, row in found["splits"].items() if split != "unsup"}
-    width = max(len("label"), *map(len, found["labels"]))
+    named = {label: console.one_line(label) for label in found["labels"]}
+    width = max(len("label"), *map(len, named.values()))
     console.result("\n" + f"{'label':<{width}}" + "".join(f"  {split:>9}" for split in shown))
     for label in found["labels"]:
-        console.result(f"{label:<{width}}" + "".join(f"  {labels[label]:>9,}" for labels in shown.values()))
+        console.result(f"{named[label]:<{width}}" + "".join(f"  {labels[label]:>9,}" for labels in shown.values()))
     common = ", ".join(f"{word} {count:,}" for word, count in found["vocabulary"]["commonest"].items())
     common = ", ".join(
         f"{console.one_line(word)} {count:,}" for word, count in found["vocabulary"]["commonest"].items()
@@ -95,7 +99,13 @@ def info(
 
 
 @app.command()
-def check(config: Config = None, override: Override = None, as_json: AsJson = False) -> None:
+def check(
+    config: Config = None,
+    data: DataOption = None,
+    test: TestOption = None,
+    override: Override = None,
+    as_json: AsJson = False,
+) -> None:
     """Say what is wrong with the data: duplicates, leaks between splits, contradicting labels, damage.
 
     Exit code 3 where something is an error, 0 where there are only warnings and notes.
@@ -103,11 +113,11 @@ def check(config: Config = None, override: Override = None, as_json: AsJson = Fa
     \b
     Examples:
       sentiment data check sample
-      sentiment data check --set data.source=my.csv --json
+      sentiment data check --data my.csv --json
     """
     from sentiment_cli.config.loader import load_experiment
 
-    experiment = load_experiment(config, override or [])
+    experiment = load_experiment(config, with_data(override, data, test, config=config))
     from sentiment_cli.data.checks.checks import check_data
     from sentiment_cli.data.checks.coverage import unknown_findings
 

@@ -119,9 +119,18 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
     if experiment.pieces and text.tokenizer != "words":
         message = f"model.linear.char_ngrams are within words, and text.tokenizer is {text.tokenizer}"
         yield Contradiction(("model.linear.char_ngrams", "text.tokenizer"), message)
-    if experiment.vocabulary.min_count is None and experiment.model.kind != "linear":
-        message = f"vocabulary.min_count null follows from the data for kind linear, not {experiment.model.kind}"
-        yield Contradiction(("vocabulary.min_count", "model.kind"), message)
+    following = {
+        "vocabulary.min_count": experiment.vocabulary.min_count,
+        "train.batch_tokens": train.batch_tokens,
+        "train.epochs": train.epochs,
+    }
+    for key in (key for key, value in following.items() if value is None):
+        if experiment.task != "classify":
+            message = f"{key} null follows from the data for task classify, not {experiment.task}"
+            yield Contradiction((key, "task"), message)
+        elif experiment.model.kind == "linear" and key != "vocabulary.min_count":
+            message = f"{key} null follows from the data for networks, and model.kind is linear, which takes no steps"
+            yield Contradiction((key, "model.kind"), message)
     if data.source in CORPORA:
         for key in ("test", "unlabelled", "text_column", "label_column", "group_column", "label_map"):
             if getattr(data, key):
@@ -155,7 +164,7 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
         yield Contradiction(("text.max_tokens", "text.pad_to"), message)
     widest = "text.pad_to" if text.pad_to is not None else "text.max_tokens"
     width = text.pad_to or text.max_tokens
-    if width is not None and train.batch_tokens < width:
+    if width is not None and train.batch_tokens is not None and train.batch_tokens < width:
         message = f"train.batch_tokens is {train.batch_tokens}, less than one row of {widest} {width}"
         yield Contradiction(("train.batch_tokens", widest), message)
     if data.target == "stars":
@@ -219,7 +228,7 @@ def _of_training(experiment: Experiment) -> Iterator[Contradiction]:
     if train.schedule == "one-cycle" and not train.warmup:
         message = "train.schedule is one-cycle, whose rise takes the share train.warmup of the steps, which is 0"
         yield Contradiction(("train.schedule", "train.warmup"), message)
-    if train.patience is not None and train.patience >= train.epochs:
+    if train.patience is not None and train.epochs is not None and train.patience >= train.epochs:
         message = f"train.patience is {train.patience}, not less than train.epochs {train.epochs}"
         yield Contradiction(("train.patience", "train.epochs"), message)
 
@@ -274,6 +283,8 @@ def _of_the_task(experiment: Experiment) -> Iterator[Contradiction]:
 
 def _of_streams(experiment: Experiment) -> Iterator[Contradiction]:
     task, train = experiment.task, experiment.train
+    if train.batch_tokens is None:
+        return
     n_streams = train.batch_tokens // train.window
     if not n_streams:
         message = f"train.batch_tokens is {train.batch_tokens}, less than one stream of train.window {train.window}"

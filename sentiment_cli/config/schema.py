@@ -238,7 +238,7 @@ class Vocabulary(Section):
         30_000, description="most frequent entries kept; null keeps all words, and of byte pairs 8,000 entries"
     )
     min_count: Count | None = Field(
-        2, description="words seen fewer times are unknown; null: follows from the data (kind: linear)"
+        2, description="words seen fewer times are unknown; null: follows from the data (task: classify)"
     )
     from_: Annotated[tuple[Literal["train", "valid", "unsup"], ...], AfterValidator(_without_repeats)] = Field(
         ("train",), alias="from", min_length=1, strict=False, description="rows whose words are counted"
@@ -420,9 +420,14 @@ class Train(Section):
     unfreeze: Count | None = Field(
         None, description="train the output alone at first, and one layer more after every so many epochs"
     )
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(10, description="passes over the training rows")
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        10, description="passes over the training rows; null: follows from the data (task: classify)"
+    )
     max_steps: Count | None = Field(None, description="stop after this many steps, wherever the epoch is")
-    batch_tokens: Count = Field(16_384, description="rows times width of a batch, padding included")
+    batch_tokens: Count | None = Field(
+        16_384,
+        description="rows times width of a batch, padding included; null: follows from the data (task: classify)",
+    )
     window: Count = Field(
         70,
         description="tokens of a stream that a step reads and its gradient spans (task: language-model, vectors)",

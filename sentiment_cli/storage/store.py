@@ -318,6 +318,13 @@ def claim_directory(root: Path, name: str) -> Path:
             return path
 
 
+def move_directory(path: Path, target: Path) -> None:
+    """Move a directory of ours to a name that is free, or that of an empty directory, on the same file system."""
+    with disk.write_errors(target):
+        disk.make_directories(target.parent)
+        disk.rename(path, target)
+
+
 def remove_directory(path: Path) -> None:
     """Delete a directory of ours with all that is in it; half of it never stands under its name."""
     with disk.write_errors(path):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sentiment_cli import console
+from sentiment_cli.data.corpus.fit_settings import warn_of_few_steps
 from sentiment_cli.models.device import OutOfMemory
 from sentiment_cli.runs.directory import FIGURES, HeadlineMetric
 from sentiment_cli.storage import failpoints, store
@@ -74,6 +75,8 @@ def _plan_training(session: TrainState) -> _TrainPlan:
         patience = f", or {settings.patience} epochs without a better one" if settings.patience is not None else ""
         what = f"{n_steps:,} steps, {settings.epochs} epochs{patience}"
         console.say(f"training: {what}, best by validation {settings.monitor}")
+        if session.experiment.task == "classify":
+            warn_of_few_steps(session.experiment, n_steps)
     figure = FIGURES[session.experiment.task]
     console.say(f"epoch   step  train loss  valid loss  {figure.title:>14}  tokens/s  seconds  best")
     for row in progress.history:

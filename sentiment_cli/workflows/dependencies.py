@@ -27,7 +27,7 @@ from sentiment_cli.workflows.train import check_machine, fit, resume
 _TEACHER = "teacher.run"
 
 
-class _Known(NamedTuple):
+class KnownRun(NamedTuple):
     """A run on disk; `data` is the rows_key of its data, None for one stopped before its first checkpoint."""
 
     directory: Path
@@ -117,7 +117,7 @@ def find_or_train(experiment: Experiment, name: str, config: str | None = None) 
     `fit` raises, and UsageError where these processes cannot share it, but one can train its `config` before.
     """
     experiment = settle(experiment)
-    same = [run for run in _runs_called(name) if not differences(run.experiment, experiment)]
+    same = [run for run in runs_called(name) if not differences(run.experiment, experiment)]
     if not same:
         return _train(experiment, name, config)
     key = prepare_for(experiment).rows_key  # to go on with a run would take its own data, old ones too
@@ -139,7 +139,7 @@ def _train(experiment: Experiment, name: str, config: str | None) -> Path:
     return fit(experiment, name).directory
 
 
-def _runs_called(name: str) -> Iterator[_Known]:
+def runs_called(name: str) -> Iterator[KnownRun]:
     """Yield the runs whose names store.claim_directory makes of `name`, the last first; what is damaged is left out."""
     pattern = re.compile(rf"{re.escape(name)}(?:-(\d+))?")
     found = [(int(match[1] or 1), path) for path in runs_dir().glob("*") if (match := pattern.fullmatch(path.name))]
@@ -150,11 +150,11 @@ def _runs_called(name: str) -> Iterator[_Known]:
             continue
 
 
-def _look_at(run: Path) -> _Known:
+def _look_at(run: Path) -> KnownRun:
     refuse_ensemble(run, "what is trained is one model")
     experiment = load_experiment(run / "experiment.yaml")
     if load_finished(run) is not None:
-        return _Known(run, experiment, True, store.read_json(run / SUMMARY)["fingerprint"]["data"])
+        return KnownRun(run, experiment, True, store.read_json(run / SUMMARY)["fingerprint"]["data"])
     checkpoint = newest_path(run)
     data = None if checkpoint is None else store.read_json(checkpoint / "state.json")["data"]
-    return _Known(run, experiment, False, data)
+    return KnownRun(run, experiment, False, data)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.models.device import check_precision, select_device, set_up
 from sentiment_cli.training.checkpoints import RunFingerprint, TrainProgress
@@ -42,6 +43,7 @@ def profile_steps(experiment: Experiment) -> Profile:
     """Take a few of the experiment's steps twice, without and with torch's profiler; no run is made."""
     if experiment.model.kind == "linear":
         raise UsageError("model.kind is linear, which has no training steps to profile", Change(without=["--profile"]))
+    experiment = settle(experiment)
     device, settings = select_device(experiment.train.device), experiment.train
     check_precision(device, settings.precision)
     set_up(device, settings.threads, deterministic=settings.deterministic)

@@ -163,7 +163,7 @@ def test_f11_a_damaged_model_names_what_makes_it_anew(cli, quick_run: Path, tmp_
 def test_processes_that_torchrun_did_not_start_are_refused(cli) -> None:
     done = cli("train", "sample", WORLD_SIZE="2")
     assert done.returncode == 2, done.stderr
-    assert "WORLD_SIZE is '2' but RANK is not set" in done.stderr
+    assert "WORLD_SIZE is '2' without what else torchrun sets: RANK, MASTER_ADDR, MASTER_PORT" in done.stderr
 
 
 def test_a_seed_that_none_can_be_is_refused_before_the_first_is_trained(cli, tmp_path: Path) -> None:

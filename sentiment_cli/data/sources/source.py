@@ -49,7 +49,7 @@ from sentiment_cli.data.tables.writers import well_formed
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.storage import store
 
-_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,7 @@ def _kind_of(path: Path, key: str, data: Data) -> Literal["imdb", "table", "fold
         raise DataError(f"{key} is {path}: not a regular file, and it is read more than once", copy)
     if table_kind(path):
         return "table"
-    if path.name.lower().endswith(_ARCHIVES):
+    if path.name.lower().endswith(ARCHIVES):
         return "imdb"
     if kind_of_file(path, format_of(data)) is not None:
         return "table"
@@ -320,7 +320,7 @@ def _kind_of(path: Path, key: str, data: Data) -> Literal["imdb", "table", "fold
             f"{key} is {path}: texts of one label; the folder has a file for each",
             Change("--set", f"{key}={path.parent}"),
         )
-    known = ", ".join((*SUFFIXES, *_ARCHIVES[:1]))
+    known = ", ".join((*SUFFIXES, *ARCHIVES[:1]))
     raise DataError(
         f"{key} is {path}: not a kind of file that is read. Convert it to one of {known} (also compressed), a folder "
         "per label, or lines that begin with __label__",

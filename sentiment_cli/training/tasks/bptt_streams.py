@@ -79,6 +79,7 @@ def read_streams(lay_out: LayOut, n_windows: Iterable[int], device: torch.device
 
 def streams_of(settings: Train) -> tuple[int, int]:
     """Return how many streams a training reads, and the width of a window."""
+    assert settings.batch_tokens is not None  # null is for classifiers alone
     return settings.batch_tokens // settings.window, settings.window
 
 

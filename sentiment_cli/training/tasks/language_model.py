@@ -47,6 +47,7 @@ def build_stream_loader(session: TrainState) -> BatchLoader:
     packed, _ = reading_rows(session.corpus, session.experiment)
     settings, row_N = session.experiment.train, np.flatnonzero(packed.length_N)
     n_streams, window = streams_of(settings)
+    assert settings.epochs is not None  # null is for classifiers alone
     n_windows = count_windows(packed, window)
     check_enough(len(packed.ids_T) + len(row_N), n_windows, settings)
 

@@ -50,13 +50,15 @@ def build_context_loader(session: TrainState) -> BatchLoader:
         chance_V = np.minimum(1.0, np.sqrt(_THINNING * count_V.sum() / count_V))
     chance_V[: session.corpus.vocabulary.specials] = 0.0  # unknown words say nothing of each other
     settings, row_N = session.experiment.train, np.flatnonzero(packed.length_N)
+    n_epochs = settings.epochs
+    assert n_epochs is not None  # null is for classifiers alone
 
     def words_of(epoch: int) -> NDArray[np.int32]:
         generator = np.random.default_rng((session.experiment.seed, epoch))
         order_N = generator.permutation(row_N)
         return tokens_of(thin_out(packed, chance_V, generator), order_N)
 
-    n_windows = (count_word_windows(len(words_of(epoch)), settings) for epoch in range(settings.epochs))
+    n_windows = (count_word_windows(len(words_of(epoch)), settings) for epoch in range(n_epochs))
     return read_streams(lambda epoch: lay_out_words(words_of(epoch), settings), n_windows, session.device, settings)
 
 
