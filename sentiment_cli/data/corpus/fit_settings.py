@@ -144,6 +144,10 @@ def _settle_linear(experiment: Experiment, *, is_said: bool) -> Experiment:
     if not unset:
         return experiment
     chosen = [one for one in choose_linear(read_facts(experiment.data)) if one.key in unset]
+    pieces, tokenizer = "model.linear.char_ngrams", experiment.text.tokenizer
+    if tokenizer != "words" and pieces in unset:
+        chosen = [one for one in chosen if one.key != pieces]
+        chosen.append(Chosen(pieces, (), f"pieces are of words, and text.tokenizer is {tokenizer}"))
     linear = linear.model_copy(update={one.key.rpartition(".")[2]: one.value for one in chosen})
     if vocabulary.min_count is None:  # pieces come from all words; else a rarer word than a feature is needed nowhere
         of_words = 1 if linear.char_ngrams else linear.min_count

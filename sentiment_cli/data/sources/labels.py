@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -132,7 +133,7 @@ def check_labels(path: str, counts: Counter[str], renamed: Mapping[str, str]) ->
     if len(counts) > MOST_LABELS:
         raise LabelError(
             f"{path} has more than {MOST_LABELS:,} different labels; is that the label column?",
-            "--set data.label_column=NAME",
+            shlex.join(["head", "-c", "500", path]),
             counts,
             renamed,
         )

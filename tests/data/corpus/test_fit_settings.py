@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sentiment_cli.config.contradictions import contradictions
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.data.corpus.fit_settings import (
     Facts,
@@ -14,6 +15,7 @@ from sentiment_cli.data.corpus.fit_settings import (
     settle,
     warn_of_few_steps,
 )
+from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.errors import UsageError
 
 SHORT = "".join(f"a film number {i} and some words,{'pos' if i % 2 else 'neg'}\n" for i in range(60))
@@ -95,6 +97,17 @@ def test_what_is_set_stays(tmp_path: Path) -> None:
     settled = settle(load_experiment("linear", [f"data.source={source}", *settings]))
     assert (settled.model.linear.penalty, settled.model.linear.char_ngrams) == (7.0, ())
     assert settled.model.linear.min_count == settled.vocabulary.min_count == 5  # no word is a feature in fewer rows
+
+
+@pytest.mark.parametrize("rows", [SHORT, LONG, CHINESE])
+@pytest.mark.parametrize("tokenizer", ["words", "whitespace", "bpe"])
+def test_what_is_chosen_contradicts_no_setting(rows: str, tokenizer: str, tmp_path: Path) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text("text,label\n" + rows)
+    settings = [f"data.source={source}", f"text.tokenizer={tokenizer}", "vocabulary.size=600"]
+    settled = settle(load_experiment("linear", settings))
+    assert list(contradictions(settled)) == []
+    assert prepare(settled, ("train",)).vocabulary.n_pieces == 0 or tokenizer == "words"
 
 
 def test_other_models_are_left_as_they_are() -> None:

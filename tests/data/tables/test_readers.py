@@ -133,7 +133,7 @@ BAD_ROWS = [
     ("x.csv", "text,label\na,neg\nb, \nc,pos\n", 2, 3, "its label is missing"),
     ("x.tsv", "text\tlabel\na\tneg\nb\t0.5\nc\tpos\n", 2, 3, "its label 0.5 is a fraction, not a class"),
     ("x.jsonl", json_lines(GOOD) + b"\n{text\n" + json_lines(GOOD), 2, 3, "no JSON: Expecting property name"),
-    ("x.jsonl", b"[" * 100_000 + b"\n" + json_lines(GOOD, GOOD), 1, 1, "no JSON: maximum recursion depth"),
+    ("x.jsonl", b"[" * 100_000 + b"\n" + json_lines(GOOD, GOOD), 1, 1, "its values are nested deeper than 100 levels"),
     ("x.jsonl", json_lines(GOOD, [1], GOOD), 2, 2, "a JSON list where an object should be"),
     ("x.jsonl", json_lines(GOOD, GOOD, {"label": 1}), 3, 3, "its text is missing, not text"),
     ("x.jsonl", json_lines(GOOD, GOOD, {"text": 5, "label": 1}), 3, 3, "its text is a int, not text"),
