@@ -13,7 +13,6 @@ from sentiment_cli import console
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.runs.directory import (
-    CHECKPOINTS,
     all_runs,
     describe_run,
     freeable,
@@ -22,6 +21,7 @@ from sentiment_cli.runs.directory import (
     require_finished,
     size_of,
 )
+from sentiment_cli.runs.files import CHECKPOINTS
 from sentiment_cli.storage import locks, store
 
 app = typer.Typer(help="List, show and delete trained runs.", no_args_is_help=True, rich_markup_mode=None)

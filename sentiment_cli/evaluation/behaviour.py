@@ -21,6 +21,7 @@ from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.predictor import Prediction, predictor_of
 from sentiment_cli.runs.directory import is_run
 from sentiment_cli.runs.ensemble_model import AnyModel, open_model
+from sentiment_cli.runs.files import scores_name
 from sentiment_cli.runs.seals import write_result
 from sentiment_cli.storage import store
 
@@ -132,7 +133,7 @@ def evaluate_behaviour(run: Path) -> Behaviour:
 def keep_outcomes(run: Path, name: str, outcomes: dict[str, Any]) -> None:
     """Write RUN/evaluation/NAME.json; of a model without its run nothing is kept."""
     if is_run(run):
-        write_result(run, f"evaluation/{name}.json", store.dump_json({"run": run.name, **outcomes}))
+        write_result(run, scores_name(name), store.dump_json({"run": run.name, **outcomes}))
 
 
 def predict_pairs(model: AnyModel, texts: Sequence[tuple[str, str]]) -> list[tuple[Prediction, Prediction]]:

@@ -24,8 +24,9 @@ from sentiment_cli.errors import MachineError, UsageError
 from sentiment_cli.evaluation.calibration import calibrate, measure_calibration
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.evaluation.stacking import fit_weights
-from sentiment_cli.runs.directory import SUMMARY, find_model, is_run
+from sentiment_cli.runs.directory import find_model, is_run
 from sentiment_cli.runs.ensemble_model import Ensemble, Member, combine, open_model, save_ensemble
+from sentiment_cli.runs.files import EXPERIMENT, MODEL, SUMMARY
 from sentiment_cli.runs.known_rows import KnownRows, read_known, write_known
 from sentiment_cli.runs.predictions import ValidationOutputs, load_validation
 from sentiment_cli.runs.records import read_summary
@@ -303,10 +304,10 @@ def _write_about(made: Ensembled, name: str, first: Artefact, weighing: Weighing
         "seconds": {"ensemble": seconds},
         "tokens_per_second": None,
         "versions": {"sentiment": sentiment_cli.__version__, "python": platform.python_version()},
-        "fingerprint": {"data": first.data_key, "model": store.sha256_of(made.directory / "model" / store.MANIFEST)},
+        "fingerprint": {"data": first.data_key, "model": store.sha256_of(made.directory / MODEL / store.MANIFEST)},
         "ensemble": {"weighing": weighing, "weights": made.weights, "members": members},
     }
     write_result(made.directory, SUMMARY, store.dump_json(summary))
     said = f"# An ensemble of {json.dumps(list(made.weights))}; these are the settings of the first.\n"
     settings = experiment_yaml(experiment_from_values({**first.settings, "name": name}))
-    store.write_file(made.directory / "experiment.yaml", said.encode() + settings)
+    store.write_file(made.directory / EXPERIMENT, said.encode() + settings)

@@ -38,8 +38,10 @@ from sentiment_cli.inference.predictor import class_probabilities, likeliest
 from sentiment_cli.inference.torch_model import experiment_of
 from sentiment_cli.runs.directory import is_run
 from sentiment_cli.runs.ensemble_model import AnyModel, open_model
+from sentiment_cli.runs.files import predictions_paths, scores_name, scores_paths
 from sentiment_cli.runs.known_rows import home_of, read_known
 from sentiment_cli.runs.ledger import record_opening
+from sentiment_cli.runs.metric_table import METRICS
 from sentiment_cli.runs.predictions import write_predictions
 from sentiment_cli.runs.records import read_scores
 from sentiment_cli.runs.saved_model import Calibration
@@ -173,14 +175,13 @@ def _known_of_split(run: Path, model: AnyModel, split: str, scored: ScoredSplit)
 
 def discard_scores(run: Path) -> None:
     """Remove what was kept of a model that training has gone on with; the ledger stays."""
-    for path in (run / "evaluation").glob("*"):
-        if path.name.endswith((".json", "-predictions.jsonl")):
-            store.remove_file(path)
+    for path in (*scores_paths(run), *predictions_paths(run)):
+        store.remove_file(path)
 
 
 def free_name(run: Path, name: str, fingerprint: str) -> str:
     """Return the name to keep scores of some rows under: one that is not taken by the scores of others."""
-    path = run / "evaluation" / f"{name}.json"
+    path = run / scores_name(name)
     is_taken = is_run(run) and store.is_there(path) and read_scores(path).get("texts", fingerprint) != fingerprint
     return f"{name}-{fingerprint[-8:]}" if is_taken else name
 
@@ -265,7 +266,7 @@ def _keep(
     true_labels = [labels[label] for label in scored.packed.label_N.tolist()]
     about = {"run": run.name, "texts": scored.texts, "trained_on": is_learnt, **evaluation.to_json()}
     write_predictions(run, name, scored.ids, true_labels, answers)
-    write_result(run, f"evaluation/{name}.json", store.dump_json(about))
+    write_result(run, scores_name(name), store.dump_json(about))
 
 
 def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reliability: bool = False) -> None:
@@ -287,11 +288,11 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
     if evaluation.openings is not None:
         times = "once" if evaluation.openings == 1 else f"{evaluation.openings:,} times"
         console.result(f"  test opened {times} for this run")
-    if scores.mae is not None:
-        console.result(f"MAE {scores.mae:.3f} stars   RMSE {scores.rmse:.3f} stars")
-    figures = {"loss": scores.loss, "F1": scores.f1, "AUC": scores.auc, "AP": scores.average_precision}
-    figures |= {"Brier": scores.brier, "ECE": scores.ece}
-    console.result("   ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None))
+    values = scores.to_json()
+    for shown, unit in (("stars", " stars"), ("line", "")):
+        written = [(metric.label, metric.write(values)) for metric in METRICS.values() if metric.shown == shown]
+        if line := "   ".join(f"{label} {value}{unit}" for label, value in written if value):
+            console.result(line)
     if calibration is not None and calibration.temperature != 1:
         before = f"loss {calibration.loss_before:.4f}   ECE {calibration.ece_before:.4f}"
         console.result(f"  before calibration, at temperature 1 instead of {calibration.temperature:.3f}: {before}")

@@ -20,6 +20,7 @@ from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.runs.directory import members_of
+from sentiment_cli.runs.files import EXPERIMENT, scores_name
 from sentiment_cli.runs.predictions import Predictions, how_to_score, read_predictions
 from sentiment_cli.runs.records import read_scores
 from sentiment_cli.runs.seals import warn_edited
@@ -130,7 +131,7 @@ def compare_runs(runs: Sequence[Path], split: str) -> Comparison:
     if twice:
         raise UsageError(f"{twice[0]} is given twice; a run does not differ from itself", "sentiment runs list")
     for run in runs:
-        experiment, hint = load_experiment(run / "experiment.yaml"), f"sentiment report {shlex.quote(str(run))}"
+        experiment, hint = load_experiment(run / EXPERIMENT), f"sentiment report {shlex.quote(str(run))}"
         if experiment.task != "classify":
             raise UsageError(f"{run} is of task {experiment.task}, and what is compared is how runs classify", hint)
         if experiment.data.target == "stars":
@@ -179,7 +180,7 @@ def _differences(one: Path, other: Path) -> list[tuple[str, Any, Any]]:
     first, second = members_of(one), members_of(other)
     if first or second:
         return [("members", first or None, second or None)]
-    return differences(*(load_experiment(run / "experiment.yaml") for run in (one, other)))
+    return differences(*(load_experiment(run / EXPERIMENT) for run in (one, other)))
 
 
 def paired_table(first_N: NDArray[np.bool_], other_N: NDArray[np.bool_]) -> PairedTable:
@@ -260,7 +261,7 @@ def _mark(run: Path, name: str, split: str, answers: Predictions) -> MarkedRun:
     order = np.argsort(answers.ids, kind="stable")
     label_of = {answers.ids[i]: answers.labels[answers.label_N[i]] for i in order}
     is_right_N = (likeliest(answers.probability_NC) == answers.label_N)[order]
-    scores = run / "evaluation" / f"{split}.json"
+    scores = run / scores_name(split)
     return MarkedRun(
         run, name, label_of, is_right_N, read_scores(scores, how_to_score(run, split)) if store.is_there(scores) else {}
     )

@@ -11,7 +11,7 @@ from sentiment_cli.reports.blocks import Block, Code, Document, Paragraph, Secti
 from sentiment_cli.reports.figures import curves_figure
 from sentiment_cli.reports.run_files import RunFiles
 from sentiment_cli.reports.run_report import best_known, missing
-from sentiment_cli.reports.text import interval, number, pretraining_scores, run_title, share, split_name, word
+from sentiment_cli.reports.text import interval, pretraining_scores, run_title, score_columns, share, split_name, word
 
 
 def build_comparison(runs: Sequence[RunFiles]) -> Document:
@@ -42,17 +42,17 @@ def _names(runs: Sequence[RunFiles]) -> list[str]:
 def _scores(named: Sequence[tuple[str, RunFiles]]) -> list[Block]:
     if not named[0][1].classifies:
         return [*pretraining_scores(named), *(notice for _, run in named for notice in missing(run))]
-    rows = []
-    for name, run in named:
-        known = best_known(run)
+    rows, all_known = [], [(name, best_known(run)) for name, run in named]
+    present = score_columns(known[1] for _, known in all_known if known is not None)
+    for name, known in all_known:
         if known is None:
-            rows.append([name, "not scored", *[""] * 7])
+            rows.append([name, "not scored", *[""] * (3 + len(present))])
             continue
         split, scores = known
-        figures = [number(scores.get(key)) for key in ("loss", "f1", "auc", "ece")]
+        figures = [metric.write(scores) for metric in present]
         n, accuracy = f"{scores['n']:,}", share(scores["accuracy"])
         rows.append([name, split_name(split), n, accuracy, interval(scores), *figures])
-    head = ["run", "reviews", "n", "accuracy", "95 % interval", "loss", "F1", "AUC", "ECE"]
+    head = ["run", "reviews", "n", "accuracy", "95 % interval", *(metric.title for metric in present)]
     blocks: list[Block] = [Table(head, rows), *(notice for _, run in named for notice in missing(run))]
     if len({_scored_on(run) for _, run in named}) > 1:
         said = "They were not scored on the same reviews, so the rows of this table cannot be compared."

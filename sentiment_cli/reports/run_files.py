@@ -16,6 +16,7 @@ from sentiment_cli.data.corpus.raw_texts import find_texts
 from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.runs import records
 from sentiment_cli.runs.ensemble_model import is_ensemble
+from sentiment_cli.runs.files import EXPERIMENT, METRICS_LOG, MODEL, scores_paths
 from sentiment_cli.runs.ledger import count_openings
 from sentiment_cli.runs.predictions import Predictions, how_to_score
 from sentiment_cli.runs.saved_model import WEIGHTS
@@ -85,27 +86,26 @@ def read_run(path: Path) -> RunFiles:
     """Read a run's files. Raises IntegrityError for damage, UsageError for settings that this version does not know."""
     warn_edited(path)
     summary = records.read_summary(path)
-    files = sorted((path / "evaluation").glob("*.json"))
-    kept = {file.stem: records.read_scores(file, how_to_score(path, file.stem)) for file in files}
+    kept = {file.stem: records.read_scores(file, how_to_score(path, file.stem)) for file in scores_paths(path)}
     # The rest is of pairs of texts, or of rows that the model was trained on in the end.
     scores = {name: found for name, found in kept.items() if "accuracy" in found and not found.get("trained_on")}
     order = sorted(scores, key=lambda name: (_SPLITS.index(name) if name in _SPLITS else len(_SPLITS), name))
     record = records.read_record(path)
-    has_model = (path / "model").is_dir()
+    has_model = (path / MODEL).is_dir()
     try:
-        experiment = _without_folders(load_experiment(path / "experiment.yaml"))
+        experiment = _without_folders(load_experiment(path / EXPERIMENT))
         records.check_validation(summary, path, experiment.task)
         return RunFiles(
             path=path,
             experiment=experiment,
             summary=summary,
-            curves=[row for row in records.read_metrics(path / "metrics.jsonl") if row.get("stage") != "refit"],
+            curves=[row for row in records.read_metrics(path / METRICS_LOG) if row.get("stage") != "refit"],
             changes=record.get("changes", []),
             scores={name: scores[name] for name in order},
             openings=count_openings(path, "test") or None,
-            calibration=records.read_calibration(path / "model" / "calibration.json"),
+            calibration=records.read_calibration(path / MODEL / "calibration.json"),
             n_parameters=_count_parameters(path) if has_model else None,
-            n_bytes=sum(entry["size"] for entry in store.read_manifest(path / "model").values()) if has_model else None,
+            n_bytes=sum(entry["size"] for entry in store.read_manifest(path / MODEL).values()) if has_model else None,
             prepared=_find_prepared(path) if has_model and experiment.task != "pairs" else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -146,7 +146,7 @@ def _texts_of(run: RunFiles, split: str, ids: set[str]) -> dict[str, str]:
 
 def _find_prepared(path: Path) -> Prepared | None:
     file = "1.model.json" if is_ensemble(path) else "model.json"
-    key = store.read_json(path / "model" / file)["data_key"]
+    key = store.read_json(path / MODEL / file)["data_key"]
     corpus = open_corpus(key, ("train", "valid"))
     if corpus is None:
         return None
@@ -157,7 +157,7 @@ def _find_prepared(path: Path) -> Prepared | None:
 def _count_parameters(path: Path) -> int:
     """Return how many numbers the weights are."""
     total = 0
-    for file in store.open_directory(path / "model").glob(f"*{WEIGHTS}"):  # an ensemble's are several
+    for file in store.open_directory(path / MODEL).glob(f"*{WEIGHTS}"):  # an ensemble's are several
         with safetensors.safe_open(file, framework="numpy") as tensors:
             total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     return total

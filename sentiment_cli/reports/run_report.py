@@ -16,6 +16,7 @@ from sentiment_cli.reports.text import (
     pretraining_lead,
     pretraining_scores,
     run_title,
+    score_columns,
     share,
     split_name,
     word,
@@ -25,16 +26,6 @@ from sentiment_cli.runs.predictions import Predictions, read_predictions
 _MISTAKES = 10
 _HEAD, _TAIL = 600, 400  # characters shown of a long text
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-_FIGURES = {
-    "loss": "log loss",
-    "f1": "F1",
-    "auc": "AUC",
-    "average_precision": "average precision",
-    "brier": "Brier",
-    "ece": "ECE",
-    "mae": "MAE",
-    "rmse": "RMSE",
-}
 
 
 def build_report(run: RunFiles) -> Document:
@@ -136,15 +127,15 @@ def _scores(run: RunFiles) -> list[Block]:
         return list(missing(run))
     scored = run.scores if "valid" in run.scores else {**run.scores, "valid": run.summary.get("valid")}
     rows = []
-    present = [name for name in _FIGURES if any(scores and scores.get(name) is not None for scores in scored.values())]
+    present = score_columns(scored.values())
     for split, scores in scored.items():
         if scores:
             row = [split_name(split), f"{scores['n']:,}", share(scores["accuracy"]), interval(scores)]
-            rows.append([*row, *(number(scores.get(name)) for name in present)])
+            rows.append([*row, *(metric.write(scores) for metric in present)])
             if (unseen := scores.get("unseen")) is not None and unseen["n"]:
                 row = ["without rows that were trained on", f"{unseen['n']:,}", share(unseen["accuracy"])]
                 rows.append([*row, interval(unseen), *("" for _ in present)])
-    head = ["reviews", "n", "accuracy", "95 % interval", *(_FIGURES[name] for name in present)]
+    head = ["reviews", "n", "accuracy", "95 % interval", *(metric.title for metric in present)]
     blocks: list[Block] = [Table(head, rows)]
     if "valid" in scored:
         blocks.append(Paragraph("The validation reviews chose the epoch, so their scores flatter the model a little."))

@@ -1,7 +1,7 @@
 """TODO docstring."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,7 @@ from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.reports.blocks import Block, Paragraph, Table
 from sentiment_cli.reports.run_files import RunFiles
-from sentiment_cli.runs.directory import FIGURES
-
-_FIGURES = {"loss": "loss, nats", "perplexity": "perplexity", "accuracy": "tokens right", "exact": "written exactly"}
-
+from sentiment_cli.runs.metric_table import HEADLINES, METRICS, TOKEN_METRICS, Metric
 
 _SPLIT_NAMES = {"test": "test", "valid": "validation", "train": "training"}
 
@@ -125,6 +122,13 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
+def score_columns(scored: Iterable[Mapping[str, Any] | None]) -> list[Metric]:
+    """Return the metrics that have a column beside n and accuracy: those that any of the scores have."""
+    found = [scores for scores in scored if scores]
+    columns = [metric for metric in METRICS.values() if metric.shown in ("line", "stars")]
+    return [metric for metric in columns if any(metric.write(scores) for scores in found)]
+
+
 def word(value: Any) -> str:
     """Write the value of a setting."""
     if isinstance(value, list):
@@ -145,19 +149,19 @@ def split_name(split: str) -> str:
 
 def pretraining_lead(run: RunFiles) -> str:
     """Say in a line what a pretraining reached."""
-    scores, figure = run.summary.get("valid"), FIGURES[run.experiment.task]
+    scores, figure = run.summary.get("valid"), HEADLINES[run.experiment.task]
     if not scores:
         return "Not validated yet."
-    return f"{figure.title} {figure.shown(scores)} on {scores['n']:,} held-out tokens"
+    return f"{figure.title} {figure.write(scores)} on {scores['n']:,} held-out tokens"
 
 
 def pretraining_scores(named: Sequence[tuple[str, RunFiles]]) -> list[Block]:
     """Lay the figures of runs of one task beside each other."""
     scored = [(name, run.summary.get("valid") or {}) for name, run in named]
-    present = [key for key in _FIGURES if any(scores.get(key) is not None for _, scores in scored)]
+    present = [metric for metric in TOKEN_METRICS.values() if any(metric.write(scores) for _, scores in scored)]
     rows = [
-        [name, f"{scores['n']:,}" if scores else "not validated", *(number(scores.get(key)) for key in present)]
+        [name, f"{scores['n']:,}" if scores else "not validated", *(metric.write(scores) for metric in present)]
         for name, scores in scored
     ]
     said = "These tokens were held out and chose the epoch, so the figures flatter the model a little."
-    return [Table(["run", "held-out tokens", *(_FIGURES[key] for key in present)], rows), Paragraph(said)]
+    return [Table(["run", "held-out tokens", *(metric.title for metric in present)], rows), Paragraph(said)]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.errors import UsageError
+from sentiment_cli.runs.files import MODEL
 from sentiment_cli.runs.model_files import ENSEMBLE, ModelFiles, pack
 from sentiment_cli.runs.saved_model import (
     Artefact,
@@ -101,7 +102,7 @@ def log_probabilities(logit_NC: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def is_ensemble(path: Path) -> bool:
     """Say whether a run is an ensemble."""
-    return (path / "model" / ENSEMBLE).is_file()
+    return (path / MODEL / ENSEMBLE).is_file()
 
 
 def refuse_ensemble(run: Path, why: str) -> None:
@@ -129,7 +130,7 @@ def save_ensemble(run: Path, parts: Sequence[Member], calibration: Calibration |
     }
     if calibration is not None:
         files["calibration.json"] = store.dump_json(calibration._asdict())
-    with store.new_directory(run / "model") as draft:
+    with store.new_directory(run / MODEL) as draft:
         for name, data in {**files, ENSEMBLE: _about(parts, files)}.items():
             draft.write(name, data)
 

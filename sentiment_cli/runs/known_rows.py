@@ -20,11 +20,10 @@ from sentiment_cli.data.corpus.duplicates import Hashes
 from sentiment_cli.data.corpus.packed import Corpus, open_corpus
 from sentiment_cli.errors import SentimentError
 from sentiment_cli.runs.ensemble_model import AnyModel
+from sentiment_cli.runs.files import EXPERIMENT, MODEL, ROWS
 from sentiment_cli.runs.model_files import ENSEMBLE
 from sentiment_cli.runs.saved_model import GRAPH, WEIGHTS, Artefact, open_files
 from sentiment_cli.storage import store
-
-_DIRECTORY = "rows"
 
 
 class KnownRows(NamedTuple):
@@ -51,9 +50,9 @@ def join_known(own: KnownRows, others: Sequence[KnownRows]) -> KnownRows:
 
 def write_known(run: Path, known: KnownRows) -> None:
     """Keep what a run knows with it, once."""
-    if store.is_there(run / _DIRECTORY):
+    if store.is_there(run / ROWS):
         return
-    with store.new_directory(run / _DIRECTORY) as draft:
+    with store.new_directory(run / ROWS) as draft:
         for name, hashes in known._asdict().items():
             draft.write(f"{name}.uint64", hashes.tobytes())
 
@@ -64,8 +63,8 @@ def read_known(path: Path, model: AnyModel) -> KnownRows | None:
     `path` is a run, the model inside one, or a packed model, whose run is looked for.
     """
     run = home_of(path, model)
-    if run is not None and store.is_there(run / _DIRECTORY):
-        directory = store.open_directory(run / _DIRECTORY)
+    if run is not None and store.is_there(run / ROWS):
+        directory = store.open_directory(run / ROWS)
         return KnownRows(*(np.fromfile(directory / f"{name}.uint64", np.uint64) for name in KnownRows._fields))
     found = [_from_cache(one) for one in model.models]
     known = [one for one in found if one is not None]
@@ -76,12 +75,12 @@ def read_known(path: Path, model: AnyModel) -> KnownRows | None:
 
 def home_of(path: Path, model: AnyModel) -> Path | None:
     """Return the directory of the run that a model is of; None for one whose run is not here."""
-    if (path / "model").is_dir():
+    if (path / MODEL).is_dir():
         return path
-    if path.name == "model" and (path.parent / "experiment.yaml").is_file():
+    if path.name == MODEL and (path.parent / EXPERIMENT).is_file():
         return path.parent
     marks = _marks(model.members.files)
-    for experiment in sorted(runs_dir().glob("[!.]*/experiment.yaml")):
+    for experiment in sorted(runs_dir().glob(f"[!.]*/{EXPERIMENT}")):
         try:
             files = open_files(experiment.parent).files
         except SentimentError:  # of a run that is damaged, or has no model yet

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import sentiment_cli
 from sentiment_cli import console
+from sentiment_cli.runs.files import LEDGER
 from sentiment_cli.runs.seals import seal_log
 from sentiment_cli.storage import locks, store
-
-_LEDGER = "ledger.jsonl"
 
 
 def record_opening(run: Path, split: str, command: str) -> int:
@@ -22,7 +21,7 @@ def record_opening(run: Path, split: str, command: str) -> int:
 
     Raises MachineError where it cannot be written, and IntegrityError for a ledger that is damaged.
     """
-    path = run / "evaluation" / _LEDGER
+    path = run / LEDGER
     row = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "split": split,
@@ -30,15 +29,15 @@ def record_opening(run: Path, split: str, command: str) -> int:
         "version": sentiment_cli.__version__,
     }
     # Two processes that write at once would each take the other's line, half written, for what a killed one left.
-    with locks.lock(path.with_name(f".{_LEDGER}.lock"), console.say):
+    with locks.lock(path.with_name(f".{path.name}.lock"), console.say):
         store.append_line(path, json.dumps(row))
-        seal_log(run, f"evaluation/{_LEDGER}")
+        seal_log(run, LEDGER)
         return count_openings(run, split)
 
 
 def count_openings(run: Path, split: str) -> int:
     """Return how often a split was opened for a run."""
-    path = run / "evaluation" / _LEDGER
+    path = run / LEDGER
     if not store.is_there(path):
         return 0
     *lines, _half = path.read_bytes().split(b"\n")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.storage import store
 
 NAMES = ("model.json", "calibration.json", "tokenizer.json", "vocabulary.json", "graph.onnx", "weights.safetensors")
@@ -93,7 +94,7 @@ def open_model_files(path: Path) -> ModelFiles:
 def _how_to_make_anew(path: Path) -> str:
     if (path / ENSEMBLE).exists():
         return "sentiment runs list"
-    is_run = (path.parent / "experiment.yaml").exists()
+    is_run = (path.parent / EXPERIMENT).exists()
     return f"sentiment reproduce {shlex.quote(str(path.parent))}" if is_run else "sentiment runs list"
 
 

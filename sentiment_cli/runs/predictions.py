@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.data.corpus.packed import SPLITS
+from sentiment_cli.runs.files import VALIDATION, predictions_name
 from sentiment_cli.runs.records import ANSWER, parse_row
 from sentiment_cli.runs.seals import write_result
 from sentiment_cli.storage import store
 
-_DIRECTORY, _FILE = "validation", "outputs.json"
+_OUTPUTS = "outputs.json"
 _FORMAT = 1
 
 
@@ -25,11 +26,6 @@ class Predictions(NamedTuple):
     ids: list[str]
     label_N: NDArray[np.int64]
     probability_NC: NDArray[np.float64]
-
-
-def answers_path(run: Path, name: str) -> Path:
-    """Return where the answers are, and what was scored under `name`: a split, or data of the user's own."""
-    return run / "evaluation" / f"{name}-predictions.jsonl"
 
 
 def how_to_score(run: Path, name: str) -> str:
@@ -45,8 +41,7 @@ def write_predictions(
     """Write of each row its id, its true label and what was said of it, in order."""
     rows = zip(ids, true_labels, said, strict=True)
     lines = [json.dumps({"id": row_id, "label": label, **answer}) + "\n" for row_id, label, answer in rows]
-    path = answers_path(run, name)
-    write_result(run, str(path.relative_to(run)), "".join(lines).encode())
+    write_result(run, predictions_name(name), "".join(lines).encode())
 
 
 def read_predictions(run: Path, name: str) -> Predictions | None:
@@ -54,7 +49,7 @@ def read_predictions(run: Path, name: str) -> Predictions | None:
 
     Raises IntegrityError for damage, with the command that writes the file anew.
     """
-    path = answers_path(run, name)
+    path = run / predictions_name(name)
     if not store.is_there(path):
         return None
     hint = how_to_score(run, name)
@@ -117,17 +112,17 @@ def save_validation(run: Path, kept: ValidationOutputs) -> None:
         "truth": kept.label_N.tolist(),
         "logits": kept.logits.tolist(),
     }
-    if store.is_there(run / _DIRECTORY):
-        store.remove_directory(run / _DIRECTORY)
-    with store.new_directory(run / _DIRECTORY) as draft:
-        draft.write(_FILE, store.dump_json(about))
+    if store.is_there(run / VALIDATION):
+        store.remove_directory(run / VALIDATION)
+    with store.new_directory(run / VALIDATION) as draft:
+        draft.write(_OUTPUTS, store.dump_json(about))
 
 
 def load_validation(run: Path) -> ValidationOutputs | None:
     """Read them; None where the run kept none. Raises IntegrityError for damage."""
-    if not store.is_there(run / _DIRECTORY):
+    if not store.is_there(run / VALIDATION):
         return None
-    path = store.open_directory(run / _DIRECTORY) / _FILE
+    path = store.open_directory(run / VALIDATION) / _OUTPUTS
     found = store.read_json(path)
     try:
         if found["format"] != _FORMAT:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sentiment_cli.runs.files import RECORD, SUMMARY
+from sentiment_cli.runs.metric_table import METRICS, TOKEN_METRICS
 from sentiment_cli.storage import store
 
 Check = Callable[[Any, str], None]
@@ -13,12 +15,12 @@ _MOST = 1e15  # of any number in a run's files
 _SHOWN = 40
 
 
-def read_summary(run: Path, name: str = "summary.json") -> dict[str, Any]:
+def read_summary(run: Path, name: str = SUMMARY) -> dict[str, Any]:
     """Return what a run's summary says; nothing of a run that has none."""
     return _read(run / name, _SUMMARY) if store.is_there(run / name) else {}
 
 
-def check_validation(summary: dict[str, Any], run: Path, task: str, name: str = "summary.json") -> None:
+def check_validation(summary: dict[str, Any], run: Path, task: str, name: str = SUMMARY) -> None:
     """Raise IntegrityError where a summary's scores on validation lack what those of a task have."""
     if summary.get("valid") is not None:
         _check(summary["valid"], _classified if task == "classify" else _object({"n": COUNT}), run / name, None)
@@ -34,7 +36,7 @@ def read_scores(path: Path, hint: str | None = None) -> dict[str, Any]:
 
 def read_record(run: Path) -> dict[str, Any]:
     """Return run.json; nothing of a run that has none."""
-    path = run / "run.json"
+    path = run / RECORD
     return _read(path, {"?changes": _list(_CHANGE)}) if store.is_there(path) else {}
 
 
@@ -158,19 +160,7 @@ def _wrong(key: str, value: Any, expected: str) -> ValueError:
 _INTERVAL = _list(SHARE, 2)
 _UNSEEN = _object({"n": COUNT, "accuracy": SHARE, "accuracy_ci95": _INTERVAL})
 _SLICE = _object({"slice": text, "value": ANYTHING, "n": COUNT, "accuracy": SHARE, "accuracy_ci95": _INTERVAL})
-_FIGURES = (
-    "loss",
-    "f1",
-    "auc",
-    "average_precision",
-    "brier",
-    "ece",
-    "mae",
-    "rmse",
-    "precision",
-    "recall",
-    "perplexity",
-)
+_OPTIONAL = {f"?{key}": _or_none(NUMBER) for key in METRICS | TOKEN_METRICS}
 
 
 def _scores(value: Any, key: str) -> None:
@@ -182,12 +172,12 @@ def _scores(value: Any, key: str) -> None:
 
 
 _SCORES: dict[str, Check] = {
+    **{key: check for key, check in _OPTIONAL.items() if key != "?accuracy"},
     "n": COUNT,
     "accuracy": SHARE,
     "accuracy_ci95": _INTERVAL,
     "f1_per_label": mapping(SHARE),
     "confusion": _list(_list(COUNT)),
-    **{f"?{name}": _or_none(NUMBER) for name in _FIGURES},
     **{f"?{name}_per_label": mapping(SHARE) for name in ("precision", "recall")},
     "?unseen": _or_none(_UNSEEN),
     "?slices": _list(_SLICE),
@@ -205,7 +195,7 @@ _VALIDATION: dict[str, Check] = {
     "?n": COUNT,
     "?accuracy_ci95": _INTERVAL,
     "?f1_per_label": mapping(SHARE),
-    **{f"?{name}": _or_none(NUMBER) for name in (*_FIGURES, "accuracy", "exact")},
+    **_OPTIONAL,
 }
 
 

@@ -27,6 +27,7 @@ from sentiment_cli.data.batching.truncation import SavedTextLimits
 from sentiment_cli.data.tokens.saved_tokenizer import rebuild_tokenizer
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.runs.files import MODEL
 from sentiment_cli.runs.model_files import ENSEMBLE, ModelFiles, open_model_files, pack
 from sentiment_cli.storage import store
 
@@ -134,7 +135,7 @@ def open_artefact(path: Path, task: str | None = "classify") -> Artefact:
 
 def open_files(path: Path) -> ModelFiles:
     """Open the files of the model of a run's directory, of a model's own directory, or of one packed file."""
-    return open_model_files(path / "model" if (path / "model").is_dir() else path)
+    return open_model_files(path / MODEL if (path / MODEL).is_dir() else path)
 
 
 def read_artefact(path: Path, members: ModelFiles, task: str | None = "classify") -> Artefact:
@@ -206,7 +207,7 @@ def save_artefact(
         "files": hashes_of(files),
         "experiment": experiment_values(experiment),
     }
-    with store.new_directory(run / "model") as draft:
+    with store.new_directory(run / MODEL) as draft:
         for name, data in {**files, "model.json": store.dump_json(about)}.items():
             draft.write(name, data)
 

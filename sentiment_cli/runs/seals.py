@@ -1,7 +1,7 @@
 """What a run reached, sealed: RUN/seals.jsonl keeps the size and sha256 of each file that says so, a line per writing.
 
     write_result(run, "summary.json", data)     the seal first, so that no file that was written is without one
-    seal_log(run, "metrics.jsonl")              of a file that grows, which may be longer later
+    seal_log(run, METRICS_LOG)              of a file that grows, which may be longer later
     warn_edited(run)                            which files are not as they were written
 
 Runs of earlier versions have no seals, and nothing is said of them.
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_cli import console
+from sentiment_cli.runs.files import LEDGER, METRICS_LOG, SEALS
 from sentiment_cli.storage import store
 
-SEALS = "seals.jsonl"
-_LOGS = ("metrics.jsonl", "evaluation/ledger.jsonl")  # files that grow, whose beginning is sealed
+_LOGS = (METRICS_LOG, LEDGER)  # files that grow, whose beginning is sealed
 
 
 def write_result(run: Path, name: str, data: bytes) -> None:

@@ -22,9 +22,9 @@ from sentiment_cli.storage import store
 LOSS = 2.5
 SCORES = {
     "language-model": (SequenceScores(1000, LOSS, math.exp(LOSS)), "perplexity 12.2"),
-    "autoencoder": (SequenceScores(1000, LOSS, math.exp(LOSS), accuracy=0.25), "tokens right 25.00%"),
-    "pairs": (SequenceScores(1000, LOSS, math.exp(LOSS), accuracy=0.25, exact=0.125), "exact 12.50%"),
-    "vectors": (SequenceScores(1000, LOSS, perplexity=None), "loss a token 2.5000"),
+    "autoencoder": (SequenceScores(1000, LOSS, math.exp(LOSS), accuracy=0.25), "token accuracy 25.00%"),
+    "pairs": (SequenceScores(1000, LOSS, math.exp(LOSS), accuracy=0.25, exact=0.125), "exact matches 12.50%"),
+    "vectors": (SequenceScores(1000, LOSS, perplexity=None), "loss per token 2.5000"),
 }
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import log_softmax, logit, softmax
-from test_artefact import Files, Write, entry_of, flipped, manifested, zipped
-from test_artefact import write as write
+from test_saved_model import Files, Write, entry_of, flipped, manifested, zipped
+from test_saved_model import write as write
 
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.explain.attribution import Explainer, occlude
