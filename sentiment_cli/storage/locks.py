@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,8 +81,10 @@ def is_usable(directory: Path) -> bool:
         if descriptor is not None:
             os.close(descriptor)
         try:
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:  # who reads it says what is wrong
+            if not stat.S_ISDIR(directory.lstat().st_mode):  # a link, a pipe: who reads it says what is wrong
+                return True
+            descriptor = os.open(directory, os.O_RDONLY)
+        except OSError:
             return True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -28,6 +28,7 @@ from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.storage import disk, failpoints
 from sentiment_cli.storage.disk import Output as Output
 from sentiment_cli.storage.disk import Partial as Partial
+from sentiment_cli.storage.disk import refusal as refusal
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -88,7 +88,7 @@ WRONG = [
     (lambda: train("lm.yaml", seeds=2), "which `sentiment pretrain` trains", "sentiment pretrain lm.yaml"),
     (lambda: train("lm.yaml", folds=2), "which `sentiment pretrain` trains", "sentiment pretrain lm.yaml"),
     (lambda: train("lm.yaml", nproc=2), "which `sentiment pretrain` trains", "sentiment pretrain lm.yaml"),
-    (lambda: train(resume="half"), "which `sentiment pretrain` trains", "without --name"),
+    (lambda: train(resume="half"), "which `sentiment pretrain` trains", "sentiment pretrain --resume half"),
     (lambda: pretrain(resume="half", name="x"), "a resumed run keeps its name", "without --name"),
     (lambda: pretrain("lm.yaml", allow=["train.lr"]), "goes with --resume", "without --allow-change"),
     (lambda: generate("nosuch", "x"), "there is no run 'nosuch'", "sentiment runs list"),
