@@ -41,5 +41,5 @@ def count_openings(run: Path, split: str) -> int:
     if not store.is_there(path):
         return 0
     *lines, _half = path.read_bytes().split(b"\n")
-    with store.damage(path, shlex.join(["mv", str(path), f"{path}.bad"])):
+    with store.damage(path, shlex.join(["ls", "-l", str(path)])):
         return sum(json.loads(line)["split"] == split for line in lines)

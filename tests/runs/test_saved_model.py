@@ -153,11 +153,11 @@ def test_predicting_needs_neither_torch_nor_the_weights(three_labels: Path) -> N
     code = f"""
 import sys
 from pathlib import Path
-from sentiment_cli.inference.artefact import open_artefact
-from sentiment_cli.inference.members import Members
 from sentiment_cli.inference.predictor import Predictor
-read, real = [], Members.read
-Members.read = lambda self, name: read.append(name) or real(self, name)
+from sentiment_cli.runs.model_files import ModelFiles
+from sentiment_cli.runs.saved_model import open_artefact
+read, real = [], ModelFiles.read
+ModelFiles.read = lambda self, name: read.append(name) or real(self, name)
 print(Predictor(open_artefact(Path({str(three_labels)!r}))).predict(["good"])[0].label, sorted(read))
 print([name for name in ("torch", "pydantic", "onnx", "yaml", "rich", "safetensors") if name in sys.modules])
 """
@@ -417,7 +417,7 @@ def with_settings(files: Files, section: str, **changes: Any) -> Files:
     ],
 )
 def test_f14_what_is_read_of_a_row_is_what_can_be_read(files: Files, write: Write, key: str, value: Any) -> None:
-    with pytest.raises(store.IntegrityError, match="rows cannot be read as Reading"):
+    with pytest.raises(store.IntegrityError, match="rows cannot be read as"):
         open_artefact(write(with_settings(files, "text", **{key: value}), "packed"))
 
 
@@ -431,12 +431,12 @@ def test_a4_padding_and_lengths_beyond_the_schema_s_are_damage(files: Files, wri
     """A4: numbers of a stranger's settings took 8 GB, or ended in an OverflowError."""
     assert truncation.MOST_TOKENS == schema.MOST_TOKENS
     for key, value in itertools.product(("pad_to", "max_tokens"), (10**30, 3 * 10**8, 10**400, 1_000_001)):
-        with pytest.raises(store.IntegrityError, match="rows cannot be read as Reading"):
+        with pytest.raises(store.IntegrityError, match="rows cannot be read as"):
             open_artefact(write(with_settings(files, "text", **{key: value}), "packed"))
     packed = {name: data for name, data in files.items() if name != WEIGHTS}
     done = cli("predict", "--run", str(write(with_settings(packed, "text", pad_to=10**15), "packed")), "good")
     assert (done.returncode, done.stdout) == (3, "")
-    assert "rows cannot be read as Reading" in done.stderr
+    assert "rows cannot be read as" in done.stderr
 
 
 @pytest.mark.parametrize("wrong", [True, 3.0, "3", None, [3], 10**400, {}])
@@ -454,7 +454,7 @@ def test_a4_a_format_is_a_whole_number(files: Files, write: Write, wrong: Any) -
 )
 def test_f14_a_temperature_is_a_number_above_0(files: Files, write: Write, temperature: str) -> None:
     changed = {**files, "calibration.json": f'{{"temperature": {temperature}}}'.encode()}
-    with pytest.raises(store.IntegrityError, match="no number above 0"):
+    with pytest.raises(store.IntegrityError, match=r"calibration\.json"):
         open_artefact(write(bound(changed), "packed"))
 
 

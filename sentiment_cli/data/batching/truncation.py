@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.config.schema import Text
 from sentiment_cli.data.tokens.vocabulary import PAD_ID, START_ID
+
+if TYPE_CHECKING:  # predicting loads no pydantic
+    from sentiment_cli.config.schema import Text
 
 MOST_TOKENS = 1_000_000  # of a row; the longest that settings may ask for
 
@@ -131,6 +133,6 @@ def _head(text: TextLimits) -> int:
     return 0 if text.truncate == "tail" or text.max_tokens is None else text.max_tokens // 4
 
 
-def trained_lengths(length_N: NDArray[np.int64], text: Text) -> NDArray[np.int64]:
+def trained_lengths(length_N: NDArray[np.int64], text: "Text") -> NDArray[np.int64]:
     """Return how many tokens of each row are read: 0 of an empty one, which a model alone reads as padding."""
     return np.where(length_N > 0, read_lengths(length_N, text), 0)
