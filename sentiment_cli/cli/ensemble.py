@@ -29,7 +29,8 @@ def ensemble(
       sentiment ensemble imdb-forward imdb-backward linear
       sentiment ensemble imdb-lstm-seed0 imdb-lstm-seed1 imdb-lstm-seed2 --weights equal --name imdb-lstm-of-3
     """
-    from sentiment_cli.evaluation.ensembling import make_ensemble, print_ensemble
+    from sentiment_cli.evaluation.ensembling import make_ensemble
+    from sentiment_cli.evaluation.printing import print_ensemble
 
     made = make_ensemble(runs, name, weights.value)
     if as_json:

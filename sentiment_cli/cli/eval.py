@@ -109,6 +109,7 @@ def evaluate(
         return
     from sentiment_cli.config.nearest import nearest
     from sentiment_cli.evaluation import evaluate as evaluation
+    from sentiment_cli.evaluation.printing import print_scores
     from sentiment_cli.evaluation.slices import BUILT_IN
 
     unknown = [name for name in slices or [] if name not in BUILT_IN]
@@ -125,7 +126,7 @@ def evaluate(
         path,
         found.to_json(),
         as_json,
-        lambda: evaluation.print_scores(found, slices or (), with_reliability=reliability),
+        lambda: print_scores(found, slices or (), with_reliability=reliability),
     )
 
 

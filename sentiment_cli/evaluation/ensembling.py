@@ -35,7 +35,7 @@ from sentiment_cli.runs.seals import write_result
 from sentiment_cli.storage import locks, store
 
 Weighing = Literal["fitted", "equal"]
-_FOLDS = 5
+FOLDS = 5
 _MAKING = ".making"  # in the directory of a run that is not whole yet
 
 
@@ -137,24 +137,6 @@ def _write_known(run: Path, paths: Sequence[Path], models: Sequence[Artefact]) -
                 "are too good"
             )
     write_known(run, KnownRows(learnt, valid, test))
-
-
-def print_ensemble(made: Ensembled) -> None:
-    """Print each member's weight and scores, and the ensemble's, to stderr, and the run's directory."""
-    width = max(len("ensemble"), *map(len, made.weights))
-    if made.members:
-        n = next(iter(made.members.values())).n
-        console.say(f"{'':<{width}}  weight  accuracy    loss     ECE   on {n:,} validation reviews")
-    for name, weight in made.weights.items():
-        console.say(f"{name:<{width}}  {weight:>6.3f}" + _figures(made.members.get(name)))
-    if made.valid is not None:
-        how = f"of each of {_FOLDS} folds, by weights and temperature of the others"
-        console.say(f"{'ensemble':<{width}}  {'':>6}{_figures(made.valid)}   {how}")
-    console.result(str(made.directory))
-
-
-def _figures(scores: Scores | None) -> str:
-    return "" if scores is None else f"  {scores.accuracy:>8.2%}  {scores.loss:.4f}  {scores.ece:.4f}"
 
 
 def _open_member(path: Path) -> Artefact:
@@ -275,7 +257,7 @@ def _judge_folds(
     if groups < 2:
         console.warn("the validation reviews are of one group, which no fold can be held out of: there is no score")
         return None
-    fold_N = folds_of(rows.label_N, rows.group_N, "auto", min(_FOLDS, groups), seed=0)
+    fold_N = folds_of(rows.label_N, rows.group_N, "auto", min(FOLDS, groups), seed=0)
     output = np.zeros_like(logits[0])
     for fold in np.unique(fold_N):
         held_N = fold_N == fold

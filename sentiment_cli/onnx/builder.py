@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from torch import Tensor
+
+from sentiment_cli.onnx.rules.values import FLOAT, INT64
 
 # The newest opset that every onnxruntime since 1.18 reads.
 _OPSET, _IR = 21, 10
-INT64, INT32, FLOAT, BOOL = TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT, TensorProto.BOOL
 
 
 class NoGraphError(Exception):

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from sentiment_cli.models.cells.gru import Gru
 from sentiment_cli.models.cells.lstm import Lstm, Lstm1997, PeepholeLstm
-from sentiment_cli.onnx.builder import INT32, Graph
+from sentiment_cli.onnx.builder import Graph
 from sentiment_cli.onnx.masking import RowMask
+from sentiment_cli.onnx.rules.values import INT32
 
 _OPEN = 1e4  # a gate's bias whose sigmoid is 1 to the last bit
 

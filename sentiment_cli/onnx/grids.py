@@ -6,7 +6,8 @@ import torch
 
 from sentiment_cli.models.cells.lstm_2d import LONGEST_LINE, Lstm2d
 from sentiment_cli.models.cells.lstm_grid import GridBlock, LstmGrid
-from sentiment_cli.onnx.builder import INT64, Graph
+from sentiment_cli.onnx.builder import Graph
+from sentiment_cli.onnx.rules.values import INT64
 
 _RIGHT, _LEFT = [0, 1, 0, -1], [0, -1, 0, 1]  # pads that move the columns of _BL by one
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from sentiment_cli.onnx.rules.calls import Node
 from sentiment_cli.onnx.rules.sizes import Body, Checked
-from sentiment_cli.onnx.rules.values import BOOL, INT32, INT64, KINDS, Range, Value, fixed, refused, value
+from sentiment_cli.onnx.rules.values import BOOL, INT32, INT64, TYPE_NAMES, Range, Value, fixed, refused, value
 
 _MOST_FIELDS = 200_000  # the linear model's graph has 1,233
 _MOST_NODES = 20_000
@@ -216,7 +216,7 @@ class _Reader:
         for of_type in declared["type"]:
             for of_tensor in self._read(of_type, _TYPE)["tensor_type"]:
                 tensor_type = self._read(of_tensor, _TENSOR_TYPE)
-                if _only(tensor_type, "elem_type", 1) not in KINDS:
+                if _only(tensor_type, "elem_type", 1) not in TYPE_NAMES:
                     raise refused(f"has numbers of type {_only(tensor_type, 'elem_type', 1)}")
                 for shape in tensor_type["shape"]:
                     for where_dim in self._read(shape, _SHAPE)["dim"]:

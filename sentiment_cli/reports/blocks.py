@@ -111,7 +111,7 @@ class Notice(NamedTuple):
 Block = Paragraph | Items | Code | Quote | Table | Figure | Fold | Notice
 
 
-class Section(NamedTuple):
+class ReportSection(NamedTuple):
     """A heading and what stands under it."""
 
     title: str
@@ -123,4 +123,4 @@ class Document(NamedTuple):
 
     title: str
     lead: str
-    sections: Sequence[Section]
+    sections: Sequence[ReportSection]

@@ -7,11 +7,11 @@ from typing import Any
 
 from sentiment_cli.config.loader import differences
 from sentiment_cli.errors import UsageError
-from sentiment_cli.reports.blocks import Block, Code, Document, Paragraph, Section, Table
+from sentiment_cli.reports.blocks import Block, Code, Document, Paragraph, ReportSection, Table
 from sentiment_cli.reports.figures import curves_figure
 from sentiment_cli.reports.run_files import RunFiles
 from sentiment_cli.reports.run_report import best_known, missing
-from sentiment_cli.reports.text import interval, pretraining_scores, run_title, score_columns, share, split_name, word
+from sentiment_cli.reports.text import interval, percent, pretraining_scores, run_title, score_columns, split_name, word
 
 
 def build_comparison(runs: Sequence[RunFiles]) -> Document:
@@ -23,10 +23,10 @@ def build_comparison(runs: Sequence[RunFiles]) -> Document:
         raise UsageError(f"the tasks differ, and with them what is measured: {said}", hint)
     named = list(zip(_names(runs), runs, strict=True))
     sections = [
-        Section("Scores", _scores(named)),
-        Section("Curves", _curves(named)),
-        Section("Settings in which they differ", _settings(named)),
-        Section("Cost", _costs(named)),
+        ReportSection("Scores", _scores(named)),
+        ReportSection("Curves", _curves(named)),
+        ReportSection("Settings in which they differ", _settings(named)),
+        ReportSection("Cost", _costs(named)),
     ]
     lead = f"{len(runs)} runs side by side"
     title = " and ".join([", ".join(name for name, _ in named[:-1]), named[-1][0]])
@@ -50,7 +50,7 @@ def _scores(named: Sequence[tuple[str, RunFiles]]) -> list[Block]:
             continue
         split, scores = known
         figures = [metric.write(scores) for metric in present]
-        n, accuracy = f"{scores['n']:,}", share(scores["accuracy"])
+        n, accuracy = f"{scores['n']:,}", percent(scores["accuracy"])
         rows.append([name, split_name(split), n, accuracy, interval(scores), *figures])
     head = ["run", "reviews", "n", "accuracy", "95 % interval", *(metric.title for metric in present)]
     blocks: list[Block] = [Table(head, rows), *(notice for _, run in named for notice in missing(run))]

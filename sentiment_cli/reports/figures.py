@@ -11,7 +11,7 @@ from sentiment_cli.evaluation.metrics import expected_calibration_error
 from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.reports.blocks import Figure, Histogram, Line, LineChart, Reliability, Table
 from sentiment_cli.reports.run_files import RunFiles
-from sentiment_cli.reports.text import number, share
+from sentiment_cli.reports.text import decimal, percent
 from sentiment_cli.runs.predictions import Predictions
 
 _LENGTH_BINS = 24
@@ -28,7 +28,7 @@ def curves_figure(name: str, title: str, key: str, runs: Sequence[tuple[str, Run
             lines.append(Line(said, [row["step"] for row in rows], [row[one] for row in rows]))
     is_share = key == "accuracy"
     best = next((row["step"] for row in reversed(runs[0][1].curves) if row["best"]), None) if len(runs) == 1 else None
-    write = share if is_share else number
+    write = percent if is_share else decimal
     ends = [f"{line.name} from {write(line.ys[0])} to {write(line.ys[-1])}" for line in lines if line.ys]
     alt = f"{title} over the steps: {', '.join(ends)}." + (f" The model kept is of step {best:,}." if best else "")
     steps = sorted({int(x) for line in lines for x in line.xs})

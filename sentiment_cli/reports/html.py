@@ -26,7 +26,7 @@ from sentiment_cli.reports.blocks import (
     Paragraph,
     Quote,
     Reliability,
-    Section,
+    ReportSection,
     Table,
 )
 from sentiment_cli.reports.svg import draw, series_style
@@ -60,7 +60,7 @@ def render_page(document: Document) -> bytes:
     return b"<!doctype html>\n" + written + b"\n"
 
 
-def _section(section: Section) -> Element:
+def _section(section: ReportSection) -> Element:
     """Return a section; figures that follow each other stand side by side where there is room."""
     parts: list[Element] = []
     for before, block in pairwise([None, *section.blocks]):

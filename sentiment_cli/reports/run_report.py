@@ -6,18 +6,30 @@ import time
 from typing import Any
 
 from sentiment_cli.config.loader import differences, experiment_from_values, experiment_yaml
+from sentiment_cli.data.sources.download import CITATION
 from sentiment_cli.reports import text as wording
-from sentiment_cli.reports.blocks import Block, Code, Document, Fold, Items, Notice, Paragraph, Quote, Section, Table
+from sentiment_cli.reports.blocks import (
+    Block,
+    Code,
+    Document,
+    Fold,
+    Items,
+    Notice,
+    Paragraph,
+    Quote,
+    ReportSection,
+    Table,
+)
 from sentiment_cli.reports.figures import curves_figure, lengths_figure, reliability_figure
 from sentiment_cli.reports.run_files import Mistake, RunFiles, find_mistakes
 from sentiment_cli.reports.text import (
+    decimal,
     interval,
-    number,
+    percent,
     pretraining_lead,
     pretraining_scores,
     run_title,
     score_columns,
-    share,
     split_name,
     word,
 )
@@ -32,17 +44,17 @@ def build_report(run: RunFiles) -> Document:
     """Say of a run all that its files tell, and of what is missing which command makes it."""
     answers = read_predictions(run.path, run.main) if run.main is not None else None
     sections = [
-        Section("The model", _model(run)),
-        Section("What it is for", _purpose(run)),
-        Section("Scores", _scores(run)),
-        Section("Calibration", _calibration(run, answers)),
-        Section("Slices", _slices(run)),
-        Section("Surest mistakes", _mistakes(run, answers)),
-        Section("Training", _training(run)),
-        Section("Data", _data(run)),
-        Section("Settings", _settings(run)),
-        Section("Environment", _environment(run)),
-        Section("Make it again", _reproduce(run)),
+        ReportSection("The model", _model(run)),
+        ReportSection("What it is for", _purpose(run)),
+        ReportSection("Scores", _scores(run)),
+        ReportSection("Calibration", _calibration(run, answers)),
+        ReportSection("Slices", _slices(run)),
+        ReportSection("Surest mistakes", _mistakes(run, answers)),
+        ReportSection("Training", _training(run)),
+        ReportSection("Data", _data(run)),
+        ReportSection("Settings", _settings(run)),
+        ReportSection("Environment", _environment(run)),
+        ReportSection("Make it again", _reproduce(run)),
     ]
     return Document(run.path.name, _lead(run), [section for section in sections if section.blocks])
 
@@ -81,7 +93,7 @@ def _lead(run: RunFiles) -> str:
         return "Not scored yet."
     split, scores = known
     n = f"{scores['n']:,} {split_name(split)} reviews"
-    return f"{share(scores['accuracy'])} accuracy on {n} (95 % interval {interval(scores)})"
+    return f"{percent(scores['accuracy'])} accuracy on {n} (95 % interval {interval(scores)})"
 
 
 def _model(run: RunFiles) -> list[Block]:
@@ -130,10 +142,10 @@ def _scores(run: RunFiles) -> list[Block]:
     present = score_columns(scored.values())
     for split, scores in scored.items():
         if scores:
-            row = [split_name(split), f"{scores['n']:,}", share(scores["accuracy"]), interval(scores)]
+            row = [split_name(split), f"{scores['n']:,}", percent(scores["accuracy"]), interval(scores)]
             rows.append([*row, *(metric.write(scores) for metric in present)])
             if (unseen := scores.get("unseen")) is not None and unseen["n"]:
-                row = ["without rows that were trained on", f"{unseen['n']:,}", share(unseen["accuracy"])]
+                row = ["without rows that were trained on", f"{unseen['n']:,}", percent(unseen["accuracy"])]
                 rows.append([*row, interval(unseen), *("" for _ in present)])
     head = ["reviews", "n", "accuracy", "95 % interval", *(metric.title for metric in present)]
     blocks: list[Block] = [Table(head, rows)]
@@ -155,7 +167,7 @@ def _per_label(split: str, scores: dict[str, Any], labels: list[str]) -> Table:
     for i, (label, truth) in enumerate(zip(labels, scores["confusion"], strict=True)):
         n, said = sum(truth), sum(row[i] for row in scores["confusion"])
         precision, recall = (truth[i] / of if of else None for of in (said, n))
-        rows.append([label, f"{n:,}", number(precision), number(recall), number(scores["f1_per_label"][label])])
+        rows.append([label, f"{n:,}", decimal(precision), decimal(recall), decimal(scores["f1_per_label"][label])])
     return Table(["label", "n", "precision", "recall", "F1"], rows, caption=f"By label, {split_name(split)} reviews")
 
 
@@ -178,7 +190,7 @@ def _calibration(run: RunFiles, answers: Predictions | None) -> list[Block]:
             Paragraph(f"Logits are divided by a temperature of {found['temperature']:.3f}, fitted on validation.")
         )
         pairs = [("log loss", "loss"), ("ECE", "ece")]
-        rows = [[name, number(found.get(f"{key}_before")), number(found.get(f"{key}_after"))] for name, key in pairs]
+        rows = [[name, decimal(found.get(f"{key}_before")), decimal(found.get(f"{key}_after"))] for name, key in pairs]
         blocks.append(Table(["validation", "before", "after"], rows))
     return blocks
 
@@ -191,7 +203,7 @@ def _slices(run: RunFiles) -> list[Block]:
     return [
         Table(
             [name, "n", "accuracy", "95 % interval"],
-            [[str(row["value"]), f"{row['n']:,}", share(row["accuracy"]), interval(row)] for row in rows],
+            [[str(row["value"]), f"{row['n']:,}", percent(row["accuracy"]), interval(row)] for row in rows],
         )
         for name, rows in by_slice.items()
     ]
@@ -242,7 +254,8 @@ def _training(run: RunFiles) -> list[Block]:
 def _data(run: RunFiles) -> list[Block]:
     blocks: list[Block] = [Paragraph(wording.describe_data(run.experiment))]
     if run.experiment.data.source == "imdb":
-        blocks += [Paragraph("Whoever publishes results on it is asked to cite:"), Quote("", wording.CITATION)]
+        request, _, citation = CITATION.partition("\n")
+        blocks += [Paragraph(request.partition(". ")[2]), Quote("", " ".join(citation.split()))]
     if run.prepared is not None:
         blocks.append(lengths_figure(run.prepared.length_N, run.experiment.text.max_tokens))
     return blocks

@@ -14,11 +14,6 @@ from sentiment_cli.runs.metric_table import HEADLINES, METRICS, TOKEN_METRICS, M
 _SPLIT_NAMES = {"test": "test", "valid": "validation", "train": "training"}
 
 
-CITATION = (
-    "Andrew L. Maas, Raymond E. Daly, Peter T. Pham, Dan Huang, Andrew Y. Ng, and Christopher Potts (2011). "
-    "Learning Word Vectors for Sentiment Analysis. Proceedings of the 49th Annual Meeting of the Association for "
-    "Computational Linguistics: Human Language Technologies, pages 142-150."
-)
 _IMDB = (
     "The reviews are the Large Movie Review Dataset v1.0: 50,000 labelled English film reviews from IMDb, half of them "
     "for training and half for test, at most 30 of one film. A review is negative with 1 to 4 stars of 10 and positive "
@@ -106,18 +101,18 @@ def _kept(truncate: str) -> str:
     return {"head": "the start is read", "tail": "the end is read", "ends": "the start and the end are read"}[truncate]
 
 
-def share(value: float) -> str:
-    """Write a share as people read it."""
+def percent(value: float) -> str:
+    """Write a fraction as a percentage with two decimals."""
     return f"{value:.2%}"
 
 
 def interval(scores: dict[str, Any]) -> str:
     """Write the 95 % interval of an accuracy."""
     low, high = scores["accuracy_ci95"]
-    return f"{share(low)} to {share(high)}"
+    return f"{percent(low)} to {percent(high)}"
 
 
-def number(value: float | None) -> str:
+def decimal(value: float | None) -> str:
     """Write a score that may not exist."""
     return "" if value is None else f"{value:.4f}"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentiment_cli.config import paths
 
-EXPERIMENT = paths.EXPERIMENT  # the resolved configuration; a directory with this file is a run
+EXPERIMENT = paths.EXPERIMENT_FILE  # the resolved configuration; a directory with this file is a run
 RECORD = "run.json"  # the run's id, its process, and changed settings
 METRICS_LOG = "metrics.jsonl"  # a row per epoch
 SUMMARY = "summary.json"  # status, validation scores, seconds and versions

@@ -65,7 +65,9 @@ def read_known(path: Path, model: AnyModel) -> KnownRows | None:
     run = home_of(path, model)
     if run is not None and store.is_there(run / ROWS):
         directory = store.open_directory(run / ROWS)
-        return KnownRows(*(np.fromfile(directory / f"{name}.uint64", np.uint64) for name in KnownRows._fields))
+        return KnownRows(
+            *(np.frombuffer(store.read_file(directory / f"{name}.uint64"), np.uint64) for name in KnownRows._fields)
+        )
     found = [_from_cache(one) for one in model.models]
     known = [one for one in found if one is not None]
     if not known or len(known) < len(found):

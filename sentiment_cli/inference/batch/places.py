@@ -22,9 +22,9 @@ from sentiment_cli.errors import UsageError
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.batch.inputs import BatchSource
+    from sentiment_cli.inference.batch.chunks import BatchSource
 
-PREFIX = "prediction_"  # before the name of an added column that the input has already
+COLUMN_PREFIX = "prediction_"  # before the name of an added column that the input has already
 COUNTED = ("tokens", "unknown", "truncated", "low_evidence")
 _REJECT = ("file", "row", "line", "reason", "content", "seal")
 _LARGEST_ROW = 1 << 20
@@ -143,7 +143,7 @@ def _parquet_names(path: Path) -> list[str]:
 
 def _has_answers(names: list[str]) -> bool:
     """Say whether the columns that predict adds stand behind each other, each under its own name or a longer one."""
-    plain = [re.sub(f"^(?:{PREFIX})+", "", name.strip()) for name in names]
+    plain = [re.sub(f"^(?:{COLUMN_PREFIX})+", "", name.strip()) for name in names]
     if any(tuple(plain[i : i + len(COUNTED)]) == COUNTED for i in range(len(plain))):
         return "label" in plain and bool({"probability", "stars"} & set(plain))
     return False

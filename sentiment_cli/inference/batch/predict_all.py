@@ -10,14 +10,15 @@ from sentiment_cli import console
 from sentiment_cli.data.tables.readers import Rejects
 from sentiment_cli.data.tables.writers import Cells, JsonLines, Kind, Parquet, TableWriter, Write, kind_of
 from sentiment_cli.errors import DataError
-from sentiment_cli.inference.batch.inputs import HOW_TO_SKIP, BatchSource, Chunk
-from sentiment_cli.inference.batch.places import COUNTED, PREFIX, Seal, check_places, is_rejects, rejects_path
+from sentiment_cli.inference.batch.chunks import BatchSource, Chunk
+from sentiment_cli.inference.batch.inputs import SKIP_OPTION
+from sentiment_cli.inference.batch.places import COLUMN_PREFIX, COUNTED, Seal, check_places, is_rejects, rejects_path
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
     from sentiment_cli.inference.predictor import AnyPredictor, Prediction
 
-Format = Literal["jsonl", "csv", "tsv", "parquet", "text"]
+OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "text"]
 
 _PLACES_SAID = 5
 _Item = TypeVar("_Item")
@@ -26,7 +27,7 @@ _Item = TypeVar("_Item")
 def predict_all(
     predictor: "AnyPredictor",
     source: BatchSource,
-    form: Format,
+    form: OutputFormat,
     out: Path | None = None,
     *,
     on_error: str = "stop",
@@ -46,7 +47,7 @@ def predict_all(
         rejected = _Rejected(rejects, stack)
         write = stack.enter_context(_writing(predictor, source, form, out, is_safe))
         shown = stack.enter_context(console.progress("predicting", source.n_rows)) if shows_progress else None
-        read = source.read(Rejects(on_error, rejected.keep, HOW_TO_SKIP))
+        read = source.read(Rejects(on_error, rejected.keep, SKIP_OPTION))
         encoded: Generator[tuple[Chunk, Any], None, None] = ((chunk, predictor.encode(chunk.texts)) for chunk in read)
         chunks = stack.enter_context(contextlib.closing(_ahead(encoded) if source.is_file else encoded))
         for chunk, rows_ids in chunks:
@@ -136,7 +137,7 @@ def _ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
 
 @contextlib.contextmanager
 def _writing(
-    predictor: "AnyPredictor", source: BatchSource, form: Format, out: Path | None, is_safe: bool
+    predictor: "AnyPredictor", source: BatchSource, form: OutputFormat, out: Path | None, is_safe: bool
 ) -> "Iterator[Callable[[Chunk, list[Prediction]], None]]":
     """Yield what writes the answers of a chunk."""
     with contextlib.ExitStack() as stack:
@@ -191,7 +192,7 @@ def _added_columns(
     for name, value in _fields(answer, is_flat=is_flat, shown=shown).items():
         free = name
         while free in names:
-            free = PREFIX + free
+            free = COLUMN_PREFIX + free
         names.add(free)
         name_of[name], kinds[free] = free, kind_of(value, None) or "text"
     renamed = [f"{name!r} is {free!r}" for name, free in name_of.items() if name != free]

@@ -26,15 +26,15 @@ from sentiment_cli.data.batching.truncation import concatenate_rows, gather_rows
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.explain.linear_weights import NgramWeights, find_features, load_ngram_weights, share_out
-from sentiment_cli.inference.explain.words import ExplainedRow, Word, read_text
+from sentiment_cli.inference.explain.words import ExplainedRow, WordSpan, read_text
 from sentiment_cli.inference.predictor import AnyPredictor, EnsemblePredictor, Predictor, class_probabilities, likeliest
 
 if TYPE_CHECKING:
     from sentiment_cli.models.classifier import Classifier
 
-Method = Literal["gradients", "occlusion", "weights", "attention"]
+AttributionMethod = Literal["gradients", "occlusion", "weights", "attention"]
 
-_NAMES: dict[Method, str] = {
+_NAMES: dict[AttributionMethod, str] = {
     "gradients": "integrated gradients",
     "occlusion": "occlusion",
     "weights": "the model's weights",
@@ -74,12 +74,12 @@ class Attribution(NamedTuple):
 class Explanation(NamedTuple):
     """What each word adds, in their order; with attention its weight, and then output, baseline and gap are None."""
 
-    method: Method
+    method: AttributionMethod
     of: str
     output: float | None
     baseline: float | None
     gap: float | None
-    words: list[Word]
+    words: list[WordSpan]
     added: list[float]
     note: str = ""
     ngrams: Sequence[tuple[str, float]] = ()
@@ -124,7 +124,7 @@ class Explainer:
     Raises UsageError for a method that is not of such a model.
     """
 
-    def __init__(self, predictor: AnyPredictor, method: Method | None = None) -> None:
+    def __init__(self, predictor: AnyPredictor, method: AttributionMethod | None = None) -> None:
         self._predictor = predictor
         self.method = _check(method, predictor) if method else best_method(predictor)
         self._weights, self._model = None, None
@@ -162,7 +162,7 @@ class Explainer:
         return Explanation(method, aim.of, shared.output, shared.baseline, gap, row.words, added, note, shared.ngrams)
 
 
-def best_method(predictor: AnyPredictor) -> Method:
+def best_method(predictor: AnyPredictor) -> AttributionMethod:
     """Return weights for a linear model, gradients where weights and torch are at hand, else occlusion."""
     if not predictor.artefact.has_weights:
         return "occlusion"
@@ -239,7 +239,7 @@ def _read_weights(predictor: Predictor, weights: NgramWeights, row: ExplainedRow
 
 
 def _ask_torch(
-    predictor: Predictor, model: "Classifier", row: ExplainedRow, aim: Target, method: Method
+    predictor: Predictor, model: "Classifier", row: ExplainedRow, aim: Target, method: AttributionMethod
 ) -> Attribution:
     """Explain by the weights in torch. The kept tokens are the last of what is read: start and padding precede them."""
     from sentiment_cli.inference.explain import integrated_gradients
@@ -258,7 +258,7 @@ def _ask_torch(
     return Attribution([found.added_L[-n_kept:]], found.before + aim.offset, found.after + aim.offset)
 
 
-def _load_torch(predictor: Predictor, method: Method) -> "Classifier":
+def _load_torch(predictor: Predictor, method: AttributionMethod) -> "Classifier":
     if "torch" not in sys.modules:
         needs = {"gradients": "integrated gradients need", "attention": "attention's weights need"}[method]
         console.say(f"loading torch: {needs} the model's weights")
@@ -270,7 +270,7 @@ def _load_torch(predictor: Predictor, method: Method) -> "Classifier":
     return model
 
 
-def _check(method: Method, predictor: AnyPredictor) -> Method:
+def _check(method: AttributionMethod, predictor: AnyPredictor) -> AttributionMethod:
     """Raise UsageError where the model has not what the method needs."""
     settings, artefact = predictor.settings["model"], predictor.artefact
     is_linear, problem = settings["kind"] == "linear", None

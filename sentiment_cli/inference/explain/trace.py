@@ -7,7 +7,7 @@ import numpy as np
 
 from sentiment_cli import console
 from sentiment_cli.data.corpus.ratings import LEAST, MIDDLE, MOST, ratings_of
-from sentiment_cli.inference.explain.words import Word, read_text
+from sentiment_cli.inference.explain.words import WordSpan, read_text
 from sentiment_cli.inference.predictor import AnyPredictor, class_probabilities, likeliest
 
 _MOST_STEPS = 400
@@ -19,7 +19,7 @@ _LEAST_MOVE = 0.05  # of the scale
 class TraceStep(NamedTuple):
     """The last word read, None before the first; the label so far; probability of the text's own label, or stars."""
 
-    word: Word | None
+    word: WordSpan | None
     label: str
     value: float
 

@@ -11,7 +11,7 @@ from sentiment_cli.data.tokens.tokenizer import find_words
 from sentiment_cli.inference.predictor import AnyPredictor, Predictor
 
 
-class Word(NamedTuple):
+class WordSpan(NamedTuple):
     """A word as it was written; `unknown` to the model, or not `read` since the text is longer than what it reads."""
 
     text: str
@@ -27,7 +27,7 @@ class ExplainedRow(NamedTuple):
     ids_L: NDArray[np.int32]
     kept_K: NDArray[np.int64]
     word_K: NDArray[np.int64]
-    words: list[Word]
+    words: list[WordSpan]
 
     @property
     def ids_K(self) -> NDArray[np.int32]:
@@ -67,7 +67,7 @@ def read_text(predictor: AnyPredictor, text: str) -> list[ExplainedRow]:
     return [row._replace(words=shared) for row in together]
 
 
-def _place(words: Sequence[Word], word: Word) -> int:
+def _place(words: Sequence[WordSpan], word: WordSpan) -> int:
     """Return which of the words, that stand in order, is the first that ends behind the start of another."""
     return bisect.bisect_right(words, word.start, key=lambda one: one.end)
 
@@ -81,13 +81,13 @@ def _read(predictor: Predictor, text: str) -> ExplainedRow:
     n_known_W = np.bincount(found.word_L, ~is_unknown_L, minlength=len(found.places)).tolist()
     n_kept_W = np.bincount(word_K, minlength=len(found.places)).tolist()
     words = [
-        Word(text[start:end], start, end, unknown=not n_known, read=bool(n_kept))
+        WordSpan(text[start:end], start, end, unknown=not n_known, read=bool(n_kept))
         for (start, end), n_known, n_kept in zip(found.places, n_known_W, n_kept_W, strict=True)
     ]
     return ExplainedRow(found.ids_L, kept_K, word_K, words)
 
 
-def cut_text(text: str, words: Sequence[Word]) -> Iterator[tuple[str, int | None]]:
+def cut_text(text: str, words: Sequence[WordSpan]) -> Iterator[tuple[str, int | None]]:
     """Yield all of a text, in pieces: its words, each with its number, and what stands between them."""
     cursor = 0
     for i, word in enumerate(words):

@@ -6,20 +6,20 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-Source = TypeVar("Source", contravariant=True)
-State = TypeVar("State")
+_Source = TypeVar("_Source", contravariant=True)
+_State = TypeVar("_State")
 
 
-class Decoder(Protocol[Source, State]):
+class DecodingModel(Protocol[_Source, _State]):
     """A model, not in training, that reads a token of each of N rows and says how likely each next one is."""
 
-    def start(self, source: Source) -> tuple[Tensor, State]:
+    def start(self, source: _Source) -> tuple[Tensor, _State]:
         """Return token_B, what the first step reads for each of B inputs, and the state before it."""
 
-    def step(self, token_N: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
+    def step(self, token_N: Tensor, state: _State) -> tuple[Tensor, _State, Tensor | None]:
         """Return log_probability_NV, the state after these tokens, and what was attended to, weight_NL, if anything."""
 
-    def select(self, state: State, row_N: Tensor) -> State:
+    def select(self, state: _State, row_N: Tensor) -> _State:
         """Return the state of some rows, in this order; those of one input stand together, and are as many of each."""
 
 
@@ -36,15 +36,15 @@ class Hypothesis(NamedTuple):
     weight_ML: Tensor | None
 
 
-def greedy(model: Decoder[Source, State], source: Source, *, end_id: int, max_length: int) -> list[Hypothesis]:
+def greedy(model: DecodingModel[_Source, _State], source: _Source, *, end_id: int, max_length: int) -> list[Hypothesis]:
     """Take the likeliest token at every step, the first of equals: a beam of one. Return a hypothesis per input."""
     return [found[0] for found in beam_search(model, source, end_id=end_id, max_length=max_length, width=1)]
 
 
 @torch.inference_mode()
 def beam_search(
-    model: Decoder[Source, State],
-    source: Source,
+    model: DecodingModel[_Source, _State],
+    source: _Source,
     *,
     end_id: int,
     max_length: int,

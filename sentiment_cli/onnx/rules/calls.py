@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sentiment_cli.onnx.rules.values import KINDS, Value, axis_of, fixed, refused
+from sentiment_cli.onnx.rules.values import TYPE_NAMES, Value, axis_of, fixed, refused
 
 
 class Node(NamedTuple):
@@ -42,7 +42,7 @@ class Call(NamedTuple):
         """Return the one kind of the values; raise IntegrityError unless it is among these."""
         found = {one.kind for one in values}
         if len(found) != 1 or not found <= set(kinds):
-            raise self.wrong(f"is given {', '.join(KINDS[kind] for kind in sorted(found))}")
+            raise self.wrong(f"is given {', '.join(TYPE_NAMES[kind] for kind in sorted(found))}")
         return found.pop()
 
     def ranked(self, one: Value, least: int, most: int | None = None) -> Value:

@@ -10,7 +10,15 @@ from typing import NamedTuple
 from sentiment_cli.storage.store import IntegrityError
 
 FLOAT, UINT8, INT8, INT32, INT64, BOOL, HALF = 1, 2, 3, 6, 7, 9, 10
-KINDS = {FLOAT: "float", UINT8: "uint8", INT8: "int8", INT32: "int32", INT64: "int64", BOOL: "bool", HALF: "float16"}
+TYPE_NAMES = {
+    FLOAT: "float",
+    UINT8: "uint8",
+    INT8: "int8",
+    INT32: "int32",
+    INT64: "int64",
+    BOOL: "bool",
+    HALF: "float16",
+}
 MOST_AXES = 6
 _MOST_ITEMS = 64  # numbers of a shape, or of what shapes are computed from, that are followed one by one
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -28,7 +36,7 @@ class Range(NamedTuple):
 
 
 ANY = Range(_LEAST, _MOST)
-ONE = Range(1, 1)
+UNIT = Range(1, 1)
 
 
 class Value(NamedTuple):
@@ -111,13 +119,13 @@ def integers_of(one: Value) -> list[int]:
 def broadcast(*values: Value) -> tuple[tuple[Range, ...], int]:
     """Return the axes of values that are combined number by number, and how many numbers these are at most."""
     rank = max(one.rank for one in values)
-    padded = [(ONE,) * (rank - one.rank) + one.axes for one in values]
+    padded = [(UNIT,) * (rank - one.rank) + one.axes for one in values]
     axes = tuple(_joined(column) for column in zip(*padded, strict=True))
     size = math.prod(axis.high for axis in axes)
     for one, own in zip(values, padded, strict=True):
         others = [other for other in padded if other is not own]
         if all(
-            axis == ONE or (axis.is_one and axis == mine)
+            axis == UNIT or (axis.is_one and axis == mine)
             for other in others
             for axis, mine in zip(other, own, strict=True)
         ):
@@ -126,7 +134,7 @@ def broadcast(*values: Value) -> tuple[tuple[Range, ...], int]:
 
 
 def _joined(column: Sequence[Range]) -> Range:
-    wide = [axis for axis in column if axis != ONE]
+    wide = [axis for axis in column if axis != UNIT]
     if any(
         axis.low > 1 and other.low > 1 and (axis.high < other.low or other.high < axis.low)
         for axis in wide
