@@ -21,7 +21,6 @@ PATH_KEYS = (
     ("vocabulary", "vectors"),
 )
 SMALLEST_BPE = 512  # 256 bytes, two specials, and merges
-DEFAULT_BPE = 8_000  # entries where vocabulary.size is null
 LARGEST_SEED = 2**31 - 1
 MOST_TOKENS = 1_000_000  # of a row, as `data.reading` has it
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]

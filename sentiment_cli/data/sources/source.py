@@ -302,7 +302,7 @@ def _kind_of(path: Path, key: str, data: Data) -> Literal["imdb", "table", "fold
     if path.is_dir():
         return "imdb" if imdb.is_folder_of(path) else "folders"
     if not path.is_file():
-        copy = f"cat {shlex.quote(str(path))} > rows.csv"
+        copy = f"cat {shlex.quote(str(path))} > {shlex.quote(store.free_path(Path('rows.csv')).name)}"
         raise DataError(f"{key} is {path}: not a regular file, and it is read more than once", copy)
     if table_kind(path):
         return "table"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PAD = "<pad>"
 START = "<start>"
 UNKNOWN = "<unk>"
+DEFAULT_BPE = 8_000  # entries of byte pairs where vocabulary.size is null
 _ROWS_AT_ONCE = 1024
 _CHARACTERS_AT_ONCE = 2_000_000
 _LONGEST_PIECE = 65_536
