@@ -8,6 +8,7 @@ Not taken: the calibration of the joint to the labels' counts, pruning, and trai
 
 import itertools
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,8 @@ def judge_split(run: Path, split: str, experiment: Experiment, texts: Texts) -> 
         if ids == answers.ids:
             break
     else:
-        raise DataError(f"the data of {run} are no longer those at hand", "the same command again")
+        hint = shlex.join(["sentiment", "runs", "show", str(run)])
+        raise DataError(f"the data of {run} changed while it was scored", hint)
     return JudgedSplit(
         run=run.name,
         split="train" if split == "valid" else split,

@@ -162,7 +162,7 @@ def test_test_rows_are_an_opening_in_the_ledger_of_the_run(quick_run: Path, expe
 
 
 def test_other_reviews_than_those_of_the_run_are_refused(quick_run: Path, experiment, seven: Texts) -> None:
-    with pytest.raises(DataError, match="no longer those at hand"):
+    with pytest.raises(DataError, match="changed while it was scored"):
         judge_split(quick_run, "test", experiment(), seven)
 
 

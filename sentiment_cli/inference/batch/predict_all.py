@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import shlex
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -60,7 +61,7 @@ def predict_all(
             if shown is not None:
                 shown.update(n_written + rejected.n, f"{n_written + rejected.n:,} rows")
         if source.is_table and n_written + rejected.n != source.n_rows:
-            raise DataError(f"{source.name} was changed while it was read", "the same command again")
+            raise DataError(f"{source.name} was changed while it was read", shlex.join(["ls", "-l", str(source.path)]))
     notes.say()
     if rejected.n:
         console.warn(f"{rejected.n:,} of {n_written + rejected.n:,} rows were left out; they are listed in {rejects}")

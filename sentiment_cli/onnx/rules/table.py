@@ -75,8 +75,8 @@ _REDUCE = _rule(reduce_rule, "keepdims")
 RULES: dict[tuple[str, str], Rule] = {
     **{("", name): _FLOATS for name in "Abs Cos Gelu Relu Sigmoid Sign Sin Tanh".split()},
     **{("", name): _COMPARE for name in "Equal Greater GreaterOrEqual Less LessOrEqual".split()},
-    **{("", name): _rule(arithmetic_rule(*_NUMBERS)) for name in "Add Div Mul Sub".split()},
-    **{("", name): _rule(arithmetic_rule(INT64)) for name in "Max Min Mod".split()},
+    **{("", name): _rule(arithmetic_rule(*_NUMBERS)) for name in "Add Div Max Min Mul Sub".split()},
+    ("", "Mod"): _rule(arithmetic_rule(INT64)),
     **{("", name): _LOGIC for name in "And Or".split()},
     **{("", name): _REDUCE for name in "ReduceMax ReduceProd ReduceSum".split()},
     **{("", name): _rule(along_axis_rule, "axis") for name in "LogSoftmax Softmax".split()},
