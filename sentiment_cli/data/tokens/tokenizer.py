@@ -45,8 +45,6 @@ def train_tokenizer(
     assert vocabulary.min_count is not None  # where it follows from the data, `fit_settings` has set it
     unknown = UNKNOWN if vocabulary.unknown == "own" else PAD
     specials = list(dict.fromkeys([PAD, *([START] if text.start else []), unknown]))
-    from sentiment_cli.config.schema import DEFAULT_BPE  # loads pydantic, which predicting does without
-
     largest = DEFAULT_BPE if text.tokenizer == "bpe" else 2**31
     most = largest if vocabulary.size is None else vocabulary.size
     if text.tokenizer == "bpe":
