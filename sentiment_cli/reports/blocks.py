@@ -48,6 +48,18 @@ class Table(NamedTuple):
     shade: Sequence[Sequence[float]] = ()
 
 
+class KeyFigures(NamedTuple):
+    """The few figures that most readers look for, each with its label; shown large."""
+
+    figures: Sequence[tuple[str, str]]
+
+
+class Columns(NamedTuple):
+    """Groups of blocks, shown side by side where there is room."""
+
+    groups: Sequence[Sequence["Block"]]
+
+
 class Line(NamedTuple):
     """A line of a chart: places and heights of its points."""
 
@@ -108,7 +120,7 @@ class Notice(NamedTuple):
     command: str
 
 
-Block = Paragraph | Items | Code | Quote | Table | Figure | Fold | Notice
+Block = Paragraph | Items | Code | Quote | Table | KeyFigures | Columns | Figure | Fold | Notice
 
 
 class ReportSection(NamedTuple):

@@ -62,6 +62,11 @@ class RunFiles:
         return self.experiment.task == "classify"
 
     @property
+    def is_linear(self) -> bool:
+        """Say whether the model is linear: it has no epochs to choose from."""
+        return self.classifies and self.experiment.model.kind == "linear"
+
+    @property
     def members(self) -> dict[str, float]:
         """The members of an ensemble, and their weights; `experiment` is then the first one's."""
         return dict(self.summary.get("ensemble", {}).get("weights", {}))
@@ -110,6 +115,19 @@ def read_run(path: Path) -> RunFiles:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise store.IntegrityError(f"{path} holds a file that is damaged: {error!r:.200}") from error
+
+
+def best_known(run: RunFiles) -> tuple[str, dict[str, Any]] | None:
+    """Return the scores to lead with and their split: of test, else of another evaluation, else of training."""
+    if run.main is not None:
+        return run.main, run.scores[run.main]
+    return ("valid", run.summary["valid"]) if run.summary.get("valid") else None
+
+
+def labels_of(run: RunFiles) -> list[str]:
+    """Return the labels of a classifier, in order; none where it has no scores."""
+    known = best_known(run)
+    return list(known[1].get("f1_per_label", ())) if known else []
 
 
 def find_mistakes(run: RunFiles, split: str, answers: Predictions, most: int) -> list[Mistake]:

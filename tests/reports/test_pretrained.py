@@ -79,7 +79,7 @@ def test_pretrainings_of_one_task_stand_side_by_side_and_no_others(make_run) -> 
     assert "| second | 1,000 | 2.5000 |" in card
     assert "Validation accuracy" not in card
     for runs in ([one, other], [other, read_run(make_run("classify"))]):
-        with pytest.raises(UsageError, match="the tasks differ, and with them what is measured"):
+        with pytest.raises(UsageError, match="runs of different tasks have different metrics"):
             build_comparison(runs)
 
 
