@@ -73,7 +73,7 @@ def _verdicts(runs: Sequence[RunFiles], split: str | None) -> list[Block]:
         found = compare_runs([run.path for run in runs], split)
     except SentimentError as error:
         return [Paragraph(f"There is no paired test: {error}.")]
-    verdicts = [f"{one.verdict[:1].upper()}{one.verdict[1:]}." for one in found.pairings]
+    verdicts = [f"{one.verdict}." for one in found.pairings]
     return [Paragraph("Paired tests against the first run (exact McNemar test, Holm's correction):"), Items(verdicts)]
 
 

@@ -1,10 +1,11 @@
 """Reports: what they say, what they say where something is missing, and robustness cases M09 and M11: nothing that came
 from outside becomes markup, neither in a page nor in a model card."""
 
+import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from sentiment_cli.reports.comparison_report import build_comparison
 from sentiment_cli.reports.figures import lengths_figure, reliability_figure
 from sentiment_cli.reports.html import render_page
 from sentiment_cli.reports.markdown import render_card
-from sentiment_cli.reports.run_files import find_mistakes, read_run
+from sentiment_cli.reports.run_files import RunFiles, find_mistakes, read_run
 from sentiment_cli.reports.run_report import build_report
 from sentiment_cli.runs.directory import describe_run
 from sentiment_cli.runs.predictions import Predictions, read_predictions
@@ -504,3 +505,54 @@ def test_without_matplotlib_a_page_is_refused_with_the_command(monkeypatch: pyte
     with pytest.raises(svg.MachineError, match="need matplotlib") as error:
         svg.check_matplotlib()
     assert error.value.hint == "pip install matplotlib"
+
+
+@pytest.fixture
+def finished_of_kind(quick_run: Path, tmp_path: Path) -> Callable[..., RunFiles]:
+    """Return a finished run as if it were of another kind: linear, or an ensemble."""
+
+    def build(**changes: Any) -> RunFiles:
+        run = read_run(Path(shutil.copytree(quick_run, tmp_path / f"run-{len(changes)}-{changes.get('kind')}")))
+        kind, weighing = changes.get("kind"), changes.get("weighing")
+        if kind == "linear":
+            model = run.experiment.model.model_copy(update={"kind": "linear"})
+            run = dataclasses.replace(run, experiment=run.experiment.model_copy(update={"model": model}))
+        if weighing is not None:
+            ensemble = {"weights": {"one": 0.25, "two": 0.75}, "weighing": weighing}
+            run = dataclasses.replace(run, summary={**run.summary, "ensemble": ensemble})
+        return run
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "absent"),
+    [
+        ({}, "chose the epoch", "fitted the temperature"),
+        ({"kind": "linear"}, "fitted the temperature", "epoch"),
+        ({"weighing": "fitted"}, "fitted the members' weights", "epoch"),
+        ({"weighing": "equal"}, "fitted the temperature", "epoch"),
+    ],
+)
+def test_a_report_says_what_validation_was_used_for(finished_of_kind, changes, expected: str, absent: str) -> None:
+    """Linear models have no epochs, and the members of an ensemble chose theirs."""
+    said = sections_of(build_report(finished_of_kind(**changes)))
+    text = said["Scores"] + said["Model"]
+    assert expected in text
+    assert absent not in text
+
+
+def test_a_comparison_has_no_settings_for_an_ensemble_but_its_members(finished_of_kind) -> None:
+    runs = [finished_of_kind(kind="linear"), finished_of_kind(), finished_of_kind(weighing="fitted")]
+    said = sections_of(build_comparison(runs))["Differing settings"]
+    assert "| members |  |  | one, two |" in said
+    assert "| model.kind | linear | recurrent |  |" in said
+
+
+@pytest.mark.parametrize(("n", "is_folded"), [(9, False), (10, False), (11, True), (40, True)])
+def test_a_slice_shows_its_ten_worst_values_and_folds_the_rest(n: int, is_folded: bool) -> None:
+    rows = [{"value": i, "n": 5, "accuracy": i / n, "accuracy_ci95": [0, 1]} for i in range(n)]
+    table, *folded = run_report._slice("movie", rows)
+    assert len(table.rows) == min(n, 10)
+    assert [fold.title for fold in folded] == ([f"{n - 10} more values of movie"] if is_folded else [])
+    assert [row[0] for fold in folded for row in fold.blocks[0].rows] == [str(i) for i in range(10, n)]
