@@ -1,4 +1,4 @@
-"""A run made of runs: its weights found on validation, its scores, its directory."""
+"""Building an ensemble from finished runs: weights, temperature, scores and run directory."""
 
 import contextlib
 import glob
@@ -97,7 +97,7 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
 
 @contextlib.contextmanager
 def _new_run(name: str) -> Iterator[Path]:
-    """Yield the directory of a new run, which goes again where the block fails.
+    """Yield the directory of a new run; remove it if the block fails.
 
     One that a killed process was making has a mark in it, and nobody holds it: it goes when the next one is made.
     """
@@ -119,7 +119,7 @@ def _new_run(name: str) -> Iterator[Path]:
 
 
 def _write_known(run: Path, paths: Sequence[Path], models: Sequence[Artefact]) -> None:
-    """Keep with the ensemble which rows its members have learnt the labels of, and which they are judged on."""
+    """Write the known rows of the ensemble: those of its members."""
     found = [read_known(path, model) for path, model in zip(paths, models, strict=True)]
     for path, known in zip(paths, found, strict=True):
         if known is None:
@@ -154,7 +154,7 @@ def _open_member(path: Path) -> Artefact:
 
 
 def _check_same(paths: Sequence[Path], models: Sequence[Artefact]) -> None:
-    """Raise UsageError for a member that stands twice, or that has other labels than the first."""
+    """Raise UsageError for a repeated member, or one with other labels than the first."""
     for i, (path, model) in enumerate(zip(paths, models, strict=True)):
         if any(path.samefile(earlier) for earlier in paths[:i]):
             raise UsageError(f"{path} is given twice", "sentiment runs list")
@@ -167,7 +167,7 @@ def _check_same(paths: Sequence[Path], models: Sequence[Artefact]) -> None:
 
 
 def _find_kept(paths: Sequence[Path], models: Sequence[Artefact], weighing: Weighing) -> list[ValidationOutputs]:
-    """Return what the members kept of their validation rows, in the order of the first one's.
+    """Return the members' validation outputs, in the row order of the first member.
 
     Where they have not all kept some, or not of the same rows, nothing is returned for equal weights, and for fitted
     ones UsageError raised.
@@ -207,7 +207,7 @@ def _find_kept(paths: Sequence[Path], models: Sequence[Artefact], weighing: Weig
 
 
 def _texts_of(kept: ValidationOutputs, model: Artefact) -> str:
-    """Return the fingerprint of the data of kept rows; where they have none the cache may, or the data's key stands in.
+    """Return the fingerprint of the data of validation rows: stored, from the cache, or else the key of the data.
 
     Ids say too little: in a table they are the numbers of the rows.
     """
@@ -216,7 +216,7 @@ def _texts_of(kept: ValidationOutputs, model: Artefact) -> str:
 
 
 def _is_of(kept: ValidationOutputs, model: Artefact) -> bool:
-    """Say whether the outputs are those that the model's calibration was measured on, whatever it was fitted by."""
+    """Return whether the model's calibration was measured on these outputs."""
     place = model.members.place("calibration.json")
     with store.damage(place):
         about = store.parse_json(model.read("calibration.json"), place)
@@ -273,7 +273,7 @@ def _score(output: NDArray[np.float64], rows: ValidationOutputs) -> Scores:
 
 
 def _write_about(made: Ensembled, name: str, first: Artefact, weighing: Weighing, seconds: float) -> None:
-    """Write the summary and, last, what makes the directory a run: the settings of its first member."""
+    """Write the summary and, last, the configuration (of the first member), which makes the directory a run."""
     members = {name: scores.to_json() for name, scores in made.members.items()}
     summary: dict[str, Any] = {
         "status": "finished",

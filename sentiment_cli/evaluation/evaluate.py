@@ -1,4 +1,4 @@
-"""A run on a split or on labelled rows of one's own: scores and predictions, printed and kept with the run."""
+"""Evaluating a run on a split or on other labelled rows; scores and predictions are stored with the run."""
 
 import shlex
 from collections import Counter
@@ -48,7 +48,7 @@ from sentiment_cli.storage import store
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `eval` found: the scores on `split` and, where some of its rows were trained on, those without them.
+    """The result of an evaluation: scores on `split` and, if some rows were trained on, scores without them.
 
     `n_known` counts these: rows whose text stands in training rows, the run's own or a teacher's; None where that is
     not known, or goes without saying. `unseen` is None where there are none, or nothing but them. `calibration` is of
@@ -151,7 +151,7 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
 
 
 def _record_opening(path: Path, model: AnyModel, command: str) -> int | None:
-    """Write an opening down in the ledger of the run that a model is of; say so where that run is not here."""
+    """Record an evaluation on test in the ledger of the model's run; warn if the run is not present."""
     run = home_of(path, model)
     if run is None:
         console.say(f"these are test rows of {path}, whose run is not here: no ledger counts this opening")
@@ -160,7 +160,7 @@ def _record_opening(path: Path, model: AnyModel, command: str) -> int | None:
 
 
 def _known_of_split(run: Path, model: AnyModel, split: str, scored: ScoredSplit) -> NDArray[np.bool_] | None:
-    """Say which rows of a split stand in training rows: the run's own, or those that a teacher or an origin learnt."""
+    """Return which rows of a split occur in training rows of the run, its teachers or its starting points."""
     if split == "train" or (split == "valid" and has_learnt_validation(model)):
         return None
     in_train_N, known = scored.packed.in_train_N, read_known(run, model)
@@ -171,7 +171,7 @@ def _known_of_split(run: Path, model: AnyModel, split: str, scored: ScoredSplit)
 
 
 def discard_scores(run: Path) -> None:
-    """Remove what was kept of a model that training has gone on with; the ledger stays."""
+    """Remove scores and predictions of an earlier model of a resumed run; the ledger stays."""
     for path in (*scores_paths(run), *predictions_paths(run)):
         store.remove_file(path)
 
@@ -184,7 +184,7 @@ def free_name(run: Path, name: str, fingerprint: str) -> str:
 
 
 def _opens_test(data: Data, own: Data) -> bool:
-    """Say whether the data to score is what a run took its test rows from."""
+    """Return whether the data to score are the source of the run's test rows."""
     places = (own.source, own.test, *((local_imdb(), archive_path()) if own.source == "imdb" else ()))
     return Path(data.source).resolve() in {Path(place).resolve() for place in places if place is not None}
 

@@ -1,4 +1,4 @@
-"""Whether one run is better than another: paired tests on what both said of the same rows.
+"""Paired significance tests of runs on the same rows.
 
 The p-value speaks of these two models on rows like these. Whether one way to train is better than another is a question
 for several seeds of each (Dietterich 1998, section 2).
@@ -41,7 +41,7 @@ class PairedTable(NamedTuple):
 
 
 class MarkedRun(NamedTuple):
-    """What a run said of a split, marked: each true label by its id, in the order of ids, and whether it was found.
+    """Results of a run on a split: each true label by row id, and whether the prediction is right, in the order of ids.
 
     `about` is what is kept of its scores there.
     """
@@ -70,7 +70,7 @@ class Pairing:
 
     @property
     def verdict(self) -> str:
-        """Say in a sentence which run is better, by how much and how surely, or that no difference was shown."""
+        """A sentence with the better run, the difference and its significance, or that none was shown."""
         low, high = (100 * end for end in self.difference_ci95)
         better, worse = self.other, self.first
         if self.difference < 0:
@@ -222,7 +222,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def print_comparison(comparison: Comparison, n_listed: int) -> None:
-    """Print a comparison for a reader: accuracies, then of each pairing the verdict and what it rests on."""
+    """Print a comparison: accuracies, then verdict, counts and test of each pair."""
     console.result(f"{comparison.split}, {comparison.n:,} reviews")
     width = max(map(len, comparison.right))
     for name, right in comparison.right.items():
@@ -268,7 +268,7 @@ def _mark(run: Path, name: str, split: str, answers: Predictions) -> MarkedRun:
 
 
 def _refuse_other_rows(first: MarkedRun, other: MarkedRun) -> None:
-    """Raise DataError, with what differs, where two runs were not scored on the same rows with the same labels."""
+    """Raise DataError, with the differences, for runs that were scored on other rows or labels."""
     one, two = first.label_of, other.label_of
     texts = {run.about["texts"] for run in (first, other) if "texts" in run.about}
     if one == two and len(texts) < 2:

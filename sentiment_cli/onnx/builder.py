@@ -1,4 +1,4 @@
-"""Writing an ONNX graph a node at a time."""
+"""Building an ONNX graph, a node at a time."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ class NoGraphError(Exception):
 
 
 class Graph:
-    """A graph being written. Values are names: a constant, an input, or what a node gives.
+    """A graph under construction. Values are names: of a constant, an input, or a node's output.
 
     The body of a loop (`body`) is a graph of its own that sees the values of the one around it.
     """
@@ -33,7 +33,7 @@ class Graph:
         self._n_names = 0
 
     def constant(self, value: "NDArray[Any] | Tensor | Sequence[int] | float | int", dtype: Any = None) -> str:
-        """Return the name of a constant: whole numbers are int64 and others float32 unless said otherwise.
+        """Return the name of a constant; integers become int64 and other numbers float32 by default.
 
         Equal constants are kept once, in the outermost graph.
         """

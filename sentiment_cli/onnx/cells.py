@@ -16,7 +16,7 @@ _OPEN = 1e4  # a gate's bias whose sigmoid is 1 to the last bit
 
 
 class _Weights(NamedTuple):
-    """What the operator takes of one direction; biases are the input's, then the state's."""
+    """The operator's weights for one direction; biases of the input come first, then those of the state."""
 
     input_weight_GD: Tensor
     state_weight_GD: Tensor

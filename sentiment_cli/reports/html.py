@@ -63,7 +63,7 @@ def render_page(document: Document) -> bytes:
 
 
 def _section(section: ReportSection) -> Element:
-    """Return a section; figures that follow each other stand side by side where there is room."""
+    """Return a section; consecutive figures are shown side by side where there is room."""
     parts: list[Element] = []
     for before, block in pairwise([None, *section.blocks]):
         assert block is not None

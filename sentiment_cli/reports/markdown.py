@@ -1,4 +1,4 @@
-"""A document as Markdown: a model card that reads well as plain text, too. Pictures stand in it as words and tables.
+"""A document as Markdown: a model card that is readable as plain text. Charts become words and tables.
 
 No text of a user's can become markup: inside a line every sign that Markdown knows is escaped, and whole texts stand in
 a fence longer than any row of backticks in them. There is no HTML in it.

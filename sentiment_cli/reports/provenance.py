@@ -1,4 +1,4 @@
-"""What a run is made of, as blocks of a report: model, intended use, data, settings, environment, reproduction."""
+"""Provenance of a run as blocks of a report: model, intended use, data, settings, environment, reproduction."""
 
 import shlex
 import time

@@ -1,4 +1,4 @@
-"""What a run has left on disk, read for a report: nothing is trained, scored, prepared or downloaded for it."""
+"""A run's files, read for a report; nothing is trained, scored, prepared or downloaded."""
 
 import math
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _SPLITS = ("test", "valid", "train")  # the most telling first
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the cache still holds of the data that a run was trained on."""
+    """Cached data of a run."""
 
     rows: dict[str, int]
     length_N: NDArray[np.int64]  # tokens of the training rows, before truncation
@@ -38,7 +38,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run's files; None, or nothing in it, is what a run lacks that did not get so far."""
+    """A run's files; fields of missing files are None or empty."""
 
     path: Path
     experiment: Experiment  # of its files and folders the last part of the name only: a report is handed around
@@ -58,12 +58,12 @@ class RunFiles:
 
     @property
     def classifies(self) -> bool:
-        """Say whether the run tells labels apart; others pretrain."""
+        """Return whether the run is a classifier; other runs are pretraining."""
         return self.experiment.task == "classify"
 
     @property
     def is_linear(self) -> bool:
-        """Say whether the model is linear: it has no epochs to choose from."""
+        """Return whether the model is linear: it has no epochs to choose from."""
         return self.classifies and self.experiment.model.kind == "linear"
 
     @property
@@ -73,12 +73,12 @@ class RunFiles:
 
     @property
     def main(self) -> str | None:
-        """What the report looks at closely: the test rows where they were scored."""
+        """The split that the report describes in detail: test if it was scored."""
         return next(iter(self.scores), None)
 
 
 class Mistake(NamedTuple):
-    """A row that a model got wrong; `text` is None where the cache no longer holds it."""
+    """A misclassified row; `text` is None if it is no longer cached."""
 
     id: str
     label: str

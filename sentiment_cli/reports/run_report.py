@@ -110,7 +110,7 @@ def _results(run: RunFiles) -> list[Block]:
 
 
 def _about_validation(run: RunFiles) -> str:
-    """Say how the validation reviews were used, and so how far their scores can be trusted."""
+    """Return a sentence on the use of the validation reviews, which limits how far their scores can be trusted."""
     if run.members:
         if run.summary["ensemble"].get("weighing") != "fitted":
             return "The validation reviews fitted the temperature, so their scores are slightly optimistic."

@@ -1,4 +1,4 @@
-"""Runs on disk: which one is meant, what there is, what one holds."""
+"""Runs on disk: find the run that a command names, list runs, and describe one."""
 
 import difflib
 import glob
@@ -24,7 +24,7 @@ _TRAIN = "sentiment train"
 
 @dataclass(frozen=True)
 class RunEntry:
-    """A run and what its summary says; one that was killed has no summary and is `unfinished`."""
+    """A run and its state from the summary; a killed run has no summary and is `unfinished`."""
 
     path: Path
     status: str
@@ -86,7 +86,7 @@ def _recipe(name: str) -> list[str]:
 
 
 def require_finished(path: Path, key: str = "") -> None:
-    """Raise UsageError, in which `key` comes first, for a run whose training has not come to its end."""
+    """Raise UsageError, starting with `key`, for a run whose training is not finished."""
     status = _load(path).status
     if status != "finished":
         raise UsageError(f"{key}{path} is {status}, not finished", _how_to_resume(path))
@@ -99,12 +99,12 @@ def _how_to_resume(path: Path) -> str:
 
 
 def is_run(path: Path) -> bool:
-    """Say whether this is the directory of a run that has a model; its scores are kept there, too."""
+    """Return whether this is the directory of a run with a model; its scores are stored there, too."""
     return (path / MODEL).is_dir()
 
 
 def is_model(path: Path) -> bool:
-    """Say whether this is a model by itself: a packed file, or a directory that holds one and no run."""
+    """Return whether this is a model without a run: a packed file, or a directory with a model only."""
     return is_file(path) or is_file(path / "model.json")
 
 
@@ -140,7 +140,7 @@ def stopped_run(beside: Path) -> Path | None:
 
 
 def is_held(path: Path) -> bool:
-    """Say whether a process trains the run now."""
+    """Return whether a process is training the run now."""
     try:
         with locks.held(path, lambda said: None):
             return False
@@ -156,7 +156,7 @@ def freeable(run: RunEntry) -> int:
 
 
 def describe_run(path: Path) -> list[str]:
-    """Return lines that tell a run's state, scores, seconds and versions."""
+    """Return lines that describe a run: state, scores, seconds and versions."""
     warn_edited(path)
     status = _load(path).status
     lines, after = [f"run: {path}", f"state: {status}"], list[str]()

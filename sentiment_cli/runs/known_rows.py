@@ -1,10 +1,10 @@
-"""Which rows a model has learnt the labels of, and which are its run's to be validated and tested on.
+"""Digests of the rows that a model was trained on, and of its validation and test rows.
 
     RUN/rows/  learnt.uint64  valid.uint64  test.uint64  manifest.json
 
-Each file holds the digests of texts, as `duplicates.normalise` reads them, sorted. A copy of a file, a gzipped one, or
-one in other letters has the same digests; no text can be read off them. What a model has learnt is what it was trained
-on and what its teachers and origins had learnt.
+Each file holds the sorted digests of texts as normalised by `duplicates.normalise`. A copied, gzipped or respelled file
+has the same digests, which do not reveal the texts. The rows that a model has learnt include those of its teachers and of
+the runs it started from.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from sentiment_cli.storage import store
 
 
 class KnownRows(NamedTuple):
-    """Digests, each once, of the rows whose labels were learnt, and of those held out for validation and test."""
+    """Sorted digests of the rows whose labels were trained on, and of those held out for validation and test."""
 
     learnt: Hashes
     valid: Hashes
@@ -35,7 +35,7 @@ class KnownRows(NamedTuple):
 
 
 def rows_of_corpus(corpus: Corpus, *, is_labelled: bool, is_refit: bool) -> KnownRows | None:
-    """Return what training on a corpus makes known; None of a corpus that an earlier version prepared."""
+    """Return the known rows after training on a corpus; None for a corpus of an earlier version."""
     train, valid, test = (corpus.digests(split) for split in ("train", "valid", "test"))
     if train is None or valid is None or test is None:
         return None
@@ -44,12 +44,12 @@ def rows_of_corpus(corpus: Corpus, *, is_labelled: bool, is_refit: bool) -> Know
 
 
 def join_known(own: KnownRows, others: Sequence[KnownRows]) -> KnownRows:
-    """Return `own` with what others have learnt."""
+    """Return `own` with the training rows of others added."""
     return own._replace(learnt=_union([own.learnt, *(other.learnt for other in others)]))
 
 
 def write_known(run: Path, known: KnownRows) -> None:
-    """Keep what a run knows with it, once."""
+    """Write the known rows of a run, once."""
     if store.is_there(run / ROWS):
         return
     with store.new_directory(run / ROWS) as draft:
@@ -58,7 +58,7 @@ def write_known(run: Path, known: KnownRows) -> None:
 
 
 def read_known(path: Path, model: AnyModel) -> KnownRows | None:
-    """Return what a model knows: as its run keeps it, or as the data in the cache say; None where neither is there.
+    """Return the known rows of a model, from its run or from the cached data; None without either.
 
     `path` is a run, the model inside one, or a packed model, whose run is looked for.
     """
@@ -76,7 +76,7 @@ def read_known(path: Path, model: AnyModel) -> KnownRows | None:
 
 
 def home_of(path: Path, model: AnyModel) -> Path | None:
-    """Return the directory of the run that a model is of; None for one whose run is not here."""
+    """Return the run directory of a model; None if its run is not present."""
     if (path / MODEL).is_dir():
         return path
     if path.name == MODEL and (path.parent / EXPERIMENT).is_file():

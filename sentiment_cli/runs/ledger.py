@@ -1,7 +1,7 @@
-"""RUN/evaluation/ledger.jsonl: one line for each time that the run's test reviews were opened.
+"""The test-set log RUN/evaluation/ledger.jsonl: one line for each evaluation of the run on test.
 
-Whoever chooses by the test reviews has a lower error there than on reviews to come; how often they were looked at says
-how far that may have gone (Dwork et al. 2015, on reuse of a holdout).
+Choosing models by test scores makes these optimistic; the number of evaluations shows how far that may have gone (Dwork
+et al. 2015, on reuse of a holdout).
 """
 
 import json
@@ -17,9 +17,9 @@ from sentiment_cli.storage import locks, store
 
 
 def record_opening(run: Path, split: str, command: str) -> int:
-    """Write down that a command is about to open a test split, before it does; return how often that was done so far.
+    """Record that a command is about to score a test split; return the number of evaluations so far.
 
-    Raises MachineError where it cannot be written, and IntegrityError for a ledger that is damaged.
+    Raises MachineError if the ledger cannot be written, and IntegrityError if it is damaged.
     """
     path = run / LEDGER
     row = {
@@ -28,7 +28,7 @@ def record_opening(run: Path, split: str, command: str) -> int:
         "command": command,
         "version": sentiment_cli.__version__,
     }
-    # Two processes that write at once would each take the other's line, half written, for what a killed one left.
+    # Without the lock, each of two writers would take the other's incomplete line for one of a killed process.
     with locks.lock(path.with_name(f".{path.name}.lock"), console.say):
         store.append_line(path, json.dumps(row))
         seal_log(run, LEDGER)
@@ -36,7 +36,7 @@ def record_opening(run: Path, split: str, command: str) -> int:
 
 
 def count_openings(run: Path, split: str) -> int:
-    """Return how often a split was opened for a run."""
+    """Return how often a run was evaluated on a split."""
     path = run / LEDGER
     if not store.is_there(path):
         return 0

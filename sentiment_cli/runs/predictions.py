@@ -1,4 +1,4 @@
-"""What a run said of each row that it was scored on: RUN/evaluation/NAME-predictions.jsonl, a line per row."""
+"""Stored predictions of a run: RUN/evaluation/NAME-predictions.jsonl, a line per row."""
 
 import json
 import shlex
@@ -20,7 +20,7 @@ _FORMAT = 1
 
 
 class Predictions(NamedTuple):
-    """What a run said of rows: their ids, true labels (as places in `labels`) and the probability of each label."""
+    """Predictions for rows: ids, true labels (as indices into `labels`) and the probability of each label."""
 
     labels: tuple[str, ...]
     ids: list[str]
@@ -29,7 +29,7 @@ class Predictions(NamedTuple):
 
 
 def how_to_score(run: Path, name: str) -> str:
-    """Return the command that scores a run on what is kept under `name`."""
+    """Return the command that writes the scores stored under `name`."""
     if name not in SPLITS:  # the file that was scored is not known by its name
         return f"sentiment runs show {shlex.quote(str(run))}"
     return f"sentiment eval {shlex.quote(str(run))} --split {name}"
@@ -38,14 +38,14 @@ def how_to_score(run: Path, name: str) -> str:
 def write_predictions(
     run: Path, name: str, ids: Iterable[str], true_labels: Iterable[str], said: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Write of each row its id, its true label and what was said of it, in order."""
+    """Write a line per row, in order: id, true label and prediction."""
     rows = zip(ids, true_labels, said, strict=True)
     lines = [json.dumps({"id": row_id, "label": label, **answer}) + "\n" for row_id, label, answer in rows]
     write_result(run, predictions_name(name), "".join(lines).encode())
 
 
 def read_predictions(run: Path, name: str) -> Predictions | None:
-    """Read what a run said; None where it was not scored on these rows or gave no probabilities, as of star ratings.
+    """Return the stored predictions; None without any, or for star ratings, which have no probabilities.
 
     Raises IntegrityError for damage, with the command that writes the file anew.
     """
@@ -80,7 +80,7 @@ def _damaged(path: Path, why: str, hint: str) -> store.IntegrityError:
 
 
 class ValidationOutputs(NamedTuple):
-    """Validation rows: ids, group_N (rows of a movie have the same number, -1 is none), label_N as places in `labels`.
+    """Outputs for validation rows: ids, group_N (equal within a movie, -1 for none), label_N as indices into `labels`.
 
     `logits` are logit_N or logit_NC as the model gives them, to be divided by its temperature. `texts` is the
     fingerprint of the data that the rows are of; None of a run that kept none.
@@ -119,7 +119,7 @@ def save_validation(run: Path, kept: ValidationOutputs) -> None:
 
 
 def load_validation(run: Path) -> ValidationOutputs | None:
-    """Read them; None where the run kept none. Raises IntegrityError for damage."""
+    """Return the stored validation outputs; None without any. Raises IntegrityError for damage."""
     if not store.is_there(run / VALIDATION):
         return None
     path = store.open_directory(run / VALIDATION) / _OUTPUTS

@@ -16,18 +16,18 @@ _SHOWN = 40
 
 
 def read_summary(run: Path, name: str = SUMMARY) -> dict[str, Any]:
-    """Return what a run's summary says; nothing of a run that has none."""
+    """Return a run's summary; an empty one for a run without."""
     return _read(run / name, _SUMMARY) if store.is_there(run / name) else {}
 
 
 def check_validation(summary: dict[str, Any], run: Path, task: str, name: str = SUMMARY) -> None:
-    """Raise IntegrityError where a summary's scores on validation lack what those of a task have."""
+    """Raise IntegrityError for validation scores that lack a score of the task."""
     if summary.get("valid") is not None:
         _check(summary["valid"], _classified if task == "classify" else _object({"n": COUNT}), run / name, None)
 
 
 def read_scores(path: Path, hint: str | None = None) -> dict[str, Any]:
-    """Return what is kept of one scoring: of a split or a file, or outcomes that have no accuracy."""
+    """Return stored scores: of a split, of other data, or outcomes without an accuracy."""
     found: dict[str, Any] = _read(path, _SOME_OBJECT, hint)
     if "accuracy" in found:
         _check(found, _scores, path, hint)
@@ -35,13 +35,13 @@ def read_scores(path: Path, hint: str | None = None) -> dict[str, Any]:
 
 
 def read_record(run: Path) -> dict[str, Any]:
-    """Return run.json; nothing of a run that has none."""
+    """Return run.json; an empty object for a run without."""
     path = run / RECORD
     return _read(path, {"?changes": _list(_CHANGE)}) if store.is_there(path) else {}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl; half a last line, which a killed process left, is none."""
+    """Return the rows of metrics.jsonl, without an incomplete last line of a killed process."""
     if not store.is_there(path):
         return []
     *lines, _half = store.read_file(path).split(b"\n")
@@ -57,7 +57,7 @@ def parse_row(line: bytes, place: str, keys: "Mapping[str, Check]", hint: str | 
 
 
 def read_calibration(path: Path) -> dict[str, Any] | None:
-    """Return what a model's calibration.json says of its temperature; None without one."""
+    """Return a model's calibration.json; None without one."""
     if not store.is_there(path):
         return None
     figures = ("ece_before", "ece_after", "loss_before", "loss_after")
@@ -118,7 +118,7 @@ def _list(check: Check, n: int | None = None) -> Check:
 
 
 def mapping(check: Check) -> Check:
-    """Return a check for objects with any keys whose values pass."""
+    """Return a check for objects with any keys, whose values all pass a check."""
 
     def check_mapping(value: Any, key: str) -> None:
         if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Whose run directory it is: one process at a time, and an id that binds its checkpoints to it."""
+"""The lock of a run directory, and the id that binds checkpoints to their run."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from sentiment_cli.storage import locks, store
 
 @dataclass
 class RunRecord:
-    """RUN/run.json: the run's id, who trains it or did so last, and the changes it was allowed."""
+    """RUN/run.json: the run's id, the process that trains or last trained it, and changed settings."""
 
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     pid: int = 0
@@ -73,5 +73,5 @@ def _load(run: Path) -> RunRecord:
 
 
 def launch_id() -> str | None:
-    """Return what torchrun calls this launch, the same after it restarted its processes."""
+    """Return torchrun's id of this launch, which survives restarts of its processes."""
     return os.environ.get("TORCHELASTIC_RUN_ID")

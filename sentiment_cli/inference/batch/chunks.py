@@ -25,7 +25,7 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchSource:
-    """Texts and what comes with them.
+    """A source of texts and their rows.
 
     `columns` has the kind of each column, or is the schema of a Parquet file. `n_rows` counts the rows, bad ones too;
     it is None where they are still to come. `read` yields the texts, in their order, again at each call of a file's.

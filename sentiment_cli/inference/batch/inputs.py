@@ -1,4 +1,4 @@
-"""Texts to be judged, some at a time: given ones, lines as they come, rows of files with all their columns."""
+"""Inputs of batch prediction: given texts, and rows of files with all their columns."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Predictions for many texts: judged some at a time and written in their order, in memory that does not grow."""
+"""Batch prediction: many texts in chunks, written in order, in constant memory."""
 
 import contextlib
 import gzip
@@ -34,7 +34,7 @@ def predict_all(
     on_error: str = "stop",
     is_safe: bool = True,
 ) -> None:
-    """Write the answers for all texts of a source to a file, which appears whole or not at all, or to stdout.
+    """Write the predictions for all texts of a source to stdout or to a file, which is replaced atomically.
 
     What they rest on is said on stderr. Raises DataError for a bad row; with `on_error` skip it goes to a file of
     rejects beside `out`, or, when answers go to stdout, in the current directory. Raises UsageError where one of these
@@ -88,7 +88,7 @@ class _Rejected:
 
 
 class _Notes:
-    """What answers rest on, counted, with the first rows of each kind."""
+    """Counts of truncated, unknown and invalid texts, with the first rows of each kind."""
 
     def __init__(self, word: str) -> None:
         self._word = word
@@ -109,7 +109,7 @@ class _Notes:
                 self._note("\ufffd, which stands for what was no UTF-8", number)
 
     def say(self) -> None:
-        """Say what was noted since the last time."""
+        """Print the notes since the last call."""
         for what, (n, places) in self._found.items():
             if n == 1:
                 console.say(f"{self._word} {places[0]} has {what}")
@@ -140,7 +140,7 @@ def _ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
 def _writing(
     predictor: "AnyPredictor", source: BatchSource, form: OutputFormat, out: Path | None, is_safe: bool
 ) -> "Iterator[Callable[[Chunk, list[Prediction]], None]]":
-    """Yield what writes the answers of a chunk."""
+    """Yield the function that writes the predictions of a chunk."""
     with contextlib.ExitStack() as stack:
         output = None if out is None else stack.enter_context(store.replacing(out))
         write: Write = console.result_bytes if output is None else output.write
@@ -182,7 +182,7 @@ def _writing(
 def _added_columns(
     predictor: "AnyPredictor", taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
 ) -> tuple[dict[str, str], dict[str, Kind]]:
-    """Return what each field of an answer is called beside the input's columns, and the kinds by these names."""
+    """Return the column name of each prediction field beside the input's columns, and the kinds of columns."""
     from sentiment_cli.inference.predictor import Prediction
 
     each = dict.fromkeys(predictor.labels, 0.0)

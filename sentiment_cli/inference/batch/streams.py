@@ -65,7 +65,7 @@ def _refuse_objects(name: str, lines: list[bytes]) -> None:
 def _decoded(
     lines: Iterable[bytes | None], n_before: int, path: Path, codec: str, rejects: Rejects
 ) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield each line of bytes as a row; `n_before` came before them, and None is one that is too long."""
+    """Yield each line of bytes as a row; `n_before` lines came before, and None is a line that is too long."""
     for number, line in enumerate(lines, n_before + 1):
         if line is None:
             rejects.reject(path, number, number, OVERLONG)

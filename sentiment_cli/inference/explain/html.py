@@ -59,7 +59,7 @@ def page_start() -> str:
 
 
 def page_end() -> str:
-    """Return what closes the page."""
+    """Return the end of the page."""
     return "</main></body></html>\n"
 
 
@@ -123,5 +123,5 @@ def _trace(trace: Trace) -> Iterator[str]:
 
 
 def _safe(text: str) -> str:
-    """Return text that shows as it was written in a page; what a browser would obey, as an escape."""
+    """Return text for a page, with control characters shown as escapes."""
     return html.escape(console.sanitize(text))

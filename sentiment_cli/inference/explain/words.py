@@ -1,4 +1,4 @@
-"""The words of a text, where they stand in it, and which of them a model reads."""
+"""The words of a text, their positions, and which of them a model reads."""
 
 import bisect
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from sentiment_cli.inference.predictor import AnyPredictor, Predictor
 
 
 class WordSpan(NamedTuple):
-    """A word as it was written; `unknown` to the model, or not `read` since the text is longer than what it reads."""
+    """A word of the original text; `unknown` if out of vocabulary, not `read` if beyond the model's limit."""
 
     text: str
     start: int
@@ -34,7 +34,7 @@ class ExplainedRow(NamedTuple):
         return self.ids_L[self.kept_K]
 
     def sum_words(self, added_K: NDArray[np.float64]) -> list[float]:
-        """Add up over each word what stands at its tokens."""
+        """Return the sum over the tokens of each word."""
         sums: list[float] = np.bincount(self.word_K, added_K, minlength=len(self.words)).tolist()
         return sums
 
@@ -68,7 +68,7 @@ def read_text(predictor: AnyPredictor, text: str) -> list[ExplainedRow]:
 
 
 def _place(words: Sequence[WordSpan], word: WordSpan) -> int:
-    """Return which of the words, that stand in order, is the first that ends behind the start of another."""
+    """Return the index of the first of the ordered words that ends after the start of another."""
     return bisect.bisect_right(words, word.start, key=lambda one: one.end)
 
 
@@ -88,7 +88,7 @@ def _read(predictor: Predictor, text: str) -> ExplainedRow:
 
 
 def cut_text(text: str, words: Sequence[WordSpan]) -> Iterator[tuple[str, int | None]]:
-    """Yield all of a text, in pieces: its words, each with its number, and what stands between them."""
+    """Yield a text in pieces: its words with their indices, and the text between them."""
     cursor = 0
     for i, word in enumerate(words):
         if word.start > cursor:

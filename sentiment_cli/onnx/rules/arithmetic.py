@@ -1,4 +1,4 @@
-"""The rules of operators that compute number by number, or along an axis: types, and ranges of whole numbers."""
+"""Rules for elementwise and reducing operators: types, and ranges of integers."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ def neg_rule(call: Call) -> Sequence[Value]:
 
 
 def _ranges(operator: str, a: Range, b: Range) -> Range:
-    """Return where the numbers lie that an operator makes of two whole numbers."""
+    """Return the range of an operator's result on two integers."""
     if operator == "Add":
         return clamped(a.low + b.low, a.high + b.high)
     if operator == "Sub":

@@ -1,4 +1,4 @@
-"""What is known of a value in a graph before it is computed: its type, its axes, how large it is, what whole numbers.
+"""Known properties of a graph's values before execution: type, axes, size and ranges of integers.
 
 Nothing is exact: an axis or a number is a range that it lies in, for every batch of at most so many rows and tokens.
 """
@@ -40,7 +40,7 @@ UNIT = Range(1, 1)
 
 
 class Value(NamedTuple):
-    """A tensor: what it is of, its axes, the most numbers that it can have, and, of whole numbers, their range.
+    """A tensor: its type, axes, maximal size, and, for integers, their range.
 
     `items` are the ranges of the numbers of a short tensor of at most one axis, each by itself.
     """
@@ -57,7 +57,7 @@ class Value(NamedTuple):
 
 
 def refused(why: str) -> IntegrityError:
-    """Return the error about a graph that none of ours is like."""
+    """Return the error for a graph that no exported model has."""
     return IntegrityError(f"the graph {why}")
 
 
@@ -67,7 +67,7 @@ def fixed(*sizes: int) -> tuple[Range, ...]:
 
 
 def clamped(low: int, high: int) -> Range:
-    """Return a range of whole numbers of 64 bits; beyond them, where numbers wrap around, that of all."""
+    """Return a range of 64-bit integers; the full range if it overflows."""
     return Range(low, high) if _LEAST <= low <= high <= _MOST else ANY
 
 
@@ -83,7 +83,7 @@ def value(
     items: Sequence[Range] | None = None,
     size: int | None = None,
 ) -> Value:
-    """Return a value, of which `size` says how large it is where the axes alone would allow for more."""
+    """Return a value; `size` limits it where the axes alone allow more."""
     if len(axes) > MOST_AXES:
         raise refused(f"has a tensor of {len(axes)} axes")
     most = math.prod(axis.high for axis in axes)
@@ -99,7 +99,7 @@ def value(
 
 
 def items_of(one: Value) -> tuple[Range, ...]:
-    """Return the ranges of a short tensor's whole numbers; raise IntegrityError where they are not known."""
+    """Return the ranges of a short tensor's integers; raise IntegrityError if unknown."""
     if one.items is not None:
         return one.items
     is_short = one.rank == 0 or (one.rank == 1 and one.axes[0].is_one and one.axes[0].high <= _MOST_ITEMS)
@@ -109,7 +109,7 @@ def items_of(one: Value) -> tuple[Range, ...]:
 
 
 def integers_of(one: Value) -> list[int]:
-    """Return the whole numbers of a constant; raise IntegrityError for what is none."""
+    """Return the integers of a constant; raise IntegrityError for other values."""
     items = items_of(one)
     if not all(item.is_one for item in items):
         raise refused("has a computed number where graphs have a constant")
@@ -145,7 +145,7 @@ def _joined(column: Sequence[Range]) -> Range:
 
 
 def axis_of(number: int, rank: int) -> int:
-    """Return an axis as a number from 0; raise IntegrityError where there is none such."""
+    """Return an axis as a number from 0; raise IntegrityError for an invalid one."""
     if not -rank <= number < rank:
         raise refused(f"has an axis {number} of {rank}")
     return number % rank
