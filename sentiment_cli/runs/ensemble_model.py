@@ -3,8 +3,8 @@
     RUN/model/  manifest.json  ensemble.json  calibration.json  1.model.json  1.graph.onnx  …  2.model.json  …
 
 The output is the weighted sum of the members' log-odds, each divided by its member's temperature; with more than two
-labels, of the logarithms of the probabilities. The ensemble has a temperature of its own. Members are complete models, so
-their runs may be removed. ensemble.json holds the runs' names, the weights, and the sha256 of every other file.
+labels, of the logarithms of the probabilities. The ensemble has a temperature of its own. Members are complete models,
+so their runs may be removed. ensemble.json holds the runs' names, the weights, and the sha256 of every other file.
 """
 
 import shlex

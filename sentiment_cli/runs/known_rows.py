@@ -3,8 +3,8 @@
     RUN/rows/  learnt.uint64  valid.uint64  test.uint64  manifest.json
 
 Each file holds the sorted digests of texts as normalised by `duplicates.normalise`. A copied, gzipped or respelled file
-has the same digests, which do not reveal the texts. The rows that a model has learnt include those of its teachers and of
-the runs it started from.
+has the same digests, which do not reveal the texts. The rows that a model has learnt include those of its teachers and
+of the runs it started from.
 """
 
 from collections.abc import Sequence

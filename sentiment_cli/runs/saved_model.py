@@ -5,8 +5,8 @@
 
 model.json holds the format, the labels, the experiment, the key of the training data, the reason if there is no graph,
 and the sha256 of the other files, so that files of another run are detected whatever the manifest says.
-calibration.json holds the temperature; models of star ratings, and models whose training was interrupted, have none. The
-packed form (`runs.model_files`) has the weights only if there is no graph.
+calibration.json holds the temperature; models of star ratings, and models whose training was interrupted, have none.
+The packed form (`runs.model_files`) has the weights only if there is no graph.
 """
 
 import hashlib
