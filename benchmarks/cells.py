@@ -1,4 +1,4 @@
-"""What each recurrent cell costs a token, forward and backward, beside torch's nn.LSTM.
+"""Cost per token of each recurrent cell, forward and backward, relative to torch's nn.LSTM.
 
 Every layer of `model.encoder.cell` reads the same random batch and takes the gradient of all its weights and of the
 input. In each round they take turns, so that a machine that slows down slows all; the figure is the median of the

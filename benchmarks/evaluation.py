@@ -1,4 +1,4 @@
-"""What `sentiment eval` takes beside the bare forward passes.
+"""Time of `sentiment eval` relative to the bare forward passes.
 
 One evaluation of a run, in a copy of it, is taken apart: the data stage (reading what is prepared), loading the model,
 the model's forward passes, and all else: batches, scores, slices, calibration, predictions on disk. The last two are

@@ -1,4 +1,4 @@
-"""One case of `faults.py`: commands run in a folder of its own, killed or failed, and what they leave looked at."""
+"""A case of `faults.py`: run commands in a folder, kill or fail them, and check what they leave."""
 
 import hashlib
 import os

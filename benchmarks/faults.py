@@ -1,4 +1,4 @@
-"""Random faults against the real command line: how many, how many silent wrong results, how many manual repairs.
+"""Random faults against the real command line: number of faults, silent wrong results and manual repairs.
 
 Each case has a data folder of its own, in which another experiment's entries lie already. Faults are drawn and done
 to it; then the same command is typed again, and must finish, leave every file byte for byte as an unbroken run does,

@@ -1,4 +1,4 @@
-"""Train the family's experiments on IMDb, keep each finished run as a small file, and write docs/leaderboard.md.
+"""Train the shipped experiments on IMDb, store each result as a small file, and write docs/leaderboard.md.
 
     python benchmarks/leaderboard.py                       # seed 0 of every experiment that has no result yet
     python benchmarks/leaderboard.py --seeds 3 default gru  # three seeds of some
@@ -8,13 +8,12 @@
     python benchmarks/leaderboard.py --rates               # measure how fast each trains beside default, taking turns
     python benchmarks/leaderboard.py --table               # only write the table and the picture
 
-Each run is `sentiment train NAME --set seed=N`, then one `sentiment eval`, in processes of their own, as a user would
-type them. benchmarks/results/NAME-seed-N.json holds what they printed, the experiment's settings, the commit, the
-hardware and how much of the machine other processes took meanwhile: times and rates of a run go into the table only
-where that was less than 3 %, and of one that was not, `--time` trains seed 0 a second time, without a look at test. A
-result stands until its file is removed; one of an experiment that has changed since is told, and left out of the table.
-How fast a run predicts is that of its graph, built from its weights if it has none, on the validation rows, which have
-to be prepared.
+Each run is `sentiment train NAME --set seed=N`, then one `sentiment eval`, each in its own process.
+benchmarks/results/NAME-seed-N.json holds their output, the experiment's settings, the commit, the hardware and the CPU
+share of other processes. Times and rates enter the table only if that share was below 3 %; otherwise `--time` trains
+seed 0 again, without evaluating on test. A result is kept until its file is removed; a result of a changed experiment
+is reported and left out of the table. Prediction speed is that of the graph, built from the weights if the run has
+none, on the validation rows, which must be prepared.
 """
 
 import argparse
@@ -259,7 +258,7 @@ def _sentiment(environment: dict[str, str], *args: str) -> Any:
 
 
 class _Others:
-    """How much of the machine processes other than our children take, from a moment on (Linux)."""
+    """Measure the CPU share of processes other than our children (Linux)."""
 
     def __init__(self) -> None:
         self._busy, self._own, self._began = _busy_s(), _children_s(), time.monotonic()
@@ -286,7 +285,7 @@ def _children_s() -> float:
 
 
 def _count_parameters(path: Path) -> int:
-    """Count the numbers of a safetensors file by its header, which is JSON behind its length."""
+    """Return the number of parameters in a safetensors file, from its JSON header."""
     with path.open("rb") as handle:
         header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
     shapes = [
@@ -359,16 +358,15 @@ def write_table() -> None:
 
 _PAGE = """# Leaderboard
 
-What each model of the family reaches on IMDb from the labels alone, best first. `python benchmarks/leaderboard.py`
-trains them, reads test once for each finished run, and writes this page from `benchmarks/results/`. Validation, held
-out by movie (of `tutorial-rnn` and `keras-lstm` by row, as theirs is), chose everything; figures are means, with the
-standard deviation over n seeds where n > 1. Seconds are of the whole process less the preparation of its data, on
-{hardware}, of runs that had the machine to themselves: where no scored one had, of seed 0 trained again.
-That machine is shared, and in some hours takes twice as long as in others. × default does not depend on that: it is the
-tokens/s of training beside those of `default`, all taking turns in one run (`--rates`).
-Predicted tokens per second, of all validation reviews, and the milliseconds for one of median length are of the
-exported graph in float32, on tokens that are made already; megabytes are its size. One seed says little of differences
-below half a point.
+Accuracy of each model on IMDb, trained on labels only, best first. `python benchmarks/leaderboard.py` trains the
+models, evaluates each finished run on test once, and writes this page from `benchmarks/results/`. All choices were made
+on validation rows, held out by movie (for `tutorial-rnn` and `keras-lstm` by row, as in the originals). Figures are
+means, with the standard deviation over n seeds where n > 1. Seconds are those of the whole process without data
+preparation, on {hardware}, for runs without other load on the machine: if no evaluated run qualifies, seed 0 is trained
+again. The machine is shared, and training can take twice as long in some hours. × default is independent of that: it is
+the training speed in tokens/s relative to `default`, with interleaved measurements (`--rates`). Predicted tokens per
+second (all validation reviews) and milliseconds (one review of median length) are those of the exported float32 graph
+on tokenized texts; megabytes are its size. With one seed, differences below half a point are not reliable.
 
 | model | experiment | parameters | validation % | test % | seconds | tokens/s | × default | predicted/s | one, ms \
 | MB | runs, commit |

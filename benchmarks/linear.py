@@ -1,4 +1,4 @@
-"""The linear model beside scikit-learn's and fastText's, from the archive of IMDb: seconds, memory, test accuracy.
+"""The linear model beside scikit-learn's and fastText's on the IMDb archive: seconds, memory, test accuracy.
 
     SENTIMENT_IMDB=aclImdb_v1.tar.gz python benchmarks/linear.py [--fasttext PYTHON]
 

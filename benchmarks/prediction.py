@@ -1,4 +1,4 @@
-"""What prediction takes: files against the bare onnxruntime session, other precisions, memory, start-up, fastText.
+"""Cost of prediction: files against the bare onnxruntime session, precisions, memory, start-up, fastText.
 
     python benchmarks/prediction.py RUN [--rows 20000] [--rounds 3] [--million] [--fasttext]
 

@@ -1,4 +1,4 @@
-"""Where the time of one prediction goes: the whole process, the median of ten, and what it imports.
+"""Time of one prediction: the whole process (median of ten), and its imports.
 
     python benchmarks/prediction_startup.py [RUN]
 

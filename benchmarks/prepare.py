@@ -1,4 +1,4 @@
-"""Time and memory of preparing IMDb, beside what reading alone costs; with --scale, of corpora many times its size.
+"""Time and memory of preparing IMDb, relative to reading alone; with --scale, of corpora many times its size.
 
     SENTIMENT_IMDB=aclImdb_v1.tar.gz python benchmarks/prepare.py [--folder EXTRACTED] [--scale 10] [--rows 1000000]
 

@@ -1,4 +1,4 @@
-"""How often typographic apostrophes and HTML entities change a model's answer on its validation reviews.
+"""How often typographic apostrophes and HTML entities change a model's prediction on its validation reviews.
 
     python benchmarks/spellings.py RUN        # one trained with train.refit=false, or it has learnt these reviews
 

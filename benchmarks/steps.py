@@ -1,4 +1,4 @@
-"""What a training step costs: over widths and batch sizes, and over OpenMP's settings alone and beside another job.
+"""Cost of a training step: over widths, batch sizes and OpenMP settings, alone and beside another job.
 
     python benchmarks/steps.py [--widths 64 128 256] [--batch-tokens 8192 16384 32768 65536] [--seconds 8]
     python benchmarks/steps.py --beside [--seconds 20]

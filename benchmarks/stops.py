@@ -1,4 +1,4 @@
-"""Stop shared trainings at random moments, and count what ended in time, rightly, and can be gone on with.
+"""Stop distributed training at random moments; count the runs that end in time, correctly, and can be resumed.
 
     python benchmarks/stops.py                         200 stops, with two busy loops beside them
     python benchmarks/stops.py --stops 20 --busy 0

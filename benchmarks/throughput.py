@@ -1,4 +1,4 @@
-"""How much of the bare encoder's speed training reaches.
+"""Training speed as a share of the bare encoder's speed.
 
 Training: real tokens per second of the experiment's own steps (embedding, encoder, pooling, loss, backward, clipping,
 optimizer), data already on the device, validation and saving left out. Reference: the same encoder alone, forward and

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from sentiment_cli.evaluation.evaluate import Evaluation
     from sentiment_cli.evaluation.metrics import Scores
-    from sentiment_cli.inference.explain.attribution import Explanation, Method
+    from sentiment_cli.inference.explain.attribution import AttributionMethod, Explanation
     from sentiment_cli.inference.predictor import AnyPredictor, Prediction
 
 
@@ -46,7 +46,7 @@ class Model:
             raise TypeError("predict takes a list of texts; for one text pass [text]")
         return self._predictor.predict(texts)
 
-    def explain(self, text: str, method: "Method | None" = None) -> "Explanation":
+    def explain(self, text: str, method: "AttributionMethod | None" = None) -> "Explanation":
         """Return how much each word of a text adds to the answer, by the method that suits the model unless named."""
         from sentiment_cli.inference.explain.attribution import Explainer
 

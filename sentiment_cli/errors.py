@@ -1,11 +1,11 @@
-"""What a user can cause, as exceptions; each class knows its exit code.
+"""Errors that users can cause, as exceptions; each class has its exit code.
 
     SentimentError
      ├─ UsageError        2   the command line or an experiment file is wrong
-     ├─ DataError         3   the data or an artefact is not what it should be
+     ├─ DataError         3   the data or a saved file is invalid
      ├─ MachineError      4   disk, network, memory
-     ├─ DivergedError     5   training left the finite numbers
-     └─ InterruptedRun  130   stopped by a signal, with what was learnt saved; 143 for SIGTERM
+     ├─ DivergedError     5   the loss is not finite
+     └─ InterruptedRun  130   stopped by a signal, with a checkpoint saved; 143 for SIGTERM
 
 Only `sentiment_cli.cli.main` turns one into a message and an exit code.
 """
@@ -17,12 +17,12 @@ from collections.abc import Collection, Mapping
 class Change(str):
     """A hint that repeats the typed command with a change; `cli.again` writes the whole command out.
 
-    Change("--set", "train.lr=0.1")     with this option, in the place of its earlier value (for --set: of that key's)
+    Change("--set", "train.lr=0.1")     with this option instead of its earlier value (for --set: of that key)
     Change(without=["--nproc"])         without these options
     Change(words={"smaple": "sample"})  with words replaced, or for None left out
 
-    As text it is the change alone, for callers in Python, who typed no command. `otherwise` is the whole command to
-    suggest where the change does not apply: the command has no such option, or it would stay as it was.
+    As text it is the change alone, for callers in Python, without a command line. `otherwise` is the command to suggest
+    if the change does not apply: the command has no such option, or would not change.
     """
 
     __slots__ = ("options", "otherwise", "without", "words")
@@ -49,7 +49,7 @@ class Change(str):
 
 
 class SentimentError(Exception):
-    """An error that the user can mend; `hint` is what to type next: a whole command, or a Change of the typed one."""
+    """An error that the user can fix; `hint` is the next command: a complete one, or a Change of the typed one."""
 
     exit_code = 1
 
@@ -74,7 +74,7 @@ class DivergedError(SentimentError):
     exit_code = 5
 
 
-class InterruptedRun(SentimentError):  # noqa: N818 - the user's wish, not a fault
+class InterruptedRun(SentimentError):  # noqa: N818 - requested by the user, not an error
     def __init__(self, message: str, hint: str | None = None, signal_number: int = 2) -> None:
         super().__init__(message, hint)
         self.exit_code = 128 + signal_number

@@ -35,7 +35,8 @@ def ensemble(
       sentiment ensemble imdb-forward imdb-backward linear
       sentiment ensemble lstm-seed0 lstm-seed1 --weights equal --name lstm-of-2
     """
-    from sentiment_cli.evaluation.ensembling import make_ensemble, print_ensemble
+    from sentiment_cli.evaluation.ensembling import make_ensemble
+    from sentiment_cli.evaluation.printing import print_ensemble
 
     made = make_ensemble(runs, name, weights.value)
     if as_json:

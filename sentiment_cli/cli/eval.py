@@ -112,6 +112,7 @@ def evaluate(
         return
     from sentiment_cli.config.nearest import nearest
     from sentiment_cli.evaluation import evaluate as evaluation
+    from sentiment_cli.evaluation.printing import print_scores
     from sentiment_cli.evaluation.slices import BUILT_IN
 
     unknown = [name for name in slices or [] if name not in BUILT_IN]
@@ -126,7 +127,7 @@ def evaluate(
         found = evaluation.evaluate_data(path, _own(data, values, settings or []), slices or ())
     width = console.terminal_width()
     if width is None:
-        show = functools.partial(evaluation.print_scores, found, slices or (), with_reliability=reliability)
+        show = functools.partial(print_scores, found, slices or (), with_reliability=reliability)
     else:
         show = functools.partial(_show, path, found, slices or (), width, with_reliability=reliability)
     _print(path, found.to_json(), as_json, show)

@@ -11,8 +11,8 @@ from sentiment_cli import console
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
+    from sentiment_cli.inference.explain.attribution import AttributionMethod as Named
     from sentiment_cli.inference.explain.attribution import Explanation
-    from sentiment_cli.inference.explain.attribution import Method as Named
     from sentiment_cli.inference.explain.trace import Trace
     from sentiment_cli.inference.predictor import AnyPredictor, Prediction
 

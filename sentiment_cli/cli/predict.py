@@ -15,7 +15,7 @@ from sentiment_cli.cli.reading import OF_TEXTS, Reading, check_keys, load_data
 from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.batch.inputs import BatchSource
+    from sentiment_cli.inference.batch.chunks import BatchSource
 
 
 class Format(StrEnum):
@@ -163,7 +163,7 @@ def _source(
     settings: Sequence[str] = (),
 ) -> "BatchSource":
     from sentiment_cli.data.tables.rows import Columns, Format
-    from sentiment_cli.inference.batch import inputs
+    from sentiment_cli.inference.batch import inputs, streams
 
     check_keys(settings, OF_TEXTS, "predict")
     if settings and file is None and texts:
@@ -184,7 +184,7 @@ def _source(
         return inputs.given_texts(texts)
     if sys.stdin is None or (file is None and sys.stdin.isatty()):
         raise UsageError("there is no text", inputs.PREDICT_HINT)
-    return inputs.lines_as_they_come(sys.stdin.fileno(), "stdin", how)
+    return streams.lines_as_they_come(sys.stdin.fileno(), "stdin", how)
 
 
 def _format(asked: Format | None, out: Path | None, as_json: bool, source: "BatchSource") -> Format:

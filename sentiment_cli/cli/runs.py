@@ -19,8 +19,6 @@ from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.layout import table, wrapped
 from sentiment_cli.runs.directory import (
-    CHECKPOINTS,
-    SUMMARY,
     all_runs,
     describe_run,
     freeable,
@@ -29,6 +27,7 @@ from sentiment_cli.runs.directory import (
     require_finished,
     size_of,
 )
+from sentiment_cli.runs.files import CHECKPOINTS, SUMMARY
 from sentiment_cli.runs.records import read_summary
 from sentiment_cli.storage import locks, store
 

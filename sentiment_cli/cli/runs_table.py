@@ -10,7 +10,8 @@ from typing import Any
 from sentiment_cli import console
 from sentiment_cli.errors import SentimentError
 from sentiment_cli.layout import Column
-from sentiment_cli.runs.directory import FIGURES, RunEntry, is_held, size_of
+from sentiment_cli.runs.directory import RunEntry, is_held, size_of
+from sentiment_cli.runs.metric_table import HEADLINES
 from sentiment_cli.runs.records import read_metrics, read_record, read_scores, read_summary
 from sentiment_cli.storage import store
 
@@ -32,7 +33,7 @@ def list_entry(run: RunEntry) -> Entry:
     valid, test = None, None
     if run.status not in ("unfinished", "damaged"):
         scores = read_summary(run.path)["valid"]
-        valid = None if not scores else scores.get(FIGURES[run.task].name)
+        valid = None if not scores else scores.get(HEADLINES[run.task].key)
         test = _test_accuracy(run.path)
     is_training = run.status == "unfinished" and is_held(run.path)
     return {
@@ -72,7 +73,7 @@ def cells(group: Sequence[Entry]) -> tuple[str, ...]:
     data = "" if last["data"] is None else Path(last["data"]).name
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last["finished_at"])) if last["finished_at"] else ""
     size = f"{sum(entry['bytes'] for entry in group) / 1e6:.1f} MB"
-    figures = (_mean(group, "valid", FIGURES[last["task"]].shape), _mean(group, "test", ".2%"))
+    figures = (_mean(group, "valid", HEADLINES[last["task"]].format), _mean(group, "test", ".2%"))
     return (*map(console.one_line, (name, state, data)), *figures, size, when)
 
 

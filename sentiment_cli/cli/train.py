@@ -13,6 +13,7 @@ from sentiment_cli.cli.candidates import Candidates, choose_candidates, train_ca
 from sentiment_cli.cli.closing import say_done
 from sentiment_cli.cli.typed_data import DataOption, TestOption, seconds_of, with_data
 from sentiment_cli.errors import Change, UsageError
+from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.training.processes.signals import leaving_at_once
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def train(
             "--nproc": nproc,
         }
         if found := [flag for flag, value in of_runs.items() if value]:
-            own = [str(_named_run(resume) / "experiment.yaml")] if resume and config is None else []
+            own = [str(_named_run(resume) / EXPERIMENT)] if resume and config is None else []
             raise UsageError(
                 f"--profile does not create a run; without effect: {', '.join(found)}",
                 Change(*own, without=found),
@@ -258,7 +259,7 @@ def _resume(
     refuse_ensemble(path, "there is nothing to go on with, and another one takes no time")
     if name is not None:
         raise UsageError(f"--name {name}: a resumed run keeps its name", Change(without=["--name"]))
-    experiment = _load(config or path / "experiment.yaml", override, command, run)
+    experiment = _load(config or path / EXPERIMENT, override, command, run)
     from sentiment_cli.workflows.train import resume
 
     return resume(path, experiment, allow)
@@ -294,7 +295,7 @@ def _launch(
     """Run the same command in processes of its own, and exit as they do."""
     from sentiment_cli.runs.directory import named_run
 
-    path = config if resume is None or config is not None else named_run(resume) / "experiment.yaml"
+    path = config if resume is None or config is not None else named_run(resume) / EXPERIMENT
     experiment = _load(path, override, command, resume)
     arguments = [command.split()[1], *([config] if config is not None else [])]
     for option, values in (("--set", override), ("--allow-change", allow), ("--name", [name]), ("--resume", [resume])):

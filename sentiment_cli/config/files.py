@@ -9,7 +9,7 @@ from typing import Any
 from sentiment_cli.config import yaml_text
 from sentiment_cli.config.earlier import spell_out_earlier
 from sentiment_cli.config.nearest import nearest
-from sentiment_cli.config.paths import is_file, recipes_dir, runs_dir
+from sentiment_cli.config.paths import EXPERIMENT_FILE, is_file, recipes_dir, runs_dir
 from sentiment_cli.config.recipes import find_config, recipe_names
 from sentiment_cli.config.yaml_text import KeyPath, Problem, Remedy, YamlDocument
 from sentiment_cli.errors import UsageError
@@ -61,7 +61,7 @@ def load_chain(path: Path, above: tuple[Path, ...] = ()) -> list[YamlDocument]:
 def find_origin(name: str) -> Path | None:
     """Return the experiment file of the run, the file or the shipped experiment that init_from names, if it is any."""
     own = [Path(name)] if Path(name).suffix in (".yaml", ".yml") else []  # another may be a packed model
-    places = (Path(name) / "experiment.yaml", runs_dir() / name / "experiment.yaml", *own)
+    places = (Path(name) / EXPERIMENT_FILE, runs_dir() / name / EXPERIMENT_FILE, *own)
     recipe = [recipes_dir() / f"{name}.yaml"] if name in recipe_names() else []
     return next((path for path in (*places, *recipe) if is_file(path)), None)
 

@@ -8,6 +8,7 @@ from sentiment_cli.errors import UsageError
 
 # What Linux takes of a path (4,096) less room for the names of our own files; macOS takes 1,024 and says so itself.
 _LONGEST_PATH, _LONGEST_NAME = 3_500, 255
+EXPERIMENT_FILE = "experiment.yaml"  # the file that makes a directory a run
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
 
 

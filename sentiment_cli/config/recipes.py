@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 from sentiment_cli.config.nearest import nearest
-from sentiment_cli.config.paths import is_file, recipes_dir
+from sentiment_cli.config.paths import EXPERIMENT_FILE, is_file, recipes_dir
 from sentiment_cli.errors import Change, UsageError
 
 _DATA_SUFFIXES = tuple(
@@ -62,8 +62,8 @@ def find_config(config: str | None) -> Path:
     if config in recipe_names():
         return recipes_dir() / f"{config}.yaml"
     if os.path.isdir(config):  # noqa: PTH112 - says no, where Path.is_dir raises, to a name that none can have
-        if is_file(path / "experiment.yaml"):
-            experiment = str(path / "experiment.yaml")
+        if is_file(path / EXPERIMENT_FILE):
+            experiment = str(path / EXPERIMENT_FILE)
             raise UsageError(f"{config} is a run, not an experiment", Change(words={config: experiment}))
         raise UsageError(f"{config} is a folder, not an experiment", _with_data(config))
     key, equals, _ = config.partition("=")

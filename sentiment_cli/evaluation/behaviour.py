@@ -1,4 +1,4 @@
-"""What a model makes of minimal pairs: two texts of ours that differ in little, and what a reader would expect of that.
+"""Behavioural tests on minimal pairs (CheckList): two similar texts with an expected change of the prediction.
 
 minimal_pairs.tsv holds them, with the expectation of the contrast beside its original (Ribeiro et al. 2020, whose tests
 of minimum functionality, direction and invariance these are):
@@ -21,6 +21,7 @@ from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.predictor import Prediction, predictor_of
 from sentiment_cli.runs.directory import is_run
 from sentiment_cli.runs.ensemble_model import AnyModel, open_model
+from sentiment_cli.runs.files import scores_name
 from sentiment_cli.runs.seals import write_result
 from sentiment_cli.storage import store
 
@@ -32,7 +33,7 @@ _GOODNESS = {"neg": 0.0, "bad": 0.0, "neu": 0.5, "so-so": 0.5, "fair": 0.5, "mix
 
 
 class MinimalPair(NamedTuple):
-    """Two texts, and what should become of the score or label on the way from the first to the second."""
+    """Two texts, and the expected change of score or label from the first to the second."""
 
     group: str
     expected: str
@@ -41,7 +42,7 @@ class MinimalPair(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a model said of a pair; scores are from 0 (bad) to 1 (good), `passed` is as expected."""
+    """A model's result on a pair; scores are from 0 (negative) to 1 (positive), `passed` is as expected."""
 
     pair: MinimalPair
     original_score: float
@@ -55,7 +56,7 @@ class Outcome(NamedTuple):
 
 
 class AxisShare(NamedTuple):
-    """So many of n."""
+    """A number of successes out of n."""
 
     right: int
     n: int
@@ -75,7 +76,7 @@ class AxisShare(NamedTuple):
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What a model made of the minimal pairs."""
+    """The results of a model on all minimal pairs."""
 
     outcomes: list[Outcome]
 
@@ -85,7 +86,7 @@ class Behaviour:
 
     @property
     def constant(self) -> AxisShare:
-        """How many pairs a model passes that says the same of every text; what one is worth begins above that."""
+        """The pass rate of a constant model, as a lower reference."""
         n_same = sum(outcome.pair.expected in ("holds", "stays") for outcome in self.outcomes)
         return AxisShare(n_same, len(self.outcomes))
 
@@ -132,17 +133,17 @@ def evaluate_behaviour(run: Path) -> Behaviour:
 def keep_outcomes(run: Path, name: str, outcomes: dict[str, Any]) -> None:
     """Write RUN/evaluation/NAME.json; of a model without its run nothing is kept."""
     if is_run(run):
-        write_result(run, f"evaluation/{name}.json", store.dump_json({"run": run.name, **outcomes}))
+        write_result(run, scores_name(name), store.dump_json({"run": run.name, **outcomes}))
 
 
 def predict_pairs(model: AnyModel, texts: Sequence[tuple[str, str]]) -> list[tuple[Prediction, Prediction]]:
-    """Return what a model says of both texts of each pair."""
+    """Return a model's predictions for both texts of each pair."""
     answers = predictor_of(model).predict([text for pair in texts for text in pair])
     return list(zip(answers[::2], answers[1::2], strict=True))
 
 
 def judge_pair(pair: MinimalPair, one: Prediction, two: Prediction, goodness: dict[str, float]) -> Outcome:
-    """Say whether what a model said of a pair is as expected; a label's goodness is from 0 (bad) to 1 (good)."""
+    """Compare the predictions for a pair with its expectation; goodness is from 0 (negative) to 1 (positive)."""
     before, after = _place_of(one, goodness), _place_of(two, goodness)
     side_before, side_after = goodness[one.label] - 0.5, goodness[two.label] - 0.5
     is_held = one.label == two.label
@@ -166,7 +167,7 @@ def _place_of(said: Prediction, goodness: dict[str, float]) -> float:
 
 
 def _goodness_of(labels: tuple[str, ...]) -> dict[str, float]:
-    """Return each label's place from bad (0) to good (1): by its order, of numbers, or by what its name begins with."""
+    """Return the goodness of each label from 0 to 1: by order for numbers, else by the beginning of its name."""
     if all(label.lstrip("-").isdecimal() for label in labels):
         return {label: i / (len(labels) - 1) for i, label in enumerate(labels)}
     found = [next((g for name, g in _GOODNESS.items() if label.casefold().startswith(name)), None) for label in labels]
@@ -181,7 +182,7 @@ def _goodness_of(labels: tuple[str, ...]) -> dict[str, float]:
 
 
 def print_behaviour(behaviour: Behaviour) -> None:
-    """Print pass rates for a reader, the worst group first, with some of what failed."""
+    """Print pass rates, the worst group first, with some failures."""
     groups = sorted(behaviour.groups().items(), key=lambda item: item[1].passed.rate)
     width = max(len("all pairs"), *(len(name) for name, _ in groups))
     for name, found in (("all pairs", behaviour), *groups):

@@ -1,4 +1,4 @@
-"""How far probabilities can be believed: one temperature for a model's logits, and accuracy over confidence."""
+"""Calibration of probabilities: temperature scaling, and accuracy by confidence."""
 
 import math
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ _BAR = 40
 
 
 class Bin(NamedTuple):
-    """Predictions whose confidence lies from `low` to `high`: how many, how sure on average, how many of them right."""
+    """Predictions with a confidence from `low` to `high`: number, mean confidence and accuracy."""
 
     low: float
     high: float
@@ -49,7 +49,7 @@ class Bin(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A calibration, and why its temperature is 1 where none was kept."""
+    """A calibration, and the reason if its temperature stays 1."""
 
     calibration: Calibration
     reason: str | None

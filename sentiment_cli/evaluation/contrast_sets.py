@@ -1,4 +1,4 @@
-"""What a model makes of labelled pairs: an original, and a contrast that was changed a little (Gardner et al. 2020)."""
+"""Contrast sets: labelled pairs of an original and a minimally edited text (Gardner et al. 2020)."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ class PairScores:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return the three shares, and every pair with what was said of it."""
+        """Return the three shares, and every pair with its predictions."""
         found: dict[str, Any] = {"pairs_file": self.name, "n": len(self.pairs)}
         for name, share in self.shares().items():
             found |= share.to_json(name)
@@ -64,7 +64,7 @@ class PairScores:
 
 
 def evaluate_pairs(run: Path, data: Data) -> PairScores:
-    """Score a run on a file of labelled pairs; keep what it said in RUN/evaluation/pairs-NAME.json.
+    """Score a run on a file of labelled pairs; write the result to RUN/evaluation/pairs-NAME.json.
 
     The file is a table with columns original, contrast, original_label and contrast_label. Raises DataError for one
     that is none, and, both sides' labels shown, where its labels are not the run's.

@@ -1,4 +1,4 @@
-"""A run made of runs: its weights found on validation, its scores, its directory."""
+"""Building an ensemble from finished runs: weights, temperature, scores and run directory."""
 
 import contextlib
 import glob
@@ -24,8 +24,9 @@ from sentiment_cli.errors import MachineError, UsageError
 from sentiment_cli.evaluation.calibration import calibrate, measure_calibration
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.evaluation.stacking import fit_weights
-from sentiment_cli.runs.directory import SUMMARY, find_model, is_run
+from sentiment_cli.runs.directory import find_model, is_run
 from sentiment_cli.runs.ensemble_model import Ensemble, Member, combine, open_model, save_ensemble
+from sentiment_cli.runs.files import EXPERIMENT, MODEL, SUMMARY
 from sentiment_cli.runs.known_rows import KnownRows, read_known, write_known
 from sentiment_cli.runs.predictions import ValidationOutputs, load_validation
 from sentiment_cli.runs.records import read_summary
@@ -34,7 +35,7 @@ from sentiment_cli.runs.seals import write_result
 from sentiment_cli.storage import locks, store
 
 Weighing = Literal["fitted", "equal"]
-_FOLDS = 5
+FOLDS = 5
 _MAKING = ".making"  # in the directory of a run that is not whole yet
 
 
@@ -96,7 +97,7 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
 
 @contextlib.contextmanager
 def _new_run(name: str) -> Iterator[Path]:
-    """Yield the directory of a new run, which goes again where the block fails.
+    """Yield the directory of a new run; remove it if the block fails.
 
     One that a killed process was making has a mark in it, and nobody holds it: it goes when the next one is made.
     """
@@ -118,7 +119,7 @@ def _new_run(name: str) -> Iterator[Path]:
 
 
 def _write_known(run: Path, paths: Sequence[Path], models: Sequence[Artefact]) -> None:
-    """Keep with the ensemble which rows its members have learnt the labels of, and which they are judged on."""
+    """Write the known rows of the ensemble: those of its members."""
     found = [read_known(path, model) for path, model in zip(paths, models, strict=True)]
     for path, known in zip(paths, found, strict=True):
         if known is None:
@@ -143,24 +144,6 @@ def _write_known(run: Path, paths: Sequence[Path], models: Sequence[Artefact]) -
     write_known(run, KnownRows(learnt, valid, test))
 
 
-def print_ensemble(made: Ensembled) -> None:
-    """Print each member's weight and scores, and the ensemble's, to stderr, and the run's directory."""
-    width = max(len("ensemble"), *map(len, made.weights))
-    if made.members:
-        n = next(iter(made.members.values())).n
-        console.say(f"{'':<{width}}  weight  accuracy    loss     ECE   on {n:,} validation reviews")
-    for name, weight in made.weights.items():
-        console.say(f"{name:<{width}}  {weight:>6.3f}" + _figures(made.members.get(name)))
-    if made.valid is not None:
-        how = f"of each of {_FOLDS} folds, by weights and temperature of the others"
-        console.say(f"{'ensemble':<{width}}  {'':>6}{_figures(made.valid)}   {how}")
-    console.result(str(made.directory))
-
-
-def _figures(scores: Scores | None) -> str:
-    return "" if scores is None else f"  {scores.accuracy:>8.2%}  {scores.loss:.4f}  {scores.ece:.4f}"
-
-
 def _open_member(path: Path) -> Artefact:
     model = open_model(path)
     if isinstance(model, Ensemble):
@@ -176,7 +159,7 @@ def _open_member(path: Path) -> Artefact:
 
 
 def _check_same(paths: Sequence[Path], models: Sequence[Artefact]) -> None:
-    """Raise UsageError for a member that stands twice, or that has other labels than the first."""
+    """Raise UsageError for a repeated member, or one with other labels than the first."""
     for i, (path, model) in enumerate(zip(paths, models, strict=True)):
         if any(path.samefile(earlier) for earlier in paths[:i]):
             raise UsageError(f"{path} is given twice", "sentiment runs list")
@@ -189,7 +172,7 @@ def _check_same(paths: Sequence[Path], models: Sequence[Artefact]) -> None:
 
 
 def _find_kept(paths: Sequence[Path], models: Sequence[Artefact], weighing: Weighing) -> list[ValidationOutputs]:
-    """Return what the members kept of their validation rows, in the order of the first one's.
+    """Return the members' validation outputs, in the row order of the first member.
 
     Where they have not all kept some, or not of the same rows, nothing is returned for equal weights, and for fitted
     ones UsageError raised.
@@ -229,7 +212,7 @@ def _find_kept(paths: Sequence[Path], models: Sequence[Artefact], weighing: Weig
 
 
 def _texts_of(kept: ValidationOutputs, model: Artefact) -> str:
-    """Return the fingerprint of the data of kept rows; where they have none the cache may, or the data's key stands in.
+    """Return the fingerprint of the data of validation rows: stored, from the cache, or else the key of the data.
 
     Ids say too little: in a table they are the numbers of the rows.
     """
@@ -238,7 +221,7 @@ def _texts_of(kept: ValidationOutputs, model: Artefact) -> str:
 
 
 def _is_of(kept: ValidationOutputs, model: Artefact) -> bool:
-    """Say whether the outputs are those that the model's calibration was measured on, whatever it was fitted by."""
+    """Return whether the model's calibration was measured on these outputs."""
     place = model.members.place("calibration.json")
     with store.damage(place):
         about = store.parse_json(model.read("calibration.json"), place)
@@ -279,7 +262,7 @@ def _judge_folds(
     if groups < 2:
         console.warn("the validation reviews are of one group, which no fold can be held out of: there is no score")
         return None
-    fold_N = folds_of(rows.label_N, rows.group_N, "auto", min(_FOLDS, groups), seed=0)
+    fold_N = folds_of(rows.label_N, rows.group_N, "auto", min(FOLDS, groups), seed=0)
     output = np.zeros_like(logits[0])
     for fold in np.unique(fold_N):
         held_N = fold_N == fold
@@ -295,7 +278,7 @@ def _score(output: NDArray[np.float64], rows: ValidationOutputs) -> Scores:
 
 
 def _write_about(made: Ensembled, name: str, first: Artefact, weighing: Weighing, seconds: float) -> None:
-    """Write the summary and, last, what makes the directory a run: the settings of its first member."""
+    """Write the summary and, last, the configuration (of the first member), which makes the directory a run."""
     members = {name: scores.to_json() for name, scores in made.members.items()}
     summary: dict[str, Any] = {
         "status": "finished",
@@ -308,10 +291,10 @@ def _write_about(made: Ensembled, name: str, first: Artefact, weighing: Weighing
         "seconds": {"ensemble": seconds},
         "tokens_per_second": None,
         "versions": {"sentiment": sentiment_cli.__version__, "python": platform.python_version()},
-        "fingerprint": {"data": first.data_key, "model": store.sha256_of(made.directory / "model" / store.MANIFEST)},
+        "fingerprint": {"data": first.data_key, "model": store.sha256_of(made.directory / MODEL / store.MANIFEST)},
         "ensemble": {"weighing": weighing, "weights": made.weights, "members": members},
     }
     write_result(made.directory, SUMMARY, store.dump_json(summary))
     said = f"# An ensemble of {json.dumps(list(made.weights))}; these are the settings of the first.\n"
     settings = experiment_yaml(experiment_from_values({**first.settings, "name": name}))
-    store.write_file(made.directory / "experiment.yaml", said.encode() + settings)
+    store.write_file(made.directory / EXPERIMENT, said.encode() + settings)

@@ -1,7 +1,6 @@
-"""A run on a split or on labelled rows of one's own: scores and predictions, printed and kept with the run."""
+"""Evaluating a run on a split or on other labelled rows; scores and predictions are stored with the run."""
 
 import shlex
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from sentiment_cli.data.sources.labels import LabelError, map_option, parse_labe
 from sentiment_cli.data.sources.source import Source, columns_of, find_source, format_of
 from sentiment_cli.data.tables.readers import Rejects, column_names, read_table
 from sentiment_cli.errors import Change, DataError, UsageError
-from sentiment_cli.evaluation.calibration import Bin, measure_calibration, print_reliability, reliability_bins
+from sentiment_cli.evaluation.calibration import Bin, measure_calibration, reliability_bins
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.evaluation.scoring import ScoredSplit, has_learnt_validation, score_split, score_texts
 from sentiment_cli.evaluation.slices import (
@@ -31,13 +30,13 @@ from sentiment_cli.evaluation.slices import (
     Partition,
     Slice,
     by_column,
-    print_slices,
     slice_scores,
 )
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
 from sentiment_cli.inference.torch_model import experiment_of
 from sentiment_cli.runs.directory import is_run
 from sentiment_cli.runs.ensemble_model import AnyModel, open_model
+from sentiment_cli.runs.files import predictions_paths, scores_name, scores_paths
 from sentiment_cli.runs.known_rows import home_of, read_known
 from sentiment_cli.runs.ledger import record_opening
 from sentiment_cli.runs.predictions import write_predictions
@@ -49,7 +48,7 @@ from sentiment_cli.storage import store
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `eval` found: the scores on `split` and, where some of its rows were trained on, those without them.
+    """The result of an evaluation: scores on `split` and, if some rows were trained on, scores without them.
 
     `n_known` counts these: rows whose text stands in training rows, the run's own or a teacher's; None where that is
     not known, or goes without saying. `unseen` is None where there are none, or nothing but them. `calibration` is of
@@ -152,7 +151,7 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
 
 
 def _record_opening(path: Path, model: AnyModel, command: str) -> int | None:
-    """Write an opening down in the ledger of the run that a model is of; say so where that run is not here."""
+    """Record an evaluation on test in the ledger of the model's run; warn if the run is not present."""
     run = home_of(path, model)
     if run is None:
         console.say(f"these are test rows of {path}, whose run is not here: no ledger counts this opening")
@@ -161,7 +160,7 @@ def _record_opening(path: Path, model: AnyModel, command: str) -> int | None:
 
 
 def _known_of_split(run: Path, model: AnyModel, split: str, scored: ScoredSplit) -> NDArray[np.bool_] | None:
-    """Say which rows of a split stand in training rows: the run's own, or those that a teacher or an origin learnt."""
+    """Return which rows of a split occur in training rows of the run, its teachers or its starting points."""
     if split == "train" or (split == "valid" and has_learnt_validation(model)):
         return None
     in_train_N, known = scored.packed.in_train_N, read_known(run, model)
@@ -172,21 +171,20 @@ def _known_of_split(run: Path, model: AnyModel, split: str, scored: ScoredSplit)
 
 
 def discard_scores(run: Path) -> None:
-    """Remove what was kept of a model that training has gone on with; the ledger stays."""
-    for path in (run / "evaluation").glob("*"):
-        if path.name.endswith((".json", "-predictions.jsonl")):
-            store.remove_file(path)
+    """Remove scores and predictions of an earlier model of a resumed run; the ledger stays."""
+    for path in (*scores_paths(run), *predictions_paths(run)):
+        store.remove_file(path)
 
 
 def free_name(run: Path, name: str, fingerprint: str) -> str:
     """Return the name to keep scores of some rows under: one that is not taken by the scores of others."""
-    path = run / "evaluation" / f"{name}.json"
+    path = run / scores_name(name)
     is_taken = is_run(run) and store.is_there(path) and read_scores(path).get("texts", fingerprint) != fingerprint
     return f"{name}-{fingerprint[-8:]}" if is_taken else name
 
 
 def _opens_test(data: Data, own: Data) -> bool:
-    """Say whether the data to score is what a run took its test rows from."""
+    """Return whether the data to score are the source of the run's test rows."""
     places = (own.source, own.test, *((local_imdb(), archive_path()) if own.source == "imdb" else ()))
     return Path(data.source).resolve() in {Path(place).resolve() for place in places if place is not None}
 
@@ -265,63 +263,4 @@ def _keep(
     true_labels = [labels[label] for label in scored.packed.label_N.tolist()]
     about = {"run": run.name, "texts": scored.texts, "trained_on": is_learnt, **evaluation.to_json()}
     write_predictions(run, name, scored.ids, true_labels, answers)
-    write_result(run, f"evaluation/{name}.json", store.dump_json(about))
-
-
-def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reliability: bool = False) -> None:
-    """Print scores for a reader, accuracy first; of slices the worst few, or more of those asked for."""
-    scores, unseen, calibration = evaluation.scores, evaluation.unseen, evaluation.calibration
-    low, high = scores.accuracy_ci95
-    console.result(f"accuracy {scores.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}   n {scores.n:,}")
-    if unseen is not None:
-        low, high = unseen.accuracy_ci95
-        console.result(
-            f"  without the {evaluation.n_known:,} that were trained on: "
-            f"{unseen.accuracy:.2%} ({low:.2%} to {high:.2%}), n {unseen.n:,}"
-        )
-    elif evaluation.n_known:
-        console.result(f"  all {scores.n:,} were trained on: this says nothing of new texts")
-    if absent := evaluation.absent():
-        what = "the macro means leave it out, and there is no AUC of all labels"
-        console.warn(f"no {evaluation.split} row is labelled {', '.join(map(repr, absent))}: {what}")
-    if evaluation.openings is not None:
-        times = "once" if evaluation.openings == 1 else f"{evaluation.openings:,} times"
-        console.result(f"  test opened {times} for this run")
-    if scores.mae is not None:
-        console.result(f"MAE {scores.mae:.3f} stars   RMSE {scores.rmse:.3f} stars")
-    figures = {"loss": scores.loss, "F1": scores.f1, "AUC": scores.auc, "AP": scores.average_precision}
-    figures |= {"Brier": scores.brier, "ECE": scores.ece}
-    console.result("   ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None))
-    if calibration is not None and calibration.temperature != 1:
-        before = f"loss {calibration.loss_before:.4f}   ECE {calibration.ece_before:.4f}"
-        console.result(f"  before calibration, at temperature 1 instead of {calibration.temperature:.3f}: {before}")
-    _print_labels(scores)
-    _print_confusion(scores)
-    if with_reliability and evaluation.reliability:
-        print_reliability(evaluation.reliability)
-    print_slices(evaluation.slices, asked)
-
-
-def _print_labels(scores: Scores) -> None:
-    labels = tuple(scores.f1_per_label)
-    width = max(len("all, macro"), *(len(console.one_line(label)) for label in labels))
-    console.result(f"{'label':<{width}}  precision  recall      F1        n")
-    for i, label in enumerate(labels):
-        precision, recall = scores.precision_per_label[label], scores.recall_per_label[label]
-        f1, n = scores.f1_per_label[label], sum(scores.confusion[i])
-        console.result(f"{console.one_line(label):<{width}}  {precision:>9.4f}  {recall:.4f}  {f1:.4f}  {n:>7,}")
-    console.result(
-        f"{'all, macro':<{width}}  {scores.precision:>9.4f}  {scores.recall:.4f}  {scores.f1:.4f}  {scores.n:>7,}"
-    )
-
-
-def _print_confusion(scores: Scores) -> None:
-    """Print the confusion matrix, as many columns at a time as the terminal is wide enough for."""
-    labels, corner = tuple(map(console.one_line, scores.f1_per_label)), "truth \\ predicted"
-    width = max(8, *(len(label) + 2 for label in labels))
-    margin = max(len(corner), width)
-    most = max(1, (shutil.get_terminal_size().columns - margin) // width)
-    for first in range(0, len(labels), most):
-        console.result(f"{corner:>{margin}}" + "".join(f"{label:>{width}}" for label in labels[first : first + most]))
-        for label, row in zip(labels, scores.confusion, strict=True):
-            console.result(f"{label:>{margin}}" + "".join(f"{count:>{width}}" for count in row[first : first + most]))
+    write_result(run, scores_name(name), store.dump_json(about))

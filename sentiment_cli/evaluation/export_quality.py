@@ -1,4 +1,4 @@
-"""What exported graphs are worth: size and speed, accuracy, and how far their answers are from those of the model."""
+"""Quality of exported graphs: size, speed, accuracy and difference from the model."""
 
 import contextlib
 import dataclasses
@@ -37,7 +37,7 @@ _Found = TypeVar("_Found")
 
 
 class EvalRows(NamedTuple):
-    """Rows that graphs are tried on: token ids, labels (None of made-up rows) and the outputs they should give."""
+    """Rows to test graphs on: token ids, labels (None for random rows) and expected outputs."""
 
     rows_ids: Sequence[NDArray[np.int32]]
     label_N: NDArray[np.int64] | None
@@ -118,7 +118,7 @@ def export_run(
 
 
 def _is_graph(path: Path) -> bool:
-    """Say whether a file is a graph such as is exported."""
+    """Return whether a file is an exported graph."""
     try:
         check_graph(store.read_named(path))
     except DataError:
@@ -152,7 +152,7 @@ def prepare_eval_rows(artefact: Artefact) -> EvalRows:
 
 
 def measure(graph: bytes, artefact: Artefact, trial: EvalRows, name: str) -> GraphQuality:
-    """Try a graph of a model on rows whose answers are known."""
+    """Test a graph on rows with known outputs."""
     load_s, (answers, _) = _median_s(lambda: open_graph(graph), _TIMES_LOADED)
     read_N = read_lengths(np.array([len(ids_L) for ids_L in trial.rows_ids]), artefact.reading)
     middle = trial.rows_ids[int(np.argsort(read_N)[len(read_N) // 2])]
@@ -180,7 +180,7 @@ def measure(graph: bytes, artefact: Artefact, trial: EvalRows, name: str) -> Gra
 
 
 def reason_to_refuse(precision: Precision, worth: GraphQuality) -> str | None:
-    """Say what is wrong with an export, where something is."""
+    """Return what is wrong with an export, if anything."""
     if worth.outputs_apart is None:
         return "it, or the model itself, answers with numbers that are not finite"
     if precision == "fp32" and worth.outputs_apart > MOST_APART:
@@ -204,7 +204,7 @@ _COLUMNS = (
 
 
 def print_exports(exports: Mapping[Precision, Export]) -> None:
-    """Print a table, a line per precision, and what was written."""
+    """Print a table with a line per precision, and the written files."""
     for line in table(_COLUMNS, [_cells(name, one.worth) for name, one in exports.items()], console.terminal_width()):
         console.result(line)
     for name, one in exports.items():
@@ -255,7 +255,7 @@ def _decide(artefact: Artefact, output: NDArray[np.float64]) -> tuple[NDArray[np
 
 
 def _median_s(work: Callable[[], _Found], times: int) -> tuple[float, _Found]:
-    """Return the median of the seconds that a piece of work takes, and what it gives."""
+    """Return the median time in seconds of a function, and its result."""
     seconds = []
     for _ in range(times):
         began = time.perf_counter()

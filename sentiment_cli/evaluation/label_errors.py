@@ -1,4 +1,4 @@
-"""Reviews whose labels are disputed by models that were not trained on them, after confident learning.
+"""Likely label errors, found by models that were not trained on the rows (confident learning).
 
 Northcutt, Jiang & Chuang 2021 ("Confident Learning: Estimating Uncertainty in Dataset Labels"). Taken from it: the
 out-of-sample probabilities; the ranking by self-confidence, the probability of the given label; the threshold of each
@@ -35,7 +35,7 @@ _ROUNDING = 1e-6  # a mean of equal probabilities may come out above each of the
 
 @dataclass(frozen=True)
 class JudgedSplit:
-    """Rows that a run was not trained on, and what it says of them; row i is row place_N[i] of the texts of `of`.
+    """Predictions of a run for held-out rows; row i is row place_N[i] of the texts of `of`.
 
     `openings` counts how often the run's test rows were opened, where these are they.
     """
@@ -53,7 +53,7 @@ class JudgedSplit:
 
 
 class Suspect(NamedTuple):
-    """A review whose label is disputed, as a line of the file.
+    """A review with a likely label error, as a line of the file.
 
     `probability` is the given label's by the run, `margin` that less the largest of the other labels' probabilities;
     `estimated_error` says whether confident learning counts it; `text` is how the text begins.
@@ -73,7 +73,7 @@ class Suspect(NamedTuple):
 
 
 class Dispute(NamedTuple):
-    """What was found in a split: rows, the share whose label the runs predict, and rows disputed.
+    """The result for a split: rows, share of agreeing labels, and rows with likely errors.
 
     `thresholds` are the labels' own; `estimated_errors` counts rows by label and by what confident learning says.
     """
@@ -126,7 +126,7 @@ def thresholds(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64]) 
 
 
 def confident_labels(probability_NC: NDArray[np.float64], threshold_C: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the likeliest of the labels whose probability is at its threshold or above, -1 where none is.
+    """Return the most likely label with a probability at or above its threshold, -1 for none.
 
     Northcutt et al. 2021, equations 1 and 2: rows by given label and by this one make up the confident joint.
     """
@@ -138,7 +138,7 @@ def confident_labels(probability_NC: NDArray[np.float64], threshold_C: NDArray[n
 def find_suspects(
     judged: Sequence[JudgedSplit], texts: Texts, top: int | None = None
 ) -> tuple[list[Suspect], dict[str, Dispute]]:
-    """Return the disputed rows, the least probable label first, and what was found in each split.
+    """Return the likely errors, the least probable label first, and the result for each split.
 
     Disputed is a row whose label is not the predicted one, or which confident learning counts as an error; `top` keeps
     the first so many. A split's thresholds are those of all its folds.
@@ -215,7 +215,7 @@ def _with_texts(suspects: Sequence[tuple[Suspect, str, int]], texts: Texts) -> l
 
 
 def check_out(path: Path) -> None:
-    """Raise UsageError for a file that is there, or whose name does not say which format it shall have."""
+    """Raise UsageError for an existing file, or one whose name selects no format."""
     if path.suffix not in FORMATS:
         raise UsageError(
             f"--out {path}: the name should end in {' or '.join(FORMATS)}", Change("--out", "suspects.jsonl")
@@ -225,7 +225,7 @@ def check_out(path: Path) -> None:
 
 
 def _is_list(path: Path) -> bool:
-    """Say whether a file is a list of suspects: it may be the very one that is to be written."""
+    """Return whether a file is a list of suspects, which may be overwritten by the same list."""
     try:
         first = store.read_named(path, _LONGEST_ROW).partition(b"\n")[0].decode()
         return first == ",".join(Suspect._fields) or tuple(json.loads(first)) == Suspect._fields

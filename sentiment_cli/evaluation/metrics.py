@@ -1,4 +1,4 @@
-"""Scores as pure functions of the truth and of what a model puts out."""
+"""Metrics as pure functions of true labels and model outputs."""
 
 import math
 from collections.abc import Callable
@@ -137,7 +137,7 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
 
 
 def area_under_roc(is_positive_N: NDArray[np.bool_], score_N: NDArray[np.float64]) -> float | None:
-    """Return how often a positive row scores above a negative one, ties counting half; None without both kinds."""
+    """Return the probability that a positive row outranks a negative one, ties counting half; None without both."""
     n_positive = int(is_positive_N.sum())
     n_pairs = n_positive * (len(is_positive_N) - n_positive)
     if n_pairs == 0:
@@ -149,7 +149,7 @@ def area_under_roc(is_positive_N: NDArray[np.bool_], score_N: NDArray[np.float64
 
 
 def average_precision(is_positive_N: NDArray[np.bool_], score_N: NDArray[np.float64]) -> float | None:
-    """Return the mean precision over the positive rows, each counted with all that score no lower; None without any."""
+    """Return the mean precision at the positive rows, over all rows with at least their score; None without any."""
     n_positive = int(is_positive_N.sum())
     if n_positive == 0:
         return None

@@ -1,4 +1,4 @@
-"""What a model, or each part of an ensemble, puts out of rows: of a split of its own corpus, or of any texts."""
+"""Outputs of a model, or of each member of an ensemble, for a split of its corpus or for any texts."""
 
 import dataclasses
 import shlex
@@ -27,7 +27,7 @@ from sentiment_cli.storage import store
 
 
 class ScoredSplit(NamedTuple):
-    """Rows as the model, or an ensemble's first, reads them, and what is put out of them, not calibrated.
+    """Rows as encoded for the model (an ensemble's first member), with uncalibrated outputs.
 
     `texts` is the fingerprint of the data that they are of, `digest_N` what Corpus.digests returns of a split's rows.
     """
@@ -41,7 +41,7 @@ class ScoredSplit(NamedTuple):
     digest_N: NDArray[np.uint64] | None = None
 
     def partitions(self) -> list[Partition]:
-        """Cut the rows by what is known of all rows."""
+        """Return the partitions of the rows into slices."""
         return partition_rows(self.packed, self.groups, self.model.vocabulary, experiment_of(self.model).text)
 
 
@@ -58,7 +58,7 @@ def score_split(model: AnyModel, split: str) -> ScoredSplit:
 
 
 def score_texts(model: AnyModel, texts: Texts, split: str, name: str) -> ScoredSplit:
-    """Score a split of texts, whatever a model was trained on; `name` is shown meanwhile."""
+    """Score a split of texts from any source; `name` is shown in the progress bar."""
     of_parts = [_relabelled(_encode(part, texts, split), texts.labels, model.labels) for part in model.models]
     outputs = [_outputs(part, packed, name) for part, packed in zip(model.models, of_parts, strict=True)]
     return ScoredSplit(
@@ -67,7 +67,7 @@ def score_texts(model: AnyModel, texts: Texts, split: str, name: str) -> ScoredS
 
 
 def has_learnt_validation(model: AnyModel) -> bool:
-    """Say whether a model, or a part of it, was trained on its validation rows in the end."""
+    """Return whether a model, or a member, was finally trained on its validation rows (train.refit)."""
     return any(experiment_of(one).train.refit for one in model.models)
 
 
@@ -96,7 +96,7 @@ def _in_order(scored: ScoredSplit, first: ScoredSplit, run: Path) -> NDArray[np.
 
 
 def _relabelled(packed: Packed, labels: Sequence[str], of_model: Sequence[str]) -> Packed:
-    """Return rows whose labels are places in the model's own labels, whatever order the data names them in."""
+    """Return rows with labels as indices into the model's labels, in any order of the data's labels."""
     place_of = np.array([of_model.index(label) if label in of_model else -1 for label in labels])
     return dataclasses.replace(packed, label_N=place_of[packed.label_N])
 
@@ -132,7 +132,7 @@ def _outputs(artefact: Artefact, packed: Packed, name: str) -> NDArray[np.float6
 
 
 def _device_of(name: str) -> torch.device:
-    """The device the run was trained on, or, on a machine without it, what there is."""
+    """Return the device of training, or the best available one if the machine lacks it."""
     try:
         return select_device(name)
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""How well a model foresees the words of a text."""
+"""Metrics of token prediction: loss, perplexity and token accuracy."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class SequenceScores:
 
 
 def score_tokens(loss: float, n: int, n_right: int | None = None) -> SequenceScores | None:
-    """Score n tokens whose losses add up to `loss` nats; None where no number can hold the perplexity."""
+    """Score n tokens with a total loss of `loss` nats; None if the perplexity overflows."""
     mean = loss / n
     if not mean < _MOST_NATS:  # nor is NaN
         return None

@@ -1,4 +1,4 @@
-"""Whether one run is better than another: paired tests on what both said of the same rows.
+"""Paired significance tests of runs on the same rows.
 
 The p-value speaks of these two models on rows like these. Whether one way to train is better than another is a question
 for several seeds of each (Dietterich 1998, section 2).
@@ -21,6 +21,7 @@ from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.layout import wrapped
 from sentiment_cli.runs.directory import members_of
+from sentiment_cli.runs.files import EXPERIMENT, scores_name
 from sentiment_cli.runs.predictions import Predictions, how_to_score, read_predictions
 from sentiment_cli.runs.records import read_scores
 from sentiment_cli.runs.seals import warn_edited
@@ -42,7 +43,7 @@ class PairedTable(NamedTuple):
 
 
 class MarkedRun(NamedTuple):
-    """What a run said of a split, marked: each true label by its id, in the order of ids, and whether it was found.
+    """Results of a run on a split: each true label by row id, and whether the prediction is right, in the order of ids.
 
     `about` is what is kept of its scores there.
     """
@@ -71,7 +72,7 @@ class Pairing:
 
     @property
     def verdict(self) -> str:
-        """Say in a sentence which run is better, by how much and how surely, or that no difference was shown."""
+        """A sentence with the better run, the difference and its significance, or that none was shown."""
         low, high = (100 * end for end in self.difference_ci95)
         better, worse = self.other, self.first
         if self.difference < 0:
@@ -132,7 +133,7 @@ def compare_runs(runs: Sequence[Path], split: str) -> Comparison:
     if twice:
         raise UsageError(f"{twice[0]} is given twice; a run does not differ from itself", "sentiment runs list")
     for run in runs:
-        experiment, hint = load_experiment(run / "experiment.yaml"), f"sentiment report {shlex.quote(str(run))}"
+        experiment, hint = load_experiment(run / EXPERIMENT), f"sentiment report {shlex.quote(str(run))}"
         if experiment.task != "classify":
             raise UsageError(f"{run} is of task {experiment.task}, and what is compared is how runs classify", hint)
         if experiment.data.target == "stars":
@@ -181,7 +182,7 @@ def _differences(one: Path, other: Path) -> list[tuple[str, Any, Any]]:
     first, second = members_of(one), members_of(other)
     if first or second:
         return [("members", first or None, second or None)]
-    return differences(*(load_experiment(run / "experiment.yaml") for run in (one, other)))
+    return differences(*(load_experiment(run / EXPERIMENT) for run in (one, other)))
 
 
 def paired_table(first_N: NDArray[np.bool_], other_N: NDArray[np.bool_]) -> PairedTable:
@@ -223,7 +224,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def print_comparison(comparison: Comparison, n_listed: int) -> None:
-    """Print a comparison for a reader: accuracies, then of each pairing the verdict and what it rests on."""
+    """Print a comparison: accuracies, then verdict, counts and test of each pair."""
     console.result(f"{comparison.split}, {comparison.n:,} reviews")
     width = max(map(len, comparison.right))
     for name, right in comparison.right.items():
@@ -267,14 +268,14 @@ def _mark(run: Path, name: str, split: str, answers: Predictions) -> MarkedRun:
     order = np.argsort(answers.ids, kind="stable")
     label_of = {answers.ids[i]: answers.labels[answers.label_N[i]] for i in order}
     is_right_N = (likeliest(answers.probability_NC) == answers.label_N)[order]
-    scores = run / "evaluation" / f"{split}.json"
+    scores = run / scores_name(split)
     return MarkedRun(
         run, name, label_of, is_right_N, read_scores(scores, how_to_score(run, split)) if store.is_there(scores) else {}
     )
 
 
 def _refuse_other_rows(first: MarkedRun, other: MarkedRun) -> None:
-    """Raise DataError, with what differs, where two runs were not scored on the same rows with the same labels."""
+    """Raise DataError, with the differences, for runs that were scored on other rows or labels."""
     one, two = first.label_of, other.label_of
     texts = {run.about["texts"] for run in (first, other) if "texts" in run.about}
     if one == two and len(texts) < 2:

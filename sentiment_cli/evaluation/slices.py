@@ -1,4 +1,4 @@
-"""Accuracy on parts of a split: what its rows differ in, each part with its interval, the worst first."""
+"""Accuracy on slices of a split (subgroup analysis), with intervals, the worst first."""
 
 import math
 import string
@@ -48,7 +48,7 @@ class Slice(NamedTuple):
 
 
 def partition_rows(packed: Packed, groups: Sequence[str], vocabulary: Vocabulary, text: Text) -> list[Partition]:
-    """Tell rows apart by all that is known of them; what they do not differ in is left out.
+    """Return the partitions of rows by all known attributes; those with a single value are left out.
 
     That is star rating, tenth by length, whether the model reads less than all of it, whether a negating word stands
     in it, share of unknown words, and movie or group, of which `groups` has the names.
@@ -71,7 +71,7 @@ def partition_rows(packed: Packed, groups: Sequence[str], vocabulary: Vocabulary
 
 
 def by_column(name: str, values: Sequence[Any]) -> Partition:
-    """Tell rows apart by a column of the user's: by tenths where it holds many different numbers, else by value."""
+    """Partition rows by a column: into deciles if it has many different numbers, else by value."""
     said = ["none" if value is None or value == "" or value != value else str(value) for value in values]
     if len(set(said)) > _MOST_VALUES:
         try:
@@ -84,7 +84,7 @@ def by_column(name: str, values: Sequence[Any]) -> Partition:
 
 
 def by_value(name: str, value_N: Sequence[str]) -> Partition:
-    """Tell rows apart by value; those with fewer than 10 rows are one where there are more than 20."""
+    """Partition rows by value; with more than 20 values, those with fewer than 10 rows are merged."""
     place_of: dict[str, int] = {}
     place_N = np.array([place_of.setdefault(value, len(place_of)) for value in value_N], dtype=np.int64)
     values = list(place_of)
@@ -96,7 +96,7 @@ def by_value(name: str, value_N: Sequence[str]) -> Partition:
 
 
 def by_tenths(name: str, figure_N: NDArray[Any]) -> Partition:
-    """Tell rows apart by a figure, into ten parts of equally many rows as far as equal figures allow it."""
+    """Partition rows into deciles of a figure, as far as ties allow."""
     edges = np.unique(np.quantile(figure_N, np.arange(1, 10) / 10))
     place_N = np.searchsorted(edges, figure_N, side="right")
     parts = [figure_N[place_N == i] for i in range(len(edges) + 1)]
@@ -146,7 +146,7 @@ def _without_empty(name: str, values: Sequence[str], place_N: NDArray[np.int64])
 
 
 def _by_bins(name: str, figure_N: NDArray[np.float64], highest: dict[str, float]) -> Partition:
-    """Tell rows apart by a figure into bins that each end at the highest figure they hold."""
+    """Partition rows by a figure into bins with these upper limits."""
     return _without_empty(name, list(highest), np.searchsorted(list(highest.values()), figure_N))
 
 
@@ -161,7 +161,7 @@ def _count(packed: Packed, is_so_T: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _is_negation(entry: str, is_piece: bool) -> bool:
-    """Say whether an entry of the vocabulary negates; of byte pairs those that begin a word, and the 't of don't."""
+    """Return whether a vocabulary entry is a negation; for byte pairs only word beginnings, and the 't of don't."""
     if is_piece and not entry.startswith("Ġ"):  # how byte-level vocabularies write the space before a word
         return entry == "'t"
     word = entry.removeprefix("Ġ").casefold().replace("’", "'").strip(string.punctuation)

@@ -1,4 +1,4 @@
-"""How much each member of an ensemble counts: weights with the smallest log loss on validation."""
+"""Weights of an ensemble's members (stacking): those with the smallest log loss on validation."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _TOLERANCE = 1e-10  # of the gradient, by row
 
 
 def fit_weights(logits: Sequence[NDArray[np.float64]], label_N: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return weights that add up to 1, none below 0, by logistic regression on the members' calibrated logits.
+    """Return non-negative weights that sum to 1, by logistic regression on the members' calibrated logits.
 
     `logits` are logit_N of the second of two labels, or logit_NC. No weight is below 0 (Breiman 1996, "Stacked
     Regressions": members that say nearly the same would else cancel each other), and none is far from an equal share

@@ -11,7 +11,7 @@ from sentiment_cli.runs.saved_model import GRAPH, Artefact
 
 
 def graphs_of(artefact: Artefact, precisions: Sequence[Precision]) -> dict[Precision, Lowered]:
-    """Return a model's graph in each precision: from its own, or, where it has none, from one built of its weights.
+    """Return a model's graph in each precision: its own graph, or else one built from its weights.
 
     Raises NoGraphError for a model that no graph can be built of, with the operator that is missing, or whose graph
     answers otherwise than the weights, and DataError for one whose graph has lost its float32 weights, where another
@@ -32,7 +32,7 @@ def graphs_of(artefact: Artefact, precisions: Sequence[Precision]) -> dict[Preci
 
 
 def _build(artefact: Artefact) -> bytes:
-    """Build the graph of an older run, or find out once more why there is none."""
+    """Build the graph of an older run, or raise the reason for its absence."""
     console.say(f"loading torch to build the graph: {artefact.no_graph}")
     from sentiment_cli.data.corpus.packed import open_corpus
     from sentiment_cli.inference.parity import checked_graph, made_up_rows, rows_to_compare

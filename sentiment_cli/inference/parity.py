@@ -21,7 +21,7 @@ _N_ROWS, _LONGEST_MADE_UP = 256, 1024
 
 
 def checked_graph(model: AnyClassifier, rows_ids: list[NDArray[np.int32]], text: TextLimits) -> bytes:
-    """Build a model's graph. Raises NoGraphError where there is none, and where it answers otherwise than the model.
+    """Build a model's graph. Raises NoGraphError if it cannot be built or its outputs differ from the model's.
 
     Both read the rows as prediction does, in batches of unlike lengths; the model, on the CPU, is in evaluation mode.
     """
@@ -60,7 +60,7 @@ def rows_to_compare(corpus: Corpus) -> list[NDArray[np.int32]]:
 
 
 def made_up_rows(n_entries: int) -> list[NDArray[np.int32]]:
-    """Return 256 rows of 1 to 1,024 tokens, for where there is no corpus."""
+    """Return 256 random rows of 1 to 1,024 tokens, for use without a corpus."""
     generator = np.random.default_rng(0)
     lengths = np.geomspace(1, _LONGEST_MADE_UP, _N_ROWS).round().astype(int)
     return [generator.integers(0, n_entries, length, dtype=np.int32) for length in lengths]

@@ -1,4 +1,4 @@
-"""What a model, or an ensemble, says of texts."""
+"""Predictions of a model or an ensemble for texts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +43,7 @@ class Prediction(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What a model knows of a text; the fields are those of `Prediction`."""
+    """Token counts of a text; the fields are those of `Prediction`."""
 
     tokens: int
     unknown: int
@@ -76,7 +76,7 @@ class Predictor:
         return self.judge(texts, self.encode(texts))
 
     def judge(self, texts: Sequence[str], rows_ids: Sequence[NDArray[np.int32]]) -> list[Prediction]:
-        """Return what `predict` does for texts of which `encode` has given the token ids."""
+        """Return the predictions for texts whose token ids come from `encode`."""
         return _predictions(self.artefact, texts, self.outputs(rows_ids), list(map(self.evidence, rows_ids)))
 
     def answer(self, texts: Sequence[str]) -> NDArray[np.float64]:
@@ -93,7 +93,7 @@ class Predictor:
         return kept_positions(len(ids_L), self.artefact.reading)
 
     def outputs(self, rows_ids: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
-        """Return what the model puts out for rows of all their token ids, in their order.
+        """Return the model's outputs for rows of complete token ids, in order.
 
         That is logit_N, of the second of two labels, or logit_NC, not divided by the temperature, or star ratings on
         their scale. Raises IntegrityError for a model that puts out what is no finite number.
@@ -104,7 +104,7 @@ class Predictor:
         return outputs
 
     def evidence(self, ids_L: NDArray[np.int32]) -> Evidence:
-        """Return what is known of a text of these tokens."""
+        """Return the token counts of a text."""
         is_whole_L = ids_L < self.vocabulary.n_whole
         return Evidence(
             tokens=int(is_whole_L.sum()),
@@ -135,7 +135,7 @@ class EnsemblePredictor:
         return [part.encode(texts) for part in self.parts]
 
     def judge(self, texts: Sequence[str], rows: Sequence[Sequence[NDArray[np.int32]]]) -> list[Prediction]:
-        """Return what `predict` does for texts of which `encode` has given the token ids."""
+        """Return the predictions for texts whose token ids come from `encode`."""
         output = self.combined([part.outputs(rows_ids) for part, rows_ids in zip(self.parts, rows, strict=True)])
         known = [map(part.evidence, rows_ids) for part, rows_ids in zip(self.parts, rows, strict=True)]
         evidence = [
@@ -155,12 +155,12 @@ AnyPredictor = Predictor | EnsemblePredictor
 
 
 def open_predictor(path: Path) -> AnyPredictor:
-    """Open what tells labels apart, to ask it. Raises as `open_model` does."""
+    """Open a classifier for prediction. Raises as `open_model` does."""
     return predictor_of(open_model(path))
 
 
 def predictor_of(model: AnyModel) -> AnyPredictor:
-    """Return what asks a model or an ensemble."""
+    """Return the predictor of a model or an ensemble."""
     return Predictor(model) if isinstance(model, Artefact) else EnsemblePredictor(model)
 
 

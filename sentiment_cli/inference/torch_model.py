@@ -27,7 +27,7 @@ Built = TypeVar("Built", bound=nn.Module)
 
 
 def experiment_of(artefact: Artefact) -> Experiment:
-    """Return the experiment that a model comes from. Raises IntegrityError for settings that are none."""
+    """Return the experiment of a model. Raises IntegrityError for invalid settings."""
     try:
         return experiment_from_values(artefact.settings)
     except ValidationError as error:
@@ -59,7 +59,7 @@ def load_built(artefact: Artefact, build: Callable[[Experiment, Vocabulary, int]
 
 
 def load_weights(artefact: Artefact) -> dict[str, Tensor]:
-    """Return a model's tensors by name, whatever task it was trained for. Raises IntegrityError for damage."""
+    """Return a model's tensors by name, for any task. Raises IntegrityError for damage."""
     try:
         weights: dict[str, Tensor] = safetensors.torch.load(artefact.read(WEIGHTS))
     except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
@@ -89,7 +89,7 @@ def _filled(build: Callable[[], Built], weights: dict[str, Tensor]) -> Built:
 
 
 def answers_of(model: AnyClassifier) -> ScoreFn:
-    """Return what a model on the CPU computes."""
+    """Return the function that a model computes on the CPU."""
 
     @torch.inference_mode()
     def answer(ids_BL: NDArray[np.int64], length_B: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Writing an ONNX graph a node at a time."""
+"""Building an ONNX graph, a node at a time."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from torch import Tensor
+
+from sentiment_cli.onnx.rules.values import FLOAT, INT64
 
 # The newest opset that every onnxruntime since 1.18 reads.
 _OPSET, _IR = 21, 10
-INT64, INT32, FLOAT, BOOL = TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT, TensorProto.BOOL
 
 
 class NoGraphError(Exception):
@@ -19,7 +20,7 @@ class NoGraphError(Exception):
 
 
 class Graph:
-    """A graph being written. Values are names: a constant, an input, or what a node gives.
+    """A graph under construction. Values are names: of a constant, an input, or a node's output.
 
     The body of a loop (`body`) is a graph of its own that sees the values of the one around it.
     """
@@ -32,7 +33,7 @@ class Graph:
         self._n_names = 0
 
     def constant(self, value: "NDArray[Any] | Tensor | Sequence[int] | float | int", dtype: Any = None) -> str:
-        """Return the name of a constant: whole numbers are int64 and others float32 unless said otherwise.
+        """Return the name of a constant; integers become int64 and other numbers float32 by default.
 
         Equal constants are kept once, in the outermost graph.
         """

@@ -8,14 +8,15 @@ from torch import Tensor, nn
 
 from sentiment_cli.models.cells.gru import Gru
 from sentiment_cli.models.cells.lstm import Lstm, Lstm1997, PeepholeLstm
-from sentiment_cli.onnx.builder import INT32, Graph
+from sentiment_cli.onnx.builder import Graph
 from sentiment_cli.onnx.masking import RowMask
+from sentiment_cli.onnx.rules.values import INT32
 
 _OPEN = 1e4  # a gate's bias whose sigmoid is 1 to the last bit
 
 
 class _Weights(NamedTuple):
-    """What the operator takes of one direction; biases are the input's, then the state's."""
+    """The operator's weights for one direction; biases of the input come first, then those of the state."""
 
     input_weight_GD: Tensor
     state_weight_GD: Tensor

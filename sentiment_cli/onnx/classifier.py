@@ -10,7 +10,7 @@ from sentiment_cli.onnx.masking import write_last_states, write_rows
 
 
 def build_graph(model: AnyClassifier) -> bytes:
-    """Return an ONNX graph that gives what the model does in evaluation, for any number and length of rows.
+    """Return an ONNX graph that computes the model in evaluation mode, for any number and length of rows.
 
     Its inputs are ids_BL and length_B (int64), its output logits: [B] where there are two labels or stars, else [B, C].
     What stands in ids_BL behind a row's end has no part in it. Raises NoGraphError, which names what cannot be written.

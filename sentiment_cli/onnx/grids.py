@@ -6,7 +6,8 @@ import torch
 
 from sentiment_cli.models.cells.lstm_2d import LONGEST_LINE, Lstm2d
 from sentiment_cli.models.cells.lstm_grid import GridBlock, LstmGrid
-from sentiment_cli.onnx.builder import INT64, Graph
+from sentiment_cli.onnx.builder import Graph
+from sentiment_cli.onnx.rules.values import INT64
 
 _RIGHT, _LEFT = [0, 1, 0, -1], [0, -1, 0, 1]  # pads that move the columns of _BL by one
 
@@ -92,7 +93,7 @@ class _Layout(NamedTuple):
 
 
 def _lay_out(graph: Graph, length_B: str, begins_BL: str) -> _Layout:
-    """Write what `lstm_2d.lay_out` finds, begins_BL saying before which words a sentence ended."""
+    """Add nodes that compute `lstm_2d.lay_out`; begins_BL marks words that begin a sentence."""
     node, constant = graph.node, graph.constant
     zero, one, flat = constant(0), constant(1), constant([-1])
     shape = node("Shape", begins_BL)
@@ -170,7 +171,7 @@ def _scan_diagonals(graph: Graph, cell: Lstm2d, input_BLD: str, layout: _Layout)
     def step(
         body: Graph, before_KD: str, before_memory_KD: str, size: str, place_K: str, near_K2: str
     ) -> tuple[str, str, str]:
-        """Compute the cells of a diagonal; rows of zeros stand behind them."""
+        """Compute the cells of a diagonal; rows of zeros follow them."""
         place_K, near_K2 = (body.node("Slice", values, first, size) for values in (place_K, near_K2))
         read_KE = body.node("Reshape", body.node("Gather", before_KD, near_K2), joined)
         read_KF = body.node("Concat", body.node("Gather", input_ND, place_K), read_KE, axis=1)

@@ -7,8 +7,9 @@ from sentiment_cli.data.tokens.vocabulary import PAD_ID
 from sentiment_cli.models.layers.context import Context
 from sentiment_cli.models.layers.embedding import MULTIPLIER, WordEmbedding
 from sentiment_cli.models.layers.pooling import Pooling
-from sentiment_cli.onnx.builder import FLOAT, Graph
+from sentiment_cli.onnx.builder import Graph
 from sentiment_cli.onnx.masking import RowMask, cut_mask, fill_padding, uncut
+from sentiment_cli.onnx.rules.values import FLOAT
 
 
 def write_embedding(graph: Graph, embedding: WordEmbedding, ids_LB: str) -> str:

@@ -63,7 +63,7 @@ def _search(graph: Graph, key_K: torch.Tensor, wanted_BL: str) -> str:
 
 
 def _each_once(graph: Graph, feature_BP: str) -> str:
-    """Sort the features of each row and put NONE in the place of those that stand there again."""
+    """Sort the features of each row and replace duplicates by NONE."""
     n_places = graph.node("Shape", feature_BP, start=1, end=2)
     sorted_BP, _ = graph.nodes("TopK", 2, feature_BP, n_places, axis=1, largest=0)
     before_BP = graph.node("Pad", sorted_BP, graph.constant([0, 1, 0, -1]), graph.constant(NONE))

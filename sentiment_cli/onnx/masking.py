@@ -19,7 +19,7 @@ class RowMask(NamedTuple):
 
 
 def write_rows(graph: Graph, length_B: str, n_steps_1: str) -> RowMask:
-    """Return the rows of these lengths, padded to so many steps."""
+    """Return the rows of these lengths, padded to a number of steps."""
     step_L = _count(graph, n_steps_1)
     step_L11 = graph.node("Unsqueeze", step_L, graph.constant([1, 2]))
     is_token_LB1 = graph.node("Less", step_L11, graph.node("Unsqueeze", length_B, graph.constant([1])))
@@ -27,18 +27,18 @@ def write_rows(graph: Graph, length_B: str, n_steps_1: str) -> RowMask:
 
 
 def fill_padding(graph: Graph, values_LBD: str, rows: RowMask, value: float = 0.0) -> str:
-    """Return the values with `value` at padding, whatever stood there."""
+    """Return the values with padding replaced by `value`."""
     return graph.node("Where", rows.is_token_LB1, values_LBD, graph.constant(value))
 
 
 def step_before(graph: Graph, values_LBD: str, *, reverse: bool) -> str:
-    """Return at each step what stands at the one before it, or in reverse behind it; zeros where there is none."""
+    """Return the values shifted by one step, or back by one in reverse; zeros at the end."""
     pads = [-1, 0, 0, 1, 0, 0] if reverse else [1, 0, 0, -1, 0, 0]
     return graph.node("Pad", values_LBD, graph.constant(pads))
 
 
 def write_last_states(graph: Graph, values_LBD: str, rows: RowMask) -> str:
-    """Return what stands at each row's last token."""
+    """Return the values at each row's last token."""
     last_B = graph.node("Sub", rows.length_B, graph.constant(1))
     row_B = _count(graph, graph.node("Shape", rows.length_B))
     place_B2 = graph.join(*(graph.node("Unsqueeze", index_B, graph.constant([1])) for index_B in (last_B, row_B)))
@@ -54,7 +54,7 @@ def cut_mask(graph: Graph, values_L: str, rows: RowMask, size_1: str) -> str:
 
 
 def uncut(graph: Graph, values_NK: str, rows: RowMask) -> str:
-    """Join pieces again, without what the last one was filled up with."""
+    """Join segments again, without the padding of the last one."""
     shape = graph.join(graph.constant([-1]), graph.node("Shape", values_NK, start=2))
     return graph.node("Slice", graph.node("Reshape", values_NK, shape), graph.constant([0]), rows.n_steps_1)
 

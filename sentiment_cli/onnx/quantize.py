@@ -1,4 +1,4 @@
-"""Graphs in other precisions: weights as whole numbers of eight bits, or stored in half precision.
+"""Quantized graphs: weights in int8 or in half precision.
 
 Either way a row's answer depends on nothing else in its batch. That rules out the usual dynamic quantisation, whose
 scale is of whatever stands in the batch: it moved probabilities of 1,500 reviews, of an LSTM of width 128, by up to
@@ -30,7 +30,7 @@ Precision = Literal["fp32", "int8", "fp16"]
 
 
 class Lowered(NamedTuple):
-    """A graph, and the operators whose weights could not become whole numbers, and are in half precision."""
+    """A graph, and its operators whose weights stay in half precision instead of int8."""
 
     data: bytes
     kept: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ def precision_of(data: bytes) -> Precision:
 
 
 class _Draft:
-    """A graph being rewritten: its constants by name, and what makes each of its values."""
+    """A graph being rewritten: its constants by name, and the node of each value."""
 
     def __init__(self, data: bytes) -> None:
         self._model = onnx.load_from_string(data)
@@ -73,7 +73,7 @@ class _Draft:
         self._made_by = {name: node for node in original.node for name in node.output}
 
     def is_weight(self, name: str) -> bool:
-        """Say whether a value is a constant of the first graph that pays to store otherwise."""
+        """Return whether a value is a constant of the outer graph that is large enough to convert."""
         array = self.arrays.get(name)
         return array is not None and array.dtype == np.float32 and array.size >= _FEW
 
@@ -87,7 +87,7 @@ class _Draft:
             yield from graph.node
 
     def rewrite(self, change: Callable[[NodeProto], list[NodeProto] | None]) -> None:
-        """Put what `change` returns in each node's place; None leaves it there."""
+        """Replace each node by the result of `change`; None keeps it."""
         for graph in _graphs(self._model.graph):
             _replace(graph, [new for node in graph.node for new in change(node) or [node]])
 
@@ -103,7 +103,7 @@ class _Draft:
         return self.constant(f"{name}/half", self.arrays[name].clip(-largest, largest).astype(np.float16))
 
     def bound(self, name: str) -> float | None:
-        """Return what no number of a value lies beyond, either way; None where that cannot be told."""
+        """Return a bound of the absolute value, None if there is none."""
         if name in self.arrays:
             largest = float(np.abs(self.arrays[name]).max(initial=0.0))
             return largest * (1 + 1e-6) if np.isfinite(largest) else None  # as float32 may round what is looked up
@@ -144,7 +144,7 @@ class _Draft:
 
 
 def _gather_rows(draft: _Draft, node: NodeProto) -> list[NodeProto] | None:
-    """Look rows up as whole numbers, and multiply each by its scale."""
+    """Look up int8 rows, and multiply each by its scale."""
     table, ids = node.input
     if not draft.is_weight(table) or draft.arrays[table].ndim != 2 or node.attribute:
         return None
@@ -171,7 +171,7 @@ def _gather_halves(draft: _Draft, node: NodeProto) -> list[NodeProto] | None:
 
 
 def _product(draft: _Draft, node: NodeProto) -> list[NodeProto] | None:
-    """Multiply by a matrix in whole numbers, at a scale that no batch moves."""
+    """Multiply by an int8 matrix, at a scale that is independent of the batch."""
     values, weight = node.input
     bound = draft.bound(values)
     if not bound or not draft.is_weight(weight) or draft.arrays[weight].ndim != 2:
@@ -188,7 +188,7 @@ def _product(draft: _Draft, node: NodeProto) -> list[NodeProto] | None:
 
 
 def _lstm(draft: _Draft, node: NodeProto) -> list[NodeProto] | None:
-    """Compute an LSTM's products in whole numbers, at scales that no batch moves."""
+    """Compute an LSTM's products in int8, at scales that are independent of the batch."""
     inputs: list[str] = [*node.input, *[""] * (8 - len(node.input))]
     values, *weights, bias, lengths, start, memory, peephole = inputs
     attributes: dict[str, Any] = {one.name: helper.get_attribute_value(one) for one in node.attribute}
@@ -243,7 +243,7 @@ def _more_states(values: NDArray[np.float32], width: int) -> NDArray[np.float32]
 
 
 def _quantised(values: NDArray[np.float32], largest: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return whole numbers from -largest to largest, and what to multiply each row of them (the last axis) by."""
+    """Return integers from -largest to largest, and the scale of each row (the last axis)."""
     scale = np.abs(values).max(axis=-1) / largest
     scale[scale == 0] = 1.0
     return np.rint(values / scale[..., None]).astype(np.int8), scale.astype(np.float32)

@@ -29,7 +29,7 @@ _INPUTS = {"ids_BL": "tensor(int64)", "length_B": "tensor(int64)"}
 
 
 def open_graph(data: bytes) -> tuple[ScoreFn, int]:
-    """Return what a graph computes, and how many numbers a row that is. Raises IntegrityError for no graph of ours."""
+    """Return a graph's function and its number of outputs per row. Raises IntegrityError for a foreign graph."""
     checked = check_graph(data)
     options = SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised

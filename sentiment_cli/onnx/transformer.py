@@ -3,7 +3,8 @@
 import torch
 
 from sentiment_cli.models.layers.transformer import TransformerBlock, TransformerEncoder
-from sentiment_cli.onnx.builder import FLOAT, Graph
+from sentiment_cli.onnx.builder import Graph
+from sentiment_cli.onnx.rules.values import FLOAT
 
 
 def write_transformer(graph: Graph, encoder: TransformerEncoder, input_BLD: str, length_B: str) -> str:

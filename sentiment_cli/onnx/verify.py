@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from sentiment_cli.onnx.rules.calls import Node
 from sentiment_cli.onnx.rules.sizes import Body, Checked
-from sentiment_cli.onnx.rules.values import BOOL, INT32, INT64, KINDS, Range, Value, fixed, refused, value
+from sentiment_cli.onnx.rules.values import BOOL, INT32, INT64, TYPE_NAMES, Range, Value, fixed, refused, value
 
 _MOST_FIELDS = 200_000  # the linear model's graph has 1,233
 _MOST_NODES = 20_000
@@ -190,7 +190,7 @@ class _Reader:
         return name, number
 
     def _constant(self, where: range) -> tuple[str, Value]:
-        """Return a tensor's name and what it is; raise IntegrityError unless it has as many numbers as its axes say."""
+        """Return a tensor's name and value; raise IntegrityError if its size does not match its axes."""
         tensor = self._read(where, _TENSOR)
         if _only(tensor, "data_location", 0):
             raise refused("has a tensor whose numbers are elsewhere")
@@ -211,12 +211,12 @@ class _Reader:
         return self._text(tensor, "name"), value(data_type, fixed(*sizes), items=items)
 
     def _declared(self, where: range) -> str:
-        """Return the name of an input or output, of which a type may be said."""
+        """Return the name of an input or output, whose type is optional."""
         declared = self._read(where, _VALUE)
         for of_type in declared["type"]:
             for of_tensor in self._read(of_type, _TYPE)["tensor_type"]:
                 tensor_type = self._read(of_tensor, _TENSOR_TYPE)
-                if _only(tensor_type, "elem_type", 1) not in KINDS:
+                if _only(tensor_type, "elem_type", 1) not in TYPE_NAMES:
                     raise refused(f"has numbers of type {_only(tensor_type, 'elem_type', 1)}")
                 for shape in tensor_type["shape"]:
                     for where_dim in self._read(shape, _SHAPE)["dim"]:
@@ -244,7 +244,7 @@ class _Reader:
         return text
 
     def _read(self, where: range, layout: dict[int, _Field]) -> dict[str, list[Any]]:
-        """Return the fields of a message by name: whole numbers as they are, anything else as where it stands."""
+        """Return the fields of a message by name: integers as values, anything else as its position."""
         fields: dict[str, list[Any]] = {field.name: [] for field in layout.values()}
         at, end = where.start, where.stop
         while at < end:
@@ -274,7 +274,7 @@ class _Reader:
         return fields
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
-        """Return a whole number, as unsigned, and where what comes behind it begins."""
+        """Return an unsigned integer, and the position after it."""
         value = 0
         for shift in range(0, 70, 7):
             if at == end:
@@ -293,5 +293,5 @@ def _only(fields: dict[str, list[Any]], name: str, default: Any) -> Any:
 
 
 def _signed(number: int) -> int:
-    """Return a whole number of 64 bits that was read as one without a sign."""
+    """Return a signed 64-bit integer that was read as unsigned."""
     return number - 2**64 if number >= 2**63 else number

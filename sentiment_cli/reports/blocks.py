@@ -1,4 +1,4 @@
-"""What a report is made of, before it is a page or a model card: plain text and numbers, no markup.
+"""The blocks of a report, independent of HTML and Markdown: plain text and numbers, without markup.
 
 Whatever came from outside (a review, a label, a name) is only ever a string in one of these, so that whoever writes
 them down escapes it in one place and none of it can become an element, an attribute or a link.
@@ -29,7 +29,7 @@ class Code(NamedTuple):
 
 
 class Quote(NamedTuple):
-    """Somebody's words, under a line that says whose and why they stand here."""
+    """Quoted text, under a line about it."""
 
     about: str
     text: str
@@ -46,6 +46,18 @@ class Table(NamedTuple):
     is_numeric: bool = True
     caption: str = ""
     shade: Sequence[Sequence[float]] = ()
+
+
+class KeyFigures(NamedTuple):
+    """The few figures that most readers look for, each with its label; shown large."""
+
+    figures: Sequence[tuple[str, str]]
+
+
+class Columns(NamedTuple):
+    """Groups of blocks, shown side by side where there is room."""
+
+    groups: Sequence[Sequence["Block"]]
 
 
 class Line(NamedTuple):
@@ -85,7 +97,7 @@ class Histogram(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A chart, what it shows in words, and its figures as a table. `name` is ours and stands once in a document."""
+    """A chart, its description in words, and its numbers as a table. `name` is unique in a document."""
 
     name: str
     title: str
@@ -95,24 +107,24 @@ class Figure(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """What few readers want to see: shown on demand where that can be done."""
+    """Details that are shown on demand where the format allows it."""
 
     title: str
     blocks: Sequence["Block"]
 
 
 class Notice(NamedTuple):
-    """Something that is missing, and what to type about it."""
+    """A notice of something missing, with the command that creates it."""
 
     text: str
     command: str
 
 
-Block = Paragraph | Items | Code | Quote | Table | Figure | Fold | Notice
+Block = Paragraph | Items | Code | Quote | Table | KeyFigures | Columns | Figure | Fold | Notice
 
 
-class Section(NamedTuple):
-    """A heading and what stands under it."""
+class ReportSection(NamedTuple):
+    """A heading and its blocks."""
 
     title: str
     blocks: Sequence[Block]
@@ -123,4 +135,4 @@ class Document(NamedTuple):
 
     title: str
     lead: str
-    sections: Sequence[Section]
+    sections: Sequence[ReportSection]

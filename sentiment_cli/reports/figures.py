@@ -11,7 +11,7 @@ from sentiment_cli.evaluation.metrics import expected_calibration_error
 from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.reports.blocks import Figure, Histogram, Line, LineChart, Reliability, Table
 from sentiment_cli.reports.run_files import RunFiles
-from sentiment_cli.reports.text import number, share
+from sentiment_cli.reports.text import decimal, percent
 from sentiment_cli.runs.predictions import Predictions
 
 _LENGTH_BINS = 24
@@ -28,14 +28,19 @@ def curves_figure(name: str, title: str, key: str, runs: Sequence[tuple[str, Run
             lines.append(Line(said, [row["step"] for row in rows], [row[one] for row in rows]))
     is_share = key == "accuracy"
     best = next((row["step"] for row in reversed(runs[0][1].curves) if row["best"]), None) if len(runs) == 1 else None
-    write = share if is_share else number
-    ends = [f"{line.name} from {write(line.ys[0])} to {write(line.ys[-1])}" for line in lines if line.ys]
-    alt = f"{title} over the steps: {', '.join(ends)}." + (f" The model kept is of step {best:,}." if best else "")
+    write = percent if is_share else decimal
+    ends = [f"{line.name} {_ends([write(y) for y in line.ys])}" for line in lines if line.ys]
+    alt = f"{title} over the steps: {', '.join(ends)}." + (f" The model of step {best:,} was kept." if best else "")
     steps = sorted({int(x) for line in lines for x in line.xs})
     at = [dict(zip(line.xs, line.ys, strict=True)) for line in lines]
     cells = [[f"{step:,}", *(write(row[step]) if step in row else "" for row in at)] for step in steps]
-    chart = LineChart("steps", key, lines, best, "the model kept", is_share)
+    chart = LineChart("steps", key, lines, best, f"kept: step {best:,}" if best else "", is_share)
     return Figure(name, title, chart, alt, Table(["step", *(line.name for line in lines)], cells))
+
+
+def _ends(written: Sequence[str]) -> str:
+    """Write the first and the last value of a line; a line of one point has one value."""
+    return f"from {written[0]} to {written[-1]}" if len(written) > 1 else written[0]
 
 
 def reliability_figure(answers: Predictions, split: str) -> Figure:
@@ -46,9 +51,9 @@ def reliability_figure(answers: Predictions, split: str) -> Figure:
     fullest = max(bins, key=lambda found: found.n)
     error = expected_calibration_error(is_right_N, confidence_N)
     alt = (
-        f"Accuracy over confidence on {len(confidence_N):,} {split} reviews; on the diagonal they are equal. Expected "
-        f"calibration error {error:.4f}. Most reviews, {fullest.n:,}, are answered with a confidence of "
-        f"{fullest.confidence:.1%} on average, and {fullest.accuracy:.1%} of them are right."
+        f"Accuracy by confidence on {len(confidence_N):,} {split} reviews; they are equal on the diagonal. Expected "
+        f"calibration error: {error:.4f}. The largest bin holds {fullest.n:,} reviews with a mean confidence of "
+        f"{fullest.confidence:.1%} and an accuracy of {fullest.accuracy:.1%}."
     )
     rows = [
         [
@@ -60,24 +65,26 @@ def reliability_figure(answers: Predictions, split: str) -> Figure:
         ]
         for found in bins
     ]
-    table = Table(["answers with", "n", "mean confidence", "accuracy", "95 % interval"], rows)
+    table = Table(["confidence", "n", "mean confidence", "accuracy", "95 % interval"], rows)
     return Figure("reliability", f"Reliability, {split} reviews", Reliability(bins), alt, table)
 
 
 def lengths_figure(length_N: NDArray[np.int64], max_tokens: int | None) -> Figure:
     """Draw the tokens per training review; the longest hundredth shares the last bar."""
     last = max(_LENGTH_BINS, int(np.percentile(length_N, 99)))
-    edges = np.linspace(0, last, _LENGTH_BINS + 1).astype(np.int64)
+    width = -(-last // _LENGTH_BINS)  # whole tokens, so that all bars are equally wide
+    edges = np.arange(_LENGTH_BINS + 1, dtype=np.int64) * width
     counts, _ = np.histogram(np.minimum(length_N, edges[-1]), edges)
     median, longest = int(np.median(length_N)), int(length_N.max())
-    alt = f"Tokens of {len(length_N):,} training reviews: half have up to {median:,}, the longest {longest:,}."
+    alt = f"Tokens per review in {len(length_N):,} training reviews: median {median:,}, maximum {longest:,}."
     if max_tokens is not None:
         longer = float((length_N > max_tokens).mean())
-        said = f"{longer:.1%} are" if longer else "None is"
-        alt += f" {said} longer than the {max_tokens:,} that the model reads."
+        share = f"{longer:.1%}" if longer else "None"
+        alt += f" {share} of them exceed the model's limit of {max_tokens:,} tokens."
     names = [f"{low:,} to {high - 1:,}" for low, high in itertools.pairwise(edges.tolist())]
     names[-1] = f"{edges[-2]:,} and more"
     table = Table(["tokens", "reviews"], [[name, f"{n:,}"] for name, n in zip(names, counts.tolist(), strict=True)])
     mark = max_tokens if max_tokens is not None and max_tokens <= edges[-1] else None
-    chart = Histogram("tokens", "training reviews", edges.tolist(), counts.tolist(), mark, "what the model reads")
+    limit = "" if mark is None else f"limit: {mark:,} tokens"
+    chart = Histogram("tokens", "training reviews", edges.tolist(), counts.tolist(), mark, limit)
     return Figure("lengths", "Length of the training reviews", chart, alt, table)

@@ -17,16 +17,18 @@ from sentiment_cli import console
 from sentiment_cli.reports.blocks import (
     Block,
     Code,
+    Columns,
     Document,
     Figure,
     Fold,
     Items,
+    KeyFigures,
     LineChart,
     Notice,
     Paragraph,
     Quote,
     Reliability,
-    Section,
+    ReportSection,
     Table,
 )
 from sentiment_cli.reports.svg import draw, series_style
@@ -60,8 +62,8 @@ def render_page(document: Document) -> bytes:
     return b"<!doctype html>\n" + written + b"\n"
 
 
-def _section(section: Section) -> Element:
-    """Return a section; figures that follow each other stand side by side where there is room."""
+def _section(section: ReportSection) -> Element:
+    """Return a section; consecutive figures are shown side by side where there is room."""
     parts: list[Element] = []
     for before, block in pairwise([None, *section.blocks]):
         assert block is not None
@@ -89,6 +91,15 @@ def _block(block: Block) -> Element:
             return _element("aside", {}, _element("p", {}, text), _code(command))
         case Fold(title, blocks):
             return _element("details", {}, _element("summary", {}, title), *map(_block, blocks))
+        case KeyFigures(figures):
+            pairs = [
+                _element("div", {}, _element("dt", {}, label), _element("dd", {}, text)) for text, label in figures
+            ]
+            return _element("dl", {"class": "key-figures"}, *pairs)
+        case Columns(groups):
+            return _element(
+                "div", {"class": "columns"}, *(_element("div", {}, *map(_block, group)) for group in groups)
+            )
         case Figure():
             return _figure(block)
         case Table():
@@ -134,9 +145,9 @@ def _legend(figure: Figure) -> list[Element]:
                 colour, dashes = series_style(i)
                 entries.append((f"series-{colour}-line {dashes}", line.name))
         case Reliability():
-            entries.append(("series-0-line solid", "accuracy, 95 % interval"))
-            entries.append(("series-1-line solid block", "where the reviews are"))
-            entries.append(("ink-line dashed", "as right as sure"))
+            entries.append(("series-0-line solid", "accuracy with 95 % interval"))
+            entries.append(("series-1-line solid block", "share of reviews"))
+            entries.append(("ink-line dashed", "perfect calibration"))
         case _:
             pass
     if not isinstance(figure.chart, Reliability) and figure.chart.mark is not None:

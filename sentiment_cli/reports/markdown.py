@@ -1,4 +1,4 @@
-"""A document as Markdown: a model card that reads well as plain text, too. Pictures stand in it as words and tables.
+"""A document as Markdown: a model card that is readable as plain text. Charts become words and tables.
 
 No text of a user's can become markup: inside a line every sign that Markdown knows is escaped, and whole texts stand in
 a fence longer than any row of backticks in them. There is no HTML in it.
@@ -8,7 +8,20 @@ import re
 import textwrap
 
 from sentiment_cli import console
-from sentiment_cli.reports.blocks import Block, Code, Document, Figure, Fold, Items, Notice, Paragraph, Quote, Table
+from sentiment_cli.reports.blocks import (
+    Block,
+    Code,
+    Columns,
+    Document,
+    Figure,
+    Fold,
+    Items,
+    KeyFigures,
+    Notice,
+    Paragraph,
+    Quote,
+    Table,
+)
 
 _WIDTH = 100
 _SIGNS = re.compile(r"[\\`*_\[\]<>|~&$@]|(?<=http):|(?<=https):|(?<=ftp):|(?<=www)\.", re.IGNORECASE)
@@ -41,6 +54,10 @@ def _block(block: Block) -> list[str]:
             return [_escape(text), _fence(console.sanitize(command))]
         case Fold(title, blocks):
             return [f"### {_escape(title)}", *(part for inner in blocks for part in _block(inner))]
+        case KeyFigures(figures):
+            return ["\n".join(f"- {_escape(label)}: **{_escape(text)}**" for text, label in figures)]
+        case Columns(groups):
+            return [part for group in groups for inner in group for part in _block(inner)]
         case Figure(_, title, _, alt, table):
             return [f"### {_escape(title)}", _escape(alt), _table(table)]
         case Table():

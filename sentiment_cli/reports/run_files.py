@@ -1,4 +1,4 @@
-"""What a run has left on disk, read for a report: nothing is trained, scored, prepared or downloaded for it."""
+"""A run's files, read for a report; nothing is trained, scored, prepared or downloaded."""
 
 import math
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from sentiment_cli.data.corpus.raw_texts import find_texts
 from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.runs import records
 from sentiment_cli.runs.ensemble_model import is_ensemble
+from sentiment_cli.runs.files import EXPERIMENT, METRICS_LOG, MODEL, scores_paths
 from sentiment_cli.runs.ledger import count_openings
 from sentiment_cli.runs.predictions import Predictions, how_to_score
 from sentiment_cli.runs.saved_model import WEIGHTS
@@ -27,7 +28,7 @@ _SPLITS = ("test", "valid", "train")  # the most telling first
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the cache still holds of the data that a run was trained on."""
+    """Cached data of a run."""
 
     rows: dict[str, int]
     length_N: NDArray[np.int64]  # tokens of the training rows, before truncation
@@ -37,7 +38,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run's files; None, or nothing in it, is what a run lacks that did not get so far."""
+    """A run's files; fields of missing files are None or empty."""
 
     path: Path
     experiment: Experiment  # of its files and folders the last part of the name only: a report is handed around
@@ -57,8 +58,13 @@ class RunFiles:
 
     @property
     def classifies(self) -> bool:
-        """Say whether the run tells labels apart; others pretrain."""
+        """Return whether the run is a classifier; other runs are pretraining."""
         return self.experiment.task == "classify"
+
+    @property
+    def is_linear(self) -> bool:
+        """Return whether the model is linear: it has no epochs to choose from."""
+        return self.classifies and self.experiment.model.kind == "linear"
 
     @property
     def members(self) -> dict[str, float]:
@@ -67,12 +73,12 @@ class RunFiles:
 
     @property
     def main(self) -> str | None:
-        """What the report looks at closely: the test rows where they were scored."""
+        """The split that the report describes in detail: test if it was scored."""
         return next(iter(self.scores), None)
 
 
 class Mistake(NamedTuple):
-    """A row that a model got wrong; `text` is None where the cache no longer holds it."""
+    """A misclassified row; `text` is None if it is no longer cached."""
 
     id: str
     label: str
@@ -85,31 +91,43 @@ def read_run(path: Path) -> RunFiles:
     """Read a run's files. Raises IntegrityError for damage, UsageError for settings that this version does not know."""
     warn_edited(path)
     summary = records.read_summary(path)
-    files = sorted((path / "evaluation").glob("*.json"))
-    kept = {file.stem: records.read_scores(file, how_to_score(path, file.stem)) for file in files}
+    kept = {file.stem: records.read_scores(file, how_to_score(path, file.stem)) for file in scores_paths(path)}
     # The rest is of pairs of texts, or of rows that the model was trained on in the end.
     scores = {name: found for name, found in kept.items() if "accuracy" in found and not found.get("trained_on")}
     order = sorted(scores, key=lambda name: (_SPLITS.index(name) if name in _SPLITS else len(_SPLITS), name))
     record = records.read_record(path)
-    has_model = (path / "model").is_dir()
+    has_model = (path / MODEL).is_dir()
     try:
-        experiment = _without_folders(load_experiment(path / "experiment.yaml"))
+        experiment = _without_folders(load_experiment(path / EXPERIMENT))
         records.check_validation(summary, path, experiment.task)
         return RunFiles(
             path=path,
             experiment=experiment,
             summary=summary,
-            curves=[row for row in records.read_metrics(path / "metrics.jsonl") if row.get("stage") != "refit"],
+            curves=[row for row in records.read_metrics(path / METRICS_LOG) if row.get("stage") != "refit"],
             changes=record.get("changes", []),
             scores={name: scores[name] for name in order},
             openings=count_openings(path, "test") or None,
-            calibration=records.read_calibration(path / "model" / "calibration.json"),
+            calibration=records.read_calibration(path / MODEL / "calibration.json"),
             n_parameters=_count_parameters(path) if has_model else None,
-            n_bytes=sum(entry["size"] for entry in store.read_manifest(path / "model").values()) if has_model else None,
+            n_bytes=sum(entry["size"] for entry in store.read_manifest(path / MODEL).values()) if has_model else None,
             prepared=_find_prepared(path) if has_model and experiment.task != "pairs" else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise store.IntegrityError(f"{path} holds a file that is damaged: {error!r:.200}") from error
+
+
+def best_known(run: RunFiles) -> tuple[str, dict[str, Any]] | None:
+    """Return the scores to lead with and their split: of test, else of another evaluation, else of training."""
+    if run.main is not None:
+        return run.main, run.scores[run.main]
+    return ("valid", run.summary["valid"]) if run.summary.get("valid") else None
+
+
+def labels_of(run: RunFiles) -> list[str]:
+    """Return the labels of a classifier, in order; none where it has no scores."""
+    known = best_known(run)
+    return list(known[1].get("f1_per_label", ())) if known else []
 
 
 def find_mistakes(run: RunFiles, split: str, answers: Predictions, most: int) -> list[Mistake]:
@@ -146,7 +164,7 @@ def _texts_of(run: RunFiles, split: str, ids: set[str]) -> dict[str, str]:
 
 def _find_prepared(path: Path) -> Prepared | None:
     file = "1.model.json" if is_ensemble(path) else "model.json"
-    key = store.read_json(path / "model" / file)["data_key"]
+    key = store.read_json(path / MODEL / file)["data_key"]
     corpus = open_corpus(key, ("train", "valid"))
     if corpus is None:
         return None
@@ -157,7 +175,7 @@ def _find_prepared(path: Path) -> Prepared | None:
 def _count_parameters(path: Path) -> int:
     """Return how many numbers the weights are."""
     total = 0
-    for file in store.open_directory(path / "model").glob(f"*{WEIGHTS}"):  # an ensemble's are several
+    for file in store.open_directory(path / MODEL).glob(f"*{WEIGHTS}"):  # an ensemble's are several
         with safetensors.safe_open(file, framework="numpy") as tensors:
             total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     return total

@@ -1,85 +1,84 @@
-"""The report on one run: what was trained on what, how good it is, where it errs, and how to make it again."""
+"""The report on one run: results, training, scores, mistakes, slices, data, settings and how to reproduce it."""
 
 import re
 import shlex
-import time
 from typing import Any
 
-from sentiment_cli.config.loader import differences, experiment_from_values, experiment_yaml
-from sentiment_cli.reports import text as wording
-from sentiment_cli.reports.blocks import Block, Code, Document, Fold, Items, Notice, Paragraph, Quote, Section, Table
-from sentiment_cli.reports.figures import curves_figure, lengths_figure, reliability_figure
-from sentiment_cli.reports.run_files import Mistake, RunFiles, find_mistakes
+from sentiment_cli.reports.blocks import (
+    Block,
+    Columns,
+    Document,
+    Fold,
+    Items,
+    KeyFigures,
+    Notice,
+    Paragraph,
+    Quote,
+    ReportSection,
+    Table,
+)
+from sentiment_cli.reports.figures import curves_figure, reliability_figure
+from sentiment_cli.reports.provenance import (
+    describe_data,
+    describe_environment,
+    describe_model,
+    describe_purpose,
+    describe_settings,
+    how_to_reproduce,
+)
+from sentiment_cli.reports.run_files import Mistake, RunFiles, best_known, find_mistakes
 from sentiment_cli.reports.text import (
+    decimal,
     interval,
-    number,
+    percent,
     pretraining_lead,
     pretraining_scores,
     run_title,
-    share,
+    score_columns,
     split_name,
-    word,
 )
+from sentiment_cli.runs.metric_table import METRICS, TOKEN_METRICS
 from sentiment_cli.runs.predictions import Predictions, read_predictions
 
 _MISTAKES = 10
+_WORST = 10  # values shown of a slice; the rest is folded
+_KEY_METRICS = ("mae", "rmse", "f1", "auc", "loss")  # beside accuracy, the first two that a run has
 _HEAD, _TAIL = 600, 400  # characters shown of a long text
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-_FIGURES = {
-    "loss": "log loss",
-    "f1": "F1",
-    "auc": "AUC",
-    "average_precision": "average precision",
-    "brier": "Brier",
-    "ece": "ECE",
-    "mae": "MAE",
-    "rmse": "RMSE",
-}
 
 
 def build_report(run: RunFiles) -> Document:
-    """Say of a run all that its files tell, and of what is missing which command makes it."""
+    """Return the report on a run, built from its files; where one is missing, it names the command that creates it."""
     answers = read_predictions(run.path, run.main) if run.main is not None else None
     sections = [
-        Section("The model", _model(run)),
-        Section("What it is for", _purpose(run)),
-        Section("Scores", _scores(run)),
-        Section("Calibration", _calibration(run, answers)),
-        Section("Slices", _slices(run)),
-        Section("Surest mistakes", _mistakes(run, answers)),
-        Section("Training", _training(run)),
-        Section("Data", _data(run)),
-        Section("Settings", _settings(run)),
-        Section("Environment", _environment(run)),
-        Section("Make it again", _reproduce(run)),
+        ReportSection("Results", _results(run)),
+        ReportSection("Training", _training(run)),
+        ReportSection("Scores", _scores(run)),
+        ReportSection("Slices", _slices(run)),
+        ReportSection("Most confident mistakes", _mistakes(run, answers)),
+        ReportSection("Calibration", _calibration(run, answers)),
+        ReportSection("Model", describe_model(run)),
+        ReportSection("Intended use and limits", describe_purpose(run)),
+        ReportSection("Data", describe_data(run)),
+        ReportSection("Settings", describe_settings(run)),
+        ReportSection("Environment", describe_environment(run)),
+        ReportSection("Reproduce", how_to_reproduce(run)),
     ]
     return Document(run.path.name, _lead(run), [section for section in sections if section.blocks])
 
 
 def missing(run: RunFiles) -> list[Notice]:
-    """Say what a run lacks and what to type about it."""
+    """Return a notice for each part that a run lacks, with the command that creates it."""
     name = shlex.quote(run_title(run.path))
     found = []
     if run.status != "finished":
-        said = {"unfinished": "was not finished", "interrupted": "was interrupted"}.get(run.status, run.status)
+        said = {"unfinished": "did not finish", "interrupted": "was interrupted"}.get(run.status, run.status)
         lower = f"{shlex.quote(run.path.name)}/experiment.yaml --set train.lr={run.experiment.train.lr / 10:.1g}"
         how = f"--resume {name}" if run.status != "diverged" else lower
-        found.append(Notice(f"The training of {run.path.name} {said}.", f"{run.experiment.command} {how}"))
+        found.append(Notice(f"Training of {run.path.name} {said}.", f"{run.experiment.command} {how}"))
     if "test" not in run.scores and run.n_bytes is not None and run.classifies:
-        found.append(Notice(f"{run.path.name} was not scored on the test reviews.", f"sentiment eval {name}"))
+        found.append(Notice(f"{run.path.name} has no scores on the test reviews.", f"sentiment eval {name}"))
     return found
-
-
-def best_known(run: RunFiles) -> tuple[str, dict[str, Any]] | None:
-    """Return the most telling scores and the split they are of: without eval, those of the validation in training."""
-    if run.main is not None:
-        return run.main, run.scores[run.main]
-    return ("valid", run.summary["valid"]) if run.summary.get("valid") else None
-
-
-def _labels(run: RunFiles) -> list[str]:
-    known = best_known(run)
-    return list(known[1].get("f1_per_label", ())) if known else []
 
 
 def _lead(run: RunFiles) -> str:
@@ -90,42 +89,37 @@ def _lead(run: RunFiles) -> str:
         return "Not scored yet."
     split, scores = known
     n = f"{scores['n']:,} {split_name(split)} reviews"
-    return f"{share(scores['accuracy'])} accuracy on {n} (95 % interval {interval(scores)})"
+    return f"{percent(scores['accuracy'])} accuracy on {n} (95 % interval {interval(scores)})"
 
 
-def _model(run: RunFiles) -> list[Block]:
-    seconds = run.summary.get("seconds", {})
-    labels = _labels(run)
-    what = "; ".join(f"{name}, weight {weight:.2f}" for name, weight in run.members.items())
-    what = f"an ensemble of {len(run.members)} runs: {what}" if what else wording.describe_model(run.experiment)
-    rows = [("what it is", what), ("state", run.status)]
-    if labels:
-        rows.append(("labels", ", ".join(labels)))
-    rows.append(("trained on", _trained_on(run)))
-    if run.prepared is not None:
-        rows.append(("vocabulary", f"{run.prepared.n_entries:,} entries"))
-    if run.n_parameters is not None and run.n_bytes is not None:
-        rows.append(("size", f"{run.n_parameters:,} parameters, {run.n_bytes / 1e6:.1f} MB"))
-    if seconds:
-        rows.append(("time", ", ".join(f"{stage} {spent:,.1f} s" for stage, spent in seconds.items())))
-    if "finished_at" in run.summary:
-        rows.append(("date", time.strftime("%Y-%m-%d", time.gmtime(run.summary["finished_at"]))))
-    return [*missing(run), Table(["", ""], rows, is_numeric=False)]
+def _results(run: RunFiles) -> list[Block]:
+    """Return the key figures and the confusion matrix, after notices of what is missing."""
+    if not run.classifies:
+        scores = run.summary.get("valid") or {}
+        written = [(metric.write(scores), metric.title) for metric in TOKEN_METRICS.values()]
+        figures = [(text, title) for text, title in written if text]
+        return [*missing(run), *([KeyFigures(figures)] if figures else [])]
+    known = best_known(run)
+    if known is None:
+        return list(missing(run))
+    split, scores = known
+    shown = [metric for key in _KEY_METRICS if (metric := METRICS[key]).write(scores)][:2]
+    figures = [(metric.write(scores), metric.title) for metric in (METRICS["accuracy"], *shown)]
+    labels = list(scores["f1_per_label"])
+    return [*missing(run), KeyFigures(figures), _confusion(split, scores, labels)]
 
 
-def _trained_on(run: RunFiles) -> str:
-    source = {"imdb": "the IMDb film reviews", "sample": "the bundled synthetic sample"}
-    said = source.get(run.experiment.data.source, run.experiment.data.source)
-    if run.prepared is not None and run.classifies:
-        rows = run.prepared.rows
-        said += f": {rows['train']:,} reviews, and {rows['valid']:,} more to choose the best epoch by"
-    refit = run.summary.get("refit_steps")
-    return f"{said}; then on both for {refit:,} steps" if refit else said
-
-
-def _purpose(run: RunFiles) -> list[Block]:
-    fit, unfit = wording.uses(run.experiment, _labels(run))
-    return [Paragraph("Fit for:"), Items(fit), Paragraph("Not fit for, and limits:"), Items(unfit)]
+def _about_validation(run: RunFiles) -> str:
+    """Return a sentence on the use of the validation reviews, which limits how far their scores can be trusted."""
+    if run.members:
+        if run.summary["ensemble"].get("weighing") != "fitted":
+            return "The validation reviews fitted the temperature, so their scores are slightly optimistic."
+        return (
+            "The validation reviews fitted the members' weights. Each validation score uses weights that were "
+            "fitted on the other folds."
+        )
+    use = "fitted the temperature" if run.is_linear else "chose the epoch"
+    return f"The validation reviews {use}, so their scores are slightly optimistic."
 
 
 def _scores(run: RunFiles) -> list[Block]:
@@ -136,27 +130,24 @@ def _scores(run: RunFiles) -> list[Block]:
         return list(missing(run))
     scored = run.scores if "valid" in run.scores else {**run.scores, "valid": run.summary.get("valid")}
     rows = []
-    present = [name for name in _FIGURES if any(scores and scores.get(name) is not None for scores in scored.values())]
+    present = score_columns(scored.values())
     for split, scores in scored.items():
         if scores:
-            row = [split_name(split), f"{scores['n']:,}", share(scores["accuracy"]), interval(scores)]
-            rows.append([*row, *(number(scores.get(name)) for name in present)])
+            row = [split_name(split), f"{scores['n']:,}", percent(scores["accuracy"]), interval(scores)]
+            rows.append([*row, *(metric.write(scores) for metric in present)])
             if (unseen := scores.get("unseen")) is not None and unseen["n"]:
-                row = ["without rows that were trained on", f"{unseen['n']:,}", share(unseen["accuracy"])]
+                row = ["without rows of the training set", f"{unseen['n']:,}", percent(unseen["accuracy"])]
                 rows.append([*row, interval(unseen), *("" for _ in present)])
-    head = ["reviews", "n", "accuracy", "95 % interval", *(_FIGURES[name] for name in present)]
+    head = ["reviews", "n", "accuracy", "95 % interval", *(metric.title for metric in present)]
     blocks: list[Block] = [Table(head, rows)]
     if "valid" in scored:
-        blocks.append(Paragraph("The validation reviews chose the epoch, so their scores flatter the model a little."))
-    if "valid" not in run.scores and run.summary.get("ensemble", {}).get("weighing") == "fitted":
-        said = "The weights of the members were fitted on validation; those of its scores, on other folds of the rows."
-        blocks.append(Paragraph(said))
+        blocks.append(Paragraph(_about_validation(run)))
     if run.openings is not None:
         times = "once" if run.openings == 1 else f"{run.openings:,} times"
-        blocks.append(Paragraph(f"The test reviews were opened {times} for this run."))
+        blocks.append(Paragraph(f"This run was evaluated on the test reviews {times}."))
     split, scores = known
     labels = list(scores["f1_per_label"])
-    return [*blocks, _per_label(split, scores, labels), _confusion(split, scores, labels)]
+    return [*blocks, _per_label(split, scores, labels)]
 
 
 def _per_label(split: str, scores: dict[str, Any], labels: list[str]) -> Table:
@@ -164,14 +155,14 @@ def _per_label(split: str, scores: dict[str, Any], labels: list[str]) -> Table:
     for i, (label, truth) in enumerate(zip(labels, scores["confusion"], strict=True)):
         n, said = sum(truth), sum(row[i] for row in scores["confusion"])
         precision, recall = (truth[i] / of if of else None for of in (said, n))
-        rows.append([label, f"{n:,}", number(precision), number(recall), number(scores["f1_per_label"][label])])
+        rows.append([label, f"{n:,}", decimal(precision), decimal(recall), decimal(scores["f1_per_label"][label])])
     return Table(["label", "n", "precision", "recall", "F1"], rows, caption=f"By label, {split_name(split)} reviews")
 
 
 def _confusion(split: str, scores: dict[str, Any], labels: list[str]) -> Table:
     counts = scores["confusion"]
     return Table(
-        ["truth \\ said", *labels],
+        ["true / predicted", *labels],
         [[label, *(f"{count:,}" for count in row)] for label, row in zip(labels, counts, strict=True)],
         caption=f"Confusion, {split_name(split)} reviews",
         shade=[[count / max(1, sum(row)) for count in row] for row in counts],
@@ -187,7 +178,7 @@ def _calibration(run: RunFiles, answers: Predictions | None) -> list[Block]:
             Paragraph(f"Logits are divided by a temperature of {found['temperature']:.3f}, fitted on validation.")
         )
         pairs = [("log loss", "loss"), ("ECE", "ece")]
-        rows = [[name, number(found.get(f"{key}_before")), number(found.get(f"{key}_after"))] for name, key in pairs]
+        rows = [[name, decimal(found.get(f"{key}_before")), decimal(found.get(f"{key}_after"))] for name, key in pairs]
         blocks.append(Table(["validation", "before", "after"], rows))
     return blocks
 
@@ -197,13 +188,16 @@ def _slices(run: RunFiles) -> list[Block]:
     by_slice: dict[str, list[dict[str, Any]]] = {}
     for row in found:
         by_slice.setdefault(row["slice"], []).append(row)
-    return [
-        Table(
-            [name, "n", "accuracy", "95 % interval"],
-            [[str(row["value"]), f"{row['n']:,}", share(row["accuracy"]), interval(row)] for row in rows],
-        )
-        for name, rows in by_slice.items()
-    ]
+    return [Columns([_slice(name, rows) for name, rows in by_slice.items()])] if by_slice else []
+
+
+def _slice(name: str, rows: list[dict[str, Any]]) -> list[Block]:
+    """Return the table of a slice: the values with the lowest accuracy, and the rest folded."""
+    head = [name, "n", "accuracy", "95 % interval"]
+    cells = [[str(row["value"]), f"{row['n']:,}", percent(row["accuracy"]), interval(row)] for row in rows]
+    worst: list[Block] = [Table(head, cells[:_WORST])]
+    rest = len(cells) - _WORST
+    return [*worst, Fold(f"{rest:,} more values of {name}", [Table(head, cells[_WORST:])])] if rest > 0 else worst
 
 
 def _mistakes(run: RunFiles, answers: Predictions | None) -> list[Block]:
@@ -211,12 +205,12 @@ def _mistakes(run: RunFiles, answers: Predictions | None) -> list[Block]:
         return []
     found = find_mistakes(run, run.main, answers, _MISTAKES)
     if not found:
-        return [Paragraph(f"It got all {len(answers.ids):,} {split_name(run.main)} reviews right.")]
+        return [Paragraph(f"All {len(answers.ids):,} {split_name(run.main)} reviews are classified correctly.")]
     blocks: list[Block] = []
     if all(mistake.text is None for mistake in found):
-        said = "Their words are not at hand: the prepared data of this run is no longer in the cache."
+        said = "Their texts are not available: the prepared data of this run is no longer in the cache."
         if run.main.startswith("data-"):
-            said = "Their words are not at hand: they are of a file of your own, which the run does not keep."
+            said = "Their texts are not available: the run does not keep the file that was scored."
         blocks += [Paragraph(said), Items([_about(mistake) for mistake in found])]
         return blocks
     is_break = run.experiment.text.markup == "break"
@@ -224,11 +218,11 @@ def _mistakes(run: RunFiles, answers: Predictions | None) -> list[Block]:
 
 
 def _about(mistake: Mistake) -> str:
-    return f"{mistake.id}: {mistake.label}, and it said {mistake.said} with {mistake.probability:.1%}"
+    return f"Labelled {mistake.label}, predicted {mistake.said} ({mistake.probability:.1%}) · {mistake.id}"
 
 
 def _excerpt(text: str, is_break: bool) -> str:
-    """Return a text, a long one without its middle; <br /> as the model reads it."""
+    """Return a text without the middle of a long one; with `is_break`, <br /> is a line break."""
     if is_break:
         text = _BREAK.sub("\n", text)
     if len(text) < _HEAD + _TAIL + 100:
@@ -246,55 +240,3 @@ def _training(run: RunFiles) -> list[Block]:
     if not run.classifies:
         return [loss]
     return [loss, curves_figure("accuracy", "Validation accuracy", "accuracy", runs, ["valid_accuracy"])]
-
-
-def _data(run: RunFiles) -> list[Block]:
-    blocks: list[Block] = [Paragraph(wording.describe_data(run.experiment))]
-    if run.experiment.data.source == "imdb":
-        blocks += [Paragraph("Whoever publishes results on it is asked to cite:"), Quote("", wording.CITATION)]
-    if run.prepared is not None:
-        blocks.append(lengths_figure(run.prepared.length_N, run.experiment.text.max_tokens))
-    return blocks
-
-
-def _settings(run: RunFiles) -> list[Block]:
-    experiment = run.experiment
-    defaults = experiment_from_values({"name": experiment.name})
-    rows = [[key, word(value), word(default)] for key, default, value in differences(defaults, experiment)]
-    blocks: list[Block] = [Paragraph("Those of the first member.")] if run.members else []
-    blocks += [Table(["setting", "here", "default"], rows, is_numeric=False)] if rows else []
-    if run.changes:
-        changed = [[f"{row['step']:,}", row["key"], word(row["from"]), word(row["to"])] for row in run.changes]
-        head = ["from step", "setting", "before", "after"]
-        blocks.append(Table(head, changed, is_numeric=False, caption="Changed while it was trained"))
-    return [*blocks, Fold("Every setting, as a file", [Code(experiment_yaml(experiment).decode())])]
-
-
-def _environment(run: RunFiles) -> list[Block]:
-    versions = run.summary.get("versions", {})
-    fingerprint = run.summary.get("fingerprint", {})
-    rows = [[name, str(version)] for name, version in versions.items()]
-    rows += [[key.partition(".")[2] or key, str(value)] for key, value in fingerprint.items() if "versions." not in key]
-    if run.summary.get("tokens_per_second"):
-        rows.append(["tokens per second", f"{run.summary['tokens_per_second']:,.0f}"])
-    return [Table(["", ""], rows, is_numeric=False)] if rows else []
-
-
-def _reproduce(run: RunFiles) -> list[Block]:
-    if run.members:
-        weighing = " --weights equal" if run.summary["ensemble"].get("weighing") == "equal" else ""
-        names = " ".join(map(shlex.quote, run.members))
-        return [Paragraph("From its members:"), Code(f"sentiment ensemble {names}{weighing}\nsentiment eval ensemble")]
-    name = shlex.quote(run_title(run.path))
-    source = run.experiment.data.source
-    own = "" if source in ("imdb", "sample") else f" --set data.source={shlex.quote(source)}"
-    blocks: list[Block] = [
-        Paragraph("From nothing: save every setting above as experiment.yaml, then"),
-        Code(f"{run.experiment.command} experiment.yaml{own}" + "\nsentiment eval" * run.classifies),
-    ]
-    if run.status == "finished":
-        blocks += [
-            Paragraph("Where the run lies, to train it again and compare weights and scores byte by byte:"),
-            Code(f"sentiment reproduce {name}"),
-        ]
-    return blocks

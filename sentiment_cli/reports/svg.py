@@ -1,4 +1,4 @@
-"""Charts as SVG elements that stand in a page and take its colours, by matplotlib.
+"""Charts as SVG elements that take the colours of their page, drawn by matplotlib.
 
 No text of a user's passes through here, only numbers and our own words: names stand in the page's legend.
 """
@@ -37,7 +37,7 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def check_matplotlib() -> None:
-    """Raise MachineError where there is no matplotlib, and have it load whatever MPLBACKEND says: none is used."""
+    """Raise MachineError without matplotlib; override MPLBACKEND, because no backend is needed."""
     if find_spec("matplotlib") is None:
         raise MachineError("charts need matplotlib", "pip install matplotlib")
     os.environ["MPLBACKEND"] = "agg"

@@ -1,4 +1,4 @@
-"""Runs on disk: which one is meant, what there is, what one holds."""
+"""Runs on disk: find the run that a command names, list runs, and describe one."""
 
 import difflib
 import glob
@@ -7,44 +7,24 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from sentiment_cli import console
 from sentiment_cli.config.paths import is_file, runs_dir, shown
 from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.errors import Change, MachineError, UsageError
+from sentiment_cli.runs.files import CHECKPOINTS, EXPERIMENT, MODEL, SUMMARY, scores_paths
+from sentiment_cli.runs.metric_table import HEADLINES, TOKEN_METRICS
 from sentiment_cli.runs.records import read_scores, read_summary
 from sentiment_cli.runs.seals import warn_edited
 from sentiment_cli.storage import locks, store
 
-SUMMARY, CHECKPOINTS = "summary.json", "checkpoints"
 STOPPED = ("unfinished", "interrupted", "diverged")
 _TRAIN = "sentiment train"
 
 
-class HeadlineMetric(NamedTuple):
-    """The figure that says how good a run is on validation: its title, its name in scores, and how it is written."""
-
-    title: str
-    name: str
-    shape: str
-
-    def shown(self, scores: dict[str, Any]) -> str:
-        return f"{scores[self.name]:{self.shape}}"
-
-
-FIGURES = {  # of runs of each task
-    "classify": HeadlineMetric("valid accuracy", "accuracy", ".2%"),
-    "language-model": HeadlineMetric("perplexity", "perplexity", ".1f"),
-    "autoencoder": HeadlineMetric("tokens right", "accuracy", ".2%"),
-    "pairs": HeadlineMetric("exact", "exact", ".2%"),
-    "vectors": HeadlineMetric("loss a token", "loss", ".4f"),
-}
-
-
 @dataclass(frozen=True)
 class RunEntry:
-    """A run and what its summary says; one that was killed has no summary and is `unfinished`."""
+    """A run and its state from the summary; a killed run has no summary and is `unfinished`."""
 
     path: Path
     status: str
@@ -106,7 +86,7 @@ def _recipe(name: str) -> list[str]:
 
 
 def require_finished(path: Path, key: str = "") -> None:
-    """Raise UsageError, in which `key` comes first, for a run whose training has not come to its end."""
+    """Raise UsageError, starting with `key`, for a run whose training is not finished."""
     status = _load(path).status
     if status != "finished":
         raise UsageError(f"{key}{path} is {status}, not finished", _how_to_resume(path))
@@ -115,16 +95,16 @@ def require_finished(path: Path, key: str = "") -> None:
 def _how_to_resume(path: Path) -> str:
     from sentiment_cli.config.loader import load_experiment  # which takes its time, and answers need none
 
-    return f"{load_experiment(path / 'experiment.yaml').command} --resume {shlex.quote(str(path))}"
+    return f"{load_experiment(path / EXPERIMENT).command} --resume {shlex.quote(str(path))}"
 
 
 def is_run(path: Path) -> bool:
-    """Say whether this is the directory of a run that has a model; its scores are kept there, too."""
-    return (path / "model").is_dir()
+    """Return whether this is the directory of a run with a model; its scores are stored there, too."""
+    return (path / MODEL).is_dir()
 
 
 def is_model(path: Path) -> bool:
-    """Say whether this is a model by itself: a packed file, or a directory that holds one and no run."""
+    """Return whether this is a model without a run: a packed file, or a directory with a model only."""
     return is_file(path) or is_file(path / "model.json")
 
 
@@ -137,21 +117,21 @@ def members_of(run: Path) -> dict[str, float]:
 def find_experiment(run: str) -> Path | None:
     """Return RUN/experiment.yaml where `run` is a run."""
     for path in (Path(run), runs_dir() / run):
-        if is_file(path / "experiment.yaml"):
-            return path / "experiment.yaml"
+        if is_file(path / EXPERIMENT):
+            return path / EXPERIMENT
     return None
 
 
 def all_runs() -> list[RunEntry]:
     """Return every run under the runs root, the newest last."""
-    runs = [_load(path.parent) for path in runs_dir().glob("[!.]*/experiment.yaml")]
+    runs = [_load(path.parent) for path in runs_dir().glob(f"[!.]*/{EXPERIMENT}")]
     return sorted(runs, key=lambda run: (run.finished_at, run.path))
 
 
 def stopped_run(beside: Path) -> Path | None:
     """Return the newest run of the same name, but for the number of a second one, that could be gone on with."""
     name = re.sub(r"-\d+$", "", beside.name)
-    of_name = [path for path in beside.parent.glob(f"{glob.escape(name)}*/experiment.yaml") if path.parent != beside]
+    of_name = [path for path in beside.parent.glob(f"{glob.escape(name)}*/{EXPERIMENT}") if path.parent != beside]
     for path in sorted(of_name, key=lambda path: path.stat().st_mtime, reverse=True):
         is_of_name = re.fullmatch(rf"{re.escape(name)}(-\d+)?", path.parent.name)
         if is_of_name and _load(path.parent).status in STOPPED and not is_held(path.parent):
@@ -160,7 +140,7 @@ def stopped_run(beside: Path) -> Path | None:
 
 
 def is_held(path: Path) -> bool:
-    """Say whether a process trains the run now."""
+    """Return whether a process is training the run now."""
     try:
         with locks.held(path, lambda said: None):
             return False
@@ -176,22 +156,23 @@ def freeable(run: RunEntry) -> int:
 
 
 def describe_run(path: Path) -> list[str]:
-    """Return lines that tell a run's state, scores, seconds and versions."""
+    """Return lines that describe a run: state, scores, seconds and versions."""
     warn_edited(path)
     status = _load(path).status
     lines, after = [f"run: {path}", f"state: {status}"], list[str]()
     summary = {} if status in ("unfinished", "damaged") else read_summary(path)
     if summary.get("valid"):
         scores = summary["valid"]
-        figures = {"accuracy": ".2%", "exact": ".2%", "perplexity": ".2f", "loss": ".4f", "n": ","}
-        found = [f"{key} {scores[key]:{shape}}" for key, shape in figures.items() if scores.get(key) is not None]
+        written = [(metric.key, metric.write(scores)) for metric in TOKEN_METRICS.values()]
+        found = [f"{key} {value}" for key, value in written if value]
+        found += [f"n {scores['n']:,}"] if scores.get("n") is not None else []
         lines.append(f"validation: {', '.join(found)}")
     if summary:
         after = ["seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary.get("seconds", {}).items())]
         after.append(
             "versions: " + ", ".join(f"{key} {version}" for key, version in summary.get("versions", {}).items())
         )
-    for file in sorted((path / "evaluation").glob("*.json")):
+    for file in scores_paths(path):
         scores = read_scores(file, _how_to_score(path, file))
         if "accuracy" not in scores:  # of pairs, not of a split
             continue
@@ -229,7 +210,7 @@ def _load(path: Path) -> RunEntry:
     try:
         summary = read_summary(path)
         scores, task = summary["valid"], summary.get("task", "classify")
-        figure = f"{FIGURES[task].title} {FIGURES[task].shown(scores)}" if scores else ""
+        figure = f"{HEADLINES[task].title} {scores[HEADLINES[task].key]:{HEADLINES[task].format}}" if scores else ""
         return RunEntry(path, summary["status"], summary["source"], float(summary["finished_at"]), figure, task)
     except (store.IntegrityError, MachineError, KeyError, TypeError, ValueError) as error:
         console.warn(f"{path / SUMMARY} is damaged ({error}); the run counts only when it is named")

@@ -1,10 +1,10 @@
-"""A model made of models: what it is on disk, and how the outputs of its parts become one.
+"""Ensembles on disk, and how the outputs of their members are combined.
 
     RUN/model/  manifest.json  ensemble.json  calibration.json  1.model.json  1.graph.onnx  …  2.model.json  …
 
-Its output is the weighted sum of the parts' log-odds, each divided by its part's own temperature; of several labels, of
-the logarithms of their probabilities. It has a temperature of its own. The parts are whole models, so that the runs
-they come from may be removed; ensemble.json holds the runs' names, the weights, and the sha256 of every other file.
+The output is the weighted sum of the members' log-odds, each divided by its member's temperature; with more than two
+labels, of the logarithms of the probabilities. The ensemble has a temperature of its own. Members are complete models,
+so their runs may be removed. ensemble.json holds the runs' names, the weights, and the sha256 of every other file.
 """
 
 import shlex
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.errors import UsageError
+from sentiment_cli.runs.files import MODEL
 from sentiment_cli.runs.model_files import ENSEMBLE, ModelFiles, pack
 from sentiment_cli.runs.saved_model import (
     Artefact,
@@ -35,7 +36,7 @@ _MOST_WEIGHT = 1e6
 
 
 class Member(NamedTuple):
-    """A model of an ensemble, the name of the run that it comes from, and the weight of what it says."""
+    """A member of an ensemble: its model, the name of its run, and its weight."""
 
     name: str
     model: Artefact
@@ -100,19 +101,19 @@ def log_probabilities(logit_NC: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def is_ensemble(path: Path) -> bool:
-    """Say whether a run is an ensemble."""
-    return (path / "model" / ENSEMBLE).is_file()
+    """Return whether a run is an ensemble."""
+    return (path / MODEL / ENSEMBLE).is_file()
 
 
 def refuse_ensemble(run: Path, why: str) -> None:
-    """Raise UsageError, with what makes it anew, where a run is an ensemble."""
+    """Raise UsageError for an ensemble, with the command that builds it again."""
     if is_ensemble(run):
         names = " ".join(shlex.quote(part.name) for part in _open_ensemble(run, open_files(run)).parts)
         raise UsageError(f"{run} is an ensemble: {why}", f"sentiment ensemble {names}")
 
 
 def open_model(path: Path) -> AnyModel:
-    """Open what tells labels apart: a model or an ensemble, of a run, by itself or packed.
+    """Open a classifier: a single model or an ensemble, from a run, its own directory or a packed file.
 
     Raises IntegrityError for damage, UsageError for a model of another task.
     """
@@ -129,7 +130,7 @@ def save_ensemble(run: Path, parts: Sequence[Member], calibration: Calibration |
     }
     if calibration is not None:
         files["calibration.json"] = store.dump_json(calibration._asdict())
-    with store.new_directory(run / "model") as draft:
+    with store.new_directory(run / MODEL) as draft:
         for name, data in {**files, ENSEMBLE: _about(parts, files)}.items():
             draft.write(name, data)
 

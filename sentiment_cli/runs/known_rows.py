@@ -1,10 +1,10 @@
-"""Which rows a model has learnt the labels of, and which are its run's to be validated and tested on.
+"""Digests of the rows that a model was trained on, and of its validation and test rows.
 
     RUN/rows/  learnt.uint64  valid.uint64  test.uint64  manifest.json
 
-Each file holds the digests of texts, as `duplicates.normalise` reads them, sorted. A copy of a file, a gzipped one, or
-one in other letters has the same digests; no text can be read off them. What a model has learnt is what it was trained
-on and what its teachers and origins had learnt.
+Each file holds the sorted digests of texts as normalised by `duplicates.normalise`. A copied, gzipped or respelled file
+has the same digests, which do not reveal the texts. The rows that a model has learnt include those of its teachers and
+of the runs it started from.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,14 @@ from sentiment_cli.data.corpus.duplicates import Hashes
 from sentiment_cli.data.corpus.packed import Corpus, open_corpus
 from sentiment_cli.errors import SentimentError
 from sentiment_cli.runs.ensemble_model import AnyModel
+from sentiment_cli.runs.files import EXPERIMENT, MODEL, ROWS
 from sentiment_cli.runs.model_files import ENSEMBLE
 from sentiment_cli.runs.saved_model import GRAPH, WEIGHTS, Artefact, open_files
 from sentiment_cli.storage import store
 
-_DIRECTORY = "rows"
-
 
 class KnownRows(NamedTuple):
-    """Digests, each once, of the rows whose labels were learnt, and of those held out for validation and test."""
+    """Sorted digests of the rows whose labels were trained on, and of those held out for validation and test."""
 
     learnt: Hashes
     valid: Hashes
@@ -36,7 +35,7 @@ class KnownRows(NamedTuple):
 
 
 def rows_of_corpus(corpus: Corpus, *, is_labelled: bool, is_refit: bool) -> KnownRows | None:
-    """Return what training on a corpus makes known; None of a corpus that an earlier version prepared."""
+    """Return the known rows after training on a corpus; None for a corpus of an earlier version."""
     train, valid, test = (corpus.digests(split) for split in ("train", "valid", "test"))
     if train is None or valid is None or test is None:
         return None
@@ -45,28 +44,30 @@ def rows_of_corpus(corpus: Corpus, *, is_labelled: bool, is_refit: bool) -> Know
 
 
 def join_known(own: KnownRows, others: Sequence[KnownRows]) -> KnownRows:
-    """Return `own` with what others have learnt."""
+    """Return `own` with the training rows of others added."""
     return own._replace(learnt=_union([own.learnt, *(other.learnt for other in others)]))
 
 
 def write_known(run: Path, known: KnownRows) -> None:
-    """Keep what a run knows with it, once."""
-    if store.is_there(run / _DIRECTORY):
+    """Write the known rows of a run, once."""
+    if store.is_there(run / ROWS):
         return
-    with store.new_directory(run / _DIRECTORY) as draft:
+    with store.new_directory(run / ROWS) as draft:
         for name, hashes in known._asdict().items():
             draft.write(f"{name}.uint64", hashes.tobytes())
 
 
 def read_known(path: Path, model: AnyModel) -> KnownRows | None:
-    """Return what a model knows: as its run keeps it, or as the data in the cache say; None where neither is there.
+    """Return the known rows of a model, from its run or from the cached data; None without either.
 
     `path` is a run, the model inside one, or a packed model, whose run is looked for.
     """
     run = home_of(path, model)
-    if run is not None and store.is_there(run / _DIRECTORY):
-        directory = store.open_directory(run / _DIRECTORY)
-        return KnownRows(*(np.fromfile(directory / f"{name}.uint64", np.uint64) for name in KnownRows._fields))
+    if run is not None and store.is_there(run / ROWS):
+        directory = store.open_directory(run / ROWS)
+        return KnownRows(
+            *(np.frombuffer(store.read_file(directory / f"{name}.uint64"), np.uint64) for name in KnownRows._fields)
+        )
     found = [_from_cache(one) for one in model.models]
     known = [one for one in found if one is not None]
     if not known or len(known) < len(found):
@@ -75,13 +76,13 @@ def read_known(path: Path, model: AnyModel) -> KnownRows | None:
 
 
 def home_of(path: Path, model: AnyModel) -> Path | None:
-    """Return the directory of the run that a model is of; None for one whose run is not here."""
-    if (path / "model").is_dir():
+    """Return the run directory of a model; None if its run is not present."""
+    if (path / MODEL).is_dir():
         return path
-    if path.name == "model" and (path.parent / "experiment.yaml").is_file():
+    if path.name == MODEL and (path.parent / EXPERIMENT).is_file():
         return path.parent
     marks = _marks(model.members.files)
-    for experiment in sorted(runs_dir().glob("[!.]*/experiment.yaml")):
+    for experiment in sorted(runs_dir().glob(f"[!.]*/{EXPERIMENT}")):
         try:
             files = open_files(experiment.parent).files
         except SentimentError:  # of a run that is damaged, or has no model yet

@@ -1,7 +1,7 @@
-"""RUN/evaluation/ledger.jsonl: one line for each time that the run's test reviews were opened.
+"""The test-set log RUN/evaluation/ledger.jsonl: one line for each evaluation of the run on test.
 
-Whoever chooses by the test reviews has a lower error there than on reviews to come; how often they were looked at says
-how far that may have gone (Dwork et al. 2015, on reuse of a holdout).
+Choosing models by test scores makes these optimistic; the number of evaluations shows how far that may have gone (Dwork
+et al. 2015, on reuse of a holdout).
 """
 
 import json
@@ -11,34 +11,33 @@ from pathlib import Path
 
 import sentiment_cli
 from sentiment_cli import console
+from sentiment_cli.runs.files import LEDGER
 from sentiment_cli.runs.seals import seal_log
 from sentiment_cli.storage import locks, store
 
-_LEDGER = "ledger.jsonl"
-
 
 def record_opening(run: Path, split: str, command: str) -> int:
-    """Write down that a command is about to open a test split, before it does; return how often that was done so far.
+    """Record that a command is about to score a test split; return the number of evaluations so far.
 
-    Raises MachineError where it cannot be written, and IntegrityError for a ledger that is damaged.
+    Raises MachineError if the ledger cannot be written, and IntegrityError if it is damaged.
     """
-    path = run / "evaluation" / _LEDGER
+    path = run / LEDGER
     row = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "split": split,
         "command": command,
         "version": sentiment_cli.__version__,
     }
-    # Two processes that write at once would each take the other's line, half written, for what a killed one left.
-    with locks.lock(path.with_name(f".{_LEDGER}.lock"), console.say):
+    # Without the lock, each of two writers would take the other's incomplete line for one of a killed process.
+    with locks.lock(path.with_name(f".{path.name}.lock"), console.say):
         store.append_line(path, json.dumps(row))
-        seal_log(run, f"evaluation/{_LEDGER}")
+        seal_log(run, LEDGER)
         return count_openings(run, split)
 
 
 def count_openings(run: Path, split: str) -> int:
-    """Return how often a split was opened for a run."""
-    path = run / "evaluation" / _LEDGER
+    """Return how often a run was evaluated on a split."""
+    path = run / LEDGER
     if not store.is_there(path):
         return 0
     *lines, _half = path.read_bytes().split(b"\n")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.storage import store
 
 NAMES = ("model.json", "calibration.json", "tokenizer.json", "vocabulary.json", "graph.onnx", "weights.safetensors")
@@ -38,7 +39,7 @@ _UNIX, _MODE = 3 << 8, 0o644 << 16  # for who unpacks it all the same
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """What the manifest says of the files of the model at `path`, and, where they are packed, where each one lies."""
+    """The files of the model at `path` by its manifest, and their offsets in a packed file."""
 
     path: Path
     files: dict[str, Any]
@@ -51,7 +52,7 @@ class ModelFiles:
 
     @property
     def sha256(self) -> str:
-        """What tells a model from others: the hash of its manifest."""
+        """The identity of a model: the hash of its manifest."""
         return hashlib.sha256(store.dump_manifest(self.files)).hexdigest()
 
     def read(self, name: str) -> bytes:
@@ -74,7 +75,7 @@ class ModelFiles:
         return data
 
     def place(self, name: str) -> Path:
-        """Return what a member is called in messages."""
+        """Return the name of a file in messages."""
         return self.path / f"{self.prefix}{name}"
 
 
@@ -93,7 +94,7 @@ def open_model_files(path: Path) -> ModelFiles:
 def _how_to_make_anew(path: Path) -> str:
     if (path / ENSEMBLE).exists():
         return "sentiment runs list"
-    is_run = (path.parent / "experiment.yaml").exists()
+    is_run = (path.parent / EXPERIMENT).exists()
     return f"sentiment reproduce {shlex.quote(str(path.parent))}" if is_run else "sentiment runs list"
 
 
@@ -109,7 +110,7 @@ def check_free(path: Path, is_ours: Callable[[Path], bool], hint: str) -> None:
 
 
 def is_packed(path: Path) -> bool:
-    """Say whether a file is a packed model."""
+    """Return whether a file is a packed model."""
     try:
         open_model_files(path)
     except DataError:
@@ -157,7 +158,7 @@ class _Packed(NamedTuple):
 
 
 def _check_files(files: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Raise IntegrityError where a manifest names what no model holds, or lacks what each one does."""
+    """Raise IntegrityError for a manifest with unknown or missing files."""
     parts = _parts(files) if ENSEMBLE in files else {"": files}
     known = {f"{prefix}{name}" for prefix in parts for name in NAMES}
     if unknown := files.keys() - known - ({ENSEMBLE, "calibration.json"} if "" not in parts else set()):
@@ -175,7 +176,7 @@ def _check_files(files: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _parts(files: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the files of each part by its prefix: `1.`, `2.` and so on, none left out."""
+    """Return the files of each member by its prefix: `1.`, `2.` and so on, without gaps."""
     found: dict[str, dict[str, Any]] = {}
     for name, entry in files.items():
         if match := _PART.fullmatch(name):
@@ -188,7 +189,7 @@ def _answers(files: dict[str, Any]) -> bool:
 
 
 def _open_packed(path: Path) -> ModelFiles:
-    """Open a packed file after comparing all but the members with what `pack` writes."""
+    """Open a packed file, after comparing its headers with those that `pack` writes."""
     with _opened(path) as handle:
         n_bytes = os.fstat(handle.fileno()).st_size
         first = handle.read(_LOCAL.size + len(store.MANIFEST))
@@ -224,7 +225,7 @@ def _local(member: _Packed) -> bytes:
 
 
 def _directory(members: list[_Packed]) -> bytes:
-    """Return what stands behind the members: once more what they are, and where."""
+    """Return the central directory of the zip: names, sizes and offsets of the files."""
     entries = []
     for name, size, crc, start in members:
         about = (_UNIX | _VERSION, _VERSION, _FLAGS, _STORED, _TIME, _DATE, crc, size, size)

@@ -1,4 +1,4 @@
-"""What a run said of each row that it was scored on: RUN/evaluation/NAME-predictions.jsonl, a line per row."""
+"""Stored predictions of a run: RUN/evaluation/NAME-predictions.jsonl, a line per row."""
 
 import json
 import shlex
@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.data.corpus.packed import SPLITS
+from sentiment_cli.runs.files import VALIDATION, predictions_name
 from sentiment_cli.runs.records import ANSWER, parse_row
 from sentiment_cli.runs.seals import write_result
 from sentiment_cli.storage import store
 
-_DIRECTORY, _FILE = "validation", "outputs.json"
+_OUTPUTS = "outputs.json"
 _FORMAT = 1
 
 
 class Predictions(NamedTuple):
-    """What a run said of rows: their ids, true labels (as places in `labels`) and the probability of each label."""
+    """Predictions for rows: ids, true labels (as indices into `labels`) and the probability of each label."""
 
     labels: tuple[str, ...]
     ids: list[str]
@@ -27,13 +28,8 @@ class Predictions(NamedTuple):
     probability_NC: NDArray[np.float64]
 
 
-def answers_path(run: Path, name: str) -> Path:
-    """Return where the answers are, and what was scored under `name`: a split, or data of the user's own."""
-    return run / "evaluation" / f"{name}-predictions.jsonl"
-
-
 def how_to_score(run: Path, name: str) -> str:
-    """Return the command that scores a run on what is kept under `name`."""
+    """Return the command that writes the scores stored under `name`."""
     if name not in SPLITS:  # the file that was scored is not known by its name
         return f"sentiment runs show {shlex.quote(str(run))}"
     return f"sentiment eval {shlex.quote(str(run))} --split {name}"
@@ -42,19 +38,18 @@ def how_to_score(run: Path, name: str) -> str:
 def write_predictions(
     run: Path, name: str, ids: Iterable[str], true_labels: Iterable[str], said: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Write of each row its id, its true label and what was said of it, in order."""
+    """Write a line per row, in order: id, true label and prediction."""
     rows = zip(ids, true_labels, said, strict=True)
     lines = [json.dumps({"id": row_id, "label": label, **answer}) + "\n" for row_id, label, answer in rows]
-    path = answers_path(run, name)
-    write_result(run, str(path.relative_to(run)), "".join(lines).encode())
+    write_result(run, predictions_name(name), "".join(lines).encode())
 
 
 def read_predictions(run: Path, name: str) -> Predictions | None:
-    """Read what a run said; None where it was not scored on these rows or gave no probabilities, as of star ratings.
+    """Return the stored predictions; None without any, or for star ratings, which have no probabilities.
 
     Raises IntegrityError for damage, with the command that writes the file anew.
     """
-    path = answers_path(run, name)
+    path = run / predictions_name(name)
     if not store.is_there(path):
         return None
     hint = how_to_score(run, name)
@@ -85,7 +80,7 @@ def _damaged(path: Path, why: str, hint: str) -> store.IntegrityError:
 
 
 class ValidationOutputs(NamedTuple):
-    """Validation rows: ids, group_N (rows of a movie have the same number, -1 is none), label_N as places in `labels`.
+    """Outputs for validation rows: ids, group_N (equal within a movie, -1 for none), label_N as indices into `labels`.
 
     `logits` are logit_N or logit_NC as the model gives them, to be divided by its temperature. `texts` is the
     fingerprint of the data that the rows are of; None of a run that kept none.
@@ -117,17 +112,17 @@ def save_validation(run: Path, kept: ValidationOutputs) -> None:
         "truth": kept.label_N.tolist(),
         "logits": kept.logits.tolist(),
     }
-    if store.is_there(run / _DIRECTORY):
-        store.remove_directory(run / _DIRECTORY)
-    with store.new_directory(run / _DIRECTORY) as draft:
-        draft.write(_FILE, store.dump_json(about))
+    if store.is_there(run / VALIDATION):
+        store.remove_directory(run / VALIDATION)
+    with store.new_directory(run / VALIDATION) as draft:
+        draft.write(_OUTPUTS, store.dump_json(about))
 
 
 def load_validation(run: Path) -> ValidationOutputs | None:
-    """Read them; None where the run kept none. Raises IntegrityError for damage."""
-    if not store.is_there(run / _DIRECTORY):
+    """Return the stored validation outputs; None without any. Raises IntegrityError for damage."""
+    if not store.is_there(run / VALIDATION):
         return None
-    path = store.open_directory(run / _DIRECTORY) / _FILE
+    path = store.open_directory(run / VALIDATION) / _OUTPUTS
     found = store.read_json(path)
     try:
         if found["format"] != _FORMAT:

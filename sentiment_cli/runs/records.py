@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sentiment_cli.runs.files import RECORD, SUMMARY
+from sentiment_cli.runs.metric_table import METRICS, TOKEN_METRICS
 from sentiment_cli.storage import store
 
 Check = Callable[[Any, str], None]
@@ -13,19 +15,19 @@ _MOST = 1e15  # of any number in a run's files
 _SHOWN = 40
 
 
-def read_summary(run: Path, name: str = "summary.json") -> dict[str, Any]:
-    """Return what a run's summary says; nothing of a run that has none."""
+def read_summary(run: Path, name: str = SUMMARY) -> dict[str, Any]:
+    """Return a run's summary; an empty one for a run without."""
     return _read(run / name, _SUMMARY) if store.is_there(run / name) else {}
 
 
-def check_validation(summary: dict[str, Any], run: Path, task: str, name: str = "summary.json") -> None:
-    """Raise IntegrityError where a summary's scores on validation lack what those of a task have."""
+def check_validation(summary: dict[str, Any], run: Path, task: str, name: str = SUMMARY) -> None:
+    """Raise IntegrityError for validation scores that lack a score of the task."""
     if summary.get("valid") is not None:
         _check(summary["valid"], _classified if task == "classify" else _object({"n": COUNT}), run / name, None)
 
 
 def read_scores(path: Path, hint: str | None = None) -> dict[str, Any]:
-    """Return what is kept of one scoring: of a split or a file, or outcomes that have no accuracy."""
+    """Return stored scores: of a split, of other data, or outcomes without an accuracy."""
     found: dict[str, Any] = _read(path, _SOME_OBJECT, hint)
     if "accuracy" in found:
         _check(found, _scores, path, hint)
@@ -33,13 +35,13 @@ def read_scores(path: Path, hint: str | None = None) -> dict[str, Any]:
 
 
 def read_record(run: Path) -> dict[str, Any]:
-    """Return run.json; nothing of a run that has none."""
-    path = run / "run.json"
+    """Return run.json; an empty object for a run without."""
+    path = run / RECORD
     return _read(path, {"?changes": _list(_CHANGE)}) if store.is_there(path) else {}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl; half a last line, which a killed process left, is none."""
+    """Return the rows of metrics.jsonl, without an incomplete last line of a killed process."""
     if not store.is_there(path):
         return []
     *lines, _half = store.read_file(path).split(b"\n")
@@ -55,7 +57,7 @@ def parse_row(line: bytes, place: str, keys: "Mapping[str, Check]", hint: str | 
 
 
 def read_calibration(path: Path) -> dict[str, Any] | None:
-    """Return what a model's calibration.json says of its temperature; None without one."""
+    """Return a model's calibration.json; None without one."""
     if not store.is_there(path):
         return None
     figures = ("ece_before", "ece_after", "loss_before", "loss_after")
@@ -116,7 +118,7 @@ def _list(check: Check, n: int | None = None) -> Check:
 
 
 def mapping(check: Check) -> Check:
-    """Return a check for objects with any keys whose values pass."""
+    """Return a check for objects with any keys, whose values all pass a check."""
 
     def check_mapping(value: Any, key: str) -> None:
         if not isinstance(value, dict):
@@ -157,19 +159,7 @@ def _wrong(key: str, value: Any, expected: str) -> ValueError:
 
 _INTERVAL = _list(SHARE, 2)
 _SLICE = _object({"slice": text, "value": ANYTHING, "n": COUNT, "accuracy": SHARE, "accuracy_ci95": _INTERVAL})
-_FIGURES = (
-    "loss",
-    "f1",
-    "auc",
-    "average_precision",
-    "brier",
-    "ece",
-    "mae",
-    "rmse",
-    "precision",
-    "recall",
-    "perplexity",
-)
+_OPTIONAL = {f"?{key}": _or_none(NUMBER) for key in METRICS | TOKEN_METRICS}
 
 
 def _unseen(value: Any, key: str) -> None:
@@ -189,12 +179,12 @@ def _scores(value: Any, key: str) -> None:
 
 
 _SCORES: dict[str, Check] = {
+    **{key: check for key, check in _OPTIONAL.items() if key != "?accuracy"},
     "n": COUNT,
     "accuracy": SHARE,
     "accuracy_ci95": _INTERVAL,
     "f1_per_label": mapping(SHARE),
     "confusion": _list(_list(COUNT)),
-    **{f"?{name}": _or_none(NUMBER) for name in _FIGURES},
     **{f"?{name}_per_label": mapping(SHARE) for name in ("precision", "recall")},
     "?unseen": _or_none(_unseen),
     "?slices": _list(_SLICE),
@@ -212,7 +202,7 @@ _VALIDATION: dict[str, Check] = {
     "?n": COUNT,
     "?accuracy_ci95": _INTERVAL,
     "?f1_per_label": mapping(SHARE),
-    **{f"?{name}": _or_none(NUMBER) for name in (*_FIGURES, "accuracy", "exact")},
+    **_OPTIONAL,
 }
 
 

@@ -1,4 +1,4 @@
-"""Whose run directory it is: one process at a time, and an id that binds its checkpoints to it."""
+"""The lock of a run directory, and the id that binds checkpoints to their run."""
 
 import contextlib
 import os
@@ -11,14 +11,13 @@ from typing import Any
 
 from sentiment_cli import console
 from sentiment_cli.errors import UsageError
+from sentiment_cli.runs.files import RECORD
 from sentiment_cli.storage import locks, store
-
-_RECORD = "run.json"
 
 
 @dataclass
 class RunRecord:
-    """RUN/run.json: the run's id, who trains it or did so last, and the changes it was allowed."""
+    """RUN/run.json: the run's id, the process that trains or last trained it, and changed settings."""
 
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     pid: int = 0
@@ -26,7 +25,7 @@ class RunRecord:
     changes: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, run: Path) -> None:
-        store.write_file(run / _RECORD, store.dump_json(asdict(self)))
+        store.write_file(run / RECORD, store.dump_json(asdict(self)))
 
 
 @contextlib.contextmanager
@@ -53,7 +52,7 @@ def owned(run: Path) -> Iterator[RunRecord]:
 
 def find_launched(root: Path, launch: str | None) -> list[Path]:
     """Return the runs that processes of this launch trained before torchrun restarted them, the newest last."""
-    records = [path for path in root.glob(f"*/{_RECORD}") if launch and _launch_of(path.parent) == launch]
+    records = [path for path in root.glob(f"*/{RECORD}") if launch and _launch_of(path.parent) == launch]
     return [path.parent for path in sorted(records, key=lambda path: path.stat().st_mtime)]
 
 
@@ -65,14 +64,14 @@ def _launch_of(run: Path) -> str | None:
 
 
 def _load(run: Path) -> RunRecord:
-    if not (run / _RECORD).exists():
+    if not (run / RECORD).exists():
         return RunRecord()
     try:
-        return RunRecord(**store.read_json(run / _RECORD))
+        return RunRecord(**store.read_json(run / RECORD))
     except TypeError as error:
-        raise store.IntegrityError(f"{run / _RECORD} is damaged: {error}") from error
+        raise store.IntegrityError(f"{run / RECORD} is damaged: {error}") from error
 
 
 def launch_id() -> str | None:
-    """Return what torchrun calls this launch, the same after it restarted its processes."""
+    """Return torchrun's id of this launch, which survives restarts of its processes."""
     return os.environ.get("TORCHELASTIC_RUN_ID")

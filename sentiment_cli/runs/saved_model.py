@@ -1,12 +1,12 @@
-"""What a finished model is on disk, and how it comes back: without torch, and each file read when it is asked for.
+"""Saved models: reading and writing a finished model, without torch, each file read on demand.
 
     RUN/model/  manifest.json  model.json  calibration.json  tokenizer.json  vocabulary.json
                 graph.onnx  weights.safetensors
 
-model.json holds the format, the labels, the experiment, the key of the data it was trained on, why there is no graph
-where there is none, and the sha256 of the other files: those of another run do not pass for this one's, whatever the
-manifest says. calibration.json holds the temperature; a model of star ratings, and one whose training was cut short,
-has none. The packed form (`members`) has the weights only where there is no graph.
+model.json holds the format, the labels, the experiment, the key of the training data, the reason if there is no graph,
+and the sha256 of the other files, so that files of another run are detected whatever the manifest says.
+calibration.json holds the temperature; models of star ratings, and models whose training was interrupted, have none.
+The packed form (`runs.model_files`) has the weights only if there is no graph.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from sentiment_cli.data.batching.truncation import SavedTextLimits
 from sentiment_cli.data.tokens.saved_tokenizer import rebuild_tokenizer
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.runs.files import MODEL
 from sentiment_cli.runs.model_files import ENSEMBLE, ModelFiles, open_model_files, pack
 from sentiment_cli.storage import store
 
@@ -46,7 +47,7 @@ _NO_GRAPH = "the run was trained by a version that made no graphs"
 
 
 class Calibration(NamedTuple):
-    """What logits are divided by, and calibration error and log loss without and with it on the rows that it is of."""
+    """Temperature, with calibration error and log loss before and after scaling by it."""
 
     temperature: float
     ece_before: float
@@ -85,7 +86,7 @@ class Artefact:
 
     @property
     def models(self) -> "list[Artefact]":
-        """What is asked: the one model, as an ensemble is each of its own."""
+        """The models to run: this one; an ensemble has several."""
         return [self]
 
     @property
@@ -98,7 +99,7 @@ class Artefact:
         return output
 
     def read(self, name: str) -> bytes:
-        """Read one of its files; raise IntegrityError where it is not what the manifest says."""
+        """Return the content of a file; raise IntegrityError if it differs from the manifest."""
         return self.members.read(name)
 
     @cached_property
@@ -134,7 +135,7 @@ def open_artefact(path: Path, task: str | None = "classify") -> Artefact:
 
 def open_files(path: Path) -> ModelFiles:
     """Open the files of the model of a run's directory, of a model's own directory, or of one packed file."""
-    return open_model_files(path / "model" if (path / "model").is_dir() else path)
+    return open_model_files(path / MODEL if (path / MODEL).is_dir() else path)
 
 
 def read_artefact(path: Path, members: ModelFiles, task: str | None = "classify") -> Artefact:
@@ -184,7 +185,7 @@ def save_artefact(
     calibration: Calibration | None = None,
     graph: bytes | str = "none was made",
 ) -> None:
-    """Write RUN/model/: tensors alone in the weights file, `graph` or, in model.json, why there is none."""
+    """Write RUN/model/: weights without metadata, and `graph` or, in model.json, the reason for its absence."""
     import safetensors.torch
 
     from sentiment_cli.config.loader import experiment_values
@@ -206,7 +207,7 @@ def save_artefact(
         "files": hashes_of(files),
         "experiment": experiment_values(experiment),
     }
-    with store.new_directory(run / "model") as draft:
+    with store.new_directory(run / MODEL) as draft:
         for name, data in {**files, "model.json": store.dump_json(about)}.items():
             draft.write(name, data)
 
@@ -249,7 +250,7 @@ def check_files(members: ModelFiles, of_model: dict[str, str], by: str = "model.
 
 
 def read_temperature(members: ModelFiles) -> float:
-    """Return the temperature of a calibration.json; 1 without one. Raises IntegrityError for what is none."""
+    """Return the temperature in calibration.json, 1 without one. Raises IntegrityError for an invalid one."""
     if "calibration.json" not in members.files:
         return 1.0
     place = members.place("calibration.json")

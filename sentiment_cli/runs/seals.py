@@ -1,10 +1,10 @@
-"""What a run reached, sealed: RUN/seals.jsonl keeps the size and sha256 of each file that says so, a line per writing.
+"""Seals of result files: RUN/seals.jsonl has the size and sha256 of each version, a line per write.
 
-    write_result(run, "summary.json", data)     the seal first, so that no file that was written is without one
-    seal_log(run, "metrics.jsonl")              of a file that grows, which may be longer later
-    warn_edited(run)                            which files are not as they were written
+    write_result(run, "summary.json", data)     the seal first, so that every written file has one
+    seal_log(run, METRICS_LOG)              for a log, which may grow later
+    warn_edited(run)                            warn of changed files
 
-Runs of earlier versions have no seals, and nothing is said of them.
+Runs of earlier versions have no seals and cause no warning.
 """
 
 import hashlib
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_cli import console
+from sentiment_cli.runs.files import LEDGER, METRICS_LOG, SEALS
 from sentiment_cli.storage import store
 
-SEALS = "seals.jsonl"
-_LOGS = ("metrics.jsonl", "evaluation/ledger.jsonl")  # files that grow, whose beginning is sealed
+_LOGS = (METRICS_LOG, LEDGER)  # files that grow, whose beginning is sealed
 
 
 def write_result(run: Path, name: str, data: bytes) -> None:
@@ -48,7 +48,7 @@ def edited_files(run: Path) -> list[str]:
 
 
 def warn_edited(run: Path) -> None:
-    """Say which files of a run are not as they were written."""
+    """Warn of files of a run that were changed after the run wrote them."""
     for name in edited_files(run):
         console.warn(f"{run / name} was changed after the run wrote it: what it says is not what the run reached")
 
@@ -58,7 +58,7 @@ def _seal(run: Path, name: str, size: int, sha256: str) -> None:
 
 
 def _is_as_written(path: Path, known: list[tuple[int, str]], is_log: bool) -> bool:
-    """Say whether a file has one of its seals, and a log its latest one at least, from its beginning."""
+    """Return whether a file matches one of its seals; a log must begin with the content of its latest seal."""
     if ".." in path.parts or not store.is_there(path):
         return True
     data = store.read_file(path)

@@ -23,7 +23,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.evaluation.sequence_metrics import SequenceScores
-from sentiment_cli.runs.directory import CHECKPOINTS
+from sentiment_cli.runs.files import CHECKPOINTS, EXPERIMENT
 from sentiment_cli.storage import store
 
 _FORMAT = 2
@@ -165,7 +165,7 @@ def newest_checkpoint(run: Path, run_id: str, command: str = "sentiment train") 
     if paths:
         raise DataError(
             f"none of the {len(paths)} checkpoints in {run / CHECKPOINTS} is whole",
-            f"{command} {shlex.quote(str(run / 'experiment.yaml'))}",
+            f"{command} {shlex.quote(str(run / EXPERIMENT))}",
         )
     return None
 

@@ -8,6 +8,7 @@ import torch
 from sentiment_cli import console
 from sentiment_cli.errors import DivergedError
 from sentiment_cli.models.device import OutOfMemory
+from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.storage import store
 from sentiment_cli.training.checkpoints import newest_path
 from sentiment_cli.training.loader import BatchLoader
@@ -44,7 +45,7 @@ def diverged(session: TrainState, what: str, lr: float) -> DivergedError:
     """Return the error that says what was not finite, how far the run got and what to try."""
     last = newest_path(session.run)
     lower = f"train.lr={session.experiment.train.lr / 10:.1g}"
-    config = shlex.quote(str(session.run / "experiment.yaml"))
+    config = shlex.quote(str(session.run / EXPERIMENT))
     command = session.experiment.command
     from_last = f"{command} --resume {shlex.quote(str(session.run))} --set {lower} --allow-change train.lr"
     anew = f"{command} {config} --set {lower} --set train.max_grad_norm=1"

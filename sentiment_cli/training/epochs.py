@@ -1,7 +1,6 @@
 """The steps, validations and checkpoints of one sitting, up to the end of training or to what stops it."""
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -11,7 +10,8 @@ import torch
 from sentiment_cli import console
 from sentiment_cli.data.corpus.fit_settings import warn_of_few_steps
 from sentiment_cli.models.device import OutOfMemory
-from sentiment_cli.runs.directory import FIGURES, HeadlineMetric
+from sentiment_cli.runs.files import METRICS_LOG
+from sentiment_cli.runs.metric_table import HEADLINES, METRICS, Metric
 from sentiment_cli.storage import failpoints, store
 from sentiment_cli.training.checkpoints import AnyScores, Best, TrainProgress, weights_of
 from sentiment_cli.training.divergence import check_finite, diverged, split_batch
@@ -22,7 +22,6 @@ from sentiment_cli.training.processes.signals import StopNow
 from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tensorboard import write_events
 
-METRICS = "metrics.jsonl"
 _STEPS_BETWEEN_READINGS = 20  # on a GPU, where reading the loss waits for it
 
 
@@ -77,7 +76,7 @@ def _plan_training(session: TrainState) -> _TrainPlan:
         console.say(f"training: {what}, best by validation {settings.monitor}")
         if session.experiment.task == "classify":
             warn_of_few_steps(session.experiment, n_steps)
-    figure = FIGURES[session.experiment.task]
+    figure = HEADLINES[session.experiment.task]
     console.say(f"epoch   step  train loss  valid loss  {figure.title:>14}  tokens/s  seconds  best")
     for row in progress.history:
         console.say(_shown(row, figure))
@@ -116,8 +115,8 @@ def _take_steps(session: TrainState, course: _TrainPlan, end: int) -> None:
     best = progress.best
     epoch = len(progress.history) + 1
     label = f"refit {epoch}" if progress.refit else f"epoch {epoch}/{settings.epochs}"
-    figure = FIGURES[session.experiment.task]
-    reached = f"  best {figure.shown(best.scores.to_json())} {figure.title}" if best.scores else ""
+    figure = HEADLINES[session.experiment.task]
+    reached = f"  best {figure.write(best.scores.to_json())} {figure.title}" if best.scores else ""
     start = progress.step - len(progress.losses)
     freeze(session.optimizer, len(progress.history), settings)
     steps, unread = _steps(session, course), list[Step]()
@@ -184,14 +183,14 @@ def _close_epoch(session: TrainState, course: _TrainPlan, scores: AnyScores | No
     is_best = scores is not None and (old is None or _merit(scores, monitor) > _merit(old, monitor))
     if is_best:
         progress.best = Best(scores, epoch, progress.step, weights_of(session.validated))
-    start, figure = progress.step - len(progress.losses), FIGURES[session.experiment.task]
+    start, figure = progress.step - len(progress.losses), HEADLINES[session.experiment.task]
     row: dict[str, Any] = {
         "epoch": epoch,
         "step": progress.step,
         "train_loss": float(torch.stack(progress.losses).mean()) + 0.0,  # and no -0.0
         "valid_loss": getattr(scores, "loss", None),
         "valid_accuracy": getattr(scores, "accuracy", None),
-        f"valid_{figure.name}": getattr(scores, figure.name, None),
+        f"valid_{figure.key}": getattr(scores, figure.key, None),
         f"valid_{monitor}": getattr(scores, monitor, None),
         "lr": course.lr_at(progress.step - 1),
         "tokens_per_second": course.material.tokens_between(start, progress.step) / progress.epoch_s,
@@ -203,7 +202,7 @@ def _close_epoch(session: TrainState, course: _TrainPlan, scores: AnyScores | No
     progress.history.append(row)
     progress.losses, progress.epoch_s = [], 0.0
     if session.group.is_writer:
-        store.append_line(session.run / METRICS, json.dumps(row))
+        store.append_line(session.run / METRICS_LOG, json.dumps(row))
         if session.experiment.train.tensorboard:
             write_events(session.run, progress.offset + progress.step, row)
     console.say(_shown(row, figure))
@@ -216,7 +215,7 @@ def metrics_lines(progress: TrainProgress) -> bytes:
 
 def _gain(value: float | None, monitor: str) -> float:
     """Turn a monitored figure so that higher is better; an AUC that does not exist is worst."""
-    return -math.inf if value is None else -value if monitor == "loss" else value
+    return METRICS[monitor].gain(value)
 
 
 def _merit(scores: AnyScores, monitor: str) -> tuple[float, float]:
@@ -237,9 +236,9 @@ def _reason_to_end(session: TrainState, material: BatchLoader) -> str | None:
     return None
 
 
-def _shown(row: dict[str, Any], figure: HeadlineMetric) -> str:
+def _shown(row: dict[str, Any], figure: Metric) -> str:
     loss = row["valid_loss"]
-    reached = "-" if loss is None else f"{row[f'valid_{figure.name}']:{figure.shape}}"
+    reached = "-" if loss is None else f"{row[f'valid_{figure.key}']:{figure.format}}"
     return (
         f"{row['epoch']:>5} {row['step']:>6}  {row['train_loss']:>10.4f}  {'-' if loss is None else f'{loss:.4f}':>10}"
         f"  {reached:>14}  {row['tokens_per_second']:>8,.0f}  {row['seconds']:>7.1f}  {'*' if row['best'] else ''}"

@@ -15,6 +15,7 @@ from typing import Any
 
 from sentiment_cli.config.schema import Train
 from sentiment_cli.errors import MachineError
+from sentiment_cli.runs.files import TENSORBOARD
 from sentiment_cli.storage import store
 
 _FIGURES = ("train_loss", "valid_loss", "valid_accuracy", "lr", "tokens_per_second")
@@ -38,7 +39,7 @@ def write_events(run: Path, step: int, row: dict[str, Any]) -> None:
         Event(wall_time=now, file_version="brain.Event:2"),
         Event(wall_time=now, step=step, summary=Summary(value=values)),
     ]
-    path = run / "tensorboard" / f"events.out.tfevents.{step:08}"
+    path = run / TENSORBOARD / f"events.out.tfevents.{step:08}"
     store.write_file(path, b"".join(_record(event.SerializeToString()) for event in events))
 
 

@@ -14,6 +14,7 @@ from sentiment_cli.config.schema import Experiment, Model
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.training.init_from import PretrainedRun, load_pretrained, pretrained_names
 from sentiment_cli.training.tasks.table import task_of
 
@@ -118,7 +119,7 @@ def _shared(origin: PretrainedRun, own: dict[str, Tensor], *, only_layers: bool)
 
 
 def _config_of(origin: PretrainedRun) -> Path:
-    return origin.run / "experiment.yaml" if origin.run.is_dir() else origin.run
+    return origin.run / EXPERIMENT if origin.run.is_dir() else origin.run
 
 
 def _layers_of(names: Iterable[str]) -> list[str]:

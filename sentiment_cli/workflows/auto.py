@@ -20,7 +20,8 @@ from sentiment_cli.data.corpus.fit_settings import read_facts, settle
 from sentiment_cli.errors import InterruptedRun
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.evaluation.metrics import Scores
-from sentiment_cli.runs.directory import SUMMARY, is_run, members_of
+from sentiment_cli.runs.directory import is_run, members_of
+from sentiment_cli.runs.files import SUMMARY
 from sentiment_cli.runs.records import read_summary
 from sentiment_cli.storage import store
 from sentiment_cli.workflows.dependencies import find_or_train, resolve_dependencies, runs_called

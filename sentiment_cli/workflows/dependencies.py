@@ -12,8 +12,9 @@ from sentiment_cli.config.recipes import find_config, recipe_names
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.errors import DataError, SentimentError, UsageError
-from sentiment_cli.runs.directory import SUMMARY, find_experiment, is_model
+from sentiment_cli.runs.directory import find_experiment, is_model
 from sentiment_cli.runs.ensemble_model import refuse_ensemble
+from sentiment_cli.runs.files import EXPERIMENT, SUMMARY
 from sentiment_cli.storage import store
 from sentiment_cli.training.checkpoints import newest_path
 from sentiment_cli.training.init_from import PretrainedRun, load_pretrained, pretrained_names
@@ -152,7 +153,7 @@ def runs_called(name: str) -> Iterator[KnownRun]:
 
 def _look_at(run: Path) -> KnownRun:
     refuse_ensemble(run, "what is trained is one model")
-    experiment = load_experiment(run / "experiment.yaml")
+    experiment = load_experiment(run / EXPERIMENT)
     if load_finished(run) is not None:
         return KnownRun(run, experiment, True, store.read_json(run / SUMMARY)["fingerprint"]["data"])
     checkpoint = newest_path(run)

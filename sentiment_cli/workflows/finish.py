@@ -23,7 +23,7 @@ from sentiment_cli.inference.parity import checked_graph, rows_to_compare
 from sentiment_cli.inference.torch_model import model_of, score_rows
 from sentiment_cli.models.classifier import AnyClassifier
 from sentiment_cli.onnx.builder import NoGraphError
-from sentiment_cli.runs.directory import SUMMARY
+from sentiment_cli.runs.files import METRICS_LOG, MODEL, SUMMARY
 from sentiment_cli.runs.predictions import ValidationOutputs, save_validation
 from sentiment_cli.runs.saved_model import Calibration, save_artefact
 from sentiment_cli.runs.seals import seal_log, write_result
@@ -88,7 +88,7 @@ def write_state(session: TrainState, status: str, tokens_per_second: float | Non
 def free_checkpoints(run: Path, experiment: Experiment) -> None:
     """Remove the checkpoints of a run that is finished, once its model is whole on disk, unless they are to be kept."""
     if not experiment.train.keep_finished:
-        store.open_directory(run / "model")
+        store.open_directory(run / MODEL)
         discard_checkpoints(run)
 
 
@@ -117,15 +117,15 @@ def write_model(
     """Write the model and the summary."""
     experiment, best = identity.experiment, progress.best
     began = time.monotonic()
-    if (run / "model").exists():  # of an earlier sitting
-        store.remove_directory(run / "model")
+    if (run / MODEL).exists():  # of an earlier sitting
+        store.remove_directory(run / MODEL)
         discard_scores(run)
     save_artefact(run, experiment, corpus, weights, calibration, _build_graph(experiment, corpus, weights))
     progress.seconds["save"] += time.monotonic() - began
     if rows := progress.selection or progress.history:
         store.write_file(run / CURVES, draw_curves(rows))
     fingerprint = {
-        "weights": store.sha256_of(run / "model" / "weights.safetensors"),
+        "weights": store.sha256_of(run / MODEL / "weights.safetensors"),
         "data": identity.data,
         "code": code_sha256(),
         **{f"versions.{name}": version for name, version in identity.versions.items()},
@@ -145,7 +145,7 @@ def write_model(
         "fingerprint": fingerprint,
     }
     write_result(run, SUMMARY, store.dump_json(summary))
-    seal_log(run, "metrics.jsonl")
+    seal_log(run, METRICS_LOG)
     if status == "finished":
         shown = {key.partition(".")[2] or key: value[:24] for key, value in fingerprint.items()}
         console.say("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))

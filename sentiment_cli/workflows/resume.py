@@ -10,6 +10,7 @@ from sentiment_cli import console
 from sentiment_cli.config.loader import differences, experiment_yaml
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import UsageError
+from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.runs.run_lock import RunRecord
 from sentiment_cli.storage import store
 from sentiment_cli.training.checkpoints import TrainProgress
@@ -71,7 +72,7 @@ def check_finished(run: Path, old: Experiment, new: Experiment) -> None:
     from_it = "" if old.model.kind == "linear" else f"--set init_from={shlex.quote(str(run))} "
     raise UsageError(
         f"{run} is finished, and a finished run is not trained on: {_listed(found)}",
-        f"{old.command} {shlex.quote(str(run / 'experiment.yaml'))} {from_it}{settings}",
+        f"{old.command} {shlex.quote(str(run / EXPERIMENT))} {from_it}{settings}",
     )
 
 
@@ -87,7 +88,7 @@ def check_allowed(
             raise UsageError(
                 f"--allow-change {key}: no run can go on with another {key}; what can change is "
                 + ", ".join(sorted(SAFE_KEYS)),
-                f"{command} {shlex.quote(str(run / 'experiment.yaml'))}",
+                f"{command} {shlex.quote(str(run / EXPERIMENT))}",
             )
     known = {change["key"]: change["to"] for change in record.changes}
     new = [(key, old, value) for key, old, value in found if key not in known or known[key] != value]
@@ -124,7 +125,7 @@ def record_changes(
     for key, old, new in changes:
         console.say(f"{key}: {_value(old)} → {_value(new)} from step {step}")
         record.changes.append({"step": step, "key": key, "from": old, "to": new, "at": time.time()})
-    store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
+    store.write_file(run / EXPERIMENT, experiment_yaml(experiment))
     record.save(run)
 
 

@@ -10,9 +10,9 @@ from sentiment_cli import console
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import LARGEST_SEED, Experiment
 from sentiment_cli.errors import Change, UsageError
-from sentiment_cli.runs.directory import SUMMARY, require_finished
+from sentiment_cli.runs.directory import require_finished
+from sentiment_cli.runs.files import EXPERIMENT, METRICS_LOG, SUMMARY
 from sentiment_cli.storage import store
-from sentiment_cli.training.epochs import METRICS
 from sentiment_cli.workflows.finish import Finished
 from sentiment_cli.workflows.train import fit
 
@@ -89,14 +89,14 @@ def reproduce(run: Path) -> Repetition:
     Raises UsageError for a run that is not finished.
     """
     require_finished(run)
-    before, course, experiment = _summary(run), _metrics(run), load_experiment(run / "experiment.yaml")
+    before, course, experiment = _summary(run), _metrics(run), load_experiment(run / EXPERIMENT)
     again = fit(experiment, f"{run.resolve().name[:58]}-again").directory
     old, new = before.get("fingerprint", {}), _summary(again)["fingerprint"]
     keys = dict.fromkeys([*old, *new])
     found = [(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
     is_same = old.get("weights") == new["weights"] and before["valid"] == _summary(again)["valid"]
     if course != _metrics(again):
-        found.append((METRICS, "one course", "another"))
+        found.append((METRICS_LOG, "one course", "another"))
         is_same = False
     return Repetition(again, is_same, found)
 
@@ -108,6 +108,6 @@ def _summary(run: Path) -> dict[str, Any]:
 
 def _metrics(run: Path) -> list[dict[str, Any]]:
     """Return the rows of metrics.jsonl without what depends on the clock."""
-    with store.damage(run / METRICS):
-        rows = [json.loads(line) for line in store.read_file(run / METRICS).splitlines()]
+    with store.damage(run / METRICS_LOG):
+        rows = [json.loads(line) for line in store.read_file(run / METRICS_LOG).splitlines()]
         return [{key: value for key, value in row.items() if key not in _TIMES} for row in rows]

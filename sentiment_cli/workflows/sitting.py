@@ -14,6 +14,7 @@ from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import DataError, DivergedError, InterruptedRun
 from sentiment_cli.models.device import describe, precision_name, runs_bf16
 from sentiment_cli.models.linear import LinearClassifier
+from sentiment_cli.runs.files import METRICS_LOG
 from sentiment_cli.storage import store
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
@@ -22,7 +23,7 @@ from sentiment_cli.training.checkpoints import (
     restore,
     weights_of,
 )
-from sentiment_cli.training.epochs import METRICS, metrics_lines, run_epochs
+from sentiment_cli.training.epochs import metrics_lines, run_epochs
 from sentiment_cli.training.init_from import pretrained_hashes
 from sentiment_cli.training.loop import EMA, GradScaler
 from sentiment_cli.training.optimizer import build_optimizer
@@ -61,7 +62,7 @@ def train(
     precision = precision_name(device, experiment.train.precision)
     console.say(f"run: {run} on {processes}{describe(device)}, {precision}, {n_parameters:,} parameters, {rows} rows")
     if group.is_writer:
-        store.write_file(run / METRICS, metrics_lines(progress))
+        store.write_file(run / METRICS_LOG, metrics_lines(progress))
     try:
         reason = run_epochs(session)
         if experiment.train.refit and not progress.refit:
@@ -101,7 +102,7 @@ def _train_at_once(
     console.say(f"run: {run} on {describe(torch.device('cpu'))}")
     with stop.at_once():
         train_linear(model, identity.experiment, corpus, progress)
-    store.write_file(run / METRICS, metrics_lines(progress))
+    store.write_file(run / METRICS_LOG, metrics_lines(progress))
     rate = progress.n_tokens / progress.seconds["train"]
     weights = weights_of(model)
     calibration = calibrate_run(run, model, identity, corpus, progress.best)

@@ -20,6 +20,7 @@ from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import Change, DataError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.models.device import check_precision, memory_errors, select_device, set_up
 from sentiment_cli.runs.directory import stopped_run
+from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.runs.known_rows import write_known
 from sentiment_cli.runs.run_lock import RunRecord, find_launched, launch_id, owned
 from sentiment_cli.storage import failpoints, store
@@ -83,7 +84,7 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
             console.say(f"{stopped} was stopped before its end; {again} goes on with it. This is a new run, {run}")
         with _owned(run, group) as record, _told(stop, "stopped at once", run, experiment):
             if group.is_writer:
-                store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
+                store.write_file(run / EXPERIMENT, experiment_yaml(experiment))
                 if known is not None:
                     write_known(run, known)
             identity = RunFingerprint(
@@ -108,7 +109,7 @@ def _resume(
     run: Path, experiment: Experiment, allowed: Sequence[str], device: torch.device, group: Group, stop: Stop
 ) -> Finished:
     with _owned(run, group) as record, _told(stop, "stopped at once", run, experiment):
-        own = load_experiment(run / "experiment.yaml")
+        own = load_experiment(run / EXPERIMENT)
         if (finished := load_finished(run)) is not None:
             check_finished(run, own, experiment)
             if group.is_writer:
@@ -208,7 +209,7 @@ def _launched(group: Group, experiment: Experiment) -> Path | None:
     """Return the run in which the processes before these trained the experiment; they may have pretrained for it."""
     found = None
     for run in find_launched(runs_dir(), launch_id()) if group.is_writer else ():
-        settings = run / "experiment.yaml"
+        settings = run / EXPERIMENT
         if settings.exists() and not differences(load_experiment(settings), experiment):
             found = run
     told = group.told(str(found or ""))
@@ -240,5 +241,5 @@ def _told(stop: Stop, what: str, run: Path | None, experiment: Experiment) -> It
 
 
 def _again(run: Path | None, experiment: Experiment) -> str | None:
-    is_run = run is not None and (run / "experiment.yaml").exists()
+    is_run = run is not None and (run / EXPERIMENT).exists()
     return f"{experiment.command} --resume {shlex.quote(str(run))}" if is_run else None

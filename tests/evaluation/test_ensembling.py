@@ -20,6 +20,7 @@ from sentiment_cli.evaluation.behaviour import evaluate_behaviour
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
 from sentiment_cli.evaluation.metrics import score_outputs
+from sentiment_cli.evaluation.printing import print_ensemble
 from sentiment_cli.evaluation.significance import compare_runs
 from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import load_model, score_rows
@@ -303,7 +304,7 @@ def test_validation_rows_of_one_group_give_weights_and_no_score(runs: Path, monk
     made = make_ensemble(["linear", "forward"])
     assert made.valid is None
     assert set(made.members) == set(made.weights) == {"linear", "forward"}
-    ensembling.print_ensemble(made)
+    print_ensemble(made)
     said = capsys.readouterr().err
     assert "are of one group, which no fold can be held out of" in said
     assert "weight  accuracy    loss     ECE   on 204 validation reviews" in said

@@ -7,7 +7,8 @@ import torch
 from scipy.special import softmax
 
 from sentiment_cli.config.schema import Data, Text
-from sentiment_cli.evaluation.evaluate import evaluate_data, print_scores
+from sentiment_cli.evaluation.evaluate import evaluate_data
+from sentiment_cli.evaluation.printing import print_scores
 from sentiment_cli.inference.predictor import Prediction, Predictor, class_probabilities
 from sentiment_cli.inference.torch_model import load_model, rows_of, score_rows
 from sentiment_cli.runs.saved_model import Calibration, open_artefact

@@ -17,9 +17,10 @@ from sentiment_cli.models.layers.encoders import flipped_places
 from sentiment_cli.models.layers.ngrams import count_ngrams
 from sentiment_cli.models.layers.transformer import TransformerEncoder
 from sentiment_cli.models.linear import LinearClassifier
-from sentiment_cli.onnx.builder import FLOAT, Graph
+from sentiment_cli.onnx.builder import Graph
 from sentiment_cli.onnx.grids import write_lstm_2d, write_lstm_grid, write_sentence_ends
 from sentiment_cli.onnx.linear import write_linear
+from sentiment_cli.onnx.rules.values import FLOAT
 from sentiment_cli.onnx.scans import write_goru, write_orthogonal
 from sentiment_cli.onnx.transformer import write_transformer
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from torch import Tensor
 
-from sentiment_cli.onnx.builder import INT32, Graph
+from sentiment_cli.onnx.builder import Graph
 from sentiment_cli.onnx.quantize import lower_precision, precision_of
+from sentiment_cli.onnx.rules.values import INT32
 
 N_ENTRIES, WIDTH, LENGTHS = 60, 32, (9, 1, 5, 9)
 

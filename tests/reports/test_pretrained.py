@@ -22,9 +22,9 @@ from sentiment_cli.storage import store
 LOSS = 2.5
 SCORES = {
     "language-model": (SequenceScores(1000, LOSS, math.exp(LOSS)), "perplexity 12.2"),
-    "autoencoder": (SequenceScores(1000, LOSS, math.exp(LOSS), accuracy=0.25), "tokens right 25.00%"),
-    "pairs": (SequenceScores(1000, LOSS, math.exp(LOSS), accuracy=0.25, exact=0.125), "exact 12.50%"),
-    "vectors": (SequenceScores(1000, LOSS, perplexity=None), "loss a token 2.5000"),
+    "autoencoder": (SequenceScores(1000, LOSS, math.exp(LOSS), accuracy=0.25), "token accuracy 25.00%"),
+    "pairs": (SequenceScores(1000, LOSS, math.exp(LOSS), accuracy=0.25, exact=0.125), "exact matches 12.50%"),
+    "vectors": (SequenceScores(1000, LOSS, perplexity=None), "loss per token 2.5000"),
 }
 
 
@@ -79,7 +79,7 @@ def test_pretrainings_of_one_task_stand_side_by_side_and_no_others(make_run) -> 
     assert "| second | 1,000 | 2.5000 |" in card
     assert "Validation accuracy" not in card
     for runs in ([one, other], [other, read_run(make_run("classify"))]):
-        with pytest.raises(UsageError, match="the tasks differ, and with them what is measured"):
+        with pytest.raises(UsageError, match="runs of different tasks have different metrics"):
             build_comparison(runs)
 
 

@@ -1,10 +1,11 @@
 """Reports: what they say, what they say where something is missing, and robustness cases M09 and M11: nothing that came
 from outside becomes markup, neither in a page nor in a model card."""
 
+import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,23 +22,25 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.reports import run_report, svg
 from sentiment_cli.reports.blocks import (
     Code,
+    Columns,
     Document,
     Figure,
     Fold,
     Items,
+    KeyFigures,
     Line,
     LineChart,
     Notice,
     Paragraph,
     Quote,
-    Section,
+    ReportSection,
     Table,
 )
 from sentiment_cli.reports.comparison_report import build_comparison
 from sentiment_cli.reports.figures import lengths_figure, reliability_figure
 from sentiment_cli.reports.html import render_page
 from sentiment_cli.reports.markdown import render_card
-from sentiment_cli.reports.run_files import find_mistakes, read_run
+from sentiment_cli.reports.run_files import RunFiles, find_mistakes, read_run
 from sentiment_cli.reports.run_report import build_report
 from sentiment_cli.runs.directory import describe_run
 from sentiment_cli.runs.predictions import Predictions, read_predictions
@@ -59,7 +62,7 @@ ATTACKS = [
 ]
 TAGS = set(
     "html head meta title style body main header section aside h1 h2 p ul li pre code table caption thead tbody tr th "
-    "td figure figcaption blockquote details summary div span b svg defs g path use text clipPath rect".lower().split()
+    "td dl dt dd figure figcaption blockquote details summary div span b svg defs g path use text clippath rect".split()
 )
 ATTRIBUTES = set(
     "charset http-equiv content name lang class scope tabindex dir viewbox role aria-label aria-hidden id href d "
@@ -139,8 +142,10 @@ def document_of(text: str) -> Document:
         Notice(text, text),
         Fold(text, [table]),
         Figure("one", text, chart, text, table),
+        KeyFigures([(text, text)]),
+        Columns([[table], [Paragraph(text)]]),
     ]
-    return Document(text, text, [Section(text, blocks)])
+    return Document(text, text, [ReportSection(text, blocks)])
 
 
 _VISIBLE = st.text(min_size=1).filter(lambda text: console.sanitize(text).strip())
@@ -191,7 +196,7 @@ def test_m09_no_text_becomes_markdown(text: str) -> None:
 
 
 def test_m09_bare_addresses_do_not_become_links_where_a_reader_makes_them_so() -> None:
-    card = render_card(Document("x", "x", [Section("x", [Paragraph(ATTACKS[6])])])).decode()
+    card = render_card(Document("x", "x", [ReportSection("x", [Paragraph(ATTACKS[6])])])).decode()
     assert not re.search(r"https?://|(?<!\\)@|www\.", card)
 
 
@@ -310,17 +315,17 @@ def test_it_says_what_the_scores_say(hostile_run: Path) -> None:
     )
     said = sections_of(document)
     assert f"| test | {scores['n']} | {scores['accuracy']:.2%} | {low:.2%} to {high:.2%} |" in said["Scores"]
-    assert "| without rows that were trained on | 70 | 50.00% | 38.00% to 62.00% |" in said["Scores"]
+    assert "| without rows of the training set | 70 | 50.00% | 38.00% to 62.00% |" in said["Scores"]
     assert "| validation | " in said["Scores"]
-    assert "opened 2 times" in said["Scores"]
+    assert "was evaluated on the test reviews 2 times" in said["Scores"]
     shown = {"<b>bad</b>": r"\<b\>bad\</b\>", '"><script>alert(1)</script>': r'"\>\<script\>alert(1)\</script\>'}
     for label, counts in zip(scores["f1_per_label"], scores["confusion"], strict=True):
-        assert f"| {shown[label]} | {counts[0]} | {counts[1]} |" in said["Scores"]
+        assert f"| {shown[label]} | {counts[0]} | {counts[1]} |" in said["Results"]
     assert r"| \<i\>7\</i\> | 12 | 75.00% | 46.77% to 91.11% |" in said["Slices"]
     assert "| train.epochs | 2 | 10 |" in said["Settings"]
-    assert "no longer in the cache" not in said["Surest mistakes"]
+    assert "no longer in the cache" not in said["Most confident mistakes"]
     assert str(hostile_run.parent) not in json.dumps(document)  # whoever gets the report need not know our folders
-    assert "sentiment reproduce" in said["Make it again"]
+    assert "sentiment reproduce" in said["Reproduce"]
 
 
 def test_a_calibrated_model_says_what_that_did(hostile_run: Path) -> None:
@@ -342,11 +347,11 @@ def test_a_run_that_was_not_scored_says_so_and_has_the_rest(hostile_run: Path) -
     shutil.rmtree(hostile_run / "evaluation")
     document = build_report(read_run(hostile_run))
     said = sections_of(document)
-    assert "hostile was not scored on the test reviews" in said["The model"]
-    assert f"sentiment eval {hostile_run}" in said["The model"] or "sentiment eval hostile" in said["The model"]
+    assert "hostile has no scores on the test reviews" in said["Results"]
+    assert f"sentiment eval {hostile_run}" in said["Results"] or "sentiment eval hostile" in said["Results"]
     assert "| validation | " in said["Scores"]
     assert "validation reviews (95 % interval" in document.lead
-    assert "Surest mistakes" not in said
+    assert "Most confident mistakes" not in said
     assert {"Training", "Data", "Settings", "Environment"} <= said.keys()
     render_page(document)
 
@@ -360,7 +365,7 @@ def test_a_run_that_was_killed_says_so_and_has_the_rest(hostile_run: Path) -> No
     document = build_report(read_run(hostile_run))
     said = sections_of(document)
     assert document.lead == "Not scored yet."
-    assert "sentiment train --resume hostile" in said["The model"]
+    assert "sentiment train --resume hostile" in said["Results"]
     assert said["Training"].count("| 0.") == 1 + 1  # one row of losses, one of accuracy
     render_page(document)
     log.unlink()
@@ -371,7 +376,7 @@ def test_a_run_that_diverged_names_a_lower_rate(hostile_run: Path) -> None:
     summary = json.loads((hostile_run / "summary.json").read_text())
     store.write_file(hostile_run / "summary.json", store.dump_json({**summary, "status": "diverged"}))
     run = read_run(hostile_run)
-    said = sections_of(build_report(run))["The model"]
+    said = sections_of(build_report(run))["Results"]
     assert f"sentiment train hostile/experiment.yaml --set train.lr={run.experiment.train.lr / 10:.1g}" in said
 
 
@@ -388,8 +393,8 @@ def test_where_the_cache_is_gone_the_mistakes_are_ids(
 ) -> None:
     monkeypatch.setenv("SENTIMENT_DATA", str(tmp_path / "elsewhere"))
     said = sections_of(build_report(read_run(hostile_run)))
-    assert "no longer in the cache" in said["Surest mistakes"]
-    assert len(re.findall(r"^- \d+: ", said["Surest mistakes"], re.M)) == 10
+    assert "no longer in the cache" in said["Most confident mistakes"]
+    assert len(re.findall(r"^- Labelled .* · \d+$", said["Most confident mistakes"], re.M)) == 10
     assert "Length of the training reviews" not in said["Data"]
     assert not (tmp_path / "elsewhere").exists()
 
@@ -398,14 +403,14 @@ def test_runs_side_by_side_show_where_they_differ(hostile_run: Path, quick_run: 
     quick_run = Path(shutil.copytree(quick_run, tmp_path / "quick"))
     shutil.rmtree(quick_run / "evaluation", ignore_errors=True)  # of another test
     said = sections_of(build_comparison([read_run(hostile_run), read_run(quick_run)]))
-    assert "| train.epochs | 2 | 1 |" in said["Settings in which they differ"]
-    assert "model.pooling" not in said["Settings in which they differ"]
-    assert "were not scored on the same reviews" in said["Scores"]
+    assert "| train.epochs | 2 | 1 |" in said["Differing settings"]
+    assert "model.pooling" not in said["Differing settings"]
+    assert "were scored on different reviews" in said["Scores"]
     assert "sentiment compare" not in said["Scores"]
     assert "| hostile | test | 72 |" in said["Scores"]
     assert "| quick | validation | 204 |" in said["Scores"]
     same = sections_of(build_comparison([read_run(hostile_run)] * 2))
-    assert "the same experiment" in same["Settings in which they differ"]
+    assert "the same experiment" in same["Differing settings"]
     assert "sentiment compare" in same["Scores"]
     # Two runs of one name are told apart by their paths.
     assert build_comparison([read_run(hostile_run)] * 2).title == f"{hostile_run} and {hostile_run}"
@@ -484,8 +489,15 @@ def test_every_review_is_in_the_histogram_of_lengths() -> None:
     length_N = np.array([0, 1, 5, 5, 30, 10_000])
     found = lengths_figure(length_N, 5)
     assert sum(found.chart.counts) == 6
-    assert "33.3% are longer than the 5 that the model reads" in found.alt
-    assert "None is longer" in lengths_figure(length_N, 20_000).alt
+    assert "33.3% of them exceed the model's limit of 5 tokens" in found.alt
+    assert "None of them exceed" in lengths_figure(length_N, 20_000).alt
+    assert "limit" not in lengths_figure(length_N, None).alt
+
+
+@pytest.mark.parametrize("longest", [0, 3, 24, 25, 999])
+def test_bars_of_the_histogram_are_equally_wide(longest: int) -> None:
+    edges = lengths_figure(np.array([0, longest]), None).chart.edges
+    assert len(set(np.diff(edges))) == 1
 
 
 def test_without_matplotlib_a_page_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -493,3 +505,54 @@ def test_without_matplotlib_a_page_is_refused_with_the_command(monkeypatch: pyte
     with pytest.raises(svg.MachineError, match="need matplotlib") as error:
         svg.check_matplotlib()
     assert error.value.hint == "pip install matplotlib"
+
+
+@pytest.fixture
+def finished_of_kind(quick_run: Path, tmp_path: Path) -> Callable[..., RunFiles]:
+    """Return a finished run as if it were of another kind: linear, or an ensemble."""
+
+    def build(**changes: Any) -> RunFiles:
+        run = read_run(Path(shutil.copytree(quick_run, tmp_path / f"run-{len(changes)}-{changes.get('kind')}")))
+        kind, weighing = changes.get("kind"), changes.get("weighing")
+        if kind == "linear":
+            model = run.experiment.model.model_copy(update={"kind": "linear"})
+            run = dataclasses.replace(run, experiment=run.experiment.model_copy(update={"model": model}))
+        if weighing is not None:
+            ensemble = {"weights": {"one": 0.25, "two": 0.75}, "weighing": weighing}
+            run = dataclasses.replace(run, summary={**run.summary, "ensemble": ensemble})
+        return run
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "absent"),
+    [
+        ({}, "chose the epoch", "fitted the temperature"),
+        ({"kind": "linear"}, "fitted the temperature", "epoch"),
+        ({"weighing": "fitted"}, "fitted the members' weights", "epoch"),
+        ({"weighing": "equal"}, "fitted the temperature", "epoch"),
+    ],
+)
+def test_a_report_says_what_validation_was_used_for(finished_of_kind, changes, expected: str, absent: str) -> None:
+    """Linear models have no epochs, and the members of an ensemble chose theirs."""
+    said = sections_of(build_report(finished_of_kind(**changes)))
+    text = said["Scores"] + said["Model"]
+    assert expected in text
+    assert absent not in text
+
+
+def test_a_comparison_has_no_settings_for_an_ensemble_but_its_members(finished_of_kind) -> None:
+    runs = [finished_of_kind(kind="linear"), finished_of_kind(), finished_of_kind(weighing="fitted")]
+    said = sections_of(build_comparison(runs))["Differing settings"]
+    assert "| members |  |  | one, two |" in said
+    assert "| model.kind | linear | recurrent |  |" in said
+
+
+@pytest.mark.parametrize(("n", "is_folded"), [(9, False), (10, False), (11, True), (40, True)])
+def test_a_slice_shows_its_ten_worst_values_and_folds_the_rest(n: int, is_folded: bool) -> None:
+    rows = [{"value": i, "n": 5, "accuracy": i / n, "accuracy_ci95": [0, 1]} for i in range(n)]
+    table, *folded = run_report._slice("movie", rows)
+    assert len(table.rows) == min(n, 10)
+    assert [fold.title for fold in folded] == ([f"{n - 10} more values of movie"] if is_folded else [])
+    assert [row[0] for fold in folded for row in fold.blocks[0].rows] == [str(i) for i in range(10, n)]

@@ -15,7 +15,8 @@ from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.ensembling import make_ensemble
-from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data, print_scores
+from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
+from sentiment_cli.evaluation.printing import print_scores
 from sentiment_cli.runs.ledger import count_openings, record_opening
 from sentiment_cli.runs.saved_model import open_artefact, pack_artefact
 from sentiment_cli.training.tasks.table import task_of

@@ -10,7 +10,8 @@ from sentiment_cli.data.sources.download import archive_path
 from sentiment_cli.errors import MachineError
 from sentiment_cli.evaluation import evaluate as evaluate_module
 from sentiment_cli.evaluation import scoring as outputs_module
-from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data, print_scores
+from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
+from sentiment_cli.evaluation.printing import print_scores
 from sentiment_cli.runs.ledger import count_openings, record_opening
 from sentiment_cli.storage import store
 

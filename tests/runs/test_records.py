@@ -14,7 +14,8 @@ from sentiment_cli.evaluation.significance import compare_runs
 from sentiment_cli.reports.run_files import read_run
 from sentiment_cli.reports.run_report import build_report
 from sentiment_cli.runs.directory import describe_run
-from sentiment_cli.runs.seals import SEALS, edited_files
+from sentiment_cli.runs.files import SEALS
+from sentiment_cli.runs.seals import edited_files
 from sentiment_cli.storage.store import IntegrityError
 
 HUGE = 10**400

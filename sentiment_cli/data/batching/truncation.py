@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.data.tokens.vocabulary import PAD_ID, START_ID
+
+if TYPE_CHECKING:  # predicting loads no pydantic
+    pass
 
 MOST_TOKENS = 1_000_000  # of a row; the longest that settings may ask for
 

@@ -1,22 +1,17 @@
-"""Texts to be judged, some at a time: given ones, lines as they come, rows of files with all their columns."""
+"""Inputs of batch prediction: given texts, and rows of files with all their columns."""
 
-import codecs
 import errno
 import os
-import select
 import shlex
 import stat
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sentiment_cli import console
 from sentiment_cli.data.files.encodings import find_encoding, open_text
-from sentiment_cli.data.files.file_kinds import JSON_SUFFIXES, missing_file, refuse_stream
+from sentiment_cli.data.files.file_kinds import JSON_SUFFIXES, missing_file
 from sentiment_cli.data.tables.csv_lines import Overlong, bounded_lines
-from sentiment_cli.data.tables.json_rows import looks_like_objects
 from sentiment_cli.data.tables.readers import (
     Columns,
     Format,
@@ -33,56 +28,14 @@ from sentiment_cli.data.tables.readers import (
     unless_all_fail,
     why_no_text,
 )
-from sentiment_cli.data.tables.rows import LONGEST_LINE
-from sentiment_cli.data.tables.writers import Kind, TableRows, kind_of, objects_of, well_formed
+from sentiment_cli.data.tables.writers import Kind, kind_of, objects_of, well_formed
 from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.inference.batch.chunks import LINE_COLUMNS, OVERLONG, ROWS_AT_ONCE, BatchSource, Chunk, group_rows
+from sentiment_cli.inference.batch.streams import lines_as_they_come
 
 PREDICT_HINT = 'sentiment predict "I just really loved the movie"'
-HOW_TO_SKIP = "--on-error skip"
-# Enough that rows of like length find each other, and few enough to come soon and to be held in memory.
-_ROWS_AT_ONCE, _CHARACTERS_AT_ONCE = 2048, 4_000_000
-_BLOCK = 1 << 16  # what a pipe holds
-_LINES_LOOKED_AT = 20
-_LINES = {"text": "text"}  # the one column of what has no columns
+SKIP_OPTION = "--on-error skip"
 _HELP = "sentiment predict --help"
-_OVERLONG = f"its line is longer than {LONGEST_LINE:,} characters"
-# A line is answered when no other has come for so long, or when the first has waited so long.
-_PAUSE_S, _LONGEST_WAIT_S = 0.002, 0.05
-
-
-class Chunk(NamedTuple):
-    """Texts that were read together, the numbers of their rows from 1, and the rows themselves."""
-
-    numbers: list[int]
-    texts: list[str]
-    rows: TableRows
-
-
-@dataclass(frozen=True)
-class BatchSource:
-    """Texts and what comes with them.
-
-    `columns` has the kind of each column, or is the schema of a Parquet file. `n_rows` counts the rows, bad ones too;
-    it is None where they are still to come. `read` yields the texts, in their order, again at each call of a file's.
-    """
-
-    name: str
-    columns: Any
-    text_column: str
-    n_rows: int | None
-    read: Callable[[Rejects], Iterator[Chunk]]
-    is_table: bool = False
-    is_file: bool = False
-    is_typed: bool = False
-    path: Path | None = None
-
-    @property
-    def names(self) -> list[str]:
-        return list(self.columns) if isinstance(self.columns, dict) else list(self.columns.names)
-
-    def texts(self) -> Iterator[list[str]]:
-        """Yield the texts alone; a bad row stops the work."""
-        return (chunk.texts for chunk in self.read(Rejects("stop")))
 
 
 def given_texts(texts: Sequence[str]) -> BatchSource:
@@ -92,40 +45,7 @@ def given_texts(texts: Sequence[str]) -> BatchSource:
             raise UsageError(f"text {i} is empty" if len(texts) > 1 else "the text is empty", PREDICT_HINT)
     given = [one.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for one in texts]
     rows = [(i, text, {"text": text}) for i, text in enumerate(given, 1)]
-    return BatchSource("texts", _LINES, "text", len(rows), lambda rejects: _chunks(rows))
-
-
-def lines_as_they_come(descriptor: int, name: str, how: Format = Format()) -> BatchSource:  # noqa: B008 - a tuple
-    """Return the lines of a pipe or a terminal: one that has come is not kept waiting for the next.
-
-    Reading raises DataError for first bytes that are no text, and for first lines that are JSON objects.
-    """
-    is_typed = os.isatty(descriptor)
-    codec = "utf-8" if how.encoding == "auto" else how.encoding
-
-    def read(rejects: Rejects) -> Iterator[Chunk]:
-        if "16" in codec or "32" in codec:
-            raise DataError(
-                f"{name} comes in bytes up to a line end, and {codec} has none; it is read with --file", _HELP
-            )
-        number = 0
-        for lines in _arriving(descriptor, name if how.encoding == "auto" else None):
-            if number == 0 and not is_typed:
-                _refuse_objects(name, [one for one in lines[:_LINES_LOOKED_AT] if one is not None])
-            yield from _chunks(_decoded(lines, number, Path(name), codec, rejects))
-            number += len(lines)
-
-    return BatchSource(name, _LINES, "text", None, read, is_typed=is_typed)
-
-
-def _refuse_objects(name: str, lines: list[bytes]) -> None:
-    texts = [one.decode("utf-8-sig", "replace") for one in lines if len(one) < _CHARACTERS_AT_ONCE]
-    if looks_like_objects(texts):
-        raise DataError(
-            f"{name} holds JSON objects, and each line would be read as a text; a file whose name ends in .jsonl is a "
-            "table",
-            _HELP,
-        )
+    return BatchSource("texts", LINE_COLUMNS, "text", len(rows), lambda rejects: group_rows(rows))
 
 
 def open_file(
@@ -177,7 +97,7 @@ def _text_file(path: Path, on_error: str, how: Format) -> BatchSource:
 
     def read(rejects: Rejects) -> Iterator[Chunk]:
         with open_text(path, encoding.codec, "\n") as handle:
-            yield from _chunks(_whole_lines(path, bounded_lines(handle), rejects))
+            yield from group_rows(_whole_lines(path, bounded_lines(handle), rejects))
 
     n_lines = _look_through(read, on_error)
     console.say(f"data: {path.name}: a text a line; {encoding.said}")
@@ -185,7 +105,7 @@ def _text_file(path: Path, on_error: str, how: Format) -> BatchSource:
         console.warn(encoding.warning)
     if fields_of_lines(path, how) > 1:
         console.say(f"data: {path.name}: each line has tabs; --set data.delimiter=tab reads it as a table")
-    return BatchSource(path.name, _LINES, "text", n_lines, read, is_file=True, path=path)
+    return BatchSource(path.name, LINE_COLUMNS, "text", n_lines, read, is_file=True, path=path)
 
 
 def _table_file(path: Path, asked: TextColumns, on_error: str, how: Format, kind: str) -> BatchSource:
@@ -215,12 +135,14 @@ def _table_file(path: Path, asked: TextColumns, on_error: str, how: Format, kind
             for name, value in row.items():
                 columns[name] = kind_of(value, columns.get(name))
 
-    n_rows = _look_through(lambda rejects: _chunks(rows(rejects)), on_error, learn)
+    n_rows = _look_through(lambda rejects: group_rows(rows(rejects)), on_error, learn)
     kinds: dict[str, Kind] = {name: kind or "text" for name, kind in columns.items()}
     column = _said(found.text if found else None)
-    return BatchSource(
-        path.name, kinds, column, n_rows, lambda rejects: _chunks(rows(rejects)), is_table=True, is_file=True, path=path
-    )
+
+    def read(rejects: Rejects) -> Iterator[Chunk]:
+        return group_rows(rows(rejects))
+
+    return BatchSource(path.name, kinds, column, n_rows, read, is_table=True, is_file=True, path=path)
 
 
 def _parquet_file(path: Path, asked: TextColumns, on_error: str, how: Format) -> BatchSource:
@@ -233,7 +155,7 @@ def _parquet_file(path: Path, asked: TextColumns, on_error: str, how: Format) ->
     def read(rejects: Rejects, only: list[str] | None = None) -> Iterator[Chunk]:
         number = 0
         with reading(path), reading_parquet(path) as file:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=only, use_threads=False):
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=only, use_threads=False):
                 parts = {name: batch.column(batch.schema.names.index(name)).to_pylist() for name in of_text}
                 values = [
                     text_of(dict(zip(parts, row, strict=True)), found.text) for row in zip(*parts.values(), strict=True)
@@ -269,80 +191,17 @@ def _look_through(
         n_rows += 1
 
     with unless_all_fail(read):
-        for chunk in read(Rejects(on_error, count, HOW_TO_SKIP)):
+        for chunk in read(Rejects(on_error, count, SKIP_OPTION)):
             n_rows += len(chunk.texts)
             learn(chunk)
     return n_rows
-
-
-def _chunks(rows: Iterable[tuple[int, str, dict[str, Any]]]) -> Iterator[Chunk]:
-    """Put so many rows together as are read at once."""
-    chunk, n_characters = Chunk([], [], []), 0
-    for number, text, row in rows:
-        chunk.numbers.append(number)
-        chunk.texts.append(well_formed(text))
-        chunk.rows.append(row)
-        n_characters += len(text)
-        if len(chunk.texts) == _ROWS_AT_ONCE or n_characters >= _CHARACTERS_AT_ONCE:
-            yield chunk
-            chunk, n_characters = Chunk([], [], []), 0
-    if chunk.texts:
-        yield chunk
 
 
 def _whole_lines(path: Path, lines: Iterable[str], rejects: Rejects) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield each line as a row, without its end, which is LF or CRLF and nothing else."""
     for number, line in enumerate(lines, 1):
         if type(line) is Overlong:
-            rejects.reject(path, number, number, _OVERLONG)
+            rejects.reject(path, number, number, OVERLONG)
             continue
         text = line.removesuffix("\n").removesuffix("\r")
         yield number, text, {"text": text}
-
-
-def _decoded(
-    lines: Iterable[bytes | None], n_before: int, path: Path, codec: str, rejects: Rejects
-) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield each line of bytes as a row; `n_before` came before them, and None is one that is too long."""
-    for number, line in enumerate(lines, n_before + 1):
-        if line is None:
-            rejects.reject(path, number, number, _OVERLONG)
-            continue
-        line = line.removesuffix(b"\n").removesuffix(b"\r")
-        text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode(codec, "replace")
-        yield number, text, {"text": text}
-
-
-def _arriving(descriptor: int, name: str | None) -> Iterator[list[bytes | None]]:
-    """Yield the lines that have come to a pipe or a terminal, those together that came together.
-
-    A line that is too long is None. Raises DataError for a first block of no text; without a name none is looked at.
-    """
-    blocks: list[bytes] = []
-    is_over, is_first, is_too_long, n_kept = False, name is not None, False, 0
-    while not is_over:
-        block = os.read(descriptor, _BLOCK)
-        if is_first and block:
-            refuse_stream(str(name), block)
-            is_first = False
-        until = time.monotonic() + _LONGEST_WAIT_S
-        is_line_whole, n_bytes = False, 0
-        while block:
-            blocks.append(block)
-            is_line_whole, n_bytes = is_line_whole or b"\n" in block, n_bytes + len(block)
-            is_late = time.monotonic() > until or n_bytes >= _CHARACTERS_AT_ONCE
-            if is_late or not select.select([descriptor], [], [], _PAUSE_S)[0]:
-                break
-            block = os.read(descriptor, _BLOCK)
-        is_over = not block
-        n_kept += n_bytes
-        if is_line_whole:
-            first, *lines, rest = b"".join(blocks).split(b"\n")
-            blocks = [rest] if rest else []
-            whole = [None if len(one) > LONGEST_LINE else one for one in lines]
-            yield [None if is_too_long or len(first) > LONGEST_LINE else first, *whole]
-            is_too_long, n_kept = False, len(rest)
-        elif n_kept > LONGEST_LINE:
-            blocks, is_too_long, n_kept = [], True, 0
-    if blocks or is_too_long:
-        yield [None if is_too_long else b"".join(blocks)]

@@ -21,9 +21,9 @@ from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.batch.inputs import BatchSource
+    from sentiment_cli.inference.batch.chunks import BatchSource
 
-PREFIX = "prediction_"  # before the name of an added column that the input has already
+COLUMN_PREFIX = "prediction_"  # before the name of an added column that the input has already
 COUNTED = ("tokens", "unknown", "truncated", "low_evidence")
 _REJECT = ("file", "row", "line", "reason", "content", "seal")
 _LARGEST_ROW = 1 << 20
@@ -42,7 +42,7 @@ class Seal:
         return f"{dump({**fields, 'seal': self._next(dump(fields))})}\n".encode()
 
     def is_intact(self, line: bytes) -> bool:
-        """Say whether `line` is the next line as it was written."""
+        """Return whether `line` is the next line as it was written."""
         try:
             fields = json.loads(line)
         except (ValueError, RecursionError):
@@ -64,7 +64,7 @@ def rejects_path(source: "BatchSource", out: Path | None) -> Path:
 
 
 def check_places(source: "BatchSource", out: Path | None, form: str, on_error: str) -> None:
-    """Raise UsageError where the answers or the rejects would replace the input, or what predict did not write."""
+    """Raise UsageError if the output or the rejects would replace the input or a file that predict did not write."""
     places = [] if out is None else [(out, "answers", is_answers)]
     if source.is_table and on_error == "skip":
         places.append((rejects_path(source, out), "rejects", is_rejects))
@@ -78,7 +78,7 @@ def check_places(source: "BatchSource", out: Path | None, form: str, on_error: s
 
 
 def is_same_file(path: Path, other: Path | None) -> bool:
-    """Say whether two paths lead to one file, by links of either kind too."""
+    """Return whether two paths name one file, also through links."""
     try:
         return other is not None and path.samefile(other)
     except OSError:
@@ -86,7 +86,7 @@ def is_same_file(path: Path, other: Path | None) -> bool:
 
 
 def is_rejects(path: Path) -> bool:
-    """Say whether a file is a list of rejects that nobody changed since predict wrote it."""
+    """Return whether a file is an unchanged list of rejects of predict."""
     seal, n_lines = Seal(), 0
     with store.open_named(path) as handle:
         for line in handle:
@@ -97,7 +97,7 @@ def is_rejects(path: Path) -> bool:
 
 
 def is_answers(path: Path) -> bool:
-    """Say whether a file holds answers, as far as its first row tells: it has the columns that predict adds."""
+    """Return whether a file holds predictions: its first row has the columns that predict adds."""
     with store.open_named(path) as handle:
         start = handle.read(4)
         handle.seek(0)
@@ -141,8 +141,8 @@ def _parquet_names(path: Path) -> list[str]:
 
 
 def _has_answers(names: list[str]) -> bool:
-    """Say whether the columns that predict adds stand behind each other, each under its own name or a longer one."""
-    plain = [re.sub(f"^(?:{PREFIX})+", "", name.strip()) for name in names]
+    """Return whether the columns of a prediction follow each other, under their own or prefixed names."""
+    plain = [re.sub(f"^(?:{COLUMN_PREFIX})+", "", name.strip()) for name in names]
     if any(tuple(plain[i : i + len(COUNTED)]) == COUNTED for i in range(len(plain))):
         return "label" in plain and bool({"probability", "stars"} & set(plain))
     return False

@@ -1,7 +1,8 @@
-"""Predictions for many texts: judged some at a time and written in their order, in memory that does not grow."""
+"""Batch prediction: many texts in chunks, written in order, in constant memory."""
 
 import contextlib
 import gzip
+import shlex
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -10,14 +11,15 @@ from sentiment_cli import console
 from sentiment_cli.data.tables.readers import Rejects
 from sentiment_cli.data.tables.writers import Cells, JsonLines, Kind, Parquet, TableWriter, Write, kind_of
 from sentiment_cli.errors import DataError
-from sentiment_cli.inference.batch.inputs import HOW_TO_SKIP, BatchSource, Chunk
-from sentiment_cli.inference.batch.places import COUNTED, PREFIX, Seal, check_places, is_rejects, rejects_path
+from sentiment_cli.inference.batch.chunks import BatchSource, Chunk
+from sentiment_cli.inference.batch.inputs import SKIP_OPTION
+from sentiment_cli.inference.batch.places import COLUMN_PREFIX, COUNTED, Seal, check_places, is_rejects, rejects_path
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
     from sentiment_cli.inference.predictor import AnyPredictor, Prediction
 
-Format = Literal["jsonl", "csv", "tsv", "parquet", "text"]
+OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "text"]
 
 _PLACES_SAID = 5
 _Item = TypeVar("_Item")
@@ -26,13 +28,13 @@ _Item = TypeVar("_Item")
 def predict_all(
     predictor: "AnyPredictor",
     source: BatchSource,
-    form: Format,
+    form: OutputFormat,
     out: Path | None = None,
     *,
     on_error: str = "stop",
     is_safe: bool = True,
 ) -> None:
-    """Write the answers for all texts of a source to a file, which appears whole or not at all, or to stdout.
+    """Write the predictions for all texts of a source to stdout or to a file, which is replaced atomically.
 
     What they rest on is said on stderr. Raises DataError for a bad row; with `on_error` skip it goes to a file of
     rejects beside `out`, or, when answers go to stdout, in the current directory. Raises UsageError where one of these
@@ -46,7 +48,7 @@ def predict_all(
         rejected = _Rejected(rejects, stack)
         write = stack.enter_context(_writing(predictor, source, form, out, is_safe))
         shown = stack.enter_context(console.progress("predicting", source.n_rows)) if shows_progress else None
-        read = source.read(Rejects(on_error, rejected.keep, HOW_TO_SKIP))
+        read = source.read(Rejects(on_error, rejected.keep, SKIP_OPTION))
         encoded: Generator[tuple[Chunk, Any], None, None] = ((chunk, predictor.encode(chunk.texts)) for chunk in read)
         chunks = stack.enter_context(contextlib.closing(_ahead(encoded) if source.is_file else encoded))
         for chunk, rows_ids in chunks:
@@ -59,7 +61,7 @@ def predict_all(
             if shown is not None:
                 shown.update(n_written + rejected.n, f"{n_written + rejected.n:,} rows")
         if source.is_table and n_written + rejected.n != source.n_rows:
-            raise DataError(f"{source.name} was changed while it was read", "the same command again")
+            raise DataError(f"{source.name} was changed while it was read", shlex.join(["ls", "-l", str(source.path)]))
     notes.say()
     if rejected.n:
         console.warn(f"{rejected.n:,} of {n_written + rejected.n:,} rows were left out; they are listed in {rejects}")
@@ -86,7 +88,7 @@ class _Rejected:
 
 
 class _Notes:
-    """What answers rest on, counted, with the first rows of each kind."""
+    """Counts of truncated, unknown and invalid texts, with the first rows of each kind."""
 
     def __init__(self, word: str) -> None:
         self._word = word
@@ -107,7 +109,7 @@ class _Notes:
                 self._note("\ufffd, which stands for what was no UTF-8", number)
 
     def say(self) -> None:
-        """Say what was noted since the last time."""
+        """Print the notes since the last call."""
         for what, (n, places) in self._found.items():
             if n == 1:
                 console.say(f"{self._word} {places[0]} has {what}")
@@ -136,9 +138,9 @@ def _ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
 
 @contextlib.contextmanager
 def _writing(
-    predictor: "AnyPredictor", source: BatchSource, form: Format, out: Path | None, is_safe: bool
+    predictor: "AnyPredictor", source: BatchSource, form: OutputFormat, out: Path | None, is_safe: bool
 ) -> "Iterator[Callable[[Chunk, list[Prediction]], None]]":
-    """Yield what writes the answers of a chunk."""
+    """Yield the function that writes the predictions of a chunk."""
     with contextlib.ExitStack() as stack:
         output = None if out is None else stack.enter_context(store.replacing(out))
         write: Write = console.result_bytes if output is None else output.write
@@ -180,7 +182,7 @@ def _writing(
 def _added_columns(
     predictor: "AnyPredictor", taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
 ) -> tuple[dict[str, str], dict[str, Kind]]:
-    """Return what each field of an answer is called beside the input's columns, and the kinds by these names."""
+    """Return the column name of each prediction field beside the input's columns, and the kinds of columns."""
     from sentiment_cli.inference.predictor import Prediction
 
     each = dict.fromkeys(predictor.labels, 0.0)
@@ -191,7 +193,7 @@ def _added_columns(
     for name, value in _fields(answer, is_flat=is_flat, shown=shown).items():
         free = name
         while free in names:
-            free = PREFIX + free
+            free = COLUMN_PREFIX + free
         names.add(free)
         name_of[name], kinds[free] = free, kind_of(value, None) or "text"
     renamed = [f"{name!r} is {free!r}" for name, free in name_of.items() if name != free]

@@ -1,4 +1,4 @@
-"""Why a model says what it says of a text: what each word adds to its output.
+"""Attribution: the contribution of each word to the model's output.
 
 The output is what the answer is made of: the log-odds of the second of two labels, calibrated as the probability is;
 of more labels the answer's logit less the mean of the others'; or stars. Four methods share it out among the words:
@@ -26,15 +26,15 @@ from sentiment_cli.data.batching.truncation import concatenate_rows, gather_rows
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.explain.linear_weights import NgramWeights, find_features, load_ngram_weights, share_out
-from sentiment_cli.inference.explain.words import ExplainedRow, Word, read_text
+from sentiment_cli.inference.explain.words import ExplainedRow, WordSpan, read_text
 from sentiment_cli.inference.predictor import AnyPredictor, EnsemblePredictor, Predictor, class_probabilities, likeliest
 
 if TYPE_CHECKING:
     from sentiment_cli.models.classifier import Classifier
 
-Method = Literal["gradients", "occlusion", "weights", "attention"]
+AttributionMethod = Literal["gradients", "occlusion", "weights", "attention"]
 
-_NAMES: dict[Method, str] = {
+_NAMES: dict[AttributionMethod, str] = {
     "gradients": "integrated gradients",
     "occlusion": "occlusion",
     "weights": "the model's weights",
@@ -49,20 +49,20 @@ _NGRAMS_LISTED = 10
 
 
 class Target(NamedTuple):
-    """What is explained: the model's outputs, weighted by direction_C and summed, and an offset; `of` is its name."""
+    """The explained output: the model's outputs times direction_C, summed, plus an offset; `of` is its name."""
 
     of: str
     direction_C: NDArray[np.float64]
     offset: float = 0.0
 
     def values(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return value_N of what `Predictor.outputs` returns."""
+        """Return value_N for the outputs of `Predictor.outputs`."""
         value_N: NDArray[np.float64] = outputs.reshape(len(outputs), -1) @ self.direction_C + self.offset
         return value_N
 
 
 class Attribution(NamedTuple):
-    """added: for each part, added_K, what each token that it reads adds to `baseline`, so that it becomes `output`."""
+    """added: for each member, added_K, the contribution of each token it reads, from `baseline` to `output`."""
 
     added: Sequence[NDArray[np.float64]]
     baseline: float
@@ -72,20 +72,20 @@ class Attribution(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What each word adds, in their order; with attention its weight, and then output, baseline and gap are None."""
+    """Contributions of the words, in order; for attention weights, output, baseline and gap are None."""
 
-    method: Method
+    method: AttributionMethod
     of: str
     output: float | None
     baseline: float | None
     gap: float | None
-    words: list[Word]
+    words: list[WordSpan]
     added: list[float]
     note: str = ""
     ngrams: Sequence[tuple[str, float]] = ()
 
     def summary(self) -> str:
-        """Say in a line what adds up to what, and the gap."""
+        """Return a line with output, baseline and gap."""
         if self.output is None or self.baseline is None or self.gap is None:
             return f"{_NAMES[self.method]}, {self.note}"
         rest = self.output - self.baseline
@@ -98,7 +98,7 @@ class Explanation(NamedTuple):
         )
 
     def levels(self, most: int) -> list[int]:
-        """Return how much each word adds, in whole numbers up to `most`, which is what the strongest one adds."""
+        """Return the contributions as integers, scaled so that the strongest one is `most`."""
         strongest = max(map(abs, self.added), default=0.0) or 1.0
         return [round(most * added / strongest) for added in self.added]
 
@@ -116,7 +116,7 @@ class Explanation(NamedTuple):
 
 
 class Explainer:
-    """Explains a model's answers; what the method needs is loaded once.
+    """Explains a model's predictions; the method's requirements are loaded once.
 
         explainer = Explainer(predictor)                  by the method that suits the model best
         explainer.explain("I just really loved the movie")
@@ -124,7 +124,7 @@ class Explainer:
     Raises UsageError for a method that is not of such a model.
     """
 
-    def __init__(self, predictor: AnyPredictor, method: Method | None = None) -> None:
+    def __init__(self, predictor: AnyPredictor, method: AttributionMethod | None = None) -> None:
         self._predictor = predictor
         self.method = _check(method, predictor) if method else best_method(predictor)
         self._weights, self._model = None, None
@@ -133,7 +133,7 @@ class Explainer:
             self._model = None if self.method == "weights" else _load_torch(predictor, self.method)
 
     def explain(self, text: str) -> Explanation:
-        """Say what each word of a text adds to the output."""
+        """Return the contribution of each word of a text."""
         predictor, method, notes = self._predictor, self.method, []
         rows = read_text(predictor, text)
         row, parts = rows[0], list(zip(predictor.parts, rows, strict=True))
@@ -162,7 +162,7 @@ class Explainer:
         return Explanation(method, aim.of, shared.output, shared.baseline, gap, row.words, added, note, shared.ngrams)
 
 
-def best_method(predictor: AnyPredictor) -> Method:
+def best_method(predictor: AnyPredictor) -> AttributionMethod:
     """Return weights for a linear model, gradients where weights and torch are at hand, else occlusion."""
     if not predictor.artefact.has_weights:
         return "occlusion"
@@ -172,7 +172,7 @@ def best_method(predictor: AnyPredictor) -> Method:
 
 
 def aim_at(predictor: AnyPredictor, outputs: NDArray[np.float64]) -> Target:
-    """Return what is explained of a text with these outputs, of one row."""
+    """Return the explained output for a text with these outputs of one row."""
     labels = predictor.labels
     if predictor.target == "stars":
         return Target("stars", np.array([REACH]), MIDDLE)
@@ -239,9 +239,9 @@ def _read_weights(predictor: Predictor, weights: NgramWeights, row: ExplainedRow
 
 
 def _ask_torch(
-    predictor: Predictor, model: "Classifier", row: ExplainedRow, aim: Target, method: Method
+    predictor: Predictor, model: "Classifier", row: ExplainedRow, aim: Target, method: AttributionMethod
 ) -> Attribution:
-    """Explain by the weights in torch. The kept tokens are the last of what is read: start and padding precede them."""
+    """Explain with torch. The kept tokens come last in the row, after start token and padding."""
     from sentiment_cli.inference.explain import integrated_gradients
 
     reading, n_kept = predictor.artefact.reading, len(row.kept_K)
@@ -258,7 +258,7 @@ def _ask_torch(
     return Attribution([found.added_L[-n_kept:]], found.before + aim.offset, found.after + aim.offset)
 
 
-def _load_torch(predictor: Predictor, method: Method) -> "Classifier":
+def _load_torch(predictor: Predictor, method: AttributionMethod) -> "Classifier":
     if "torch" not in sys.modules:
         needs = {"gradients": "integrated gradients need", "attention": "attention's weights need"}[method]
         console.say(f"loading torch: {needs} the model's weights")
@@ -270,8 +270,8 @@ def _load_torch(predictor: Predictor, method: Method) -> "Classifier":
     return model
 
 
-def _check(method: Method, predictor: AnyPredictor) -> Method:
-    """Raise UsageError where the model has not what the method needs."""
+def _check(method: AttributionMethod, predictor: AnyPredictor) -> AttributionMethod:
+    """Raise UsageError if the model does not support the method."""
     settings, artefact = predictor.settings["model"], predictor.artefact
     is_linear, problem = settings["kind"] == "linear", None
     if method != "occlusion" and isinstance(predictor, EnsemblePredictor):

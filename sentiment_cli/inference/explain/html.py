@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from sentiment_cli import console
 from sentiment_cli.inference.explain.attribution import Explanation
 from sentiment_cli.inference.explain.trace import Trace
-from sentiment_cli.inference.explain.words import Word, cut_text
+from sentiment_cli.inference.explain.words import WordSpan, cut_text
 from sentiment_cli.inference.predictor import Prediction
 
 _SHADES = 5
@@ -59,7 +59,7 @@ def page_start() -> str:
 
 
 def page_end() -> str:
-    """Return what closes the page."""
+    """Return the end of the page."""
     return "</main></body></html>\n"
 
 
@@ -96,7 +96,7 @@ def _explanation(text: str, explanation: Explanation) -> Iterator[str]:
             yield f"<details><summary>{title}</summary><table>{cells}</table></details>"
 
 
-def _classes(word: Word, level: int) -> str:
+def _classes(word: WordSpan, level: int) -> str:
     shade = [f"{'more' if level > 0 else 'less'}-{abs(level)}"] if level else []
     names = shade + ["unknown"] * word.unknown + ["unread"] * (not word.read)
     return f' class="{" ".join(names)}"' if names else ""
@@ -123,5 +123,5 @@ def _trace(trace: Trace) -> Iterator[str]:
 
 
 def _safe(text: str) -> str:
-    """Return text that shows as it was written in a page; what a browser would obey, as an escape."""
+    """Return text for a page, with control characters shown as escapes."""
     return html.escape(console.sanitize(text))

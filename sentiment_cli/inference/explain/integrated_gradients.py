@@ -1,4 +1,4 @@
-"""What only a model's weights tell of a row: integrated gradients, and the weights of attention."""
+"""Attribution with torch: integrated gradients, and attention weights."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ _TOKENS_AT_ONCE = 16_384  # whose states are kept for their gradients: 200 MB at
 
 
 class Integral(NamedTuple):
-    """What each token adds on the way from `start` to `end`, shares of a path, where the output is before and after."""
+    """Contribution of each token between `start` and `end` of the path, and the outputs at both ends."""
 
     start: float
     end: float
@@ -41,7 +41,7 @@ class Integral(NamedTuple):
 
     @property
     def allowed(self) -> float:
-        """What the gap of a whole path may be."""
+        """The tolerated gap of a whole path."""
         return max(_SHARE * abs(self.after - self.before), _LEAST)
 
 
@@ -136,7 +136,7 @@ def _integrate_pieces(
 
 @torch.no_grad()
 def attention_weights(model: Classifier, ids_L: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return how much of each token's state is in what is pooled; all sum to 1. The model must pool by attention."""
+    """Return the attention weight of each token's state; they sum to 1. The model must use attention pooling."""
     assert model.pooling is not None
     length_1 = torch.tensor([len(ids_L)])
     encoded = model.encode(torch.from_numpy(ids_L)[None], length_1)

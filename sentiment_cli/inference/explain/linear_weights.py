@@ -1,4 +1,4 @@
-"""What each word and n-gram of a row adds in the linear model, read off its weights: exact, and without torch."""
+"""Exact contributions of words and n-grams in the linear model, from its weights and without torch."""
 
 import math
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class NgramWeights(NamedTuple):
 
 
 class Feature(NamedTuple):
-    """A word or n-gram of a row: the places of its first tokens, how many tokens it has, and what it adds."""
+    """A word or n-gram of a row: the positions of its first tokens, its number of tokens, and its contribution."""
 
     places: list[int]
     length: int
@@ -84,7 +84,7 @@ def find_features(
 
 
 def share_out(features: list[Feature], length: int) -> NDArray[np.float64]:
-    """Return added_L: what each feature adds, in equal parts on all tokens of all its places."""
+    """Return added_L: each feature's contribution, divided equally among all tokens of all its occurrences."""
     added_L = np.zeros(length)
     for places, n, added in features:
         for at in places:

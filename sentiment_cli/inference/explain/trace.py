@@ -1,4 +1,4 @@
-"""How a model makes up its mind: what it would say of a text that ended after each of its words."""
+"""Traces: the prediction for each prefix of a text."""
 
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 from sentiment_cli import console
 from sentiment_cli.data.corpus.ratings import LEAST, MIDDLE, MOST, ratings_of
-from sentiment_cli.inference.explain.words import Word, read_text
+from sentiment_cli.inference.explain.words import WordSpan, read_text
 from sentiment_cli.inference.predictor import AnyPredictor, class_probabilities, likeliest
 
 _MOST_STEPS = 400
@@ -17,9 +17,9 @@ _LEAST_MOVE = 0.05  # of the scale
 
 
 class TraceStep(NamedTuple):
-    """The last word read, None before the first; the label so far; probability of the text's own label, or stars."""
+    """The last word of a prefix, None for the empty one; its label; the probability of the text's label, or stars."""
 
-    word: Word | None
+    word: WordSpan | None
     label: str
     value: float
 
@@ -38,7 +38,7 @@ class Turn(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """The verdict before the first word and after each one, or each so many-th of `n_words`; `of` names the value.
+    """The predictions for the prefixes, for all or for evenly spaced ones of `n_words`; `of` names the value.
 
     The value is between `low` and `high`; where there are two labels, `middle` parts them.
     """
@@ -51,7 +51,7 @@ class Trace(NamedTuple):
     middle: float | None = 0.5
 
     def summary(self) -> str:
-        """Say in a line what is traced."""
+        """Return a line that names the traced value."""
         n = len(self.steps) - 1
         words = f"each of {n:,} words" if n == self.n_words else f"{n:,} of {self.n_words:,} words"
         if not n:
@@ -78,7 +78,7 @@ class Trace(NamedTuple):
 
 
 def trace_text(predictor: AnyPredictor, text: str) -> Trace:
-    """Read every beginning of what the model reads of a text, or 400 of a long one; the last is the text itself."""
+    """Return the predictions for all prefixes of a text, or 400 of a long one; the last is the text itself."""
     rows = read_text(predictor, text)
     read_W = np.unique(np.concatenate([row.word_K for row in rows]))
     n_tokens = sum(len(row.kept_K) for row in rows)

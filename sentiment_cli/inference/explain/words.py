@@ -1,4 +1,4 @@
-"""The words of a text, where they stand in it, and which of them a model reads."""
+"""The words of a text, their positions, and which of them a model reads."""
 
 import bisect
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ from sentiment_cli.data.tokens.tokenizer import find_words
 from sentiment_cli.inference.predictor import AnyPredictor, Predictor
 
 
-class Word(NamedTuple):
-    """A word as it was written; `unknown` to the model, or not `read` since the text is longer than what it reads."""
+class WordSpan(NamedTuple):
+    """A word of the original text; `unknown` if out of vocabulary, not `read` if beyond the model's limit."""
 
     text: str
     start: int
@@ -27,14 +27,14 @@ class ExplainedRow(NamedTuple):
     ids_L: NDArray[np.int32]
     kept_K: NDArray[np.int64]
     word_K: NDArray[np.int64]
-    words: list[Word]
+    words: list[WordSpan]
 
     @property
     def ids_K(self) -> NDArray[np.int32]:
         return self.ids_L[self.kept_K]
 
     def sum_words(self, added_K: NDArray[np.float64]) -> list[float]:
-        """Add up over each word what stands at its tokens."""
+        """Return the sum over the tokens of each word."""
         sums: list[float] = np.bincount(self.word_K, added_K, minlength=len(self.words)).tolist()
         return sums
 
@@ -67,8 +67,8 @@ def read_text(predictor: AnyPredictor, text: str) -> list[ExplainedRow]:
     return [row._replace(words=shared) for row in together]
 
 
-def _place(words: Sequence[Word], word: Word) -> int:
-    """Return which of the words, that stand in order, is the first that ends behind the start of another."""
+def _place(words: Sequence[WordSpan], word: WordSpan) -> int:
+    """Return the index of the first of the ordered words that ends after the start of another."""
     return bisect.bisect_right(words, word.start, key=lambda one: one.end)
 
 
@@ -81,14 +81,14 @@ def _read(predictor: Predictor, text: str) -> ExplainedRow:
     n_known_W = np.bincount(found.word_L, ~is_unknown_L, minlength=len(found.places)).tolist()
     n_kept_W = np.bincount(word_K, minlength=len(found.places)).tolist()
     words = [
-        Word(text[start:end], start, end, unknown=not n_known, read=bool(n_kept))
+        WordSpan(text[start:end], start, end, unknown=not n_known, read=bool(n_kept))
         for (start, end), n_known, n_kept in zip(found.places, n_known_W, n_kept_W, strict=True)
     ]
     return ExplainedRow(found.ids_L, kept_K, word_K, words)
 
 
-def cut_text(text: str, words: Sequence[Word]) -> Iterator[tuple[str, int | None]]:
-    """Yield all of a text, in pieces: its words, each with its number, and what stands between them."""
+def cut_text(text: str, words: Sequence[WordSpan]) -> Iterator[tuple[str, int | None]]:
+    """Yield a text in pieces: its words with their indices, and the text between them."""
     cursor = 0
     for i, word in enumerate(words):
         if word.start > cursor:

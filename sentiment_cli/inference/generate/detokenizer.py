@@ -14,7 +14,7 @@ _IN_NUMBERS = frozenset(".,:")
 
 
 def spell(kind: str, tokenizer: Tokenizer, entries: Sequence[str], ids: Iterable[int]) -> Iterator[str]:
-    """Yield what each token adds to the text, the space before it included.
+    """Yield the text of each token, including the space before it.
 
     `kind` is the setting text.tokenizer. The first token has no space before it. Of byte pairs a piece may be empty,
     until a character is whole.
@@ -40,7 +40,7 @@ def _spaced(words: Iterable[str]) -> Iterator[str]:
 
 
 def _decoded(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
-    """Yield what byte pairs add; a character whose bytes are not all there waits."""
+    """Yield the text of byte pairs; an incomplete character is held back."""
     known: list[int] = []
     shown = ""
     for token_id in ids:

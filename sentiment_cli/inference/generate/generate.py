@@ -1,4 +1,4 @@
-"""What a finished run writes: a language model's texts, or the sequence that an encoder and decoder makes of one."""
+"""Text generation with a finished run: a language model, or an encoder-decoder."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,16 +51,16 @@ class Generator:
 
     @property
     def is_backward(self) -> bool:
-        """Say whether it writes what comes before the prompt."""
+        """Return whether the model generates text before the prompt."""
         return isinstance(self.model, LanguageModel) and self.experiment.model.language.reverse
 
     def spelt(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield what each token adds to a text."""
+        """Yield the text of each token."""
         kind = self.experiment.text.tokenizer
         return spell(kind, self.artefact.tokenizer, self.artefact.vocabulary.entries, ids)
 
     def ids_of(self, text: str) -> list[int]:
-        """Return the tokens of a text. Raises UsageError where none of them is known."""
+        """Return the tokens of a text. Raises UsageError if none is known."""
         (ids_L,) = encode(self.artefact.tokenizer, [text])
         ids: list[int] = ids_L.tolist()
         if text.strip() and all(token_id == self.artefact.vocabulary.unknown_id for token_id in ids):
@@ -82,7 +82,7 @@ def load_generator(path: Path) -> Generator:
 
 
 def label_of(author: Generator, name: str | None) -> int:
-    """Return what a language model is told of a label: its place from 1 on, 0 for none.
+    """Return the index of a label for a conditional language model: from 1 on, 0 for none.
 
     Raises UsageError for a label that it does not know, and for a model that is told none.
     """
@@ -123,7 +123,7 @@ def continue_text(
 
 
 def text_pieces(author: Generator, prompt: str, tokens: Iterable[int]) -> Iterator[str]:
-    """Yield the text as it grows, the prompt first: of a model that reads forward, whose text ends at a start token."""
+    """Yield the text as it is generated, the prompt first: of a forward model, up to a start token."""
     before = author.ids_of(prompt)
     yield prompt
     words = itertools.takewhile(lambda token_id: token_id != START_ID, tokens)
@@ -131,7 +131,7 @@ def text_pieces(author: Generator, prompt: str, tokens: Iterable[int]) -> Iterat
 
 
 def detokenize(author: Generator, prompt: str, steps: Iterable[Sequence[int]]) -> list[Written]:
-    """Return the texts of what `write_on` yields, whole."""
+    """Return the whole texts of `write_on`."""
     found = []
     for tokens in zip(*steps, strict=True):
         words = list(itertools.takewhile(lambda token_id: token_id != START_ID, tokens))
@@ -178,7 +178,7 @@ def _unwritten(author: Generator) -> list[int]:
 
 
 class _Sparing:
-    """A model that leaves some words out of what it writes."""
+    """A model that never generates some words."""
 
     def __init__(self, model: EncoderDecoder, ids: Sequence[int]) -> None:
         self._ids = ids

@@ -12,7 +12,7 @@ _COLDEST = 1e-3  # at which a word e^0.1 times less likely is left no chance; sm
 
 
 def forbid(log_probability_BV: Tensor, ids: Sequence[int]) -> Tensor:
-    """Leave some words out. What is left need not add up to 1, here and below."""
+    """Exclude some words. The remaining probabilities need not sum to 1, here and below."""
     ids_K = torch.tensor(ids, dtype=torch.long, device=log_probability_BV.device)
     return log_probability_BV.index_fill(1, ids_K, -torch.inf)
 
@@ -76,7 +76,7 @@ def generate_tokens(
     label: int = 0,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
-    """Yield ids_B, the next word of each of so many texts that begin with the prompt, as soon as it is chosen.
+    """Yield ids_B, the next word of each of B texts that begin with the prompt.
 
     A text that has come to `end_id` goes on with it, and nothing is yielded any more when all have. The prompt holds
     one token at least; the model is in the mode of evaluation, and the generator, if any, on its device.

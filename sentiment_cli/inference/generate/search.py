@@ -1,4 +1,4 @@
-"""The likeliest sequences of a model that writes one token after the other: greedy and beam search."""
+"""Decoding of autoregressive models: greedy and beam search."""
 
 import math
 from typing import NamedTuple, Protocol, TypeVar
@@ -6,21 +6,21 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-Source = TypeVar("Source", contravariant=True)
-State = TypeVar("State")
+_Source = TypeVar("_Source", contravariant=True)
+_State = TypeVar("_State")
 
 
-class Decoder(Protocol[Source, State]):
-    """A model, not in training, that reads a token of each of N rows and says how likely each next one is."""
+class DecodingModel(Protocol[_Source, _State]):
+    """A model in evaluation mode that reads a token per row and returns the distribution of the next one."""
 
-    def start(self, source: Source) -> tuple[Tensor, State]:
-        """Return token_B, what the first step reads for each of B inputs, and the state before it."""
+    def start(self, source: _Source) -> tuple[Tensor, _State]:
+        """Return token_B, the first input of each of B rows, and the state before it."""
 
-    def step(self, token_N: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        """Return log_probability_NV, the state after these tokens, and what was attended to, weight_NL, if anything."""
+    def step(self, token_N: Tensor, state: _State) -> tuple[Tensor, _State, Tensor | None]:
+        """Return log_probability_NV, the next state, and the attention weight_NL, if any."""
 
-    def select(self, state: State, row_N: Tensor) -> State:
-        """Return the state of some rows, in this order; those of one input stand together, and are as many of each."""
+    def select(self, state: _State, row_N: Tensor) -> _State:
+        """Return the state of some rows, in this order; rows of one input are adjacent and equally many."""
 
 
 class Hypothesis(NamedTuple):
@@ -36,15 +36,15 @@ class Hypothesis(NamedTuple):
     weight_ML: Tensor | None
 
 
-def greedy(model: Decoder[Source, State], source: Source, *, end_id: int, max_length: int) -> list[Hypothesis]:
+def greedy(model: DecodingModel[_Source, _State], source: _Source, *, end_id: int, max_length: int) -> list[Hypothesis]:
     """Take the likeliest token at every step, the first of equals: a beam of one. Return a hypothesis per input."""
     return [found[0] for found in beam_search(model, source, end_id=end_id, max_length=max_length, width=1)]
 
 
 @torch.inference_mode()
 def beam_search(
-    model: Decoder[Source, State],
-    source: Source,
+    model: DecodingModel[_Source, _State],
+    source: _Source,
     *,
     end_id: int,
     max_length: int,
@@ -89,7 +89,7 @@ def beam_search(
 
 
 class _Ended(NamedTuple):
-    """A hypothesis that is over: where its last token stands in the beam after `length` steps."""
+    """A finished hypothesis: the place of its last token in the beam after `length` steps."""
 
     log_probability: float
     length: int
@@ -98,7 +98,7 @@ class _Ended(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """What the beams held after a step: from which place each came, the token it took, and what that attended to."""
+    """The beams after a step: parent, token and attention of each place."""
 
     parent_BK: list[list[int]]
     token_BK: list[list[int]]

@@ -1,4 +1,4 @@
-"""The rules of operators that compute number by number, or along an axis: types, and ranges of whole numbers."""
+"""Rules for elementwise and reducing operators: types, and ranges of integers."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,8 +10,8 @@ from sentiment_cli.onnx.rules.values import (
     FLOAT,
     INT32,
     INT64,
-    KINDS,
-    ONE,
+    TYPE_NAMES,
+    UNIT,
     Range,
     Value,
     axes_of,
@@ -51,7 +51,7 @@ def neg_rule(call: Call) -> Sequence[Value]:
 
 
 def _ranges(operator: str, a: Range, b: Range) -> Range:
-    """Return where the numbers lie that an operator makes of two whole numbers."""
+    """Return the range of an operator's result on two integers."""
     if operator == "Add":
         return clamped(a.low + b.low, a.high + b.high)
     if operator == "Sub":
@@ -90,7 +90,7 @@ def _paired(operator: str, one: Value, other: Value) -> list[Range] | None:
     first, second = (list(each.items or [each.range]) for each in (one, other))
     n = max(len(first), len(second))
     if {len(first), len(second)} - {1, n} or any(
-        each.items is None and each.rank and each.axes[0] != ONE for each in (one, other)
+        each.items is None and each.rank and each.axes[0] != UNIT for each in (one, other)
     ):
         return None
     return [_ranges(operator, first[i % len(first)], second[i % len(second)]) for i in range(n)]
@@ -126,7 +126,7 @@ def cast_rule(call: Call) -> Sequence[Value]:
     (one,) = call.take(1)
     kind = call.attribute("to", 0, lambda to: to in (FLOAT, INT32, INT64))
     if kind != FLOAT and one.kind not in (BOOL, INT64, INT32):
-        raise call.wrong(f"makes whole numbers of {KINDS[one.kind]}")
+        raise call.wrong(f"makes whole numbers of {TYPE_NAMES[one.kind]}")
     range_ = ANY if kind == FLOAT else one.range
     if kind == INT32 and not -(2**31) <= range_.low <= range_.high < 2**31:
         range_ = Range(-(2**31), 2**31 - 1)
@@ -148,7 +148,7 @@ def reduce_rule(call: Call) -> Sequence[Value]:
     kind = call.of(_NUMBERS, one)
     along = axes_of(of[0], one.rank) if of else list(range(one.rank))
     keeps = call.attribute("keepdims", 1, lambda keeps: keeps in (0, 1))
-    axes = [ONE if i in along else axis for i, axis in enumerate(one.axes) if keeps or i not in along]
+    axes = [UNIT if i in along else axis for i, axis in enumerate(one.axes) if keeps or i not in along]
     n, found = math.prod(one.axes[i].high for i in along), one.range
     if kind == INT64 and call.node.operator == "ReduceSum":
         found = clamped(n * min(0, found.low), n * max(0, found.high))

@@ -1,13 +1,13 @@
-"""A node of a graph with what is known of its inputs, and the questions that the rules ask of it."""
+"""A node with the known properties of its inputs, and the checks that rules make."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sentiment_cli.onnx.rules.values import KINDS, Value, axis_of, fixed, refused
+from sentiment_cli.onnx.rules.values import TYPE_NAMES, Value, axis_of, fixed, refused
 
 
 class Node(NamedTuple):
-    """An operator: names of what it takes ("" for what is left out) and gives, and its attributes."""
+    """An operator: names of its inputs ("" for an omitted one) and outputs, and its attributes."""
 
     operator: str
     inputs: tuple[str, ...]
@@ -17,13 +17,13 @@ class Node(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A node with what is known of its inputs, None for one that is left out."""
+    """A node with the known properties of its inputs, None for an omitted one."""
 
     node: Node
     given: "tuple[Value | None, ...]"
 
     def take(self, least: int, most: int | None = None) -> list[Value]:
-        """Return the inputs; raise IntegrityError unless there are from `least` to `most`, none of them left out."""
+        """Return the inputs; raise IntegrityError unless there are `least` to `most`, none omitted."""
         found = [one for one in self.given if one is not None]
         if len(found) < len(self.given) or not least <= len(found) <= (least if most is None else most):
             raise self.wrong(f"has {len(found)} of {len(self.given)} inputs")
@@ -42,7 +42,7 @@ class Call(NamedTuple):
         """Return the one kind of the values; raise IntegrityError unless it is among these."""
         found = {one.kind for one in values}
         if len(found) != 1 or not found <= set(kinds):
-            raise self.wrong(f"is given {', '.join(KINDS[kind] for kind in sorted(found))}")
+            raise self.wrong(f"is given {', '.join(TYPE_NAMES[kind] for kind in sorted(found))}")
         return found.pop()
 
     def ranked(self, one: Value, least: int, most: int | None = None) -> Value:

@@ -53,7 +53,7 @@ def _last(call: Call, one: Value) -> list[int]:
 
 
 def recurrent_rule(call: Call) -> Sequence[Value]:
-    """LSTM, GRU, and the LSTM in whole numbers, whose matrices are turned and have scales behind."""
+    """LSTM, GRU, and the int8 LSTM, which has transposed matrices, followed by scales."""
     operator = call.node.operator
     n_gates, is_whole = (3 if operator == "GRU" else 4), operator == "DynamicQuantizeLSTM"
     n_inputs = 12 if is_whole else 6 if operator == "GRU" else 8

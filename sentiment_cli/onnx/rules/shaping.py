@@ -8,7 +8,7 @@ from sentiment_cli.onnx.rules.values import (
     BOOL,
     FLOAT,
     INT64,
-    ONE,
+    UNIT,
     Range,
     Value,
     axes_of,
@@ -91,7 +91,7 @@ def _kept_axis(one: Value, axes: "list[Range | None]") -> Range | None:
 def squeeze_rule(call: Call) -> Sequence[Value]:
     one, *of = call.take(1, 2)
     gone = axes_of(of[0], one.rank) if of else list(range(one.rank))
-    if any(one.axes[axis] != ONE for axis in gone):
+    if any(one.axes[axis] != UNIT for axis in gone):
         raise call.wrong("leaves out an axis that may be longer than 1")
     return [value(one.kind, [one.axes[i] for i in range(one.rank) if i not in gone], one.range, one.items, one.size)]
 
@@ -100,7 +100,7 @@ def unsqueeze_rule(call: Call) -> Sequence[Value]:
     one, of = call.take(2)
     n_axes = one.rank + len(integers_of(of))
     new, own = axes_of(of, n_axes), iter(one.axes)
-    axes = [ONE if i in new else next(own) for i in range(n_axes)]
+    axes = [UNIT if i in new else next(own) for i in range(n_axes)]
     return [value(one.kind, axes, one.range, one.items, one.size)]
 
 

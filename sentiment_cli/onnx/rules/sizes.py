@@ -18,7 +18,7 @@ _MOST_ID = 2**31 - 1
 
 
 class Body(NamedTuple):
-    """A graph: its nodes, what it reads and what it gives."""
+    """A graph: its nodes, inputs and outputs."""
 
     nodes: Sequence[Node]
     inputs: Sequence[str]
@@ -26,7 +26,7 @@ class Body(NamedTuple):
 
 
 class Checked:
-    """A graph that is given what ours are; `check_batch` says whether a batch is within bounds, too."""
+    """A graph with the inputs of exported models; `check_batch` checks the limits of a batch."""
 
     def __init__(self, graph: Body, constants: dict[str, Value]) -> None:
         if sorted(graph.inputs) != sorted(INPUTS):
@@ -40,7 +40,7 @@ class Checked:
         self.check_batch(*_FIRST)
 
     def check_batch(self, rows: int, tokens: int) -> None:
-        """Raise IntegrityError where a node would be given, or give, what none of ours is or does."""
+        """Raise IntegrityError for a node that no exported graph has."""
         if (rows, tokens) not in self._seen:
             most = _SLACK * rows * tokens * (tokens + _LEAST_LENGTH) * self._width + self._weights
             _Walk(self._graph, self._constants, rows, tokens, most).follow()
@@ -53,7 +53,7 @@ def _width(one: Value) -> int:
 
 
 class _Walk:
-    """A graph followed for a batch of so many rows and tokens."""
+    """A graph evaluated symbolically for a batch of limited rows and tokens."""
 
     def __init__(self, graph: Body, constants: dict[str, Value], rows: int, tokens: int, most: int) -> None:
         self._graph, self._most = graph, most

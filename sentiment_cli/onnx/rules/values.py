@@ -1,4 +1,4 @@
-"""What is known of a value in a graph before it is computed: its type, its axes, how large it is, what whole numbers.
+"""Known properties of a graph's values before execution: type, axes, size and ranges of integers.
 
 Nothing is exact: an axis or a number is a range that it lies in, for every batch of at most so many rows and tokens.
 """
@@ -10,7 +10,15 @@ from typing import NamedTuple
 from sentiment_cli.storage.store import IntegrityError
 
 FLOAT, UINT8, INT8, INT32, INT64, BOOL, HALF = 1, 2, 3, 6, 7, 9, 10
-KINDS = {FLOAT: "float", UINT8: "uint8", INT8: "int8", INT32: "int32", INT64: "int64", BOOL: "bool", HALF: "float16"}
+TYPE_NAMES = {
+    FLOAT: "float",
+    UINT8: "uint8",
+    INT8: "int8",
+    INT32: "int32",
+    INT64: "int64",
+    BOOL: "bool",
+    HALF: "float16",
+}
 MOST_AXES = 6
 _MOST_ITEMS = 64  # numbers of a shape, or of what shapes are computed from, that are followed one by one
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -28,11 +36,11 @@ class Range(NamedTuple):
 
 
 ANY = Range(_LEAST, _MOST)
-ONE = Range(1, 1)
+UNIT = Range(1, 1)
 
 
 class Value(NamedTuple):
-    """A tensor: what it is of, its axes, the most numbers that it can have, and, of whole numbers, their range.
+    """A tensor: its type, axes, maximal size, and, for integers, their range.
 
     `items` are the ranges of the numbers of a short tensor of at most one axis, each by itself.
     """
@@ -49,7 +57,7 @@ class Value(NamedTuple):
 
 
 def refused(why: str) -> IntegrityError:
-    """Return the error about a graph that none of ours is like."""
+    """Return the error for a graph that no exported model has."""
     return IntegrityError(f"the graph {why}")
 
 
@@ -59,7 +67,7 @@ def fixed(*sizes: int) -> tuple[Range, ...]:
 
 
 def clamped(low: int, high: int) -> Range:
-    """Return a range of whole numbers of 64 bits; beyond them, where numbers wrap around, that of all."""
+    """Return a range of 64-bit integers; the full range if it overflows."""
     return Range(low, high) if _LEAST <= low <= high <= _MOST else ANY
 
 
@@ -75,7 +83,7 @@ def value(
     items: Sequence[Range] | None = None,
     size: int | None = None,
 ) -> Value:
-    """Return a value, of which `size` says how large it is where the axes alone would allow for more."""
+    """Return a value; `size` limits it where the axes alone allow more."""
     if len(axes) > MOST_AXES:
         raise refused(f"has a tensor of {len(axes)} axes")
     most = math.prod(axis.high for axis in axes)
@@ -91,7 +99,7 @@ def value(
 
 
 def items_of(one: Value) -> tuple[Range, ...]:
-    """Return the ranges of a short tensor's whole numbers; raise IntegrityError where they are not known."""
+    """Return the ranges of a short tensor's integers; raise IntegrityError if unknown."""
     if one.items is not None:
         return one.items
     is_short = one.rank == 0 or (one.rank == 1 and one.axes[0].is_one and one.axes[0].high <= _MOST_ITEMS)
@@ -101,7 +109,7 @@ def items_of(one: Value) -> tuple[Range, ...]:
 
 
 def integers_of(one: Value) -> list[int]:
-    """Return the whole numbers of a constant; raise IntegrityError for what is none."""
+    """Return the integers of a constant; raise IntegrityError for other values."""
     items = items_of(one)
     if not all(item.is_one for item in items):
         raise refused("has a computed number where graphs have a constant")
@@ -111,13 +119,13 @@ def integers_of(one: Value) -> list[int]:
 def broadcast(*values: Value) -> tuple[tuple[Range, ...], int]:
     """Return the axes of values that are combined number by number, and how many numbers these are at most."""
     rank = max(one.rank for one in values)
-    padded = [(ONE,) * (rank - one.rank) + one.axes for one in values]
+    padded = [(UNIT,) * (rank - one.rank) + one.axes for one in values]
     axes = tuple(_joined(column) for column in zip(*padded, strict=True))
     size = math.prod(axis.high for axis in axes)
     for one, own in zip(values, padded, strict=True):
         others = [other for other in padded if other is not own]
         if all(
-            axis == ONE or (axis.is_one and axis == mine)
+            axis == UNIT or (axis.is_one and axis == mine)
             for other in others
             for axis, mine in zip(other, own, strict=True)
         ):
@@ -126,7 +134,7 @@ def broadcast(*values: Value) -> tuple[tuple[Range, ...], int]:
 
 
 def _joined(column: Sequence[Range]) -> Range:
-    wide = [axis for axis in column if axis != ONE]
+    wide = [axis for axis in column if axis != UNIT]
     if any(
         axis.low > 1 and other.low > 1 and (axis.high < other.low or other.high < axis.low)
         for axis in wide
@@ -137,7 +145,7 @@ def _joined(column: Sequence[Range]) -> Range:
 
 
 def axis_of(number: int, rank: int) -> int:
-    """Return an axis as a number from 0; raise IntegrityError where there is none such."""
+    """Return an axis as a number from 0; raise IntegrityError for an invalid one."""
     if not -rank <= number < rank:
         raise refused(f"has an axis {number} of {rank}")
     return number % rank

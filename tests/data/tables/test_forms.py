@@ -23,7 +23,7 @@ from sentiment_cli.data.tables.protection import spreadsheet_cell, unprotected
 from sentiment_cli.data.tables.readers import Columns, Rejects, read_table
 from sentiment_cli.data.tokens import tokenizer as tokenizer_module
 from sentiment_cli.errors import DataError, SentimentError
-from sentiment_cli.inference.batch import inputs
+from sentiment_cli.inference.batch import streams
 from sentiment_cli.inference.batch.inputs import open_file
 
 zip_up = functools.partial(gzip.compress, mtime=0)  # the same bytes in each process that collects the tests
@@ -533,19 +533,19 @@ def test_a_pipe_of_what_is_no_text_is_refused(tmp_path: Path) -> None:
         os.write(writer, data)
         os.close(writer)
         with pytest.raises(DataError, match=said) as caught:
-            list(inputs.lines_as_they_come(reader, "stdin").read(Rejects("stop")))
+            list(streams.lines_as_they_come(reader, "stdin").read(Rejects("stop")))
         assert "stdin" in str(caught.value)
         os.close(reader)
 
 
 def test_a_pipe_in_another_encoding_and_with_a_long_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "LONGEST_LINE", 100)
+    monkeypatch.setattr(streams, "LONGEST_LINE", 100)
     reader, writer = os.pipe()
     os.write(writer, "café\n".encode("latin-1") + b"x" * 500 + b"\nend")
     os.close(writer)
     rejects = Rejects("skip")
     how = format_of(load_data(["data.encoding=latin-1"]))
-    chunks = list(inputs.lines_as_they_come(reader, "stdin", how).read(rejects))
+    chunks = list(streams.lines_as_they_come(reader, "stdin", how).read(rejects))
     os.close(reader)
     assert [text for chunk in chunks for text in chunk.texts] == ["café", "end"]
     assert [number for chunk in chunks for number in chunk.numbers] == [1, 3]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_bulk import Counting
+from test_predict_all import Counting
 
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.batch.inputs import open_file

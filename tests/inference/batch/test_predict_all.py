@@ -21,9 +21,10 @@ from pyarrow import parquet
 
 from sentiment_cli.data.tables.readers import Rejects
 from sentiment_cli.errors import DataError, MachineError, SentimentError, UsageError
-from sentiment_cli.inference.batch import inputs
-from sentiment_cli.inference.batch.inputs import given_texts, lines_as_they_come, open_file
+from sentiment_cli.inference.batch import chunks
+from sentiment_cli.inference.batch.inputs import given_texts, open_file
 from sentiment_cli.inference.batch.predict_all import predict_all
+from sentiment_cli.inference.batch.streams import lines_as_they_come
 from sentiment_cli.inference.predictor import Prediction
 from sentiment_cli.storage import failpoints
 
@@ -251,7 +252,7 @@ def test_b10_a_file_of_bad_rows_alone_has_no_answers(predict) -> None:
 
 
 def test_invariant_8_rows_in_are_rows_out_and_rejects_over_many_chunks(predict, monkeypatch) -> None:
-    monkeypatch.setattr(inputs, "_ROWS_AT_ONCE", 10)
+    monkeypatch.setattr(chunks, "ROWS_AT_ONCE", 10)
     lines = [b'{"text": "%s", "n": %d}' % (b"w " * (i % 5), i) if i % 7 else b"{broken" for i in range(700)]
     out = predict("x.jsonl", b"\n".join(lines), "out.jsonl", on_error="skip")
     rejects = [json.loads(line)["row"] for line in Path(f"{out}.rejects.jsonl").read_text().splitlines()]
@@ -482,7 +483,7 @@ def test_b09_lines_that_come_fast_come_together_and_slow_ones_do_not_wait_for_ev
     os.write(writer, b"x" * 100 + b"\n" * 5000)
     os.close(writer)
     texts = [len(chunk.texts) for chunk in chunks_of(reader)]
-    assert max(texts) == inputs._ROWS_AT_ONCE
+    assert max(texts) == chunks.ROWS_AT_ONCE
     assert sum(texts) >= 5000
     os.close(reader)
 

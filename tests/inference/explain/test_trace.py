@@ -10,7 +10,7 @@ from sentiment_cli.data.tokens.tokenizer import build_tokenizer
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.inference.explain import trace as tracing
 from sentiment_cli.inference.explain.trace import Trace, TraceStep, sparkline, trace_text
-from sentiment_cli.inference.explain.words import Word
+from sentiment_cli.inference.explain.words import WordSpan
 from sentiment_cli.inference.predictor import Predictor
 
 VOCABULARY = Vocabulary(("<pad>", "<unk>", "good", "bad", "film"), 1)
@@ -112,7 +112,7 @@ def test_b06_a_text_without_words_has_a_verdict_and_no_steps(counting, text: str
 
 
 def of_values(*values: float) -> Trace:
-    word = Word("so", 0, 2, unknown=False, read=True)
+    word = WordSpan("so", 0, 2, unknown=False, read=True)
     return Trace(
         "probability of pos", [TraceStep(word, "pos" if v >= 0.5 else "neg", v) for v in values], len(values) - 1
     )

@@ -1,0 +1,65 @@
+"""Chunks of texts with the rows that they come from, and the source that yields them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sentiment_cli.data.tables.readers import Rejects
+from sentiment_cli.data.tables.rows import LONGEST_LINE
+from sentiment_cli.data.tables.writers import TableRows, well_formed
+
+# Enough rows to batch texts of similar length, and few enough to answer soon and to fit in memory.
+ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 2048, 4_000_000
+LINE_COLUMNS = {"text": "text"}  # of a source without columns
+OVERLONG = f"its line is longer than {LONGEST_LINE:,} characters"
+
+
+class Chunk(NamedTuple):
+    """Texts that were read together, the numbers of their rows from 1, and the rows themselves."""
+
+    numbers: list[int]
+    texts: list[str]
+    rows: TableRows
+
+
+@dataclass(frozen=True)
+class BatchSource:
+    """A source of texts and their rows.
+
+    `columns` has the kind of each column, or is the schema of a Parquet file. `n_rows` counts the rows, bad ones too;
+    it is None where they are still to come. `read` yields the texts, in their order, again at each call of a file's.
+    """
+
+    name: str
+    columns: Any
+    text_column: str
+    n_rows: int | None
+    read: Callable[[Rejects], Iterator[Chunk]]
+    is_table: bool = False
+    is_file: bool = False
+    is_typed: bool = False
+    path: Path | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.columns) if isinstance(self.columns, dict) else list(self.columns.names)
+
+    def texts(self) -> Iterator[list[str]]:
+        """Yield the texts alone; a bad row stops the work."""
+        return (chunk.texts for chunk in self.read(Rejects("stop")))
+
+
+def group_rows(rows: Iterable[tuple[int, str, dict[str, Any]]]) -> Iterator[Chunk]:
+    """Yield rows in chunks of limited size."""
+    chunk, n_characters = Chunk([], [], []), 0
+    for number, text, row in rows:
+        chunk.numbers.append(number)
+        chunk.texts.append(well_formed(text))
+        chunk.rows.append(row)
+        n_characters += len(text)
+        if len(chunk.texts) == ROWS_AT_ONCE or n_characters >= CHARACTERS_AT_ONCE:
+            yield chunk
+            chunk, n_characters = Chunk([], [], []), 0
+    if chunk.texts:
+        yield chunk

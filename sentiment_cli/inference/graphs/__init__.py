@@ -1,1 +1,0 @@
-"""Finished models as inference graphs in ONNX, built from their weights."""
