@@ -1,13 +1,12 @@
 """Prepared data on disk: one directory per key of all that it depends on, made once, found again, and explained."""
 
-import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sentiment_cli import console
 from sentiment_cli.config.paths import data_dir
@@ -15,6 +14,7 @@ from sentiment_cli.errors import MachineError, UsageError
 from sentiment_cli.storage import locks, store
 
 KEY_FILE = "key.json"
+_Opened = TypeVar("_Opened")
 _NAME = re.compile(r"[A-Za-z0-9-]+-[0-9a-f]{16}")  # and no way out of the cache
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # a few digits say as much
 
@@ -97,19 +97,38 @@ def sweep_cache() -> None:
         locks.sweep_locks(data_dir() / name)
 
 
-def unreadable(name: str) -> MachineError:
-    """Return the error about an entry that was made this moment and cannot be opened."""
+def _unreadable(name: str) -> MachineError:
+    """Return the error about a new entry that cannot be opened."""
     return MachineError(
         f"{directory_of(name)} was written but cannot be read back: the disk is faulty, or another program removed it",
         "sentiment doctor",
     )
 
 
-@contextlib.contextmanager
-def building(key: Key) -> Iterator[None]:
-    """Let one process at a time build an entry; the others then find it."""
-    with locks.lock(_lock_of(key.directory_name), console.say):
-        yield
+def get_or_build(
+    key: Key,
+    open: Callable[[str], _Opened | None],
+    write: Callable[[], None],
+    on_hit: Callable[[_Opened], object] = lambda opened: None,
+) -> _Opened:
+    """Return the entry of a key as `open` returns it; where the cache lacks it, `write` builds it first.
+
+    One process builds an entry, under a lock; processes that wait for the lock then find the entry. `open` takes the
+    name of the entry's directory and returns None where the entry is missing or damaged. `on_hit` gets an entry that
+    this call did not build. Raises MachineError where the new entry cannot be opened.
+    """
+    opened = open(key.directory_name)
+    if opened is None:
+        with locks.lock(_lock_of(key.directory_name), console.say):
+            opened = open(key.directory_name)
+            if opened is None:
+                write()
+                opened = open(key.directory_name)  # under the lock, so that no process removes the entry first
+                if opened is None:
+                    raise _unreadable(key.directory_name)
+                return opened
+    on_hit(opened)
+    return opened
 
 
 def _lock_of(name: str) -> Path:

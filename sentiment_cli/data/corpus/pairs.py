@@ -68,14 +68,12 @@ def prepare_pairs(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key:
         own = _key_of(source, experiment)
         if key not in (None, own.directory_name):
             raise DataError(f"the data at hand is {own.directory_name}, other pairs than {key}")
-        with cache.building(own):
-            corpus = open_corpus(own.directory_name, splits)
-            if corpus is None:
-                cache.say_miss(own)
-                _build(source, experiment, own)
-                corpus = open_corpus(own.directory_name, splits)
-        if corpus is None:
-            raise cache.unreadable(own.directory_name)
+
+        def build() -> None:
+            cache.say_miss(own)
+            _build(source, experiment, own)
+
+        corpus = cache.get_or_build(own, lambda name: open_corpus(name, splits), build)
     counts = ", ".join(f"{split} {len(corpus.ids(split)):,}" for split in splits)
     console.say(f"data: {counts} pairs in {corpus.directory} ({time.monotonic() - started:.1f} s)")
     return corpus

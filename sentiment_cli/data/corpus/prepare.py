@@ -52,7 +52,8 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     started = time.monotonic()
     cache.sweep_cache()  # who finds its data whole makes no draft and takes no lock, and would leave what lies there
     labelled = tuple(split for split in splits if split != "unsup")
-    if key is not None and "unsup" not in splits and (corpus := _open_said(key, labelled)):
+    if key is not None and "unsup" not in splits and (corpus := open_corpus(key, labelled)):
+        _say_found(corpus)
         return corpus
     source = find_source(experiment.data)
     if experiment.data.target == "stars":
@@ -105,20 +106,15 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
         earlier = _key(source, experiment, found, _FORMAT_ROUNDED)
         key = earlier if earlier.directory_name == wanted else key
     _check_wanted(source, key.directory_name, wanted)
-    if corpus := _open_said(key.directory_name, splits):
-        return corpus
-    with cache.building(key):
-        if corpus := _open_said(key.directory_name, splits):  # another process has made it
-            return corpus
+
+    def build() -> None:
         cache.say_miss(key)
-        texts = texts or [prepare_texts(source, part) for part in parts]
-        _check_unchanged(source, [part.fingerprint for part in texts], key.depends_on["texts"])
-        _build(texts, experiment, key)
-        corpus = open_corpus(key.directory_name, splits)  # while it is locked, so that nobody removes it before
-    if corpus is None:
-        raise cache.unreadable(key.directory_name)
-    console.say(f"data: prepared in {corpus.directory}")
-    return corpus
+        found = texts or [prepare_texts(source, part) for part in parts]
+        _check_unchanged(source, [part.fingerprint for part in found], key.depends_on["texts"])
+        _build(found, experiment, key)
+        console.say(f"data: prepared in {cache.directory_of(key.directory_name)}")
+
+    return cache.get_or_build(key, lambda name: open_corpus(name, splits), build, on_hit=_say_found)
 
 
 def _check_wanted(source: Source, found: str, wanted: str | None) -> None:
@@ -210,31 +206,30 @@ def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Pa
         texts = prepare_texts(source, "unlabelled")
         fingerprint = texts.fingerprint
     key = cache.Key(f"unsup-{source.name}", {"format": _FORMAT, "texts": fingerprint, "corpus": corpus.key})
-    if directory := cache.open_entry(key.directory_name):
-        return directory
-    with cache.building(key):
-        if directory := cache.open_entry(key.directory_name):
-            return directory
-        texts = texts or prepare_texts(source, "unlabelled")
-        labelled = prepare_texts(source, "labelled")
-        _check_unchanged(source, [texts.fingerprint, labelled.fingerprint], [fingerprint, corpus.texts])
-        hash_N = normalised_hashes(texts.read("unsup"))
-        held = corpus.digests("test")
-        if held is None:  # a corpus of an earlier version
-            of, is_test_N = assign_rows(labelled, experiment.data, rounds=True)["test"]
-            held = normalised_hashes(labelled.read(of, is_test_N))
-        is_wanted_N = ~stand_in(hash_N, held)
-        tokenizer = Tokenizer.from_file(str(corpus.directory / "tokenizer.json"))
-        tokens_N = _hash_tokens(open_corpus(corpus.key, ("test",)) or corpus)
-        with store.new_directory(cache.directory_of(key.directory_name)) as draft:
-            is_known_N = stand_in(hash_N, normalised_hashes(labelled.read("train")))
-            is_wanted_N = _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, is_known_N, tokens_N)
-            draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
-        directory = cache.open_entry(key.directory_name)
-    console.say(f"data: unsup {is_wanted_N.sum():,} reviews, {(~is_wanted_N).sum():,} left out that stand in test")
-    if directory is None:
-        raise cache.unreadable(key.directory_name)
-    return directory
+
+    def build() -> None:
+        found, labelled = texts or prepare_texts(source, "unlabelled"), prepare_texts(source, "labelled")
+        _check_unchanged(source, [found.fingerprint, labelled.fingerprint], [fingerprint, corpus.texts])
+        _build_unsup(found, labelled, experiment, corpus, key)
+
+    return cache.get_or_build(key, cache.open_entry, build)
+
+
+def _build_unsup(texts: Texts, labelled: Texts, experiment: Experiment, corpus: Corpus, key: cache.Key) -> None:
+    hash_N = normalised_hashes(texts.read("unsup"))
+    held = corpus.digests("test")
+    if held is None:  # a corpus of an earlier version
+        of, is_test_N = assign_rows(labelled, experiment.data, rounds=True)["test"]
+        held = normalised_hashes(labelled.read(of, is_test_N))
+    is_wanted_N = ~stand_in(hash_N, held)
+    tokenizer = Tokenizer.from_file(str(corpus.directory / "tokenizer.json"))
+    tokens_N = _hash_tokens(open_corpus(corpus.key, ("test",)) or corpus)
+    with store.new_directory(cache.directory_of(key.directory_name)) as draft:
+        is_known_N = stand_in(hash_N, normalised_hashes(labelled.read("train")))
+        is_wanted_N = _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, is_known_N, tokens_N)
+        draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
+    n_kept, n_out = int(is_wanted_N.sum()), int((~is_wanted_N).sum())
+    console.say(f"data: unsup {n_kept:,} reviews, {n_out:,} left out that are also in test")
 
 
 def _hash_tokens(corpus: Corpus) -> Hashes:
@@ -293,8 +288,5 @@ def encode_ahead(tokenizer: Tokenizer, chunks: Iterable[list[str]]) -> Iterator[
             yield pending.popleft().result()
 
 
-def _open_said(name: str, splits: tuple[str, ...]) -> Corpus | None:
-    corpus = open_corpus(name, splits)
-    if corpus is not None:
-        console.say(f"data: prepared before, in {corpus.directory}")
-    return corpus
+def _say_found(corpus: Corpus) -> None:
+    console.say(f"data: prepared before, in {corpus.directory}")

@@ -121,9 +121,9 @@ def key_of(source: Source, part: Subset) -> cache.Key:
     return cache.Key(f"texts-{part}-{source.name}", depends_on)
 
 
-def open_texts(key: cache.Key) -> Texts | None:
-    """Open a part's texts where they are there whole."""
-    directory = cache.open_entry(key.directory_name)
+def open_texts(name: str) -> Texts | None:
+    """Return the texts in a cache entry, or None where the entry is missing or damaged."""
+    directory = cache.open_entry(name)
     return None if directory is None else _load(directory)
 
 
@@ -145,21 +145,22 @@ def find_texts(fingerprint: str, splits: tuple[str, ...] = ("train", "valid", "t
 
 
 def prepare_texts(source: Source, part: Subset) -> Texts:
-    """Return a part's texts, out of the cache where they are there whole, else read from the source."""
+    """Return a part's texts from the cache; where it lacks them, read them from the source first."""
     key = key_of(source, part)
-    with cache.building(key):
-        found = open_texts(key)
-        if found is None:
-            cache.say_miss(key)
-            console.say(f"data: reading the {part} reviews of {source.path or 'the generated sample'}")
-            _write(source, part, key)
-            found = open_texts(key)
-        elif store.is_there(found.directory / _SAID_FILE):
-            for line in store.read_json(found.directory / _SAID_FILE):
-                console.say(line)
-    if found is None:
-        raise cache.unreadable(key.directory_name)
-    return found
+
+    def read() -> None:
+        cache.say_miss(key)
+        console.say(f"data: reading the {part} reviews of {source.path or 'the generated sample'}")
+        _write(source, part, key)
+
+    return cache.get_or_build(key, open_texts, read, on_hit=_say_found)
+
+
+def _say_found(texts: Texts) -> None:
+    """Repeat the lines that were printed when the texts were read."""
+    if store.is_there(texts.directory / _SAID_FILE):
+        for line in store.read_json(texts.directory / _SAID_FILE):
+            console.say(line)
 
 
 class _Rejected:

@@ -178,15 +178,11 @@ def _read_teacher_logits(
     rows = hashlib.sha256("\0".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
     depends_on = {"format": _FORMAT, "teacher": teacher.sha256, "texts": fingerprint, "split": split, "rows": rows}
     key = cache.Key(f"taught-{corpus.key.rpartition('-')[0]}", depends_on)
-    directory = cache.open_entry(key.directory_name)
-    if directory is None:
-        with cache.building(key):
-            directory = cache.open_entry(key.directory_name)
-            if directory is None:
-                _write_teacher_logits(teacher, _find_texts(experiment, fingerprint, split), split, ids, key)
-                directory = cache.open_entry(key.directory_name)
-    if directory is None:
-        raise cache.unreadable(key.directory_name)
+
+    def write() -> None:
+        _write_teacher_logits(teacher, _find_texts(experiment, fingerprint, split), split, ids, key)
+
+    directory = cache.get_or_build(key, cache.open_entry, write)
     outputs = np.asarray(read_column(directory, split, "output", _OUTPUT["output"]), dtype=np.float64)
     return outputs if teacher.model.n_logits == 1 else outputs.reshape(-1, teacher.model.n_logits)
 

@@ -69,14 +69,14 @@ def test_f14_a_source_that_changes_between_two_looks_is_refused(use, own, monkey
     prepare(settings, splits)
     for pack in place.glob("unsup-*" if unlabelled else "y-*"):
         shutil.rmtree(pack)
-    source, hold = Path(settings.data.source), cache.building
+    source, get_or_build = Path(settings.data.source), cache.get_or_build
 
-    def changed(key: cache.Key):
+    def change_first(key: cache.Key, *args, **kwargs):
         if key.name == ("unsup-y" if unlabelled else "y"):
             source.write_text(source.read_text().replace("film", "movie"))
-        return hold(key)
+        return get_or_build(key, *args, **kwargs)
 
-    monkeypatch.setattr(cache, "building", changed)
+    monkeypatch.setattr(cache, "get_or_build", change_first)
     with pytest.raises(DataError, match=r"y.csv was changed while it was read"):
         prepare(settings, splits)
     assert not list(place.glob("unsup-*" if unlabelled else "y-*"))

@@ -207,7 +207,7 @@ def test_a15_unlabelled_rows_that_are_test_rows_in_other_clothes_are_dropped(
     for extra in ((), ("vocabulary.from=[train, unsup]",)):
         corpus = prepare(own("x.csv", small_csv, *settings, *extra), (*SPLITS, "unsup"))
         assert corpus.ids("unsup") == ["21"]
-        assert "20 left out that stand in test" in capsys.readouterr().err
+        assert "20 left out that are also in test" in capsys.readouterr().err
     assert "something" in corpus.vocabulary.entries
     assert "test" not in corpus.vocabulary.entries
 
