@@ -27,6 +27,7 @@ from sentiment_cli.data.corpus.splits import assign_rows
 from sentiment_cli.data.sources.archive import read_members
 from sentiment_cli.data.sources.source import find_source, hash_source, read_part
 from sentiment_cli.data.tables.readers import Rejects
+from sentiment_cli.data.tokens.chunks import ChunkEncoder
 from sentiment_cli.data.tokens.tokenizer import train_tokenizer
 
 _ROWS = 50_000
@@ -95,8 +96,8 @@ def parts(archive: Path) -> None:
         "vocabulary, from the training reviews",
         lambda: learnt.append(train_tokenizer(experiment.text, experiment.vocabulary, texts.read(*splits["train"]))[0]),
     )
-    row("encoding train", lambda: exhaust(encode_ahead(learnt[0], texts.read("train"))))
-    row("encoding test", lambda: exhaust(encode_ahead(learnt[0], texts.read("test"))))
+    row("encoding train", lambda: exhaust(encode_ahead(ChunkEncoder(learnt[0]), texts.read("train"))))
+    row("encoding test", lambda: exhaust(encode_ahead(ChunkEncoder(learnt[0]), texts.read("test"))))
     prepare(experiment)
     row("the stage when all is there, every hash checked", lambda: prepare(experiment))
 

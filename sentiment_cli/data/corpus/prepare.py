@@ -30,8 +30,9 @@ from sentiment_cli.data.sources.download import archive_path
 from sentiment_cli.data.sources.review import Subset
 from sentiment_cli.data.sources.source import Source, find_source, has_unlabelled
 from sentiment_cli.data.tokens.characters import reading_of
+from sentiment_cli.data.tokens.chunks import ChunkEncoder
 from sentiment_cli.data.tokens.subwords import MARK
-from sentiment_cli.data.tokens.tokenizer import PAD, START, UNKNOWN, encode, train_tokenizer
+from sentiment_cli.data.tokens.tokenizer import PAD, START, UNKNOWN, train_tokenizer
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.storage import store
@@ -174,12 +175,13 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
 
     console.say(f"data: learning the vocabulary from {' and '.join(vocabulary.from_)}")
     tokenizer, entries = train_tokenizer(experiment.text, vocabulary, counted(), experiment.pieces)
+    encode = ChunkEncoder(tokenizer)
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
         for name, (of, is_wanted_N) in splits.items():
             others = [hash_N_of["train"][~is_wanted_N] if of == "train" else hash_N_of["train"]]
             others += [hash_N_of["valid"]] if of != "valid" else []
             is_known_N = stand_in(hash_N_of[of], np.concatenate(others))
-            _write_split(draft, name, labelled, of, is_wanted_N, tokenizer, is_known_N)
+            _write_split(draft, name, labelled, of, is_wanted_N, encode, is_known_N)
             draft.write(digests_file(name), hash_N_of[of][is_wanted_N].tobytes())
         write_tokens(draft, experiment, tokenizer, entries)
         draft.write("labels.json", store.dump_json(labelled.labels))
@@ -222,11 +224,11 @@ def _build_unsup(texts: Texts, labelled: Texts, experiment: Experiment, corpus: 
         of, is_test_N = assign_rows(labelled, experiment.data, rounds=True)["test"]
         held = normalised_hashes(labelled.read(of, is_test_N))
     is_wanted_N = ~stand_in(hash_N, held)
-    tokenizer = Tokenizer.from_file(str(corpus.directory / "tokenizer.json"))
+    encode = ChunkEncoder(Tokenizer.from_file(str(corpus.directory / "tokenizer.json")))
     tokens_N = _hash_tokens(open_corpus(corpus.key, ("test",)) or corpus)
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
         is_known_N = stand_in(hash_N, normalised_hashes(labelled.read("train")))
-        is_wanted_N = _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, is_known_N, tokens_N)
+        is_wanted_N = _write_split(draft, "unsup", texts, "unsup", is_wanted_N, encode, is_known_N, tokens_N)
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     n_kept, n_out = int(is_wanted_N.sum()), int((~is_wanted_N).sum())
     console.say(f"data: unsup {n_kept:,} reviews, {n_out:,} left out that are also in test")
@@ -245,7 +247,7 @@ def _write_split(
     texts: Texts,
     of: str,
     is_wanted_N: NDArray[np.bool_],
-    tokenizer: Tokenizer,
+    encode: ChunkEncoder,
     is_known_N: NDArray[np.bool_],
     unwanted: Hashes | None = None,
 ) -> NDArray[np.bool_]:
@@ -256,7 +258,7 @@ def _write_split(
     n_rows, done, end = int(is_wanted_N.sum()), 0, 0
     is_kept = list[NDArray[np.bool_]]()
     with writing(draft, name, COLUMNS) as writer, console.progress(f"packing {name}", n_rows) as shown:
-        for ids in encode_ahead(tokenizer, texts.read(of, is_wanted_N)):
+        for ids in encode_ahead(encode, texts.read(of, is_wanted_N)):
             done += len(ids)
             if unwanted is not None:
                 is_kept.append(~stand_in(row_hashes(ids), unwanted))
@@ -276,12 +278,12 @@ def _write_split(
     return is_wanted_N
 
 
-def encode_ahead(tokenizer: Tokenizer, chunks: Iterable[list[str]]) -> Iterator[list[NDArray[np.int32]]]:
-    """Encode chunks of texts, two at a time: while one's ids become arrays, on one core, the library has the others."""
+def encode_ahead(encode: ChunkEncoder, chunks: Iterable[list[str]]) -> Iterator[list[NDArray[np.int32]]]:
+    """Encode lists of texts, two ahead of the caller, which uses one core while the library uses the others."""
     with ThreadPoolExecutor(2) as workers:
         pending: deque[Future[list[NDArray[np.int32]]]] = deque()
         for chunk in chunks:
-            pending.append(workers.submit(lambda texts: list(encode(tokenizer, texts)), chunk))
+            pending.append(workers.submit(encode, chunk))
             if len(pending) > 2:
                 yield pending.popleft().result()
         while pending:

@@ -30,7 +30,7 @@ _SYLLABLES = (
 _UNSPACED = _IDEOGRAMS + _SYLLABLES
 _is_unspaced = re.compile(f"[{_UNSPACED}]").match
 
-_BREAK = r"<\s*[bB][rR]\s*(?:/\s*)?>"  # no two \s* side by side: those take quadratic time over many spaces
+BREAK = r"<\s*[bB][rR]\s*(?:/\s*)?>"  # no two \s* side by side: those take quadratic time over many spaces
 # Letters and digits with apostrophes inside are one token (don't, it's), every other mark is one by itself.
 _WORDS_1 = r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|_"
 _LETTERS = rf"[\w&&[^_{_UNSPACED}]]+"
@@ -82,7 +82,7 @@ def with_pipeline(tokenizer: Tokenizer, text: "Text") -> Tokenizer:
 def _raw_steps(text: "Text") -> list[normalizers.Normalizer]:
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     if text.markup == "break":
-        steps.append(_replace(_BREAK, "\n"))
+        steps.append(_replace(BREAK, "\n"))
     if text.lowercase:
         steps.append(normalizers.Lowercase())
     return steps + _deletion(text)
@@ -101,7 +101,7 @@ def _plain_steps(text: "Text") -> list[normalizers.Normalizer]:
         _replace(_INVISIBLE, ""),
     ]
     if text.markup == "break":
-        steps.append(_replace(_BREAK, "\n"))
+        steps.append(_replace(BREAK, "\n"))
     if text.lowercase:  # Turkish: İ would leave a dot behind, and capitals do not tell its two letters i apart
         steps += [_replace("İ|ı", "i"), normalizers.Lowercase()]
     if text.tokenizer == "words":

@@ -1,10 +1,8 @@
 """Text to tokens, by the `tokenizers` library: the whole treatment of a text stands in one saved tokenizer."""
 
-import itertools
 import json
-import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,6 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from sentiment_cli.config.schema import DEFAULT_BPE
 from sentiment_cli.data.tokens.characters import Spelled, reads_entities, spell_out, with_pipeline
+from sentiment_cli.data.tokens.chunks import count_words
+from sentiment_cli.data.tokens.encoding import batches
+from sentiment_cli.data.tokens.encoding import encode as encode
 from sentiment_cli.data.tokens.subwords import Subwords, has_pieces, learn_pieces
 
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
 PAD = "<pad>"
 START = "<start>"
 UNKNOWN = "<unk>"
-_ROWS_AT_ONCE = 1024
-_CHARACTERS_AT_ONCE = 2_000_000
-_LONGEST_PIECE = 65_536
-_LONGEST_WORD = 1 << 20  # a piece without a place to cut is cut all the same: the library takes 120 bytes a character
-# No token and no <br /> goes across such a space.
-_CUT = re.compile(r"(?<=[0-9A-Za-z]) (?=[0-9A-Za-z])")
 
 
 def train_tokenizer(
@@ -65,13 +60,9 @@ def train_tokenizer(
         model = models.BPE({entry: i for i, entry in enumerate(entries)}, merges)
         return with_pipeline(Tokenizer(model), text), entries
     learner = with_pipeline(Tokenizer(models.WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN)), text)
-    learner.train_from_iterator(
-        _spelled_out(learner, rows),
-        trainers.WordLevelTrainer(
-            vocab_size=most, min_frequency=vocabulary.min_count, special_tokens=[], show_progress=False
-        ),
-    )
-    words = [word for word in _entries(learner) if word not in specials]
+    counts = count_words(learner, _spelled_out(learner, rows))
+    frequent = [word for word, n in counts.items() if n >= vocabulary.min_count and word not in specials]
+    words = sorted(frequent, key=lambda word: (-counts[word], word))
     kept = words[: most - len(specials)]
     entries = [*specials, *kept, *(learn_pieces(kept, pieces) if pieces else ())]
     return build_tokenizer(text, entries, unknown), entries
@@ -81,24 +72,6 @@ def build_tokenizer(text: "Text", entries: Sequence[str], unknown: str) -> Token
     """Return a tokenizer of words whose ids are positions in `entries`; other words read as `unknown`, an entry."""
     model = models.WordLevel({word: i for i, word in enumerate(entries)}, unk_token=unknown)
     return with_pipeline(Tokenizer(model), text)
-
-
-def encode(tokenizer: Tokenizer, rows: Sequence[str]) -> Iterator[NDArray[np.int32]]:
-    """Yield each text's token ids, in order; the library works on all cores, at a long text's pieces too."""
-    ids: list[NDArray[np.int32]] = []
-    if reads_entities(tokenizer):
-        rows = [spell_out(text) for text in rows]
-    if has_pieces(tokenizer):
-        subwords = Subwords(tokenizer)
-        yield from (np.array([*itertools.chain(*subwords.words(text))], dtype=np.int32) for text in rows)
-        return
-    for batch in _batches(rows):
-        encodings = tokenizer.encode_batch_fast([piece for piece, _ in batch], add_special_tokens=False)
-        for encoding, (_, is_last) in zip(encodings, batch, strict=True):
-            ids.append(np.array(encoding.ids, dtype=np.int32))
-            if is_last:
-                yield ids[0] if len(ids) == 1 else np.concatenate(ids)
-                ids.clear()
 
 
 class Words(NamedTuple):
@@ -121,7 +94,7 @@ def find_words(tokenizer: Tokenizer, text: str) -> Words:
     offset = 0
     spelled = Spelled(text) if reads_entities(tokenizer) else None
     subwords = Subwords(tokenizer) if has_pieces(tokenizer) else None
-    for batch in _batches([text if spelled is None else spelled.text]):
+    for batch in batches([text if spelled is None else spelled.text]):
         pieces = [piece for piece, _ in batch]
         for piece, encoding in zip(pieces, tokenizer.encode_batch(pieces, add_special_tokens=False), strict=True):
             before = None
@@ -155,27 +128,6 @@ def _fit(text: str, start: int, end: int, limit: int) -> tuple[int, int]:
 def _is_lengthened(word: str) -> bool:
     """Say whether a word ends with one letter four times, of which `characters` leaves three."""
     return len(word) > 3 and word[-1].isalpha() and len(set(word[-4:].lower())) == 1
-
-
-def _batches(rows: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
-    """Yield pieces of the texts, each with whether it is a text's last, so many at a time as memory is given to."""
-    batch: list[tuple[str, bool]] = []
-    n_characters = 0
-    for text in rows:
-        start, is_last = 0, False
-        while not is_last:
-            is_long = len(text) - start > _LONGEST_PIECE
-            cut = _CUT.search(text, start + _LONGEST_PIECE, start + _LONGEST_WORD) if is_long else None
-            end = min(len(text), start + _LONGEST_WORD) if cut is None else cut.start()
-            is_last = end == len(text)
-            batch.append((text[start:end], is_last))
-            n_characters += end - start
-            start = end
-            if len(batch) == _ROWS_AT_ONCE or n_characters >= _CHARACTERS_AT_ONCE:
-                yield batch
-                batch, n_characters = [], 0
-    if batch:
-        yield batch
 
 
 def _spelled_out(tokenizer: Tokenizer, rows: Iterable[Sequence[str]]) -> Iterable[Sequence[str]]:
