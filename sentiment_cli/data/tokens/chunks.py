@@ -41,11 +41,10 @@ def _cut(text: str) -> list[bytes]:
 
 
 def _cut_at_breaks(text: str) -> list[bytes]:
-    if "<" in text:
-        text = _break.sub("\n", text)
-    if not text.isascii() and _may_become_a_break(text):
+    without = _break.sub("\n", text) if "<" in text else text
+    if not text.isascii() and _may_become_a_break(without):
         return [text.encode()]
-    return text.encode().split()
+    return without.encode().split()
 
 
 _CUTTERS = {"keep": _cut, "break": _cut_at_breaks}
@@ -96,9 +95,11 @@ class ChunkEncoder:
         new = sorted(distinct.difference(ids_of))
         made = encode(self._tokenizer, [chunk.decode() for chunk in new])
         found = {chunk: ids.tobytes() for chunk, ids in zip(new, made, strict=True)}
-        if len(ids_of) + len(found) <= _MOST:
-            ids_of.update((chunk, ids) for chunk, ids in found.items() if len(chunk) <= _LONGEST)
-        known = {chunk: found.get(chunk) or ids_of.get(chunk, b"") for chunk in distinct}
+        if len(ids_of) + len(found) <= _MOST and max(map(len, new), default=0) <= _LONGEST:
+            ids_of.update(found)
+            known = ids_of
+        else:
+            known = ids_of | found
         return [np.frombuffer(b"".join(map(known.__getitem__, row)), dtype=np.int32) for row in chunks]
 
 
