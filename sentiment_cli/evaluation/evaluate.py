@@ -20,7 +20,8 @@ from sentiment_cli.data.corpus.ratings import ratings_of
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.sources.download import archive_path
 from sentiment_cli.data.sources.labels import LabelError, map_option, parse_label_map, refuse_unknown, straight_map
-from sentiment_cli.data.sources.source import Source, columns_of, find_source, format_of
+from sentiment_cli.data.sources.path_kinds import columns_of, format_of
+from sentiment_cli.data.sources.source import Source, find_source
 from sentiment_cli.data.tables.readers import Rejects, column_names, read_table
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, print_reliability, reliability_bins
@@ -138,7 +139,7 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     is_known_N = None if known is None else stand_in(hash_N, known.learnt)
     counts = Counter({label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels)})
     refuse_unknown(str(source.path or source.name), +counts, model.labels, renamed, is_eval=True)
-    is_table = source.kind == "table" and source.path is not None
+    is_table = source.is_table and source.path is not None
     there = column_names(source.path, format_of(data), columns_of(data)) if is_table and source.path else []
     columns = [name for name in slices if name in there or name not in BUILT_IN]
     by_columns = [by_column(name, _read_values(source, name, ids)) for name in columns]
@@ -194,7 +195,7 @@ def _opens_test(data: Data, own: Data) -> bool:
 def _read_values(source: Source, column: str, ids: Sequence[str]) -> list[Any]:
     """Return a column's value of each row, by the rows' numbers; the column is read as if it named groups."""
     settings, path = source.settings, source.path
-    if source.kind != "table" or path is None:
+    if not source.is_table or path is None:
         raise UsageError(
             f"{path or source.name} has no columns: --slice {column} is none of {', '.join(BUILT_IN)}",
             Change("--slice", "length", without=["--slice"]),

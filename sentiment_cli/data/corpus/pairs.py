@@ -20,7 +20,8 @@ from sentiment_cli.data.corpus.column_files import read_column, writing
 from sentiment_cli.data.corpus.packed import SPLITS, Corpus, open_corpus
 from sentiment_cli.data.corpus.prepare import about_tokens, write_tokens
 from sentiment_cli.data.corpus.splits import held_out
-from sentiment_cli.data.sources.source import Source, find_source, format_of, hash_source
+from sentiment_cli.data.sources.path_kinds import format_of
+from sentiment_cli.data.sources.source import Source, find_source
 from sentiment_cli.data.tables.readers import Columns, Format, Rejects, read_table, unless_all_fail
 from sentiment_cli.data.tables.writers import well_formed
 from sentiment_cli.data.tokens.tokenizer import encode, train_tokenizer
@@ -63,7 +64,7 @@ def prepare_pairs(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key:
     corpus = None if key is None else open_corpus(key, splits)
     if corpus is None:
         source = find_source(experiment.data)
-        if source.kind != "table":
+        if not source.is_table:
             raise DataError(f"data.source is {source.path}: pairs are read from a table with two columns")
         own = _key_of(source, experiment)
         if key not in (None, own.directory_name):
@@ -83,7 +84,7 @@ def _key_of(source: Source, experiment: Experiment) -> cache.Key:
     data = {"text_column", "label_column", "on_error", "test_share", "header", "encoding", "delimiter", "quoting"}
     depends_on = {
         "format": _FORMAT,
-        "source": hash_source(source, "labelled"),
+        "source": source.digest("labelled"),
         "data": experiment.data.model_dump(mode="json", include=data),
         "valid": experiment.data.valid.model_dump(mode="json", include={"share", "seed"}),
         **about_tokens(experiment),
@@ -113,7 +114,7 @@ def _build(source: Source, experiment: Experiment, key: cache.Key) -> None:
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
         for split in SPLITS:
             write_pairs(draft, split, pairs_of(split), tokenizer)
-        if hash_source(source, "labelled") != key.depends_on["source"]:
+        if source.digest("labelled") != key.depends_on["source"]:
             raise DataError(f"{path} was changed while it was read", f"ls -l {shlex.quote(str(path))}")
         write_tokens(draft, experiment, tokenizer, entries)
         draft.write("labels.json", store.dump_json([]))

@@ -28,7 +28,7 @@ from sentiment_cli.data.corpus.row_checks import about_rows, check_labels_of, ch
 from sentiment_cli.data.corpus.splits import assign_rows
 from sentiment_cli.data.sources.download import archive_path
 from sentiment_cli.data.sources.review import Subset
-from sentiment_cli.data.sources.source import Source, find_source, has_unlabelled
+from sentiment_cli.data.sources.source import Source, find_source
 from sentiment_cli.data.tokens.characters import reading_of
 from sentiment_cli.data.tokens.chunks import ChunkEncoder
 from sentiment_cli.data.tokens.subwords import MARK
@@ -62,7 +62,7 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     corpus = _prepare_labelled(source, experiment, labelled, key and key.partition("+")[0])
     if experiment.data.target == "stars":
         check_ratings(source, {split: corpus.split(split).stars_N for split in labelled if split != "test"})
-    if "unsup" in splits and has_unlabelled(source):
+    if "unsup" in splits and source.has_unlabelled:
         corpus.directories["unsup"] = _prepare_unsup(source, experiment, corpus)
     elif "unsup" in splits:
         console.say(f"data: {source.path} has no unlabelled rows, and data.unlabelled names none")

@@ -26,7 +26,7 @@ def ratings_of(output_N: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def check_source(source: "Source") -> None:
     """Raise UsageError for a source whose layout has no star ratings."""
-    if source.kind != "imdb":
+    if not source.has_stars:
         raise UsageError(
             f"data.target is stars, and data.source is {source.path}, which has labels alone: imdb, sample and what "
             "is laid out as IMDb is have star ratings",

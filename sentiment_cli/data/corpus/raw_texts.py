@@ -24,9 +24,11 @@ from numpy.typing import NDArray
 from sentiment_cli import console
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import ColumnWriter, read_column, read_ids, writing
+from sentiment_cli.data.sources.digests import FilesDigest
+from sentiment_cli.data.sources.imdb_source import say_other_archive
 from sentiment_cli.data.sources.labels import parse_label_map, refuse_unknown, said, sort_labels
 from sentiment_cli.data.sources.review import Review, Subset
-from sentiment_cli.data.sources.source import FilesDigest, Source, has_valid, hash_source, read_part, say_other_archive
+from sentiment_cli.data.sources.source import Source
 from sentiment_cli.data.tables.readers import Rejects, unless_all_fail
 from sentiment_cli.errors import DataError
 from sentiment_cli.storage import store
@@ -114,10 +116,7 @@ class Texts:
 
 def key_of(source: Source, part: Subset) -> cache.Key:
     """Return the key of a part's texts."""
-    names = {"label_map", "on_error", "without_label", "text_column", "label_column", "group_column"}
-    names |= {"header", "encoding", "delimiter", "quoting"}
-    settings = {} if source.kind == "imdb" else source.settings.model_dump(mode="json", include=names)
-    depends_on = {"format": _FORMAT, "part": part, "source": hash_source(source, part), "data": settings}
+    depends_on = {"format": _FORMAT, "part": part, "source": source.digest(part), "data": source.settings_read()}
     return cache.Key(f"texts-{part}-{source.name}", depends_on)
 
 
@@ -230,13 +229,13 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
                 stack.enter_context(writing(draft, split, _COLUMNS)),
             )
             for split in SPLITS_OF[part]
-            if split != "valid" or has_valid(source)
+            if split != "valid" or source.has_valid
         }
-        stack.enter_context(unless_all_fail(lambda others: read_part(source, part, others, say=_say_nothing)))
+        stack.enter_context(unless_all_fail(lambda others: source.rows(part, others, say=_say_nothing)))
         rejected = _Rejected(draft, stack)
         rejects = Rejects(source.settings.on_error, rejected.keep)
         read, left_out = FilesDigest(), Counter[str]()
-        for split, review in read_part(source, part, rejects, read, left_out, say):
+        for split, review in source.rows(part, rejects, read, left_out, say):
             label = group = -1
             if review.label is not None:
                 label = labels.setdefault(review.label, len(labels))
@@ -248,7 +247,7 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
             n_rows += 1
             if n_rows % _ROWS_BETWEEN_UPDATES == 0:
                 shown.update(n_rows)
-        if hash_source(source, part, read) != key.depends_on["source"]:
+        if source.digest(part, read) != key.depends_on["source"]:
             raise DataError(f"{source.path} was changed while it was read", f"ls -l {shlex.quote(str(source.path))}")
         first = splits[SPLITS_OF[part][0]]
         if not first.n_rows:
@@ -269,8 +268,8 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     if +left_out:
         console.say(f"data: data.label_map leaves out the rows labelled {said(left_out)}")
-    if part == "labelled":
-        say_other_archive(source, key.depends_on["source"], n_rows)
+    if part == "labelled" and source.settings.source == "imdb":
+        say_other_archive(source.path, key.depends_on["source"], n_rows)
     if n_damaged:
         console.warn(f"{n_damaged:,} texts are not valid UTF-8; \ufffd replaces each wrong byte")
     if rejected.n:

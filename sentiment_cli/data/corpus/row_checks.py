@@ -14,7 +14,7 @@ from sentiment_cli.data.corpus.packed import SPLITS, Corpus
 from sentiment_cli.data.corpus.raw_texts import Texts
 from sentiment_cli.data.corpus.splits import Splits, is_by_group
 from sentiment_cli.data.sources.labels import map_setting, missing_spellings, parse_label_map, said
-from sentiment_cli.data.sources.source import columns_of, format_of
+from sentiment_cli.data.sources.path_kinds import columns_of, format_of
 from sentiment_cli.data.tables.column_roles import KNOWN_NAMES
 from sentiment_cli.data.tables.readers import column_names, kind_of_file
 from sentiment_cli.errors import Change, DataError
