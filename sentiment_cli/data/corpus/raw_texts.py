@@ -16,18 +16,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli import console
 from sentiment_cli.data.corpus import cache
-from sentiment_cli.data.corpus.column_files import ColumnWriter, read_column, read_ids, writing
+from sentiment_cli.data.corpus.column_files import read_column, read_ids, writing
+from sentiment_cli.data.corpus.split_writer import COLUMNS, ROWS_AT_ONCE, RejectsWriter, SplitWriter
 from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.imdb_source import say_other_archive
 from sentiment_cli.data.sources.labels import parse_label_map, refuse_unknown, said, sort_labels
-from sentiment_cli.data.sources.review import Review, Subset
+from sentiment_cli.data.sources.review import Subset
 from sentiment_cli.data.sources.source import Source
 from sentiment_cli.data.tables.readers import Rejects, unless_all_fail
 from sentiment_cli.errors import DataError
@@ -37,12 +37,8 @@ _FORMAT = 2
 # Validation rows are there only where the source, or a file given apart, has some.
 SPLITS_OF: dict[Subset, tuple[str, ...]] = {"labelled": ("train", "valid", "test"), "unlabelled": ("unsup",)}
 _SAID_FILE = "said.json"  # what was found out of the files, which is said each time; no part of the fingerprint
-_ROWS_AT_ONCE = 1024
 _BYTES_AT_ONCE = 4_000_000  # of rows that are long; a thousand reviews have 1.3 million
 _ROWS_BETWEEN_UPDATES = 5000
-
-
-_COLUMNS = {"end_N": "int64", "label_N": "int32", "stars_N": "int8", "group_N": "int32", "digest_N": "uint64"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ class Texts:
         is_there = (self.directory / f"{split}.text").exists()
         columns = {
             name: read_column(self.directory, split, name, kind) if is_there else np.zeros(0, kind)
-            for name, kind in _COLUMNS.items()
+            for name, kind in COLUMNS.items()
         }
         columns["label_N"] = self._label_ranks[columns["label_N"]]
         columns["group_N"] = self._group_ranks[columns["group_N"]]
@@ -99,13 +95,13 @@ class Texts:
         """Yield a split's texts in order, some at a time; those of the wanted rows only."""
         if not (self.directory / f"{split}.text").exists():
             return
-        end_N = read_column(self.directory, split, "end_N", _COLUMNS["end_N"])
+        end_N = read_column(self.directory, split, "end_N", COLUMNS["end_N"])
         with (self.directory / f"{split}.text").open("rb") as handle:
             first = 0
             while first < len(end_N):
                 start = handle.tell()
                 within = int(np.searchsorted(end_N, start + _BYTES_AT_ONCE))
-                last = min(max(within, first + 1), first + _ROWS_AT_ONCE, len(end_N))
+                last = min(max(within, first + 1), first + ROWS_AT_ONCE, len(end_N))
                 edges = [0, *(end_N[first:last] - start).tolist()]
                 block = memoryview(handle.read(edges[-1]))
                 wanted = itertools.repeat(True) if is_wanted_N is None else is_wanted_N[first:last]
@@ -162,52 +158,6 @@ def _say_found(texts: Texts) -> None:
             console.say(line)
 
 
-class _Rejected:
-    """The list of rows left out: a file of the draft, made for the first one and written as they come."""
-
-    def __init__(self, draft: store.Draft, stack: ExitStack) -> None:
-        self._draft, self._stack = draft, stack
-        self._output: store.Output | None = None
-        self.n = 0
-
-    def keep(self, place: dict[str, Any], content: Any) -> None:
-        if self._output is None:
-            self._output = self._stack.enter_context(self._draft.create("rejects.jsonl"))
-        self._output.write(f"{json.dumps(place)}\n".encode())  # ASCII, which any file name can be written in
-        self.n += 1
-
-
-class _Split:
-    """One split while it is read; what is known of its rows goes to disk some rows at a time."""
-
-    def __init__(self, text: store.Output, columns: ColumnWriter) -> None:
-        self._text, self._columns = text, columns
-        self._end = 0
-        self.n_rows = 0
-        self._rows: list[tuple[int, int, int, int, int]] = []
-        self._ids: list[bytes] = []
-        self.labels: Counter[str] = Counter()
-
-    def add(self, review: Review, label: int, group: int) -> None:
-        data = review.text.encode()
-        self._text.write(data)
-        self._end += len(data)
-        folded = " ".join(review.text.split()).encode()
-        digest = int.from_bytes(hashlib.blake2b(folded, digest_size=8).digest(), "little")
-        self._rows.append((self._end, label, review.stars or 0, group, digest))
-        self._ids.append(review.id.encode("utf-8", "surrogateescape").replace(b"\0", b""))
-        self.n_rows += 1
-        if len(self._rows) == _ROWS_AT_ONCE:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._rows:
-            self._columns.write(**dict(zip(_COLUMNS, zip(*self._rows, strict=True), strict=True)))
-            self._columns.write_ids(self._ids)
-            self._rows.clear()
-            self._ids.clear()
-
-
 def _write(source: Source, part: Subset, key: cache.Key) -> None:
     found_out: list[str] = []
 
@@ -224,15 +174,15 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
         console.progress(f"reading the {part} reviews", None) as shown,
     ):
         splits = {
-            split: _Split(
+            split: SplitWriter(
                 stack.enter_context(draft.create(f"{split}.text")),
-                stack.enter_context(writing(draft, split, _COLUMNS)),
+                stack.enter_context(writing(draft, split, COLUMNS)),
             )
             for split in SPLITS_OF[part]
             if split != "valid" or source.has_valid
         }
         stack.enter_context(unless_all_fail(lambda others: source.rows(part, others, say=_say_nothing)))
-        rejected = _Rejected(draft, stack)
+        rejected = RejectsWriter(draft, stack)
         rejects = Rejects(source.settings.on_error, rejected.keep)
         read, left_out = FilesDigest(), Counter[str]()
         for split, review in source.rows(part, rejects, read, left_out, say):

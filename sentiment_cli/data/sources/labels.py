@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sentiment_cli.config.schema import split_pair
+from sentiment_cli.config.values import split_pair
 from sentiment_cli.errors import Change, DataError
 
 # More classes than this are a column of numbers or texts taken for one of labels.
