@@ -30,7 +30,7 @@ from sentiment_cli.cli import (
 from sentiment_cli.cli import eval as eval_command
 from sentiment_cli.cli.parameters import spare_pydantic
 from sentiment_cli.errors import MachineError, SentimentError
-from sentiment_cli.storage import disk
+from sentiment_cli.storage import refusals
 
 app = typer.Typer(
     name="sentiment",
@@ -112,7 +112,7 @@ def main() -> NoReturn:
         console.report_error(f"there is not enough memory: {error}", "sentiment doctor")
         code = MachineError.exit_code
     except OSError as error:
-        refused = disk.refusal(error)
+        refused = refusals.refusal(error)
         console.report_error(str(refused), _whole(refused.hint))
         code = refused.exit_code
     except typer.Abort:

@@ -1,4 +1,6 @@
-"""The only module that writes files: all or nothing, flushed to disk, and checked when read.
+"""Write files all or nothing, flushed to disk, and check them when they are read.
+
+Longer than other modules, so that every artefact is written and read through one name, `store`.
 
     write_file(path, data)              one file, replaced atomically
     append_line(path, line)             one line of a log, flushed
@@ -7,7 +9,7 @@
     directory = open_directory(path)    every file's size and sha256 compared with the manifest
     with partial_file(path) as part:    a file that grows over several tries, until part.publish()
 
-What the disk refuses is a MachineError that names the path. `disk` holds the operations that this is made of.
+A refusal of the disk is a MachineError that names the path. `disk` holds the single operations.
 """
 
 import contextlib
@@ -15,7 +17,6 @@ import errno
 import hashlib
 import io
 import itertools
-import json
 import os
 import re
 import stat
@@ -24,18 +25,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sentiment_cli.errors import Change, DataError, UsageError
-from sentiment_cli.storage import disk, failpoints
+from sentiment_cli.errors import Change, UsageError
+from sentiment_cli.storage import disk, failpoints, refusals
 from sentiment_cli.storage.disk import Output as Output
 from sentiment_cli.storage.disk import Partial as Partial
+from sentiment_cli.storage.manifests import MANIFEST as MANIFEST
+from sentiment_cli.storage.manifests import IntegrityError as IntegrityError
+from sentiment_cli.storage.manifests import dump_json as dump_json
+from sentiment_cli.storage.manifests import dump_manifest as dump_manifest
+from sentiment_cli.storage.manifests import parse_json as parse_json
+from sentiment_cli.storage.manifests import parse_manifest as parse_manifest
 
-MANIFEST = "manifest.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST_LINE = 1 << 20
-
-
-class IntegrityError(DataError):
-    """An artefact on disk is not what its manifest says."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,6 @@ class Draft:
         disk.discard(self.path)
 
 
-def dump_json(value: Any) -> bytes:
-    """Encode `value` the one way we write JSON: UTF-8, indented, no NaN."""
-    return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
-
-
 def sha256_of(path: Path) -> str:
     """Hash a file's bytes."""
     with path.open("rb") as handle:
@@ -90,7 +87,7 @@ def replacing(path: Path) -> Iterator[Output]:
 
     A link stays one, and its target is replaced; what is no regular file (a pipe, /dev/stdout) is written straight.
     """
-    with disk.write_errors(path):
+    with refusals.write_errors(path):
         if path.exists() and not path.is_file():
             with Output(io.FileIO(path, "w"), path) as output:
                 yield output
@@ -117,7 +114,7 @@ def check_replaceable(path: Path, is_ours: Callable[[Path], bool], hint: str | N
     Only an empty file, or a file of which `is_ours` says by its content that this program wrote it, may be replaced.
     What takes bytes and keeps none (a pipe, /dev/stdout) may be written to.
     """
-    with disk.read_errors(path):
+    with refusals.read_errors(path):
         try:
             about = disk.resolve(path).stat()
         except FileNotFoundError:
@@ -155,9 +152,9 @@ def free_path(path: Path) -> Path:
 def append_line(path: Path, line: str) -> None:
     """Add one line to a log. Half a line, which a process left that died over it, goes first."""
     assert "\n" not in line
-    with disk.write_errors(path):
+    with refusals.write_errors(path):
         disk.make_directories(path.parent)
-    with disk.write_errors(path), disk.open_to_append(path) as handle:
+    with refusals.write_errors(path), disk.open_to_append(path) as handle:
         size, end = _end_of_lines(handle)
         if end < size:  # else another process's line, written since, would go
             disk.truncate(handle, end, path)
@@ -177,7 +174,7 @@ def new_directory(path: Path) -> Iterator[Draft]:
 
     Where `path` has come to exist meanwhile (another process made the same artefact), theirs stays and ours goes.
     """
-    with disk.write_errors(path):
+    with refusals.write_errors(path):
         disk.make_directories(path.parent)
         draft = Draft(disk.new_draft(path), path)
         try:
@@ -221,28 +218,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return parse_manifest(read_file(path / MANIFEST), path / MANIFEST)
 
 
-def parse_manifest(data: bytes, path: Path) -> dict[str, Any]:
-    """Return what `read_manifest` does, from the bytes of the manifest at `path`."""
-    manifest = parse_json(data, path)
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    # Bytes are compared, so that no two of them mean the same and no flipped bit goes unseen.
-    if not isinstance(files, dict) or data != dump_manifest(files):
-        raise IntegrityError(f"{path} is damaged, or not a manifest")
-    return files
-
-
-def dump_manifest(files: dict[str, Any]) -> bytes:
-    """Encode a manifest of the size and sha256 of each file, with a hash of its own."""
-    try:
-        return dump_json({"files": files, "sha256": hashlib.sha256(dump_json(files)).hexdigest()})
-    except ValueError as error:
-        raise IntegrityError(f"what a manifest cannot hold: {error}") from error
-
-
 def is_there(path: Path) -> bool:
     """Say whether anything, if only a broken link, is at `path`; raise MachineError where that cannot be seen."""
     try:
-        with disk.read_errors(path):
+        with refusals.read_errors(path):
             path.lstat()
     except FileNotFoundError:
         return False
@@ -252,18 +231,6 @@ def is_there(path: Path) -> bool:
 def read_json(path: Path) -> Any:
     """Read a JSON file of ours; raise IntegrityError where it is missing or broken."""
     return parse_json(read_file(path), path)
-
-
-def parse_json(data: bytes, path: Path) -> Any:
-    """Return what `read_json` does, from the bytes at `path`."""
-    try:
-        return json.loads(data, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{path} cannot be read: {error}") from error
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 @contextlib.contextmanager
@@ -283,7 +250,7 @@ def read_file(path: Path, most: int = -1) -> bytes:
 
 def check_root(root: Path) -> None:
     """Raise MachineError where nothing can be written below `root`, before work is spent on what should go there."""
-    with disk.write_errors(root):
+    with refusals.write_errors(root):
         disk.check_writable(root)
 
 
@@ -303,7 +270,7 @@ def claim_directory(root: Path, name: str) -> Path:
     Raises UsageError for what is no name.
     """
     check_name(name)
-    with disk.write_errors(root / name):
+    with refusals.write_errors(root / name):
         disk.make_directories(root)
         n = 1
         while True:
@@ -318,7 +285,7 @@ def claim_directory(root: Path, name: str) -> Path:
 
 def remove_directory(path: Path) -> None:
     """Delete a directory of ours with all that is in it; half of it never stands under its name."""
-    with disk.write_errors(path):
+    with refusals.write_errors(path):
         going = disk.new_draft(path)
         try:
             disk.rename(path, going)
@@ -332,7 +299,7 @@ def remove_file(path: Path, is_ours: Callable[[Path], bool] = lambda path: True)
 
     `is_ours` says by the content of a file whether this program wrote it, where its place does not.
     """
-    with disk.write_errors(path):
+    with refusals.write_errors(path):
         try:
             mode = path.lstat().st_mode
         except FileNotFoundError:
@@ -348,7 +315,7 @@ def partial_file(path: Path, is_alone: bool = True) -> Iterator[Partial]:
     Who is not sure to be the only one at it gets a file of its own, which the next process does not find.
     """
     part = path.with_name(f"{path.name}.part") if is_alone else disk.new_draft(path)
-    with disk.write_errors(part):
+    with refusals.write_errors(part):
         disk.make_directories(path.parent)
         with disk.open_to_append(part) as handle:
             try:
@@ -360,13 +327,13 @@ def partial_file(path: Path, is_alone: bool = True) -> Iterator[Partial]:
 
 def _names_in(path: Path) -> set[str]:
     """Return the names in an artefact, hidden ones left out, after seeing who could have put them there."""
-    with _missing_is_damage(path), disk.read_errors(path):
-        disk.check_trust(path.parent, path.parent.stat())
-        disk.check_trust(path, path.lstat())
+    with _missing_is_damage(path), refusals.read_errors(path):
+        refusals.check_trust(path.parent, path.parent.stat())
+        refusals.check_trust(path, path.lstat())
         with os.scandir(path) as entries:
             found = {entry.name: entry.stat(follow_symlinks=False) for entry in entries if entry.name[0] != "."}
     for name, about in found.items():
-        disk.check_trust(path / name, about)
+        refusals.check_trust(path / name, about)
         if not stat.S_ISREG(about.st_mode):
             raise IntegrityError(f"{path / name} is not a file")
     return set(found)
@@ -375,13 +342,13 @@ def _names_in(path: Path) -> set[str]:
 @contextlib.contextmanager
 def open_named(path: Path) -> Iterator[io.BufferedReader]:
     """Open a file that its user named, by a link too if it has to be. Raises FileNotFoundError where there is none."""
-    with disk.read_errors(path), disk.open_to_read(disk.resolve(path)) as handle:
+    with refusals.read_errors(path), disk.open_to_read(disk.resolve(path)) as handle:
         yield handle
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedReader]:
-    with _missing_is_damage(path), disk.read_errors(path), disk.open_to_read(path) as handle:
+    with _missing_is_damage(path), refusals.read_errors(path), disk.open_to_read(path) as handle:
         yield handle
 
 
