@@ -22,19 +22,22 @@ class Embedding(Section):
     """The table of word vectors."""
 
     width: Width = Field(128, description="numbers per word")
-    std: Annotated[float, Field(gt=0)] = Field(1.0, description="standard deviation of the fresh vectors")
+    std: Annotated[float, Field(gt=0)] = Field(1.0, description="standard deviation of the initial vectors")
     uniform: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="draw the fresh vectors evenly between minus and plus this instead"
+        None, description="draw the initial vectors uniformly between minus and plus this value instead"
     )
     ngrams: Annotated[int, Field(ge=1, le=5)] = Field(
-        1, description="add to each word the vectors of the n-grams of up to so many words that end with it"
+        1,
+        description="longest n-gram of words; the vectors of the n-grams that end with a word are added to its vector",
     )
     buckets: Annotated[int, Field(ge=1, le=2**24)] = Field(
-        200_000, description="vectors that the n-grams share, by a hash of each"
+        200_000, description="number of vectors that the n-grams share by hashing"
     )
-    dropout: Rate = Field(0.0, description="share of the numbers zeroed, the same ones at every step of a row")
-    word_dropout: Rate = Field(0.0, description="share of the words of a row read as unknown while training")
-    element_dropout: Rate = Field(0.0, description="share of the numbers zeroed, other ones at every step")
+    dropout: Rate = Field(
+        0.0, description="share of the components zeroed, with one mask for all steps of a row (variational dropout)"
+    )
+    word_dropout: Rate = Field(0.0, description="share of the words of a row read as unknown in training")
+    element_dropout: Rate = Field(0.0, description="share of the components zeroed, with a new mask at every step")
     type_dropout: Rate = Field(0.0, description="share of the vocabulary's vectors zeroed, each wherever it is read")
 
 
@@ -56,25 +59,27 @@ class Encoder(Section):
         "qrnn",
         "lstm-2d",
         "lstm-grid",
-    ] = Field("lstm", description="recurrent cell; `sentiment models` says what each one is")
+    ] = Field("lstm", description="recurrent cell; `sentiment models` describes each one")
     width: Width = Field(128, description="state width of one direction")
-    layers: Annotated[int, Field(ge=1, le=16)] = Field(1, description="layers on top of each other")
-    bidirectional: bool = Field(False, description="read each row from both ends")
-    dropout: Rate = Field(0.0, description="share zeroed between layers, the same at every step of a row")
-    weight_dropout: Rate = Field(0.0, description="share of the recurrent weights zeroed, the same at every step")
+    layers: Annotated[int, Field(ge=1, le=16)] = Field(1, description="stacked layers")
+    bidirectional: bool = Field(False, description="read each row in both directions")
+    dropout: Rate = Field(0.0, description="share zeroed between layers, with one mask for all steps of a row")
+    weight_dropout: Rate = Field(
+        0.0, description="share of the recurrent weights zeroed, with one mask for all steps (DropConnect)"
+    )
     state_dropout: Rate = Field(
-        0.0, description="share of the state zeroed before it is read, the same at every step of a row; slow"
+        0.0, description="share of the state zeroed before each step, with one mask for all steps of a row; slow"
     )
     skip: Literal["none", "residual", "highway"] = Field(
-        "none", description="what carries a layer's input past it: nothing, a sum, or a learnt gate between the two"
+        "none", description="skip connection around a layer: none, a sum, or a learned gate between input and output"
     )
-    direction_maps: bool = Field(False, description="a linear map of its own on the states of each direction")
+    direction_maps: bool = Field(False, description="apply a separate linear map to the states of each direction")
     chop: Count | None = Field(
-        None, description="read each row in pieces of so many tokens, each from a fresh state; null: as a whole"
+        None, description="read each row in pieces of this many tokens, each from the initial state; null: as a whole"
     )
-    heads: Annotated[int, Field(ge=1, le=64)] = Field(4, description="attention heads of a layer (kind: transformer)")
+    heads: Annotated[int, Field(ge=1, le=64)] = Field(4, description="attention heads per layer (kind: transformer)")
     forget_bias: float | None = Field(
-        None, description="fresh bias of the forget gate (lstm, lstm-peephole); null draws it"
+        None, description="initial bias of the forget gate (lstm, lstm-peephole); null draws it"
     )
 
 
@@ -82,54 +87,58 @@ class Language(Section):
     """What a language model predicts, and how (task: language-model); the softmax is also that of a decoder."""
 
     softmax: Literal["full", "sampled", "adaptive"] = Field(
-        "sampled", description="over all words, over some that all tokens share, or over rare words by classes"
+        "sampled",
+        description="softmax over all words, sampled (one set of negatives for all tokens), or adaptive (rare "
+        "words in clusters)",
     )
-    samples: Annotated[int, Field(ge=2)] = Field(
-        1024, description="words that the true ones are told from (softmax: sampled; task: vectors)"
-    )
+    samples: Annotated[int, Field(ge=2)] = Field(1024, description="negative samples (softmax: sampled; task: vectors)")
     cutoffs: Annotated[tuple[Count, ...], AfterValidator(rising)] = Field(
-        (2_000, 10_000), min_length=1, strict=False, description="where rarer classes begin (softmax: adaptive)"
+        (2_000, 10_000),
+        min_length=1,
+        strict=False,
+        description="ranks at which the clusters of rarer words begin (softmax: adaptive)",
     )
-    tied: bool = Field(True, description="the vectors that are read also judge what comes next")
-    reverse: bool = Field(False, description="read each review from its end")
-    label: bool = Field(False, description="tell the model each review's label, where it has one")
+    tied: bool = Field(True, description="tie the input and output embeddings")
+    reverse: bool = Field(False, description="read each review backward")
+    label: bool = Field(False, description="condition the model on each review's label, where it has one")
 
 
 class Decoding(Section):
     """What writes a sequence again (task: autoencoder, pairs)."""
 
     attention: Literal["none", "bahdanau", "luong"] = Field(
-        "none", description="what each step looks up in the encoder's states: nothing, by a sum, or by a product"
+        "none", description="attention of each step to the encoder's states: none, additive, or multiplicative"
     )
-    reverse: bool = Field(False, description="write the target from its end (Sutskever et al. 2014 reverse the source)")
+    reverse: bool = Field(False, description="generate the target backward (Sutskever et al. 2014 reverse the source)")
 
 
 class Linear(Section):
     """The linear model (kind: linear)."""
 
     ngrams: Annotated[int, Field(ge=1, le=5)] | None = Field(
-        3, description="longest n-gram of words that is a feature; null: follows from the data"
+        3, description="longest n-gram of words that is a feature; null: chosen from the data"
     )
     char_ngrams: Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], AfterValidator(from_to)] | None = Field(
         (),
         strict=False,
-        description="n-grams of characters within words, from and to so many, such as [2, 5]; [] takes none, null: "
-        "follows from the data",
+        description="shortest and longest n-grams of characters within words, such as [2, 5]; [] for none, null: "
+        "chosen from the data",
     )
     min_count: Count | None = Field(
-        2, description="training rows an n-gram of words must stand in; null: follows from the data"
+        2, description="minimum number of training rows that contain an n-gram of words; null: chosen from the data"
     )
     weighting: Literal["bayes", "idf"] | None = Field(
         "bayes",
-        description="scale of a feature: its log-count ratio of each label, or how few rows have it; null: follows "
-        "from the data",
+        description="weight of a feature: its log-count ratio per label (naive Bayes), or its inverse document "
+        "frequency; "
+        "null: chosen from the data",
     )
     smoothing: Annotated[float, Field(gt=0)] = Field(1.0, description="added to each count before the log-count ratio")
     normalize: bool | None = Field(
-        False, description="divide a row's sum by the root of the number of its features; null: follows from the data"
+        False, description="divide a row's sum by the square root of its number of features; null: chosen from the data"
     )
     penalty: Annotated[float, Field(gt=0)] | None = Field(
-        1.0, description="weight of the squared weights in the loss; null: follows from the data"
+        1.0, description="L2 penalty: weight of the squared weights in the loss; null: chosen from the data"
     )
 
 
@@ -137,25 +146,27 @@ class Model(Section):
     """What is trained."""
 
     kind: Literal["recurrent", "transformer", "bag", "linear"] = Field(
-        "recurrent", description="recurrent, self-attention, the embeddings pooled as they are, or linear on n-grams"
+        "recurrent", description="recurrent, self-attention, pooled embeddings without an encoder, or linear on n-grams"
     )
     embedding: Embedding = Embedding()
     encoder: Encoder = Encoder()
     pooling: Literal["last", "mean", "max", "both", "concat", "attention"] = Field(
         "last",
-        description="one vector per review from the states; both is mean and max side by side, concat last, mean, max",
+        description="how the states become one vector per review; both concatenates mean and max, concat last, "
+        "mean and max",
     )
     context: Literal["none", "global", "local"] = Field(
-        "none", description="join to each state what attention makes of all states so far, or of the last few"
+        "none", description="concatenate to each state the attention over all states so far, or over the last few"
     )
-    context_window: Count = Field(16, description="how many states local context attends to")
+    context_window: Count = Field(16, description="number of states that local context attends to")
     head: Literal["pooled", "steps"] = Field(
         "pooled",
-        description="judge the pooled vector, or every step, trained on the label at each and read at the last",
+        description="classify the pooled vector, or every step, with the loss at each step and the prediction at "
+        "the last",
     )
-    dropout: Rate = Field(0.0, description="share of the pooled vector zeroed while training")
+    dropout: Rate = Field(0.0, description="share of the pooled vector zeroed in training")
     init: Literal["layer", "uniform", "glorot", "he", "orthogonal", "keras"] = Field(
-        "layer", description="fresh matrices: by each layer's own rule, all by one, or as Keras draws them"
+        "layer", description="initialization of matrices: each layer's own rule, one rule for all, or as in Keras"
     )
     linear: Linear = Linear()
     language: Language = Language()

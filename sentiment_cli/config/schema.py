@@ -48,21 +48,29 @@ class Valid(Section):
 
     by: Literal["auto", "movie", "group", "row"] = Field(
         "auto",
-        description="keep each movie's (each group's) rows on one side, or draw rows; auto: by group if there are",
+        description="keep the rows of each movie (each group) in one split, or draw single rows; auto: by group "
+        "where groups exist",
     )
     source: str | None = Field(
-        None, min_length=1, description="file or folder of validation rows; null holds some of the training rows out"
+        None, min_length=1, description="file or folder of validation rows; null holds out a share of the training rows"
     )
     share: Share = Field(0.1, description="share of the training rows held out")
     unsup_share: Share = Field(
         0.02,
-        description="share of the unlabelled rows that pretraining is validated on, by movie where movies are known",
+        description="share of the unlabelled rows that pretraining holds out for validation, by movie where movies "
+        "are known",
     )
-    seed: int = Field(0, ge=0, description="draw of the split; apart from `seed`, so that seeds share one split")
+    seed: int = Field(
+        0, ge=0, description="random seed of the split, separate from `seed`, so that all seeds share one split"
+    )
     folds: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="cut the training rows into so many folds instead, near equal, and hold one out"
+        None,
+        description="number of cross-validation folds to cut the training rows into instead, of nearly equal size; "
+        "one is held out",
     )
-    fold: Count | None = Field(None, description="which one, from 1 on; `sentiment train --folds N` takes each in turn")
+    fold: Count | None = Field(
+        None, description="the fold to hold out, counted from 1; `sentiment train --folds N` holds out each in turn"
+    )
 
 
 class Data(Section):
@@ -70,37 +78,39 @@ class Data(Section):
 
     source: Annotated[str, Field(min_length=1)] = Field(
         "imdb",
-        description="imdb, sample (the bundled synthetic one), a CSV, TSV, JSON, Parquet or fastText file, or a folder",
+        description="imdb, sample (the bundled synthetic corpus), a CSV, TSV, JSON, Parquet or fastText file, or a "
+        "folder",
     )
-    test: str | None = Field(None, description="file or folder of test rows, where the source has none of its own")
-    test_share: Share = Field(0.1, description="share of the rows held out for test, where none are given")
+    test: str | None = Field(None, description="file or folder of test rows, for a source without test rows")
+    test_share: Share = Field(0.1, description="share of the rows held out for test, where no test rows are given")
     unlabelled: str | None = Field(None, description="file or folder of rows without labels")
     header: Literal["auto", True, False] = Field(
-        "auto", description="whether the first line of a CSV or TSV file names the columns; auto finds out"
+        "auto", description="whether the first line of a CSV or TSV file names the columns; auto detects it"
     )
     encoding: Annotated[str, AfterValidator(encoding_name)] = Field(
-        "auto", description="encoding of text files, such as utf-8, latin-1 or cp1251; auto finds out"
+        "auto", description="encoding of text files, such as utf-8, latin-1 or cp1251; auto detects it"
     )
     delimiter: Annotated[str, AfterValidator(delimiter_name)] = Field(
-        "auto", description="what separates the fields of a CSV or TSV file: a character, or tab; auto finds out"
+        "auto", description="what separates the fields of a CSV or TSV file: a character, or tab; auto detects it"
     )
     quoting: Literal["auto", "double", "backslash", "none"] = Field(
         "auto",
-        description='quotes in a quoted field are doubled (""), or escaped (\\"), or no quote encloses a field; auto '
-        "finds out",
+        description='quotes in a quoted field are doubled (""), or escaped (\\"), or no field is quoted; auto '
+        "detects it",
     )
     text_column: Annotated[
         str | Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None, BeforeValidator(column_name)
     ] = Field(
         None,
-        description="column of the texts, or several that are joined, such as [title, body], by name or place; null "
-        "finds it by its name or what it holds",
+        description="column of the texts, or several to join, such as [title, body], by name or position; null "
+        "finds it "
+        "by its name or content",
     )
     label_column: Annotated[str | None, BeforeValidator(column_name)] = Field(
-        None, description="column of the labels, by name or place; null finds it by its name or what it holds"
+        None, description="column of the labels, by name or position; null finds it by its name or content"
     )
     group_column: Annotated[str | None, BeforeValidator(column_name)] = Field(
-        None, description="column whose equal values must stay in one split"
+        None, description="column of groups: rows with the same value stay in one split"
     )
     label_map: Annotated[
         tuple[str, ...],
@@ -113,14 +123,15 @@ class Data(Section):
         "empty target (2: or 2=) are left out",
     )
     without_label: Literal["refuse", "unlabelled"] = Field(
-        "refuse", description="rows whose label is missing are an error, or are the unlabelled rows"
+        "refuse", description="treat rows without a label as errors, or as the unlabelled rows"
     )
     on_error: Literal["stop", "skip"] = Field(
-        "stop", description="a row that cannot be read stops the work, or is left out and listed"
+        "stop", description="stop at a row that cannot be read, or leave it out and list it"
     )
-    deduplicate: bool = Field(False, description="leave out training rows whose text stood before")
+    deduplicate: bool = Field(False, description="drop duplicate training texts, keeping the first")
     target: Literal["label", "stars"] = Field(
-        "label", description="what is learnt: the label, or the star rating by regression (IMDb and the sample have it)"
+        "label",
+        description="what to learn: the label, or the star rating by regression (IMDb and the sample have ratings)",
     )
     valid: Valid = Valid()
 
@@ -129,7 +140,9 @@ class Text(Section):
     """How text becomes tokens, and how many of them a model reads."""
 
     tokenizer: Literal["words", "whitespace", "bpe"] = Field(
-        "words", description="words and punctuation marks, what white space separates, or byte pairs learnt from them"
+        "words",
+        description="words and punctuation marks, text between white space, or byte pairs learned from the "
+        "training text",
     )
     characters: Literal["plain", "raw"] = Field(
         "plain",
@@ -138,14 +151,18 @@ class Text(Section):
     )
     lowercase: bool = Field(True, description="lower-case the text")
     markup: Literal["break", "keep"] = Field(
-        "break", description="read <br /> as a line break and (characters: plain) &#39; as an apostrophe, or as text"
+        "break",
+        description="read <br /> as a line break and (characters: plain) &#39; as an apostrophe; or keep markup as "
+        "text",
     )
     punctuation: Literal["keep", "delete"] = Field("keep", description="keep ASCII punctuation, or delete it first")
-    max_tokens: Tokens | None = Field(400, description="longest row a model reads; null reads whole reviews")
+    max_tokens: Tokens | None = Field(400, description="maximum tokens per row; null reads whole reviews")
     truncate: Literal["head", "tail", "ends"] = Field(
-        "ends", description="what of a longer review is read: its start, its end, or a quarter of start and the end"
+        "ends",
+        description="part of a longer review to read: its start, its end, or a quarter of the tokens from its "
+        "start and the rest from its end",
     )
-    start: bool = Field(False, description="put a start token, entry 1, before each row; truncation may cut it off")
+    start: bool = Field(False, description="put a start token, entry 1, before each row; truncation may remove it")
     pad: Literal["none", "left"] = Field("none", description="left makes padding to pad_to part of the input")
     pad_to: Tokens | None = Field(None, description="fixed length in tokens, padded on the left (with pad: left)")
 
@@ -157,14 +174,18 @@ class Vocabulary(Section):
         30_000, description="most frequent entries kept; null keeps all words, and of byte pairs 8,000 entries"
     )
     min_count: Count | None = Field(
-        2, description="words seen fewer times are unknown; null: follows from the data (kind: linear)"
+        2, description="words seen fewer times are out of vocabulary; null: chosen from the data (kind: linear)"
     )
     from_: Annotated[tuple[Literal["train", "valid", "unsup"], ...], AfterValidator(without_repeats)] = Field(
         ("train",), alias="from", min_length=1, strict=False, description="rows whose words are counted"
     )
-    unknown: Literal["own", "padding"] = Field("own", description="unknown words get an entry, or share padding's 0")
+    unknown: Literal["own", "padding"] = Field(
+        "own", description="out-of-vocabulary words get their own entry, or share padding's entry 0"
+    )
     vectors: str | None = Field(
-        None, min_length=1, description="file of word vectors to start from, as text: a word and its numbers per line"
+        None,
+        min_length=1,
+        description="text file of pretrained word vectors to start from: a word and its numbers per line",
     )
 
 
@@ -174,13 +195,12 @@ class Experiment(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = Field(
         description="a name for its runs: 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
     )
-    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = Field(
-        0, description="every random draw of training follows from it"
-    )
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = Field(0, description="random seed of all draws in training")
     task: Literal["classify", "language-model", "autoencoder", "pairs", "vectors"] = Field(
         "classify",
-        description="tell labels apart, or pretrain: predict each next word, write a review again, write the second "
-        "sequence of a pair from the first, or learn word vectors (skip-gram)",
+        description="classify, or pretrain: predict each next word, reconstruct a review, generate the second "
+        "sequence of a "
+        "pair from the first, or learn word vectors (skip-gram)",
     )
     data: Data = Data()
     text: Text = Text()
@@ -191,11 +211,13 @@ class Experiment(Section):
     init_from: str | None = Field(
         None,
         min_length=1,
-        description="run whose model training starts from, or the experiment of a pretraining, trained where no run of "
-        "it is finished; its data, vocabulary and widths hold unless others are set",
+        description="run whose weights training starts from (fine-tuning), or the experiment of a pretraining, trained "
+        "first where it has no finished run; its data, vocabulary and widths apply unless others are set",
     )
     init_backward: str | None = Field(
-        None, min_length=1, description="the same for the layers that read backward: a language model with reverse"
+        None,
+        min_length=1,
+        description="the same for the layers that read backward: a language model trained with reverse",
     )
 
     @property

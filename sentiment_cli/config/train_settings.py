@@ -31,32 +31,40 @@ class Train(Section):
         "auto", description="auto, cpu, cuda, cuda:1 or mps"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto takes bf16 where it is faster; fp16, with loss scaling, is for CUDA"
+        "auto", description="auto uses bf16 where it is faster; fp16, with loss scaling, needs CUDA"
     )
-    deterministic: bool = Field(False, description="on CUDA only algorithms that repeat themselves; on a CPU always so")
-    threads: Count | None = Field(None, description="CPU threads; null leaves torch's choice")
+    deterministic: bool = Field(
+        False, description="use only deterministic algorithms on CUDA; on a CPU they always are"
+    )
+    threads: Count | None = Field(None, description="CPU threads; null uses torch's default")
     optimizer: Literal["adamw", "adam", "sgd"] = Field(
-        "adamw", description="AdamW decays weights apart from the gradient; SGD takes train.momentum"
+        "adamw", description="AdamW decouples weight decay from the gradient; SGD uses train.momentum"
     )
     lr: Annotated[float, Field(gt=0)] = Field(1e-3, description="peak learning rate")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="on matrices; biases and embeddings spared")
-    schedule: Literal["constant", "linear", "cosine", "one-cycle", "plateau"] = Field(
-        "constant", description="how the learning rate falls over the planned steps; plateau: when validation stalls"
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="weight decay of matrices, not of biases and embeddings"
     )
-    warmup: Rate = Field(0.0, description="share of the planned steps in which the learning rate rises")
-    max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="clip the gradient to this norm")
+    schedule: Literal["constant", "linear", "cosine", "one-cycle", "plateau"] = Field(
+        "constant",
+        description="learning-rate schedule over the planned steps; plateau: when validation stops improving",
+    )
+    warmup: Rate = Field(0.0, description="share of the planned steps in which the learning rate increases")
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="clip the gradient norm to this value"
+    )
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="factor of the learning rate from each layer to the one below it"
+        1.0, description="layer-wise learning-rate decay: factor from each layer to the one below"
     )
     unfreeze: Count | None = Field(
-        None, description="train the output alone at first, and one layer more after every so many epochs"
+        None,
+        description="gradual unfreezing: train the output layer first, and one more layer after every this many epochs",
     )
     epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(10, description="passes over the training rows")
-    max_steps: Count | None = Field(None, description="stop after this many steps, wherever the epoch is")
-    batch_tokens: Count = Field(16_384, description="rows times width of a batch, padding included")
+    max_steps: Count | None = Field(None, description="stop after this many steps, even within an epoch")
+    batch_tokens: Count = Field(16_384, description="tokens per batch, rows times width, with padding")
     window: Count = Field(
         70,
-        description="tokens of a stream that a step reads and its gradient spans (task: language-model, vectors)",
+        description="truncated BPTT length: tokens of a stream per step (task: language-model, vectors)",
     )
     activation_penalty: Annotated[float, Field(ge=0)] = Field(
         0.0, description="weight of the squared states in a language model's loss"
@@ -65,44 +73,50 @@ class Train(Section):
         0.0, description="weight of the squared change of the states from token to token in a language model's loss"
     )
     monitor: Literal["loss", "accuracy", "f1", "auc"] = Field(
-        "loss", description="validation figure that chooses the best epoch"
+        "loss", description="validation metric that chooses the best epoch"
     )
-    patience: Count | None = Field(None, description="stop after this many epochs without a better figure")
+    patience: Count | None = Field(None, description="early stopping: stop after this many epochs without improvement")
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = Field(
-        10.0, description="save a checkpoint this often within an epoch; each epoch ends with one"
+        10.0, description="minutes between checkpoints within an epoch; each epoch ends with a checkpoint"
     )
-    checkpoint_steps: Count | None = Field(None, description="save a checkpoint every so many steps, too")
-    keep: Count = Field(2, description="checkpoints kept; each holds the best state so far beside the present one")
-    keep_finished: bool = Field(
-        False, description="keep the last checkpoints of a run that is finished, which no command reads"
+    checkpoint_steps: Count | None = Field(None, description="also save a checkpoint every this many steps")
+    keep: Count = Field(2, description="checkpoints to keep; each holds the current state and the best so far")
+    keep_finished: bool = Field(False, description="keep the last checkpoints of a finished run; no command reads them")
+    slices: Count = Field(
+        1,
+        description="gradient accumulation: slices of a batch's rows, processed one after another or by several "
+        "processes",
     )
-    slices: Count = Field(1, description="slices of rows a batch is read in, one after the other or by processes")
     on_memory_error: Literal["stop", "split"] = Field(
-        "stop", description="stop, or go on with twice the slices of the same batch"
+        "stop", description="stop, or continue with twice the slices of the same batch"
     )
-    eps: Annotated[float, Field(gt=0)] = Field(1e-8, description="added to the root in Adam's and AdamW's division")
-    momentum: Rate = Field(0.9, description="share of the last update that SGD adds to the next")
+    eps: Annotated[float, Field(gt=0)] = Field(1e-8, description="epsilon in the denominator of Adam and AdamW")
+    momentum: Rate = Field(0.9, description="momentum of SGD")
     lazy_embeddings: bool = Field(
-        False, description="update the word vectors that a batch reads, and leave the others' moments as they are"
+        False, description="update only the word vectors that a batch reads, and keep the moments of the others"
     )
-    plateau_factor: Share = Field(0.5, description="what the learning rate is multiplied by (schedule: plateau)")
+    plateau_factor: Share = Field(
+        0.5, description="factor by which the learning rate is multiplied (schedule: plateau)"
+    )
     plateau_patience: Annotated[int, Field(ge=0)] = Field(
-        1, description="epochs without a better figure before that happens"
+        1, description="epochs without improvement before that (schedule: plateau)"
     )
     ema: Share | None = Field(
-        None, description="decay of a moving average of the weights, which is then what is validated and kept"
+        None,
+        description="decay of an exponential moving average (EMA) of the weights, which is then validated and kept",
     )
     refit: bool = Field(
-        False, description="train once more for the chosen number of steps, on validation's rows too, and keep that"
+        False,
+        description="train again on training and validation rows for the chosen number of steps, and keep that model",
     )
     tensorboard: bool = Field(
-        False, description="write each evaluation for TensorBoard, too; needs the extra of the name"
+        False, description="also write each evaluation for TensorBoard; needs the extra tensorboard"
     )
-    label_smoothing: Rate = Field(0.0, description="share of the truth spread evenly over the labels")
+    label_smoothing: Rate = Field(0.0, description="label smoothing: share of the target spread evenly over the labels")
 
 
 class Teacher(Section):
-    """Other runs whose answers are learnt along with the labels (task: classify)."""
+    """Distillation: other runs whose predictions are learned along with the labels (task: classify)."""
 
     run: Annotated[
         tuple[Annotated[str, Field(min_length=1)], ...],
@@ -111,18 +125,22 @@ class Teacher(Section):
     ] = Field(
         (),
         strict=False,
-        description="run that teaches, of whatever kind, or its experiment, trained where no run of it is finished; "
-        "of several, the mean of what they say",
+        description="teacher for distillation: a run of any kind, or an experiment, trained first where it has no "
+        "finished "
+        "run; several teachers are averaged",
     )
     rows: Literal["unsup", "train", "both"] = Field(
-        "unsup", description="which rows it answers: the unlabelled ones, the labelled ones of training, or both"
+        "unsup", description="rows with soft labels from the teacher: the unlabelled ones, the training ones, or both"
     )
     temperature: Annotated[float, Field(gt=0)] = Field(
-        1.0, description="its calibrated logits are divided by this: above 1 softer answers are learnt"
+        1.0,
+        description="distillation temperature: divides the teacher's calibrated logits; above 1 the labels are softer",
     )
     confident: Share | None = Field(
-        None, description="learn its likeliest label instead, of rows where that has this probability at least"
+        None,
+        description="pseudo-labels: learn the teacher's likeliest label instead, from rows where its probability "
+        "is at least this",
     )
     weight: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="its part in what is learnt of a labelled row, beside the label (rows: train, both)"
+        0.5, description="weight of the teacher's labels in the loss of a labelled row (rows: train, both)"
     )
