@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sentiment_cli import console
 from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.corpus.duplicates import normalised_hashes, stand_in
+from sentiment_cli.data.corpus.duplicates import normalised_hashes, is_among
 from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.data.corpus.ratings import ratings_of
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
@@ -134,9 +134,9 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     if known is None:  # of a run of an earlier version, whose data are no longer prepared
         is_own = any(_opens_test(data, experiment_of(one).data) for one in model.models)
     else:
-        is_own = bool(stand_in(hash_N, known.test).any())
+        is_own = bool(is_among(hash_N, known.test).any())
     openings = _record_opening(run, model, f"eval --data {data.source}") if is_own else None
-    is_known_N = None if known is None else stand_in(hash_N, known.learnt)
+    is_known_N = None if known is None else is_among(hash_N, known.learnt)
     counts = Counter({label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels)})
     refuse_unknown(str(source.path or source.name), +counts, model.labels, renamed, is_eval=True)
     is_table = source.is_table and source.path is not None
@@ -168,7 +168,7 @@ def _known_of_split(run: Path, model: AnyModel, split: str, scored: ScoredSplit)
     in_train_N, known = scored.packed.in_train_N, read_known(run, model)
     if known is None or scored.digest_N is None:
         return in_train_N if split == "test" else None
-    is_learnt_N = stand_in(scored.digest_N, known.learnt)
+    is_learnt_N = is_among(scored.digest_N, known.learnt)
     return is_learnt_N | in_train_N if split == "test" else is_learnt_N
 
 

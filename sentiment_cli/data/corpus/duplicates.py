@@ -100,7 +100,7 @@ def row_hashes(ids: Sequence[NDArray[np.int32]]) -> Hashes:
     return np.array(hashes, dtype=np.uint64)
 
 
-def stand_in(hash_N: Hashes, others_M: Hashes) -> NDArray[np.bool_]:
+def is_among(hash_N: Hashes, others_M: Hashes) -> NDArray[np.bool_]:
     """Say which hashes stand among the others."""
     is_there_N: NDArray[np.bool_] = np.isin(hash_N, others_M)
     return is_there_N

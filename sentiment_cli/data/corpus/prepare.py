@@ -19,7 +19,7 @@ from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import copy_rows, read_ids, writing
-from sentiment_cli.data.corpus.duplicates import Hashes, normalised_hashes, row_hashes, stand_in
+from sentiment_cli.data.corpus.duplicates import Hashes, normalised_hashes, row_hashes, is_among
 from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.data.corpus.packed import ABOUT, COLUMNS, SPLITS, Corpus, digests_file, open_corpus
 from sentiment_cli.data.corpus.ratings import check_ratings, check_source
@@ -168,7 +168,7 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
     def counted() -> Iterator[list[str]]:
         for name in vocabulary.from_:
             if name == "unsup":
-                is_wanted_N = ~stand_in(normalised_hashes(texts[1].read("unsup")), held)
+                is_wanted_N = ~is_among(normalised_hashes(texts[1].read("unsup")), held)
                 yield from texts[1].read("unsup", is_wanted_N)
             else:
                 yield from labelled.read(*splits[name])
@@ -180,7 +180,7 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
         for name, (of, is_wanted_N) in splits.items():
             others = [hash_N_of["train"][~is_wanted_N] if of == "train" else hash_N_of["train"]]
             others += [hash_N_of["valid"]] if of != "valid" else []
-            is_known_N = stand_in(hash_N_of[of], np.concatenate(others))
+            is_known_N = is_among(hash_N_of[of], np.concatenate(others))
             _write_split(draft, name, labelled, of, is_wanted_N, encode, is_known_N)
             draft.write(digests_file(name), hash_N_of[of][is_wanted_N].tobytes())
         write_tokens(draft, experiment, tokenizer, entries)
@@ -223,11 +223,11 @@ def _build_unsup(texts: Texts, labelled: Texts, experiment: Experiment, corpus: 
     if held is None:  # a corpus of an earlier version
         of, is_test_N = assign_rows(labelled, experiment.data, rounds=True)["test"]
         held = normalised_hashes(labelled.read(of, is_test_N))
-    is_wanted_N = ~stand_in(hash_N, held)
+    is_wanted_N = ~is_among(hash_N, held)
     encode = ChunkEncoder(Tokenizer.from_file(str(corpus.directory / "tokenizer.json")))
     tokens_N = _hash_tokens(open_corpus(corpus.key, ("test",)) or corpus)
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
-        is_known_N = stand_in(hash_N, normalised_hashes(labelled.read("train")))
+        is_known_N = is_among(hash_N, normalised_hashes(labelled.read("train")))
         is_wanted_N = _write_split(draft, "unsup", texts, "unsup", is_wanted_N, encode, is_known_N, tokens_N)
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     n_kept, n_out = int(is_wanted_N.sum()), int((~is_wanted_N).sum())
@@ -261,7 +261,7 @@ def _write_split(
         for ids in encode_ahead(encode, texts.read(of, is_wanted_N)):
             done += len(ids)
             if unwanted is not None:
-                is_kept.append(~stand_in(row_hashes(ids), unwanted))
+                is_kept.append(~is_among(row_hashes(ids), unwanted))
                 ids = list(itertools.compress(ids, is_kept[-1]))
             if ids:
                 end_B = end + np.cumsum([len(row) for row in ids])

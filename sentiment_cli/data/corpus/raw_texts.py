@@ -36,7 +36,7 @@ from sentiment_cli.storage import store
 _FORMAT = 2
 # Validation rows are there only where the source, or a file given apart, has some.
 SPLITS_OF: dict[Subset, tuple[str, ...]] = {"labelled": ("train", "valid", "test"), "unlabelled": ("unsup",)}
-_SAID_FILE = "said.json"  # what was found out of the files, which is said each time; no part of the fingerprint
+_MESSAGES_FILE = "said.json"  # what was found out of the files, which is said each time; no part of the fingerprint
 _BYTES_AT_ONCE = 4_000_000  # of rows that are long; a thousand reviews have 1.3 million
 _ROWS_BETWEEN_UPDATES = 5000
 
@@ -153,8 +153,8 @@ def prepare_texts(source: Source, part: Subset) -> Texts:
 
 def _say_found(texts: Texts) -> None:
     """Repeat the lines that were printed when the texts were read."""
-    if store.is_there(texts.directory / _SAID_FILE):
-        for line in store.read_json(texts.directory / _SAID_FILE):
+    if store.is_there(texts.directory / _MESSAGES_FILE):
+        for line in store.read_json(texts.directory / _MESSAGES_FILE):
             console.say(line)
 
 
@@ -210,7 +210,7 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
         for columns in splits.values():
             columns.flush()
         if found_out:
-            draft.write(_SAID_FILE, store.dump_json(found_out))
+            draft.write(_MESSAGES_FILE, store.dump_json(found_out))
         about = {"labels": list(labels), "groups": list(groups), "rejected": rejected.n}
         if +left_out:  # without it the fingerprint is that of earlier versions
             about["left_out"] = dict(left_out)
@@ -256,5 +256,5 @@ def _fingerprint_in(directory: Path) -> str | None:
 def _fingerprint(directory: Path) -> str:
     """Hash the rows and what they mean, and not where they came from."""
     files = cache.read_entry_manifest(directory)
-    rows = {name: entry for name, entry in files.items() if name not in (cache.KEY_FILE, _SAID_FILE)}
+    rows = {name: entry for name, entry in files.items() if name not in (cache.KEY_FILE, _MESSAGES_FILE)}
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,7 @@ import numpy as np
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.corpus.duplicates import Hashes, stand_in
+from sentiment_cli.data.corpus.duplicates import Hashes, is_among
 from sentiment_cli.data.corpus.packed import SPLITS, Corpus
 from sentiment_cli.data.corpus.raw_texts import Texts
 from sentiment_cli.data.corpus.splits import Splits, is_by_group
@@ -92,7 +92,7 @@ def about_rows(texts: Texts, splits: Splits, hash_N_of: dict[str, Hashes]) -> di
             )
             for name, (of, is_wanted_N) in splits.items()
         },
-        "known": {name: int(stand_in(hashes[name], others).sum()) for name, others in known.items()},
+        "known": {name: int(is_among(hashes[name], others).sum()) for name, others in known.items()},
     }
 
 

@@ -18,7 +18,7 @@ from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import read_column, writing
-from sentiment_cli.data.corpus.duplicates import stand_in
+from sentiment_cli.data.corpus.duplicates import is_among
 from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows, select_rows
 from sentiment_cli.data.corpus.raw_texts import Texts, find_texts, prepare_texts
 from sentiment_cli.data.sources.source import find_source
@@ -143,7 +143,7 @@ def _in_test(corpus: Corpus) -> NDArray[np.bool_]:
     train, test = corpus.digests("train"), corpus.digests("test")
     if train is None or test is None:  # of a corpus that an earlier version prepared
         return np.zeros(len(corpus.split("train").label_N), dtype=bool)
-    is_in_test_N = stand_in(train, test)
+    is_in_test_N = is_among(train, test)
     if is_in_test_N.any():
         console.say(f"teacher: {is_in_test_N.sum():,} training reviews stand in test, too, and are not taught")
     return is_in_test_N
