@@ -1,4 +1,4 @@
-"""Settings that are each right and cannot hold together."""
+"""Contradictions: settings that are valid alone and not together."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,7 +12,7 @@ CELLS_WITH_MEMORY = ("lstm", "lstm-1997", "lstm-peephole", "rnn-output", "sru", 
 
 
 class Contradiction(NamedTuple):
-    """Two settings that are each right and cannot hold together."""
+    """Two settings that are valid alone and not together."""
 
     keys: tuple[str, str]
     message: str

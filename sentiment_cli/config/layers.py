@@ -25,9 +25,9 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-    """Values of all layers laid over each other, and which of them said what: the last one that has the path.
+    """The merged values of all layers, and the layers; the last layer that has a path sets it.
 
-    The first `n_taken` are of the pretraining that init_from names.
+    The first `n_taken` are those of the pretraining that init_from names.
     """
 
     values: dict[str, Any]
@@ -59,7 +59,7 @@ def load_layers(config: str | Path | None, overrides: Sequence[str]) -> Layers:
 
 
 def _with_pairs(value: dict[str, Any]) -> dict[str, Any]:
-    """Return settings with a label map as pairs: it takes the place of another one whole, as a list does."""
+    """Return settings with a label map as pairs, so that it replaces another map instead of merging with it."""
     section, key = _WHOLE
     settings = value.get(section) if isinstance(value, dict) else None
     renamed = settings.get(key) if isinstance(settings, dict) else None
@@ -69,7 +69,7 @@ def _with_pairs(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _anchor_paths(layers: Layers) -> None:
-    """Make paths absolute: those in a file are meant from where it lies, those of --set from here."""
+    """Make paths absolute: those in a file are relative to it, those of --set to the current directory."""
     for path in PATH_KEYS:
         *above, key = path
         settings: Any = layers.values
@@ -122,7 +122,7 @@ def _parse_override(override: str, config: str | Path | None = None) -> tuple[Ya
 def _lay_over(
     values: dict[str, Any], upper: dict[str, Any], documents: list[YamlDocument], document: YamlDocument
 ) -> None:
-    """Lay `upper` over `values`: mappings merge, anything else replaces, and what was below it is forgotten."""
+    """Merge `upper` into `values`: mappings merge, other values replace, with the origins below them."""
 
     gone: set[KeyPath] = set()
 

@@ -1,4 +1,4 @@
-"""From a file, what it extends, and `--set` overrides to a validated Experiment, every mistake reported at once."""
+"""Load an experiment from a file, the files it extends and `--set`; report all mistakes at once."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from sentiment_cli.config.yaml_text import KeyPath, Problem
 
 
 class Setting(NamedTuple):
-    """One value of a resolved experiment and who set it: `default`, `FILE:LINE`, or the `--set`."""
+    """One value of a resolved experiment and its origin: `default`, `FILE:LINE`, or the `--set`."""
 
     key: str
     value: Any
@@ -91,7 +91,7 @@ def flat_values(experiment: Experiment) -> dict[str, Any]:
 
 
 def _validate(layers: Layers) -> Experiment:
-    """Validate; on mistakes repair and go on, so that contradictions among the right settings are reported too."""
+    """Validate; replace wrong values and continue, so that contradictions among the other settings are reported too."""
     problems = [problem for document in layers.documents for problem in document.problems]
     values = copy.deepcopy(layers.values)
     told: set[KeyPath] = set()

@@ -14,7 +14,7 @@ from sentiment_cli.config.yaml_text import KeyPath, Place, Problem, Remedy, Yaml
 
 
 def last_set(layers: Layers, paths: Sequence[KeyPath]) -> tuple[YamlDocument, Place]:
-    """Return where the last of several settings was set: that is the one that brought the contradiction in."""
+    """Return the place of the setting that was set last, which causes the contradiction."""
     for document in reversed(layers.documents):
         places = [document.values[path] for path in paths if path in document.values]
         if places:
@@ -23,21 +23,21 @@ def last_set(layers: Layers, paths: Sequence[KeyPath]) -> tuple[YamlDocument, Pl
 
 
 def brought_by_init_from(layers: Layers, paths: Sequence[KeyPath]) -> str:
-    """Say which of several settings init_from has brought, which stand nowhere in this experiment."""
+    """Name the settings that come from init_from and are not in this experiment's files."""
     taken = layers.documents[: layers.n_taken]
     said = [f"; init_from brings {'.'.join(map(str, path))}" for path in paths if layers.source_of(path) in taken]
     return "".join(said)
 
 
 def is_consequence(detail: Any, found: list[Any]) -> bool:
-    """A list that is too short only because its items were wrong."""
+    """Say whether an error is a list that is too short only because its items were wrong."""
     return detail["type"] == "too_short" and any(
         other["loc"][:-1] == detail["loc"] and other is not detail for other in found
     )
 
 
 def remove_value(values: Any, path: KeyPath) -> None:
-    """Take the value at `path`, or the list that it stands in, out."""
+    """Remove the value at `path`, or the list that holds it."""
     for i, part in enumerate(path[:-1]):
         if not isinstance(values.get(part), dict):
             path = path[: i + 1]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sentiment_cli import console
 from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.corpus.duplicates import normalised_hashes, is_among
+from sentiment_cli.data.corpus.duplicates import is_among, normalised_hashes
 from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.data.corpus.ratings import ratings_of
 from sentiment_cli.data.corpus.raw_texts import prepare_texts

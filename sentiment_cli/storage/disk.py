@@ -189,7 +189,7 @@ def rename(path: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link or a whole directory; what is not there is no error."""
+    """Delete a file, a link or a whole directory; a missing one is not an error."""
     failpoints.reach("remove", path)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -219,7 +219,7 @@ def sweep_drafts(directory: Path) -> None:
 
 
 def _is_abandoned(draft: re.Match[str], changed_at: float) -> bool:
-    """Ask for the process where it would be here; of another host's (a shared disk) only the age is known."""
+    """Check whether the owning process is alive; judge a draft from another host (a shared disk) by its age."""
     if draft["host"] != _host():
         return time.time() - changed_at > _DAY_S
     try:
@@ -241,5 +241,5 @@ def _host() -> str:
 
 
 def _open_no_link(path: str, flags: int) -> int:
-    # Without O_NONBLOCK the opening of a planted pipe would wait for ever.
+    # Without O_NONBLOCK opening a planted pipe would block forever.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, _FILE_MODE)

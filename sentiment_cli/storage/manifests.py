@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_cli.errors import DataError
-from sentiment_cli.storage.disk import Output as Output
-from sentiment_cli.storage.disk import Partial as Partial
 
 MANIFEST = "manifest.json"
 

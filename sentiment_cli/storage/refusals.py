@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def write_errors(path: Path, n_bytes: int | None = None) -> Iterator[None]:
-    """Turn an OSError into a MachineError about writing `path`, of which `n_bytes` were to be on the disk by now."""
+    """Turn an OSError into a MachineError about writing `path`, with `n_bytes` written so far."""
     try:
         yield
     except OSError as error:

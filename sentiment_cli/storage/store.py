@@ -85,7 +85,7 @@ def write_file(path: Path, data: bytes) -> None:
 def replacing(path: Path) -> Iterator[Output]:
     """Yield a file that takes `path`'s place when the block ends well and vanishes when it does not.
 
-    A link stays one, and its target is replaced; what is no regular file (a pipe, /dev/stdout) is written straight.
+    A link stays a link, and its target is replaced; a pipe or /dev/stdout is written directly.
     """
     with refusals.write_errors(path):
         if path.exists() and not path.is_file():
@@ -109,10 +109,10 @@ def replacing(path: Path) -> Iterator[Output]:
 
 
 def check_replaceable(path: Path, is_ours: Callable[[Path], bool], hint: str | None = None) -> None:
-    """Raise UsageError where something is at `path` that nobody asked this program to replace.
+    """Raise UsageError where `path` holds something that this program must not replace.
 
-    Only an empty file, or a file of which `is_ours` says by its content that this program wrote it, may be replaced.
-    What takes bytes and keeps none (a pipe, /dev/stdout) may be written to.
+    Only an empty file, or a file that `is_ours` recognises by its content, may be replaced. A pipe or /dev/stdout may
+    be written to.
     """
     with refusals.read_errors(path):
         try:
@@ -126,9 +126,9 @@ def check_replaceable(path: Path, is_ours: Callable[[Path], bool], hint: str | N
 
 
 def write_once(path: Path, data: bytes, hint: str | None = None) -> bool:
-    """Put `data` at `path` where nothing is, or where this very file is; say whether it was written.
+    """Put `data` at `path` where nothing is; return whether it was written. The same content there is left.
 
-    So the same command goes on where one was killed behind some of its files. Raises UsageError for another file.
+    So a command that was killed after some of its files can run again. Raises UsageError for other content.
     """
     if is_there(path):
         if path.is_file() and read_named(path, len(data) + 1) == data:
@@ -150,7 +150,7 @@ def free_path(path: Path) -> Path:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a log. Half a line, which a process left that died over it, goes first."""
+    """Add one line to a log. Half a line, left by a process that died, is removed first."""
     assert "\n" not in line
     with refusals.write_errors(path):
         disk.make_directories(path.parent)
@@ -219,7 +219,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def is_there(path: Path) -> bool:
-    """Say whether anything, if only a broken link, is at `path`; raise MachineError where that cannot be seen."""
+    """Say whether anything, if only a broken link, is at `path`; raise MachineError where that cannot be determined."""
     try:
         with refusals.read_errors(path):
             path.lstat()
@@ -267,7 +267,7 @@ def check_name(name: str) -> None:
 def claim_directory(root: Path, name: str) -> Path:
     """Make and return root/name, or root/name-2, -3 … where earlier ones exist; nothing is overwritten.
 
-    Raises UsageError for what is no name.
+    Raises UsageError for an invalid name.
     """
     check_name(name)
     with refusals.write_errors(root / name):
@@ -284,7 +284,7 @@ def claim_directory(root: Path, name: str) -> Path:
 
 
 def remove_directory(path: Path) -> None:
-    """Delete a directory of ours with all that is in it; half of it never stands under its name."""
+    """Delete a directory of ours; a half-deleted directory never has its name."""
     with refusals.write_errors(path):
         going = disk.new_draft(path)
         try:
@@ -326,7 +326,7 @@ def partial_file(path: Path, is_alone: bool = True) -> Iterator[Partial]:
 
 
 def _names_in(path: Path) -> set[str]:
-    """Return the names in an artefact, hidden ones left out, after seeing who could have put them there."""
+    """Return the names in an artefact without hidden ones, after checking owners and modes."""
     with _missing_is_damage(path), refusals.read_errors(path):
         refusals.check_trust(path.parent, path.parent.stat())
         refusals.check_trust(path, path.lstat())

@@ -1,4 +1,4 @@
-"""Pairs of sequences, a source and the target to be written from it: read from a table, packed, cut into batches."""
+"""Pairs of sequences, a source and a target to generate from it: read from a table and packed."""
 
 import json
 import shlex
@@ -29,7 +29,7 @@ from sentiment_cli.data.tokens.vocabulary import START_ID
 from sentiment_cli.errors import Change, DataError
 from sentiment_cli.storage import store
 
-END_ID = START_ID  # one token stands between sequences: the first that a decoder reads and the last that it writes
+END_ID = START_ID  # one token separates sequences: the decoder's first input and its last output
 _COLUMNS = {"source_T": "int32", "source_end_N": "int64", "target_T": "int32", "target_end_N": "int64"}
 _FORMAT = 1
 _ROWS_AT_ONCE = 1024
@@ -137,7 +137,7 @@ def read_pair_rows(
     """Yield the pairs of a table in its order; of its columns, `text` holds the source and `label` the target.
 
     Columns that are not named are called source and target. Raises DataError as `read_table` does, and, by `rejects`,
-    for a row of which a side is no text or has none.
+    for a row whose source or target is missing, empty or not text.
     """
     named = Columns(columns.text or "source", columns.label or "target")
     for row in read_table(path, named, rejects, has_labels=True, is_told=is_told, how=how):

@@ -1,4 +1,4 @@
-"""From the reviews of a source to packed token ids, made once and cached under a key of all they depend on."""
+"""Prepare a corpus: from the reviews of a source to packed token ids, built once and cached."""
 
 import itertools
 import shlex
@@ -19,7 +19,7 @@ from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import copy_rows, read_ids, writing
-from sentiment_cli.data.corpus.duplicates import Hashes, normalised_hashes, row_hashes, is_among
+from sentiment_cli.data.corpus.duplicates import Hashes, is_among, normalised_hashes, row_hashes
 from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.data.corpus.packed import ABOUT, COLUMNS, SPLITS, Corpus, digests_file, open_corpus
 from sentiment_cli.data.corpus.ratings import check_ratings, check_source
@@ -38,20 +38,20 @@ from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.storage import store
 
 _FORMAT = 3
-# Of a corpus whose splits were drawn by shares rounded, for the runs that have learnt from one.
+# Of a corpus whose splits were drawn with rounded shares, for runs that were trained on one.
 _FORMAT_ROUNDED = 2
 
 
 def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str | None = None) -> Corpus:
-    """Return the experiment's corpus, out of the cache where it is there whole, else made anew.
+    """Return the experiment's corpus from the cache; build it where it is missing.
 
-    Only the named splits (train, valid, test, unsup) are read and checked, so that training never opens test's; a
+    Only the named splits (train, valid, test, unsup) are read and checked, so that training never opens test; a
     source without unlabelled rows has no unsup. With `key`, the rows_key of a corpus, an entry of labelled rows serves
     without a look at its source, and a source that gives another key is refused with a DataError. Raises UsageError or
     DataError where data.target is stars and there are none to learn from.
     """
     started = time.monotonic()
-    cache.sweep_cache()  # who finds its data whole makes no draft and takes no lock, and would leave what lies there
+    cache.sweep_cache()  # a run that finds its data takes no lock and would not sweep
     labelled = tuple(split for split in splits if split != "unsup")
     if key is not None and "unsup" not in splits and (corpus := open_corpus(key, labelled)):
         _say_found(corpus)
@@ -133,7 +133,7 @@ def _check_unchanged(source: Source, found: list[str], wanted: list[str]) -> Non
 
 
 def _key(source: Source, experiment: Experiment, fingerprints: list[str], version: int = _FORMAT) -> cache.Key:
-    # What says nothing of how these rows are divided is no part, nor is where rows come from that are in the texts.
+    # Settings that do not change the split are left out, and so are the paths of rows that the texts hold.
     silent = {"unsup_share", "source", *({"folds", "fold"} if experiment.data.valid.folds is None else {"share"})}
     data = experiment.data.model_dump(
         mode="json", include={"valid", "test_share", "deduplicate"}, exclude={"valid": silent}
@@ -190,7 +190,7 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
 
 
 def write_tokens(draft: store.Draft, experiment: Experiment, tokenizer: Tokenizer, entries: list[str]) -> None:
-    """Write what a corpus's tokens are: the tokenizer and the vocabulary."""
+    """Write a corpus's tokenizer and vocabulary."""
     draft.write("tokenizer.json", tokenizer.to_str().encode())
     unknown = entries.index(UNKNOWN if experiment.vocabulary.unknown == "own" else PAD)
     start = entries.index(START) if experiment.text.start else None
@@ -200,7 +200,7 @@ def write_tokens(draft: store.Draft, experiment: Experiment, tokenizer: Tokenize
 
 
 def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Path:
-    """Pack the unlabelled rows by the corpus's tokenizer, less the texts that also stand in its test rows."""
+    """Pack the unlabelled rows with the corpus's tokenizer, without the texts that are also in its test rows."""
     part_key = key_of(source, "unlabelled")
     texts = None
     fingerprint = find_fingerprint(part_key)
@@ -235,7 +235,7 @@ def _build_unsup(texts: Texts, labelled: Texts, experiment: Experiment, corpus: 
 
 
 def _hash_tokens(corpus: Corpus) -> Hashes:
-    """Hash the token ids of each test row that has some: two texts may differ and be the same to a model."""
+    """Hash the token ids of each non-empty test row: different texts may have the same tokens."""
     test = corpus.split("test")
     found = row_hashes(np.split(test.ids_T, test.starts_N1[1:-1]))
     return np.asarray(found[found != 0])
@@ -253,7 +253,7 @@ def _write_split(
 ) -> NDArray[np.bool_]:
     """Encode and write the wanted rows of a split of the texts, less those whose token ids hash as `unwanted` ones do.
 
-    Returns which rows were written; `is_known_N` says which of the texts stand in other splits, too.
+    Returns which rows were written; `is_known_N` marks the texts that are also in other splits.
     """
     n_rows, done, end = int(is_wanted_N.sum()), 0, 0
     is_kept = list[NDArray[np.bool_]]()

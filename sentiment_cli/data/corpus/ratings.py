@@ -19,7 +19,7 @@ _HINT = Change("--set", "data.target=label")
 
 
 def ratings_of(output_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the stars that a model's outputs stand for, brought within the scale."""
+    """Return the star ratings of a model's outputs, clipped to the scale."""
     rating_N: NDArray[np.float64] = np.clip(MIDDLE + REACH * output_N, LEAST, MOST)
     return rating_N
 

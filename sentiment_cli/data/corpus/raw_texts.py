@@ -1,10 +1,10 @@
-"""The reviews of a source as they came, kept on disk once: what packing, checks and reports read, again and again.
+"""The reviews of a source, stored once in the cache; packing, checks and reports read them from there.
 
     cache/texts-labelled-imdb-…/   train.text  train-end_N.int64  train-label_N.int32  …  about.json  manifest.json
 
 A part (labelled: train and test; unlabelled: unsup) is one such directory, keyed by the hash of the source's bytes and
-the settings that bear on reading it. Its `fingerprint` is of the rows themselves: the same whether they came out of an
-archive or a folder.
+the settings that affect reading it. Its `fingerprint` hashes the rows themselves: it is the same for an archive and its
+extracted folder.
 """
 
 import hashlib
@@ -36,14 +36,14 @@ from sentiment_cli.storage import store
 _FORMAT = 2
 # Validation rows are there only where the source, or a file given apart, has some.
 SPLITS_OF: dict[Subset, tuple[str, ...]] = {"labelled": ("train", "valid", "test"), "unlabelled": ("unsup",)}
-_MESSAGES_FILE = "said.json"  # what was found out of the files, which is said each time; no part of the fingerprint
+_MESSAGES_FILE = "said.json"  # lines about the files that are printed each time; not in the fingerprint
 _BYTES_AT_ONCE = 4_000_000  # of rows that are long; a thousand reviews have 1.3 million
 _ROWS_BETWEEN_UPDATES = 5000
 
 
 @dataclass(frozen=True)
 class TextRows:
-    """What is known of a split's rows beside their texts; -1 is none, 0 stars are none.
+    """A split's metadata by row; -1 is no label or group, 0 is no star rating.
 
     `end_N` is where each text ends among the bytes of all. `digest_N` is a hash of the text with white space folded:
     equal for exact duplicates.
@@ -63,7 +63,7 @@ class TextRows:
 class Texts:
     """A part's reviews on disk: their labels and groups in order, and the rank of each as it was first met.
 
-    `left_out` counts the rows that data.label_map leaves out, by the labels that the file gives them.
+    `left_out` counts the rows that data.label_map leaves out, by their label in the file.
     """
 
     directory: Path
@@ -76,7 +76,7 @@ class Texts:
     _group_ranks: NDArray[np.int32]
 
     def rows(self, split: str) -> TextRows:
-        """Map what is known of a split's rows into memory; label_N and group_N are places in `labels` and `groups`."""
+        """Map a split's metadata into memory; label_N and group_N are positions in `labels` and `groups`."""
         is_there = (self.directory / f"{split}.text").exists()
         columns = {
             name: read_column(self.directory, split, name, kind) if is_there else np.zeros(0, kind)
@@ -92,7 +92,7 @@ class Texts:
         return [name.decode("utf-8", "replace") for name in read_ids(self.directory, split)] if is_there else []
 
     def read(self, split: str, is_wanted_N: NDArray[np.bool_] | None = None) -> Iterator[list[str]]:
-        """Yield a split's texts in order, some at a time; those of the wanted rows only."""
+        """Yield lists of a split's texts in order, of the wanted rows only."""
         if not (self.directory / f"{split}.text").exists():
             return
         end_N = read_column(self.directory, split, "end_N", COLUMNS["end_N"])
@@ -128,9 +128,9 @@ def find_fingerprint(key: cache.Key) -> str | None:
 
 
 def find_texts(fingerprint: str, splits: tuple[str, ...] = ("train", "valid", "test", "unsup")) -> Texts | None:
-    """Open the texts of a fingerprint where they are in the cache; whatever they came from is not looked at.
+    """Open the texts of a fingerprint where the cache has them, without looking at their source.
 
-    Nothing is read of other splits than those named.
+    Only the named splits are read.
     """
     paths = [entry.path for entry in cache.entries() if entry.name.startswith("texts-")]
     name = next((path.name for path in paths if _fingerprint_in(path) == fingerprint), None)
@@ -254,7 +254,7 @@ def _fingerprint_in(directory: Path) -> str | None:
 
 
 def _fingerprint(directory: Path) -> str:
-    """Hash the rows and what they mean, and not where they came from."""
+    """Hash the rows and their metadata, but not their source."""
     files = cache.read_entry_manifest(directory)
     rows = {name: entry for name, entry in files.items() if name not in (cache.KEY_FILE, _MESSAGES_FILE)}
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What the rows of a corpus can bear: too few of them are refused, scores that would mislead are said."""
+"""Checks of a corpus's rows: too few rows are an error, misleading scores a warning."""
 
 import shlex
 from collections import Counter
@@ -19,7 +19,7 @@ from sentiment_cli.data.tables.column_roles import KNOWN_NAMES
 from sentiment_cli.data.tables.readers import column_names, kind_of_file
 from sentiment_cli.errors import Change, DataError
 
-_MANY_KNOWN = 0.05  # of the rows of a split; of IMDb's test rows half a hundredth stand in training
+_MANY_KNOWN = 0.05  # of the rows of a split; 0.5 % of IMDb's test rows are also training rows
 _FEWEST_IDS = 20  # labels, from which on one of every row is an id and no class
 
 
@@ -97,7 +97,7 @@ def about_rows(texts: Texts, splits: Splits, hash_N_of: dict[str, Hashes]) -> di
 
 
 def warn_of_rows(corpus: Corpus, data: Data) -> None:
-    """Warn of what makes scores of a corpus mean less than they seem to: each time that it is trained on."""
+    """Warn of rows that make scores look better than they are, each time the corpus is trained on."""
     about = corpus.about
     if not about:
         return

@@ -15,7 +15,7 @@ COLUMNS = {"end_N": "int64", "label_N": "int32", "stars_N": "int8", "group_N": "
 
 
 class RejectsWriter:
-    """The list of rows left out: a file of the draft, made for the first one and written as they come."""
+    """Writes the list of rejected rows, a file of the draft that is created for the first row."""
 
     def __init__(self, draft: store.Draft, stack: ExitStack) -> None:
         self._draft, self._stack = draft, stack
@@ -30,7 +30,7 @@ class RejectsWriter:
 
 
 class SplitWriter:
-    """One split while it is read; what is known of its rows goes to disk some rows at a time."""
+    """Writes one split while it is read, with its metadata a block of rows at a time."""
 
     def __init__(self, text: store.Output, columns: ColumnWriter) -> None:
         self._text, self._columns = text, columns

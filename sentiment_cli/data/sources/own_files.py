@@ -157,7 +157,7 @@ def _refuse_same(path: Path, split: str, other: str) -> None:
 
 
 def _without_surrogates(review: Review) -> Review:
-    """Replace what UTF-8 cannot hold and a JSON escape, or a file name that is no UTF-8, can spell."""
+    """Replace lone surrogates, which JSON escapes and file names can hold and UTF-8 cannot."""
     label = review.label and well_formed(review.label)
     group = review.group and well_formed(review.group)
     return review._replace(text=well_formed(review.text), label=label, group=group)

@@ -46,7 +46,7 @@ def read_table_rows(
 
 
 def _refuse_label(path: Path, row: LabelledRow, reason: str, data: Data, renamed: Mapping[str, str]) -> None:
-    """Raise DataError for a label that is no class, with a map that makes classes of the column where there is one."""
+    """Raise DataError for a label that is not a class, with a label map for the column where one can be given."""
     read = read_table(
         path, columns_of(data), Rejects("skip"), has_labels=True, how=format_of(data), say=lambda text: None
     )

@@ -128,7 +128,7 @@ def reads_entities(tokenizer: Tokenizer) -> bool:
 
 
 def spell_out(text: str) -> str:
-    """Return the text with its HTML entities, escaped once or twice, as the characters that they stand for."""
+    """Return the text with its HTML entities, escaped once or twice, replaced by their characters."""
     return _ENTITY.sub(_character, text) if "&" in text else text
 
 
@@ -137,7 +137,7 @@ def _character(entity: re.Match[str]) -> str:
 
 
 class Spelled:
-    """A text whose entities are spelled out, and where each of its characters stands in what was written."""
+    """A text with its entities replaced, and the place of each character in the original text."""
 
     def __init__(self, written: str) -> None:
         self.text = spell_out(written)
@@ -159,7 +159,7 @@ class Spelled:
         self._starts, self._ends = starts, ends
 
     def place_in_text(self, start: int, end: int) -> tuple[int, int]:
-        """Return from and to which character of what was written these characters stand."""
+        """Return the start and end of these characters in the original text."""
         if self._starts is None or self._ends is None:
             return start, end
         return self._starts[start], self._ends[end - 1]

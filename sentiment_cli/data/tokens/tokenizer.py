@@ -1,4 +1,4 @@
-"""Text to tokens, by the `tokenizers` library: the whole treatment of a text stands in one saved tokenizer."""
+"""Train and use tokenizers of the `tokenizers` library; one saved tokenizer holds all steps from text to tokens."""
 
 import json
 import unicodedata
@@ -56,7 +56,7 @@ def train_tokenizer(
         )
         merges = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]]
         entries = [*specials, *_entries(learner)]
-        # Specials stand in the table alone, where no text can spell them; as the library's own they would be read.
+        # Specials are only in the table, where no text can spell them; the library would recognise its own in texts.
         model = models.BPE({entry: i for i, entry in enumerate(entries)}, merges)
         return with_pipeline(Tokenizer(model), text), entries
     learner = with_pipeline(Tokenizer(models.WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN)), text)
@@ -75,7 +75,7 @@ def build_tokenizer(text: "Text", entries: Sequence[str], unknown: str) -> Token
 
 
 class Words(NamedTuple):
-    """A text's tokens, ids_L as `encode` has them, and its words: word_L, that of each token, and where each stands."""
+    """A text's token ids, ids_L; word_L, the word of each token; and the words' places in the text."""
 
     ids_L: NDArray[np.int32]
     word_L: NDArray[np.int64]
@@ -126,7 +126,7 @@ def _fit(text: str, start: int, end: int, limit: int) -> tuple[int, int]:
 
 
 def _is_lengthened(word: str) -> bool:
-    """Say whether a word ends with one letter four times, of which `characters` leaves three."""
+    """Say whether a word ends with the same letter four times; `characters` reduces it to three."""
     return len(word) > 3 and word[-1].isalpha() and len(set(word[-4:].lower())) == 1
 
 
