@@ -68,7 +68,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         elif start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             with (
                 zipfile.ZipFile(handle) as archive,
-                zipfile.ZipFile.open(archive, _only_member(path, archive), "r") as member,
+                archive.open(name=_only_member(path, archive), mode="r") as member,
             ):
                 yield member
         else:
