@@ -34,7 +34,7 @@ from sentiment_cli.cli import eval as eval_command
 from sentiment_cli.cli.help import App
 from sentiment_cli.cli.parameters import spare_pydantic
 from sentiment_cli.errors import MachineError, SentimentError
-from sentiment_cli.storage import store
+from sentiment_cli.storage import refusals
 
 app = App(
     name="sentiment",
@@ -119,7 +119,7 @@ def main() -> NoReturn:
         console.report_error(f"there is not enough memory: {error}", "sentiment doctor")
         code = MachineError.exit_code
     except OSError as error:
-        refused = store.refusal(error)
+        refused = refusals.refusal(error)
         console.report_error(str(refused), _whole(refused.hint))
         code = refused.exit_code
     except typer.Abort:

@@ -51,7 +51,7 @@ def is_data(config: str | None) -> bool:
     if is_file(path):
         if path.suffix.lower() in _YAML:
             return False
-        from sentiment_cli.data.sources.source import ARCHIVES
+        from sentiment_cli.data.sources.path_kinds import ARCHIVES
         from sentiment_cli.data.tables.readers import kind_of_file
 
         if path.name.lower().endswith(ARCHIVES):

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from sentiment_cli.config.files import EXTENDS
-from sentiment_cli.config.schema import Experiment, Section
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.config.values import Section
 
 _EXTENDS_MEANING = "file (relative to this one) or shipped experiment whose settings hold where this file is silent"
 _OPENING = """\

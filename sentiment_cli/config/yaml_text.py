@@ -65,7 +65,7 @@ class Problem:
 
 @dataclass(eq=False)
 class YamlDocument:
-    """The value of a text, where each key and value stands in it, and what is wrong with it.
+    """The value of a text, the place of each key and value, and its problems.
 
     `is_file` is false for a `--set`, whose position says nothing that its text does not; `override` is what was typed.
     """
@@ -123,7 +123,7 @@ def parse_file(name: str, data: bytes) -> YamlDocument:
 def fail(problems: list[Problem]) -> NoReturn:
     """Raise UsageError that shows the first problems, those of files with line, column and a caret, and counts all.
 
-    Its hint is the typed command with each `--set` mended that can be.
+    Its hint is the typed command with each `--set` corrected where possible.
     """
     parts: list[str] = []
     mended: dict[str, str | None] = {}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus.duplicates import stand_in
+from sentiment_cli.data.corpus.duplicates import is_among
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
@@ -85,7 +85,7 @@ def _warn_of_known_labels(named: str, known: KnownRows, corpus: Corpus) -> None:
     for split in ("valid", "test"):
         digest_N = corpus.digests(split)
         assert digest_N is not None
-        is_known_N = stand_in(digest_N, known.learnt) & ~stand_in(digest_N, train)
+        is_known_N = is_among(digest_N, known.learnt) & ~is_among(digest_N, train)
         if is_known_N.any():
             found[split] = f"{int(is_known_N.sum()):,} of the {len(digest_N):,} {split} rows"
     if found:

@@ -81,7 +81,7 @@ def test_a15_a_teacher_that_has_learnt_test_s_labels_is_said_and_its_rows_are_to
     changed = [f"{text} ." if i % 2 else text.upper() for i, text in enumerate(texts("test", 40))]
     finished = student(teacher, [*changed, *texts("new", 6)])
     said = capsys.readouterr().err
-    assert "unsup 6 reviews, 40 left out that stand in test" in said
+    assert "unsup 6 reviews, 40 left out that are also in test" in said
     assert f"teacher.run {teacher} has learnt the labels of 36 of the 40 test rows" in said
     found = evaluate(finished.directory, "test")
     assert (found.n_known, found.unseen.n) == (36, 4)

@@ -82,7 +82,7 @@ def read_lengths(length_N: NDArray[np.int64], text: TextLimits) -> NDArray[np.in
 
 
 def kept_positions(n_tokens: int, text: TextLimits) -> NDArray[np.int64]:
-    """Return the places of the tokens that are read of a row of so many; the start token is none of them."""
+    """Return the positions of the tokens that are kept of a row of this length, without the start token."""
     full = n_tokens + text.start
     kept = full if text.max_tokens is None else min(full, text.max_tokens)
     place_L = np.arange(kept)

@@ -123,7 +123,7 @@ def folds_of(
 
 
 def is_by_group(group_N: NDArray[np.integer], by: str) -> bool:
-    """Say whether groups stay whole. Raises UsageError for groups asked for where there are none."""
+    """Say whether groups stay in one split. Raises UsageError where groups are requested and the rows have none."""
     has_groups = bool((group_N >= 0).any())
     if by in ("movie", "group") and not has_groups:
         hint = Change("--set", "data.valid.by=auto")

@@ -126,9 +126,9 @@ def _line_values(path: Path, codec: str) -> Values:
 
 
 def _array_values(path: Path, codec: str) -> Values:
-    """Yield the values of an array, of which no more is in memory than one value and a piece.
+    """Yield the values of an array; memory holds only one value and one block.
 
-    Raises DataError at what is no JSON: where the next value begins is not known then.
+    Raises DataError at invalid JSON, after which the next value cannot be found.
     """
     decode = json.JSONDecoder().raw_decode
     with open_text(path, codec) as handle:

@@ -18,7 +18,7 @@ from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import read_column, writing
-from sentiment_cli.data.corpus.duplicates import stand_in
+from sentiment_cli.data.corpus.duplicates import is_among
 from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows, select_rows
 from sentiment_cli.data.corpus.raw_texts import Texts, find_texts, prepare_texts
 from sentiment_cli.data.sources.source import find_source
@@ -143,7 +143,7 @@ def _in_test(corpus: Corpus) -> NDArray[np.bool_]:
     train, test = corpus.digests("train"), corpus.digests("test")
     if train is None or test is None:  # of a corpus that an earlier version prepared
         return np.zeros(len(corpus.split("train").label_N), dtype=bool)
-    is_in_test_N = stand_in(train, test)
+    is_in_test_N = is_among(train, test)
     if is_in_test_N.any():
         console.say(f"teacher: {is_in_test_N.sum():,} training reviews stand in test, too, and are not taught")
     return is_in_test_N
@@ -178,15 +178,11 @@ def _read_teacher_logits(
     rows = hashlib.sha256("\0".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
     depends_on = {"format": _FORMAT, "teacher": teacher.sha256, "texts": fingerprint, "split": split, "rows": rows}
     key = cache.Key(f"taught-{corpus.key.rpartition('-')[0]}", depends_on)
-    directory = cache.open_entry(key.directory_name)
-    if directory is None:
-        with cache.building(key):
-            directory = cache.open_entry(key.directory_name)
-            if directory is None:
-                _write_teacher_logits(teacher, _find_texts(experiment, fingerprint, split), split, ids, key)
-                directory = cache.open_entry(key.directory_name)
-    if directory is None:
-        raise cache.unreadable(key.directory_name)
+
+    def write() -> None:
+        _write_teacher_logits(teacher, _find_texts(experiment, fingerprint, split), split, ids, key)
+
+    directory = cache.get_or_build(key, cache.open_entry, write)
     outputs = np.asarray(read_column(directory, split, "output", _OUTPUT["output"]), dtype=np.float64)
     return outputs if teacher.model.n_logits == 1 else outputs.reshape(-1, teacher.model.n_logits)
 

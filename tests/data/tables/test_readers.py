@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.sources.review import Review
-from sentiment_cli.data.sources.source import find_source, read_part
+from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tables import csv_lines
 from sentiment_cli.data.tables.readers import Columns, Rejects, read_table
 from sentiment_cli.errors import DataError
@@ -46,7 +46,7 @@ def json_lines(*values: object) -> bytes:
 def read(own: Callable, name: str, content: str | bytes, *settings: str) -> tuple[list[Review], list[dict]]:
     data = own(name, content, *settings).data
     rejects = Rejects(data.on_error)
-    rows = [review for _, review in read_part(find_source(data), "labelled", rejects)]
+    rows = [review for _, review in find_source(data).rows("labelled", rejects)]
     return rows, rejects.found
 
 
