@@ -74,7 +74,7 @@ class TrainProgress:
     seconds: dict[str, float] = field(
         default_factory=lambda: {"prepare": 0.0, "train": 0.0, "validate": 0.0, "save": 0.0}
     )
-    scale_2: Tensor | None = None  # that of loop.LossScale
+    scale_2: Tensor | None = None  # that of loop.GradScaler
     best: Best = field(default_factory=Best)
 
     def begin_refit(self) -> None:
@@ -87,7 +87,7 @@ class Checkpoint(NamedTuple):
     """A checkpoint as read: whose it is, where the training stood, and the tensors of model and optimizer."""
 
     path: Path
-    identity: RunFingerprint
+    fingerprint: RunFingerprint
     progress: TrainProgress
     tensors: dict[str, Tensor]
 
@@ -104,7 +104,7 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 
 def save_checkpoint(
     run: Path,
-    identity: RunFingerprint,
+    fingerprint: RunFingerprint,
     progress: TrainProgress,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -119,8 +119,8 @@ def save_checkpoint(
     best = progress.best
     about = {
         "format": _FORMAT,
-        **identity._asdict(),
-        "experiment": experiment_values(identity.experiment),
+        **fingerprint._asdict(),
+        "experiment": experiment_values(fingerprint.experiment),
         **{key: getattr(progress, key) for key in _PLAIN},
         "best": {"epoch": best.epoch, "step": best.step, "scores": best.scores.to_json() if best.scores else None},
     }
@@ -225,7 +225,7 @@ def read_checkpoint(path: Path, run_id: str) -> Checkpoint:
         raise store.IntegrityError(f"{path} belongs to run {about['run']}, not to {run_id}")
     if path.name != f"step-{about['offset'] + about['step']:08}":
         raise store.IntegrityError(f"{path} holds step {about['offset'] + about['step']}")
-    identity = RunFingerprint(
+    fingerprint = RunFingerprint(
         run_id,
         experiment_from_values(about["experiment"]),
         about["data"],
@@ -242,7 +242,7 @@ def read_checkpoint(path: Path, run_id: str) -> Checkpoint:
         scale_2=tensors.get("scale"),
         best=Best(read_scores(scores), epoch, step, weights) if scores else Best(),
     )
-    return Checkpoint(path, identity, progress, tensors)
+    return Checkpoint(path, fingerprint, progress, tensors)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import Batch
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.models.classifier import Classifier
-from sentiment_cli.training.loop import Objective
+from sentiment_cli.training.gradients import Objective
 
 
 def build_objective(experiment: Experiment) -> Objective:

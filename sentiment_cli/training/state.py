@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.data.corpus.prepare import prepare
+from sentiment_cli.models.device import runs_bf16
 from sentiment_cli.storage import failpoints
 from sentiment_cli.training.checkpoints import AnyScores, RunFingerprint, TrainProgress, save_checkpoint
+from sentiment_cli.training.ema import EMA
+from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader
-from sentiment_cli.training.loop import EMA, GradScaler, Objective
+from sentiment_cli.training.optimizer import build_optimizer
+from sentiment_cli.training.precision import GradScaler
 from sentiment_cli.training.processes.distributed import Group
 from sentiment_cli.training.processes.signals import Stop, StopNow
 
@@ -30,7 +34,7 @@ class Task(NamedTuple):
 
     splits: tuple[str, ...]
     build_model: Callable[[Experiment, Corpus], nn.Module]
-    plot: Callable[["TrainState"], BatchLoader]
+    build_loader: Callable[["TrainState"], BatchLoader]
     build_objective: Callable[["TrainState"], Objective]
     validate: Callable[["TrainState"], AnyScores | None]
     carry: Callable[[Experiment, nn.Module], list[Tensor]] = lambda experiment, model: []
@@ -44,56 +48,69 @@ class Agreement(NamedTuple):
     saves: bool
 
 
-@dataclass
-class TrainState:
-    """One sitting of a training, on its device."""
+@dataclass(frozen=True)
+class TrainJob:
+    """What a training runs on, fixed from its first step to its last; only `progress` and `stop` change inside."""
 
     run: Path
-    experiment: Experiment
-    identity: RunFingerprint
+    fingerprint: RunFingerprint
     corpus: Corpus
     device: torch.device
-    bf16: bool
-    task: Task
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    average: EMA | None
-    scale: GradScaler | None
     progress: TrainProgress
     stop: Stop
     group: Group
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.fingerprint.experiment
+
+
+@dataclass
+class TrainState:
+    """The state of a training in memory, on its device: model, optimizer, average, and carried hidden states."""
+
+    job: TrainJob
+    task: Task
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: EMA | None
+    scaler: GradScaler | None
     carried: list[Tensor]
+
+    @property
+    def bf16(self) -> bool:
+        return runs_bf16(self.job.device, self.job.experiment.train.precision)
 
     @property
     def validated(self) -> nn.Module:
         """The model that is validated and kept."""
-        return self.model if self.average is None else self.average.model
+        return self.model if self.ema is None else self.ema.model
 
     @property
     def slices(self) -> int:
         """How many slices of its rows a batch is read in at present."""
-        return self.experiment.train.slices * self.progress.split
+        return self.job.experiment.train.slices * self.job.progress.split
 
     def save(self) -> None:
         """Save a checkpoint of the present step, in the first process."""
-        if self.group.size > 1 and self.carried:  # each process knows those of its own rows
-            own = self.group.own(self.slices)
+        if self.job.group.size > 1 and self.carried:  # each process knows those of its own rows
+            own = self.job.group.slice_range(self.slices)
             for state in self.carried:
                 n_rows = len(state)
                 state[: n_rows * own[0] // self.slices] = 0
                 state[n_rows * (own[-1] + 1) // self.slices :] = 0
-            self.group.add(self.carried)
+            self.job.group.all_reduce_sum(self.carried)
         failpoints.reach("save")
-        if not self.group.is_writer:
+        if not self.job.group.is_writer:
             return
         began = time.monotonic()
-        self.progress.scale_2 = self.scale.state_2 if self.scale is not None else None
-        averaged = self.average.model if self.average is not None else None
-        keep = self.experiment.train.keep
+        self.job.progress.scale_2 = self.scaler.state_2 if self.scaler is not None else None
+        averaged = self.ema.model if self.ema is not None else None
+        keep, job = self.job.experiment.train.keep, self.job
         save_checkpoint(
-            self.run, self.identity, self.progress, self.model, self.optimizer, averaged, keep, self.carried
+            job.run, job.fingerprint, job.progress, self.model, self.optimizer, averaged, keep, self.carried
         )
-        self.progress.seconds["save"] += time.monotonic() - began
+        self.job.progress.seconds["save"] += time.monotonic() - began
 
     def agree(self, *, is_due: bool = False) -> Agreement:
         """Agree with the other processes on what this process wishes: to stop, for a signal that came, or to save.
@@ -101,8 +118,8 @@ class TrainState:
         It is the only place where a training decides to stop, and every process comes to it after each step, each
         batch of validation and each checkpoint of an epoch's end. What comes during it is for the next one.
         """
-        number, due = self.group.agree(self.stop.number, is_due)
-        self.stop.number = self.stop.number or number
+        number, due = self.job.group.all_reduce_max(self.job.stop.number, is_due)
+        self.job.stop.number = self.job.stop.number or number
         return Agreement(stops=number != 0, saves=due != 0)
 
     def check_stop(self) -> None:
@@ -110,15 +127,34 @@ class TrainState:
         if self.agree().stops:
             raise StopNow
 
-    def judged(self, n_batches: int) -> Callable[[], None]:
+    def count_down(self, n_batches: int) -> Callable[[], None]:
         """Return what a process calls after each of its batches, of so many shared out: it raises StopNow in all.
 
         They agree as often as the process with the fewest batches can.
         """
-        left = iter(range(n_batches // self.group.size))
+        left = iter(range(n_batches // self.job.group.size))
 
         def after_batch() -> None:
             if next(left, None) is not None:
                 self.check_stop()
 
         return after_batch
+
+
+def build_state(job: TrainJob, task: Task, model: nn.Module) -> TrainState:
+    """Move a model to the job's device, with a new optimizer, average and carried states."""
+    settings, progress, device = job.experiment.train, job.progress, job.device
+    model = model.to(device)
+    scaler = GradScaler(device) if settings.precision == "fp16" else None
+    progress.losses = [loss.to(device) for loss in progress.losses]  # those of a checkpoint are on the CPU
+    if scaler is not None and progress.scale_2 is not None:
+        scaler.state_2 = progress.scale_2.to(device)
+    return TrainState(
+        job=job,
+        task=task,
+        model=model,
+        optimizer=build_optimizer(model, settings),
+        ema=EMA(model, settings.ema) if settings.ema is not None else None,
+        scaler=scaler,
+        carried=[tensor.to(device) for tensor in task.carry(job.experiment, model)],
+    )

@@ -22,7 +22,8 @@ from sentiment_cli.training.tasks.distillation import check_rows, check_teaches,
 from sentiment_cli.training.tasks.table import prepare_for
 from sentiment_cli.training.weights_init import check_vectors, dry_run_pretrained
 from sentiment_cli.workflows.finish import load_finished
-from sentiment_cli.workflows.train import check_machine, fit, resume
+from sentiment_cli.workflows.setup import check_machine
+from sentiment_cli.workflows.train import fit, resume
 
 _TEACHER = "teacher.run"
 

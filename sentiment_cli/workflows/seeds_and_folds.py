@@ -12,7 +12,7 @@ from sentiment_cli.config.schema import LARGEST_SEED, Experiment
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.runs.directory import SUMMARY, require_finished
 from sentiment_cli.storage import store
-from sentiment_cli.training.epochs import METRICS
+from sentiment_cli.training.history import METRICS
 from sentiment_cli.workflows.finish import Finished
 from sentiment_cli.workflows.train import fit
 
@@ -89,13 +89,13 @@ def reproduce(run: Path) -> Repetition:
     Raises UsageError for a run that is not finished.
     """
     require_finished(run)
-    before, course, experiment = _summary(run), _metrics(run), load_experiment(run / "experiment.yaml")
+    before, rows, experiment = _summary(run), _metrics(run), load_experiment(run / "experiment.yaml")
     again = fit(experiment, f"{run.resolve().name[:58]}-again").directory
     old, new = before.get("fingerprint", {}), _summary(again)["fingerprint"]
     keys = dict.fromkeys([*old, *new])
     found = [(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
     is_same = old.get("weights") == new["weights"] and before["valid"] == _summary(again)["valid"]
-    if course != _metrics(again):
+    if rows != _metrics(again):
         found.append((METRICS, "one course", "another"))
         is_same = False
     return Repetition(again, is_same, found)

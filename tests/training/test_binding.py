@@ -13,7 +13,7 @@ from pretraining import pretraining, write_reviews
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import DataError, UsageError
-from sentiment_cli.workflows import sitting
+from sentiment_cli.workflows import train as train_module
 from sentiment_cli.workflows.dependencies import find_or_train
 from sentiment_cli.workflows.train import fit
 
@@ -87,15 +87,15 @@ def test_f27_a_run_that_is_refit_starts_from_the_very_same_model_again(root: Pat
     assert code == 2
     assert "no run can go on with another versions.init_from" in said
 
-    def train_meanwhile(session) -> str:
-        reason = train_to_the_end(session)
-        monkeypatch.setattr(sitting, "train_to_the_end", train_to_the_end)
+    def train_meanwhile(state) -> str:
+        reason = run_epochs(state)
+        monkeypatch.setattr(train_module, "run_epochs", run_epochs)
         shutil.rmtree(origin)
         fit(tiny(root, "seed=2"), "origin")
         return reason
 
-    train_to_the_end = sitting.train_to_the_end
-    monkeypatch.setattr(sitting, "train_to_the_end", train_meanwhile)
+    run_epochs = train_module.run_epochs
+    monkeypatch.setattr(train_module, "run_epochs", train_meanwhile)
     with pytest.raises(DataError, match="was begun from another model than its experiment now names"):
         fit(tiny(root, *settings), "again")
 

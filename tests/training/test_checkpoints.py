@@ -52,15 +52,15 @@ def save(run: Path, experiment, trained, step: int, keep: int = 2, run_id: str =
     scores = score(np.array([0, 1]), np.array([[0.9, 0.1], [0.4, 0.6]]), ("neg", "pos"))
     progress = TrainProgress(step, [{"epoch": 1}], [torch.tensor(0.7)], best=Best(scores, 1, 1, weights_of(model)))
     progress.scale_2 = torch.tensor([1024.0, 5.0])
-    identity = RunFingerprint(run_id, experiment, "key", {"torch": "1"}, {"device": "cpu"})
-    return save_checkpoint(run, identity, progress, model, optimizer, None, keep)
+    fingerprint = RunFingerprint(run_id, experiment, "key", {"torch": "1"}, {"device": "cpu"})
+    return save_checkpoint(run, fingerprint, progress, model, optimizer, None, keep)
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, experiment, trained) -> None:
     save(tmp_path, experiment, trained, 7)
     checkpoint = newest_checkpoint(tmp_path, "a")
     assert checkpoint is not None
-    assert checkpoint.identity == RunFingerprint("a", experiment, "key", {"torch": "1"}, {"device": "cpu"})
+    assert checkpoint.fingerprint == RunFingerprint("a", experiment, "key", {"torch": "1"}, {"device": "cpu"})
     assert (checkpoint.progress.step, checkpoint.progress.history) == (7, [{"epoch": 1}])
     assert torch.equal(torch.stack(checkpoint.progress.losses), torch.tensor([0.7]))
     assert checkpoint.progress.scale_2 is not None

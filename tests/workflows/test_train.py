@@ -212,7 +212,7 @@ def test_f20_too_little_memory_names_the_budget_and_the_next(experiment, monkeyp
 
 
 @pytest.mark.parametrize("refusal", [*REFUSALS, RuntimeError("CUDA error: out of memory")])
-@pytest.mark.parametrize("place", ["first_model", "train"])
+@pytest.mark.parametrize("place", ["build_initial_model", "train"])
 def test_f20_a_model_that_finds_no_memory_is_told_with_what_to_try(experiment, monkeypatch, refusal, place) -> None:
     def refuse(*args):
         raise refusal

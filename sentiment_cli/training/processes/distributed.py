@@ -64,11 +64,11 @@ class Group:
     def is_writer(self) -> bool:
         return self.rank == 0
 
-    def own(self, slices: int) -> range:
+    def slice_range(self, slices: int) -> range:
         """Return this process's slices of a batch."""
         return range(self.rank * slices // self.size, (self.rank + 1) * slices // self.size)
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over the processes."""
         if self.size == 1:
             return
@@ -78,7 +78,7 @@ class Group:
         for tensor, total in zip(tensors, parts, strict=True):
             tensor.copy_(total.view_as(tensor))
 
-    def agree(self, *numbers: int) -> tuple[int, ...]:
+    def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
         """Return the largest that a process brings of each number."""
         if self.size == 1:
             return numbers
@@ -86,22 +86,22 @@ class Group:
         self._reach(lambda: dist.all_reduce(shared, dist.ReduceOp.MAX, group=self._talk))
         return tuple(shared.tolist())
 
-    def told(self, text: str) -> str:
+    def broadcast_text(self, text: str) -> str:
         """Return the first process's text."""
         if self.size == 1:
             return text
         data = text.encode()
-        (length,) = self.agree(len(data) if self.is_writer else 0)
+        (length,) = self.all_reduce_max(len(data) if self.is_writer else 0)
         buffer = torch.zeros(length, dtype=torch.uint8)
         if self.is_writer:
             buffer.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
         self._reach(lambda: dist.broadcast(buffer, 0, group=self._talk))
         return bytes(buffer.tolist()).decode()
 
-    def all_told(self, text: str) -> list[str]:
+    def gather_texts(self, text: str) -> list[str]:
         """Return the texts of all processes."""
         data = text.encode()
-        (length,) = self.agree(len(data))
+        (length,) = self.all_reduce_max(len(data))
         buffers = torch.zeros(self.size, length + 8, dtype=torch.uint8)
         buffers[self.rank] = torch.frombuffer(bytearray(len(data).to_bytes(8) + data.ljust(length)), dtype=torch.uint8)
         if self.size > 1:
@@ -113,7 +113,7 @@ class Group:
         """Raise an error in every process where one has other facts than the first; what differs is in it."""
         if self.size == 1:
             return
-        first, *others = (json.loads(text) for text in self.all_told(json.dumps(facts)))
+        first, *others = (json.loads(text) for text in self.gather_texts(json.dumps(facts)))
         for rank, theirs in enumerate(others, 1):
             keys = dict.fromkeys([*first, *theirs])
             found = [
@@ -124,11 +124,11 @@ class Group:
             if found:
                 raise error(f"process {rank} of this training has {what} than process 0: {'; '.join(found)}", hint)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Wait until every process is here."""
-        self.agree(0)
+        self.all_reduce_max(0)
 
-    def leave(self, error: SentimentError) -> None:
+    def leave_note(self, error: SentimentError) -> None:
         """Leave a note for the first process, which will miss this one and speaks for it."""
         if self._store is not None and not self.is_writer and not isinstance(error, LostProcessError):
             with contextlib.suppress(RuntimeError):  # the first one has gone, too
@@ -176,7 +176,7 @@ def joined(experiment: Experiment, device: torch.device, stop: Stop) -> Iterator
     try:
         yield group
     except SentimentError as error:
-        group.leave(error)
+        group.leave_note(error)
         is_unheard = isinstance(error, LostProcessError) and LAUNCHER not in os.environ
         if group.is_writer or is_unheard:
             raise

@@ -30,6 +30,7 @@ from sentiment_cli.inference.torch_model import score_rows
 from sentiment_cli.models.layers.ngrams import Counted, count_ngrams
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.training.checkpoints import Best, TrainProgress, weights_of
+from sentiment_cli.training.history import epoch_row
 
 _CPU = torch.device("cpu")
 _READ_AT_ONCE = 2**18  # tokens, padding included: they fit in the caches
@@ -108,25 +109,27 @@ def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus
     `progress` gets the scores, the rows of metrics.jsonl, tokens and seconds; a step is one of Newton's method.
     """
     train, valid = corpus.split("train"), corpus.split("valid")
-    row = _train_on(model, train, experiment, corpus, progress)
+    loss, rate = _train_on(model, train, experiment, corpus, progress)
     began = time.monotonic()
     logits = score_rows(model, rows_on(_CPU, valid), valid.length_N, experiment.text)
     scores = score(valid.label_N, class_probabilities(logits), corpus.labels)
     progress.seconds["validate"] += time.monotonic() - began
     console.say(f"validation: accuracy {scores.accuracy:.2%}, loss {scores.loss:.4f}")
-    row |= {"valid_loss": scores.loss, "valid_accuracy": scores.accuracy, "best": True}
+    row = epoch_row(progress, scores, experiment, train_loss=loss, lr=None, tokens_per_second=rate, is_best=True)
+    progress.history.append(row)
     progress.best = Best(scores, 1, progress.step, weights_of(model))
     if experiment.train.refit:
         progress.begin_refit()
         console.say("refit: on all reviews, validation included")
-        row = _train_on(model, join_rows(train, valid), experiment, corpus, progress)
-        row["stage"] = "refit"
+        loss, rate = _train_on(model, join_rows(train, valid), experiment, corpus, progress)
+        row = epoch_row(progress, None, experiment, train_loss=loss, lr=None, tokens_per_second=rate, is_best=False)
+        progress.history.append(row)
 
 
 def _train_on(
     model: LinearClassifier, packed: Packed, experiment: Experiment, corpus: Corpus, progress: TrainProgress
-) -> dict[str, Any]:
-    """Train the model anew on some rows; return its row of metrics.jsonl, not validated."""
+) -> tuple[float, float]:
+    """Train the model from scratch on some rows; return the mean training loss and the tokens per second."""
     settings, n_logits = experiment.model.linear, model.n_logits
     began = time.monotonic()
     ids_T, row_T, label_N = read_rows(packed, experiment.text)
@@ -174,19 +177,7 @@ def _train_on(
     )
     progress.step, progress.n_tokens = solution.n_steps, progress.n_tokens + n_tokens
     progress.seconds["train"] += spent
-    row: dict[str, Any] = {
-        "epoch": 1,
-        "step": solution.n_steps,
-        "train_loss": solution.loss,
-        "valid_loss": None,
-        "valid_accuracy": None,
-        "lr": None,
-        "tokens_per_second": n_tokens / spent,
-        "seconds": progress.seconds["train"] + progress.seconds["validate"],
-        "best": False,
-    }
-    progress.history.append(row)
-    return row
+    return solution.loss, n_tokens / spent
 
 
 def read_rows(packed: Packed, text: Text) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:

@@ -187,5 +187,5 @@ def test_an_experiment_to_start_from_that_processes_cannot_share_is_named(alone:
 
 
 def test_slices_are_shared_out_evenly() -> None:
-    assert [list(Group(rank, 1).own(6)) for rank in (0,)] == [[0, 1, 2, 3, 4, 5]]
-    assert [list(Group(rank, 3).own(6)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5]]
+    assert [list(Group(rank, 1).slice_range(6)) for rank in (0,)] == [[0, 1, 2, 3, 4, 5]]
+    assert [list(Group(rank, 3).slice_range(6)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5]]

@@ -78,13 +78,13 @@ def test_a_signal_that_comes_while_the_processes_agree_is_for_the_next_time() ->
     stop = Stop(is_launched=True)
 
     class Agreeing(Group):
-        def agree(self, *numbers: int) -> tuple[int, ...]:
+        def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
             stop.take(signal.SIGTERM, None)
             return numbers
 
-    session = SimpleNamespace(stop=stop, group=Agreeing())
-    assert not TrainState.agree(session).stops  # type: ignore[arg-type]
-    assert TrainState.agree(session).stops  # type: ignore[arg-type]
+    state = SimpleNamespace(job=SimpleNamespace(stop=stop, group=Agreeing()))
+    assert not TrainState.agree(state).stops  # type: ignore[arg-type]
+    assert TrainState.agree(state).stops  # type: ignore[arg-type]
 
 
 def test_a_launched_process_leaves_the_second_wish_to_its_launcher() -> None:

@@ -29,8 +29,8 @@ from sentiment_cli.training.tasks import distillation
 from sentiment_cli.training.tasks.distillation import add_soft_labels, open_teachers
 from sentiment_cli.training.tasks.table import task_of
 from sentiment_cli.workflows.dependencies import resolve_dependencies
+from sentiment_cli.workflows.fingerprint import versions
 from sentiment_cli.workflows.resume import check_allowed
-from sentiment_cli.workflows.sitting import versions
 from sentiment_cli.workflows.train import fit
 
 LINEAR = ("model.kind=linear", "model.embedding.width=128", "model.pooling=last", "model.dropout=0")
