@@ -1,78 +1,14 @@
 """Optimizers, and the learning rate as a function of the step."""
 
-import inspect
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sentiment_cli.config.schema import Train
-
-
-def _made_ours(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    """Take off what keeps torch.compile out of an optimizer, and have its step take sparse gradients, too.
-
-    The first use of what is taken off imports torch._dynamo, which costs 3 s.
-    """
-    methods = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "zero_grad", "step")}
-    dense_step = methods["step"]
-
-    def step(self: torch.optim.Optimizer) -> None:
-        lazy = [
-            (group, p, p.grad)
-            for group in self.param_groups
-            for p in group["params"]
-            if p.grad is not None and p.grad.is_sparse
-        ]
-        for _, p, _ in lazy:
-            p.grad = None
-        dense_step(self)
-        for group, p, grad in lazy:
-            _update_rows(p, grad, group, self.state[p], getattr(self, "found_inf", None))
-
-    methods["step"] = torch.no_grad()(step)
-    return type(kind.__name__, (kind,), methods)
-
-
-def _update_rows(
-    weight_VD: Tensor, grad: Tensor, group: dict[str, Any], state: dict[str, Tensor], found_inf: Tensor | None
-) -> None:
-    """Take one step with the rows that have a gradient: of Adam, as torch's SparseAdam does, or of SGD.
-
-    The others' moments do not fade meanwhile. Nothing changes where `found_inf` is 1.
-    """
-    rows_U, grad_UD = grad._indices()[0], grad._values()
-    is_adam = "betas" in group
-    moments = ("exp_avg", "exp_avg_sq") if is_adam else ("momentum_buffer",) if group["momentum"] else ()
-    if not state:
-        state.update({name: torch.zeros_like(weight_VD) for name in moments})
-        if is_adam:
-            state["step"] = torch.zeros((), device=weight_VD.device)
-    taken = 1.0 if found_inf is None else 1.0 - found_inf
-    old = [state[name].index_select(0, rows_U) for name in moments]
-    if is_adam:
-        beta1, beta2 = group["betas"]
-        n = state["step"].add_(taken)
-        new = [old[0].lerp(grad_UD, 1 - beta1), torch.addcmul(old[1] * beta2, grad_UD, grad_UD, value=1 - beta2)]
-        update_UD = new[0] / (1 - beta1**n) / ((new[1] / (1 - beta2**n)).sqrt() + group["eps"])
-    else:
-        new = [old[0] * group["momentum"] + grad_UD] if moments else []
-        update_UD = new[0] if moments else grad_UD
-    own_UD = weight_VD.index_select(0, rows_U)
-    for table_VD, before_UD, after_UD in zip(
-        (weight_VD, *(state[name] for name in moments)),
-        (own_UD, *old),
-        (own_UD - group["lr"] * update_UD, *new),
-        strict=True,
-    ):
-        kept_UD = after_UD if found_inf is None else torch.where(found_inf == 1, before_UD, after_UD)
-        table_VD.index_copy_(0, rows_U, kept_UD)
-
-
-_ADAMW, _ADAM, _SGD = map(_made_ours, (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD))
+from sentiment_cli.training.sparse_rows import with_sparse_rows
 
 
 def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
@@ -100,9 +36,9 @@ def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
         for (depth, is_decayed), parameters in sorted(found.items(), key=lambda group: (group[0][0], not group[0][1]))
     ]
     if settings.optimizer == "sgd":
-        return _SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)  # type: ignore[call-arg]
-    kind = _ADAMW if settings.optimizer == "adamw" else _ADAM
-    return kind(groups, lr=settings.lr, eps=settings.eps, fused=True)  # type: ignore[call-arg]
+        return with_sparse_rows(torch.optim.SGD)(groups, lr=settings.lr, momentum=settings.momentum, fused=True)  # type: ignore[call-arg]
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return with_sparse_rows(kind)(groups, lr=settings.lr, eps=settings.eps, fused=True)  # type: ignore[call-arg]
 
 
 def depth_of(name: str, model: nn.Module) -> int:
