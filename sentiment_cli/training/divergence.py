@@ -1,4 +1,4 @@
-"""What stops a training that went wrong: numbers that are not finite, and too little memory."""
+"""Divergence and out-of-memory errors: stop at the first step that is not finite, and say what to try."""
 
 import math
 import shlex
@@ -19,7 +19,7 @@ _ROWS_SHOWN = 3
 
 
 def check_finite(state: TrainState, step: Step, loader: BatchLoader) -> None:
-    """Raise DivergedError for a step whose loss or gradient is not finite; RUN/diverged.json then holds its figures."""
+    """Raise DivergedError for a step whose loss or gradient is not finite, and write its figures to diverged.json."""
     loss, grad_norm = float(step.loss), float(step.grad_norm)
     if math.isfinite(loss) and math.isfinite(grad_norm):
         return
@@ -41,7 +41,7 @@ def check_finite(state: TrainState, step: Step, loader: BatchLoader) -> None:
 
 
 def diverged(state: TrainState, what: str, lr: float) -> DivergedError:
-    """Return the error that says what was not finite, how far the run got and what to try."""
+    """Return the error that names what was not finite, the last good checkpoint and what to try."""
     last = newest_path(state.job.run)
     lower = f"train.lr={state.job.experiment.train.lr / 10:.1g}"
     config = shlex.quote(str(state.job.run / "experiment.yaml"))
@@ -55,7 +55,7 @@ def diverged(state: TrainState, what: str, lr: float) -> DivergedError:
 
 
 def split_batch(state: TrainState, error: OutOfMemory, most_rows: int) -> None:
-    """Double the slices where that was asked for; else raise OutOfMemory with the budget and the next to try."""
+    """Double the micro-batches where train.on_memory_error is split; otherwise raise OutOfMemory with what to try."""
     settings, progress = state.job.experiment.train, state.job.progress
     slices = settings.slices * progress.split
     if settings.on_memory_error == "split" and slices < most_rows and state.job.group.size == 1:

@@ -1,4 +1,4 @@
-"""The steps, validations and checkpoints of one sitting, up to the end of training or to what stops it."""
+"""The epochs of a training: steps, validation, checkpoints and early stopping."""
 
 import json
 import math
@@ -22,22 +22,21 @@ from sentiment_cli.training.processes.signals import StopNow
 from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tensorboard import write_events
 
-_STEPS_BETWEEN_READINGS = 20  # on a GPU, where reading the loss waits for it
+_STEPS_BETWEEN_READINGS = 20  # on a GPU, where reading the loss waits for the device
 
 
 class TrainPlan(NamedTuple):
-    """What is read in which step, at which learning rate."""
+    """The minibatch and the learning rate of every step."""
 
     loader: BatchLoader
     lr_at: Callable[[int], float]
 
 
 def run_epochs(state: TrainState) -> str:
-    """Take the steps that are left, validate each epoch's end, save checkpoints; return why it ended.
+    """Train for the remaining epochs, validate and save a checkpoint after each; return why training ended.
 
-    With train.refit and the number of steps chosen, the steps are those of the second training, on all rows, which is
-    not validated. Raises StopNow after a signal, with the present step saved unless a second one came, and
-    DivergedError and OutOfMemory.
+    In the second training of train.refit, on all rows, nothing is validated. Raises StopNow after a signal, with a
+    checkpoint of the current step unless a second signal came, and DivergedError and OutOfMemory.
     """
     progress = state.job.progress
     plan = _plan_training(state)
@@ -64,10 +63,10 @@ def run_epochs(state: TrainState) -> str:
 
 
 def _plan_training(state: TrainState) -> TrainPlan:
-    """Plan the steps of this stage and say what they are."""
+    """Build the data loader and the learning-rate schedule of this stage, and print them."""
     settings, progress = state.job.experiment.train, state.job.progress
     loader = state.task.build_loader(state)
-    # The learning rate of train.refit's second training falls as that of the first, which chose how many steps it has.
+    # In train.refit the second training keeps the schedule of the first, which selected the number of steps.
     n_steps = progress.planned if progress.refit else loader.n_steps
     if not progress.refit:
         progress.planned = n_steps
@@ -87,7 +86,7 @@ def _plan_training(state: TrainState) -> TrainPlan:
 
 
 def _steps(state: TrainState, plan: TrainPlan) -> Iterator[Step]:
-    """Yield the steps from where the training stands."""
+    """Yield the optimizer steps from the current one on."""
     settings, progress = state.job.experiment.train, state.job.progress
     return train_steps(
         state.model.train(),
@@ -107,7 +106,7 @@ def _steps(state: TrainState, plan: TrainPlan) -> Iterator[Step]:
 
 
 def _take_steps(state: TrainState, plan: TrainPlan, end: int) -> None:
-    """Take the steps up to `end`, with checkpoints in between."""
+    """Take the steps up to `end`, and save the checkpoints that are due in between."""
     progress, settings = state.job.progress, state.job.experiment.train
     best = progress.best
     label = f"{'refit' if progress.refit else 'epoch'} {len(progress.history) + 1}"
@@ -123,7 +122,7 @@ def _take_steps(state: TrainState, plan: TrainPlan, end: int) -> None:
             carried = [tensor.clone() for tensor in state.carried]
             try:
                 step = next(steps)
-            except OutOfMemory:  # some slices may have gone on
+            except OutOfMemory:  # some micro-batches may have moved their states on
                 for tensor, before in zip(state.carried, carried, strict=True):
                     tensor.copy_(before)
                 raise
@@ -139,7 +138,7 @@ def _take_steps(state: TrainState, plan: TrainPlan, end: int) -> None:
 
             is_due = settings.checkpoint_minutes is not None and now - saved >= settings.checkpoint_minutes * 60
             is_due |= settings.checkpoint_steps is not None and progress.step % settings.checkpoint_steps == 0
-            agreed = state.agree(is_due=is_due)  # a clock may tell one process that it is time, and not the others
+            agreed = state.agree(is_due=is_due)  # by its clock a save may be due in one process alone
             is_shown = step.number % _STEPS_BETWEEN_READINGS == 0 or progress.step == end
             if state.job.device.type == "cpu" or is_shown or any(agreed):
                 for one in unread:
@@ -160,7 +159,7 @@ def _take_steps(state: TrainState, plan: TrainPlan, end: int) -> None:
 
 
 def _validate(state: TrainState) -> tuple[AnyScores, float]:
-    """Score the validation rows; return the scores and the seconds it took."""
+    """Score the validation rows; return the scores and the seconds that it took."""
     failpoints.reach("validate")
     began = time.monotonic()
     scores = state.task.validate(state)
@@ -172,7 +171,7 @@ def _validate(state: TrainState) -> tuple[AnyScores, float]:
 
 
 def _close_epoch(state: TrainState, plan: TrainPlan, scores: AnyScores | None) -> None:
-    """Keep the best state, and add the epoch's row to the history and to metrics.jsonl."""
+    """Keep the best weights, and append the epoch's row to the history and to metrics.jsonl."""
     progress, monitor = state.job.progress, state.job.experiment.train.monitor
     old = progress.best.scores
     is_best = scores is not None and (old is None or _merit(scores, monitor) > _merit(old, monitor))
@@ -198,12 +197,12 @@ def _close_epoch(state: TrainState, plan: TrainPlan, scores: AnyScores | None) -
 
 
 def _gain(value: float | None, monitor: str) -> float:
-    """Turn a monitored figure so that higher is better; an AUC that does not exist is worst."""
+    """Return the monitored figure with the sign that makes higher better; an undefined AUC is the worst."""
     return -math.inf if value is None else -value if monitor == "loss" else value
 
 
 def _merit(scores: AnyScores, monitor: str) -> tuple[float, float]:
-    """Return what epochs are compared by: the monitored figure, and of equals the lower loss."""
+    """Return the key that epochs are compared by: the monitored figure, then the loss."""
     return _gain(getattr(scores, monitor), monitor), _gain(getattr(scores, "loss", None), "loss")
 
 
@@ -215,6 +214,7 @@ def _reason_to_end(state: TrainState, loader: BatchLoader) -> str | None:
     if state.job.progress.refit or settings.patience is None or not n_epochs:
         return None
     gains = [_gain(row[f"valid_{settings.monitor}"], settings.monitor) for row in state.job.progress.history]
-    if n_epochs - 1 - gains.index(max(gains)) >= settings.patience:  # an equal with a lower loss is kept, and no gain
+    n_since_best = n_epochs - 1 - gains.index(max(gains))  # an equal figure with a lower loss is not an improvement
+    if n_since_best >= settings.patience:
         return f"{settings.patience} epochs without a better validation {settings.monitor}"
     return None

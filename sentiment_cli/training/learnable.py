@@ -1,4 +1,4 @@
-"""Whether a corpus can be learnt from and chosen by, seen before the run is made."""
+"""Checks of a corpus before the run is created: training rows have tokens, and train.monitor is defined."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from sentiment_cli.errors import DataError, UsageError
 
 
 def check_corpus(experiment: Experiment, corpus: Corpus) -> None:
-    """Raise UsageError for a figure to choose by that the validation rows do not have, DataError for no feature."""
+    """Raise UsageError where validation rows do not define train.monitor, DataError where training has no feature."""
     if experiment.task != "classify":
         return
     _check_monitor(experiment, corpus)
@@ -31,7 +31,7 @@ def _check_monitor(experiment: Experiment, corpus: Corpus) -> None:
 
 
 def _check_tokens(experiment: Experiment, corpus: Corpus) -> None:
-    """Raise DataError where no training row has a token to learn from, or, for a linear model, none in enough rows."""
+    """Raise DataError where no training row has a token or, for a linear model, none is in enough rows."""
     train, vocabulary = corpus.split("train"), corpus.vocabulary
     known_T = np.asarray(train.ids_T)
     if not len(known_T):

@@ -1,4 +1,4 @@
-"""Optimizers, and the learning rate as a function of the step."""
+"""The optimizer, its parameter groups, and the learning rate as a function of the step."""
 
 import math
 import re
@@ -14,8 +14,9 @@ from sentiment_cli.training.sparse_rows import with_sparse_rows
 def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     """Return AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015) or SGD with momentum (Sutskever et al. 2013).
 
-    Weight decay spares biases and embeddings. With train.lazy_embeddings these get sparse gradients. Each group says
-    how `deep` its parameters lie, the output 0, and by `lr_scale` what train.layer_decay makes of their learning rate.
+    Weight decay does not apply to biases and embeddings. With train.lazy_embeddings, embeddings get sparse gradients.
+    Each parameter group has its depth below the output (`deep`) and its factor of the learning rate (`lr_scale`), for
+    layer-wise learning-rate decay.
     """
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     for table in tables:
@@ -42,18 +43,18 @@ def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
 
 
 def depth_of(name: str, model: nn.Module) -> int:
-    """Return how far below the output a parameter lies: in it 0, in the top layer 1, in the word vectors the most."""
+    """Return the depth of a parameter: 0 in the output layer, 1 in the top layer, the largest in the embeddings."""
     encoder = getattr(model, "encoder", None)
     n_layers = len(getattr(encoder, "forward_layers", getattr(encoder, "blocks", ())))
     if name.startswith("embedding."):
         return n_layers + 1
-    if found := re.match(r"encoder\.(\w+)\.(\d+)\.", name):  # of a list with a part or two of each layer
+    if found := re.match(r"encoder\.(\w+)\.(\d+)\.", name):  # a module list with one or two modules per layer
         return n_layers - int(found[2]) * n_layers // len(getattr(encoder, found[1]))
     return n_layers if name.startswith("encoder.enter.") else int(name.startswith("encoder."))
 
 
 def freeze(optimizer: torch.optim.Optimizer, n_epochs: int, settings: Train) -> None:
-    """Let train as many layers as train.unfreeze says after so many epochs, the output first; all without it."""
+    """Freeze all layers but those that train.unfreeze frees after `n_epochs` epochs (gradual unfreezing, top first)."""
     n_free = math.inf if settings.unfreeze is None else n_epochs // settings.unfreeze
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -61,11 +62,10 @@ def freeze(optimizer: torch.optim.Optimizer, n_epochs: int, settings: Train) -> 
 
 
 def learning_rate_at(step: int, n_steps: int, settings: Train, n_reductions: int = 0) -> float:
-    """Return the learning rate of a step counted from 0: a rise over train.warmup, then what train.schedule says.
+    """Return the learning rate of a step counted from 0: a linear warm-up, then train.schedule.
 
-    `n_reductions` is how often a plateau was met so far, which the schedule of that name heeds. One-cycle rises from
-    lr / 25 and ends at lr / 250,000, both along half a cosine (Smith & Topin 2019, with the numbers of torch's
-    OneCycleLR).
+    `n_reductions` is the number of plateaus so far, for the plateau schedule. One-cycle rises from lr / 25 and ends at
+    lr / 250,000, both along half a cosine (Smith & Topin 2019, with the numbers of torch's OneCycleLR).
     """
     n_warmup = round(settings.warmup * n_steps)
     if settings.schedule == "one-cycle":
@@ -86,7 +86,7 @@ def learning_rate_at(step: int, n_steps: int, settings: Train, n_reductions: int
 
 
 def count_plateaus(gains: Sequence[float], patience: int) -> int:
-    """Return how often more than `patience` evaluations in a row brought no better figure; higher is better."""
+    """Return how often more than `patience` evaluations in a row did not improve the best; higher is better."""
     n_plateaus, n_bad, best = 0, 0, -math.inf
     for gain in gains:
         n_bad = 0 if gain > best else n_bad + 1

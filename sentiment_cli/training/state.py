@@ -1,4 +1,4 @@
-"""A training in memory: what its parts share, and how it is saved."""
+"""The state of a training in memory: model, optimizer, progress, and how they are saved."""
 
 import time
 from collections.abc import Callable
@@ -25,11 +25,11 @@ from sentiment_cli.training.processes.signals import Stop, StopNow
 
 
 class Task(NamedTuple):
-    """What one task brings to a training: its data, model, steps, loss and validation.
+    """The functions that define a task: its data, model, data loader, loss and validation.
 
-    `prepare` makes the corpus, as packing.prepare does, with these `splits`. `validate` returns None for scores that
-    are not finite. `carry` makes the states that stay from one step to the next, a row for each row of a batch:
-    zeros when training begins.
+    `prepare` returns the corpus with these `splits`, as data.corpus.prepare does. `validate` returns None for scores
+    that are not finite. `carry` returns the hidden states that pass from one step to the next, one row per row of a
+    batch: zeros when training begins.
     """
 
     splits: tuple[str, ...]
@@ -42,7 +42,7 @@ class Task(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """What all processes of a training do next."""
+    """What all processes of a training do after this step."""
 
     stops: bool
     saves: bool
@@ -50,7 +50,7 @@ class Agreement(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainJob:
-    """What a training runs on, fixed from its first step to its last; only `progress` and `stop` change inside."""
+    """The inputs of a training, fixed from its first step to its last; only `progress` and `stop` are updated."""
 
     run: Path
     fingerprint: RunFingerprint
@@ -83,17 +83,17 @@ class TrainState:
 
     @property
     def validated(self) -> nn.Module:
-        """The model that is validated and kept."""
+        """The model that is validated and kept: the average of the weights with train.ema."""
         return self.model if self.ema is None else self.ema.model
 
     @property
     def slices(self) -> int:
-        """How many slices of its rows a batch is read in at present."""
+        """The number of micro-batches per batch (gradient accumulation)."""
         return self.job.experiment.train.slices * self.job.progress.split
 
     def save(self) -> None:
-        """Save a checkpoint of the present step, in the first process."""
-        if self.job.group.size > 1 and self.carried:  # each process knows those of its own rows
+        """Save a checkpoint of the current step, in the first process."""
+        if self.job.group.size > 1 and self.carried:  # each process has the states of its own rows
             own = self.job.group.slice_range(self.slices)
             for state in self.carried:
                 n_rows = len(state)
@@ -113,24 +113,24 @@ class TrainState:
         self.job.progress.seconds["save"] += time.monotonic() - began
 
     def agree(self, *, is_due: bool = False) -> Agreement:
-        """Agree with the other processes on what this process wishes: to stop, for a signal that came, or to save.
+        """Agree with the other processes on whether to stop, after a signal to any of them, and on whether to save.
 
-        It is the only place where a training decides to stop, and every process comes to it after each step, each
-        batch of validation and each checkpoint of an epoch's end. What comes during it is for the next one.
+        Training decides to stop here only. Every process calls it after each step, each batch of validation and the
+        checkpoint at an epoch's end. A signal that comes during a call counts at the next one.
         """
         number, due = self.job.group.all_reduce_max(self.job.stop.number, is_due)
         self.job.stop.number = self.job.stop.number or number
         return Agreement(stops=number != 0, saves=due != 0)
 
     def check_stop(self) -> None:
-        """Raise StopNow in every process if a signal has come to one."""
+        """Raise StopNow in every process if one has received a signal."""
         if self.agree().stops:
             raise StopNow
 
-    def count_down(self, n_batches: int) -> Callable[[], None]:
-        """Return what a process calls after each of its batches, of so many shared out: it raises StopNow in all.
+    def batch_callback(self, n_batches: int) -> Callable[[], None]:
+        """Return a callback for the end of each validation batch, which raises StopNow in all processes after a signal.
 
-        They agree as often as the process with the fewest batches can.
+        `n_batches` are shared out; the processes agree as often as the one with the fewest batches can.
         """
         left = iter(range(n_batches // self.job.group.size))
 

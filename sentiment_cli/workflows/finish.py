@@ -1,4 +1,4 @@
-"""What a training leaves in its run: the model, its calibration and the summary, with the fingerprint of it all."""
+"""Write the result of a training into its run: the model, its calibration, and the summary with the fingerprint."""
 
 import contextlib
 import itertools
@@ -40,7 +40,7 @@ from sentiment_cli.workflows.fingerprint import code_sha256
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run."""
+    """A finished run: its directory, validation scores, seconds by phase, and training speed."""
 
     directory: Path
     scores: AnyScores
@@ -49,9 +49,9 @@ class Finished:
 
 
 def load_finished(run: Path) -> Finished | None:
-    """Return what a finished run's summary says; None for one that is not finished.
+    """Return a finished run from its summary; None for a run that is not finished.
 
-    Raises IntegrityError for damage.
+    Raises IntegrityError for a damaged summary.
     """
     path = run / SUMMARY
     with store.damage(path, f"sentiment runs show {shlex.quote(str(run))}"):
@@ -62,12 +62,14 @@ def load_finished(run: Path) -> Finished | None:
 
 
 def write_state(state: TrainState, status: str, tokens_per_second: float | None = None) -> None:
-    """Write the best state; the present one where none was validated, and at the end of train.refit.
+    """Write the best model; the current one where none was validated, and at the end of train.refit.
 
-    Raises StopNow for a signal while a finished model is written: the last checkpoint holds all of it.
+    Raises StopNow for a signal while a finished model is written: the last checkpoint holds its whole state.
     """
     group, stop = state.job.group, state.job.stop
-    if not group.is_writer:  # they hold nothing, and wait: torchrun ends the others as soon as one process has gone
+    if (
+        not group.is_writer
+    ):  # they have nothing to write, and wait: torchrun ends the others as soon as one process exits
         with stop.ending() if status == "finished" else contextlib.nullcontext():
             failpoints.reach("finish")
             group.barrier()
@@ -77,12 +79,12 @@ def write_state(state: TrainState, status: str, tokens_per_second: float | None 
         _write_state(state, status, tokens_per_second)
     if status == "finished":
         free_checkpoints(state.job.run, state.job.experiment)
-    with contextlib.suppress(LostProcessError):  # it has no part in what is written
+    with contextlib.suppress(LostProcessError):  # the lost process does not matter for what is written
         group.barrier()
 
 
 def free_checkpoints(run: Path, experiment: Experiment) -> None:
-    """Remove the checkpoints of a run that is finished, once its model is whole on disk, unless they are to be kept."""
+    """Remove the checkpoints of a finished run once its model is complete, unless train.keep_finished is set."""
     if not experiment.train.keep_finished:
         store.open_directory(run / "model")
         discard_checkpoints(run)
@@ -105,11 +107,11 @@ def write_model(
     status: str,
     tokens_per_second: float | None,
 ) -> None:
-    """Write the model and the summary."""
+    """Write the model, its ONNX graph and the summary, in place of those of an earlier process of the run."""
     run, corpus, experiment, progress = job.run, job.corpus, job.experiment, job.progress
     best = progress.best
     began = time.monotonic()
-    if (run / "model").exists():  # of an earlier sitting
+    if (run / "model").exists():  # of an earlier process
         store.remove_directory(run / "model")
         discard_scores(run)
     save_artefact(run, experiment, corpus, weights, calibration, _build_graph(experiment, corpus, weights))
@@ -144,7 +146,7 @@ def write_model(
 
 
 def _build_graph(experiment: Experiment, corpus: Corpus, weights: dict[str, torch.Tensor]) -> bytes | str:
-    """Build the graph that prediction runs; return it, or why there is none."""
+    """Return the ONNX graph that prediction runs, or the reason why there is none."""
     if experiment.task != "classify":
         return f"task {experiment.task} judges no text"
     model = model_of(experiment, corpus.vocabulary, len(corpus.labels), weights)
@@ -156,9 +158,9 @@ def _build_graph(experiment: Experiment, corpus: Corpus, weights: dict[str, torc
 
 
 def calibrate_run(job: TrainJob, model: AnyClassifier) -> Calibration:
-    """Fit a temperature on the validation rows, on which the best state was not trained; with train.refit the first's.
+    """Fit a temperature on the validation rows with the best weights, which are of the first training with train.refit.
 
-    Keeps the best state's outputs of them in the run, and leaves its weights in the model.
+    Saves the logits of the validation rows in the run, and leaves the best weights in the model.
     """
     corpus, valid = job.corpus, job.corpus.split("valid")
     model.load_state_dict(job.progress.best.weights)

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, by operator."""
+"""Profile a few training steps: the share of time of each operator."""
 
 import itertools
 import time
@@ -22,7 +22,7 @@ _WARM_UP, _STEPS = 5, 20
 
 
 class PhaseShare(NamedTuple):
-    """One operator's own time, without that of those it calls."""
+    """One operator's own time, without the operators that it calls."""
 
     operator: str
     share: float
@@ -31,7 +31,7 @@ class PhaseShare(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """Speed without the profiler, and the operators under it, the dearest first."""
+    """Speed without the profiler, and the operators with it, the slowest first."""
 
     tokens_per_second: float
     ms_per_step: float
@@ -39,7 +39,7 @@ class Profile(NamedTuple):
 
 
 def profile_steps(experiment: Experiment) -> Profile:
-    """Take a few of the experiment's steps twice, without and with torch's profiler; no run is made."""
+    """Take a few training steps twice, without and with torch's profiler; no run is created."""
     if experiment.model.kind == "linear":
         raise UsageError("model.kind is linear, which has no training steps to profile", Change(without=["--profile"]))
     device, settings = select_device(experiment.train.device), experiment.train
@@ -47,7 +47,7 @@ def profile_steps(experiment: Experiment) -> Profile:
     set_up(device, settings.threads, deterministic=settings.deterministic)
     check_vectors(experiment)
     corpus = prepare_for(experiment)
-    model = build_initial_model(experiment, corpus, ())  # other weights take as long
+    model = build_initial_model(experiment, corpus, ())  # the speed does not depend on the weights
     fingerprint = RunFingerprint("", experiment, corpus.key, {}, {})
     job = TrainJob(Path(), fingerprint, corpus, device, TrainProgress(), Stop(), ALONE)
     state = build_state(job, task_of(experiment), model)

@@ -1,4 +1,4 @@
-"""Classification as a task: its rows, its loss, its validation."""
+"""The classification task: its data loader, loss and validation."""
 
 import numpy as np
 import torch
@@ -21,14 +21,14 @@ CLASSIFICATION_SPLITS = ("train", "valid")
 
 
 def build_model(experiment: Experiment, corpus: Corpus) -> AnyClassifier:
-    """Build the classifier, with fresh weights from torch's global generator."""
+    """Build the classifier, with weights from torch's global random generator."""
     return build_classifier(experiment, corpus.vocabulary, len(corpus.labels))
 
 
 def build_review_loader(state: TrainState) -> BatchLoader:
-    """Return the steps of this stage over labelled reviews, and those that a teacher answers.
+    """Return the data loader of the labelled reviews, and of those with a teacher's soft labels or pseudo-labels.
 
-    In the second stage of train.refit validation's reviews are among the labelled ones.
+    In the second training of train.refit it includes the validation reviews.
     """
     experiment, corpus, progress = state.job.experiment, state.job.corpus, state.job.progress
     settings, seed = experiment.train, experiment.seed
@@ -52,18 +52,18 @@ def build_review_loader(state: TrainState) -> BatchLoader:
 
 
 def build_loss(state: TrainState) -> Objective:
-    """Return the loss that the experiment's target is learnt by."""
+    """Return the loss function for the experiment's target and head."""
     return build_objective(state.job.experiment)
 
 
 def validate_reviews(state: TrainState) -> Scores | None:
-    """Score the validation rows, shared out among the processes; None for outputs that are not finite."""
+    """Score the validation rows, divided among the processes; return None for outputs that are not finite."""
     experiment, corpus, group = state.job.experiment, state.job.corpus, state.job.group
     valid = corpus.split("valid")
     rows = rows_on(state.job.device, valid)
     model = state.validated
     assert isinstance(model, AnyClassifier)
-    batch_done = state.count_down(count_batches(valid.length_N, experiment.text))
+    batch_done = state.batch_callback(count_batches(valid.length_N, experiment.text))
     output = score_rows(
         model,
         rows,

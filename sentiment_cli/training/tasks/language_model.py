@@ -1,4 +1,4 @@
-"""Language modelling as a task: streams of words, the loss of the next one, perplexity on held-out reviews."""
+"""The language-model task: BPTT streams, the loss of the next word, perplexity on held-out reviews."""
 
 import itertools
 from collections.abc import Callable
@@ -34,16 +34,16 @@ from sentiment_cli.training.tasks.bptt_streams import (
 )
 from sentiment_cli.training.tasks.pretraining_rows import held_out_rows, reading_rows
 
-_ROWS = 32  # that validation reads at once
+_ROWS = 32  # per batch of validation
 
 
 def build_model(experiment: Experiment, corpus: Corpus) -> LanguageModel:
-    """Build the language model, with fresh weights from torch's global generator."""
+    """Build the language model, with weights from torch's global random generator."""
     return build_language_model(experiment, corpus.vocabulary, len(corpus.labels))
 
 
 def build_stream_loader(state: TrainState) -> BatchLoader:
-    """Return the steps over the training rows' words and the unlabelled ones', less those validated on."""
+    """Return the data loader of the training and unlabelled rows, without the held-out ones."""
     packed, _ = reading_rows(state.job.corpus, state.job.experiment)
     settings, row_N = state.job.experiment.train, np.flatnonzero(packed.length_N)
     n_streams, window = streams_of(settings)
@@ -59,14 +59,14 @@ def build_stream_loader(state: TrainState) -> BatchLoader:
 
 
 def zero_states(experiment: Experiment, model: nn.Module) -> list[Tensor]:
-    """Return the state of every stream before its first word: tensors with a row per stream, of all layers in turn."""
+    """Return the hidden states of every stream before its first word: tensors of all layers, one row per stream."""
     assert isinstance(model, LanguageModel)
     n_streams, _ = streams_of(experiment.train)
     return list(itertools.chain.from_iterable(model.zero_state(n_streams, torch.device("cpu"))))
 
 
 def build_loss(state: TrainState) -> Objective:
-    """Return the loss of the next words, which moves the streams' states on."""
+    """Return the loss of the next words, which also updates the carried states of the streams."""
     settings, language_model = state.job.experiment.train, state.model
     assert isinstance(language_model, LanguageModel)
     carried, device = iter(state.carried), state.job.device
@@ -91,7 +91,7 @@ def build_loss(state: TrainState) -> Objective:
 
 @torch.inference_mode()
 def validate_streams(state: TrainState) -> SequenceScores | None:
-    """Score the words of the held-out reviews and their ends, over the whole vocabulary; None where not finite."""
+    """Score the words and ends of the held-out reviews over the whole vocabulary; None where not finite."""
     model, experiment = state.validated, state.job.experiment
     assert isinstance(model, LanguageModel)
     packed = held_out_rows(state.job.corpus, experiment)
@@ -107,7 +107,7 @@ def score_text(
     device: torch.device,
     batch_done: Callable[[], object] = lambda: None,
 ) -> tuple[float, int]:
-    """Return the summed loss in nats of the rows' words and ends, and how many they are.
+    """Return the summed loss in nats of the rows' words and ends, and their number.
 
     `batch_done` is called after each batch.
     """

@@ -1,4 +1,4 @@
-"""Writing sequences as a task: reviews once more, as an autoencoder does, or the second sequence of a pair."""
+"""The sequence-to-sequence tasks: autoencoder (write the review that was read) and pairs (write the second text)."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -24,17 +24,17 @@ from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tasks.pretraining_rows import held_out_rows, reading_rows
 
 PAIR_SPLITS = ("train", "valid")
-Gathered = Callable[[NDArray[np.int64]], PairBatch]  # of the places of rows
-_WRITTEN = 100  # targets of validation that are written by greedy search, too
+Gathered = Callable[[NDArray[np.int64]], PairBatch]  # of row numbers
+_WRITTEN = 100  # validation targets that greedy search also writes
 
 
 def build_model(experiment: Experiment, corpus: Corpus) -> EncoderDecoder:
-    """Build the encoder and decoder, with fresh weights from torch's global generator."""
+    """Build the encoder and decoder, with weights from torch's global random generator."""
     return build_encoder_decoder(experiment, corpus.vocabulary)
 
 
 def build_loss(state: TrainState) -> Objective:
-    """Return the loss of the target's tokens, each told those before it."""
+    """Return the loss of the target's tokens, each given those before it (teacher forcing)."""
 
     def loss(model: nn.Module, batch: PairBatch) -> Tensor:
         found: Tensor = model(batch)
@@ -44,9 +44,9 @@ def build_loss(state: TrainState) -> Objective:
 
 
 def build_reconstruction_loader(state: TrainState) -> BatchLoader:
-    """Return the steps over the rows that pretraining reads, each its own target; those without a token are left out.
+    """Return the data loader of the rows that pretraining reads, each its own target, without empty rows.
 
-    A row counts twice: it is read and written.
+    The tokens of a row count twice: they are read and written.
     """
     experiment = state.job.experiment
     packed, ids = reading_rows(state.job.corpus, experiment)
@@ -61,7 +61,7 @@ def build_reconstruction_loader(state: TrainState) -> BatchLoader:
 
 
 def build_pair_loader(state: TrainState) -> BatchLoader:
-    """Return the steps over the training pairs, source and target counted."""
+    """Return the data loader of the training pairs; the tokens of source and target count."""
     experiment = state.job.experiment
     length_N, gathered = _open_pairs(state, "train")
     plan = plan_steps(length_N, experiment.train, experiment.seed)
@@ -70,7 +70,7 @@ def build_pair_loader(state: TrainState) -> BatchLoader:
 
 
 def validate_reconstruction(state: TrainState) -> SequenceScores | None:
-    """Score the held-out rows, written once more, over the whole vocabulary; None where not finite."""
+    """Score the reconstruction of the held-out rows over the whole vocabulary; None where not finite."""
     experiment = state.job.experiment
     packed = held_out_rows(state.job.corpus, experiment)
     read_N = trained_lengths(packed.length_N, experiment.text)
@@ -85,7 +85,7 @@ def validate_reconstruction(state: TrainState) -> SequenceScores | None:
 
 @torch.inference_mode()
 def validate_pairs(state: TrainState) -> SequenceScores | None:
-    """Score the validation pairs, and count which of the first of them greedy search writes as they are."""
+    """Score the validation pairs, and the share of the first hundred that greedy search writes without a mistake."""
     length_N, gathered = _open_pairs(state, "valid")
     scores = _score(state, length_N, gathered)
     if scores is None:
@@ -102,7 +102,7 @@ def validate_pairs(state: TrainState) -> SequenceScores | None:
 
 
 def _open_pairs(state: TrainState, split: str) -> tuple[NDArray[np.int64], Gathered]:
-    """Return how long the pairs of a split are, source and target together, and what makes a batch of some of them."""
+    """Return the lengths of a split's pairs, source plus target, and a function that gathers a batch of them."""
     text, reverse = state.job.experiment.text, state.job.experiment.model.decoding.reverse
     packed = open_pairs(state.job.corpus.directories[split], split)
     sides, (source_N, target_N) = pair_rows_on(state.job.device, packed), lengths_read(packed, text)
@@ -122,11 +122,13 @@ def _evaluated(state: TrainState) -> EncoderDecoder:
 
 @torch.inference_mode()
 def _score(state: TrainState, length_N: NDArray[np.int64], gathered: Gathered) -> SequenceScores | None:
-    """Score the rows that have a length, shared out among the processes."""
+    """Score the rows that are not empty, divided among the processes."""
     model, row_N = _evaluated(state), np.flatnonzero(length_N)
     parts = list(cut_batches(row_N[np.argsort(length_N[row_N], kind="stable")], length_N, BATCH_TOKENS))
-    total_K3 = torch.zeros(len(parts), 3, dtype=torch.float64)  # loss, tokens, likeliest ones: 0 where others count
-    batch_done = state.count_down(len(parts))
+    total_K3 = torch.zeros(
+        len(parts), 3, dtype=torch.float64
+    )  # loss, tokens, correct tokens: 0 for the batches of other processes
+    batch_done = state.batch_callback(len(parts))
     for i in range(state.job.group.rank, len(parts), state.job.group.size):
         log_probability_T, is_likeliest_T = model.judge(gathered(parts[i]))
         total_K3[i, 0] = -log_probability_T.double().sum()

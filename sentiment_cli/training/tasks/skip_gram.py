@@ -1,4 +1,4 @@
-"""Word vectors as a task: streams thinned out of frequent words, and the loss of the words around each."""
+"""The word-vector task: streams with frequent words subsampled, and the skip-gram loss of the words around each."""
 
 import numpy as np
 import torch
@@ -23,32 +23,32 @@ from sentiment_cli.training.tasks.bptt_streams import (
 )
 from sentiment_cli.training.tasks.pretraining_rows import held_out_rows, reading_rows
 
-# A word of share s of all tokens is kept with chance sqrt(t / s) (Mikolov et al. 2013, with their t for small corpora).
+# A word with share s of all tokens is kept with probability sqrt(t / s) (Mikolov et al. 2013; t as for small corpora).
 _THINNING = 1e-4
-_WINDOW = 128  # of validation
+_WINDOW = 128  # BPTT length of validation
 
 
 def build_model(experiment: Experiment, corpus: Corpus) -> SkipGram:
-    """Build the vectors, with fresh weights from torch's global generator."""
+    """Build the word vectors, with weights from torch's global random generator."""
     packed, _ = reading_rows(corpus, experiment)
     count_V = torch.from_numpy(count_words(packed, corpus.vocabulary))
     return SkipGram(count_V, experiment.model.embedding.width, samples=experiment.model.language.samples)
 
 
 def count_words(packed: Packed, vocabulary: Vocabulary) -> NDArray[np.int64]:
-    """Count each word of the vocabulary in the rows; what is no word counts 0."""
+    """Count each word of the vocabulary in the rows; special tokens count 0."""
     count_V: NDArray[np.int64] = np.bincount(packed.ids_T, minlength=len(vocabulary.entries))
     count_V[: vocabulary.specials] = 0
     return count_V
 
 
 def build_context_loader(state: TrainState) -> BatchLoader:
-    """Return the steps over the words of the training and unlabelled rows, the frequent ones thinned out."""
+    """Return the data loader of the words of training and unlabelled rows, with frequent words subsampled."""
     packed, _ = reading_rows(state.job.corpus, state.job.experiment)
     count_V = count_words(packed, state.job.corpus.vocabulary)
     with np.errstate(divide="ignore"):
         chance_V = np.minimum(1.0, np.sqrt(_THINNING * count_V.sum() / count_V))
-    chance_V[: state.job.corpus.vocabulary.specials] = 0.0  # unknown words say nothing of each other
+    chance_V[: state.job.corpus.vocabulary.specials] = 0.0  # unknown words carry no information about each other
     settings, row_N = state.job.experiment.train, np.flatnonzero(packed.length_N)
 
     def words_of(epoch: int) -> NDArray[np.int32]:
@@ -72,7 +72,7 @@ def build_loss(state: TrainState) -> Objective:
 
 @torch.inference_mode()
 def validate(state: TrainState) -> SequenceScores | None:
-    """Score the words of the held-out unlabelled reviews, told from words drawn by one fixed seed."""
+    """Score the words of the held-out unlabelled reviews against negative samples drawn with a fixed seed."""
     model, corpus = state.validated, state.job.corpus
     assert isinstance(model, SkipGram)
     ids_T = held_out_rows(corpus, state.job.experiment).ids_T

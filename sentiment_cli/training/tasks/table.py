@@ -1,4 +1,4 @@
-"""The tasks that an experiment can name."""
+"""The table of tasks that an experiment can name."""
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.packed import Corpus
@@ -48,13 +48,13 @@ _TASKS = {
 
 
 def task_of(experiment: Experiment) -> Task:
-    """Return what the experiment's task brings to its training."""
+    """Return the experiment's task; a teacher of unlabelled rows adds their split."""
     task = _TASKS[experiment.task]
-    is_taught = bool(experiment.teacher.run) and experiment.teacher.rows != "train"
-    return task._replace(splits=(*task.splits, "unsup")) if is_taught else task
+    adds_unlabelled = bool(experiment.teacher.run) and experiment.teacher.rows != "train"
+    return task._replace(splits=(*task.splits, "unsup")) if adds_unlabelled else task
 
 
 def prepare_for(experiment: Experiment, key: str | None = None) -> Corpus:
-    """Prepare what the experiment's task reads, as packing.prepare does."""
+    """Prepare the corpus of the experiment's task, as data.corpus.prepare does."""
     task = task_of(experiment)
     return task.prepare(experiment, task.splits, key)
