@@ -17,7 +17,7 @@ from sentiment_cli.training.precision import GradScaler
 @pytest.mark.parametrize("cell", ["lstm", "rnn"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "both", "attention"])
-def test_32_reviews_are_learnt_by_heart(cell: str, bidirectional: bool, pooling: str) -> None:
+def test_it_overfits_32_reviews(cell: str, bidirectional: bool, pooling: str) -> None:
     torch.manual_seed(0)
     settings = schema.Model(
         embedding=schema.Embedding(width=16),
@@ -33,7 +33,7 @@ def test_32_reviews_are_learnt_by_heart(cell: str, bidirectional: bool, pooling:
     assert any(((model(batch.ids_BL, batch.length_B) > 0) == batch.label_B.bool()).all() for _ in steps)
 
 
-def test_every_draw_of_a_step_follows_from_seed_step_and_slice() -> None:
+def test_random_draws_follow_from_seed_step_and_micro_batch() -> None:
     assert len({slice_seed(0, 1, 0), slice_seed(1, 0, 0), slice_seed(0, 0, 1)}) == 3
     assert slice_seed(3, 4, 5) == slice_seed(3, 4, 5)
     model = Classifier(schema.Model(dropout=0.5), 9, 1, 2, pad_is_input=False)
@@ -54,7 +54,8 @@ def test_every_draw_of_a_step_follows_from_seed_step_and_slice() -> None:
 
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("slices", [2, 4, 7, 40])
-def test_invariant_7_slices_add_up_to_the_batch(slices: int, lazy: bool) -> None:
+def test_micro_batches_add_up_to_the_batch(slices: int, lazy: bool) -> None:
+    """Invariant 7."""
     torch.manual_seed(0)
     whole = Classifier(schema.Model(encoder=schema.Encoder(bidirectional=True)), 50, 1, 2, pad_is_input=False)
     sliced = copy.deepcopy(whole)
@@ -70,7 +71,7 @@ def test_invariant_7_slices_add_up_to_the_batch(slices: int, lazy: bool) -> None
         torch.testing.assert_close(other, one, atol=1e-6, rtol=1e-6)
 
 
-def test_the_average_is_what_its_equation_says() -> None:
+def test_ema_matches_its_equation() -> None:
     torch.manual_seed(0)
     model = Classifier(schema.Model(), 50, 1, 2, pad_is_input=False)
     ema = EMA(model, 0.3)
@@ -83,7 +84,8 @@ def test_the_average_is_what_its_equation_says() -> None:
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_f21_after_a_bad_step_the_weights_stay_as_they_were(lazy: bool) -> None:
+def test_after_a_bad_step_the_weights_stay_as_they_were(lazy: bool) -> None:
+    """Robustness case F21."""
     torch.manual_seed(0)
     model = Classifier(schema.Model(), 50, 1, 2, pad_is_input=False)
     before = []
@@ -112,7 +114,7 @@ def _steps(model, batches, *, slices=1, max_grad_norm=None, ema=None, objective=
     )  # fmt: skip
 
 
-def test_fp16_leaves_out_what_overflows_and_goes_on_from_the_saved_scale() -> None:
+def test_fp16_skips_overflowing_steps_and_resumes_from_the_saved_scale() -> None:
     """A gradient of 40 fits into fp16 only below a scaler of 2,048."""
 
     def train(n_steps: int, scaler: GradScaler | None, model: torch.nn.Linear) -> list[tuple[float, float]]:
@@ -151,7 +153,8 @@ def test_the_scale_doubles_after_2000_good_steps_and_does_not_fall_below_1() -> 
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.0**16])
-def test_f20_fp16_does_not_hide_what_is_not_finite(factor: float) -> None:
+def test_fp16_does_not_hide_what_is_not_finite(factor: float) -> None:
+    """Robustness case F20."""
     model, scaler = torch.nn.Linear(4, 1), GradScaler(torch.device("cpu"))
     scaler.state_2[0] = factor
     before = model.weight.clone()

@@ -103,7 +103,7 @@ def test_gradients_through_skips_maps_and_pieces_are_right(skip: str) -> None:
     assert torch.autograd.gradcheck(lambda x: tuple(encoder(x, length_B)), input_BLD)
 
 
-def test_a_fresh_highway_mostly_carries() -> None:
+def test_a_new_highway_mostly_carries_its_input() -> None:
     torch.manual_seed(0)
     skip = Skip(4, 4, is_highway=True)
     assert skip.gate is not None

@@ -191,7 +191,7 @@ def test_the_sampled_gradient_is_that_of_the_full_one_in_expectation(monkeypatch
         assert error(samples, is_corrected=False) > 7 * bound
 
 
-def test_the_word_that_came_is_no_negative_sample() -> None:
+def test_the_true_word_is_not_a_negative_sample() -> None:
     layer, hidden_TD, target_T = _sampled(6)
     torch.manual_seed(3)
     loss = layer.loss(hidden_TD, target_T)

@@ -140,7 +140,7 @@ def test_too_few_tokens_for_the_streams_are_refused() -> None:
     assert caught.value.hint == "--set train.batch_tokens=5"
 
 
-def test_words_are_thinned_out_by_their_chance() -> None:
+def test_frequent_words_are_subsampled_by_their_probability() -> None:
     generator = np.random.default_rng(0)
     rows = [generator.integers(0, 4, size).tolist() for size in generator.integers(0, 400, 50)]
     packed, chance_V = packed_of(rows), np.array([0.0, 1.0, 0.25, 0.5])

@@ -128,7 +128,7 @@ def test_rows_are_read_as_the_model_reads_them() -> None:
         read_rows(Packed(ids_T[:0], np.zeros(2, dtype=np.int64), *[label_N[:1]] * 4), text)
 
 
-def test_a_linear_run_holds_what_a_run_promises(experiment, cli) -> None:
+def test_a_linear_run_has_the_files_of_a_run(experiment, cli) -> None:
     finished = fit(experiment(*LINEAR, "train.refit=true"))
     run = finished.directory
     held = {"experiment.yaml", "metrics.jsonl", "model", "summary.json", "run.json", "curves.svg", "validation", "rows"}
@@ -200,7 +200,8 @@ def test_a_signal_ends_it_at_once_and_resuming_starts_over(experiment, monkeypat
 
 
 @pytest.mark.parametrize("kill", [{"place": "model"}, {"fail": "write:3:kill"}, {"fail": "rename:4:kill"}])
-def test_invariant_1_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path, kill: dict[str, Any]) -> None:
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path, kill: dict[str, Any]) -> None:
+    """Invariant 1."""
     killing.write_reviews(tmp_path)
     assert killing.train(tmp_path, "whole", settings=LINEAR)[0] == 0
     code, said = killing.train(tmp_path, "run", settings=LINEAR, **kill)
@@ -217,7 +218,7 @@ def test_invariant_1_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path, kill
     assert killing.leftovers(tmp_path) == []
 
 
-def test_what_has_no_meaning_for_it_is_refused(experiment, monkeypatch) -> None:
+def test_settings_that_do_not_apply_are_refused(experiment, monkeypatch) -> None:
     with pytest.raises(UsageError, match="no training steps to profile"):
         profile_steps(experiment(*LINEAR))
     monkeypatch.setenv("WORLD_SIZE", "2")

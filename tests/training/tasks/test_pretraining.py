@@ -120,7 +120,7 @@ def test_each_review_is_read_from_zeros_on_and_carried_from_window_to_window(sma
     assert total == pytest.approx(expected, rel=1e-5)
 
 
-def test_slices_of_a_window_have_the_loss_of_the_whole(small: Build) -> None:
+def test_micro_batches_of_a_window_have_the_loss_of_the_whole(small: Build) -> None:
     settings = ("train.window=32", "train.batch_tokens=256", "train.activation_penalty=2", "train.max_steps=1")
     experiment = small("language-model", *settings)
     whole, first, rest = (sitting_of(experiment) for _ in range(3))
@@ -138,7 +138,8 @@ def test_slices_of_a_window_have_the_loss_of_the_whole(small: Build) -> None:
 
 
 @pytest.mark.parametrize("task", ["language-model", "autoencoder"])
-def test_f21_a_pretraining_that_diverges_says_where(small: Build, task: str) -> None:
+def test_a_pretraining_that_diverges_says_where(small: Build, task: str) -> None:
+    """Robustness case F21."""
     with pytest.raises(DivergedError, match=r"gives loss .* and gradient norm") as caught:
         fit(small(task, "train.lr=1e39", "train.max_grad_norm=null"), "diverged")
     about = json.loads((runs_dir() / "diverged" / "diverged.json").read_text())
@@ -147,7 +148,8 @@ def test_f21_a_pretraining_that_diverges_says_where(small: Build, task: str) -> 
     assert f"step {about['step']} " in str(caught.value)
 
 
-def test_f21_a_perplexity_that_no_number_holds_is_a_divergence(small: Build, monkeypatch) -> None:
+def test_a_perplexity_that_overflows_is_a_divergence(small: Build, monkeypatch) -> None:
+    """Robustness case F21."""
     assert score_tokens(699.0, 1) is not None
     assert score_tokens(701.0, 1) is None
     assert score_tokens(math.nan, 1) is None
@@ -173,7 +175,7 @@ def test_validation_reads_each_review_by_itself(small: Build) -> None:
     assert total == pytest.approx(expected, rel=1e-5)
 
 
-def test_vectors_foresee_the_words_around_each(small: Build) -> None:
+def test_vectors_predict_the_words_around_each(small: Build) -> None:
     fast = ("train.lr=3e-2", "train.epochs=9", "train.batch_tokens=128", "model.embedding.width=16")
     finished = fit(small("vectors", *fast))
     losses = [row["valid_loss"] for row in rows_of(finished.directory)]
@@ -183,7 +185,7 @@ def test_vectors_foresee_the_words_around_each(small: Build) -> None:
     assert finished.scores.n % 128 == 0
 
 
-def test_words_are_counted_where_they_are_read_and_unknown_ones_are_none(small: Build) -> None:
+def test_words_are_counted_in_the_rows_read_without_unknown_ones(small: Build) -> None:
     experiment = small("vectors", "vocabulary.min_count=5")
     corpus = prepare_for(experiment)
     packed, _ = reading_rows(corpus, experiment)
@@ -195,7 +197,8 @@ def test_words_are_counted_where_they_are_read_and_unknown_ones_are_none(small: 
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_invariant_10_pretraining_finishes_with_the_test_pack_unreadable(small: Build, task: str) -> None:
+def test_pretraining_finishes_with_the_test_pack_unreadable(small: Build, task: str) -> None:
+    """Invariant 10."""
     experiment = small(task, "train.max_steps=2", "data.valid.seed=7")  # of its own, so that others are not harmed
     directory = (prepare_pairs if task == "pairs" else prepare)(experiment).directory
     for path in directory.glob("test-*"):
@@ -206,7 +209,8 @@ def test_invariant_10_pretraining_finishes_with_the_test_pack_unreadable(small: 
     assert {path.read_bytes() for path in directory.glob("test-*")} == {b"no"}
 
 
-def test_invariant_10_rows_that_are_read_are_none_that_are_held_out_or_stand_in_test(tmp_path: Path) -> None:
+def test_pretraining_reads_no_held_out_or_test_rows(tmp_path: Path) -> None:
+    """Invariant 10."""
     labelled = [(f"review {' '.join(str(i))} of it", "ab"[i % 2], f"m{i // 4}") for i in range(200)]
     write_table(tmp_path / "reviews.csv", ("text", "label", "group"), labelled)
     ones = [(f"more {' '.join(str(i))} of it", "", f"u{i // 4}") for i in range(120)]
@@ -267,7 +271,7 @@ def test_unlabelled_rows_without_groups_are_held_out_one_by_one(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(("n", "share"), [(5, 0.2), (2, 0.5), (1, 0.9)])
-def test_nothing_to_validate_on_is_told_before_a_step_with_a_share_that_helps(tmp_path, capsys, n, share) -> None:
+def test_empty_validation_is_refused_before_training_with_a_share_that_helps(tmp_path, capsys, n, share) -> None:
     rows = [(f"word{i % 9} film", "ab"[i % 2]) for i in range(100)]
     write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
     write_table(tmp_path / "more.csv", ("text",), [("some more film",)] * n)
@@ -279,7 +283,7 @@ def test_nothing_to_validate_on_is_told_before_a_step_with_a_share_that_helps(tm
     assert len(held_out_rows(prepare_for(helped), helped).label_N) == 1
 
 
-def test_held_out_rows_without_a_known_word_are_told(tmp_path: Path) -> None:
+def test_held_out_rows_without_a_known_word_are_refused(tmp_path: Path) -> None:
     rows = [(f"word{i % 9} film", "ab"[i % 2]) for i in range(100)]
     write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
     write_table(tmp_path / "more.csv", ("text",), [("none of these",)] * 200)
@@ -324,7 +328,8 @@ def settings_of(task: str, tables: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_invariant_6_a_pretraining_stopped_in_mid_epoch_resumes_to_the_same_bytes(tables: Path, task: str) -> None:
+def test_a_pretraining_stopped_in_mid_epoch_resumes_to_the_same_bytes(tables: Path, task: str) -> None:
+    """Invariant 6."""
     settings = settings_of(task, tables)
     code, said = train(tables, f"{task}-whole", settings=settings)
     assert code == 0, said
@@ -345,7 +350,8 @@ def carried_of(run: Path, step: int) -> list[torch.Tensor]:
     return [tensor for name, tensor in sorted(tensors.items()) if name.startswith("carried/")]
 
 
-def test_invariant_7_two_processes_pretrain_the_same_bytes(tables: Path) -> None:
+def test_two_processes_pretrain_the_same_bytes(tables: Path) -> None:
+    """Invariant 7."""
     settings = settings_of("language-model", tables)
     assert train(tables, "alone", settings=settings)[0] == 0
     (code, said), _ = train_together(tables, "two", settings=settings)

@@ -25,7 +25,7 @@ from sentiment_cli.workflows.train import fit
 FAST = ("train.lr=1e-2", "train.schedule=linear", "train.max_grad_norm=1.0", "model.embedding.std=0.3")
 
 
-def test_ten_words_of_the_sample_are_written_again(tmp_path: Path) -> None:
+def test_ten_words_of_the_sample_are_reconstructed(tmp_path: Path) -> None:
     words = (
         text.lower().replace("<br />", " ").split()
         for _, (_, text, *_) in itertools.islice(sample.generate_reviews(), 60)
@@ -121,7 +121,7 @@ def test_an_autoencoder_is_scored_on_each_token_of_the_held_out_rows(tmp_path: P
     assert finished.scores.perplexity == pytest.approx(np.exp(total / n), rel=1e-5)
 
 
-def test_rows_without_a_token_are_not_written_again(tmp_path: Path) -> None:
+def test_empty_rows_are_not_reconstructed(tmp_path: Path) -> None:
     rows = [(f"word{i} is here" if i % 3 else "###", "ab"[i % 2]) for i in range(60)]
     write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
     experiment = pretraining(tmp_path, "autoencoder", "text.punctuation=delete", "train.epochs=1")
