@@ -85,7 +85,7 @@ def test_neighbours_and_padding_change_nothing(name: str, context: str, head: di
 
 @pytest.fixture
 def in_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let what raises bf16 to float32 leave float64 as it is."""
+    """Keep float64 where the model converts bf16 to float32."""
     monkeypatch.setattr(torch.Tensor, "float", lambda tensor: tensor)
     torch.set_default_dtype(torch.float64)
     yield

@@ -1,4 +1,4 @@
-"""The encoder and decoder against its equations, row by row, against its own steps, its neighbours and padding."""
+"""The encoder-decoder against its equations, row by row, against its own steps, with other rows and padding."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Skip-gram against its definition, pair by pair, and what its vectors say of words that stand together."""
+"""Skip-gram against its definition, pair by pair, and the vectors of words that occur together."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a run is bound to beside its settings: the unlabelled rows that it reads, the weights that it starts from."""
+"""The inputs that a run depends on besides its settings: unlabelled rows and pretrained weights."""
 
 import contextlib
 import json
@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def change(path: Path) -> None:
-    """Put other words into one row."""
+    """Change the words of one row."""
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:3], "other words than before,,", *lines[4:]]) + "\n")
 

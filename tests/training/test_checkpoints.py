@@ -228,7 +228,7 @@ def test_a_failed_write_leaves_the_previous_checkpoint(
 
 
 def places_of_the_second_save(tmp_path: Path, experiment, trained, places_of) -> list[str]:
-    """Name what the store does in a save that also removes the checkpoint before."""
+    """Return the operations of the store in a save that also removes the previous checkpoint."""
     run = shutil.copytree(tmp_path / "before", tmp_path / "listed")
     places = places_of(partial(save, run, experiment, trained, 2, keep=1))
     assert len(places) > 15

@@ -1,4 +1,4 @@
-"""Classifiers that start from a pretraining: which tensors arrive, what is refused, and what is trained when."""
+"""Fine-tuning a classifier from a pretraining: which tensors are copied, what is refused, what is trained first."""
 
 import math
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def weights_of(root: Path, name: str) -> dict[str, Tensor]:
 
 
 def started(experiment: Experiment) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the first weights of an experiment, and those that it has without anything to start from."""
+    """Return the initial weights of an experiment, and those without a pretrained model."""
     corpus = prepare_for(experiment)
     fresh = experiment.model_copy(update={"init_from": None, "init_backward": None})
     states = [build_initial_model(one, corpus, load_all_pretrained(one)).state_dict() for one in (experiment, fresh)]

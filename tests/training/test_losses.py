@@ -52,7 +52,7 @@ def test_the_loss_of_two_labels_is_binary_cross_entropy() -> None:
 
 @pytest.mark.parametrize("n_labels", [2, 3, 5])
 def test_a_toy_problem_with_several_labels_is_learnt(n_labels: int) -> None:
-    """A row's label is which of the first words comes up in it; the rest are noise of another length each time."""
+    """A row's label is the one of the first words that it contains; the rest is noise of varying length."""
     torch.manual_seed(0)
     settings = schema.Model(
         embedding=schema.Embedding(width=16), encoder=schema.Encoder(width=16), pooling="max", dropout=0.1
@@ -141,7 +141,7 @@ def test_each_token_is_classified_and_rows_have_equal_weight(n_labels: int, smoo
 def test_the_loss_of_soft_labels_is_the_mean_of_the_labels_losses(
     experiment, head: str, n_labels: int, smoothing: float
 ) -> None:
-    """Cross-entropy is linear in what is learnt, so that a teacher's answer is each label with its probability."""
+    """Cross-entropy is linear in the target, so a soft label equals each label weighted by its probability."""
     shape = ("model.encoder.width=4", f"model.head={head}", "model.pooling=last", "model.dropout=0")
     settings = experiment(*shape, f"train.label_smoothing={smoothing}")
     model = build_classifier(settings, Vocabulary(tuple("<pad> <unk> a b c".split()), 1), n_labels).eval()

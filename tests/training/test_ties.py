@@ -1,4 +1,4 @@
-"""Case A2: of epochs that are equally good by the monitored figure, the one with the lower loss is kept."""
+"""Robustness case A2: of epochs with equal monitored figures, the one with the lower loss is kept."""
 
 import pytest
 

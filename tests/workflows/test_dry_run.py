@@ -1,4 +1,4 @@
-"""What a training would be refused for when its turn comes is told before anything is pretrained for it."""
+"""The dry run: a training that would be refused is refused before anything is pretrained for it."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ LANGUAGE = ("task=language-model", "model.encoder.layers=2", *SETTINGS["language
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of reviews and of experiments: forward, backward and vectors pretrain, linear and stars classify."""
+    """A folder of reviews and experiments: forward, backward and vectors pretrain, linear and stars classify."""
     write_reviews(tmp_path, 60)
     for name, settings in {
         "forward": LANGUAGE,

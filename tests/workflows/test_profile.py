@@ -27,7 +27,7 @@ def test_a_profile_gives_time_shares_and_creates_no_run(cli) -> None:
 def test_a_profile_creates_no_run(cli, options: tuple[str, ...]) -> None:
     done = cli("train", "sample", "--profile", *options)
     assert done.returncode == 2
-    assert "--profile makes no run" in done.stderr
+    assert "--profile does not create a run" in done.stderr
     assert options[0] in done.stderr
 
 

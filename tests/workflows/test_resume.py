@@ -1,4 +1,7 @@
-"""Invariants 1 and 6: whatever stops a run and wherever, it goes on to the same bytes, and says what it does."""
+"""Invariants 1 and 6: a run that is stopped anywhere, in any way, resumes to the same bytes.
+
+F03 to F28 are robustness cases: a kill, a full disk, damage, a second process, a signal, changed settings.
+"""
 
 import fcntl
 import json
@@ -16,7 +19,7 @@ from sentiment_cli.storage import store
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with prepared reviews and a run that nothing stopped."""
+    """A root with prepared reviews and an uninterrupted run."""
     root = tmp_path_factory.mktemp("unbroken")
     write_reviews(root)
     code, said = train(root, "whole")
@@ -26,7 +29,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(unbroken: Path, tmp_path: Path) -> Path:
-    """A root of the test's own, with the same prepared data."""
+    """A new root with the same prepared data."""
     (tmp_path / "data").symlink_to(unbroken / "data")
     return tmp_path
 
@@ -324,7 +327,7 @@ def test_another_torch_or_other_data_are_refused(root: Path) -> None:
 
 
 def _edit_state(run: Path, edit) -> None:
-    """Change the newest checkpoint's state.json, and its manifest to match."""
+    """Change state.json of the newest checkpoint, and its manifest accordingly."""
     import hashlib
 
     path = sorted((run / "checkpoints").iterdir())[-1]

@@ -32,7 +32,7 @@ every_cell = pytest.mark.parametrize("cell", EQUATIONS)
 
 
 def fixed_dropout(values: Tensor, share: float, training: bool = True) -> Tensor:
-    """Drop the same numbers from tensors of the same shape."""
+    """Apply the same dropout mask to tensors of the same shape."""
     if not training or share == 0:
         return values
     kept = torch.rand(values.shape, generator=torch.Generator().manual_seed(3)) >= share

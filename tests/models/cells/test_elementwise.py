@@ -20,7 +20,7 @@ CELLS = pytest.mark.parametrize("kind", REFERENCES)
 def build(
     kind: type[nn.Module], input_width: int, width: int, batch: int, length: int
 ) -> tuple[nn.Module, Tensor, State]:
-    """Return a layer in float64 with no parameter at zero, an input and a start, all asking for gradients."""
+    """Return a layer in float64 with nonzero parameters, an input and an initial state, all with gradients."""
     torch.manual_seed(0)
     cell = kind(input_width, width).double()
     for parameter in cell.parameters():

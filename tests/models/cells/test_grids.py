@@ -1,4 +1,4 @@
-"""Both LSTMs over two dimensions against their equations, their neighbours, padding and the other corner."""
+"""Both two-dimensional LSTMs against their equations, with other rows, padding and the opposite corner."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ ROWS = {
 
 
 def batch_of(rows: Sequence[list[bool]], extra: int = 0) -> tuple[Tensor, Tensor]:
-    """Return length_B and ends_BL, which says that sentences end in the padding, too."""
+    """Return length_B and ends_BL, with sentence ends in the padding, too."""
     width = max(map(len, rows)) + extra
     ends_BL = torch.tensor([row + [True] * (width - len(row)) for row in rows])
     return torch.tensor([len(row) for row in rows]), ends_BL
@@ -39,7 +39,7 @@ def pad(states_LD: Tensor, length: int) -> Tensor:
 
 
 def gradients(outputs: Sequence[Tensor], layer: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return those of an arbitrary loss, by the inputs and all parameters."""
+    """Return the gradients of an arbitrary loss by the inputs and all parameters."""
     torch.manual_seed(1)
     loss = sum((output * torch.randn(output.shape).double()).sum() for output in outputs)
     by = [*inputs, *layer.parameters()]
@@ -54,7 +54,7 @@ def assert_same(found: Sequence[Tensor], expected: Sequence[Tensor], atol: float
 
 @pytest.fixture
 def dropped(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """What dropout returned, call by call."""
+    """The return values of dropout, call by call."""
     dropout, found = F.dropout, []
 
     def recorded(values: Tensor, share: float, training: bool = True) -> Tensor:
@@ -260,7 +260,7 @@ def test_lstm_grid_reads_a_row_in_a_padded_batch_as_alone() -> None:
 
 
 class Reader(nn.Module):
-    """Either layer on reviews of random words, two of which end a sentence; the maximum of its states is judged."""
+    """Either layer on reviews of random words, two of which end a sentence; the maximum of its states is classified."""
 
     def __init__(self, kind: str, width: int = 32, state_dropout: float = 0.0) -> None:
         super().__init__()

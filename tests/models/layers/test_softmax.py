@@ -147,7 +147,7 @@ def test_counts_follow_the_weights_up_to_one() -> None:
 
 
 def _sampled(samples: int, n: int = 12, std: float = 0.4) -> tuple[SampledSoftmax, Tensor, Tensor]:
-    """Return a layer whose words are about as frequent as the samples take them to be, and a token for each word."""
+    """Return a layer whose words are about as frequent as the samples assume, and a token for each word."""
     layer = SampledSoftmax(n, 8, samples=samples).double()
     layer.words.table.weight.data.normal_(std=std)
     layer.words.bias.data = -torch.arange(1, n + 1).double().log()

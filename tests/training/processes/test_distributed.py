@@ -29,7 +29,7 @@ LONGER = ("train.max_steps=20", "train.epochs=5")
 
 
 def settings(root: Path, *more: str) -> list[str]:
-    """Return the command line's arguments for what `train` trains."""
+    """Return the arguments of the command line for the same training as `train`."""
     ours = (*SETTINGS, f"data.source={root / 'data' / 'reviews.csv'}", *LONGER, *more)
     return ["sample", *(part for setting in ours for part in ("--set", setting))]
 
@@ -111,7 +111,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 
 def worker(tmp_path: Path, place: str, at: int, number: int) -> Path:
-    """Write a program that is the command line, but that one process gets a signal once."""
+    """Write a program that runs the command line and sends one process a signal once."""
     program = f"""
         import os, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})

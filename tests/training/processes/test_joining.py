@@ -1,4 +1,4 @@
-"""Processes that meet for a training: cases A11 (the environment), A17 (ranks that differ) and A24 (orphans)."""
+"""Joining a process group: robustness cases A11 (environment), A17 (differing ranks) and A24 (orphans)."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""A signal at every moment of a shared training, by failpoints: every process leaves, and nothing is lost.
+"""A signal at every moment of a training of several processes, by failpoints: all exit, and nothing is lost.
 
 Robustness cases D05 (a signal to one process or to the launcher stops all) and A24 (a launcher that is killed).
 """
@@ -88,7 +88,7 @@ def test_a_signal_during_an_agreement_counts_at_the_next_one() -> None:
 
 
 def test_a_launched_process_ignores_a_second_signal() -> None:
-    """A service manager may send one signal to the launcher, which hands it on, and to its processes."""
+    """A service manager may send one signal to the launcher, which passes it on, and to its processes."""
     launched, alone = Stop(is_launched=True), Stop()
     for stop in (launched, alone):
         stop.take(signal.SIGINT, None)

@@ -1,4 +1,4 @@
-"""A teacher's answers: whose rows, which targets, asked once, the same after every resume."""
+"""Distillation: the rows and targets of soft labels and pseudo-labels, their cache, and resuming."""
 
 import dataclasses
 import shutil
@@ -45,7 +45,7 @@ LINEAR_YAML = "name: linear-teacher\ndata: {{source: {}}}\nvocabulary: {{min_cou
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
-    """Write tables of labelled, unlabelled and test rows of two or three moods; return the settings that name them."""
+    """Write tables of labelled, unlabelled and test rows with two or three labels; return their settings."""
 
     def write(n_moods: int = 2) -> tuple[str, ...]:
         moods = list(MOODS)[:n_moods]
@@ -229,7 +229,7 @@ def test_test_is_not_opened_and_validation_gets_no_soft_labels(experiment, write
 
 
 def test_a_student_with_few_labels_gains_from_a_teacher(experiment) -> None:
-    """Of forty labelled reviews; the other labels are known to the teacher alone."""
+    """The student has forty labelled reviews; only the teacher has seen the other labels."""
     few = ("data.valid.share=0.98", "vocabulary.from=[train, unsup]", "train.threads=1")
     bag = ("model.kind=bag", "model.encoder.width=128", "model.encoder.bidirectional=false", "model.pooling=mean")
     quick = (*few, *bag, "train.epochs=4", "train.lr=0.02")
@@ -241,7 +241,7 @@ def test_a_student_with_few_labels_gains_from_a_teacher(experiment) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Reviews, unlabelled ones, and a run that teaches."""
+    """Labelled and unlabelled reviews, and a teacher."""
     write_reviews(tmp_path)
     texts = [review.text for split, review in sample.generate_reviews() if split == "unsup"][::20]
     with store.replacing(tmp_path / "data" / "more.csv") as file:

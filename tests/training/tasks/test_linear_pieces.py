@@ -1,4 +1,4 @@
-"""The linear model that reads pieces of words: its solution, its export, its explanation, and its run."""
+"""The linear model with character n-grams: its solution, export, explanation, and run."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ ENTRIES = Vocabulary(("<pad>", "<unk>", *WORDS, *PIECES), 1, None, 2, len(PIECES
 
 
 def presence_of(n_rows: int = 40) -> tuple[np.ndarray, Presence]:
-    """Rows of words, and the dense matrix of what they stand for: words, pieces of words, and the bias."""
+    """Rows of words, and the dense matrix of their features: words, pieces of words, and the bias."""
     rng = np.random.default_rng(0)
     dense_NV = np.zeros((n_rows, len(ENTRIES.entries)), dtype=np.int64)
     dense_NV[:, 2 : 2 + len(WORDS)] = rng.random((n_rows, len(WORDS))) < 0.4
@@ -104,7 +104,7 @@ ENDS = ("lich", "bar", "haft", "lose", "volle", "ig", "sam", "schön", "arm", "f
 
 @pytest.fixture(scope="module")
 def words_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compounds of which each stands in two rows: stems say the label, and words of test are unknown."""
+    """Compounds that are in two rows each: stems determine the label, and the test words are unknown."""
     path = tmp_path_factory.mktemp("pieces") / "words.csv"
     rows = [
         f"der {stem}{end} film {i},{label}"

@@ -61,7 +61,7 @@ def test_both_forms_are_the_matrix_and_a_last_feature_of_all_rows() -> None:
 
 
 def test_log_count_ratios_are_those_of_the_paper() -> None:
-    """Three rows, two of the second label. The third feature stands nowhere and the fourth is the bias."""
+    """Three rows, two of the second label. The third feature is in no row and the fourth is the bias."""
     dense_NF = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]])
     presence = build_presence(counted_of(dense_NF), 3)
     found = log_count_ratios(presence, torch.tensor([[1.0], [1.0], [0.0]], dtype=torch.float64), 0.5)
@@ -87,7 +87,7 @@ def test_the_solution_is_scikit_learns(penalty: float, n_labels: int) -> None:
 
 @pytest.mark.parametrize("n_labels", [2, 4])
 def test_the_gradient_at_the_solution_is_nothing(n_labels: int) -> None:
-    """What is minimized, written out densely, with a scale of its own for each label."""
+    """The objective with dense matrices, with a separate scale for each label."""
     presence = random_presence()[1]
     label_N, label_NC = labels_of(60, n_labels)
     scale_GC = log_count_ratios(presence, label_NC, 1.0)

@@ -1,4 +1,4 @@
-"""Pretraining through the engine: what it reads and learns, and that it resumes and shares its work to the byte."""
+"""Pretraining runs: the rows they read, what they learn, and the same bytes after a resume and with two processes."""
 
 import dataclasses
 import itertools
@@ -50,7 +50,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(tables: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
-    """Build a pretraining on the tables, whose prepared data the tests share."""
+    """Build a pretraining on the tables; the tests share their prepared data."""
     monkeypatch.setenv("SENTIMENT_DATA", str(tables / "data"))
     return lambda task, *settings: pretraining(tables / "data", task, *settings)
 
@@ -60,7 +60,7 @@ def rows_of(run: Path) -> list[dict[str, float]]:
 
 
 def unigram_perplexity(experiment: Experiment) -> float:
-    """Return the perplexity of the held-out words and ends by how often each stands in the rows that are read."""
+    """Return the unigram perplexity of the held-out words and ends."""
     corpus = prepare_for(experiment)
     read, held = reading_rows(corpus, experiment)[0], held_out_rows(corpus, experiment)
     counts = np.bincount(read.ids_T, minlength=len(corpus.vocabulary.entries)).astype(float)
@@ -89,7 +89,7 @@ def test_perplexity_falls_well_below_the_unigrams(small: Build, settings: tuple[
 
 
 def sitting_of(experiment: Experiment) -> SimpleNamespace:
-    """Return what a language model's streams and loss look at."""
+    """Return the training state that a language model's streams and loss read."""
     corpus = prepare_for(experiment)
     model = language_model.build_model(experiment, corpus).eval()
     carried = language_model.zero_states(experiment, model)

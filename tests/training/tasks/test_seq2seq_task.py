@@ -1,4 +1,4 @@
-"""Autoencoders and pairs through the engine: what they learn, and how they are scored."""
+"""Runs of autoencoders and pairs: what they learn, and how they are scored."""
 
 import itertools
 import json
