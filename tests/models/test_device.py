@@ -85,7 +85,7 @@ def stops_and_goes_on(settings: Experiment, monkeypatch: pytest.MonkeyPatch) -> 
     from sentiment_cli.training import epochs
     from sentiment_cli.workflows.train import fit, resume
 
-    def stop_after_the_third(session, step, material) -> None:
+    def stop_after_the_third(state, step, loader) -> None:
         if step.number == 2:
             os.kill(os.getpid(), signal.SIGINT)
 

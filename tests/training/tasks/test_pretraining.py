@@ -88,33 +88,32 @@ def test_perplexity_falls_well_below_the_unigrams(small: Build, settings: tuple[
     assert [row["valid_perplexity"] for row in rows_of(finished.directory)][-1] == finished.scores.perplexity
 
 
-def sitting_of(experiment: Experiment) -> SimpleNamespace:
+def state_of(experiment: Experiment) -> SimpleNamespace:
     """Return the training state that a language model's streams and loss read."""
     corpus = prepare_for(experiment)
     model = language_model.build_model(experiment, corpus).eval()
     carried = language_model.zero_states(experiment, model)
-    return SimpleNamespace(
-        experiment=experiment, corpus=corpus, model=model, device=torch.device("cpu"), carried=carried
-    )
+    job = SimpleNamespace(experiment=experiment, corpus=corpus, device=torch.device("cpu"))
+    return SimpleNamespace(job=job, model=model, carried=carried)
 
 
 @pytest.mark.parametrize("cell", ["mingru", "lstm"])
 def test_each_review_is_read_from_zeros_on_and_carried_from_window_to_window(small: Build, cell: str) -> None:
     narrow = ("train.window=4", "train.batch_tokens=4", "train.max_steps=120", "train.activation_penalty=0")
-    session = sitting_of(small("language-model", *narrow, f"model.encoder.cell={cell}"))
-    loss, total, reviews = language_model.build_loss(session), 0.0, list[list[int]]()
+    state = state_of(small("language-model", *narrow, f"model.encoder.cell={cell}"))
+    loss, total, reviews = language_model.build_loss(state), 0.0, list[list[int]]()
     with torch.inference_mode():
-        for window in language_model.build_stream_loader(session).batches(0):
+        for window in language_model.build_stream_loader(state).batches(0):
             length = int(window.length_B)
-            total += float(loss(session.model, window)) * length
+            total += float(loss(state.model, window)) * length
             if bool(window.is_fresh_B):
                 reviews.append([START_ID])
             reviews[-1] += window.ids_BL[0, 1 : length + 1].tolist()
         expected = 0.0
         for review in reviews:
             ids_1L = torch.tensor([review])
-            hidden_1LD, _ = session.model(ids_1L[:, :-1])
-            expected += float(session.model.loss(hidden_1LD, ids_1L[:, 1:])) * (len(review) - 1)
+            hidden_1LD, _ = state.model(ids_1L[:, :-1])
+            expected += float(state.model.loss(hidden_1LD, ids_1L[:, 1:])) * (len(review) - 1)
     assert 10 < len(reviews) < 120
     assert any(len(review) > 9 for review in reviews)
     assert total == pytest.approx(expected, rel=1e-5)
@@ -123,7 +122,7 @@ def test_each_review_is_read_from_zeros_on_and_carried_from_window_to_window(sma
 def test_micro_batches_of_a_window_have_the_loss_of_the_whole(small: Build) -> None:
     settings = ("train.window=32", "train.batch_tokens=256", "train.activation_penalty=2", "train.max_steps=1")
     experiment = small("language-model", *settings)
-    whole, first, rest = (sitting_of(experiment) for _ in range(3))
+    whole, first, rest = (state_of(experiment) for _ in range(3))
     first.model = rest.model = whole.model
     (window,) = language_model.build_stream_loader(whole).batches(0)
     assert window.length_B[:3].float().mean() != window.length_B.float().mean()
@@ -131,8 +130,8 @@ def test_micro_batches_of_a_window_have_the_loss_of_the_whole(small: Build) -> N
     with torch.inference_mode():
         expected = language_model.build_loss(whole)(whole.model, window)
         found = [
-            language_model.build_loss(session)(whole.model, part)
-            for session, part in zip((first, rest), parts, strict=True)
+            language_model.build_loss(state)(whole.model, part)
+            for state, part in zip((first, rest), parts, strict=True)
         ]
     torch.testing.assert_close(found[0] * 3 / 8 + found[1] * 5 / 8, expected)
 
