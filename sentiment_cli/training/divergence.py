@@ -34,7 +34,7 @@ def check_finite(state: TrainState, step: Step, loader: BatchLoader) -> None:
     if state.job.group.is_writer:
         store.write_file(path, store.dump_json(about))
     rows = f"{', '.join(ids[:_ROWS_SHOWN])}{', …' if len(ids) > _ROWS_SHOWN else ''}"
-    where = f"its {len(ids)} rows ({rows}) are in {path}" if ids else f"{path} says so, too"
+    where = f"its {len(ids)} rows ({rows}) are in {path}" if ids else f"see also {path}"
     raise diverged(
         state, f"step {step.number + 1} gives loss {loss:.4g} and gradient norm {grad_norm:.4g}; {where}", step.lr
     )
@@ -59,7 +59,7 @@ def split_batch(state: TrainState, error: OutOfMemory, most_rows: int) -> None:
     settings, progress = state.job.experiment.train, state.job.progress
     slices = settings.slices * progress.split
     if settings.on_memory_error == "split" and slices < most_rows and state.job.group.size == 1:
-        console.warn(f"{error}, at step {progress.step + 1}; going on with {2 * slices} slices of the same batch")
+        console.warn(f"{error}, at step {progress.step + 1}; reading the same batch in {2 * slices} slices")
         state.optimizer.zero_grad(set_to_none=True)
         progress.split *= 2
         if state.job.device.type == "cuda":

@@ -57,11 +57,11 @@ def _check_tokens(experiment: Experiment, corpus: Corpus) -> None:
     settings = {"model.linear.min_count": least, "vocabulary.min_count": experiment.vocabulary.min_count}
     if all(value == 1 for value in settings.values()):
         raise DataError(
-            "no word of the vocabulary stands in a training text",
+            "no word of the vocabulary is in a training text",
             f"--set vocabulary.size={30_000 if experiment.text.tokenizer != 'bpe' else 8_000}",
         )
     raise DataError(
-        f"no n-gram stands in {least} training rows, which model.linear.min_count asks for, of words that stand in "
-        f"{experiment.vocabulary.min_count} places, which vocabulary.min_count asks for",
+        f"no n-gram is in {least} training rows, as model.linear.min_count requires, of words that are in "
+        f"{experiment.vocabulary.min_count} places, as vocabulary.min_count requires",
         " ".join(f"--set {key}=1" for key in settings),
     )

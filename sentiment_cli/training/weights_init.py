@@ -25,7 +25,7 @@ def check_vectors(experiment: Experiment) -> None:
     vectors = experiment.vocabulary.vectors
     if vectors is not None and not is_file(Path(vectors)):
         raise UsageError(
-            f"vocabulary.vectors is {vectors}, which is no file", Change("--set", "vocabulary.vectors=null")
+            f"vocabulary.vectors is {vectors}, which is not a file", Change("--set", "vocabulary.vectors=null")
         )
 
 

@@ -102,7 +102,7 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         run = Path(group.broadcast_text(str(claimed)))
         if run.name != name and (stopped := stopped_run(run)) is not None:
             again = resume_command(stopped, experiment)
-            console.say(f"{stopped} was stopped before its end; {again} goes on with it. This is a new run, {run}")
+            console.say(f"{stopped} was stopped before its end; {again} resumes it. This is a new run, {run}")
         with own_run(run, group) as record, interruptible(stop, "stopped at once", run, experiment):
             if group.is_writer:
                 store.write_file(run / "experiment.yaml", experiment_yaml(experiment))
@@ -165,7 +165,7 @@ def _resume(
                 write_known(run, known)
             record_changes(run, record, experiment, changes, progress.step)
         if checkpoint is not None:
-            console.say(f"going on with {run} after step {progress.offset + progress.step:,}")
+            console.say(f"resuming {run} after step {progress.offset + progress.step:,}")
         fingerprint = fingerprint_of(record.id, experiment, corpus.rows_key, device)
         with memory_errors():
             return train(TrainJob(run, fingerprint, corpus, device, progress, stop, group), model, checkpoint)

@@ -132,7 +132,7 @@ def test_a_file_that_does_not_hold_vectors_is_refused(experiment, tmp_path: Path
     settings = experiment(*TINY, f"vocabulary.vectors={tmp_path / 'vectors.txt'}")
     with pytest.raises(DataError, match=said):
         build_initial_model(settings, prepare(settings, ("train",)), [])
-    with pytest.raises(UsageError, match="which is no file"):
+    with pytest.raises(UsageError, match="which is not a file"):
         load_all_pretrained(experiment(*TINY, "vocabulary.vectors=nosuch.txt"))
 
 

@@ -34,4 +34,4 @@ def test_a_profile_creates_no_run(cli, options: tuple[str, ...]) -> None:
 def test_a_profile_without_the_file_of_vectors_is_refused(cli) -> None:
     done = cli("train", "sample", "--profile", "--set", "vocabulary.vectors=no.txt")
     assert done.returncode == 2
-    assert "no.txt, which is no file" in done.stderr
+    assert "no.txt, which is not a file" in done.stderr

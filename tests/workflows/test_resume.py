@@ -62,7 +62,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(unbroken: Path, root: Path, kill
         assert code == 0, said
         assert "going back" not in said
         if had:
-            assert f"going on with {run} after step {int(had[-1].name[5:]):,}" in said
+            assert f"resuming {run} after step {int(had[-1].name[5:]):,}" in said
         else:
             assert "was stopped before its first checkpoint: it starts at step 0 of its own experiment.yaml" in said
     assert outcome(run) == outcome(unbroken / "runs" / "whole")
@@ -153,7 +153,7 @@ def _cut_metrics(run: Path, other: Path) -> None:
         (_swap_record, 3, "none of the 2 checkpoints in"),
         (_cut_record, 3, "run.json cannot be read"),
         (_cut_settings, 2, "experiment.yaml"),
-        (_cut_metrics, 0, "going on with"),
+        (_cut_metrics, 0, "resuming "),
     ],
 )
 def test_damaged_or_foreign_files_of_a_run_are_refused_or_rewritten(

@@ -83,11 +83,11 @@ def test_a_second_run_of_a_stopped_runs_name_says_how_to_resume(experiment, caps
     run = fit(experiment(*TINY, "train.epochs=1"), "mine").directory
     assert run == runs_dir() / "mine-2"
     said = capsys.readouterr().err
-    assert f"{stopped} was stopped before its end; sentiment train --resume {stopped} goes on with it" in said
+    assert f"{stopped} was stopped before its end; sentiment train --resume {stopped} resumes it" in said
     assert f"This is a new run, {run}" in said
     (stopped / "experiment.yaml").unlink()
     fit(experiment(*TINY, "train.epochs=1"), "mine")
-    assert "goes on with it" not in capsys.readouterr().err  # mine-2 is finished
+    assert "resumes it" not in capsys.readouterr().err  # mine-2 is finished
 
 
 def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,8 +258,8 @@ def test_with_split_the_batch_is_split_with_the_same_result(experiment, monkeypa
     monkeypatch.setattr(objectives_module, "classification_loss", refuse)
     split = load_model(open_artefact(fit(experiment(*settings), "split").directory)).state_dict()
     said = capsys.readouterr().err
-    assert "at step 14; going on with 2 slices of the same batch" in said
-    assert "at step 14; going on with 4 slices of the same batch" in said
+    assert "at step 14; reading the same batch in 2 slices" in said
+    assert "at step 14; reading the same batch in 4 slices" in said
     assert abs(rows[15] - rows[13] / 4) <= 1
     for name, tensor in whole.items():
         torch.testing.assert_close(split[name], tensor, atol=1e-6, rtol=1e-6)

@@ -74,7 +74,7 @@ def check_can_teach(path: Path, its: Experiment, labels: tuple[str, ...], corpus
 def _check_target(path: Path, target: str) -> None:
     if target == "stars":
         raise UsageError(
-            f"teacher.run: {path} gives star ratings, and only probabilities of labels are taught",
+            f"teacher.run: {path} predicts star ratings, and distillation needs probabilities of labels",
             "sentiment runs list",
         )
 
@@ -91,13 +91,13 @@ def check_rows(experiment: Experiment, corpus: Corpus) -> None:
     """Raise UsageError where teacher.rows includes unlabelled rows and there are none."""
     if "unsup" in _splits(experiment) and "unsup" not in corpus.directories:
         raise UsageError(
-            f"teacher.rows is {experiment.teacher.rows}, and {experiment.data.source} has no unlabelled rows to teach",
+            f"teacher.rows is {experiment.teacher.rows}, and {experiment.data.source} has no unlabelled rows",
             Change("--set", "teacher.rows=train"),
         )
     if "unsup" in _splits(experiment) and not len(corpus.split("unsup").label_N):
         raise UsageError(
             f"teacher.rows is {experiment.teacher.rows}, and every unlabelled row of {experiment.data.source} "
-            "stands in test, so that none is taught",
+            "is also in test, so that none gets a soft label",
             "--set teacher.rows=train",
         )
 
@@ -146,7 +146,7 @@ def _in_test(corpus: Corpus) -> NDArray[np.bool_]:
         return np.zeros(len(corpus.split("train").label_N), dtype=bool)
     is_in_test_N = stand_in(train, test)
     if is_in_test_N.any():
-        console.say(f"teacher: {is_in_test_N.sum():,} training reviews stand in test, too, and are not taught")
+        console.say(f"teacher: {is_in_test_N.sum():,} training reviews are also in test and get no soft labels")
     return is_in_test_N
 
 

@@ -146,7 +146,7 @@ def _train_on(
     )
     if not len(counted.row_P):  # after text.max_tokens has cut the rows; check_corpus looks at whole rows
         raise DataError(
-            f"no n-gram that is read stands in {settings.min_count} training rows",
+            f"no n-gram that is read is in {settings.min_count} training rows",
             "--set model.linear.min_count=1 --set vocabulary.min_count=1 --set text.max_tokens=null",
         )
     presence = build_presence(counted, len(label_N))

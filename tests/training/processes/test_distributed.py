@@ -130,7 +130,7 @@ def test_a_restarted_process_ends_with_the_same_bytes(alone: Path, tmp_path: Pat
     program = worker(tmp_path, "after backward", 7, signal.SIGKILL)
     command = [*TORCHRUN, "--max-restarts", "1", str(program)]
     said = run(alone, command, "train", *settings(alone), "--name", "killed")
-    assert f"going on with {alone / 'runs' / 'killed'} after step" in said
+    assert f"resuming {alone / 'runs' / 'killed'} after step" in said
     assert outcome(alone / "runs" / "killed") == outcome(alone / "runs" / "alone")
     assert not (alone / "runs" / "killed-2").exists()
 

@@ -337,7 +337,7 @@ def test_a_pretraining_stopped_in_mid_epoch_resumes_to_the_same_bytes(tables: Pa
     code, said = train(tables, f"{task}-run", resumed=True)
     assert code == 0, said
     run, whole = tables / "runs" / f"{task}-run", tables / "runs" / f"{task}-whole"
-    assert any(f"going on with {run} after step {step}" in said for step in (4, 5))
+    assert any(f"resuming {run} after step {step}" in said for step in (4, 5))
     assert outcome(run) == outcome(whole)
     carried = [carried_of(one, 8) for one in (run, whole)]
     assert len(carried[0]) == (4 if task == "language-model" else 0)  # two tensors of each layer
