@@ -112,7 +112,7 @@ def test_a15_a_teacher_teaches_no_training_row_that_stands_in_test(write: Write,
 
 def test_a15_unlabelled_rows_that_all_stand_in_test_leave_nothing_to_teach(write: Write, student) -> None:
     teacher = linear(write("copy.csv", texts("test", 40), 1), "teacher")
-    with pytest.raises(UsageError, match=r"every unlabelled row of .* stands in test") as caught:
+    with pytest.raises(UsageError, match=r"every unlabelled row of .* is also in test") as caught:
         student(teacher, [f"{text}!" for text in texts("test", 40)])
     assert caught.value.hint == "--set teacher.rows=train"
 

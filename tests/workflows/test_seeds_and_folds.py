@@ -76,13 +76,13 @@ def test_the_command_takes_folds_in_turn(cli) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--seeds", "2", "--resume", "x"], "--seeds trains fresh runs"),
-        (["--folds", "2", "--resume", "x"], "--folds trains fresh runs"),
+        (["--seeds", "2", "--resume", "x"], "--seeds trains new runs"),
+        (["--folds", "2", "--resume", "x"], "--folds trains new runs"),
         (["--folds", "2", "--nproc", "2"], "--folds and --nproc do not go together"),
         (["--folds", "2", "--seeds", "2"], "--seeds and --folds do not go together"),
         (
             ["--folds", "2", "--set", "data.valid.folds=3", "--set", "data.valid.fold=1"],
-            "--folds takes each fold, and the experiment names one",
+            "--folds uses each fold in turn, and the experiment names one",
         ),
     ],
 )
