@@ -88,14 +88,14 @@ def test_f27_a_run_that_is_refit_starts_from_the_very_same_model_again(root: Pat
     assert "no run can go on with another versions.init_from" in said
 
     def train_meanwhile(session) -> str:
-        reason = train_to_the_end(session)
-        monkeypatch.setattr(sitting, "train_to_the_end", train_to_the_end)
+        reason = run_epochs(session)
+        monkeypatch.setattr(sitting, "run_epochs", run_epochs)
         shutil.rmtree(origin)
         fit(tiny(root, "seed=2"), "origin")
         return reason
 
-    train_to_the_end = sitting.train_to_the_end
-    monkeypatch.setattr(sitting, "train_to_the_end", train_meanwhile)
+    run_epochs = sitting.run_epochs
+    monkeypatch.setattr(sitting, "run_epochs", train_meanwhile)
     with pytest.raises(DataError, match="was begun from another model than its experiment now names"):
         fit(tiny(root, *settings), "again")
 

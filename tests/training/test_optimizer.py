@@ -125,7 +125,7 @@ def test_training_never_imports_dynamo(tmp_path) -> None:
     """Its import costs as much as torch's own."""
     program = (
         "import sys; from sentiment_cli.config.loader import load_experiment;"
-        "from sentiment_cli.training.fit import fit;"
+        "from sentiment_cli.workflows.train import fit;"
         "fit(load_experiment('sample', ['train.max_steps=1', 'model.encoder.width=8']));"
         "print('torch._dynamo' in sys.modules)"
     )

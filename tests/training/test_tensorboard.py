@@ -47,6 +47,7 @@ def scalars(run: Path) -> list[tuple[int, dict[str, float]]]:
 
 def test_a_file_is_what_the_library_s_own_writer_writes(tmp_path: Path) -> None:
     tensorboardx = pytest.importorskip("tensorboardX", reason="needs the extra tensorboard")
+    (tmp_path / "experiment.yaml").touch()
     write_events(tmp_path, 7, ROW)
     ((step, ours),) = scalars(tmp_path)
     assert (step, ours) == (7, {"train/loss": 0.5, "valid/accuracy": 0.75, "lr": 0.25, "tokens/per_second": 8.0})

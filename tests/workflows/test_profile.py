@@ -27,7 +27,7 @@ def test_a_profile_says_where_the_time_goes_and_makes_no_run(cli) -> None:
 def test_a_profile_is_of_no_run(cli, options: tuple[str, ...]) -> None:
     done = cli("train", "sample", "--profile", *options)
     assert done.returncode == 2
-    assert "--profile makes no run" in done.stderr
+    assert "--profile does not create a run" in done.stderr
     assert options[0] in done.stderr
 
 

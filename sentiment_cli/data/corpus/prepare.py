@@ -225,7 +225,7 @@ def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Pa
             held = normalised_hashes(labelled.read(of, is_test_N))
         is_wanted_N = ~stand_in(hash_N, held)
         tokenizer = Tokenizer.from_file(str(corpus.directory / "tokenizer.json"))
-        tokens_N = _hash_tokens(open_corpus(corpus.key, ("test",)) or corpus)
+        tokens_N = _hash_tokens(labelled.read(*assign_rows(labelled, experiment.data, rounds=True)["test"]), tokenizer)
         with store.new_directory(cache.directory_of(key.directory_name)) as draft:
             is_known_N = stand_in(hash_N, normalised_hashes(labelled.read("train")))
             is_wanted_N = _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, is_known_N, tokens_N)
@@ -237,10 +237,9 @@ def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Pa
     return directory
 
 
-def _hash_tokens(corpus: Corpus) -> Hashes:
+def _hash_tokens(chunks: Iterable[list[str]], tokenizer: Tokenizer) -> Hashes:
     """Hash the token ids of each test row that has some: two texts may differ and be the same to a model."""
-    test = corpus.split("test")
-    found = row_hashes(np.split(test.ids_T, test.starts_N1[1:-1]))
+    found = row_hashes([ids for rows in encode_ahead(tokenizer, chunks) for ids in rows])
     return np.asarray(found[found != 0])
 
 

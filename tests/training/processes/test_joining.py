@@ -140,7 +140,7 @@ def test_a11_a_path_that_no_system_takes_is_refused(variable: str, path: str, mo
 @pytest.mark.parametrize("backend", ["nonsense", "module://nosuch", "tkagg"])
 def test_a11_charts_are_drawn_whatever_the_backend_is_called(backend: str) -> None:
     pytest.importorskip("matplotlib", reason="needs the extra plot")
-    program = "from sentiment_cli.evaluation.figures import check_matplotlib; check_matplotlib(); import matplotlib"
+    program = "from sentiment_cli.reports.svg import check_matplotlib; check_matplotlib(); import matplotlib"
     done = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "MPLBACKEND": backend}, capture_output=True, text=True
     )
@@ -153,5 +153,5 @@ def test_a11_an_archive_that_is_a_pipe_is_refused(experiment, tmp_path: Path, mo
 
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.setenv("SENTIMENT_IMDB", str(tmp_path / "pipe"))
-    with pytest.raises(DataError, match="neither a file nor a folder"):
+    with pytest.raises(DataError, match="which is not a file or folder"):
         find_source(experiment("data.source=imdb").data)

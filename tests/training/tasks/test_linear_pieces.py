@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 import torch
 from sklearn.linear_model import LogisticRegression
-from test_linear_training import counted_of, labels_of
+from test_linear_task import counted_of, labels_of
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.data.tokens.subwords import find_bags

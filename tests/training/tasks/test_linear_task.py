@@ -222,5 +222,7 @@ def test_what_has_no_meaning_for_it_is_refused(experiment, monkeypatch) -> None:
         profile_steps(experiment(*LINEAR))
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
     with pytest.raises(UsageError, match="which one process trains"):
         fit(experiment(*LINEAR))
