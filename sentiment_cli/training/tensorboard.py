@@ -24,7 +24,7 @@ _FIGURES = ("train_loss", "valid_loss", "valid_accuracy", "lr", "tokens_per_seco
 def check_tensorboard(settings: Train) -> None:
     """Raise MachineError where train.tensorboard is set and tensorboardX is not installed."""
     if settings.tensorboard and find_spec("tensorboardX") is None:
-        raise MachineError("train.tensorboard needs tensorboardX", "pip install tensorboardX")
+        raise MachineError("train.tensorboard needs tensorboardX", "pip install 'sentiment-cli[tensorboard]'")
 
 
 def write_events(run: Path, step: int, row: dict[str, Any]) -> None:

@@ -219,13 +219,12 @@ def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Pa
 
 def _build_unsup(texts: Texts, labelled: Texts, experiment: Experiment, corpus: Corpus, key: cache.Key) -> None:
     hash_N = normalised_hashes(texts.read("unsup"))
-    held = corpus.digests("test")
-    if held is None:  # a corpus of an earlier version
-        of, is_test_N = assign_rows(labelled, experiment.data, rounds=True)["test"]
-        held = normalised_hashes(labelled.read(of, is_test_N))
+    held = corpus.digests("test")  # None: a corpus of an earlier version
+    test = assign_rows(labelled, experiment.data, rounds=held is None)["test"]
+    held = normalised_hashes(labelled.read(*test)) if held is None else held
     is_wanted_N = ~is_among(hash_N, held)
     encode = ChunkEncoder(Tokenizer.from_file(str(corpus.directory / "tokenizer.json")))
-    tokens_N = _hash_tokens(open_corpus(corpus.key, ("test",)) or corpus)
+    tokens_N = _hash_tokens(labelled.read(*test), encode)
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
         is_known_N = is_among(hash_N, normalised_hashes(labelled.read("train")))
         is_wanted_N = _write_split(draft, "unsup", texts, "unsup", is_wanted_N, encode, is_known_N, tokens_N)
@@ -234,10 +233,9 @@ def _build_unsup(texts: Texts, labelled: Texts, experiment: Experiment, corpus: 
     console.say(f"data: unsup {n_kept:,} reviews, {n_out:,} left out that are also in test")
 
 
-def _hash_tokens(corpus: Corpus) -> Hashes:
+def _hash_tokens(chunks: Iterable[list[str]], encode: ChunkEncoder) -> Hashes:
     """Hash the token ids of each non-empty test row: different texts may have the same tokens."""
-    test = corpus.split("test")
-    found = row_hashes(np.split(test.ids_T, test.starts_N1[1:-1]))
+    found = row_hashes([ids for rows in chunks for ids in encode(rows)])
     return np.asarray(found[found != 0])
 
 

@@ -9,6 +9,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import killing
 import numpy as np
 import pytest
 import safetensors.torch
@@ -114,7 +115,7 @@ def worker(tmp_path: Path, place: str, at: int, number: int) -> Path:
     """Write a program that runs the command line and sends one process a signal once."""
     program = f"""
         import os, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path.insert(0, {str(Path(killing.__file__).parent)!r})
         from killing import arm
         if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
             arm({place!r}, {at}, ({number},))

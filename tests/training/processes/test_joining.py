@@ -147,7 +147,7 @@ def test_a_path_that_no_system_takes_is_refused(variable: str, path: str, monkey
 def test_charts_are_drawn_whatever_the_backend_is_called(backend: str) -> None:
     """Robustness case A11."""
     pytest.importorskip("matplotlib", reason="needs the extra plot")
-    program = "from sentiment_cli.evaluation.figures import check_matplotlib; check_matplotlib(); import matplotlib"
+    program = "from sentiment_cli.reports.svg import check_matplotlib; check_matplotlib(); import matplotlib"
     done = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "MPLBACKEND": backend}, capture_output=True, text=True
     )
@@ -161,5 +161,5 @@ def test_an_archive_that_is_a_pipe_is_refused(experiment, tmp_path: Path, monkey
 
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.setenv("SENTIMENT_IMDB", str(tmp_path / "pipe"))
-    with pytest.raises(DataError, match="neither a file nor a folder"):
+    with pytest.raises(DataError, match="which is not a file or folder"):
         find_source(experiment("data.source=imdb").data)
