@@ -5,12 +5,14 @@ READY := .venv/ready
 help:  ## Show this list (the default)
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: $(READY)  ## Make .venv with everything in it
+install: $(READY)  ## Make .venv with everything in it (1 to 10 minutes)
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "Installing into .venv: PyTorch and other packages, 0.7 GB with a CPU build of PyTorch, some 5 GB with a CUDA build; one to ten minutes."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+	@echo "Installed $$(du -sh .venv | cut -f1) into .venv. Next: . .venv/bin/activate && sentiment --help"
 
 demo: $(READY)  ## Train, evaluate and predict on the bundled synthetic sample, some 20 s once installed
 	run=$$($(BIN)/sentiment train sample) && \
@@ -19,6 +21,9 @@ demo: $(READY)  ## Train, evaluate and predict on the bundled synthetic sample, 
 
 test: $(READY)  ## Run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto -m "not slow"
+
+coverage: $(READY)  ## Run the test suite and print which lines it covers
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto -m "not slow" --cov=sentiment_cli --cov-report=term:skip-covered
 
 slow: $(READY)  ## Run the tests that take minutes
 	$(BIN)/pytest -q -m slow
@@ -47,5 +52,5 @@ clean:  ## Remove the virtual environment and what tools cached; data and runs s
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install demo test slow faults check train clean imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder
+.PHONY: help install demo test coverage slow faults check train clean imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder
 .PHONY: imdb-best-lm linear best-labels imdb-student imdb-best-cpu imdb-best

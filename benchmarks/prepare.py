@@ -25,8 +25,9 @@ from sentiment_cli.data.corpus.prepare import encode_ahead, prepare
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.corpus.splits import assign_rows
 from sentiment_cli.data.sources.archive import read_members
-from sentiment_cli.data.sources.source import find_source, hash_source, read_part
+from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tables.readers import Rejects
+from sentiment_cli.data.tokens.chunks import ChunkEncoder
 from sentiment_cli.data.tokens.tokenizer import train_tokenizer
 
 _ROWS = 50_000
@@ -85,8 +86,8 @@ def parts(archive: Path) -> None:
 
     row("floor: decompressing the archive alone", lambda: exhaust(blocks(archive)))
     row("floor: splitting it into its 100,000 members", lambda: exhaust(read_members(archive, lambda member: True)))
-    row("hash of the archive", lambda: hash_source(source, "labelled"))
-    row("labelled reviews, decoded and ordered", lambda: exhaust(read_part(source, "labelled", Rejects("stop"))))
+    row("hash of the archive", lambda: source.digest("labelled"))
+    row("labelled reviews, decoded and ordered", lambda: exhaust(source.rows("labelled", Rejects("stop"))))
     row("the same, kept as texts", lambda: prepare_texts(source, "labelled"))
     texts = prepare_texts(source, "labelled")
     splits = assign_rows(texts, experiment.data)
@@ -95,8 +96,8 @@ def parts(archive: Path) -> None:
         "vocabulary, from the training reviews",
         lambda: learnt.append(train_tokenizer(experiment.text, experiment.vocabulary, texts.read(*splits["train"]))[0]),
     )
-    row("encoding train", lambda: exhaust(encode_ahead(learnt[0], texts.read("train"))))
-    row("encoding test", lambda: exhaust(encode_ahead(learnt[0], texts.read("test"))))
+    row("encoding train", lambda: exhaust(encode_ahead(ChunkEncoder(learnt[0]), texts.read("train"))))
+    row("encoding test", lambda: exhaust(encode_ahead(ChunkEncoder(learnt[0]), texts.read("test"))))
     prepare(experiment)
     row("the stage when all is there, every hash checked", lambda: prepare(experiment))
 

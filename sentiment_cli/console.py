@@ -19,6 +19,9 @@ _UNSAFE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
 _SECONDS_BETWEEN_PLAIN_LINES = 15.0
+_SHORTEST_BAR, _LONGEST_BAR = 8, 30
+_NOTE_WIDTH = 40  # columns kept free for the share and the figures beside a bar
+_MINUTES_FROM = 90  # seconds
 _is_muted = False
 
 
@@ -145,33 +148,54 @@ def _write(stream: TextIO, text: str, end: str = "\n") -> None:
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
 
 
+def _fitting(note: str, room: int) -> str:
+    """Return as many figures of a note as there is room for."""
+    kept = ""
+    for part in filter(None, note.split("  ")):
+        longer = f"{kept}  {part}" if kept else part
+        if len(longer) > room:
+            break
+        kept = longer
+    return kept
+
+
 class ProgressBar:
     """How far a long job is: a bar on a terminal, elsewhere a plain line now and then. Use `progress(...)`."""
 
     def __init__(self, label: str, total: float | None) -> None:
         self._label, self._total = label, total
-        self._printed_at = time.monotonic()
+        self._began = self._printed_at = time.monotonic()
         self._bar = None
         if not _is_muted and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             from rich import progress as bars  # 40 ms that only a terminal needs
             from rich.console import Console
 
+            shown = Console(stderr=True)
+            width = max(_SHORTEST_BAR, min(_LONGEST_BAR, shown.width - len(label) - _NOTE_WIDTH))
+            self._room = shown.width - len(label) - width - len("  100 %  ")
             self._bar = bars.Progress(
                 bars.TextColumn("{task.description}", markup=False),
-                bars.BarColumn(),
-                bars.TaskProgressColumn(),
-                bars.TimeRemainingColumn(),
+                bars.BarColumn(width),
+                bars.TextColumn("{task.percentage:>3.0f} %" if total else "", markup=False),
                 bars.TextColumn("{task.fields[note]}", markup=False),
-                console=Console(stderr=True),
+                console=shown,
                 transient=True,
             )
             self._task = self._bar.add_task(sanitize(label), total=total, note="")
             self._bar.start()
 
     def update(self, done: float, note: str = "") -> None:
-        """Say that so much of the total is behind us; `note` holds the figures of the moment."""
+        """Show how much of the total is done; `note` holds figures, two spaces apart, the most important first.
+
+        A terminal shows as many of them as it has room for, and the time left where the note does not say it.
+        """
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, note=sanitize(note))
+            if self._total and done and " left" not in note:
+                left = (time.monotonic() - self._began) * (self._total - done) / done
+                note = f"{note}  {left:.0f} s left" if left < _MINUTES_FROM else f"{note}  {left / 60:.0f} min left"
+            elif self._total is None:
+                note = note or f"{done:,.0f}"
+            self._bar.update(self._task, completed=done, note=_fitting(sanitize(note), self._room))
         elif time.monotonic() - self._printed_at > _SECONDS_BETWEEN_PLAIN_LINES:
             self._printed_at = time.monotonic()
             share = f"{done:,.0f}" if self._total is None else f"{done / self._total:.0%}"

@@ -46,18 +46,6 @@ def folders(
     torch.set_deterministic_debug_mode("default")
 
 
-# Their hints are not whole commands yet: the readers' and those about labels.
-_NOT_YET = {
-    f"sentiment_cli.{name}"
-    for name in (
-        "data.labels", "data.reading", "data.splits", "data.tables", "inference.bulk", "inference.inputs",
-    )
-}  # fmt: skip
-
-
-_NOT_YET_TEXTS = ("--set ", "--on-error ", "--label-map ", "--text-column ", "iconv ", "the same command ")
-
-
 @pytest.fixture(autouse=True)
 def hints(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """See to it that the hint of each error that a test meets is a command that works."""
@@ -70,7 +58,7 @@ def hints(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         while frame.f_back is not None and frame.f_code.co_name == "__init__":
             frame = frame.f_back
         where = str(frame.f_globals.get("__name__"))
-        if hint is not None and where.startswith("sentiment_cli.") and where not in _NOT_YET:
+        if hint is not None and where.startswith("sentiment_cli."):
             met[hint] = f"{where}: {message}"
 
     monkeypatch.setattr(SentimentError, "__init__", noting)
@@ -112,8 +100,6 @@ def cli() -> Cli:
         )
         said = done.stderr.decode()
         for hint in re.findall(r"^  try: (.*)$", said, re.MULTILINE):
-            if hint.startswith(_NOT_YET_TEXTS):
-                continue
             assert complaint(hint, args) is None, (args, hint, complaint(hint, args))
         return subprocess.CompletedProcess(args, done.returncode, done.stdout.decode(), said)
 

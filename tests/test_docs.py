@@ -10,7 +10,7 @@ import pytest
 from sentiment_cli.config.loader import load_experiment
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands() -> list[str]:
@@ -68,6 +68,10 @@ def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch
             re.findall(r"--\w+", cli("data", "suspects", "--help").stdout)
         )
         return
+    if words[0] == "serve":  # until it is stopped: tests/serving runs it
+        options = {word for word in words if word.startswith("--")}
+        assert options <= set(re.findall(r"--[\w-]+", cli("serve", "--help").stdout))
+        return
     if words[0] == "generate":  # of runs that there are not: test_pretrain_command.py runs it
         options = {word for word in words if word.startswith("--")}
         assert options <= set(re.findall(r"--[\w-]+", cli("generate", "--help").stdout))
@@ -78,6 +82,8 @@ def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch
         settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
         config = next((word for i, word in enumerate(words[1:], 1) if word[0] != "-" and words[i - 1][0] != "-"), None)
         settings = [setting for setting in settings if "KEY=VALUE" not in setting]
+        if config is not None and config.endswith(".csv"):  # trains several models: the source is checked here
+            config, settings = None, [*settings, f"data.source={config}"]
         assert load_experiment(config, settings)
         assert cli(words[0], "--help").returncode == 0
         return
@@ -95,6 +101,8 @@ def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch
         monkeypatch.setenv("SENTIMENT_RUNS", str(tmp_path / "runs"))
     if words[0] in ("reproduce", "export"):
         words[1] = quick_run.name
+    if words[0] == "init":
+        (tmp_path / "my.yaml").unlink(missing_ok=True)
     if "--run" in words:
         words[words.index("--run") + 1] = quick_run.name
     if words[0] == "doctor":

@@ -36,6 +36,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_experiments_and_no_surprises(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     files = ("configs/default.yaml", "reports/page.css", "evaluation/minimal_pairs.tsv")
+    files += ("serving/remote.js", "inference/browser/model.js", "inference/browser/page.css")
     assert {f"sentiment_cli/{name}" for name in files} <= set(names)
     assert all(name.startswith(("sentiment_cli/", "sentiment_cli-")) for name in names)
     assert not [name for name in names if name.endswith((".pth", ".so", ".pyc"))]

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,6 +18,7 @@ from sentiment_cli.cli import (
     ensemble,
     export,
     generate,
+    init,
     models,
     predict,
     prepare,
@@ -25,45 +27,52 @@ from sentiment_cli.cli import (
     report,
     reproduce,
     runs,
+    serve,
     train,
 )
 from sentiment_cli.cli import eval as eval_command
+from sentiment_cli.cli.help import App
 from sentiment_cli.cli.parameters import spare_pydantic
 from sentiment_cli.errors import MachineError, SentimentError
-from sentiment_cli.storage import store
+from sentiment_cli.storage import refusals
 
-app = typer.Typer(
+app = App(
     name="sentiment",
-    help="""Train, evaluate and use recurrent text-sentiment models from YAML experiments.
+    help="""Train your own text classifiers, score them and use them.
 
     \b
     Examples:
-      sentiment train
+      sentiment train sample
       sentiment eval
       sentiment predict "I just really loved the movie"
     """,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
-app.command()(train.train)
-app.command("eval")(eval_command.evaluate)
-app.command()(predict.predict)
-app.command()(pretrain.pretrain)
-app.command()(generate.generate)
-app.command()(prepare.prepare)
-app.add_typer(data.app, name="data")
-app.add_typer(config.app, name="config")
-app.add_typer(recipes.app, name="recipes")
-app.add_typer(runs.app, name="runs")
-app.command()(compare.compare)
-app.command()(models.models)
-app.command()(report.report)
-app.command()(reproduce.reproduce)
-app.command()(ensemble.ensemble)
-app.command()(export.export)
-app.command()(doctor.doctor)
+_COMMANDS: dict[str, dict[str, "Callable[..., None] | App"]] = {
+    "Start here": {"train": train.train, "predict": predict.predict, "eval": eval_command.evaluate},
+    "Understand": {"compare": compare.compare, "report": report.report, "runs": runs.app},
+    "Data and experiments": {
+        "data": data.app,
+        "prepare": prepare.prepare,
+        "init": init.init,
+        "recipes": recipes.app,
+        "config": config.app,
+        "models": models.models,
+    },
+    "Share": {
+        "serve": serve.serve,
+        "export": export.export,
+        "ensemble": ensemble.ensemble,
+        "reproduce": reproduce.reproduce,
+    },
+    "Unlabelled text": {"pretrain": pretrain.pretrain, "generate": generate.generate},
+    "Help": {"doctor": doctor.doctor},
+}
+for _panel, _commands in _COMMANDS.items():
+    for _name, _command in _commands.items():
+        if isinstance(_command, App):
+            app.add_typer(_command, name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, rich_help_panel=_panel)(_command)
 
 
 def _print_version(asked: bool) -> None:
@@ -97,8 +106,6 @@ def print_help(
 
 def main() -> NoReturn:
     """Run the command line. Exit codes: 0 done, 1 bug, 2 usage, 3 data, 4 machine, 5 diverged, 130 interrupted."""
-    # OpenMP threads that spin at barriers make an LSTM 94 times slower beside another torch job. Read when torch loads.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # Other packages' pydantic plugins have no business in an experiment, and looking for them takes 10 ms.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
@@ -112,7 +119,7 @@ def main() -> NoReturn:
         console.report_error(f"there is not enough memory: {error}", "sentiment doctor")
         code = MachineError.exit_code
     except OSError as error:
-        refused = store.refusal(error)
+        refused = refusals.refusal(error)
         console.report_error(str(refused), _whole(refused.hint))
         code = refused.exit_code
     except typer.Abort:

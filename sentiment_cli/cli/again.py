@@ -143,10 +143,10 @@ def _put(words: list[Word], new: Word, *, is_repeatable: bool) -> None:
 
 
 def _own_option(word: Word, known: dict[str, Any]) -> Word:
-    """Name a setting of the data stage as the option that a command has for it; a list needs --set."""
+    """Name a setting of the data stage as the option that a command has for it; a list and null need --set."""
     value = f"{word.value}".partition("=")[2]
     own = _option_of(word, known)
-    return Word(own, value) if own is not None and not value.startswith("[") else word
+    return Word(own, value) if own is not None and value != "null" and not value.startswith("[") else word
 
 
 def _option_of(word: Word, known: dict[str, Any]) -> str | None:

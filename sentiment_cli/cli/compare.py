@@ -6,22 +6,25 @@ from typing import Annotated
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli import completion
 from sentiment_cli.cli.eval import Split
 from sentiment_cli.errors import UsageError
 
 
 def compare(
-    runs: Annotated[list[str], Argument(metavar="RUN RUN...", help="Run directories or names.")],
-    split: Annotated[Split, Option(help="Which reviews to compare on.")] = Split.test,
-    listed: Annotated[int, Option("--list", metavar="N", min=0, help="How many reviews to name on each side.")] = 5,
+    runs: Annotated[list[str], Argument(metavar="RUN...", help="Two runs or more.", autocompletion=completion.runs)],
+    split: Annotated[Split, Option(help="Split to compare on.")] = Split.test,
+    listed: Annotated[int, Option("--list", metavar="N", min=0, help="Number of reviews to list on each side.")] = 5,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Test whether runs differ in accuracy on the same reviews, each against the first.
+    """Test whether runs differ in accuracy.
+
+    Each run is compared with the first on the same reviews (McNemar's test).
 
     \b
     Examples:
       sentiment compare tutorial-rnn imdb-lstm
-      sentiment compare imdb-lstm-seed0 imdb-lstm-seed1 imdb-lstm-seed2 --split valid --json
+      sentiment compare lstm-seed0 lstm-seed1 lstm-seed2 --split valid --json
     """
     from sentiment_cli.runs.directory import named_run
 

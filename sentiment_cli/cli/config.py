@@ -4,19 +4,17 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli import completion
+from sentiment_cli.cli.help import App
+from sentiment_cli.cli.nested import Line, nested_yaml
 from sentiment_cli.cli.train import Config, Override
 from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.errors import UsageError
 
-app = typer.Typer(
-    help="Show, check and compare experiments.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = App(help="Show, check and compare experiments.")
 
 
 @app.command()
@@ -25,12 +23,15 @@ def show(
     override: Override = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object per setting.")] = False,
 ) -> None:
-    """Print every setting with its value and where the value comes from.
+    """Print every setting, its value and where it was set.
+
+    The output is an experiment file that can be trained.
 
     \b
     Examples:
       sentiment config show
       sentiment config show my.yaml --set train.lr=1e-4
+      sentiment config show default > my.yaml
     """
     from sentiment_cli.config.loader import load_settings
 
@@ -39,18 +40,25 @@ def show(
         for setting in settings:
             console.result(json.dumps(setting._asdict()))
         return
-    lines = [f"{setting.key}: {_yaml(setting.value)}" for setting in settings]
-    width = max(map(len, lines))
-    for line, setting in zip(lines, settings, strict=True):
-        console.result(f"{line:<{width}}  # {setting.origin}")
+    for line in nested_yaml((Line(key, value, console.one_line(origin)) for key, value, origin in settings), 36):
+        console.result(line)
 
 
 @app.command()
 def check(
-    configs: Annotated[list[str], Argument(metavar="CONFIG...", help="Experiment files or shipped experiments.")],
+    configs: Annotated[
+        list[str],
+        Argument(
+            metavar="CONFIG...",
+            help="Experiment files or built-in experiments.",
+            autocompletion=completion.experiments,
+        ),
+    ],
     override: Override = None,
 ) -> None:
-    """Report every mistake in experiment files; the exit code is 2 if there is one.
+    """Report every mistake in experiment files.
+
+    The exit code is 2 if there is one.
 
     \b
     Examples:
@@ -73,10 +81,16 @@ def check(
 
 @app.command()
 def diff(
-    one: Annotated[str, Argument(metavar="A", help="Experiment file, shipped experiment or run.")],
-    other: Annotated[str, Argument(metavar="B", help="Another one.")],
+    one: Annotated[
+        str,
+        Argument(
+            metavar="A", help="Experiment file, built-in experiment or run.", autocompletion=completion.experiments
+        ),
+    ],
+    other: Annotated[str, Argument(metavar="B", help="Another one.", autocompletion=completion.experiments)],
+    as_json: Annotated[bool, Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
-    """Print the settings in which two experiments or runs differ, and nothing where they agree.
+    """Print the settings in which two experiments or runs differ.
 
     \b
     Examples:
@@ -86,7 +100,11 @@ def diff(
     from sentiment_cli.config.loader import differences, load_experiment
 
     first, second = (load_experiment(_file_of(name)) for name in (one, other))
-    for key, value, theirs in differences(first, second):
+    found = differences(first, second)
+    if as_json:
+        console.result(json.dumps([dict(zip(("key", "a", "b"), difference, strict=True)) for difference in found]))
+        return
+    for key, value, theirs in found:
         console.result(f"{key}: {_yaml(value)} -> {_yaml(theirs)}")
 
 
@@ -94,7 +112,7 @@ def diff(
 def schema(
     markdown: Annotated[bool, Option("--markdown", help="Print docs/configuration.md instead.")] = False,
 ) -> None:
-    """Print a JSON Schema of experiment files, which editors complete and check from.
+    """Print a JSON Schema of experiment files, for editors.
 
     \b
     Example:

@@ -5,22 +5,24 @@ import io
 import itertools
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from sentiment_cli import console
 from sentiment_cli.cli import suspects
+from sentiment_cli.cli.help import App
 from sentiment_cli.cli.train import Config, Override
+from sentiment_cli.cli.typed_data import DataOption, TestOption, with_data
 from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.layout import Column, table, wrapped
 from sentiment_cli.storage import store
 
-app = typer.Typer(no_args_is_help=True, help="Inspect, check and cache training data.")
-cache_app = typer.Typer(no_args_is_help=True, help="List, explain and delete prepared data.")
+app = App(help="Inspect, check and cache training data.")
+cache_app = App(help="List, explain and delete prepared data.")
 app.add_typer(cache_app, name="cache")
-app.command()(suspects.suspects)
 
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object.")]
 _BINS = 24
@@ -32,22 +34,24 @@ _LARGEST_PLOT = 1 << 24
 @app.command()
 def info(
     config: Config = None,
+    data: DataOption = None,
+    test: TestOption = None,
     override: Override = None,
     plot: Annotated[
         Path | None, Option(metavar="FILE", help="Save the histogram as a picture: .png, .svg, .pdf.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is in the data of an experiment, all its splits: rows, labels, lengths, unknown words.
+    """Count rows, labels, lengths and unknown words of each split.
 
     \b
     Examples:
       sentiment data info sample
-      sentiment data info --set data.source=my.csv --plot lengths.svg
+      sentiment data info --data my.csv --plot lengths.svg
     """
     from sentiment_cli.config.loader import load_experiment
 
-    experiment = load_experiment(config, override or [])
+    experiment = load_experiment(config, with_data(override, data, test, config=config))
     if plot is not None:
         _check_plot(plot)
     from sentiment_cli.data.checks import statistics
@@ -64,7 +68,7 @@ def info(
         words, groups = came["words"], f", {came['groups']:,} groups" if came["groups"] else ""
         counts = (f"{console.one_line(label)} {count:,}" for label, count in came["labels"].items())
         balance = ", ".join(counts) or "no labels"
-        console.result(
+        _print_wrapped(
             f"{split:<6} {came['rows']:>9,} reviews ({balance}), {came['bytes'] / 1e6:.1f} MB{groups}; "
             f"words: mean {words['mean']:.1f}, longest {words['longest']:,}"
         )
@@ -72,42 +76,58 @@ def info(
         left_out = ", ".join(f"{label} {count:,}" for label, count in found["left_out"].items())
         console.result(f"left out by data.label_map: {left_out}")
     console.result("\nas a model reads them")
-    console.result(f"{'split':<6} {'reviews':>9}  {'tokens':>11}  {'cut':>6}  {'unknown':>7}  percentiles of tokens")
-    for split, row in found["splits"].items():
-        spread = "  ".join(f"{p}%: {value}" for p, value in row["length_percentiles"].items())
-        console.result(
-            f"{split:<6} {row['rows']:>9,}  {row['tokens']:>11,}  {row['truncated_share']:>6.1%}  "
-            f"{row['unknown_share']:>7.2%}  {spread}"
+    percents = list(next(iter(found["splits"].values()), {"length_percentiles": {}})["length_percentiles"])
+    read = [Column("split"), *(Column(title, is_right=True) for title in ("reviews", "tokens", "cut", "unknown"))]
+    read += [Column(f"{percent} %", is_right=True, drop=i % 2 + 1) for i, percent in enumerate(percents)]
+    rows = [
+        (
+            split,
+            f"{row['rows']:,}",
+            f"{row['tokens']:,}",
+            f"{row['truncated_share']:.1%}",
+            f"{row['unknown_share']:.2%}",
+            *(f"{value}" for value in row["length_percentiles"].values()),
         )
+        for split, row in found["splits"].items()
+    ]
+    _print_table(read, rows)
+    console.result("cut: share longer than a model reads; 50 %: half of the reviews have at most so many tokens")
     shown = {split: row["labels"] for split, row in found["splits"].items() if split != "unsup"}
-    width = max(len("label"), *map(len, found["labels"]))
-    console.result("\n" + f"{'label':<{width}}" + "".join(f"  {split:>9}" for split in shown))
-    for label in found["labels"]:
-        console.result(f"{label:<{width}}" + "".join(f"  {labels[label]:>9,}" for labels in shown.values()))
-    common = ", ".join(f"{word} {count:,}" for word, count in found["vocabulary"]["commonest"].items())
+    console.result("")
+    by_label = [
+        (console.one_line(label), *(f"{labels[label]:,}" for labels in shown.values())) for label in found["labels"]
+    ]
+    _print_table([Column("label"), *(Column(split, is_right=True) for split in shown)], by_label)
     common = ", ".join(
         f"{console.one_line(word)} {count:,}" for word, count in found["vocabulary"]["commonest"].items()
     )
-    console.result(f"\n{found['vocabulary']['entries']:,} vocabulary entries; commonest words: {common}")
+    console.result("")
+    _print_wrapped(f"{found['vocabulary']['entries']:,} vocabulary entries; most frequent words: {common}")
     console.result("\ntokens of a training review")
     for line in _histogram(statistics.token_lengths(experiment)):
         console.result(line)
 
 
 @app.command()
-def check(config: Config = None, override: Override = None, as_json: AsJson = False) -> None:
-    """Say what is wrong with the data: duplicates, leaks between splits, contradicting labels, damage.
+def check(
+    config: Config = None,
+    data: DataOption = None,
+    test: TestOption = None,
+    override: Override = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find duplicates, leaks between splits and label problems.
 
-    Exit code 3 where something is an error, 0 where there are only warnings and notes.
+    The exit code is 3 if something is an error, 0 if there are only warnings.
 
     \b
     Examples:
       sentiment data check sample
-      sentiment data check --set data.source=my.csv --json
+      sentiment data check --data my.csv --json
     """
     from sentiment_cli.config.loader import load_experiment
 
-    experiment = load_experiment(config, override or [])
+    experiment = load_experiment(config, with_data(override, data, test, config=config))
     from sentiment_cli.data.checks.checks import check_data
     from sentiment_cli.data.checks.coverage import unknown_findings
 
@@ -117,21 +137,28 @@ def check(config: Config = None, override: Override = None, as_json: AsJson = Fa
     if as_json:
         console.result(json.dumps(report.to_json()))
     else:
+        findings = []
         for finding in report.findings:
             rows = f": {', '.join(finding.rows)}" if finding.rows else ""
-            console.result(f"{finding.severity:<8}{finding.count:>8,}  {console.one_line(f'{finding.what}{rows}')}")
-        console.result("\nduplicates    " + "".join(f"{name:>13}" for name in report.duplicates))
+            findings.append((finding.severity, f"{finding.count:,}", console.one_line(f"{finding.what}{rows}")))
+        _print_table((Column(""), Column("rows", is_right=True), Column("finding")), findings)
+        console.result("")
+        duplicates = []
         for kind in ("exact", "normalised", "near"):
             found = getattr(report, "duplicates" if kind == "exact" else f"duplicates_{kind}")
-            console.result(f"  {kind:<12}" + "".join(f"{found[name]:>13,}" for name in report.duplicates))
+            duplicates.append((kind, *(f"{found[name]:,}" for name in report.duplicates)))
+        _print_table([Column("duplicates"), *(Column(name, is_right=True) for name in report.duplicates)], duplicates)
     if report.is_bad:
         worst = next(finding for finding in report.findings if finding.severity == "error")
         raise DataError(f"the data cannot be trained on: {worst.what}")
 
 
+app.command()(suspects.suspects)
+
+
 @cache_app.command("list")
 def list_cache(as_json: AsJson = False) -> None:
-    """List prepared data with their sizes.
+    """List the prepared data and their sizes.
 
     \b
     Examples:
@@ -159,7 +186,10 @@ def list_cache(as_json: AsJson = False) -> None:
 
 @cache_app.command()
 def why(config: Config = None, override: Override = None, as_json: AsJson = False) -> None:
-    """Say whether an experiment's data are prepared, and if not, which part of the key differs from what is there.
+    """Explain whether the data of an experiment are prepared.
+
+    If they are not, the settings that differ from the nearest prepared data
+    are printed.
 
     \b
     Examples:
@@ -199,10 +229,12 @@ def why(config: Config = None, override: Override = None, as_json: AsJson = Fals
 
 @cache_app.command()
 def remove(
-    names: Annotated[list[str] | None, Argument(metavar="NAME...", help="Entries, as `list` names them.")] = None,
-    everything: Annotated[bool, Option("--all", help="Remove every entry; downloads and runs stay.")] = False,
+    names: Annotated[
+        list[str] | None, Argument(metavar="NAME...", help="Names that `sentiment data cache list` prints.")
+    ] = None,
+    everything: Annotated[bool, Option("--all", help="Delete all prepared data; downloads and runs stay.")] = False,
 ) -> None:
-    """Remove prepared data; what is needed again is made again.
+    """Delete prepared data; they are made again when needed.
 
     \b
     Examples:
@@ -219,6 +251,16 @@ def remove(
             console.result(str(entry.path))
         else:
             console.say(f"{entry.path} is in use by another process and stays")
+
+
+def _print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    for line in table(columns, rows, console.terminal_width()):
+        console.result(line)
+
+
+def _print_wrapped(text: str) -> None:
+    for line in wrapped(text, console.terminal_width(), "  "):
+        console.result(line)
 
 
 def _histogram(length_N: Any) -> list[str]:

@@ -1,17 +1,22 @@
 """`sentiment doctor`."""
 
+import json
 from typing import Annotated
 
 from typer import Option
 
 from sentiment_cli import console
+from sentiment_cli.layout import Column, table
 
 
 def doctor(
-    markdown: Annotated[bool, Option("--markdown", help="Print a table for a bug report.")] = False,
-    seconds: Annotated[float, Option(min=0.1, max=600, help="How long to train on made-up rows.")] = 10,
+    markdown: Annotated[bool, Option("--markdown", help="Print a Markdown table for a bug report.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    seconds: Annotated[float, Option(min=0.1, max=600, metavar="S", help="Seconds to train on random rows.")] = 10,
 ) -> None:
-    """Say what this machine can do, and train on made-up rows for ten seconds to prove it.
+    """Check this machine: versions, GPU, memory, training speed.
+
+    It trains on random rows for ten seconds.
 
     \b
     Examples:
@@ -25,8 +30,13 @@ def doctor(
     console.say(f"training on made-up rows for {seconds:g} s")
     rate, first, last = synthetic_training(seconds)
     found["training"] = f"{rate:,.0f} tokens/s, loss from {first:.3f} to {last:.3f}"
+    if as_json:
+        console.result(json.dumps(found))
+        return
     if markdown:
         console.result("| what | found |\n|---|---|")
-    for name, value in found.items():
-        cell = value.replace("|", r"\|")
-        console.result(f"| {name} | {cell} |" if markdown else f"{name:<12} {value}")
+        for name, value in found.items():
+            console.result(f"| {name} | {value.replace('|', chr(92) + '|')} |")
+        return
+    for line in table((Column(""), Column("")), list(found.items()), console.terminal_width()):
+        console.result(line)

@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli import completion
 
 
 class WeightsOption(StrEnum):
@@ -15,19 +16,24 @@ class WeightsOption(StrEnum):
 
 
 def ensemble(
-    runs: Annotated[list[str], Argument(metavar="RUN...", help="Run directories or names, or packed models.")],
-    name: Annotated[str, Option(help="Name of the run that is made.")] = "ensemble",
+    runs: Annotated[
+        list[str],
+        Argument(metavar="RUN...", help="Run directories or names, or packed models.", autocompletion=completion.runs),
+    ],
+    name: Annotated[str, Option(help="Name of the new run.")] = "ensemble",
     weights: Annotated[
-        WeightsOption, Option(help="How much each member counts: as validation says, or all the same.")
+        WeightsOption, Option(help="Weight of each member: fitted on validation, or equal.")
     ] = WeightsOption.fitted,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object instead of the run directory.")] = False,
 ) -> None:
-    """Combine several runs into one model: the weighted sum of their calibrated log-odds.
+    """Combine several runs into one model.
+
+    Its answer is the weighted sum of their calibrated log-odds.
 
     \b
     Examples:
       sentiment ensemble imdb-forward imdb-backward linear
-      sentiment ensemble imdb-lstm-seed0 imdb-lstm-seed1 imdb-lstm-seed2 --weights equal --name imdb-lstm-of-3
+      sentiment ensemble lstm-seed0 lstm-seed1 --weights equal --name lstm-of-2
     """
     from sentiment_cli.evaluation.ensembling import make_ensemble
     from sentiment_cli.evaluation.printing import print_ensemble

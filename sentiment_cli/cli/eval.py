@@ -1,5 +1,6 @@
 """`sentiment eval`."""
 
+import functools
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -7,15 +8,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Option
+from typer import Option
 
 from sentiment_cli import console
-from sentiment_cli.cli.parameters import OnError
+from sentiment_cli.cli.parameters import OnError, Run, RunOption, one_run
 from sentiment_cli.cli.reading import OF_LABELS, Reading, check_keys
 from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Data
+    from sentiment_cli.evaluation.evaluate import Evaluation
 
 
 class Split(StrEnum):
@@ -24,17 +26,12 @@ class Split(StrEnum):
     train = "train"
 
 
-# Settings of the data stage that this command has options for, as hints name them.
-
-
 def evaluate(
-    run: Annotated[
-        str | None, Argument(help="Run directory or name, or a packed model; without one, the newest finished run.")
-    ] = None,
-    split: Annotated[Split | None, Option(help="Which reviews to score; without it, test.")] = None,
+    run: Run = None,
+    split: Annotated[Split | None, Option(help="Split to score; without it, test.")] = None,
     data: Annotated[str | None, Option(metavar="FILE", help="Score labelled rows of a file or folder instead.")] = None,
     behaviour: Annotated[
-        bool, Option("--behaviour", help="Try pairs of sentences that differ in little instead.")
+        bool, Option("--behaviour", help="Try pairs of sentences that hardly differ instead.")
     ] = False,
     pairs: Annotated[
         str | None, Option(metavar="FILE", help="Score labelled pairs of texts of a file instead.")
@@ -43,32 +40,38 @@ def evaluate(
         str | None,
         Option(
             metavar="OLD=NEW,…",
-            help="With --data or --pairs: what its labels are here; or a JSON object. Nothing for NEW leaves rows out.",
+            help="With --data or --pairs: rename its labels; or a JSON object. An empty NEW leaves rows out.",
         ),
     ] = None,
-    text_column: Annotated[str | None, Option(help="With --data: the column of the texts.")] = None,
-    label_column: Annotated[str | None, Option(help="With --data: the column of the labels.")] = None,
+    text_column: Annotated[str | None, Option(metavar="COLUMN", help="With --data: column of the texts.")] = None,
+    label_column: Annotated[str | None, Option(metavar="COLUMN", help="With --data: column of the labels.")] = None,
     settings: Reading = None,
     on_error: Annotated[
-        OnError | None, Option(help="With --data: stop at a row that cannot be read, or leave it out and list it.")
+        OnError | None, Option(help="With --data: stop at an unreadable row, or skip and list it.")
     ] = None,
     slices: Annotated[
         list[str] | None,
-        Option("--slice", metavar="NAME", help="Show more of one slice, such as stars, or with --data of a column."),
+        Option(
+            "--slice", metavar="NAME", help="Show one slice in full, such as stars, or a column of --data; repeatable."
+        ),
     ] = None,
     reliability: Annotated[bool, Option("--reliability", help="Draw accuracy over confidence.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    run_option: RunOption = None,
 ) -> None:
-    """Score a run on the held-out test reviews, on another split, or on labelled rows of your own.
+    """Score a run on the test reviews or on your own labelled file.
 
     \b
     Examples:
       sentiment eval
       sentiment eval imdb-lstm --split valid --json
       sentiment eval --slice stars --slice movie --reliability
-      sentiment eval --data my.csv --label-map Positive=pos,Negative=neg --slice city
+      sentiment eval --data my.csv --label-map Positive=pos,Negative=neg
       sentiment eval --behaviour
-      sentiment eval --pairs contrasts.csv    its columns: original, contrast, original_label, contrast_label
+      sentiment eval --pairs contrasts.csv
+
+    The columns of --pairs are original, contrast, original_label and
+    contrast_label.
     """
     from sentiment_cli.runs.directory import find_run
 
@@ -93,7 +96,7 @@ def evaluate(
         raise UsageError(
             "--slice and --reliability go with a split or with --data", Change(without=["--slice", "--reliability"])
         )
-    path = find_run(run)
+    path = find_run(one_run(run, run_option))
     if behaviour:
         from sentiment_cli.evaluation.behaviour import evaluate_behaviour, print_behaviour
 
@@ -122,12 +125,28 @@ def evaluate(
         found = evaluation.evaluate(path, (split or Split.test).value)
     else:
         found = evaluation.evaluate_data(path, _own(data, values, settings or []), slices or ())
-    _print(
-        path,
-        found.to_json(),
-        as_json,
-        lambda: print_scores(found, slices or (), with_reliability=reliability),
-    )
+    width = console.terminal_width()
+    if width is None:
+        show = functools.partial(print_scores, found, slices or (), with_reliability=reliability)
+    else:
+        show = functools.partial(_show, path, found, slices or (), width, with_reliability=reliability)
+    _print(path, found.to_json(), as_json, show)
+
+
+def _show(run: Path, found: "Evaluation", slices: Sequence[str], width: int, *, with_reliability: bool) -> None:
+    """Print an evaluation for a terminal."""
+    from sentiment_cli.cli.scores import score_lines
+    from sentiment_cli.evaluation.calibration import print_reliability
+    from sentiment_cli.evaluation.slices import print_slices
+
+    for line in score_lines(run, found, width):
+        console.result(line)
+    if with_reliability and found.reliability:
+        console.result("")
+        print_reliability(found.reliability)
+    if slices:
+        console.result("")
+        print_slices(found.slices, slices)
 
 
 def _pairs_of(text: str) -> str | list[str]:

@@ -6,9 +6,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Option
 
 from sentiment_cli import console
+from sentiment_cli.cli.parameters import Run, RunOption, one_run
 from sentiment_cli.errors import Change, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ class Choice(StrEnum):
 
 
 def export(
-    run: Annotated[
-        str | None, Argument(help="Run directory or name, or a packed model; without one, the newest finished run.")
-    ] = None,
+    run: Run = None,
     precision: Annotated[
         list[Choice] | None,
         Option(help="How weights are stored; repeatable. Without it all three, or fp32 for a single file."),
@@ -37,7 +36,11 @@ def export(
     pack: Annotated[
         Path | None, Option(metavar="FILE", help="Pack a graph and all that goes with it in one file, to use as RUN.")
     ] = None,
+    page: Annotated[
+        Path | None, Option(metavar="FILE", help="Write one HTML file that answers in a browser, without a network.")
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    run_option: RunOption = None,
 ) -> None:
     """Export a model as ONNX or as one portable file.
 
@@ -47,9 +50,13 @@ def export(
       sentiment export imdb-lstm --precision int8 --out imdb-lstm.onnx
       sentiment export imdb-lstm --precision int8 --pack imdb-lstm.model
       sentiment predict --run imdb-lstm.model "I just really loved the movie"
+      sentiment export imdb-lstm --page imdb-lstm.html
     """
     from sentiment_cli.runs.directory import find_run
 
+    if page is not None:
+        _write_page(run, page, precision, {"--out": out, "--pack": pack}, as_json)
+        return
     is_file = out is not None and out.suffix == ".onnx"
     asked = _asked(precision, is_one=pack is not None or is_file)
     if len(asked) > 1 and (pack is not None or is_file):
@@ -57,7 +64,7 @@ def export(
             f"{pack or out} holds one precision, and {', '.join(asked)} are asked for",
             Change("--precision", asked[0], without=["--precision"]),
         )
-    path = find_run(run)
+    path = find_run(one_run(run, run_option))
     from sentiment_cli.runs.ensemble_model import Ensemble, open_model
 
     model = open_model(path)
@@ -102,6 +109,32 @@ def export(
             "; ".join(f"{name} is refused: {reason}" for name, reason in refused),
             f"{_command(path)} --precision {others[0]}" if others else f"{_command(path)} --pack {_packed(path)}",
         )
+
+
+def _write_page(
+    run: str | None, page: Path, precision: list[Choice] | None, others: dict[str, Path | None], as_json: bool
+) -> None:
+    """Write a model as a page, where nothing is there."""
+    from sentiment_cli.runs.directory import find_run
+    from sentiment_cli.storage import store
+
+    named = ["sentiment", "export", *([] if run is None else [run]), "--page", str(page)]
+    for option, place in others.items():
+        if place is not None:
+            raise UsageError(f"--page and {option} are both given; they are written one by one", shlex.join(named))
+    if precision is not None and (len(precision) > 1 or precision[0] == Choice.all):
+        raise UsageError(f"{page} holds one precision", shlex.join([*named, "--precision", "fp16"]))
+    if store.is_there(page):
+        free = page.with_name(f"{page.stem}-{run or 'new'}{page.suffix}".replace("/", "-"))
+        raise UsageError(f"{page} is there already, and nothing is overwritten", shlex.join([*named[:-1], str(free)]))
+    path = find_run(run)
+    from sentiment_cli.inference.browser.export import model_page
+    from sentiment_cli.runs.ensemble_model import open_model
+
+    storage: Precision = precision[0].value if precision is not None else "fp32"  # type: ignore[assignment]
+    html = model_page(open_model(path), storage).encode()
+    store.write_file(page, html)
+    console.result(json.dumps({"run": str(path), "page": str(page), "bytes": len(html)}) if as_json else str(page))
 
 
 def _pack(ensemble: "Ensemble", pack: Path, path: Path, as_json: bool) -> None:

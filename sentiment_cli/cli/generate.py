@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli import completion
+from sentiment_cli.cli.parameters import RunOption
 from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
@@ -19,30 +21,34 @@ _TOKENS = 200
 
 
 def generate(
-    run: Annotated[str, Argument(help="Run of a language model, an autoencoder or pairs.")],
-    prompt: Annotated[str, Argument(help="What the text begins with; for an autoencoder or pairs, what is read.")] = "",
-    tokens: Annotated[int | None, Option(min=1, help="Maximum number of tokens; the default is 200.")] = None,
+    run: Annotated[
+        str | None,
+        Argument(help="Run of a language model, an autoencoder or pairs.", autocompletion=completion.runs),
+    ] = None,
+    prompt: Annotated[str, Argument(help="Start of the text; for an autoencoder or pairs, the text to read.")] = "",
+    run_option: RunOption = None,
+    tokens: Annotated[int | None, Option(min=1, help="Number of tokens at most; the default is 200.")] = None,
     temperature: Annotated[
         float | None,
-        Option(min=0, max=100, help="Below 1 likely words become likelier, at 0 the likeliest is taken. [0.8]"),
+        Option(min=0, max=100, help="Sampling temperature; the default is 0.8, and 0 takes the likeliest word."),
     ] = None,
-    top_k: Annotated[int | None, Option(min=1, help="Choose among this many of the likeliest words.")] = None,
+    top_k: Annotated[int | None, Option(min=1, help="Sample among the N likeliest words.")] = None,
     top_p: Annotated[
-        float | None, Option(min=0, max=1, help="Choose among the likeliest that have this share.")
+        float | None,
+        Option(min=0, max=1, metavar="P", help="Sample among the likeliest words with probability P together."),
     ] = None,
     seed: Annotated[
-        int | None, Option(min=0, max=2**63 - 1, help="Seed of the choices; without one, each time another.")
+        int | None, Option(min=0, max=2**63 - 1, help="Random seed; without one, a new one each time.")
     ] = None,
-    n: Annotated[int, Option("-n", "--texts", min=1, help="How many texts.")] = 1,
-    label: Annotated[
-        str | None, Option(help="What the model is told that the review is, if it was told labels.")
-    ] = None,
-    beam: Annotated[int | None, Option(min=1, help="Of an autoencoder or pairs: keep the likeliest so many.")] = None,
+    n: Annotated[int, Option("-n", "--texts", min=1, help="Number of texts.")] = 1,
+    label: Annotated[str | None, Option(help="Label of the review, for a model trained with labels.")] = None,
+    beam: Annotated[int | None, Option(min=1, help="Beam width, for an autoencoder or pairs.")] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object per text.")] = False,
 ) -> None:
-    """Write what a language model makes of a prompt, or an autoencoder or a model of pairs of a text.
+    """Write text with a pretrained language model.
 
-    A model that reads backward writes what comes before the prompt.
+    An autoencoder or a model of text pairs rewrites a text. A backward language
+    model writes what comes before the prompt.
 
     \b
     Examples:
@@ -53,6 +59,10 @@ def generate(
     """
     from sentiment_cli.runs.directory import find_run
 
+    if run_option is not None:
+        run, prompt = run_option, run if run is not None and not prompt else prompt
+    if run is None:
+        raise UsageError("there is no run to generate from", "sentiment runs list")
     path = find_run(run)
     prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     from sentiment_cli.inference.generate.generate import load_generator

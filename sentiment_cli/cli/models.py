@@ -6,17 +6,24 @@ from typing import Annotated
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli import completion
+from sentiment_cli.cli.train import Override
 from sentiment_cli.config.catalogue import CELLS, KINDS, POOLINGS
 from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.errors import Change, UsageError
 
 
 def models(
-    config: Annotated[str | None, Argument(help="Experiment file or shipped experiment; without one, a list.")] = None,
-    override: Annotated[list[str] | None, Option("--set", help="KEY=VALUE of the experiment; repeatable.")] = None,
+    config: Annotated[
+        str | None,
+        Argument(
+            help="Experiment file or built-in experiment; without one, a list.", autocompletion=completion.experiments
+        ),
+    ] = None,
+    override: Override = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the kinds of models, or count an experiment's parameters, without training.
+    """List model types, or count a model's parameters.
 
     \b
     Examples:
@@ -66,4 +73,4 @@ def _list() -> None:
         width = max(map(len, choices))
         for name, what in choices.items():
             console.result(f"  {name:<{width}}  {what}")
-    console.result(f"shipped experiments: {', '.join(recipe_names())}")
+    console.result(f"built-in experiments: {', '.join(recipe_names())}")

@@ -7,9 +7,19 @@ prediction.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
-from typer import core
+from typer import Argument, Option, core
+
+from sentiment_cli.cli import completion
+from sentiment_cli.errors import Change, UsageError
+
+_RUN_OR_MODEL = "Run directory or name, or a packed model; without one, the newest finished run."
+Run = Annotated[str | None, Argument(help=_RUN_OR_MODEL, autocompletion=completion.runs)]
+OneRun = Annotated[str, Argument(metavar="RUN", help="Run directory or name.", autocompletion=completion.runs)]
+RunOption = Annotated[
+    str | None, Option("--run", metavar="RUN", help="The same as RUN.", autocompletion=completion.runs)
+]
 
 
 class OnError(StrEnum):
@@ -17,6 +27,13 @@ class OnError(StrEnum):
 
     stop = "stop"
     skip = "skip"
+
+
+def one_run(given: str | None, option: str | None) -> str | None:
+    """Return the run that was named by position or by --run. Raises UsageError for two that differ."""
+    if given is not None and option is not None and given != option:
+        raise UsageError(f"{given} and --run {option} are two runs; one of them is enough", Change(without=["--run"]))
+    return option if given is None else given
 
 
 def spare_pydantic() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from sentiment_cli.cli import completion
 from sentiment_cli.cli.explain import ExplainOptions, Method, answer_with_reasons
 from sentiment_cli.cli.parameters import OnError
 from sentiment_cli.cli.reading import OF_TEXTS, Reading, check_keys, load_data
@@ -42,43 +43,51 @@ _WITH_REASONS = 'sentiment predict --explain "I just really loved the movie"'
 
 def predict(
     text: Annotated[list[str] | None, Argument(help="Texts to classify; without any, lines of standard input.")] = None,
-    run: Annotated[str | None, Option(help="Run directory or name; without one, the newest finished run.")] = None,
-    file: Annotated[
+    run: Annotated[
         str | None,
         Option(
-            metavar="FILE", help="Classify the rows of a table or the lines of any other file; - is standard input."
+            help="Run directory or name, or a packed model; without one, the newest finished run.",
+            autocompletion=completion.runs,
         ),
     ] = None,
+    file: Annotated[
+        str | None,
+        Option(metavar="FILE", help="Classify the rows of a table or the lines of another file; - is standard input."),
+    ] = None,
     out: Annotated[
-        Path | None, Option(metavar="FILE", help="Write to a file, in the form its name ends in, not to stdout.")
+        Path | None, Option(metavar="FILE", help="Write to FILE (format from its extension) instead of stdout.")
     ] = None,
     form: Annotated[
-        Format | None, Option("--format", help="What to write; without it, lines of text, or of JSON for a table.")
+        Format | None, Option("--format", help="Output format; without it, lines of text, or JSON Lines for a table.")
     ] = None,
-    text_column: Annotated[str | None, Option(help="The column of the texts, where its name does not say so.")] = None,
+    text_column: Annotated[
+        str | None, Option(metavar="COLUMN", help="Column of the texts, if its name does not tell.")
+    ] = None,
     settings: Reading = None,
-    on_error: Annotated[OnError, Option(help="Stop at a row that has no text, or list it as a reject.")] = OnError.stop,
+    on_error: Annotated[OnError, Option(help="Stop at a row without text, or list it as a reject.")] = OnError.stop,
     safe_csv: Annotated[
-        bool, Option("--safe-csv/--no-safe-csv", help="Keep spreadsheets from computing a cell of CSV or TSV.")
+        bool, Option("--safe-csv/--no-safe-csv", help="Keep spreadsheets from evaluating cells of CSV and TSV.")
     ] = True,
     as_json: Annotated[bool, Option("--json", help="The same as --format jsonl: one JSON object per text.")] = False,
-    explain: Annotated[bool, Option("--explain", help="Say what each word adds to the answer.")] = False,
-    method: Annotated[Method, Option(help="How to find that out.")] = Method.auto,
-    trace: Annotated[bool, Option("--trace", help="Say what the model would answer after each word.")] = False,
-    html: Annotated[Path | None, Option(metavar="FILE", help="Write either, or both, as a page, too.")] = None,
+    explain: Annotated[bool, Option("--explain", help="Show how much each word adds to the answer.")] = False,
+    method: Annotated[Method, Option(help="How to compute that.")] = Method.auto,
+    trace: Annotated[bool, Option("--trace", help="Show the answer after each word.")] = False,
+    html: Annotated[Path | None, Option(metavar="FILE", help="Also write them as an HTML page.")] = None,
 ) -> None:
-    """Classify texts and print label and probability.
+    """Classify sentences, files or standard input.
 
-    Tables are CSV, TSV, JSON (also compressed) and Parquet files; their columns are kept and the answer's added.
+    Prints a label and its probability for each text. Tables are CSV, TSV, JSON
+    (also compressed) and Parquet files: their columns are kept, and the answer's
+    columns are added.
 
     \b
     Examples:
       sentiment predict "I just really loved the movie"
       sentiment predict --file reviews.txt --json
       sentiment predict --file reviews.csv --out answers.csv
-      sentiment predict --file reviews.jsonl.gz --out answers.parquet --text-column body --on-error skip
+      sentiment predict --file reviews.jsonl.gz --text-column body --on-error skip
       tail -f reviews.txt | sentiment predict --run imdb-lstm
-      sentiment predict "I just really loved the movie" --explain --trace --html why.html
+      sentiment predict "I loved the movie" --explain --trace --html why.html
     """
     from sentiment_cli.runs.directory import find_run
 

@@ -6,26 +6,32 @@ from typer import Option
 
 from sentiment_cli import console
 from sentiment_cli.cli.train import Config, Override
+from sentiment_cli.cli.typed_data import DataOption, TestOption, with_data
 from sentiment_cli.errors import Change, UsageError
 
 
 def prepare(
     config: Config = None,
+    data: DataOption = None,
+    test: TestOption = None,
     override: Override = None,
-    everything: Annotated[bool, Option("--all", help="Pack the unlabelled rows too.")] = False,
-    mirror: Annotated[str | None, Option(metavar="URL", help="Download the archive from here; needs --sha256.")] = None,
-    sha256: Annotated[str | None, Option(metavar="HASH", help="What the bytes of --mirror must hash to.")] = None,
+    everything: Annotated[bool, Option("--all", help="Also prepare the unlabelled rows.")] = False,
+    mirror: Annotated[str | None, Option(metavar="URL", help="Download the archive from URL; needs --sha256.")] = None,
+    sha256: Annotated[str | None, Option(metavar="HASH", help="SHA-256 of the archive at --mirror.")] = None,
 ) -> None:
-    """Download and tokenize the data of an experiment, and print the directory.
+    """Download and tokenize the data without training.
+
+    Prints the directory of the prepared data.
 
     \b
     Examples:
       sentiment prepare
       sentiment prepare configs/tutorial-rnn.yaml
+      sentiment prepare linear --data my.csv
     """
     from sentiment_cli.config.loader import load_experiment
 
-    experiment = load_experiment(config, override or [])
+    experiment = load_experiment(config, with_data(override, data, test, config=config))
     if mirror is not None or sha256 is not None:
         _fetch(mirror, sha256, experiment.data.source)
     if experiment.task == "pairs":

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from typer import Argument
 
+from sentiment_cli.cli import completion
 from sentiment_cli.cli.train import Allow, AsJson, Name, Nproc, Override, Resume, train_one
 from sentiment_cli.errors import UsageError
 from sentiment_cli.training.processes.signals import leaving_at_once
@@ -13,7 +14,12 @@ _PRETRAIN = "sentiment pretrain"
 
 @leaving_at_once()
 def pretrain(
-    config: Annotated[str | None, Argument(help="Experiment file or shipped experiment, of another task.")] = None,
+    config: Annotated[
+        str | None,
+        Argument(
+            help="Experiment file or built-in experiment of a pretraining task.", autocompletion=completion.experiments
+        ),
+    ] = None,
     override: Override = None,
     name: Name = None,
     resume: Resume = None,
@@ -21,14 +27,15 @@ def pretrain(
     nproc: Nproc = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train on unlabelled text: a language model, an autoencoder or word vectors.
+    """Train a language model or word vectors on unlabelled text.
 
-    A classifier starts from such a run by its init_from, which can also name the experiment.
+    Autoencoders and models of text pairs are trained here too. A classifier
+    starts from such a run, or from its experiment, by init_from (fine-tuning).
 
     \b
     Examples:
       sentiment pretrain imdb-lm
-      sentiment pretrain imdb-lm --set data.source=my.csv --set 'vocabulary.from=[train]'
+      sentiment pretrain imdb-lm -s data.source=my.csv -s vocabulary.from=train
       sentiment pretrain --resume imdb-lm
       sentiment train my.yaml --set init_from=imdb-lm
     """

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from sentiment_cli.cli import completion
 from sentiment_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,8 +17,9 @@ Reading = Annotated[
         "--set",
         "-s",
         metavar="KEY=VALUE",
-        help="How to read the file, where that is not found out: data.header=false, data.encoding=latin-1, "
+        help="How to read the file, if that is not detected: data.header=false, data.encoding=latin-1, "
         "data.delimiter=tab, data.quoting=none; repeatable.",
+        autocompletion=completion.settings,
     ),
 ]
 OF_TEXTS = ("header", "encoding", "delimiter", "quoting", "text_column")

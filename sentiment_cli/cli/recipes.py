@@ -1,44 +1,71 @@
 """`sentiment recipes list | show | copy`."""
 
 import itertools
+import json
 import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli import completion
+from sentiment_cli.cli.help import App
+from sentiment_cli.config.catalogue import RECIPES, Recipe
 from sentiment_cli.config.recipes import recipe_names, recipe_path, recipe_summary
 from sentiment_cli.errors import Change, UsageError
+from sentiment_cli.layout import Column, table
 from sentiment_cli.storage import store
 
-app = typer.Typer(
-    help="List, print and copy the shipped experiments; each name can be used as CONFIG.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+_COLUMNS = (Column("NAME"), Column("TEST %", is_right=True), Column("TIME", is_right=True, drop=1), Column("WHAT"))
 
-Name = Annotated[str, Argument(help="Name of a shipped experiment.")]
+app = App(help="List, print and copy the built-in experiments.")
+
+Name = Annotated[str, Argument(help="Name of a built-in experiment.", autocompletion=completion.recipes)]
 
 
 @app.command("list")
-def list_() -> None:
-    """List the shipped experiments.
+def list_(as_json: Annotated[bool, Option("--json", help="Print one JSON array.")] = False) -> None:
+    """List the built-in experiments.
+
+    TEST % is the accuracy on the IMDb test reviews, TIME the training time on two
+    CPU cores. docs/leaderboard.md and docs/accuracy.md have the protocol.
 
     \b
     Example:
       sentiment recipes list
     """
     names = recipe_names()
-    width = max(map(len, names))
-    for name in names:
-        console.result(f"{name:<{width}}  {recipe_summary(name)}")
+    found = {name: recipe for name, recipe in RECIPES.items() if name in names}
+    found |= {name: Recipe("more", None, None, recipe_summary(name)) for name in names if name not in found}
+    if as_json:
+        console.result(json.dumps([{"name": name, **recipe._asdict()} for name, recipe in found.items()]))
+        return
+    rows = [(name, *_figures(recipe), recipe.what) for name, recipe in found.items()]
+    head, *lines = table(_COLUMNS, rows, console.terminal_width())
+    group = ""
+    if len(lines) != len(rows):  # set vertically, or with continued lines: groups would part them
+        for line in (head, *lines):
+            console.result(line)
+        return
+    console.result(head)
+    for recipe, line in zip(found.values(), lines, strict=True):
+        if recipe.group != group:
+            group = recipe.group
+            console.result(f"\n{group}")
+        console.result(line)
+
+
+def _figures(recipe: Recipe) -> tuple[str, str]:
+    test = "" if recipe.test is None else f"{recipe.test:.2f}"
+    if recipe.minutes is None:
+        return test, ""
+    return test, f"{recipe.minutes * 60:.0f} s" if recipe.minutes < 1 else f"{recipe.minutes:.0f} min"
 
 
 @app.command()
 def show(name: Name) -> None:
-    """Print a shipped experiment.
+    """Print a built-in experiment.
 
     \b
     Example:
@@ -56,9 +83,11 @@ def _free(path: Path) -> Path:
 @app.command()
 def copy(
     name: Name,
-    to: Annotated[Path | None, Option(help="File to write; without it, NAME.yaml here.")] = None,
+    to: Annotated[Path | None, Option(metavar="FILE", help="File to write; without it, NAME.yaml here.")] = None,
 ) -> None:
-    """Copy a shipped experiment to edit it; a file that exists is left alone.
+    """Copy a built-in experiment to a file, to edit it.
+
+    A file that exists is not overwritten.
 
     \b
     Example:

@@ -1,25 +1,28 @@
 """`sentiment reproduce`."""
 
 import shlex
-from typing import Annotated
-
-from typer import Argument
 
 from sentiment_cli import console
+from sentiment_cli.cli.parameters import Run, RunOption, one_run
 from sentiment_cli.errors import DataError
-from sentiment_cli.runs.directory import named_run
+from sentiment_cli.runs.directory import find_run, named_run
 from sentiment_cli.training.processes.signals import leaving_at_once
 
 
 @leaving_at_once()
-def reproduce(run: Annotated[str, Argument(help="Run directory or name.")]) -> None:
-    """Retrain a run and check that the result is identical, byte by byte.
+def reproduce(run: Run = None, run_option: RunOption = None) -> None:
+    """Retrain a run and check that the result is identical.
+
+    Weights, scores and metrics are compared byte by byte. Without a run, the
+    newest finished one is reproduced.
 
     \b
-    Example:
+    Examples:
+      sentiment reproduce
       sentiment reproduce imdb-lstm
     """
-    path = named_run(run)
+    named = one_run(run, run_option)
+    path = find_run(None) if named is None else named_run(named)
     from sentiment_cli.runs.ensemble_model import refuse_ensemble
 
     refuse_ensemble(path, "it was made of trained runs, which are what is reproduced")

@@ -1,6 +1,7 @@
 """`sentiment runs list | show | remove`."""
 
 import contextlib
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -10,8 +11,13 @@ import typer
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli import completion
+from sentiment_cli.cli.help import App
+from sentiment_cli.cli.parameters import OneRun
+from sentiment_cli.cli.runs_table import COLUMNS, cells, grouped, list_entry
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import Change, UsageError
+from sentiment_cli.layout import table, wrapped
 from sentiment_cli.runs.directory import (
     all_runs,
     describe_run,
@@ -21,29 +27,38 @@ from sentiment_cli.runs.directory import (
     require_finished,
     size_of,
 )
-from sentiment_cli.runs.files import CHECKPOINTS
+from sentiment_cli.runs.files import CHECKPOINTS, SUMMARY
+from sentiment_cli.runs.records import read_summary
 from sentiment_cli.storage import locks, store
 
-app = typer.Typer(help="List, show and delete trained runs.", no_args_is_help=True, rich_markup_mode=None)
-
-Run = Annotated[str, Argument(help="Run directory or name.")]
+app = App(help="List, inspect and delete trained runs.")
 
 
 @app.command("list")
-def list_() -> None:
-    """List the runs, the newest last: name, state, what it reached on validation, size.
+def list_(
+    everything: Annotated[bool, Option("--all", help="List each seed and fold on a line of its own.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON array.")] = False,
+) -> None:
+    """List the runs, the newest last.
+
+    VALID and TEST are accuracies, or the figure of another task. Runs of several
+    seeds or folds of one experiment share a line with their mean.
 
     \b
-    Example:
+    Examples:
       sentiment runs list
+      sentiment runs list --all --json
     """
     runs = all_runs()
+    if as_json:
+        console.result(json.dumps([list_entry(run) for run in runs]))
+        return
     if not runs:
         console.say(f"there are no runs under {runs_dir()}; sentiment train makes one")
         return
-    width = max(len(run.path.name) for run in runs)
-    for run in runs:
-        console.result(f"{run.path.name:<{width}}  {run.status:<11}  {run.figure:<21}  {_megabytes(size_of(run.path))}")
+    entries, width = [list_entry(run) for run in runs], console.terminal_width()
+    for line in table(COLUMNS, [cells(group) for group in grouped(entries, is_folded=not everything)], width):
+        console.result(line)
     if free := {run.path.name: n_bytes for run in runs if (n_bytes := freeable(run))}:
         names = shlex.join(free)
         console.say(
@@ -53,28 +68,44 @@ def list_() -> None:
 
 
 @app.command()
-def show(run: Run) -> None:
-    """Show a run: its state, scores, time, versions, and the files it holds.
+def show(run: OneRun, as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Show the state, scores, versions and files of a run.
 
     \b
-    Example:
+    Examples:
       sentiment runs show imdb-lstm
+      sentiment runs show imdb-lstm --json
     """
     path = named_run(run)
+    files = {str(file.relative_to(path)): file.stat().st_size for file in sorted(path.rglob("*")) if file.is_file()}
+    if as_json:
+        entry = next((one for one in all_runs() if one.path.resolve() == path.resolve()), None)
+        about = {"run": str(path)} if entry is None else list_entry(entry)
+        summary = read_summary(path) if store.is_there(path / SUMMARY) else {}
+        console.result(json.dumps({**about, "summary": summary, "files": files}))
+        return
     for line in describe_run(path):
-        console.result(line)
-    console.result(f"size: {_megabytes(size_of(path))}")
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
-            console.result(f"  {_megabytes(file.stat().st_size):>9}  {file.relative_to(path)}")
+        for part in wrapped(line, console.terminal_width(), "  "):
+            console.result(part)
+    console.result(f"size: {_megabytes(sum(files.values()))}")
+    for name, n_bytes in files.items():
+        console.result(f"  {_size(n_bytes):>9}  {name}")
+
+
+def _size(n_bytes: int) -> str:
+    return (
+        f"{n_bytes:,} B" if n_bytes < 10_000 else f"{n_bytes / 1e3:,.0f} kB" if n_bytes < 1e6 else _megabytes(n_bytes)
+    )
 
 
 @app.command()
 def remove(
-    runs: Annotated[list[str], Argument(metavar="RUN...", help="Run directories or names.")],
+    runs: Annotated[
+        list[str], Argument(metavar="RUN...", help="Run directories or names.", autocompletion=completion.runs)
+    ],
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
     checkpoints: Annotated[
-        bool, Option("--checkpoints", help="Only the checkpoints of finished runs, which nothing reads; never asks.")
+        bool, Option("--checkpoints", help="Delete only the checkpoints of finished runs; never asks.")
     ] = False,
 ) -> None:
     """Delete runs, after asking.

@@ -30,23 +30,22 @@ class Split(StrEnum):
 def suspects(
     config: Config = None,
     override: Override = None,
-    split: Annotated[
-        Split, Option(help="Whose labels to judge; those of test open it, which the run's ledger keeps.")
-    ] = Split.train,
-    folds: Annotated[int, Option(min=2, help="Judge training reviews by so many models.")] = 5,
-    out: Annotated[Path, Option(metavar="FILE", help="Where to list them: .jsonl or .csv.")] = Path("suspects.jsonl"),
+    split: Annotated[Split, Option(help="Labels to judge; judging test is noted in the run's ledger.")] = Split.train,
+    folds: Annotated[int, Option(min=2, help="Number of models that judge the training reviews.")] = 5,
+    out: Annotated[Path, Option(metavar="FILE", help="Output file: .jsonl or .csv.")] = Path("suspects.jsonl"),
     top: Annotated[int | None, Option(min=1, metavar="N", help="List the first N only.")] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the reviews whose labels a model disputes, most disputed first; the last line is the file.
+    """List reviews whose labels are probably wrong.
 
-    Each training review is judged by a model trained without its fold, each test review by one trained on train. What
-    was stopped goes on: runs of the same experiment and data are not trained again.
+    Each training review is judged by a model trained without its fold, each test
+    review by one trained on the training reviews (confident learning). Finished
+    runs of the same experiment and data are used again. Prints the file.
 
     \b
     Examples:
       sentiment data suspects sample
-      sentiment data suspects bag --set data.source=my.csv --out suspects.csv --top 100
+      sentiment data suspects bag --set data.source=my.csv --out suspects.csv
     """
     from sentiment_cli.config.loader import load_experiment
 

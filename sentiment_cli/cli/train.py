@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 from typer import Argument, Option
 
 from sentiment_cli import console
+from sentiment_cli.cli import completion
+from sentiment_cli.cli.candidates import Candidates, choose_candidates, train_candidates
+from sentiment_cli.cli.closing import say_done
+from sentiment_cli.cli.typed_data import DataOption, TestOption, seconds_of, with_data
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.training.processes.signals import leaving_at_once
@@ -18,10 +22,34 @@ if TYPE_CHECKING:
 
 _OPERATORS_SHOWN = 15
 _TRAIN = "sentiment train"
-Config = Annotated[str | None, Argument(help="Experiment file or shipped experiment; without one, the default.")]
-Override = Annotated[list[str] | None, Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
+Config = Annotated[
+    str | None,
+    Argument(
+        help="Experiment file or built-in experiment; without one, the default.", autocompletion=completion.experiments
+    ),
+]
+Override = Annotated[
+    list[str] | None,
+    Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Change a setting; repeatable.",
+        autocompletion=completion.settings,
+    ),
+]
+ConfigOrData = Annotated[
+    str | None,
+    Argument(
+        metavar="[CONFIG|FILE]",
+        help="Experiment file, shipped experiment, or your own data; without one, the default.",
+        autocompletion=completion.experiments,
+    ),
+]
 Name = Annotated[str | None, Option(help="Name of the run, instead of the experiment's.")]
-Resume = Annotated[str | None, Option(metavar="RUN", help="Go on with a run that was stopped.")]
+Resume = Annotated[
+    str | None, Option(metavar="RUN", help="Continue a run that was stopped.", autocompletion=completion.runs)
+]
 Allow = Annotated[
     list[str] | None, Option("--allow-change", metavar="KEY", help="With --resume: let this differ; repeatable.")
 ]
@@ -33,7 +61,15 @@ AsJson = Annotated[bool, Option("--json", help="Print one JSON object instead of
 
 @leaving_at_once()  # until the training, or its launcher, watches for signals
 def train(
-    config: Config = None,
+    config: ConfigOrData = None,
+    data: DataOption = None,
+    test: TestOption = None,
+    model: Annotated[
+        str | None, Option(metavar="MODEL", help="With data: train this alone: linear, or a cell such as gru or lstm.")
+    ] = None,
+    limit: Annotated[
+        str | None, Option("--time", metavar="TIME", help="With data: choose epochs that fit, such as 90s, 5m or 1h.")
+    ] = None,
     override: Override = None,
     name: Name = None,
     resume: Resume = None,
@@ -48,11 +84,17 @@ def train(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model from an experiment file and print the run directory.
+    """Train a model on your data (default: an LSTM on the IMDb reviews).
+
+    Prints the run directory.
 
     \b
     Examples:
       sentiment train
+      sentiment train my.csv
+      sentiment train my.csv --test test.csv --time 5m
+      sentiment train my.csv --model gru
+      sentiment train lstm --data my.csv
       sentiment train configs/sample.yaml
       sentiment train --set train.lr=3e-4
       sentiment train --resume imdb-lstm
@@ -61,6 +103,21 @@ def train(
       sentiment train --nproc 2 --set train.slices=2
       sentiment train sample --profile
     """
+    time_s = seconds_of(limit)
+    override = with_data(override, data, test, config=config)
+    asked = {
+        "--seeds": seeds,
+        "--folds": folds,
+        "--nproc": nproc,
+        "--profile": profile,
+        "--resume": resume,
+        "--allow-change": allow,
+    }
+    chosen = choose_candidates(config, data, override, model, time_s, [flag for flag, value in asked.items() if value])
+    if isinstance(chosen, Candidates):
+        train_candidates(chosen, name, time_s, as_json)
+        return
+    config, override = chosen
     if profile:
         of_runs = {
             "--name": name,
@@ -164,8 +221,10 @@ def train_one(
             "tokens_per_second": finished.tokens_per_second,
         }
         console.result(json.dumps(report))
-    else:
-        console.result(str(finished.directory))
+        return
+    if command == _TRAIN:
+        say_done(finished.directory, sum(finished.seconds.values()), None, finished.scores)
+    console.result(str(finished.directory))
 
 
 def _named_run(run: str) -> Path:

@@ -56,7 +56,8 @@ def _unknown_option(name: str, typed: Typed) -> tuple[str, str] | None:
         return f"{word.option!r} begins with a dash, as options do", written(
             typed.path, [*typed.words[:i], Word(None, word.option), *rest]
         )
-    if "--set" in known:
+    meant = _ELSEWHERE.get(name)
+    if "--set" in known and meant not in known:
         from sentiment_cli.config.nearest import nearest_setting
 
         key = nearest_setting(name.lstrip("-").split("."))
@@ -64,7 +65,6 @@ def _unknown_option(name: str, typed: Typed) -> tuple[str, str] | None:
             said = f"there is no option {name}; settings are changed with --set"
             shown = _default_of(key) if value is None else value
             return said, with_words(Word("--set", f"{key}={shown}"))
-    meant = _ELSEWHERE.get(name)
     if meant == "" and value is not None:
         return f"there is no option {name}; the experiment goes without one", with_words(Word(None, value))
     if meant not in known:

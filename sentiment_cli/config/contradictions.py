@@ -1,97 +1,18 @@
-"""Settings that are each right and cannot hold together."""
+"""Contradictions: settings that are valid alone and not together."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sentiment_cli.config.schema import CORPORA, SMALLEST_BPE, Embedding, Encoder, Experiment, Model, Section, Teacher
+from sentiment_cli.config.applicability import CELLS_WITHOUT, KINDS_OF_SETTINGS, SEQUENCE_TASKS, TASKS_OF_SETTINGS
+from sentiment_cli.config.schema import CORPORA, SMALLEST_BPE, Embedding, Encoder, Experiment, Model, Teacher
+from sentiment_cli.config.values import Section
 
-# Whose each setting of a model is, where not every kind has it.
-_RECURRENT, _LAYERED = ("recurrent",), ("recurrent", "transformer")
-_NEURAL = ("recurrent", "transformer", "bag")
-_SETTINGS_OF_KINDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "": {
-        "pooling": _NEURAL,
-        "context": _LAYERED,
-        "head": _LAYERED,
-        "dropout": _NEURAL,
-        "init": _NEURAL,
-    },
-    "embedding": dict.fromkeys(
-        ("width", "std", "uniform", "ngrams", "buckets", "dropout", "word_dropout", "element_dropout", "type_dropout"),
-        _NEURAL,
-    ),
-    "encoder": {
-        **dict.fromkeys(("width", "layers", "dropout"), _LAYERED),
-        **dict.fromkeys(("cell", "bidirectional", "skip", "direction_maps", "chop"), _RECURRENT),
-        **dict.fromkeys(("weight_dropout", "state_dropout", "forget_bias"), _RECURRENT),
-        "heads": ("transformer",),
-    },
-    "linear": dict.fromkeys(
-        ("ngrams", "char_ngrams", "min_count", "weighting", "smoothing", "normalize", "penalty"), ("linear",)
-    ),
-}
-_ELEMENTWISE = dict.fromkeys(("mingru", "sru", "qrnn"), "its recurrence is elementwise, without a matrix")
-_ORTHOGONAL = dict.fromkeys(("orthogonal", "goru"), "its recurrent matrix stays orthogonal")
-_CELLS_WITHOUT: dict[str, dict[str, str]] = {
-    "state_dropout": _ELEMENTWISE,
-    "weight_dropout": {**_ELEMENTWISE, **_ORTHOGONAL},
-    "chop": {"lstm-2d": "it is told where the sentences of a whole row end"},
-    "forget_bias": dict.fromkeys(
-        (*_ELEMENTWISE, *_ORTHOGONAL, "lstm-1997", "rnn", "rnn-relu", "rnn-output", "gru", "lstm-2d", "lstm-grid"),
-        "only lstm and lstm-peephole take it",
-    ),
-}
-
-
-# Whose each setting is, where not every task has it.
-_CLASSIFY, _LANGUAGE, _SEQUENCES = ("classify",), ("language-model",), ("autoencoder", "pairs")
-_REVIEWS = ("classify", "language-model", "autoencoder", "vectors")
-_ENCODERS = (*_CLASSIFY, *_LANGUAGE, *_SEQUENCES)
-_SETTINGS_OF_TASKS: dict[str, dict[str, tuple[str, ...]]] = {
-    "model": {
-        **dict.fromkeys(("pooling", "context", "head"), _CLASSIFY),
-        **dict.fromkeys(("dropout", "init"), _ENCODERS),
-    },
-    "model.embedding": {
-        "ngrams": _CLASSIFY,
-        "word_dropout": (*_CLASSIFY, *_SEQUENCES),
-        **dict.fromkeys(("std", "uniform", "dropout", "element_dropout", "type_dropout"), _ENCODERS),
-    },
-    "model.encoder": {
-        "chop": _CLASSIFY,
-        **dict.fromkeys(("cell", "width", "layers", "dropout", "skip", "forget_bias"), _ENCODERS),
-        **dict.fromkeys(("weight_dropout", "state_dropout"), _ENCODERS),
-        **dict.fromkeys(("bidirectional", "direction_maps"), (*_CLASSIFY, *_SEQUENCES)),
-    },
-    "model.language": {
-        **dict.fromkeys(("softmax", "tied", "cutoffs"), (*_LANGUAGE, *_SEQUENCES)),
-        "samples": (*_LANGUAGE, *_SEQUENCES, "vectors"),
-        **dict.fromkeys(("reverse", "label"), _LANGUAGE),
-    },
-    "model.decoding": dict.fromkeys(("attention", "reverse"), _SEQUENCES),
-    "train": {
-        "window": (*_LANGUAGE, "vectors"),
-        **dict.fromkeys(("activation_penalty", "temporal_penalty"), _LANGUAGE),
-        **dict.fromkeys(("refit", "label_smoothing", "layer_decay", "unfreeze"), _CLASSIFY),
-    },
-    "text": {"pad_to": _CLASSIFY},
-    "vocabulary": {"vectors": _CLASSIFY, "from_": _REVIEWS},
-    "data": {
-        "target": _CLASSIFY,
-        **dict.fromkeys(
-            ("test", "unlabelled", "group_column", "label_map", "without_label", "deduplicate"),
-            _REVIEWS,
-        ),
-    },
-    "data.valid": dict.fromkeys(("by", "folds", "source", "unsup_share"), _REVIEWS),
-    "teacher": {"run": _CLASSIFY},
-}
 # Cells whose state is more than what is seen of it; an encoder calls them several times for a row.
 CELLS_WITH_MEMORY = ("lstm", "lstm-1997", "lstm-peephole", "rnn-output", "sru", "qrnn", "lstm-grid")
 
 
 class Contradiction(NamedTuple):
-    """Two settings that are each right and cannot hold together."""
+    """Two settings that are valid alone and not together."""
 
     keys: tuple[str, str]
     message: str
@@ -119,9 +40,18 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
     if experiment.pieces and text.tokenizer != "words":
         message = f"model.linear.char_ngrams are within words, and text.tokenizer is {text.tokenizer}"
         yield Contradiction(("model.linear.char_ngrams", "text.tokenizer"), message)
-    if experiment.vocabulary.min_count is None and experiment.model.kind != "linear":
-        message = f"vocabulary.min_count null follows from the data for kind linear, not {experiment.model.kind}"
-        yield Contradiction(("vocabulary.min_count", "model.kind"), message)
+    following = {
+        "vocabulary.min_count": experiment.vocabulary.min_count,
+        "train.batch_tokens": train.batch_tokens,
+        "train.epochs": train.epochs,
+    }
+    for key in (key for key, value in following.items() if value is None):
+        if experiment.task != "classify":
+            message = f"{key} null follows from the data for task classify, not {experiment.task}"
+            yield Contradiction((key, "task"), message)
+        elif experiment.model.kind == "linear" and key != "vocabulary.min_count":
+            message = f"{key} null follows from the data for networks, and model.kind is linear, which takes no steps"
+            yield Contradiction((key, "model.kind"), message)
     if data.source in CORPORA:
         for key in ("test", "unlabelled", "text_column", "label_column", "group_column", "label_map"):
             if getattr(data, key):
@@ -155,7 +85,7 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
         yield Contradiction(("text.max_tokens", "text.pad_to"), message)
     widest = "text.pad_to" if text.pad_to is not None else "text.max_tokens"
     width = text.pad_to or text.max_tokens
-    if width is not None and train.batch_tokens < width:
+    if width is not None and train.batch_tokens is not None and train.batch_tokens < width:
         message = f"train.batch_tokens is {train.batch_tokens}, less than one row of {widest} {width}"
         yield Contradiction(("train.batch_tokens", widest), message)
     if data.target == "stars":
@@ -170,7 +100,7 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
 
 def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:
     model, encoder = experiment.model, experiment.model.encoder
-    for section, keys in _SETTINGS_OF_KINDS.items():
+    for section, keys in KINDS_OF_SETTINGS.items():
         settings = model if not section else getattr(model, section)
         for key, kinds in keys.items():
             if model.kind not in kinds and getattr(settings, key) != type(settings).model_fields[key].default:
@@ -191,7 +121,7 @@ def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:
     if model.head == "steps" and model.pooling != "last":
         message = f"model.head steps is read at the last step, and model.pooling is {model.pooling}"
         yield Contradiction(("model.head", "model.pooling"), message)
-    for key, without in _CELLS_WITHOUT.items():
+    for key, without in CELLS_WITHOUT.items():
         if (
             model.kind == "recurrent"
             and encoder.cell in without
@@ -219,7 +149,7 @@ def _of_training(experiment: Experiment) -> Iterator[Contradiction]:
     if train.schedule == "one-cycle" and not train.warmup:
         message = "train.schedule is one-cycle, whose rise takes the share train.warmup of the steps, which is 0"
         yield Contradiction(("train.schedule", "train.warmup"), message)
-    if train.patience is not None and train.patience >= train.epochs:
+    if train.patience is not None and train.epochs is not None and train.patience >= train.epochs:
         message = f"train.patience is {train.patience}, not less than train.epochs {train.epochs}"
         yield Contradiction(("train.patience", "train.epochs"), message)
 
@@ -245,7 +175,7 @@ def _of_the_teacher(experiment: Experiment) -> Iterator[Contradiction]:
 
 def _of_the_task(experiment: Experiment) -> Iterator[Contradiction]:
     task, train = experiment.task, experiment.train
-    for section, keys in _SETTINGS_OF_TASKS.items():
+    for section, keys in TASKS_OF_SETTINGS.items():
         settings: Section = experiment
         for name in section.split("."):
             settings = getattr(settings, name)
@@ -269,11 +199,13 @@ def _of_the_task(experiment: Experiment) -> Iterator[Contradiction]:
         if experiment.model.encoder.cell == "lstm-2d":
             message = f"model.encoder.cell is lstm-2d, which is told where sentences end, and task is {task}"
             yield Contradiction(("model.encoder.cell", "task"), message)
-    yield from _of_sequences(experiment) if task in _SEQUENCES else _of_streams(experiment)
+    yield from _of_sequences(experiment) if task in SEQUENCE_TASKS else _of_streams(experiment)
 
 
 def _of_streams(experiment: Experiment) -> Iterator[Contradiction]:
     task, train = experiment.task, experiment.train
+    if train.batch_tokens is None:
+        return
     n_streams = train.batch_tokens // train.window
     if not n_streams:
         message = f"train.batch_tokens is {train.batch_tokens}, less than one stream of train.window {train.window}"

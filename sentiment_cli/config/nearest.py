@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-# What other tools call a setting, and what a section stands for where a value is given to it.
+# Names of settings in other tools, and the setting meant by a section that was given a value.
 _ELSEWHERE = {
     "learning_rate": "train.lr",
     "num_layers": "model.encoder.layers",
@@ -29,7 +29,7 @@ _MEANT = {
     "text": "text.tokenizer",
     "vocabulary": "vocabulary.size",
     "teacher": "teacher.run",
-    # Names that stand in several sections.
+    # Names that several sections have.
     "width": "model.encoder.width",
     "dropout": "model.encoder.dropout",
     "min_count": "vocabulary.min_count",

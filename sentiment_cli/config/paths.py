@@ -56,7 +56,7 @@ def shown(path: Path) -> str:
 
 
 def how_to_get_imdb(path: Path) -> str:
-    """Return what to type where a copy of IMDb is no use: the download instead, or a look at what was downloaded."""
+    """Return the command to try where a copy of IMDb cannot be used: the download, or a look at the file."""
     return "unset SENTIMENT_IMDB" if local_imdb() is not None else shlex.join(["sha256sum", str(path)])
 
 

@@ -88,7 +88,7 @@ def find_config(config: str | None) -> Path:
 
 
 def _is_data(config: str) -> UsageError:
-    """Return the error about a data file in the place of an experiment."""
+    """Return the error about a data file given instead of an experiment."""
     return UsageError(f"{config} is data, not an experiment", _with_data(config))
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from sentiment_cli.config.files import EXTENDS
-from sentiment_cli.config.schema import Experiment, Section
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.config.values import Section
 
 _EXTENDS_MEANING = "file (relative to this one) or shipped experiment whose settings hold where this file is silent"
 _OPENING = """\
@@ -44,6 +45,20 @@ def markdown() -> str:
     """Return docs/configuration.md."""
     rows = [f"| `{EXTENDS}` | text | | {_EXTENDS_MEANING} |", *_rows(Experiment, "")]
     return _OPENING + "\n".join(rows) + "\n"
+
+
+def meanings() -> dict[str, str]:
+    """Return what each setting means, by its full key."""
+    return dict(_meanings(Experiment, ""))
+
+
+def _meanings(section: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, field in section.model_fields.items():
+        key = f"{prefix}{field.alias or name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _meanings(field.annotation, f"{key}.")
+        else:
+            yield key, field.description or ""
 
 
 def _rows(section: type[Section], prefix: str) -> Iterator[str]:

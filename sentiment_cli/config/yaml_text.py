@@ -16,7 +16,7 @@ from sentiment_cli.errors import Change, UsageError
 MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 20
 _SHOWN_WIDTH = 160  # of a line with a mistake in it
-_MOST_SHOWN = 20  # problems; a file can have one in each line
+_MOST_SHOWN = 10  # problems; a file can have one in each line
 _LINE_BREAK = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,30})")
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]{1,4})?")
@@ -65,7 +65,7 @@ class Problem:
 
 @dataclass(eq=False)
 class YamlDocument:
-    """The value of a text, where each key and value stands in it, and what is wrong with it.
+    """The value of a text, the place of each key and value, and its problems.
 
     `is_file` is false for a `--set`, whose position says nothing that its text does not; `override` is what was typed.
     """
@@ -123,7 +123,7 @@ def parse_file(name: str, data: bytes) -> YamlDocument:
 def fail(problems: list[Problem]) -> NoReturn:
     """Raise UsageError that shows the first problems, those of files with line, column and a caret, and counts all.
 
-    Its hint is the typed command with each `--set` mended that can be.
+    Its hint is the typed command with each `--set` corrected where possible.
     """
     parts: list[str] = []
     mended: dict[str, str | None] = {}

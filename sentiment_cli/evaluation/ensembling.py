@@ -128,10 +128,15 @@ def _write_known(run: Path, paths: Sequence[Path], models: Sequence[Artefact]) -
     if not members:
         return
     learnt, valid, test = (np.unique(np.concatenate(hashes)) for hashes in zip(*members, strict=True))
-    for name, held, too_good in (("valid", valid, "weights and validation scores"), ("test", test, "test scores")):
+    # A member that was trained on its validation rows too, by train.refit, keeps its outputs of them from before.
+    first = np.unique(np.concatenate([known.learnt[~np.isin(known.learnt, known.valid)] for known in members]))
+    for name, held, learnt_before, too_good in (
+        ("valid", valid, first, "weights and validation scores"),
+        ("test", test, learnt, "test scores"),
+    ):
         own = [(getattr(known, name), known.learnt) for known in members]  # what a member repeats itself is no news
         foreign_N = np.concatenate([held_N[~np.isin(held_N, learnt_M)] for held_N, learnt_M in own])
-        if n_known := int(np.isin(np.unique(foreign_N), learnt).sum()):
+        if n_known := int(np.isin(np.unique(foreign_N), learnt_before).sum()):
             console.warn(
                 f"members have learnt the labels of {n_known:,} of the {len(held):,} {name} rows of others: {too_good} "
                 "are too good"

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from sentiment_cli import console
 from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.corpus.duplicates import normalised_hashes, stand_in
+from sentiment_cli.data.corpus.duplicates import is_among, normalised_hashes
 from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.data.corpus.ratings import ratings_of
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.sources.download import archive_path
 from sentiment_cli.data.sources.labels import LabelError, map_option, parse_label_map, refuse_unknown, straight_map
-from sentiment_cli.data.sources.source import Source, columns_of, find_source, format_of
+from sentiment_cli.data.sources.path_kinds import columns_of, format_of
+from sentiment_cli.data.sources.source import Source, find_source
 from sentiment_cli.data.tables.readers import Rejects, column_names, read_table
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, reliability_bins
@@ -132,12 +133,12 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     if known is None:  # of a run of an earlier version, whose data are no longer prepared
         is_own = any(_opens_test(data, experiment_of(one).data) for one in model.models)
     else:
-        is_own = bool(stand_in(hash_N, known.test).any())
+        is_own = bool(is_among(hash_N, known.test).any())
     openings = _record_opening(run, model, f"eval --data {data.source}") if is_own else None
-    is_known_N = None if known is None else stand_in(hash_N, known.learnt)
+    is_known_N = None if known is None else is_among(hash_N, known.learnt)
     counts = Counter({label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels)})
     refuse_unknown(str(source.path or source.name), +counts, model.labels, renamed, is_eval=True)
-    is_table = source.kind == "table" and source.path is not None
+    is_table = source.is_table and source.path is not None
     there = column_names(source.path, format_of(data), columns_of(data)) if is_table and source.path else []
     columns = [name for name in slices if name in there or name not in BUILT_IN]
     by_columns = [by_column(name, _read_values(source, name, ids)) for name in columns]
@@ -166,7 +167,7 @@ def _known_of_split(run: Path, model: AnyModel, split: str, scored: ScoredSplit)
     in_train_N, known = scored.packed.in_train_N, read_known(run, model)
     if known is None or scored.digest_N is None:
         return in_train_N if split == "test" else None
-    is_learnt_N = stand_in(scored.digest_N, known.learnt)
+    is_learnt_N = is_among(scored.digest_N, known.learnt)
     return is_learnt_N | in_train_N if split == "test" else is_learnt_N
 
 
@@ -192,7 +193,7 @@ def _opens_test(data: Data, own: Data) -> bool:
 def _read_values(source: Source, column: str, ids: Sequence[str]) -> list[Any]:
     """Return a column's value of each row, by the rows' numbers; the column is read as if it named groups."""
     settings, path = source.settings, source.path
-    if source.kind != "table" or path is None:
+    if not source.is_table or path is None:
         raise UsageError(
             f"{path or source.name} has no columns: --slice {column} is none of {', '.join(BUILT_IN)}",
             Change("--slice", "length", without=["--slice"]),

@@ -23,6 +23,7 @@ from sentiment_cli.inference.export import graphs_of
 from sentiment_cli.inference.parity import MOST_APART, made_up_rows
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
 from sentiment_cli.inference.scoring import score_ids
+from sentiment_cli.layout import Column, table
 from sentiment_cli.onnx.quantize import Precision
 from sentiment_cli.onnx.runtime import ScoreFn, open_graph
 from sentiment_cli.onnx.verify import check_graph
@@ -189,14 +190,23 @@ def reason_to_refuse(precision: Precision, worth: GraphQuality) -> str | None:
     return None
 
 
+_COLUMNS = (
+    Column(""),
+    Column("bytes", is_right=True),
+    Column("load ms", is_right=True, drop=3),
+    Column("one text ms", is_right=True),
+    Column("tokens/s", is_right=True, drop=2),
+    Column("accuracy", is_right=True),
+    Column("95 % interval", is_right=True, drop=1),
+    Column("same label", is_right=True),
+    Column("apart", is_right=True, drop=4),
+)
+
+
 def print_exports(exports: Mapping[Precision, Export]) -> None:
     """Print a table with a line per precision, and the written files."""
-    head = ("", "bytes", "load ms", "one text ms", "tokens/s", "accuracy", "95 % interval", "same label", "apart")
-    rows = [head, *(_cells(name, one.worth) for name, one in exports.items())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
-        console.result("  ".join([f"{row[0]:<{widths[0]}}", *cells]).rstrip())
+    for line in table(_COLUMNS, [_cells(name, one.worth) for name, one in exports.items()], console.terminal_width()):
+        console.result(line)
     for name, one in exports.items():
         if one.kept:
             console.result(f"{name}: the weights of {', '.join(one.kept)} are in half precision, computed in float32")

@@ -16,6 +16,7 @@ from sentiment_cli.data.batching.truncation import read_lengths
 from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.data.corpus.prepare import encode_ahead, prepare
 from sentiment_cli.data.corpus.raw_texts import Texts
+from sentiment_cli.data.tokens.chunks import ChunkEncoder
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.slices import Partition, partition_rows
 from sentiment_cli.inference.predictor import Predictor
@@ -104,7 +105,7 @@ def _relabelled(packed: Packed, labels: Sequence[str], of_model: Sequence[str]) 
 def _encode(artefact: Artefact, texts: Texts, split: str) -> Packed:
     """Return the rows of a split of texts as the model's tokenizer reads them."""
     rows = texts.rows(split)
-    ids = [row for chunk in encode_ahead(artefact.tokenizer, texts.read(split)) for row in chunk]
+    ids = [row for chunk in encode_ahead(ChunkEncoder(artefact.tokenizer), texts.read(split)) for row in chunk]
     return Packed(
         ids_T=np.concatenate([*ids, np.zeros(0, np.int32)]),
         starts_N1=np.cumsum([0, *map(len, ids)]),

@@ -19,6 +19,7 @@ from sentiment_cli.config.loader import differences, load_experiment
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.inference.predictor import likeliest
+from sentiment_cli.layout import wrapped
 from sentiment_cli.runs.directory import members_of
 from sentiment_cli.runs.files import EXPERIMENT, scores_name
 from sentiment_cli.runs.predictions import Predictions, how_to_score, read_predictions
@@ -28,6 +29,7 @@ from sentiment_cli.storage import store
 
 _ALPHA = 0.05
 _RESAMPLES = 10_000
+_SETTINGS_SHOWN = 10
 _IDS_NAMED = 3  # of each kind of row in which test sets differ
 
 
@@ -231,7 +233,9 @@ def print_comparison(comparison: Comparison, n_listed: int) -> None:
             f"  {name:<{width}}  accuracy {right / comparison.n:.2%}   95 % interval {low:.2%} to {high:.2%}"
         )
     for pairing in comparison.pairings:
-        console.result(f"\n{pairing.verdict}")
+        console.result("")
+        for line in wrapped(pairing.verdict, console.terminal_width(), "  "):
+            console.result(line)
         table, first, other = pairing.table, pairing.first, pairing.other
         console.result(
             f"  both right {table.both_right:,}   only {first} {table.only_first:,}   "
@@ -239,8 +243,11 @@ def print_comparison(comparison: Comparison, n_listed: int) -> None:
         )
         corrected = f", with Holm's correction {_say_p(pairing.p_holm)}" if len(comparison.pairings) > 1 else ""
         console.result(f"  exact McNemar test: {_say_p(pairing.p)}{corrected}")
-        settings = [f"{key}: {json.dumps(one)} -> {json.dumps(two)}" for key, one, two in pairing.settings]
-        console.result("  settings that differ: " + ("; ".join(settings) or "none"))
+        console.result(f"  settings that differ: {len(pairing.settings) or 'none'}")
+        for key, one, two in pairing.settings[:_SETTINGS_SHOWN]:
+            console.result(f"    {key}: {json.dumps(one)} -> {json.dumps(two)}")
+        if len(pairing.settings) > _SETTINGS_SHOWN:
+            console.result(f"    … all: {shlex.join(['sentiment', 'config', 'diff', first, other])}")
         for name, ids in ((first, pairing.right_only_in_first), (other, pairing.right_only_in_other)):
             if ids and n_listed:
                 more = f" and {len(ids) - n_listed:,} more" if len(ids) > n_listed else ""

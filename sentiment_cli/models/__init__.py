@@ -1,1 +1,1 @@
-"""The networks: embedding, recurrent encoder, pooling, output."""
+"""The models: cells, layers, and the classifiers, language models and sequence models built from them."""

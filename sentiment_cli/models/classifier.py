@@ -15,9 +15,9 @@ from sentiment_cli.models.linear import LinearClassifier
 
 
 class Classifier(nn.Module):
-    """A neural classifier: one logit, that of the second label, where there are two, else one per label.
+    """A neural classifier: one logit, that of the second label, for two labels; otherwise one logit per label.
 
-    `is_mark_V` says which entries of the vocabulary end a sentence, for an encoder that asks where sentences end.
+    `is_mark_V` marks the vocabulary entries that end a sentence, for an encoder that needs sentence ends.
     """
 
     is_mark_V: Tensor
@@ -52,24 +52,24 @@ class Classifier(nn.Module):
     def forward(self, ids_BL: Tensor, length_B: Tensor, embedded_BLD: Tensor | None = None) -> Tensor:
         """Return logit_B for two labels, logit_BC for more, in float32 whatever the precision.
 
-        `embedded_BLD` is read in place of the ids' vectors; where sentences end the ids still say.
+        `embedded_BLD` replaces the vectors of the ids; the ends of sentences still follow from the ids.
         """
         encoded = self.encode(ids_BL, length_B, embedded_BLD)
-        if self.pooling is None:  # one logit per step, of which the last counts
+        if self.pooling is None:  # one logit per step, of which the last one is the prediction
             return self._judge(self.dropout(last_of(encoded.states_BLD, length_B)))
         return self._judge(self.dropout(self.pooling(encoded, length_B)))
 
     def step_logits(self, ids_BL: Tensor, length_B: Tensor) -> Tensor:
-        """Return logit_BL for two labels, logit_BLC for more: what a model with `head: steps` says at every step.
+        """Return logit_BL for two labels, logit_BLC for more: the logits of a model with `head: steps` at every step.
 
-        Dropout zeroes the same numbers at every step of a row.
+        Dropout uses the same mask at every step of a row.
         """
         assert self.pooling is None
         states_BLD = self.encode(ids_BL, length_B).states_BLD
         return self._judge(drop_columns(states_BLD, self.dropout.p, self.training))
 
     def encode(self, ids_BL: Tensor, length_B: Tensor, embedded_BLD: Tensor | None = None) -> Encoded:
-        """Return what is pooled: the states, with their context where the model has one."""
+        """Return the states to pool, with their context where the model has one."""
         if embedded_BLD is None:
             embedded_BLD = self.embedding(ids_BL)
         told = (sentence_ends(ids_BL, self.is_mark_V),) if self.encoder.needs_ends else ()
@@ -87,7 +87,7 @@ AnyClassifier = Classifier | LinearClassifier
 
 
 def build_classifier(experiment: schema.Experiment, vocabulary: Vocabulary, n_labels: int) -> AnyClassifier:
-    """Build the experiment's model, with fresh weights from torch's global generator (a linear one has none)."""
+    """Build the experiment's model, with weights from torch's global random generator (a linear model draws none)."""
     n_entries = len(vocabulary.entries)
     if experiment.model.kind == "linear":
         return LinearClassifier(experiment.model.linear, n_entries, vocabulary.unknown_id, n_labels)

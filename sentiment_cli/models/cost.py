@@ -1,4 +1,4 @@
-"""How large a model is and roughly what it costs, counted without training or drawing it."""
+"""The number of parameters and the multiply-adds per token of a model, counted on the meta device."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from sentiment_cli.models.skip_gram import SkipGram
 
 
 class CostRow(NamedTuple):
-    """A part of a model: its parameters, and the multiply-adds that one token costs in its matrices, read forward."""
+    """A part of a model: its parameters, and the multiply-adds of its matrices per token in the forward pass."""
 
     name: str
     parameters: int
@@ -23,11 +23,11 @@ class CostRow(NamedTuple):
 
 
 def parts_of(experiment: Experiment, n_entries: int, n_labels: int = 2) -> list[CostRow]:
-    """Count the parts of an experiment's model, a classifier or what a pretraining learns.
+    """Return the cost of each part of an experiment's model, a classifier or a pretraining model.
 
-    A matrix is taken to multiply each token once, in each direction that has one; tables of vectors multiply nothing,
-    a softmax the words that it compares (an adaptive one those of its head), and a classifier's output each row once,
-    which is not counted. Training costs about three times as much.
+    Each matrix counts once per token and direction. Embedding tables count nothing, and a softmax counts the words that
+    it compares (an adaptive one those of its head). A classifier's output, once per row, is not counted. Training takes
+    about three times as much.
     """
     with torch.device("meta"):
         model = _build(experiment, Vocabulary(("",) * n_entries, 1), n_labels)

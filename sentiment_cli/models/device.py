@@ -1,4 +1,4 @@
-"""Where a model runs, in which precision, and with what manners towards memory."""
+"""The device and the precision that a model runs in, torch's settings, and out-of-memory errors."""
 
 import contextlib
 import ctypes
@@ -16,7 +16,7 @@ from sentiment_cli.errors import Change, MachineError, UsageError
 def select_device(name: str) -> torch.device:
     """Return the device that `train.device` names; auto takes CUDA, then MPS, then the CPU.
 
-    Raises UsageError for one that this machine or this torch lacks.
+    Raises UsageError for a device that this machine or this build of torch does not have.
     """
     n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     available = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
@@ -36,14 +36,14 @@ def select_device(name: str) -> torch.device:
 
 
 def nvidia_driver() -> bool:
-    """Say whether an NVIDIA driver is loaded, whatever torch can do with it."""
+    """Return whether an NVIDIA driver is loaded, even if torch cannot use it."""
     return Path("/proc/driver/nvidia/version").exists()
 
 
 def runs_bf16(device: torch.device, precision: str) -> bool:
-    """Say whether to train under bf16 autocast: as told, or (auto) where the hardware multiplies bf16 natively.
+    """Return whether to train with bf16 autocast: as set, or with auto where the hardware multiplies bf16 natively.
 
-    An LSTM of width 128 trains 1.7 times as fast under it on a CPU with AVX-512 bf16.
+    An LSTM of width 128 trains 1.7 times as fast with it on a CPU with AVX-512 bf16.
     """
     if precision != "auto":
         return precision == "bf16"
@@ -56,7 +56,7 @@ def runs_bf16(device: torch.device, precision: str) -> bool:
 
 
 def check_precision(device: torch.device, precision: str) -> None:
-    """Raise UsageError for fp16 elsewhere than on CUDA."""
+    """Raise UsageError for fp16 on a device other than CUDA."""
     if precision == "fp16" and device.type != "cuda":
         raise UsageError(
             f"train.precision is fp16, which needs a CUDA device, and this is {device.type}",
@@ -65,25 +65,25 @@ def check_precision(device: torch.device, precision: str) -> None:
 
 
 def precision_name(device: torch.device, precision: str) -> str:
-    """Return what train.precision comes to on a device: fp32, bf16 or fp16."""
+    """Return the precision that train.precision selects on a device: fp32, bf16 or fp16."""
     return "fp16" if precision == "fp16" else "bf16" if runs_bf16(device, precision) else "fp32"
 
 
 def set_up(device: torch.device, n_threads: int | None, *, deterministic: bool = False) -> None:
-    """Set torch up: float32 that is float32, and on a CPU determinism and memory kept from step to step.
+    """Configure torch: full float32 precision, and on a CPU determinism and memory that is reused from step to step.
 
-    `deterministic` asks for determinism on CUDA, too.
+    `deterministic` selects deterministic algorithms on CUDA, too.
 
-    glibc hands every large block back to the system when it is freed, and a training step then spends its time in
-    page faults: without the two settings below a bidirectional LSTM of width 128 reads 90k tokens/s instead of 145k.
+    glibc returns every large block to the system when it is freed, so a training step spends its time in page faults:
+    without the two settings below a bidirectional LSTM of width 128 reads 90k tokens/s instead of 145k.
     """
-    torch.backends.cudnn.allow_tf32 = False  # else float32 scores on a GPU are only good to three digits
+    torch.backends.cudnn.allow_tf32 = False  # with TF32, float32 scores on a GPU are only accurate to three digits
     if n_threads is not None:
         torch.set_num_threads(n_threads)
     if device.type == "cpu" or deterministic:
         os.environ.setdefault(
             "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-        )  # without which cuBLAS, and cuDNN's LSTM, may differ
+        )  # otherwise cuBLAS and cuDNN's LSTM may differ between runs
         # This says what use_deterministic_algorithms says, without 3 s of imports.
         torch.set_deterministic_debug_mode("error")
     if device.type != "cpu":
@@ -105,12 +105,12 @@ _REFUSALS = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLO
 
 
 class OutOfMemory(MachineError):  # noqa: N818 - MemoryError and OutOfMemoryError have owners
-    """The device or the machine refuses memory."""
+    """The device or the machine is out of memory."""
 
 
 @contextlib.contextmanager
 def memory_errors() -> Iterator[None]:
-    """Turn a refusal of memory, by the device or the machine, into OutOfMemory."""
+    """Turn the out-of-memory errors of the device and the machine into OutOfMemory."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -131,7 +131,7 @@ def _out_of_memory(error: BaseException) -> OutOfMemory:
 
 
 def describe(device: torch.device) -> str:
-    """Name the device for the log: `cpu, 2 threads` or `cuda, NVIDIA H200`."""
+    """Return the name of the device for the log: `cpu, 2 threads` or `cuda, NVIDIA H200`."""
     if device.type == "cuda":
         return f"{device}, {torch.cuda.get_device_name(device)}"
     return f"cpu, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)

@@ -1,7 +1,7 @@
-"""Word by word: embedding → recurrent layers, forward only → softmax over the vocabulary.
+"""The language model: embedding → recurrent layers, forward only → softmax over the vocabulary.
 
-A text is read window by window; the state of the layers is carried from each to the next, and is zero before the first.
-A model that reads backward is one whose texts the caller has reversed.
+A text is read window by window (truncated BPTT); the hidden state is carried from each window to the next, and is zero
+before the first. For a backward model the caller reverses the texts.
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from sentiment_cli.models.layers.encoders import CELLS, Skip, drop_columns
 from sentiment_cli.models.layers.lookup import look_up
 from sentiment_cli.models.layers.softmax import Softmax, build_softmax
 
-LayerStates = list[State]  # of each layer, a tuple of tensors whose first dimension is the row
+LayerStates = list[State]  # one tuple of tensors per layer; their first dimension is the row
 
 
 class LanguageModel(nn.Module):
-    """What the next word of a text is, with the regularizers of AWD-LSTM (Merity et al. 2018).
+    """A model of the next word, with the regularizers of AWD-LSTM (Merity et al. 2018).
 
-    `widths` are those of the layers, whose weights have the names that they have in a RecurrentEncoder's
-    `forward_layers`. The softmax says how wide it reads, which is the embedding's width where tied; a last layer of
-    another width meets it through a linear map. With `n_labels`, a vector of the text's label is added to each word's;
-    label 0 is for texts without one, and adds nothing.
+    `widths` are those of the layers, whose weights have the same names as a RecurrentEncoder's `forward_layers`. The
+    softmax sets its input width, which is the embedding's with tied embeddings; a last layer of another width is mapped
+    to it. With `n_labels`, a vector of the text's label is added to each word vector; label 0, for unlabelled texts,
+    adds nothing.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class LanguageModel(nn.Module):
     def forward(
         self, ids_BL: Tensor, state: LayerStates | None = None, label: Tensor | None = None
     ) -> tuple[Tensor, LayerStates]:
-        """Return hidden_BLD, the states of the last layer, and the state behind the last step, detached.
+        """Return hidden_BLD, the states of the last layer, and the state after the last step, detached.
 
-        Without a state the rows begin with zeros. Labels are one per row or one per token.
+        Without a state the rows start from zeros. Labels are given per row or per token.
         """
         values_BLD = self.embedding(ids_BL)
         if self.label is not None and label is not None:
@@ -89,19 +89,19 @@ class LanguageModel(nn.Module):
         return values_BLD, last
 
     def drop(self, hidden_BLD: Tensor) -> Tensor:
-        """Drop what output dropout takes, the same numbers at every step of a row."""
+        """Apply output dropout, with the same mask at every step of a row."""
         return drop_columns(hidden_BLD, self.output_dropout, self.training)
 
     def loss(self, hidden_TD: Tensor, target_T: Tensor) -> Tensor:
-        """Return the mean nats of the targets, one behind each hidden state, in rows or not."""
+        """Return the mean loss in nats of the targets, one for each hidden state, in rows or flat."""
         return self.softmax.loss(self.map(hidden_TD).flatten(0, -2), target_T.flatten())
 
     def log_probabilities(self, hidden_TD: Tensor) -> Tensor:
-        """Return log_probability_TV of the word behind each hidden state."""
+        """Return log_probability_TV of the word after each hidden state."""
         return self.softmax.log_probabilities(self.map(hidden_TD))
 
     def zero_state(self, n_rows: int, device: torch.device) -> LayerStates:
-        """Return what rows begin with, in the precision of the weights."""
+        """Return the initial hidden state, zeros in the dtype of the weights."""
         weight = self.embedding.weight
         return [
             tuple(
@@ -113,7 +113,7 @@ class LanguageModel(nn.Module):
 
 
 def build_language_model(experiment: Experiment, vocabulary: Vocabulary, n_labels: int) -> LanguageModel:
-    """Build the experiment's language model, with fresh weights from torch's global generator."""
+    """Build the experiment's language model, with weights from torch's global random generator."""
     settings, encoder, n_entries = experiment.model, experiment.model.encoder, len(vocabulary.entries)
     embedding = WordEmbedding(settings.embedding, n_entries, vocabulary.unknown_id, pad_is_input=False)
     width = embedding.embedding_dim if settings.language.tied else encoder.width
@@ -133,7 +133,7 @@ def build_language_model(experiment: Experiment, vocabulary: Vocabulary, n_label
 
 @torch.no_grad()
 def _state_widths(layer: nn.Module, input_BLD: Tensor) -> list[int]:
-    """Return the widths of a layer's state tensors, by reading."""
+    """Return the widths of a layer's state tensors, found by a forward pass."""
     was_training = layer.training
     layer.eval()
     _, state = layer(input_BLD)
@@ -142,34 +142,34 @@ def _state_widths(layer: nn.Module, input_BLD: Tensor) -> list[int]:
 
 
 def vocabulary_rows(state: LayerStates, row_B: Tensor) -> LayerStates:
-    """Take some rows out of a state."""
+    """Select rows of a state."""
     return [tuple(tensor_ND.index_select(0, row_B) for tensor_ND in layer) for layer in state]
 
 
 def forget(state: LayerStates, is_forgotten_B: Tensor) -> LayerStates:
-    """Return a state with zeros in some rows."""
+    """Return a state with these rows reset to zero."""
     return [tuple(tensor_BD.masked_fill(is_forgotten_B[:, None], 0.0) for tensor_BD in layer) for layer in state]
 
 
 def put_rows(state: LayerStates, row_B: Tensor, new: LayerStates) -> None:
-    """Put rows back into a state, each of which is named once."""
+    """Write distinct rows back into a state, in place."""
     for layer, new_layer in zip(state, new, strict=True):
         for tensor_ND, tensor_BD in zip(layer, new_layer, strict=True):
             tensor_ND.index_copy_(0, row_B, tensor_BD.to(tensor_ND.dtype))
 
 
 def activation_penalty(dropped_TD: Tensor) -> Tensor:
-    """Return the mean square of the last layer's states after dropout: AR of Merity et al. 2017, where it is squared.
+    """Return the mean square of the last layer's states after dropout (AR of Merity et al. 2017, squared).
 
-    The authors weigh it by alpha = 2.
+    The authors' weight is alpha = 2.
     """
     return dropped_TD.float().square().mean()
 
 
 def temporal_penalty(hidden_BLD: Tensor, is_read_BL: Tensor) -> Tensor:
-    """Return the mean square of what the states change by from step to step, before dropout: TAR of the same.
+    """Return the mean square of the change of the states from step to step, before dropout (TAR of the same paper).
 
-    The authors weigh it by beta = 1. Steps that are not read are none; without a second one it is 0.
+    The authors' weight is beta = 1. Steps that are not read do not count; with fewer than two steps it is 0.
     """
     change_TD = (hidden_BLD[:, 1:] - hidden_BLD[:, :-1])[is_read_BL[:, 1:]].float()
     return change_TD.square().mean() if len(change_TD) else hidden_BLD.new_zeros(())

@@ -1,4 +1,4 @@
-"""A weighted sum of the words and n-grams that stand in a review → logits."""
+"""The linear classifier: a weighted sum of the words and n-grams of a review → logits."""
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +10,12 @@ from sentiment_cli.models.layers.ngrams import NONE, longer_features, word_featu
 
 
 class LinearClassifier(nn.Module):
-    """A linear classifier: one logit, that of the second label, where there are two, else one per label.
+    """A linear classifier: one logit, that of the second label, for two labels; otherwise one logit per label.
 
-    It reads which words and n-grams stand in a row, not how often. `keys` (int64) says which n-grams there are;
-    `weight` (features × logits) and `bias` are what training finds: a fresh model has no n-grams, and weights of 0.
-    With `normalize` the sum of a row's weights is divided by the root of the sum of its features' `size`: how many
-    features stand for each, a known word's pieces included.
+    Features are binary: whether a word or n-gram is in a row. `keys` (int64) are the keys of the n-grams; training fits
+    `weight` (features × logits) and `bias`: an untrained model has no n-grams, and weights of 0. With `normalize` the
+    sum of a row's weights is divided by the root of the sum of its features' `size`, the number of features that each
+    one counts for, including the pieces of a known word.
     """
 
     keys: Tensor
@@ -58,7 +58,7 @@ class LinearClassifier(nn.Module):
 
 
 def _make_room(model: LinearClassifier, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Give a model that is about to load weights as many n-grams as they are of."""
+    """Resize the model to the number of n-grams in the weights that are about to be loaded."""
     for name in ("keys", "weight", "size"):
         if (loaded := weights.get(prefix + name)) is not None:
             setattr(model, name, torch.empty_like(loaded, device=getattr(model, name).device))

@@ -1,4 +1,4 @@
-"""Encoder and decoder: a model that writes one sequence from another, or, as an autoencoder, the one that it reads."""
+"""Encoder-decoder models: write one sequence from another, or, as an autoencoder, reconstruct the input."""
 
 import functools
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from sentiment_cli.models.layers.embedding import WordEmbedding
 from sentiment_cli.models.layers.encoders import RecurrentEncoder, build_layer, drop_columns, last_of, lower_layer
 from sentiment_cli.models.layers.softmax import Softmax, build_softmax
 
-_TOKENS_AT_ONCE = 512  # of which the probabilities of all words are held
+_TOKENS_AT_ONCE = 512  # whose probabilities of all words are in memory at a time
 
 
 class Writing(NamedTuple):
-    """A decoder in the middle of its rows: the state of each layer, and the memory of what they are written from.
+    """The state of a decoder between two steps: the state of each layer, and the memory for attention.
 
-    Rows that are written from the same one, as those of a beam, stand together and share its memory.
+    Rows with the same source, such as those of a beam, are adjacent and share its memory.
     """
 
     layers: tuple[State, ...]
@@ -31,16 +31,16 @@ class Writing(NamedTuple):
 
 
 class EncoderDecoder(nn.Module):
-    """An encoder, and a decoder of the same cell, width and layers that starts from its last state.
+    """An encoder, and a decoder of the same cell, width and layers that starts from the encoder's last state.
 
-    Sutskever et al. 2014; with the target equal to the source the sequence autoencoder of Dai & Le 2015. Where the
-    state has another shape, as after both directions, the start is a linear map of it. `embedding` and `encoder` are
-    those of a classifier, which can take their weights over.
+    Sutskever et al. 2014; with the target equal to the source, the sequence autoencoder of Dai & Le 2015. Where the
+    state has another shape, as with a bidirectional encoder, a linear map gives the initial state. `embedding` and
+    `encoder` are those of a classifier, which can be fine-tuned from their weights.
 
-    The vectors of source and target words are one table, which is the softmax's, too, where it is `tied`. `softmax`
-    builds the output layer from (entries, width, tied=that table or None). A row takes several calls of a layer where
-    the cell has a memory besides what is seen of it, and where attention is bahdanau: weight and state dropout, which
-    are drawn at each call, are no settings for these.
+    Source and target words share one table of vectors, also with the softmax where it is `tied`. `softmax` builds the
+    output layer from (entries, width, tied=that table or None). A cell with a memory besides the hidden state, and
+    bahdanau attention, take several calls of a layer per row: weight and state dropout, which are drawn at each call,
+    are refused for these.
     """
 
     output: Softmax
@@ -78,10 +78,10 @@ class EncoderDecoder(nn.Module):
         self.output = softmax(n_entries, hidden_width, tied=self.embedding if tied else None)
 
     def forward(self, batch: PairBatch) -> Tensor:
-        """Return the mean loss of the batch's target tokens, padding being none, in nats.
+        """Return the mean loss of the batch's target tokens in nats, without padding.
 
-        It is their sum over rows times mean_length_B, which is the whole batch's: of slices, weighed by their rows, the
-        mean is the whole batch's.
+        It is their sum divided by the number of rows times mean_length_B, which is that of the whole batch, so that the
+        mean over micro-batches, weighted by their rows, is that of the whole batch.
         """
         hidden_TD, target_T = self._teach(batch)
         loss: Tensor = self.output.loss(hidden_TD, target_T)
@@ -99,7 +99,7 @@ class EncoderDecoder(nn.Module):
         return torch.cat(found), torch.cat(likeliest) == target_T
 
     def start(self, source: tuple[Tensor, Tensor]) -> tuple[Tensor, Writing]:
-        """Read (source_BL, source_length_B); return the start tokens, which the first step reads, and its state."""
+        """Encode (source_BL, source_length_B); return the start tokens that the first step reads, and its state."""
         return torch.full_like(source[1], START_ID), self._encode(*source)
 
     def step(self, token_N: Tensor, state: Writing) -> tuple[Tensor, Writing, Tensor | None]:
@@ -109,12 +109,12 @@ class EncoderDecoder(nn.Module):
         return log_probability_NV, state, None if weight_N1L is None else weight_N1L.squeeze(1)
 
     def select(self, state: Writing, row_N: Tensor) -> Writing:
-        """Go on with these of the rows, as many of each that was read."""
+        """Return the state of these rows, the same number for each source."""
         layers = tuple(tuple(tensor.index_select(0, row_N) for tensor in layer) for layer in state.layers)
         return state._replace(layers=layers)
 
     def _teach(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
-        """Return hidden_TD, by which each target token is predicted from those before it, and target_T."""
+        """Return hidden_TD, which predict each target token from those before it, and target_T."""
         before_BM = F.pad(batch.target_BM[:, :-1], (1, 0), value=START_ID)
         state = self._encode(batch.source_BL, batch.source_length_B)
         hidden_BMD, _, _ = self.decoder(self.embedding(before_BM), state)
@@ -130,7 +130,7 @@ class EncoderDecoder(nn.Module):
         def read(layer: nn.Module, input_BLD: Tensor) -> Tensor:
             if self.has_memory:
                 states_BLD, last = read_to_ends(layer, input_BLD, lengths)
-            else:  # what is seen is all of the state
+            else:  # the hidden state is the whole state
                 states_BLD = layer(input_BLD)[0]
                 last = (last_of(states_BLD, length_B),)
             lasts.append(last)
@@ -149,7 +149,7 @@ class EncoderDecoder(nn.Module):
 
 
 def build_encoder_decoder(experiment: schema.Experiment, vocabulary: Vocabulary) -> EncoderDecoder:
-    """Build the experiment's encoder and decoder, with fresh weights from torch's global generator."""
+    """Build the experiment's encoder and decoder, with weights from torch's global random generator."""
     settings = experiment.model
     return EncoderDecoder(
         settings.embedding,
@@ -164,12 +164,12 @@ def build_encoder_decoder(experiment: schema.Experiment, vocabulary: Vocabulary)
 
 
 class Decoder(nn.Module):
-    """Layers that read the words before, and what the softmax then reads: the hidden state, as wide as it is told.
+    """The decoder: layers that read the previous words and return the hidden state that the softmax reads.
 
-    Attention none: it is the state s of the last layer. luong: tanh(W [c; s]), c being what s attends to (Luong et al.
-    2015, eq. 5, without input feeding), so that the layers read all steps at once. bahdanau: what the state of the
-    first layer attends to enters that layer with the next word y, step by step, and the hidden state is
-    tanh(W [c; s; y]), in place of the paper's maxout (Bahdanau et al. 2015). Further layers read all steps at once.
+    Without attention it is the state s of the last layer. luong: tanh(W [c; s]), where c is the context of s (Luong et
+    al. 2015, eq. 5, without input feeding), so that the layers read all steps at once. bahdanau: the context of the
+    first layer's state is an input of that layer beside the next word y, step by step, and the hidden state is
+    tanh(W [c; s; y]) instead of the paper's maxout (Bahdanau et al. 2015). Further layers read all steps at once.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class Decoder(nn.Module):
     def _read_stepwise(
         self, layer: nn.Module, word_NMD: Tensor, state: State, memory: Memory | None
     ) -> tuple[Tensor, State, tuple[Tensor, Tensor]]:
-        """Return states_NMD, the last state, and what each step attended to, with its weights."""
+        """Return states_NMD, the last state, and the context of each step with its attention weights."""
         assert self.attention is not None
         steps = []
         for word_ND in word_NMD.unbind(1):
@@ -218,12 +218,12 @@ class Decoder(nn.Module):
 
 
 def read_to_ends(layer: nn.Module, input_BLD: Tensor, lengths: list[int]) -> tuple[Tensor, State]:
-    """Read each row of these lengths to its end; return states_BLD, 0 at padding, and the state after each row's end.
+    """Read each row up to its length; return states_BLD, 0 at padding, and the state after each row's last token.
 
-    A layer gives its whole state after the last step alone. Rows are therefore read, the longest first, up to the next
-    end of one, and the others on from there: as many calls as there are lengths, and no step of padding. With 40 rows
-    of 200 to 400 tokens, no two of a length, an LSTM of width 128 takes 1.24 times as long as in one call over all
-    padding, one of 512 0.98 times (one thread of a CPU, gradients included).
+    A layer returns its whole state only after the last step. The rows, longest first, are therefore read up to the next
+    end of a row, and the remaining rows on from there: one call per distinct length, and no step of padding. With 40
+    rows of 200 to 400 tokens, all of different lengths, an LSTM of width 128 takes 1.24 times as long as in one call
+    over all padding, one of 512 0.98 times (one thread of a CPU, gradients included).
     """
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     order_B = torch.tensor(order, device=input_BLD.device)
@@ -244,7 +244,7 @@ def read_to_ends(layer: nn.Module, input_BLD: Tensor, lengths: list[int]) -> tup
 
 
 def state_widths(settings: schema.Encoder, input_width: int) -> list[int]:
-    """Return how wide the tensors of a layer's state are, as a small layer tells, whose state is 2 and input 3 wide."""
+    """Return the widths of a layer's state tensors in units of its width, found with a small layer."""
     with torch.device("cpu"), torch.random.fork_rng(devices=[]), torch.no_grad():
         _, last = build_layer(settings.model_copy(update={"width": 2}), 3)(torch.zeros(1, 1, 3))
     return [{2: settings.width, 3: input_width}[tensor_BD.shape[1]] for tensor_BD in last]

@@ -1,4 +1,4 @@
-"""Word vectors that foresee the words around a word (skip-gram with negative sampling, Mikolov et al. 2013)."""
+"""Skip-gram word vectors with negative sampling (Mikolov et al. 2013)."""
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +8,11 @@ from sentiment_cli.models.layers.lookup import look_up
 
 
 class SkipGram(nn.Module):
-    """Two vectors a word: `embedding`, which is kept, and `context`, what it is told by when it stands beside another.
+    """Two vectors per word: `embedding`, which is kept, and `context`, its vector as a context word.
 
-    Words to be told from are drawn by their counts to the power 0.75, once for a batch: all its tokens share them, so
-    that their products are one matrix product. With `samples` of them each counts as `negatives` / `samples` for each
-    pair of words, whose expectation is that of `negatives` fresh ones a pair.
+    Negative samples are drawn in proportion to their counts to the power 0.75, once per batch: all its tokens share
+    them, so that their products are one matrix product. Each of the `samples` has the weight `negatives` / `samples`
+    for each pair of words, which in expectation equals `negatives` separate samples per pair.
     """
 
     def __init__(self, count_V: Tensor, width: int, *, samples: int, reach: int = 5, negatives: int = 5) -> None:
@@ -28,10 +28,10 @@ class SkipGram(nn.Module):
     chance_V: Tensor
 
     def loss(self, ids_BL: Tensor) -> Tensor:
-        """Return the mean loss of a token in nats: over all words up to a random reach away, and those drawn."""
+        """Return the mean loss per token in nats, over context words within a random distance and negative samples."""
         word_BLD, context_BLD = look_up(ids_BL, self.embedding), look_up(ids_BL, self.context)
-        # Each token draws how far it looks, so that near words count for more. One product with all words of the row
-        # beats ten passes over the vectors, one for each distance, though most of it is thrown away.
+        # Each token draws its window size, so that near words have more weight. One product with all words of the row
+        # is faster than ten passes over the vectors, one per distance, although most of it is discarded.
         reach_BL = torch.randint(1, self.reach + 1, ids_BL.shape, device=ids_BL.device)
         place_L = torch.arange(ids_BL.shape[1], device=ids_BL.device)
         distance_LL = (place_L[:, None] - place_L).abs()

@@ -158,9 +158,16 @@ def _wrong(key: str, value: Any, expected: str) -> ValueError:
 
 
 _INTERVAL = _list(SHARE, 2)
-_UNSEEN = _object({"n": COUNT, "accuracy": SHARE, "accuracy_ci95": _INTERVAL})
 _SLICE = _object({"slice": text, "value": ANYTHING, "n": COUNT, "accuracy": SHARE, "accuracy_ci95": _INTERVAL})
 _OPTIONAL = {f"?{key}": _or_none(NUMBER) for key in METRICS | TOKEN_METRICS}
+
+
+def _unseen(value: Any, key: str) -> None:
+    """Check the scores of the unseen rows; where there are none, the accuracy and its interval are null."""
+    _object({"n": COUNT})(value, key)
+    has_rows = value["n"] > 0
+    accuracy, interval = (SHARE, _INTERVAL) if has_rows else (_or_none(SHARE), _or_none(_INTERVAL))
+    _object({"accuracy": accuracy, "accuracy_ci95": interval})(value, key)
 
 
 def _scores(value: Any, key: str) -> None:
@@ -179,7 +186,7 @@ _SCORES: dict[str, Check] = {
     "f1_per_label": mapping(SHARE),
     "confusion": _list(_list(COUNT)),
     **{f"?{name}_per_label": mapping(SHARE) for name in ("precision", "recall")},
-    "?unseen": _or_none(_UNSEEN),
+    "?unseen": _or_none(_unseen),
     "?slices": _list(_SLICE),
     "?calibration": _or_none(mapping(NUMBER)),
     "?reliability": _list(mapping(ANYTHING)),

@@ -1,27 +1,23 @@
-"""Single operations on the disk, for `store` and `locks`: each passes a place of `failpoints`; refusals get a fix.
+"""Single operations on the disk, for `store` and `locks`; each passes a failpoint.
 
-Drafts are what a file or directory is called until it is whole: `.NAME.HOST-PID-RANDOM.tmp`, beside it. One whose
-process was killed is swept when the next draft is made there, and by `locks.sweep`.
+A file or directory is a draft until it is complete: `.NAME.HOST-PID-RANDOM.tmp`, beside its final place. The draft of a
+killed process is removed when the next draft is made there, and by `locks.sweep`.
 """
 
 import contextlib
 import errno
 import hashlib
 import io
-import itertools
 import os
 import re
 import secrets
-import shlex
 import shutil
-import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sentiment_cli.errors import Change, DataError, MachineError
 from sentiment_cli.storage import failpoints
+from sentiment_cli.storage.refusals import check_trust, nearest_existing, write_errors
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -104,59 +100,9 @@ class Partial:
         return bad
 
 
-@contextlib.contextmanager
-def write_errors(path: Path, n_bytes: int | None = None) -> Iterator[None]:
-    """Turn an OSError into a MachineError about writing `path`, of which `n_bytes` were to be on the disk by now."""
-    try:
-        yield
-    except OSError as error:
-        message = f"cannot write {path}: {error.strerror or error}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            size = "" if n_bytes is None else f"{n_bytes:,} bytes of it were to be written, "
-            message += f"; {size}{shutil.disk_usage(_nearest(path)).free:,} bytes are free"
-        raise MachineError(message, _fix(path, error.errno)) from error
-
-
-@contextlib.contextmanager
-def read_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError, but for a missing file, into a MachineError about reading `path`."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise _is_link(path) from error
-        raise MachineError(f"{path} cannot be read: {error.strerror or error}", _fix(path, error.errno)) from error
-
-
-def refusal(error: OSError) -> MachineError:
-    """Return the error about an operation that the system refused where nothing more is known of it."""
-    path = None if error.filename is None else Path(os.fsdecode(error.filename))
-    said = error.strerror or str(error) or type(error).__name__
-    if path is None:
-        return MachineError(f"the system refused an operation: {said}", _fix(Path(), error.errno))
-    return MachineError(f"{path}: {said}", _fix(path, error.errno))
-
-
-def check_trust(path: Path, found: os.stat_result) -> None:
-    """Raise DataError where another user could have put this here: a link, another owner, a folder open to everyone."""
-    if stat.S_ISLNK(found.st_mode):
-        raise _is_link(path)
-    if found.st_uid not in (os.geteuid(), 0):
-        raise DataError(
-            f"{path} belongs to another user (uid {found.st_uid}), who could have put anything there",
-            _elsewhere(path) or f"ls -ld {_quoted(path)}",
-        )
-    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-        raise DataError(
-            f"every user may write to {path} and put anything there", _elsewhere(path) or f"ls -ld {_quoted(path)}"
-        )
-
-
 def check_writable(path: Path) -> None:
     """Raise OSError where a directory cannot be, or be written to; nothing is made."""
-    nearest = _nearest(path)
+    nearest = nearest_existing(path)
     if not nearest.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     if not os.access(nearest, os.W_OK | os.X_OK):
@@ -243,7 +189,7 @@ def rename(path: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link or a whole directory; what is not there is no error."""
+    """Delete a file, a link or a whole directory; a missing one is not an error."""
     failpoints.reach("remove", path)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -273,7 +219,7 @@ def sweep_drafts(directory: Path) -> None:
 
 
 def _is_abandoned(draft: re.Match[str], changed_at: float) -> bool:
-    """Ask for the process where it would be here; of another host's (a shared disk) only the age is known."""
+    """Check whether the owning process is alive; judge a draft from another host (a shared disk) by its age."""
     if draft["host"] != _host():
         return time.time() - changed_at > _DAY_S
     try:
@@ -295,61 +241,5 @@ def _host() -> str:
 
 
 def _open_no_link(path: str, flags: int) -> int:
-    # Without O_NONBLOCK the opening of a planted pipe would wait for ever.
+    # Without O_NONBLOCK opening a planted pipe would block forever.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, _FILE_MODE)
-
-
-def _is_link(path: Path) -> DataError:
-    return DataError(
-        f"{path} is a symbolic link, which this program never makes", _elsewhere(path) or f"ls -l {_quoted(path)}"
-    )
-
-
-def _fix(path: Path, number: int | None) -> str | None:
-    """Return what to type against an error of this number."""
-    nearest = _nearest(path)
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return f"df -h {_quoted(nearest)}"
-    if number == errno.EISDIR:
-        inside = Change(words={str(path): str(path / path.name)}, otherwise=f"ls -ld {_quoted(nearest)}")
-        return _elsewhere(path) or inside
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR):
-        return _elsewhere(path) or f"ls -ld {_quoted(nearest)}"
-    if number == errno.ENOENT and _is_here_gone():
-        return "cd"
-    if number == errno.EFBIG:
-        return "ulimit -f unlimited"
-    if number in (errno.EMFILE, errno.ENFILE):
-        return "ulimit -n 4096"
-    return f"ls -ld {_quoted(nearest)}"
-
-
-def _elsewhere(path: Path) -> str | None:
-    """Return the command that puts what is written at `path` elsewhere, where a variable says where it goes."""
-    for variable, name in (("SENTIMENT_DATA", "data"), ("SENTIMENT_RUNS", "runs")):
-        root = os.path.abspath(os.environ.get(variable) or name)  # noqa: PTH100 - links are not followed
-        if Path(os.path.abspath(path)).is_relative_to(root):  # noqa: PTH100
-            places = [os.path.expanduser("~"), *(str(above.parent) for above in [Path(root), *Path(root).parents])]  # noqa: PTH111
-            free = [place for place in places if os.access(place, os.W_OK | os.X_OK)]
-            if not free:
-                return None
-            names = (os.path.join(free[0], f"sentiment-{name}{n or ''}") for n in itertools.count())  # noqa: PTH118
-            return f"export {variable}={shlex.quote(next(one for one in names if not os.path.lexists(one)))}"
-    return None
-
-
-def _nearest(path: Path) -> Path:
-    """Return `path`, or the nearest directory above that is there."""
-    return next((place for place in (path, *path.parents) if os.path.lexists(place)), Path("/"))
-
-
-def _is_here_gone() -> bool:
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        return True
-    return False
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import stat
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ _in_use: dict[Path, int] = {}  # directories that this process reads, and a desc
 
 @contextlib.contextmanager
 def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
-    """Let one process at a time into the block; `say` is told of a wait of more than a second.
+    """Let one process at a time into the block; `say` reports a wait of more than a second.
 
     The kernel frees the lock of a process that was killed. A lock that cannot be taken is told too, and gone without
     (False): it saves work done twice, and nothing's being right hangs on it.
@@ -47,7 +46,7 @@ def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
         yield kernel_lock.is_locked
     finally:
         if kernel_lock.is_locked:
-            disk.discard(path)  # while it is held: who waits for it sees that it has gone, and makes it anew
+            disk.discard(path)  # while it is held: a waiting process sees that it is gone and makes a new one
             kernel_lock.release()
 
 
@@ -55,9 +54,9 @@ def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
 def held(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a directory for this process; the system lets go of it when the process dies.
 
-    Raises BlockingIOError where another process holds it. On a disk without locks it says so, and goes on.
+    Raises BlockingIOError where another process holds it. On a disk without locks it prints a line and continues.
     """
-    # The directory itself is locked, so there is no lock file to be left behind.
+    # The directory itself is locked, so no lock file can remain.
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         try:
@@ -81,10 +80,8 @@ def is_usable(directory: Path) -> bool:
         if descriptor is not None:
             os.close(descriptor)
         try:
-            if not stat.S_ISDIR(directory.lstat().st_mode):  # a link, a pipe: who reads it says what is wrong
-                return True
-            descriptor = os.open(directory, os.O_RDONLY)
-        except OSError:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # reading it reports the error
             return True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -137,7 +134,7 @@ def sweep_locks(directory: Path) -> None:
     """Remove what killed processes left in a directory of ours: drafts, and locks that nobody holds."""
     disk.sweep_drafts(directory)
     locks: list[Path] = []
-    with contextlib.suppress(OSError):  # of a place that cannot be: who writes there says so
+    with contextlib.suppress(OSError):  # an impossible path: writing there reports the error
         locks = list(directory.glob(".*.lock"))  # others are somebody else's
     for path in locks:
         import filelock

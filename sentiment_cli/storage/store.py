@@ -1,4 +1,6 @@
-"""The only module that writes files: all or nothing, flushed to disk, and checked when read.
+"""Write files all or nothing, flushed to disk, and check them when they are read.
+
+Longer than other modules, so that every artefact is written and read through one name, `store`.
 
     write_file(path, data)              one file, replaced atomically
     append_line(path, line)             one line of a log, flushed
@@ -7,7 +9,7 @@
     directory = open_directory(path)    every file's size and sha256 compared with the manifest
     with partial_file(path) as part:    a file that grows over several tries, until part.publish()
 
-What the disk refuses is a MachineError that names the path. `disk` holds the operations that this is made of.
+A refusal of the disk is a MachineError that names the path. `disk` holds the single operations.
 """
 
 import contextlib
@@ -15,7 +17,6 @@ import errno
 import hashlib
 import io
 import itertools
-import json
 import os
 import re
 import stat
@@ -24,19 +25,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sentiment_cli.errors import Change, DataError, UsageError
-from sentiment_cli.storage import disk, failpoints
+from sentiment_cli.errors import Change, MachineError, UsageError
+from sentiment_cli.storage import disk, failpoints, refusals
 from sentiment_cli.storage.disk import Output as Output
 from sentiment_cli.storage.disk import Partial as Partial
-from sentiment_cli.storage.disk import refusal as refusal
+from sentiment_cli.storage.manifests import MANIFEST as MANIFEST
+from sentiment_cli.storage.manifests import IntegrityError as IntegrityError
+from sentiment_cli.storage.manifests import dump_json as dump_json
+from sentiment_cli.storage.manifests import dump_manifest as dump_manifest
+from sentiment_cli.storage.manifests import parse_json as parse_json
+from sentiment_cli.storage.manifests import parse_manifest as parse_manifest
 
-MANIFEST = "manifest.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST_LINE = 1 << 20
-
-
-class IntegrityError(DataError):
-    """An artefact on disk is not what its manifest says."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,6 @@ class Draft:
         disk.discard(self.path)
 
 
-def dump_json(value: Any) -> bytes:
-    """Encode `value` the one way we write JSON: UTF-8, indented, no NaN."""
-    return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
-
-
 def sha256_of(path: Path) -> str:
     """Hash a file's bytes."""
     with path.open("rb") as handle:
@@ -89,9 +85,9 @@ def write_file(path: Path, data: bytes) -> None:
 def replacing(path: Path) -> Iterator[Output]:
     """Yield a file that takes `path`'s place when the block ends well and vanishes when it does not.
 
-    A link stays one, and its target is replaced; what is no regular file (a pipe, /dev/stdout) is written straight.
+    A link stays a link, and its target is replaced; a pipe or /dev/stdout is written directly.
     """
-    with disk.write_errors(path):
+    with refusals.write_errors(path):
         if path.exists() and not path.is_file():
             with Output(io.FileIO(path, "w"), path) as output:
                 yield output
@@ -113,16 +109,17 @@ def replacing(path: Path) -> Iterator[Output]:
 
 
 def check_replaceable(path: Path, is_ours: Callable[[Path], bool], hint: str | None = None) -> None:
-    """Raise UsageError where something is at `path` that nobody asked this program to replace.
+    """Raise UsageError where `path` holds something that this program must not replace.
 
-    Only an empty file, or a file of which `is_ours` says by its content that this program wrote it, may be replaced.
-    What takes bytes and keeps none (a pipe, /dev/stdout) may be written to.
+    Only an empty file, or a file that `is_ours` recognises by its content, may be replaced. A pipe or /dev/stdout may
+    be written to.
     """
-    with disk.read_errors(path):
-        try:
-            about = disk.resolve(path).stat()
-        except FileNotFoundError:
-            return
+    try:
+        about = disk.resolve(path).stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise MachineError(f"cannot write {path}: {error.strerror or error}", hint) from error
     if stat.S_ISDIR(about.st_mode):
         raise UsageError(f"{path} is a directory, and a file is to be written there", hint)
     if stat.S_ISREG(about.st_mode) and about.st_size and not is_ours(path):
@@ -130,9 +127,9 @@ def check_replaceable(path: Path, is_ours: Callable[[Path], bool], hint: str | N
 
 
 def write_once(path: Path, data: bytes, hint: str | None = None) -> bool:
-    """Put `data` at `path` where nothing is, or where this very file is; say whether it was written.
+    """Put `data` at `path` where nothing is; return whether it was written. The same content there is left.
 
-    So the same command goes on where one was killed behind some of its files. Raises UsageError for another file.
+    So a command that was killed after some of its files can run again. Raises UsageError for other content.
     """
     if is_there(path):
         if path.is_file() and read_named(path, len(data) + 1) == data:
@@ -154,11 +151,11 @@ def free_path(path: Path) -> Path:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a log. Half a line, which a process left that died over it, goes first."""
+    """Add one line to a log. Half a line, left by a process that died, is removed first."""
     assert "\n" not in line
-    with disk.write_errors(path):
+    with refusals.write_errors(path):
         disk.make_directories(path.parent)
-    with disk.write_errors(path), disk.open_to_append(path) as handle:
+    with refusals.write_errors(path), disk.open_to_append(path) as handle:
         size, end = _end_of_lines(handle)
         if end < size:  # else another process's line, written since, would go
             disk.truncate(handle, end, path)
@@ -178,7 +175,7 @@ def new_directory(path: Path) -> Iterator[Draft]:
 
     Where `path` has come to exist meanwhile (another process made the same artefact), theirs stays and ours goes.
     """
-    with disk.write_errors(path):
+    with refusals.write_errors(path):
         disk.make_directories(path.parent)
         draft = Draft(disk.new_draft(path), path)
         try:
@@ -222,28 +219,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return parse_manifest(read_file(path / MANIFEST), path / MANIFEST)
 
 
-def parse_manifest(data: bytes, path: Path) -> dict[str, Any]:
-    """Return what `read_manifest` does, from the bytes of the manifest at `path`."""
-    manifest = parse_json(data, path)
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    # Bytes are compared, so that no two of them mean the same and no flipped bit goes unseen.
-    if not isinstance(files, dict) or data != dump_manifest(files):
-        raise IntegrityError(f"{path} is damaged, or not a manifest")
-    return files
-
-
-def dump_manifest(files: dict[str, Any]) -> bytes:
-    """Encode a manifest of the size and sha256 of each file, with a hash of its own."""
-    try:
-        return dump_json({"files": files, "sha256": hashlib.sha256(dump_json(files)).hexdigest()})
-    except ValueError as error:
-        raise IntegrityError(f"what a manifest cannot hold: {error}") from error
-
-
 def is_there(path: Path) -> bool:
-    """Say whether anything, if only a broken link, is at `path`; raise MachineError where that cannot be seen."""
+    """Say whether anything, if only a broken link, is at `path`; raise MachineError where that cannot be determined."""
     try:
-        with disk.read_errors(path):
+        with refusals.read_errors(path):
             path.lstat()
     except FileNotFoundError:
         return False
@@ -253,18 +232,6 @@ def is_there(path: Path) -> bool:
 def read_json(path: Path) -> Any:
     """Read a JSON file of ours; raise IntegrityError where it is missing or broken."""
     return parse_json(read_file(path), path)
-
-
-def parse_json(data: bytes, path: Path) -> Any:
-    """Return what `read_json` does, from the bytes at `path`."""
-    try:
-        return json.loads(data, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{path} cannot be read: {error}") from error
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 @contextlib.contextmanager
@@ -284,7 +251,7 @@ def read_file(path: Path, most: int = -1) -> bytes:
 
 def check_root(root: Path) -> None:
     """Raise MachineError where nothing can be written below `root`, before work is spent on what should go there."""
-    with disk.write_errors(root):
+    with refusals.write_errors(root):
         disk.check_writable(root)
 
 
@@ -301,10 +268,10 @@ def check_name(name: str) -> None:
 def claim_directory(root: Path, name: str) -> Path:
     """Make and return root/name, or root/name-2, -3 … where earlier ones exist; nothing is overwritten.
 
-    Raises UsageError for what is no name.
+    Raises UsageError for an invalid name.
     """
     check_name(name)
-    with disk.write_errors(root / name):
+    with refusals.write_errors(root / name):
         disk.make_directories(root)
         n = 1
         while True:
@@ -317,9 +284,16 @@ def claim_directory(root: Path, name: str) -> Path:
             return path
 
 
+def move_directory(path: Path, target: Path) -> None:
+    """Move a directory of ours to a name that is free, or that of an empty directory, on the same file system."""
+    with refusals.write_errors(target):
+        disk.make_directories(target.parent)
+        disk.rename(path, target)
+
+
 def remove_directory(path: Path) -> None:
-    """Delete a directory of ours with all that is in it; half of it never stands under its name."""
-    with disk.write_errors(path):
+    """Delete a directory of ours; a half-deleted directory never has its name."""
+    with refusals.write_errors(path):
         going = disk.new_draft(path)
         try:
             disk.rename(path, going)
@@ -333,7 +307,7 @@ def remove_file(path: Path, is_ours: Callable[[Path], bool] = lambda path: True)
 
     `is_ours` says by the content of a file whether this program wrote it, where its place does not.
     """
-    with disk.write_errors(path):
+    with refusals.write_errors(path):
         try:
             mode = path.lstat().st_mode
         except FileNotFoundError:
@@ -349,7 +323,7 @@ def partial_file(path: Path, is_alone: bool = True) -> Iterator[Partial]:
     Who is not sure to be the only one at it gets a file of its own, which the next process does not find.
     """
     part = path.with_name(f"{path.name}.part") if is_alone else disk.new_draft(path)
-    with disk.write_errors(part):
+    with refusals.write_errors(part):
         disk.make_directories(path.parent)
         with disk.open_to_append(part) as handle:
             try:
@@ -360,14 +334,14 @@ def partial_file(path: Path, is_alone: bool = True) -> Iterator[Partial]:
 
 
 def _names_in(path: Path) -> set[str]:
-    """Return the names in an artefact, hidden ones left out, after seeing who could have put them there."""
-    with _missing_is_damage(path), disk.read_errors(path):
-        disk.check_trust(path.parent, path.parent.stat())
-        disk.check_trust(path, path.lstat())
+    """Return the names in an artefact without hidden ones, after checking owners and modes."""
+    with _missing_is_damage(path), refusals.read_errors(path):
+        refusals.check_trust(path.parent, path.parent.stat())
+        refusals.check_trust(path, path.lstat())
         with os.scandir(path) as entries:
             found = {entry.name: entry.stat(follow_symlinks=False) for entry in entries if entry.name[0] != "."}
     for name, about in found.items():
-        disk.check_trust(path / name, about)
+        refusals.check_trust(path / name, about)
         if not stat.S_ISREG(about.st_mode):
             raise IntegrityError(f"{path / name} is not a file")
     return set(found)
@@ -376,13 +350,13 @@ def _names_in(path: Path) -> set[str]:
 @contextlib.contextmanager
 def open_named(path: Path) -> Iterator[io.BufferedReader]:
     """Open a file that its user named, by a link too if it has to be. Raises FileNotFoundError where there is none."""
-    with disk.read_errors(path), disk.open_to_read(disk.resolve(path)) as handle:
+    with refusals.read_errors(path), disk.open_to_read(disk.resolve(path)) as handle:
         yield handle
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedReader]:
-    with _missing_is_damage(path), disk.read_errors(path), disk.open_to_read(path) as handle:
+    with _missing_is_damage(path), refusals.read_errors(path), disk.open_to_read(path) as handle:
         yield handle
 
 

@@ -1,10 +1,10 @@
-"""Checkpoints: all that a training's next step depends on, published whole and read only if whole.
+"""Checkpoints: everything that the next training step depends on, written atomically and verified when read.
 
     RUN/checkpoints/step-00000123/  tensors.safetensors  state.json  manifest.json
 
-tensors.safetensors holds model/NAME, optimizer/NAME/KEY, average/NAME (with train.ema), best/NAME (unless this very
-state is the best), losses, those of the present epoch's steps, scale (in fp16), and carried/I, the states in which a
-language model left its streams. Random draws follow from the step and need no state.
+tensors.safetensors holds model/NAME, optimizer/NAME/KEY, average/NAME (with train.ema), best/NAME (unless this state
+is the best), losses (of the current epoch's steps), scale (in fp16), and carried/I (the hidden states that a language
+model carries from one BPTT window to the next). Random draws follow from the step and need no state.
 """
 
 import shlex
@@ -27,14 +27,14 @@ from sentiment_cli.runs.files import CHECKPOINTS, EXPERIMENT
 from sentiment_cli.storage import store
 
 _FORMAT = 2
-# Of Progress.
+# The fields of TrainProgress that state.json holds.
 _PLAIN = ("step", "history", "n_tokens", "epoch_s", "split", "refit", "selection", "offset", "planned", "seconds")
 
 AnyScores = Scores | SequenceScores
 
 
 class RunFingerprint(NamedTuple):
-    """What a training depends on beside its state; it goes on only where all of this is the same, or was allowed."""
+    """What a training depends on besides its state; it resumes only where this is unchanged, or the change allowed."""
 
     run: str
     experiment: Experiment
@@ -45,7 +45,7 @@ class RunFingerprint(NamedTuple):
 
 @dataclass
 class Best:
-    """The best state so far by the monitored validation figure."""
+    """The best state so far by train.monitor: its scores, epoch, step and weights."""
 
     scores: AnyScores | None = None
     epoch: int = 0
@@ -55,10 +55,10 @@ class Best:
 
 @dataclass
 class TrainProgress:
-    """Where a training stands: steps taken, rows of metrics.jsonl, losses and seconds of the present epoch's steps.
+    """The progress of a training: steps taken, rows of metrics.jsonl, losses and seconds of the current epoch's steps.
 
-    `split` multiplies train.slices, after memory ran out. In the second training of train.refit, `selection` holds the
-    rows and `offset` the steps of the first, whose best state stays in `best`; it had `planned` steps.
+    `split` multiplies train.slices after memory ran out. In the second training of train.refit, `selection` holds the
+    rows and `offset` the steps of the first, whose best state stays in `best`; `planned` is its number of steps.
     """
 
     step: int = 0
@@ -74,7 +74,7 @@ class TrainProgress:
     seconds: dict[str, float] = field(
         default_factory=lambda: {"prepare": 0.0, "train": 0.0, "validate": 0.0, "save": 0.0}
     )
-    scale_2: Tensor | None = None  # that of loop.LossScale
+    scale_2: Tensor | None = None  # GradScaler.state_2
     best: Best = field(default_factory=Best)
 
     def begin_refit(self) -> None:
@@ -84,16 +84,16 @@ class TrainProgress:
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint as read: whose it is, where the training stood, and the tensors of model and optimizer."""
+    """A checkpoint as read: the run's fingerprint, its progress, and the tensors of model and optimizer."""
 
     path: Path
-    identity: RunFingerprint
+    fingerprint: RunFingerprint
     progress: TrainProgress
     tensors: dict[str, Tensor]
 
 
 def read_scores(values: dict[str, Any]) -> AnyScores:
-    """Return scores from what their to_json gave; raise TypeError for anything else."""
+    """Return scores from the result of their to_json. Raises TypeError for other values."""
     return SequenceScores(**values) if "perplexity" in values else Scores(**values)
 
 
@@ -104,7 +104,7 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 
 def save_checkpoint(
     run: Path,
-    identity: RunFingerprint,
+    fingerprint: RunFingerprint,
     progress: TrainProgress,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -112,15 +112,15 @@ def save_checkpoint(
     keep: int,
     carried: Sequence[Tensor] = (),
 ) -> Path:
-    """Publish the present state, then remove all but the last `keep` checkpoints."""
+    """Write a checkpoint of the current state atomically, then remove all but the last `keep`; return its path."""
     path = run / CHECKPOINTS / f"step-{progress.offset + progress.step:08}"
-    if path.exists():  # the same step before its validation, which leads to the same
+    if path.exists():  # of the same step before its validation: resuming from it gives the same
         return path
     best = progress.best
     about = {
         "format": _FORMAT,
-        **identity._asdict(),
-        "experiment": experiment_values(identity.experiment),
+        **fingerprint._asdict(),
+        "experiment": experiment_values(fingerprint.experiment),
         **{key: getattr(progress, key) for key in _PLAIN},
         "best": {"epoch": best.epoch, "step": best.step, "scores": best.scores.to_json() if best.scores else None},
     }
@@ -146,9 +146,9 @@ def save_checkpoint(
 
 
 def newest_checkpoint(run: Path, run_id: str, command: str = "sentiment train") -> Checkpoint | None:
-    """Read the newest checkpoint that is whole, saying which are not; None where there never was one.
+    """Read the newest checkpoint that is not damaged, and warn about each damaged one; None without checkpoints.
 
-    Raises DataError where there are checkpoints and none is whole, which says that `command` trains the run anew.
+    Raises DataError where every checkpoint is damaged; its hint is `command`, which trains the run from scratch.
     """
     paths = _checkpoints(run)[::-1]
     damaged = []
@@ -159,7 +159,7 @@ def newest_checkpoint(run: Path, run_id: str, command: str = "sentiment train") 
             console.warn(f"{error}; going back to the checkpoint before")
             damaged.append(path)
             continue
-        for broken in damaged:  # else it would take the place of the one that training makes there again
+        for broken in damaged:  # otherwise training could not write that checkpoint again
             store.remove_directory(broken)
         return checkpoint
     if paths:
@@ -177,7 +177,7 @@ def restore(
     average: nn.Module | None,
     carried: Sequence[Tensor] = (),
 ) -> None:
-    """Put a checkpoint's tensors into a model, optimizer and carried states of the same shape."""
+    """Copy the tensors of a checkpoint into a model, optimizer and carried states of the same shapes."""
     tensors = checkpoint.tensors
     model.load_state_dict(_below(tensors, "model/"))
     if average is not None:
@@ -196,13 +196,13 @@ def discard_checkpoints(run: Path) -> None:
 
 
 def newest_path(run: Path) -> Path | None:
-    """Return the newest checkpoint's directory, unread."""
+    """Return the directory of the newest checkpoint, which may be damaged."""
     paths = _checkpoints(run)
     return paths[-1] if paths else None
 
 
 def fingerprint_differences(old: RunFingerprint, new: RunFingerprint) -> list[tuple[str, Any, Any]]:
-    """Return (key, old value, new value) of settings, versions.* and machine.*; the data has a check of its own."""
+    """Return (key, old value, new value) of settings, versions.* and machine.*; the data is checked elsewhere."""
     found = differences(old.experiment, new.experiment)
     for section in ("versions", "machine"):
         one, other = getattr(old, section), getattr(new, section)
@@ -216,7 +216,7 @@ def _checkpoints(run: Path) -> list[Path]:
 
 
 def read_checkpoint(path: Path, run_id: str) -> Checkpoint:
-    """Read one checkpoint. Raises IntegrityError for damage, another format and one of another run."""
+    """Read one checkpoint. Raises IntegrityError for damage, for another format and for another run's checkpoint."""
     store.open_directory(path)
     about = store.read_json(path / "state.json")
     if about["format"] != _FORMAT:
@@ -225,7 +225,7 @@ def read_checkpoint(path: Path, run_id: str) -> Checkpoint:
         raise store.IntegrityError(f"{path} belongs to run {about['run']}, not to {run_id}")
     if path.name != f"step-{about['offset'] + about['step']:08}":
         raise store.IntegrityError(f"{path} holds step {about['offset'] + about['step']}")
-    identity = RunFingerprint(
+    fingerprint = RunFingerprint(
         run_id,
         experiment_from_values(about["experiment"]),
         about["data"],
@@ -242,7 +242,7 @@ def read_checkpoint(path: Path, run_id: str) -> Checkpoint:
         scale_2=tensors.get("scale"),
         best=Best(read_scores(scores), epoch, step, weights) if scores else Best(),
     )
-    return Checkpoint(path, identity, progress, tensors)
+    return Checkpoint(path, fingerprint, progress, tensors)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Training curves as a picture: SVG, written by hand, so that no plotting library is needed."""
+"""Training curves as SVG, written without a plotting library."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,19 +1,21 @@
-"""The steps, validations and checkpoints of one sitting, up to the end of training or to what stops it."""
+"""The epochs of a training: steps, validation, checkpoints and early stopping."""
 
 import json
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from sentiment_cli import console
+from sentiment_cli.data.corpus.fit_settings import warn_of_few_steps
 from sentiment_cli.models.device import OutOfMemory
 from sentiment_cli.runs.files import METRICS_LOG
-from sentiment_cli.runs.metric_table import HEADLINES, METRICS, Metric
+from sentiment_cli.runs.metric_table import HEADLINES, METRICS
 from sentiment_cli.storage import failpoints, store
-from sentiment_cli.training.checkpoints import AnyScores, Best, TrainProgress, weights_of
+from sentiment_cli.training.checkpoints import AnyScores, Best, weights_of
 from sentiment_cli.training.divergence import check_finite, diverged, split_batch
+from sentiment_cli.training.history import epoch_row, table_header, table_line
 from sentiment_cli.training.loader import BatchLoader
 from sentiment_cli.training.loop import Step, train_steps
 from sentiment_cli.training.optimizer import count_plateaus, freeze, learning_rate_at
@@ -21,116 +23,117 @@ from sentiment_cli.training.processes.signals import StopNow
 from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tensorboard import write_events
 
-_STEPS_BETWEEN_READINGS = 20  # on a GPU, where reading the loss waits for it
+_STEPS_BETWEEN_READINGS = 20  # on a GPU, where reading the loss waits for the device
 
 
-class _TrainPlan(NamedTuple):
-    """What is read in which step, at which learning rate."""
+class TrainPlan(NamedTuple):
+    """The minibatch and the learning rate of every step."""
 
-    material: BatchLoader
+    loader: BatchLoader
     lr_at: Callable[[int], float]
 
 
-def run_epochs(session: TrainState) -> str:
-    """Take the steps that are left, validate each epoch's end, save checkpoints; return why it ended.
+def run_epochs(state: TrainState) -> str:
+    """Train for the remaining epochs, validate and save a checkpoint after each; return why training ended.
 
-    With train.refit and the number of steps chosen, the steps are those of the second training, on all rows, which is
-    not validated. Raises StopNow after a signal, with the present step saved unless a second one came, and
-    DivergedError and OutOfMemory.
+    In the second training of train.refit, on all rows, nothing is validated. Raises StopNow after a signal, with a
+    checkpoint of the current step unless a second signal came, and DivergedError and OutOfMemory.
     """
-    progress = session.progress
-    course = _plan_training(session)
+    progress = state.job.progress
+    plan = _plan_training(state)
     try:
-        while (reason := _reason_to_end(session, course.material)) is None:
-            end = course.material.epoch_ends[len(progress.history)]
+        while (reason := _reason_to_end(state, plan.loader)) is None:
+            end = plan.loader.epoch_ends[len(progress.history)]
             try:
-                _take_steps(session, course, end)
+                _take_steps(state, plan, end)
             except OutOfMemory as error:
-                split_batch(session, error, course.material.most_rows)
+                split_batch(state, error, plan.loader.most_rows)
                 continue
             scores = None
             if not progress.refit:
-                scores, validation_s = _validate(session)
+                scores, validation_s = _validate(state)
                 progress.seconds["validate"] += validation_s
-            _close_epoch(session, course, scores)
-            session.save()
-            session.check_stop()
+            _close_epoch(state, plan, scores)
+            state.save()
+            state.check_stop()
     except StopNow:
-        if not session.stop.twice:
-            session.save()
+        if not state.job.stop.twice:
+            state.save()
         raise
     return reason
 
 
-def _plan_training(session: TrainState) -> _TrainPlan:
-    """Plan the steps of this stage and say what they are."""
-    settings, progress = session.experiment.train, session.progress
-    material = session.task.plot(session)
-    # The learning rate of train.refit's second training falls as that of the first, which chose how many steps it has.
-    n_steps = progress.planned if progress.refit else material.n_steps
+def _plan_training(state: TrainState) -> TrainPlan:
+    """Build the data loader and the learning-rate schedule of this stage, and print them."""
+    settings, progress = state.job.experiment.train, state.job.progress
+    loader = state.task.build_loader(state)
+    # In train.refit the second training keeps the schedule of the first, which selected the number of steps.
+    n_steps = progress.planned if progress.refit else loader.n_steps
     if not progress.refit:
         progress.planned = n_steps
         patience = f", or {settings.patience} epochs without a better one" if settings.patience is not None else ""
         what = f"{n_steps:,} steps, {settings.epochs} epochs{patience}"
         console.say(f"training: {what}, best by validation {settings.monitor}")
-    figure = HEADLINES[session.experiment.task]
-    console.say(f"epoch   step  train loss  valid loss  {figure.title:>14}  tokens/s  seconds  best")
+        if state.job.experiment.task == "classify":
+            warn_of_few_steps(state.job.experiment, n_steps)
+    console.say(table_header(state.job.experiment))
     for row in progress.history:
-        console.say(_shown(row, figure))
+        console.say(table_line(row, state.job.experiment))
 
     def lr_at(step: int) -> float:
         judged = [row for row in progress.selection or progress.history if row["step"] <= step]
         gains = [_gain(row[f"valid_{settings.monitor}"], settings.monitor) for row in judged]
         return learning_rate_at(step, n_steps, settings, count_plateaus(gains, settings.plateau_patience))
 
-    return _TrainPlan(material, lr_at)
+    return TrainPlan(loader, lr_at)
 
 
-def _steps(session: TrainState, course: _TrainPlan) -> Iterator[Step]:
-    """Yield the steps from where the training stands."""
-    settings, progress = session.experiment.train, session.progress
+def _steps(state: TrainState, plan: TrainPlan) -> Iterator[Step]:
+    """Yield the optimizer steps from the current one on."""
+    settings, progress = state.job.experiment.train, state.job.progress
     return train_steps(
-        session.model.train(),
-        session.task.build_objective(session),
-        course.material.batches(progress.step),
-        session.optimizer,
-        course.lr_at,
-        seed=session.experiment.seed,
-        bf16=session.bf16,
+        state.model.train(),
+        state.task.build_objective(state),
+        plan.loader.batches(progress.step),
+        state.optimizer,
+        plan.lr_at,
+        seed=state.job.experiment.seed,
+        bf16=state.bf16,
         max_grad_norm=settings.max_grad_norm,
-        slices=session.slices,
-        average=session.average,
-        scale=session.scale,
-        group=session.group,
+        slices=state.slices,
+        ema=state.ema,
+        scaler=state.scaler,
+        group=state.job.group,
         start=progress.step,
     )
 
 
-def _take_steps(session: TrainState, course: _TrainPlan, end: int) -> None:
-    """Take the steps up to `end`, with checkpoints in between."""
-    progress, settings = session.progress, session.experiment.train
+def _take_steps(state: TrainState, plan: TrainPlan, end: int) -> None:
+    """Take the steps up to `end`, and save the checkpoints that are due in between."""
+    progress, settings = state.job.progress, state.job.experiment.train
     best = progress.best
-    label = f"{'refit' if progress.refit else 'epoch'} {len(progress.history) + 1}"
-    figure = HEADLINES[session.experiment.task]
-    label += f", best {figure.write(best.scores.to_json())} {figure.title}" if best.scores else ""
+    epoch = len(progress.history) + 1
+    label = f"refit {epoch}" if progress.refit else f"epoch {epoch}/{settings.epochs}"
+    figure = HEADLINES[state.job.experiment.task]
+    reached = f"  best {figure.write(best.scores.to_json())} {figure.title}" if best.scores else ""
     start = progress.step - len(progress.losses)
-    freeze(session.optimizer, len(progress.history), settings)
-    steps, unread = _steps(session, course), list[Step]()
+    freeze(state.optimizer, len(progress.history), settings)
+    steps, unread = _steps(state, plan), list[Step]()
     began = mark = saved = time.monotonic()
     n_tokens, n_steps = 0, 0
     with console.progress(label, end - start) as shown:
         while progress.step < end:
-            carried = [state.clone() for state in session.carried]
+            carried = [tensor.clone() for tensor in state.carried]
             try:
                 step = next(steps)
-            except OutOfMemory:  # some slices may have gone on
-                for state, before in zip(session.carried, carried, strict=True):
-                    state.copy_(before)
+            except OutOfMemory:  # some micro-batches may have moved their states on
+                for tensor, before in zip(state.carried, carried, strict=True):
+                    tensor.copy_(before)
                 raise
             unread.append(step)
             progress.losses.append(step.loss)
             progress.step += 1
-            tokens = course.material.tokens(step.number)
+            tokens = plan.loader.tokens(step.number)
             n_tokens, n_steps, progress.n_tokens = n_tokens + tokens, n_steps + 1, progress.n_tokens + tokens
             now = time.monotonic()
             progress.seconds["train"] += now - mark
@@ -139,102 +142,84 @@ def _take_steps(session: TrainState, course: _TrainPlan, end: int) -> None:
 
             is_due = settings.checkpoint_minutes is not None and now - saved >= settings.checkpoint_minutes * 60
             is_due |= settings.checkpoint_steps is not None and progress.step % settings.checkpoint_steps == 0
-            agreed = session.agree(is_due=is_due)  # a clock may tell one process that it is time, and not the others
+            agreed = state.agree(is_due=is_due)  # by its clock a save may be due in one process alone
             is_shown = step.number % _STEPS_BETWEEN_READINGS == 0 or progress.step == end
-            if session.device.type == "cpu" or is_shown or any(agreed):
+            if state.job.device.type == "cpu" or is_shown or any(agreed):
                 for one in unread:
-                    check_finite(session, one, course.material)
+                    check_finite(state, one, plan.loader)
                 unread.clear()
             if is_shown:
                 rate, left = (
                     n_tokens / (now - began),
-                    (course.material.n_steps - progress.step) * (now - began) / n_steps,
+                    (plan.loader.n_steps - progress.step) * (now - began) / n_steps,
                 )
-                note = f"loss {float(step.loss):.4f}  {rate:,.0f} tokens/s  {left / 60:.1f} min left in all"
+                time_left = f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left"
+                note = f"loss {float(step.loss):.3f}  {time_left}  {rate:,.0f} tokens/s{reached}"
                 shown.update(progress.step - start, note)
             if agreed.stops:
                 raise StopNow
             if agreed.saves:
-                session.save()
+                state.save()
                 mark = saved = time.monotonic()
 
 
-def _validate(session: TrainState) -> tuple[AnyScores, float]:
-    """Score the validation rows; return the scores and the seconds it took."""
+def _validate(state: TrainState) -> tuple[AnyScores, float]:
+    """Score the validation rows; return the scores and the seconds that it took."""
     failpoints.reach("validate")
     began = time.monotonic()
-    scores = session.task.validate(session)
+    scores = state.task.validate(state)
     if scores is None:
-        step = session.progress.step
-        lr = session.optimizer.param_groups[0]["lr"]
-        raise diverged(session, f"validation after step {step} gives scores that are not finite", lr)
+        step = state.job.progress.step
+        lr = state.optimizer.param_groups[0]["lr"]
+        raise diverged(state, f"validation after step {step} gives scores that are not finite", lr)
     return scores, time.monotonic() - began
 
 
-def _close_epoch(session: TrainState, course: _TrainPlan, scores: AnyScores | None) -> None:
-    """Keep the best state, and add the epoch's row to the history and to metrics.jsonl."""
-    progress, monitor = session.progress, session.experiment.train.monitor
-    epoch, old = len(progress.history) + 1, progress.best.scores
+def _close_epoch(state: TrainState, plan: TrainPlan, scores: AnyScores | None) -> None:
+    """Keep the best weights, and append the epoch's row to the history and to metrics.jsonl."""
+    progress, monitor = state.job.progress, state.job.experiment.train.monitor
+    old = progress.best.scores
     is_best = scores is not None and (old is None or _merit(scores, monitor) > _merit(old, monitor))
     if is_best:
-        progress.best = Best(scores, epoch, progress.step, weights_of(session.validated))
-    start, figure = progress.step - len(progress.losses), HEADLINES[session.experiment.task]
-    row: dict[str, Any] = {
-        "epoch": epoch,
-        "step": progress.step,
-        "train_loss": float(torch.stack(progress.losses).mean()) + 0.0,  # and no -0.0
-        "valid_loss": getattr(scores, "loss", None),
-        "valid_accuracy": getattr(scores, "accuracy", None),
-        f"valid_{figure.key}": getattr(scores, figure.key, None),
-        f"valid_{monitor}": getattr(scores, monitor, None),
-        "lr": course.lr_at(progress.step - 1),
-        "tokens_per_second": course.material.tokens_between(start, progress.step) / progress.epoch_s,
-        "seconds": progress.seconds["train"] + progress.seconds["validate"],
-        "best": is_best,
-    }
-    if progress.refit:
-        row["stage"] = "refit"
+        progress.best = Best(scores, len(progress.history) + 1, progress.step, weights_of(state.validated))
+    start = progress.step - len(progress.losses)
+    row = epoch_row(
+        progress,
+        scores,
+        state.job.experiment,
+        train_loss=float(torch.stack(progress.losses).mean()) + 0.0,  # not -0.0
+        lr=plan.lr_at(progress.step - 1),
+        tokens_per_second=plan.loader.tokens_between(start, progress.step) / progress.epoch_s,
+        is_best=is_best,
+    )
     progress.history.append(row)
     progress.losses, progress.epoch_s = [], 0.0
-    if session.group.is_writer:
-        store.append_line(session.run / METRICS_LOG, json.dumps(row))
-        if session.experiment.train.tensorboard:
-            write_events(session.run, progress.offset + progress.step, row)
-    console.say(_shown(row, figure))
-
-
-def metrics_lines(progress: TrainProgress) -> bytes:
-    """Return metrics.jsonl as it should be at this point; a killed sitting may have written one more."""
-    return "".join(json.dumps(row) + "\n" for row in progress.selection + progress.history).encode()
+    if state.job.group.is_writer:
+        store.append_line(state.job.run / METRICS_LOG, json.dumps(row))
+        if state.job.experiment.train.tensorboard:
+            write_events(state.job.run, progress.offset + progress.step, row)
+    console.say(table_line(row, state.job.experiment))
 
 
 def _gain(value: float | None, monitor: str) -> float:
-    """Turn a monitored figure so that higher is better; an AUC that does not exist is worst."""
+    """Return the monitored figure with the sign that makes higher better; an undefined AUC is the worst."""
     return METRICS[monitor].gain(value)
 
 
 def _merit(scores: AnyScores, monitor: str) -> tuple[float, float]:
-    """Return what epochs are compared by: the monitored figure, and of equals the lower loss."""
+    """Return the key that epochs are compared by: the monitored figure, then the loss."""
     return _gain(getattr(scores, monitor), monitor), _gain(getattr(scores, "loss", None), "loss")
 
 
-def _reason_to_end(session: TrainState, material: BatchLoader) -> str | None:
-    settings, n_epochs = session.experiment.train, len(session.progress.history)
-    if n_epochs >= len(material.epoch_ends):
-        by_steps = session.progress.refit or settings.max_steps == material.n_steps
-        return f"{material.n_steps:,} steps are done" if by_steps else f"{n_epochs} epochs are done"
-    if session.progress.refit or settings.patience is None or not n_epochs:
+def _reason_to_end(state: TrainState, loader: BatchLoader) -> str | None:
+    settings, n_epochs = state.job.experiment.train, len(state.job.progress.history)
+    if n_epochs >= len(loader.epoch_ends):
+        by_steps = state.job.progress.refit or settings.max_steps == loader.n_steps
+        return f"{loader.n_steps:,} steps are done" if by_steps else f"{n_epochs} epochs are done"
+    if state.job.progress.refit or settings.patience is None or not n_epochs:
         return None
-    gains = [_gain(row[f"valid_{settings.monitor}"], settings.monitor) for row in session.progress.history]
-    if n_epochs - 1 - gains.index(max(gains)) >= settings.patience:  # an equal with a lower loss is kept, and no gain
+    gains = [_gain(row[f"valid_{settings.monitor}"], settings.monitor) for row in state.job.progress.history]
+    n_since_best = n_epochs - 1 - gains.index(max(gains))  # an equal figure with a lower loss is not an improvement
+    if n_since_best >= settings.patience:
         return f"{settings.patience} epochs without a better validation {settings.monitor}"
     return None
-
-
-def _shown(row: dict[str, Any], figure: Metric) -> str:
-    loss = row["valid_loss"]
-    reached = "-" if loss is None else f"{row[f'valid_{figure.key}']:{figure.format}}"
-    return (
-        f"{row['epoch']:>5} {row['step']:>6}  {row['train_loss']:>10.4f}  {'-' if loss is None else f'{loss:.4f}':>10}"
-        f"  {reached:>14}  {row['tokens_per_second']:>8,.0f}  {row['seconds']:>7.1f}  {'*' if row['best'] else ''}"
-    )

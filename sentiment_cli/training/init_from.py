@@ -1,4 +1,4 @@
-"""The finished runs that a training starts from, and what they know of the rows that it is judged on."""
+"""Fine-tuning: load the runs that `init_from` names, and warn where they have seen the rows of validation or test."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus.duplicates import stand_in
+from sentiment_cli.data.corpus.duplicates import is_among
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
@@ -19,7 +19,7 @@ from sentiment_cli.runs.saved_model import open_artefact, open_files
 
 
 class PretrainedRun(NamedTuple):
-    """A model to start from: `key` is the setting that names its run."""
+    """A pretrained model; `key` is the setting that names its run."""
 
     key: str
     run: Path
@@ -30,13 +30,13 @@ class PretrainedRun(NamedTuple):
 
 
 def pretrained_names(experiment: Experiment) -> dict[str, str]:
-    """Return what `init_from` and `init_backward` name."""
+    """Return the names that `init_from` and `init_backward` are set to, by setting."""
     named = {"init_from": experiment.init_from, "init_backward": experiment.init_backward}
     return {key: name for key, name in named.items() if name is not None}
 
 
 def load_pretrained(key: str, name: str) -> PretrainedRun:
-    """Load the model of a finished run. Raises UsageError where there is none."""
+    """Load the model of a finished run. Raises UsageError where it does not exist, DataError for NaN weights."""
     run = named_run(name)
     require_finished(run, f"{key}: ")
     artefact = open_artefact(run, task=None)
@@ -48,16 +48,15 @@ def load_pretrained(key: str, name: str) -> PretrainedRun:
 
 
 def pretrained_hashes(experiment: Experiment) -> dict[str, str]:
-    """Return what tells the models that a training starts from from others, by the setting that names each."""
+    """Return the hash of each pretrained model, by the setting that names it."""
     return {key: open_files(named_run(name)).sha256 for key, name in pretrained_names(experiment).items()}
 
 
 def known_rows(experiment: Experiment, corpus: Corpus) -> KnownRows | None:
-    """Return the rows whose labels a training will have learnt, those of its teachers and origins included.
+    """Return the rows whose labels a training learns, with those of its teachers and pretrained models.
 
-    Warns where one of these has learnt the labels of rows that the experiment is validated or tested on: it passes them
-    on, and the scores are too good. Rows are told by their texts; names of files say nothing. None of data that an
-    earlier version prepared.
+    Warns about leakage: where one of these has learnt the labels of validation or test rows, the scores are too good.
+    Rows are compared by their texts, not by file names. Returns None for data that an earlier version prepared.
     """
     is_labelled = experiment.task == "classify" or experiment.model.language.label
     own = rows_of_corpus(corpus, is_labelled=is_labelled, is_refit=experiment.train.refit)
@@ -85,7 +84,7 @@ def _warn_of_known_labels(named: str, known: KnownRows, corpus: Corpus) -> None:
     for split in ("valid", "test"):
         digest_N = corpus.digests(split)
         assert digest_N is not None
-        is_known_N = stand_in(digest_N, known.learnt) & ~stand_in(digest_N, train)
+        is_known_N = is_among(digest_N, known.learnt) & ~is_among(digest_N, train)
         if is_known_N.any():
             found[split] = f"{int(is_known_N.sum()):,} of the {len(digest_N):,} {split} rows"
     if found:

@@ -1,4 +1,4 @@
-"""Whether a corpus can be learnt from and chosen by, seen before the run is made."""
+"""Checks of a corpus before the run is created: training rows have tokens, and train.monitor is defined."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from sentiment_cli.errors import DataError, UsageError
 
 
 def check_corpus(experiment: Experiment, corpus: Corpus) -> None:
-    """Raise UsageError for a figure to choose by that the validation rows do not have, DataError for no feature."""
+    """Raise UsageError where validation rows do not define train.monitor, DataError where training has no feature."""
     if experiment.task != "classify":
         return
     _check_monitor(experiment, corpus)
@@ -31,7 +31,7 @@ def _check_monitor(experiment: Experiment, corpus: Corpus) -> None:
 
 
 def _check_tokens(experiment: Experiment, corpus: Corpus) -> None:
-    """Raise DataError where no training row has a token to learn from, or, for a linear model, none in enough rows."""
+    """Raise DataError where no training row has a token or, for a linear model, none is in enough rows."""
     train, vocabulary = corpus.split("train"), corpus.vocabulary
     known_T = np.asarray(train.ids_T)
     if not len(known_T):
@@ -57,11 +57,11 @@ def _check_tokens(experiment: Experiment, corpus: Corpus) -> None:
     settings = {"model.linear.min_count": least, "vocabulary.min_count": experiment.vocabulary.min_count}
     if all(value == 1 for value in settings.values()):
         raise DataError(
-            "no word of the vocabulary stands in a training text",
+            "no word of the vocabulary is in a training text",
             f"--set vocabulary.size={30_000 if experiment.text.tokenizer != 'bpe' else 8_000}",
         )
     raise DataError(
-        f"no n-gram stands in {least} training rows, which model.linear.min_count asks for, of words that stand in "
-        f"{experiment.vocabulary.min_count} places, which vocabulary.min_count asks for",
+        f"no n-gram is in {least} training rows, as model.linear.min_count requires, of words that are in "
+        f"{experiment.vocabulary.min_count} places, as vocabulary.min_count requires",
         " ".join(f"--set {key}=1" for key in settings),
     )

@@ -1,4 +1,4 @@
-"""What the steps of a training read: batches as a pure function of the step."""
+"""The data loader: minibatches as a pure function of the step."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from sentiment_cli.data.batching.batches import Plan
 
-Batches = Callable[[int], Iterator[Any]]  # from a step on; each a NamedTuple of tensors with a row for each of its rows
+Batches = Callable[[int], Iterator[Any]]  # from a step on; each is a NamedTuple of tensors, one row per row
 
 
 class BatchLoader(NamedTuple):
-    """The steps of all epochs; `batches` starts at any of them, `tokens` counts those that a step reads.
+    """The minibatches of all epochs: `batches` starts at any step, `tokens` returns the number of tokens of a step.
 
-    `names` says which rows a step reads, for who looks into one that went wrong, and none of streams, which read parts
-    of many; `most_rows` is of the largest batch.
+    `names` returns the ids of a step's rows, to look into a step that diverged; of BPTT streams, which read parts of
+    many rows, it returns none. `most_rows` is the number of rows of the largest batch.
     """
 
     epoch_ends: list[int]
@@ -33,7 +33,7 @@ class BatchLoader(NamedTuple):
 
 
 def build_row_loader(plan: Plan, batches: Batches, read_N: NDArray[np.int64], ids: list[str]) -> BatchLoader:
-    """Return the planned batches of rows; `read_N` is how much of each a model reads, `ids` their names."""
+    """Return the data loader of planned batches; `read_N` is the number of tokens read of each row, `ids` its name."""
     return BatchLoader(
         plan.epoch_ends,
         batches,

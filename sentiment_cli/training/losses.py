@@ -1,4 +1,4 @@
-"""Losses: what a training step makes smaller."""
+"""The loss functions of classification and of star ratings."""
 
 import functools
 
@@ -10,11 +10,11 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import Batch
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.models.classifier import Classifier
-from sentiment_cli.training.loop import Objective
+from sentiment_cli.training.gradients import Objective
 
 
 def build_objective(experiment: Experiment) -> Objective:
-    """Return the loss that the experiment's target is learnt by."""
+    """Return the loss function for the experiment's target and head."""
     if experiment.data.target == "stars":
         return stars_loss
     loss = steps_loss if experiment.model.head == "steps" else classification_loss
@@ -23,9 +23,9 @@ def build_objective(experiment: Experiment) -> Objective:
 
 
 def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy of the batch's logits, in natural-log units; of one logit a row, the binary one.
+    """Return the mean cross-entropy of the batch's logits in nats; binary cross-entropy where a row has one logit.
 
-    With label smoothing (Szegedy et al. 2016) that share of the truth is spread evenly over all labels.
+    Label smoothing (Szegedy et al. 2016) spreads that share of the target evenly over all labels.
     """
     logits = model(batch.ids_BL, batch.length_B)
     if logits.dim() == 1:
@@ -40,9 +40,9 @@ def stars_loss(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
-    """Return the cross-entropy of a row's label at each of its tokens, the mean over these and then over rows.
+    """Return the cross-entropy of a row's label at each of its tokens, averaged over tokens and then over rows.
 
-    For a model with `head: steps`; each row weighs the same, however long.
+    For a model with `head: steps`; every row has the same weight, whatever its length.
     """
     assert isinstance(model, Classifier)
     logits = model.step_logits(batch.ids_BL, batch.length_B)
@@ -59,5 +59,5 @@ def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Ten
 
 
 def _truth(batch: Batch, logits: Tensor) -> Tensor:
-    """Return label_B; probabilities in the type of the logits, as their cross-entropy wants them."""
+    """Return label_B; soft labels in the dtype of the logits, as cross-entropy needs them."""
     return batch.label_B.to(logits.dtype) if batch.label_B.is_floating_point() else batch.label_B

@@ -1,85 +1,22 @@
-"""Optimizers, and the learning rate as a function of the step."""
+"""The optimizer, its parameter groups, and the learning rate as a function of the step."""
 
-import inspect
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sentiment_cli.config.schema import Train
-
-
-def _made_ours(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    """Take off what keeps torch.compile out of an optimizer, and have its step take sparse gradients, too.
-
-    The first use of what is taken off imports torch._dynamo, which costs 3 s.
-    """
-    methods = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "zero_grad", "step")}
-    dense_step = methods["step"]
-
-    def step(self: torch.optim.Optimizer) -> None:
-        lazy = [
-            (group, p, p.grad)
-            for group in self.param_groups
-            for p in group["params"]
-            if p.grad is not None and p.grad.is_sparse
-        ]
-        for _, p, _ in lazy:
-            p.grad = None
-        dense_step(self)
-        for group, p, grad in lazy:
-            _update_rows(p, grad, group, self.state[p], getattr(self, "found_inf", None))
-
-    methods["step"] = torch.no_grad()(step)
-    return type(kind.__name__, (kind,), methods)
-
-
-def _update_rows(
-    weight_VD: Tensor, grad: Tensor, group: dict[str, Any], state: dict[str, Tensor], found_inf: Tensor | None
-) -> None:
-    """Take one step with the rows that have a gradient: of Adam, as torch's SparseAdam does, or of SGD.
-
-    The others' moments do not fade meanwhile. Nothing changes where `found_inf` is 1.
-    """
-    rows_U, grad_UD = grad._indices()[0], grad._values()
-    is_adam = "betas" in group
-    moments = ("exp_avg", "exp_avg_sq") if is_adam else ("momentum_buffer",) if group["momentum"] else ()
-    if not state:
-        state.update({name: torch.zeros_like(weight_VD) for name in moments})
-        if is_adam:
-            state["step"] = torch.zeros((), device=weight_VD.device)
-    taken = 1.0 if found_inf is None else 1.0 - found_inf
-    old = [state[name].index_select(0, rows_U) for name in moments]
-    if is_adam:
-        beta1, beta2 = group["betas"]
-        n = state["step"].add_(taken)
-        new = [old[0].lerp(grad_UD, 1 - beta1), torch.addcmul(old[1] * beta2, grad_UD, grad_UD, value=1 - beta2)]
-        update_UD = new[0] / (1 - beta1**n) / ((new[1] / (1 - beta2**n)).sqrt() + group["eps"])
-    else:
-        new = [old[0] * group["momentum"] + grad_UD] if moments else []
-        update_UD = new[0] if moments else grad_UD
-    own_UD = weight_VD.index_select(0, rows_U)
-    for table_VD, before_UD, after_UD in zip(
-        (weight_VD, *(state[name] for name in moments)),
-        (own_UD, *old),
-        (own_UD - group["lr"] * update_UD, *new),
-        strict=True,
-    ):
-        kept_UD = after_UD if found_inf is None else torch.where(found_inf == 1, before_UD, after_UD)
-        table_VD.index_copy_(0, rows_U, kept_UD)
-
-
-_ADAMW, _ADAM, _SGD = map(_made_ours, (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD))
+from sentiment_cli.training.sparse_rows import with_sparse_rows
 
 
 def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     """Return AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015) or SGD with momentum (Sutskever et al. 2013).
 
-    Weight decay spares biases and embeddings. With train.lazy_embeddings these get sparse gradients. Each group says
-    how `deep` its parameters lie, the output 0, and by `lr_scale` what train.layer_decay makes of their learning rate.
+    Weight decay does not apply to biases and embeddings. With train.lazy_embeddings, embeddings get sparse gradients.
+    Each parameter group has its depth below the output (`deep`) and its factor of the learning rate (`lr_scale`), for
+    layer-wise learning-rate decay.
     """
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     for table in tables:
@@ -100,24 +37,24 @@ def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
         for (depth, is_decayed), parameters in sorted(found.items(), key=lambda group: (group[0][0], not group[0][1]))
     ]
     if settings.optimizer == "sgd":
-        return _SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)  # type: ignore[call-arg]
-    kind = _ADAMW if settings.optimizer == "adamw" else _ADAM
-    return kind(groups, lr=settings.lr, eps=settings.eps, fused=True)  # type: ignore[call-arg]
+        return with_sparse_rows(torch.optim.SGD)(groups, lr=settings.lr, momentum=settings.momentum, fused=True)  # type: ignore[call-arg]
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return with_sparse_rows(kind)(groups, lr=settings.lr, eps=settings.eps, fused=True)  # type: ignore[call-arg]
 
 
 def depth_of(name: str, model: nn.Module) -> int:
-    """Return how far below the output a parameter lies: in it 0, in the top layer 1, in the word vectors the most."""
+    """Return the depth of a parameter: 0 in the output layer, 1 in the top layer, the largest in the embeddings."""
     encoder = getattr(model, "encoder", None)
     n_layers = len(getattr(encoder, "forward_layers", getattr(encoder, "blocks", ())))
     if name.startswith("embedding."):
         return n_layers + 1
-    if found := re.match(r"encoder\.(\w+)\.(\d+)\.", name):  # of a list with a part or two of each layer
+    if found := re.match(r"encoder\.(\w+)\.(\d+)\.", name):  # a module list with one or two modules per layer
         return n_layers - int(found[2]) * n_layers // len(getattr(encoder, found[1]))
     return n_layers if name.startswith("encoder.enter.") else int(name.startswith("encoder."))
 
 
 def freeze(optimizer: torch.optim.Optimizer, n_epochs: int, settings: Train) -> None:
-    """Let train as many layers as train.unfreeze says after so many epochs, the output first; all without it."""
+    """Freeze all layers but those that train.unfreeze frees after `n_epochs` epochs (gradual unfreezing, top first)."""
     n_free = math.inf if settings.unfreeze is None else n_epochs // settings.unfreeze
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -125,11 +62,10 @@ def freeze(optimizer: torch.optim.Optimizer, n_epochs: int, settings: Train) -> 
 
 
 def learning_rate_at(step: int, n_steps: int, settings: Train, n_reductions: int = 0) -> float:
-    """Return the learning rate of a step counted from 0: a rise over train.warmup, then what train.schedule says.
+    """Return the learning rate of a step counted from 0: a linear warm-up, then train.schedule.
 
-    `n_reductions` is how often a plateau was met so far, which the schedule of that name heeds. One-cycle rises from
-    lr / 25 and ends at lr / 250,000, both along half a cosine (Smith & Topin 2019, with the numbers of torch's
-    OneCycleLR).
+    `n_reductions` is the number of plateaus so far, for the plateau schedule. One-cycle rises from lr / 25 and ends at
+    lr / 250,000, both along half a cosine (Smith & Topin 2019, with the numbers of torch's OneCycleLR).
     """
     n_warmup = round(settings.warmup * n_steps)
     if settings.schedule == "one-cycle":
@@ -150,7 +86,7 @@ def learning_rate_at(step: int, n_steps: int, settings: Train, n_reductions: int
 
 
 def count_plateaus(gains: Sequence[float], patience: int) -> int:
-    """Return how often more than `patience` evaluations in a row brought no better figure; higher is better."""
+    """Return how often more than `patience` evaluations in a row did not improve the best; higher is better."""
     n_plateaus, n_bad, best = 0, 0, -math.inf
     for gain in gains:
         n_bad = 0 if gain > best else n_bad + 1

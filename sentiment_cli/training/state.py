@@ -1,4 +1,4 @@
-"""A training in memory: what its parts share, and how it is saved."""
+"""The state of a training in memory: model, optimizer, progress, and how they are saved."""
 
 import time
 from collections.abc import Callable
@@ -12,25 +12,29 @@ from torch import Tensor, nn
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.data.corpus.prepare import prepare
+from sentiment_cli.models.device import runs_bf16
 from sentiment_cli.storage import failpoints
 from sentiment_cli.training.checkpoints import AnyScores, RunFingerprint, TrainProgress, save_checkpoint
+from sentiment_cli.training.ema import EMA
+from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader
-from sentiment_cli.training.loop import EMA, GradScaler, Objective
+from sentiment_cli.training.optimizer import build_optimizer
+from sentiment_cli.training.precision import GradScaler
 from sentiment_cli.training.processes.distributed import Group
 from sentiment_cli.training.processes.signals import Stop, StopNow
 
 
 class Task(NamedTuple):
-    """What one task brings to a training: its data, model, steps, loss and validation.
+    """The functions that define a task: its data, model, data loader, loss and validation.
 
-    `prepare` makes the corpus, as packing.prepare does, with these `splits`. `validate` returns None for scores that
-    are not finite. `carry` makes the states that stay from one step to the next, a row for each row of a batch:
-    zeros when training begins.
+    `prepare` returns the corpus with these `splits`, as data.corpus.prepare does. `validate` returns None for scores
+    that are not finite. `carry` returns the hidden states that pass from one step to the next, one row per row of a
+    batch: zeros when training begins.
     """
 
     splits: tuple[str, ...]
     build_model: Callable[[Experiment, Corpus], nn.Module]
-    plot: Callable[["TrainState"], BatchLoader]
+    build_loader: Callable[["TrainState"], BatchLoader]
     build_objective: Callable[["TrainState"], Objective]
     validate: Callable[["TrainState"], AnyScores | None]
     carry: Callable[[Experiment, nn.Module], list[Tensor]] = lambda experiment, model: []
@@ -38,87 +42,119 @@ class Task(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """What all processes of a training do next."""
+    """What all processes of a training do after this step."""
 
     stops: bool
     saves: bool
 
 
-@dataclass
-class TrainState:
-    """One sitting of a training, on its device."""
+@dataclass(frozen=True)
+class TrainJob:
+    """The inputs of a training, fixed from its first step to its last; only `progress` and `stop` are updated."""
 
     run: Path
-    experiment: Experiment
-    identity: RunFingerprint
+    fingerprint: RunFingerprint
     corpus: Corpus
     device: torch.device
-    bf16: bool
-    task: Task
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    average: EMA | None
-    scale: GradScaler | None
     progress: TrainProgress
     stop: Stop
     group: Group
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.fingerprint.experiment
+
+
+@dataclass
+class TrainState:
+    """The state of a training in memory, on its device: model, optimizer, average, and carried hidden states."""
+
+    job: TrainJob
+    task: Task
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: EMA | None
+    scaler: GradScaler | None
     carried: list[Tensor]
 
     @property
+    def bf16(self) -> bool:
+        return runs_bf16(self.job.device, self.job.experiment.train.precision)
+
+    @property
     def validated(self) -> nn.Module:
-        """The model that is validated and kept."""
-        return self.model if self.average is None else self.average.model
+        """The model that is validated and kept: the average of the weights with train.ema."""
+        return self.model if self.ema is None else self.ema.model
 
     @property
     def slices(self) -> int:
-        """How many slices of its rows a batch is read in at present."""
-        return self.experiment.train.slices * self.progress.split
+        """The number of micro-batches per batch (gradient accumulation)."""
+        return self.job.experiment.train.slices * self.job.progress.split
 
     def save(self) -> None:
-        """Save a checkpoint of the present step, in the first process."""
-        if self.group.size > 1 and self.carried:  # each process knows those of its own rows
-            own = self.group.own(self.slices)
+        """Save a checkpoint of the current step, in the first process."""
+        if self.job.group.size > 1 and self.carried:  # each process has the states of its own rows
+            own = self.job.group.slice_range(self.slices)
             for state in self.carried:
                 n_rows = len(state)
                 state[: n_rows * own[0] // self.slices] = 0
                 state[n_rows * (own[-1] + 1) // self.slices :] = 0
-            self.group.add(self.carried)
+            self.job.group.all_reduce_sum(self.carried)
         failpoints.reach("save")
-        if not self.group.is_writer:
+        if not self.job.group.is_writer:
             return
         began = time.monotonic()
-        self.progress.scale_2 = self.scale.state_2 if self.scale is not None else None
-        averaged = self.average.model if self.average is not None else None
-        keep = self.experiment.train.keep
+        self.job.progress.scale_2 = self.scaler.state_2 if self.scaler is not None else None
+        averaged = self.ema.model if self.ema is not None else None
+        keep, job = self.job.experiment.train.keep, self.job
         save_checkpoint(
-            self.run, self.identity, self.progress, self.model, self.optimizer, averaged, keep, self.carried
+            job.run, job.fingerprint, job.progress, self.model, self.optimizer, averaged, keep, self.carried
         )
-        self.progress.seconds["save"] += time.monotonic() - began
+        self.job.progress.seconds["save"] += time.monotonic() - began
 
     def agree(self, *, is_due: bool = False) -> Agreement:
-        """Agree with the other processes on what this process wishes: to stop, for a signal that came, or to save.
+        """Agree with the other processes on whether to stop, after a signal to any of them, and on whether to save.
 
-        It is the only place where a training decides to stop, and every process comes to it after each step, each
-        batch of validation and each checkpoint of an epoch's end. What comes during it is for the next one.
+        Training decides to stop here only. Every process calls it after each step, each batch of validation and the
+        checkpoint at an epoch's end. A signal that comes during a call counts at the next one.
         """
-        number, due = self.group.agree(self.stop.number, is_due)
-        self.stop.number = self.stop.number or number
+        number, due = self.job.group.all_reduce_max(self.job.stop.number, is_due)
+        self.job.stop.number = self.job.stop.number or number
         return Agreement(stops=number != 0, saves=due != 0)
 
     def check_stop(self) -> None:
-        """Raise StopNow in every process if a signal has come to one."""
+        """Raise StopNow in every process if one has received a signal."""
         if self.agree().stops:
             raise StopNow
 
-    def judged(self, n_batches: int) -> Callable[[], None]:
-        """Return what a process calls after each of its batches, of so many shared out: it raises StopNow in all.
+    def batch_callback(self, n_batches: int) -> Callable[[], None]:
+        """Return a callback for the end of each validation batch, which raises StopNow in all processes after a signal.
 
-        They agree as often as the process with the fewest batches can.
+        `n_batches` are shared out; the processes agree as often as the one with the fewest batches can.
         """
-        left = iter(range(n_batches // self.group.size))
+        left = iter(range(n_batches // self.job.group.size))
 
         def after_batch() -> None:
             if next(left, None) is not None:
                 self.check_stop()
 
         return after_batch
+
+
+def build_state(job: TrainJob, task: Task, model: nn.Module) -> TrainState:
+    """Move a model to the job's device, with a new optimizer, average and carried states."""
+    settings, progress, device = job.experiment.train, job.progress, job.device
+    model = model.to(device)
+    scaler = GradScaler(device) if settings.precision == "fp16" else None
+    progress.losses = [loss.to(device) for loss in progress.losses]  # those of a checkpoint are on the CPU
+    if scaler is not None and progress.scale_2 is not None:
+        scaler.state_2 = progress.scale_2.to(device)
+    return TrainState(
+        job=job,
+        task=task,
+        model=model,
+        optimizer=build_optimizer(model, settings),
+        ema=EMA(model, settings.ema) if settings.ema is not None else None,
+        scaler=scaler,
+        carried=[tensor.to(device) for tensor in task.carry(job.experiment, model)],
+    )

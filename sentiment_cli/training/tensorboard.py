@@ -1,10 +1,10 @@
-"""Evaluations as TensorBoard reads them.
+"""TensorBoard event files, one for each evaluation.
 
-    RUN/tensorboard/events.out.tfevents.00000123  what was found after step 123
+    RUN/tensorboard/events.out.tfevents.00000123  the figures after step 123
 
-Each evaluation is a file of its own, named by its step and published whole: what is trained again after a resume
-replaces what stood there, so no step comes twice. TensorBoard reads the files of a folder as one, by name. Of
-tensorboardX only the format is used; its writer would write by itself, from a thread of its own.
+Each file is named by its step and written atomically: a step that is trained again after a resume replaces its file,
+so no step appears twice. TensorBoard reads the files of a folder in the order of their names. Only the format of
+tensorboardX is used; its own writer writes from a thread.
 """
 
 import struct
@@ -22,13 +22,13 @@ _FIGURES = ("train_loss", "valid_loss", "valid_accuracy", "lr", "tokens_per_seco
 
 
 def check_tensorboard(settings: Train) -> None:
-    """Raise MachineError where train.tensorboard asks for a package that is not here."""
+    """Raise MachineError where train.tensorboard is set and tensorboardX is not installed."""
     if settings.tensorboard and find_spec("tensorboardX") is None:
         raise MachineError("train.tensorboard needs tensorboardX", "pip install tensorboardX")
 
 
 def write_events(run: Path, step: int, row: dict[str, Any]) -> None:
-    """Write one row of metrics.jsonl as the events of a step, counted through both trainings of train.refit."""
+    """Write a row of metrics.jsonl as the events of a step; steps count through both trainings of train.refit."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.proto.summary_pb2 import Summary
 
@@ -44,7 +44,7 @@ def write_events(run: Path, step: int, row: dict[str, Any]) -> None:
 
 
 def _record(data: bytes) -> bytes:
-    """Frame a record: its length, that length's checksum, the data, their checksum."""
+    """Return a framed record: its length, the checksum of the length, the data, their checksum."""
     from tensorboardX.record_writer import masked_crc32c
 
     length = struct.pack("<Q", len(data))

@@ -1,4 +1,4 @@
-"""The model that training starts from: fresh, with word vectors of a file, or with the weights of a finished run."""
+"""The initial model: random weights, word vectors from a file, or the weights of a pretrained run."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -18,108 +18,108 @@ from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.training.init_from import PretrainedRun, load_pretrained, pretrained_names
 from sentiment_cli.training.tasks.table import task_of
 
-_SPARED = {"skew", "peephole"}  # no matrices, though drawn: zeros would make the orthogonal matrix the identity
+_SPARED = {"skew", "peephole"}  # vectors that are drawn at random: zeros would make the orthogonal matrix the identity
 
 
 def check_vectors(experiment: Experiment) -> None:
-    """Raise UsageError where `vocabulary.vectors` names no file."""
+    """Raise UsageError where `vocabulary.vectors` does not name a file."""
     vectors = experiment.vocabulary.vectors
     if vectors is not None and not is_file(Path(vectors)):
         raise UsageError(
-            f"vocabulary.vectors is {vectors}, which is no file", Change("--set", "vocabulary.vectors=null")
+            f"vocabulary.vectors is {vectors}, which is not a file", Change("--set", "vocabulary.vectors=null")
         )
 
 
 def load_all_pretrained(experiment: Experiment) -> list[PretrainedRun]:
     """Load the models that `init_from` and `init_backward` name, before anything slow.
 
-    Raises UsageError where one names none, or where `vocabulary.vectors` names no file.
+    Raises UsageError where one does not exist, or where `vocabulary.vectors` does not name a file.
     """
     check_vectors(experiment)
     return [load_pretrained(key, name) for key, name in pretrained_names(experiment).items()]
 
 
-def build_initial_model(experiment: Experiment, corpus: Corpus, origins: Sequence[PretrainedRun]) -> nn.Module:
-    """Build the model with its first weights: of the origins, or drawn from the experiment's seed.
+def build_initial_model(experiment: Experiment, corpus: Corpus, pretrained_runs: Sequence[PretrainedRun]) -> nn.Module:
+    """Build the model with its initial weights: drawn from the experiment's seed, then those of the pretrained runs.
 
-    A run of the same task gives all of them, a pretraining its word vectors and the layers that read in its direction.
-    Raises UsageError where an origin has another vocabulary, other labels or other shapes.
+    A run of the same task gives all its weights; a pretraining gives its word vectors and the layers of its direction.
+    Raises UsageError where a pretrained run has another vocabulary, other labels or other shapes.
     """
     torch.manual_seed(experiment.seed)
     model = task_of(experiment).build_model(experiment, corpus)
-    if not origins or origins[0].experiment.task != experiment.task:
+    if not pretrained_runs or pretrained_runs[0].experiment.task != experiment.task:
         draw_weights(model, experiment.model)
     if experiment.vocabulary.vectors is not None and isinstance(model, Classifier):
         _load_vectors(Path(experiment.vocabulary.vectors), model.embedding.weight, corpus)
     own = model.state_dict()
-    for origin, weights in _given(experiment, corpus, own, origins):
-        if origin.experiment.task != experiment.task:
-            console.say(f"starting from {origin.run}: {', '.join(_layers_of(weights))}")
+    for pretrained, weights in _weights_to_copy(experiment, corpus, own, pretrained_runs):
+        if pretrained.experiment.task != experiment.task:
+            console.say(f"starting from {pretrained.run}: {', '.join(_layers_of(weights))}")
         own |= weights
     model.load_state_dict(own)
     return model
 
 
 def dry_run_pretrained(
-    key: str, path: Path, experiment: Experiment, corpus: Corpus, origins: Sequence[PretrainedRun]
+    key: str, path: Path, experiment: Experiment, corpus: Corpus, pretrained_runs: Sequence[PretrainedRun]
 ) -> PretrainedRun:
-    """Return what an experiment's training will leave to start from, with fresh weights.
+    """Return the pretrained run that training an experiment will leave, with random weights.
 
-    Raises UsageError as `first_model` does, which trains with these origins.
+    Raises UsageError as `build_initial_model` does with the same pretrained runs.
     """
     weights = task_of(experiment).build_model(experiment, corpus).state_dict()
-    _given(experiment, corpus, weights, origins)
+    _weights_to_copy(experiment, corpus, weights, pretrained_runs)
     return PretrainedRun(key, path, experiment, corpus.labels, corpus.vocabulary, weights)
 
 
-def _given(
-    experiment: Experiment, corpus: Corpus, own: dict[str, Tensor], origins: Sequence[PretrainedRun]
+def _weights_to_copy(
+    experiment: Experiment, corpus: Corpus, own: dict[str, Tensor], pretrained_runs: Sequence[PretrainedRun]
 ) -> list[tuple[PretrainedRun, dict[str, Tensor]]]:
-    """Return each origin with what it gives, by the names of `own`, once all is found to fit."""
-    given = []
-    for origin in origins:
-        if origin.key == "init_backward" and not origin.experiment.model.language.reverse:
+    """Return each pretrained run with the weights that it gives, by their names in `own`; check that all fit."""
+    copied = []
+    for pretrained in pretrained_runs:
+        if pretrained.key == "init_backward" and not pretrained.experiment.model.language.reverse:
             raise UsageError(
-                f"init_backward: {origin.run} reads forward; what layers that read backward start from is a language "
-                "model with model.language.reverse",
+                f"init_backward: {pretrained.run} reads forward; what layers that read backward start from is a "
+                "language model with model.language.reverse",
                 "sentiment pretrain imdb-lm-backward",
             )
-        _check_same(origin, experiment, "a vocabulary", origin.vocabulary.entries, corpus.vocabulary.entries)
-        weights = origin.weights
-        if origin.experiment.task == experiment.task:
-            _check_same(origin, experiment, "labels", origin.labels, corpus.labels)
-            _check_same(origin, experiment, "tensors", sorted(weights), sorted(own))
+        _check_same(pretrained, experiment, "a vocabulary", pretrained.vocabulary.entries, corpus.vocabulary.entries)
+        weights = pretrained.weights
+        if pretrained.experiment.task == experiment.task:
+            _check_same(pretrained, experiment, "labels", pretrained.labels, corpus.labels)
+            _check_same(pretrained, experiment, "tensors", sorted(weights), sorted(own))
         else:
-            weights = _shared(origin, own, only_layers=origin is not origins[0])
+            weights = _shared(pretrained, own, only_layers=pretrained is not pretrained_runs[0])
         for name in filter(weights.__contains__, own):
-            _check_same(origin, experiment, f"{name} of shape", tuple(weights[name].shape), tuple(own[name].shape))
-        given.append((origin, weights))
-    return given
+            _check_same(pretrained, experiment, f"{name} of shape", tuple(weights[name].shape), tuple(own[name].shape))
+        copied.append((pretrained, weights))
+    return copied
 
 
-def _shared(origin: PretrainedRun, own: dict[str, Tensor], *, only_layers: bool) -> dict[str, Tensor]:
-    """Return what a pretraining gives to a model, under the names that it has there."""
-    side = "backward" if origin.experiment.model.language.reverse else "forward"
+def _shared(pretrained: PretrainedRun, own: dict[str, Tensor], *, only_layers: bool) -> dict[str, Tensor]:
+    """Return the weights that a pretraining shares with a model, under the model's names."""
+    side = "backward" if pretrained.experiment.model.language.reverse else "forward"
     places = {"layers": f"encoder.{side}_layers"}
     if side == "forward" and not any(name.startswith("encoder.backward_layers.") for name in own):
-        places["skips"] = "encoder.skips"  # which of two directions carry both, and fit neither's
+        places["skips"] = "encoder.skips"  # those of two directions read both, and fit neither
     found = {
-        re.sub(r"^\w+", lambda head: places.get(head[0], head[0]), name): of for name, of in origin.weights.items()
+        re.sub(r"^\w+", lambda head: places.get(head[0], head[0]), name): of for name, of in pretrained.weights.items()
     }
     shared = {name: found[name] for name in own if name in found and name.startswith(("embedding.", "encoder."))}
     if only_layers:
         shared = {name: of for name, of in shared.items() if name.startswith("encoder.")}
     if not shared:
         raise UsageError(
-            f"{origin.run}, a run of task {origin.experiment.task}, has no layer that reads {side} as this experiment "
-            "has them",
-            f"sentiment config diff {_config_of(origin)} default",
+            f"{pretrained.run}, a run of task {pretrained.experiment.task}, has no layer that reads {side} as this "
+            "experiment has them",
+            f"sentiment config diff {_config_of(pretrained)} default",
         )
     return shared
 
 
-def _config_of(origin: PretrainedRun) -> Path:
-    return origin.run / EXPERIMENT if origin.run.is_dir() else origin.run
+def _config_of(pretrained: PretrainedRun) -> Path:
+    return pretrained.run / EXPERIMENT if pretrained.run.is_dir() else pretrained.run
 
 
 def _layers_of(names: Iterable[str]) -> list[str]:
@@ -127,12 +127,12 @@ def _layers_of(names: Iterable[str]) -> list[str]:
 
 
 def draw_weights(model: nn.Module, settings: Model) -> None:
-    """Draw the fresh matrices as `model.init` says, each gate's on its own; word vectors and `layer` stay as they are.
+    """Draw the initial matrices by `model.init`, each gate separately; embeddings and `layer` keep their own rule.
 
     uniform: within 0.08 (Sutskever et al. 2014); glorot: Glorot & Bengio 2010; he: He et al. 2015; orthogonal: Saxe et
-    al. 2014; keras: as the defaults of Keras 3's layers, the gates' matrices drawn as the one that they are stacked
-    to, by Glorot, those that read the state orthogonal. Biases are then 0, but for the forget gate's:
-    `model.encoder.forget_bias` (Jozefowicz et al. 2015 advise 1), which keras sets to 1 where it is null.
+    al. 2014; keras: the defaults of Keras 3, which are Glorot for the stacked matrices of the input and orthogonal for
+    those of the state. Biases are then 0, except the forget gate's: `model.encoder.forget_bias` (Jozefowicz et al. 2015
+    advise 1), which is 1 in keras where it is null.
     """
     draws = {
         "uniform": lambda weight: nn.init.uniform_(weight, -0.08, 0.08),
@@ -143,7 +143,7 @@ def draw_weights(model: nn.Module, settings: Model) -> None:
     keras = settings.init == "keras"
     forget_bias = 1.0 if keras and settings.encoder.forget_bias is None else settings.encoder.forget_bias
     for module in model.modules():
-        if isinstance(module, nn.Embedding | nn.LayerNorm):  # a norm's weight is no matrix, and 0 would silence it
+        if isinstance(module, nn.Embedding | nn.LayerNorm):  # a weight of 0 would zero the output of a norm
             continue
         own = dict(module.named_parameters(recurse=False))
         for name, parameter in own.items() if settings.init != "layer" else ():
@@ -165,9 +165,9 @@ def draw_weights(model: nn.Module, settings: Model) -> None:
 
 
 def _load_vectors(path: Path, weight_VD: torch.Tensor, corpus: Corpus) -> None:
-    """Take the vectors of known words from a file in word2vec's text format, whose first line may be a header.
+    """Load the vectors of known words from a file in word2vec's text format, whose first line may be a header.
 
-    Raises DataError, with the line, for other widths than `model.embedding.width` and for what is no finite number.
+    Raises DataError, with the line, for a width other than `model.embedding.width` and for a number that is not finite.
     """
     vocabulary, width = corpus.vocabulary, weight_VD.shape[1]
     words = vocabulary.entries[vocabulary.specials :]
@@ -182,7 +182,7 @@ def _load_vectors(path: Path, weight_VD: torch.Tensor, corpus: Corpus) -> None:
     with opened as lines:
         for number, line in enumerate(lines, 1):
             word, *numbers = line.rstrip("\n ").rsplit(" ", width)
-            if number == 1 and len(line.split()) == 2:  # how many words, and their width
+            if number == 1 and len(line.split()) == 2:  # the header: the number of words and their width
                 continue
             if word not in ids and len(numbers) == width:
                 continue
@@ -203,15 +203,17 @@ def _load_vectors(path: Path, weight_VD: torch.Tensor, corpus: Corpus) -> None:
         raise DataError(f"{path} has a vector for no word of the vocabulary")
 
 
-def _check_same(origin: PretrainedRun, experiment: Experiment, what: str, theirs: object, ours: object) -> None:
+def _check_same(pretrained: PretrainedRun, experiment: Experiment, what: str, theirs: object, ours: object) -> None:
     if theirs == ours:
         return
     if isinstance(theirs, list | tuple) and isinstance(ours, list | tuple) and max(len(theirs), len(ours)) > 8:
         place = next((i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), None)
         first = "" if place is None else f", which first differ at {place}: {theirs[place]!r}, {ours[place]!r}"
         theirs, ours = f"of {len(theirs):,} entries", f"one of {len(ours):,}{first}"
-    own, is_same_task = _config_of(origin), origin.experiment.task == experiment.task
+    own, is_same_task = _config_of(pretrained), pretrained.experiment.task == experiment.task
     raise UsageError(
-        f"{origin.key} {origin.run}: the run has {what} {theirs}, this experiment {ours}",
-        f"{experiment.command} {own} --set init_from={origin.run}" if is_same_task else f"sentiment config show {own}",
+        f"{pretrained.key} {pretrained.run}: the run has {what} {theirs}, this experiment {ours}",
+        f"{experiment.command} {own} --set init_from={pretrained.run}"
+        if is_same_task
+        else f"sentiment config show {own}",
     )

@@ -1,4 +1,4 @@
-"""What this machine can do: versions, devices, room on the disk, and a few seconds of real training."""
+"""Check this machine: versions, devices, free disk space, and a few seconds of training."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ _ENTRIES = 1000
 
 
 def facts() -> dict[str, str]:
-    """Return what a bug report should say of this machine and installation."""
+    """Return the facts about this machine and installation that belong in a bug report."""
     device = select_device("auto")
     found = {
         "sentiment": sentiment_cli.__version__,
@@ -48,9 +48,9 @@ def facts() -> dict[str, str]:
 
 
 def synthetic_training(seconds: float) -> tuple[float, float, float]:
-    """Train the default model on made-up rows for about so long; return tokens/s, the first and the last loss.
+    """Train the default model on synthetic rows for about `seconds`; return tokens/s, the first and the last loss.
 
-    The label of a row is whether more of its tokens are even than odd. Raises MachineError where the loss does not
+    The label of a row is whether more than half of its tokens are even. Raises MachineError where the loss does not
     fall.
     """
     experiment = load_experiment(None)

@@ -1,7 +1,6 @@
-"""What a training leaves in its run: the model, its calibration and the summary, with the fingerprint of it all."""
+"""Write the result of a training into its run: the model, its calibration, and the summary with the fingerprint."""
 
 import contextlib
-import hashlib
 import itertools
 import platform
 import shlex
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 
 from sentiment_cli import console
-from sentiment_cli.config.paths import PACKAGE_DIR
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import rows_on
 from sentiment_cli.data.corpus.packed import Corpus
@@ -30,21 +28,19 @@ from sentiment_cli.runs.seals import seal_log, write_result
 from sentiment_cli.storage import failpoints, store
 from sentiment_cli.training.checkpoints import (
     AnyScores,
-    Best,
-    RunFingerprint,
-    TrainProgress,
     discard_checkpoints,
     read_scores,
     weights_of,
 )
 from sentiment_cli.training.curves import CURVES, draw_curves
 from sentiment_cli.training.processes.distributed import LostProcessError
-from sentiment_cli.training.state import TrainState
+from sentiment_cli.training.state import TrainJob, TrainState
+from sentiment_cli.workflows.fingerprint import code_sha256
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run."""
+    """A finished run: its directory, validation scores, seconds by phase, and training speed."""
 
     directory: Path
     scores: AnyScores
@@ -53,9 +49,9 @@ class Finished:
 
 
 def load_finished(run: Path) -> Finished | None:
-    """Return what a finished run's summary says; None for one that is not finished.
+    """Return a finished run from its summary; None for a run that is not finished.
 
-    Raises IntegrityError for damage.
+    Raises IntegrityError for a damaged summary.
     """
     path = run / SUMMARY
     with store.damage(path, f"sentiment runs show {shlex.quote(str(run))}"):
@@ -65,59 +61,57 @@ def load_finished(run: Path) -> Finished | None:
         return Finished(run, read_scores(summary["valid"]), summary["seconds"], summary["tokens_per_second"])
 
 
-def write_state(session: TrainState, status: str, tokens_per_second: float | None = None) -> None:
-    """Write the best state; the present one where none was validated, and at the end of train.refit.
+def write_state(state: TrainState, status: str, tokens_per_second: float | None = None) -> None:
+    """Write the best model; the current one where none was validated, and at the end of train.refit.
 
-    Raises StopNow for a signal while a finished model is written: the last checkpoint holds all of it.
+    Raises StopNow for a signal while a finished model is written: the last checkpoint holds its whole state.
     """
-    group, stop = session.group, session.stop
-    if not group.is_writer:  # they hold nothing, and wait: torchrun ends the others as soon as one process has gone
+    group, stop = state.job.group, state.job.stop
+    if (
+        not group.is_writer
+    ):  # they have nothing to write, and wait: torchrun ends the others as soon as one process exits
         with stop.ending() if status == "finished" else contextlib.nullcontext():
             failpoints.reach("finish")
-            group.wait()
+            group.barrier()
         return
     with stop.at_once() if status == "finished" else contextlib.nullcontext():
         failpoints.reach("finish")
-        _write_state(session, status, tokens_per_second)
+        _write_state(state, status, tokens_per_second)
     if status == "finished":
-        free_checkpoints(session.run, session.experiment)
-    with contextlib.suppress(LostProcessError):  # it has no part in what is written
-        group.wait()
+        free_checkpoints(state.job.run, state.job.experiment)
+    with contextlib.suppress(LostProcessError):  # the lost process does not matter for what is written
+        group.barrier()
 
 
 def free_checkpoints(run: Path, experiment: Experiment) -> None:
-    """Remove the checkpoints of a run that is finished, once its model is whole on disk, unless they are to be kept."""
+    """Remove the checkpoints of a finished run once its model is complete, unless train.keep_finished is set."""
     if not experiment.train.keep_finished:
         store.open_directory(run / MODEL)
         discard_checkpoints(run)
 
 
-def _write_state(session: TrainState, status: str, tokens_per_second: float | None) -> None:
-    progress, best = session.progress, session.progress.best
+def _write_state(state: TrainState, status: str, tokens_per_second: float | None) -> None:
+    progress, best = state.job.progress, state.job.progress.best
     is_present = (progress.refit and status == "finished") or not best.weights
-    weights = weights_of(session.validated) if is_present else best.weights
-    model, calibration = session.validated, None
-    if isinstance(model, AnyClassifier) and status == "finished" and session.experiment.data.target == "label":
-        calibration = calibrate_run(session.run, model, session.identity, session.corpus, best)
-    write_model(
-        session.run, session.identity, session.corpus, progress, weights, calibration, status, tokens_per_second
-    )
+    weights = weights_of(state.validated) if is_present else best.weights
+    model, calibration = state.validated, None
+    if isinstance(model, AnyClassifier) and status == "finished" and state.job.experiment.data.target == "label":
+        calibration = calibrate_run(state.job, model)
+    write_model(state.job, weights, calibration, status, tokens_per_second)
 
 
 def write_model(
-    run: Path,
-    identity: RunFingerprint,
-    corpus: Corpus,
-    progress: TrainProgress,
+    job: TrainJob,
     weights: dict[str, torch.Tensor],
     calibration: Calibration | None,
     status: str,
     tokens_per_second: float | None,
 ) -> None:
-    """Write the model and the summary."""
-    experiment, best = identity.experiment, progress.best
+    """Write the model, its ONNX graph and the summary, in place of those of an earlier process of the run."""
+    run, corpus, experiment, progress = job.run, job.corpus, job.experiment, job.progress
+    best = progress.best
     began = time.monotonic()
-    if (run / MODEL).exists():  # of an earlier sitting
+    if (run / MODEL).exists():  # of an earlier process
         store.remove_directory(run / MODEL)
         discard_scores(run)
     save_artefact(run, experiment, corpus, weights, calibration, _build_graph(experiment, corpus, weights))
@@ -126,10 +120,10 @@ def write_model(
         store.write_file(run / CURVES, draw_curves(rows))
     fingerprint = {
         "weights": store.sha256_of(run / MODEL / "weights.safetensors"),
-        "data": identity.data,
+        "data": job.fingerprint.data,
         "code": code_sha256(),
-        **{f"versions.{name}": version for name, version in identity.versions.items()},
-        **{f"machine.{name}": value for name, value in identity.machine.items()},
+        **{f"versions.{name}": version for name, version in job.fingerprint.versions.items()},
+        **{f"machine.{name}": value for name, value in job.fingerprint.machine.items()},
     }
     summary: dict[str, Any] = {
         "status": status,
@@ -141,7 +135,7 @@ def write_model(
         "valid": best.scores.to_json() if best.scores else None,
         "seconds": progress.seconds,
         "tokens_per_second": tokens_per_second,
-        "versions": {**identity.versions, "python": platform.python_version()},
+        "versions": {**job.fingerprint.versions, "python": platform.python_version()},
         "fingerprint": fingerprint,
     }
     write_result(run, SUMMARY, store.dump_json(summary))
@@ -152,7 +146,7 @@ def write_model(
 
 
 def _build_graph(experiment: Experiment, corpus: Corpus, weights: dict[str, torch.Tensor]) -> bytes | str:
-    """Build the graph that prediction runs; return it, or why there is none."""
+    """Return the ONNX graph that prediction runs, or the reason why there is none."""
     if experiment.task != "classify":
         return f"task {experiment.task} judges no text"
     model = model_of(experiment, corpus.vocabulary, len(corpus.labels), weights)
@@ -163,17 +157,17 @@ def _build_graph(experiment: Experiment, corpus: Corpus, weights: dict[str, torc
         return str(error)
 
 
-def calibrate_run(run: Path, model: AnyClassifier, identity: RunFingerprint, corpus: Corpus, best: Best) -> Calibration:
-    """Fit a temperature on the validation rows, on which the best state was not trained; with train.refit the first's.
+def calibrate_run(job: TrainJob, model: AnyClassifier) -> Calibration:
+    """Fit a temperature on the validation rows with the best weights, which are of the first training with train.refit.
 
-    Keeps the best state's outputs of them in the run, and leaves its weights in the model.
+    Saves the logits of the validation rows in the run, and leaves the best weights in the model.
     """
-    valid = corpus.split("valid")
-    model.load_state_dict(best.weights)
+    corpus, valid = job.corpus, job.corpus.split("valid")
+    model.load_state_dict(job.progress.best.weights)
     device = next(itertools.chain(model.parameters(), model.buffers())).device
-    logits = score_rows(model, rows_on(device, valid), valid.length_N, identity.experiment.text)
+    logits = score_rows(model, rows_on(device, valid), valid.length_N, job.experiment.text)
     ids = corpus.ids("valid")
-    save_validation(run, ValidationOutputs(corpus.labels, ids, valid.group_N, valid.label_N, logits, corpus.texts))
+    save_validation(job.run, ValidationOutputs(corpus.labels, ids, valid.group_N, valid.label_N, logits, corpus.texts))
     found, reason = find_calibration(logits, valid.label_N)
     if reason is not None:
         console.say(f"calibration: no temperature is kept: {reason}; loss {found.loss_before:.4f}")
@@ -183,9 +177,3 @@ def calibrate_run(run: Path, model: AnyClassifier, identity: RunFingerprint, cor
         f"loss {found.loss_before:.4f} to {found.loss_after:.4f}, ECE {found.ece_before:.4f} to {found.ece_after:.4f}"
     )
     return found
-
-
-def code_sha256() -> str:
-    """Hash this package's source."""
-    files = sorted(PACKAGE_DIR.rglob("*.py"))
-    return hashlib.sha256("".join(store.sha256_of(file) for file in files).encode()).hexdigest()

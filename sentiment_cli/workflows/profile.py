@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, by operator."""
+"""Profile a few training steps: the share of time of each operator."""
 
 import itertools
 import time
@@ -8,21 +8,22 @@ from typing import NamedTuple
 import torch
 
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.models.device import check_precision, select_device, set_up
 from sentiment_cli.training.checkpoints import RunFingerprint, TrainProgress
 from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.processes.distributed import ALONE
 from sentiment_cli.training.processes.signals import Stop
-from sentiment_cli.training.tasks.table import prepare_for
+from sentiment_cli.training.state import TrainJob, build_state
+from sentiment_cli.training.tasks.table import prepare_for, task_of
 from sentiment_cli.training.weights_init import build_initial_model, check_vectors
-from sentiment_cli.workflows.sitting import begin
 
 _WARM_UP, _STEPS = 5, 20
 
 
 class PhaseShare(NamedTuple):
-    """One operator's own time, without that of those it calls."""
+    """One operator's own time, without the operators that it calls."""
 
     operator: str
     share: float
@@ -31,7 +32,7 @@ class PhaseShare(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """Speed without the profiler, and the operators under it, the dearest first."""
+    """Speed without the profiler, and the operators with it, the slowest first."""
 
     tokens_per_second: float
     ms_per_step: float
@@ -39,36 +40,38 @@ class Profile(NamedTuple):
 
 
 def profile_steps(experiment: Experiment) -> Profile:
-    """Take a few of the experiment's steps twice, without and with torch's profiler; no run is made."""
+    """Take a few training steps twice, without and with torch's profiler; no run is created."""
     if experiment.model.kind == "linear":
         raise UsageError("model.kind is linear, which has no training steps to profile", Change(without=["--profile"]))
+    experiment = settle(experiment)
     device, settings = select_device(experiment.train.device), experiment.train
     check_precision(device, settings.precision)
     set_up(device, settings.threads, deterministic=settings.deterministic)
     check_vectors(experiment)
     corpus = prepare_for(experiment)
-    model = build_initial_model(experiment, corpus, ())  # other weights take as long
-    identity = RunFingerprint("", experiment, corpus.key, {}, {})
-    session = begin(Path(), identity, corpus, model, device, TrainProgress(), Stop(), ALONE)
-    material = session.task.plot(session)
+    model = build_initial_model(experiment, corpus, ())  # the speed does not depend on the weights
+    fingerprint = RunFingerprint("", experiment, corpus.key, {}, {})
+    job = TrainJob(Path(), fingerprint, corpus, device, TrainProgress(), Stop(), ALONE)
+    state = build_state(job, task_of(experiment), model)
+    loader = state.task.build_loader(state)
     steps = train_steps(
-        session.model.train(),
-        session.task.build_objective(session),
-        itertools.chain.from_iterable(material.batches(0) for _ in itertools.count()),
-        session.optimizer,
+        state.model.train(),
+        state.task.build_objective(state),
+        itertools.chain.from_iterable(loader.batches(0) for _ in itertools.count()),
+        state.optimizer,
         lambda step: settings.lr,
         seed=experiment.seed,
-        bf16=session.bf16,
+        bf16=state.bf16,
         max_grad_norm=settings.max_grad_norm,
         slices=settings.slices,
-        scale=session.scale,
+        scaler=state.scaler,
     )
     taken = list(itertools.islice(steps, _WARM_UP))
     began = time.perf_counter()
     taken = list(itertools.islice(steps, _STEPS))
     float(taken[-1].loss)  # waits for the device
     spent = time.perf_counter() - began
-    n_tokens = sum(material.tokens(step.number % material.n_steps) for step in taken)
+    n_tokens = sum(loader.tokens(step.number % loader.n_steps) for step in taken)
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)

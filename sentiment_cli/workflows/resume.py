@@ -1,4 +1,4 @@
-"""Which changes a run may go on with."""
+"""The changes that a resumed run accepts, with --allow-change, and how they are recorded."""
 
 import shlex
 import time
@@ -17,7 +17,7 @@ from sentiment_cli.training.checkpoints import TrainProgress
 
 Difference = tuple[str, Any, Any]
 
-# Changes after which the steps taken, their rows and the optimizer's state keep their meaning.
+# Changes that leave the meaning of the steps taken, their rows and the optimizer's state as it was.
 SAFE_KEYS = frozenset(
     [
         "model.dropout",
@@ -64,7 +64,7 @@ SAFE_KEYS = frozenset(
 
 
 def check_finished(run: Path, old: Experiment, new: Experiment) -> None:
-    """Raise UsageError where a finished run is asked for something else than it did."""
+    """Raise UsageError where a finished run is resumed with other settings."""
     found = differences(old, new)
     if not found:
         return
@@ -79,9 +79,9 @@ def check_finished(run: Path, old: Experiment, new: Experiment) -> None:
 def check_allowed(
     found: Sequence[Difference], allowed: Sequence[str], record: RunRecord, run: Path, command: str
 ) -> list[Difference]:
-    """Return the differences that were not allowed before and are now; `command` is what trains the run.
+    """Return the differences that are allowed now and were not before; `command` trains the run.
 
-    Raises UsageError for one that is not allowed, and for a key that no run may change.
+    Raises UsageError for a difference that is not allowed, and for a key that no run may change.
     """
     for key in allowed:
         if key not in SAFE_KEYS:
@@ -106,7 +106,7 @@ def check_allowed(
 
 
 def check_steps(run: Path, experiment: Experiment, progress: TrainProgress) -> None:
-    """Raise UsageError where a run has taken more steps than it is to have."""
+    """Raise UsageError where a run has taken more steps than train.max_steps."""
     most = experiment.train.max_steps
     if most is not None and not progress.refit and progress.step > most:
         raise UsageError(
@@ -119,7 +119,7 @@ def check_steps(run: Path, experiment: Experiment, progress: TrainProgress) -> N
 def record_changes(
     run: Path, record: RunRecord, experiment: Experiment, changes: Sequence[Difference], step: int
 ) -> None:
-    """Write allowed changes into the run: experiment.yaml says what holds now, run.json what held before."""
+    """Write the allowed changes into the run: new values into experiment.yaml, the history into run.json."""
     if not changes:
         return
     for key, old, new in changes:

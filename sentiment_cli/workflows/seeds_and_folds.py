@@ -1,4 +1,4 @@
-"""An experiment more than once: with other seeds, on other folds, or again to see whether it gives the same."""
+"""Train an experiment several times: with several seeds, on the folds of cross-validation, or to reproduce a run."""
 
 import json
 import statistics
@@ -27,7 +27,7 @@ class Spread(NamedTuple):
 
 
 class Repetition(NamedTuple):
-    """A run trained again: where it is, whether weights and metrics are the same, and what differed around it."""
+    """A reproduced run: its directory, whether weights and metrics are the same, and the differences found."""
 
     directory: Path
     is_same: bool
@@ -35,7 +35,7 @@ class Repetition(NamedTuple):
 
 
 def fit_seeds(experiment: Experiment, n_seeds: int, name: str | None) -> list[Finished]:
-    """Train with this seed and those after it, one run each. Raises UsageError for a seed that none can be."""
+    """Train with this seed and the following ones, one run each. Raises UsageError where a seed is too large."""
     last = experiment.seed + n_seeds - 1
     if last > LARGEST_SEED:
         raise UsageError(
@@ -50,7 +50,7 @@ def fit_seeds(experiment: Experiment, n_seeds: int, name: str | None) -> list[Fi
 
 
 def fit_folds(experiment: Experiment, n_folds: int, name: str | None) -> list[Finished]:
-    """Train once for each fold, one run each, which holds that fold out; groups as data.valid.by says."""
+    """Train one run per fold, which holds that fold out for validation; groups follow data.valid.by."""
     finished: list[Finished] = []
     for fold, one in enumerate(fold_experiments(experiment, n_folds), 1):
         console.say(f"fold {fold} of {n_folds}")
@@ -59,7 +59,7 @@ def fit_folds(experiment: Experiment, n_folds: int, name: str | None) -> list[Fi
 
 
 def fold_experiments(experiment: Experiment, n_folds: int) -> list[Experiment]:
-    """Return the experiment once for each fold, which it holds out for validation."""
+    """Return one experiment per fold, which holds that fold out for validation."""
     experiments = []
     for fold in range(1, n_folds + 1):
         valid = experiment.data.valid.model_copy(update={"folds": n_folds, "fold": fold})
@@ -69,33 +69,33 @@ def fold_experiments(experiment: Experiment, n_folds: int) -> list[Experiment]:
 
 
 def seed_name(name: str, seed: int) -> str:
-    """Return the name of a seed's run."""
+    """Return the name of the run of a seed."""
     return f"{name}-seed{seed}"
 
 
 def fold_name(name: str, fold: int) -> str:
-    """Return the name of a fold's run."""
+    """Return the name of the run of a fold."""
     return f"{name}-fold-{fold}"
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return mean and sample standard deviation of at least two values."""
+    """Return the mean and the sample standard deviation of at least two values."""
     return Spread(statistics.fmean(values), statistics.stdev(values))
 
 
 def reproduce(run: Path) -> Repetition:
-    """Train a finished run's experiment again, as a run of its own, and compare.
+    """Train the experiment of a finished run again, in a new run, and compare weights, scores and metrics.
 
     Raises UsageError for a run that is not finished.
     """
     require_finished(run)
-    before, course, experiment = _summary(run), _metrics(run), load_experiment(run / EXPERIMENT)
+    before, rows, experiment = _summary(run), _metrics(run), load_experiment(run / EXPERIMENT)
     again = fit(experiment, f"{run.resolve().name[:58]}-again").directory
     old, new = before.get("fingerprint", {}), _summary(again)["fingerprint"]
     keys = dict.fromkeys([*old, *new])
     found = [(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
     is_same = old.get("weights") == new["weights"] and before["valid"] == _summary(again)["valid"]
-    if course != _metrics(again):
+    if rows != _metrics(again):
         found.append((METRICS_LOG, "one course", "another"))
         is_same = False
     return Repetition(again, is_same, found)
@@ -107,7 +107,7 @@ def _summary(run: Path) -> dict[str, Any]:
 
 
 def _metrics(run: Path) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl without what depends on the clock."""
+    """Return the rows of metrics.jsonl without times."""
     with store.damage(run / METRICS_LOG):
         rows = [json.loads(line) for line in store.read_file(run / METRICS_LOG).splitlines()]
         return [{key: value for key, value in row.items() if key not in _TIMES} for row in rows]

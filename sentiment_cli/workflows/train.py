@@ -1,68 +1,90 @@
-"""From an experiment, or from a run that was stopped, to a finished run."""
+"""Train an experiment in a new run, or resume a run: prepare the data, build the model, train, write the result."""
 
-import contextlib
-import dataclasses
-import json
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from sentiment_cli import console
-from sentiment_cli.config.loader import differences, experiment_yaml, flat_values, load_experiment
+from sentiment_cli.config.loader import differences, experiment_yaml, load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.checks.coverage import unknown_share, warn_of_unknown
 from sentiment_cli.data.corpus.fit_settings import settle
-from sentiment_cli.data.corpus.packed import Corpus
-from sentiment_cli.errors import Change, DataError, InterruptedRun, MachineError, UsageError
-from sentiment_cli.models.device import check_precision, memory_errors, select_device, set_up
+from sentiment_cli.errors import DataError, DivergedError, InterruptedRun
+from sentiment_cli.models.device import describe, memory_errors, precision_name
+from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.runs.directory import stopped_run
-from sentiment_cli.runs.files import EXPERIMENT
+from sentiment_cli.runs.files import EXPERIMENT, METRICS_LOG
 from sentiment_cli.runs.known_rows import write_known
-from sentiment_cli.runs.run_lock import RunRecord, find_launched, launch_id, owned
 from sentiment_cli.storage import failpoints, store
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
-    RunFingerprint,
     TrainProgress,
     fingerprint_differences,
-    newest_checkpoint,
-    read_checkpoint,
+    restore,
+    weights_of,
 )
-from sentiment_cli.training.init_from import known_rows
+from sentiment_cli.training.epochs import run_epochs
+from sentiment_cli.training.history import metrics_lines
+from sentiment_cli.training.init_from import known_rows, pretrained_hashes
 from sentiment_cli.training.learnable import check_corpus
-from sentiment_cli.training.processes.distributed import Group, LostProcessError, joined, own_device
-from sentiment_cli.training.processes.launching import has_launcher, n_launched, n_restarts
-from sentiment_cli.training.processes.signals import Stop, StopNow, watch_signals
+from sentiment_cli.training.processes.distributed import Group
+from sentiment_cli.training.processes.launching import n_restarts
+from sentiment_cli.training.processes.signals import Stop, StopNow
+from sentiment_cli.training.state import TrainJob, build_state
 from sentiment_cli.training.tasks.distillation import cache_teacher_logits, open_teachers
+from sentiment_cli.training.tasks.linear import train_linear
 from sentiment_cli.training.tasks.table import prepare_for, task_of
-from sentiment_cli.training.tensorboard import check_tensorboard
 from sentiment_cli.training.weights_init import build_initial_model, load_all_pretrained
-from sentiment_cli.workflows.finish import Finished, code_sha256, free_checkpoints, load_finished
+from sentiment_cli.workflows.fingerprint import fingerprint_of
+from sentiment_cli.workflows.finish import (
+    Finished,
+    calibrate_run,
+    free_checkpoints,
+    load_finished,
+    write_model,
+    write_state,
+)
 from sentiment_cli.workflows.resume import check_allowed, check_finished, check_steps, record_changes
-from sentiment_cli.workflows.sitting import machine, train, versions
+from sentiment_cli.workflows.setup import (
+    check_same_rows,
+    find_launched_run,
+    interruptible,
+    load_newest_checkpoint,
+    own_run,
+    resume_command,
+    set_up_training,
+)
 
 
 def fit(experiment: Experiment, name: str | None = None) -> Finished:
-    """Prepare the data, train, keep the best epoch, and write the run.
+    """Train an experiment in a new run: prepare the data, train, keep the best epoch, and write the run.
 
     Raises InterruptedRun after a signal, with a checkpoint of the last step, and DivergedError for a loss or a
     gradient that is not finite.
     """
-    store.check_name(name or experiment.name)
-    with _set_up(experiment, f"a run called {name or experiment.name}") as (device, group, stop):
-        with _told(stop, "interrupted while the data was read; no run was begun", None, experiment), stop.at_once():
+    name = name or experiment.name
+    store.check_name(name)
+    with set_up_training(experiment, f"a run called {name}") as (device, group, stop):
+        with (
+            interruptible(stop, "interrupted while the data was read; no run was begun", None, experiment),
+            stop.at_once(),
+        ):
             experiment = settle(experiment, is_said=True)
-        if n_restarts() and (run := _launched(group, experiment)) is not None:
+        if n_restarts() and (run := find_launched_run(group, experiment)) is not None:
             return _resume(run, experiment, (), device, group, stop)
-        origins = load_all_pretrained(experiment)
+        pretrained = load_all_pretrained(experiment)
         open_teachers(experiment)  # refused before anything slow
         store.check_root(runs_dir())
         began = time.monotonic()
-        with _told(stop, "interrupted while the data was prepared; no run was begun", None, experiment), stop.at_once():
+        with (
+            interruptible(stop, "interrupted while the data was prepared; no run was begun", None, experiment),
+            stop.at_once(),
+        ):
             failpoints.reach("prepare")
             corpus = prepare_for(experiment)
             if experiment.task == "classify":
@@ -71,74 +93,72 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
             known = known_rows(experiment, corpus)
             cache_teacher_logits(experiment, corpus)
             prepared = time.monotonic()
-            _check_same_rows(group, corpus)
+            check_same_rows(group, corpus)
             with memory_errors():
                 failpoints.reach("model")
-                model = build_initial_model(experiment, corpus, origins)
+                model = build_initial_model(experiment, corpus, pretrained)
         progress = TrainProgress()
         progress.seconds["prepare"] = prepared - began
-        claimed = store.claim_directory(runs_dir(), name or experiment.name) if group.is_writer else ""
-        run = Path(group.told(str(claimed)))
-        if run.name != (name or experiment.name) and (stopped := stopped_run(run)) is not None:
-            again = _again(stopped, experiment)
-            console.say(f"{stopped} was stopped before its end; {again} goes on with it. This is a new run, {run}")
-        with _owned(run, group) as record, _told(stop, "stopped at once", run, experiment):
+        claimed = store.claim_directory(runs_dir(), name) if group.is_writer else ""
+        run = Path(group.broadcast_text(str(claimed)))
+        if run.name != name and (stopped := stopped_run(run)) is not None:
+            again = resume_command(stopped, experiment)
+            console.say(f"{stopped} was stopped before its end; {again} resumes it. This is a new run, {run}")
+        with own_run(run, group) as record, interruptible(stop, "stopped at once", run, experiment):
             if group.is_writer:
                 store.write_file(run / EXPERIMENT, experiment_yaml(experiment))
                 if known is not None:
                     write_known(run, known)
-            identity = RunFingerprint(
-                record.id, experiment, corpus.rows_key, versions(experiment), machine(experiment, device)
-            )
+            fingerprint = fingerprint_of(record.id, experiment, corpus.rows_key, device)
             with memory_errors():
-                return train(run, identity, corpus, model, device, progress, None, stop, group)
+                return train(TrainJob(run, fingerprint, corpus, device, progress, stop, group), model)
 
 
 def resume(run: Path, experiment: Experiment, allowed: Sequence[str]) -> Finished:
-    """Go on with a run at the exact step at which its newest checkpoint was saved; a finished one is only reported.
+    """Resume a run at the exact step of its newest checkpoint; return the result of a finished run unchanged.
 
     `experiment` is compared with what the run was trained with. Raises UsageError for a difference whose key is not
-    in `allowed` and for another process that trains the run, and DataError for other data and for damage.
+    in `allowed` and for a run that another process trains, and DataError for other data and for damage.
     """
     experiment = settle(experiment)
-    with _set_up(experiment, f"--resume {run}") as (device, group, stop):
+    with set_up_training(experiment, f"--resume {run}") as (device, group, stop):
         return _resume(run, experiment, allowed, device, group, stop)
 
 
 def _resume(
     run: Path, experiment: Experiment, allowed: Sequence[str], device: torch.device, group: Group, stop: Stop
 ) -> Finished:
-    with _owned(run, group) as record, _told(stop, "stopped at once", run, experiment):
+    with own_run(run, group) as record, interruptible(stop, "stopped at once", run, experiment):
         own = load_experiment(run / EXPERIMENT)
         if (finished := load_finished(run)) is not None:
             check_finished(run, own, experiment)
             if group.is_writer:
-                free_checkpoints(run, own)  # it may have been killed before it came to that
+                free_checkpoints(run, own)  # the process may have been killed before it did this
             console.say(f"{run} is finished; there is nothing left to train")
             return finished
-        checkpoint = _newest(run, record.id, group, own.command)
+        checkpoint = load_newest_checkpoint(run, record.id, group, own.command)
         if checkpoint is None:
             console.say(
                 f"{run} was stopped before its first checkpoint: it starts at step 0 of its own experiment.yaml"
             )
-            found, data_key, progress = differences(own, experiment), None, TrainProgress()
+            found, rows_key, progress = differences(own, experiment), None, TrainProgress()
         else:
-            data_key, progress = checkpoint.identity.data, checkpoint.progress
-            now = RunFingerprint(record.id, experiment, data_key, versions(experiment), machine(experiment, device))
-            found = fingerprint_differences(checkpoint.identity, now)
+            rows_key, progress = checkpoint.fingerprint.data, checkpoint.progress
+            now = fingerprint_of(record.id, experiment, rows_key, device)
+            found = fingerprint_differences(checkpoint.fingerprint, now)
         changes = check_allowed(found, allowed, record, run, own.command)
         check_steps(run, experiment, progress)
         began = time.monotonic()
-        with _told(stop, "interrupted before the first step", run, experiment), stop.at_once():
+        with interruptible(stop, "interrupted before the first step", run, experiment), stop.at_once():
             failpoints.reach("prepare")
-            corpus = prepare_for(experiment, data_key)
+            corpus = prepare_for(experiment, rows_key)
             cache_teacher_logits(experiment, corpus)
             prepared = time.monotonic()
-            _check_same_rows(group, corpus)
+            check_same_rows(group, corpus)
             with memory_errors():
                 if checkpoint is None:
                     model = build_initial_model(experiment, corpus, load_all_pretrained(experiment))
-                else:  # which holds all weights
+                else:  # the checkpoint holds all weights
                     model = task_of(experiment).build_model(experiment, corpus)
         progress.seconds["prepare"] += prepared - began
         if group.is_writer:
@@ -146,100 +166,75 @@ def _resume(
                 write_known(run, known)
             record_changes(run, record, experiment, changes, progress.step)
         if checkpoint is not None:
-            console.say(f"going on with {run} after step {progress.offset + progress.step:,}")
-        identity = RunFingerprint(
-            record.id, experiment, corpus.rows_key, versions(experiment), machine(experiment, device)
-        )
+            console.say(f"resuming {run} after step {progress.offset + progress.step:,}")
+        fingerprint = fingerprint_of(record.id, experiment, corpus.rows_key, device)
         with memory_errors():
-            return train(run, identity, corpus, model, device, progress, checkpoint, stop, group)
+            return train(TrainJob(run, fingerprint, corpus, device, progress, stop, group), model, checkpoint)
 
 
-def check_machine(experiment: Experiment) -> torch.device:
-    """Return the device that trains an experiment. Raises UsageError where this machine cannot."""
-    check_tensorboard(experiment.train)
-    is_linear = experiment.model.kind == "linear"  # which the CPU solves, wherever it is evaluated
-    device = select_device("cpu" if is_linear else experiment.train.device)
-    check_precision(device, experiment.train.precision)
-    return device
+def train(job: TrainJob, model: nn.Module, checkpoint: Checkpoint | None = None) -> Finished:
+    """Train a model from scratch or from a checkpoint; write the model and the summary, and return them.
 
-
-@contextlib.contextmanager
-def _set_up(experiment: Experiment, purpose: str) -> Iterator[tuple[torch.device, Group, Stop]]:
-    """Check and set up the machine, watch for signals and join the other processes, who must be here for the same."""
-    device = own_device(check_machine(experiment))
-    set_up(device, experiment.train.threads, deterministic=experiment.train.deterministic)
-    is_launched = n_launched() > 1 and has_launcher()
-    with (
-        watch_signals(is_launched=is_launched) as stop,
-        joined(experiment, device, stop) as group,
-        _told(stop, "interrupted before the first step", None, experiment),
-    ):
-        _check_same_training(group, experiment, device, purpose)
-        yield device, group, stop
-
-
-def _check_same_training(group: Group, experiment: Experiment, device: torch.device, purpose: str) -> None:
-    """Raise UsageError where the processes were started with other settings, code or libraries than the first."""
-    if group.size == 1:
-        return
-    facts = {"its purpose": purpose, **flat_values(experiment), "code": code_sha256(), **versions(experiment)}
-    facts |= {"train.device": device.type}  # they may name a GPU each
-    hint = f"{experiment.command} --nproc {group.size} --set train.slices={experiment.train.slices}"
-    group.check_same(UsageError, "other settings, code or libraries", facts, hint)
-
-
-def _check_same_rows(group: Group, corpus: Corpus) -> None:
-    """Raise DataError where the processes have prepared other rows than the first."""
-    facts = {"data": corpus.rows_key, "vocabulary": corpus.key, "labels": list(corpus.labels)}
-    group.check_same(DataError, "other data", facts, "sentiment data info")
-
-
-@contextlib.contextmanager
-def _owned(run: Path, group: Group) -> Iterator[RunRecord]:
-    """Hold the run in the first process, and yield its record in all."""
-    if group.is_writer:
-        with owned(run) as record:
-            group.told(json.dumps(dataclasses.asdict(record)))
-            yield record
-    else:
-        yield RunRecord(**json.loads(group.told("")))
-
-
-def _launched(group: Group, experiment: Experiment) -> Path | None:
-    """Return the run in which the processes before these trained the experiment; they may have pretrained for it."""
-    found = None
-    for run in find_launched(runs_dir(), launch_id()) if group.is_writer else ():
-        settings = run / EXPERIMENT
-        if settings.exists() and not differences(load_experiment(settings), experiment):
-            found = run
-    told = group.told(str(found or ""))
-    return Path(told) if told else None
-
-
-def _newest(run: Path, run_id: str, group: Group, command: str) -> Checkpoint | None:
-    """Read the newest whole checkpoint in the first process, which may remove damaged ones, then in the others."""
-    checkpoint = newest_checkpoint(run, run_id, command) if group.is_writer else None
-    told = group.told(str(checkpoint.path if checkpoint is not None else ""))
-    return read_checkpoint(Path(told), run_id) if told and checkpoint is None else checkpoint
-
-
-@contextlib.contextmanager
-def _told(stop: Stop, what: str, run: Path | None, experiment: Experiment) -> Iterator[None]:
-    """Turn StopNow into the error that says what was stopped; have it and a MachineError say how to go on."""
+    A training that is interrupted or diverges leaves the best model so far.
+    """
+    if isinstance(model, LinearClassifier):
+        return _train_linear(job, model)
+    run, experiment, corpus, progress, task = job.run, job.experiment, job.corpus, job.progress, task_of(job.experiment)
+    state = build_state(job, task, model)
+    if checkpoint is not None:
+        restore(checkpoint, state.model, state.optimizer, state.ema.model if state.ema else None, state.carried)
+    n_parameters = sum(p.numel() for p in model.parameters())
+    rows = " and ".join(f"{len(corpus.ids(split)):,} {split}" for split in corpus.directories)
+    device = f"{job.group.size} processes, " * (job.group.size > 1) + describe(job.device)
+    precision = precision_name(job.device, experiment.train.precision)
+    console.say(f"run: {run} on {device}, {precision}, {n_parameters:,} parameters, {rows} rows")
+    if job.group.is_writer:
+        store.write_file(run / METRICS_LOG, metrics_lines(progress))
     try:
-        yield
+        reason = run_epochs(state)
+        if experiment.train.refit and not progress.refit:
+            console.say(f"stopped: {reason}")
+            if any(job.fingerprint.versions[key] != now for key, now in pretrained_hashes(experiment).items()):
+                raise DataError(f"{run} was begun from another model than its experiment now names")
+            progress.begin_refit()
+            state = build_state(job, task, build_initial_model(experiment, corpus, load_all_pretrained(experiment)))
+            reason = run_epochs(state)
     except StopNow:
-        raise InterruptedRun(what, _again(run, experiment), stop.number) from None
-    except MachineError as error:
-        number = (stop.number or error.signal_number) if isinstance(error, LostProcessError) else 0
-        if number:  # another process heard of the signal first, and left
-            raise InterruptedRun(what, _again(run, experiment), number) from None
-        first = error.hint.otherwise if isinstance(error.hint, Change) else error.hint
-        if (again := _again(run, experiment)) and again not in (first or ""):
-            error.hint = f"{first} && {again}" if first else again
-        raise
+        if job.stop.twice:
+            raise
+        write_state(state, "interrupted")
+        raise InterruptedRun(
+            f"interrupted after step {progress.offset + progress.step:,}, which is saved; "
+            f"{_kept_epoch(progress)} is in {run / 'model'}",
+            f"{experiment.command} --resume {shlex.quote(str(run))}",
+            job.stop.number,
+        ) from None
+    except DivergedError as error:
+        if progress.best.scores is None:
+            raise
+        write_state(state, "diverged")
+        raise DivergedError(f"{error}; {_kept_epoch(progress)} is in {run / 'model'}", error.hint) from None
+    console.say(f"stopped: {reason}")
+    rate = progress.n_tokens / progress.seconds["train"]
+    write_state(state, "finished", rate)
+    assert progress.best.scores is not None
+    return Finished(run, progress.best.scores, progress.seconds, rate)
 
 
-def _again(run: Path | None, experiment: Experiment) -> str | None:
-    is_run = run is not None and (run / EXPERIMENT).exists()
-    return f"{experiment.command} --resume {shlex.quote(str(run))}" if is_run else None
+def _train_linear(job: TrainJob, model: LinearClassifier) -> Finished:
+    """Train a linear model, which takes seconds and has no checkpoints: a signal ends it at once."""
+    progress = job.progress
+    console.say(f"run: {job.run} on {describe(torch.device('cpu'))}")
+    with job.stop.at_once():
+        train_linear(model, job.experiment, job.corpus, progress)
+    store.write_file(job.run / METRICS_LOG, metrics_lines(progress))
+    rate = progress.n_tokens / progress.seconds["train"]
+    weights = weights_of(model)
+    write_model(job, weights, calibrate_run(job, model), "finished", rate)
+    assert progress.best.scores is not None
+    return Finished(job.run, progress.best.scores, progress.seconds, rate)
+
+
+def _kept_epoch(progress: TrainProgress) -> str:
+    best = progress.best
+    return f"epoch {best.epoch}, the best so far," if best.epoch else "the present state, not validated,"

@@ -109,7 +109,7 @@ def test_the_whole_pipeline_on_the_sample(cli, tmp_path: Path) -> None:
         (["train", "--nosuch"], 2, "--nosuch", ""),
         (["eval", "a" * 300], 2, "there is no run", "sentiment train"),
         (["train", "a" * 300], 2, "there is no experiment", "sentiment recipes list"),
-        (["predict", "--file", "nosuch"], 3, "nosuch cannot be read", "sentiment predict"),
+        (["predict", "--file", "nosuch"], 3, "--file is nosuch: it cannot be read", "ls"),
     ],
 )
 def test_bad_input_is_one_line_and_a_next_command(cli, args, code, said, hint) -> None:

@@ -97,7 +97,7 @@ def test_runs_that_cannot_be_compared(cli, runs: Path, monkeypatch: pytest.Monke
     assert "two runs or more" in alone.stderr
     unknown = cli("compare", "seed0", "seed2", SENTIMENT_RUNS=str(runs))
     assert unknown.returncode == 2
-    assert "did you mean seed1?" in unknown.stderr
+    assert "Did you mean 'seed1'?" in unknown.stderr
 
 
 def test_behaviour_and_pairs(cli, runs: Path, tmp_path: Path) -> None:

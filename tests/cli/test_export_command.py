@@ -87,7 +87,7 @@ def test_what_has_no_graph_is_packed_with_its_weights_unless_a_graph_was_asked_f
 
 def test_a_directory_is_no_place_to_pack_in(run: str) -> None:
     Path("m m").mkdir()
-    for place, hint in (("m m", "--pack 'm m/packed.model'"), ("", "--pack packed.model")):
+    for place, hint in (("m m", "--pack 'm m/my.model'"), ("", "--pack my.model")):
         with pytest.raises(UsageError, match="is a directory; --pack needs the name of a file") as error:
             export(run, pack=Path(place))
         assert error.value.hint == hint

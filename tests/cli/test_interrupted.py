@@ -9,6 +9,7 @@ import pytest
 # The command as it is installed, that gets SIGINT where a module is first asked for.
 PROGRAM = """
 import builtins, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins without it
 at, original = sys.argv.pop(1), builtins.__import__
 def imported(name, *args, **kwargs):
     if name == at:

@@ -19,7 +19,7 @@ from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.errors import MachineError
 from sentiment_cli.runs.run_lock import owned
-from sentiment_cli.storage import locks, store
+from sentiment_cli.storage import locks, refusals, store
 
 NUMBERS = [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOSPC, errno.EACCES]
 
@@ -125,7 +125,7 @@ def test_a19_an_error_that_nothing_expected_is_exit_4_with_its_path(typed, monke
 
 
 def test_a_refusal_is_a_machine_error() -> None:
-    assert isinstance(store.refusal(OSError(errno.EIO, "Input/output error", "/x")), MachineError)
+    assert isinstance(refusals.refusal(OSError(errno.EIO, "Input/output error", "/x")), MachineError)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])

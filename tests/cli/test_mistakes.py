@@ -100,15 +100,39 @@ MISTAKES = {
     "train 'my own.yml'": ("Did you mean 'my own.yaml'?", "sentiment train 'my own.yaml'"),
     "recipes show smaple": ("there is no shipped experiment 'smaple'", "sentiment recipes show sample"),
     # data in the place of an experiment
-    "train reviews.csv": (
-        "reviews.csv is data, not an experiment",
-        "sentiment train linear --set data.source=reviews.csv",
+    "data check reviews.csv": ("is data", "sentiment data check linear --data reviews.csv"),
+    "prepare ./reviews.tsv": ("is data", "sentiment prepare linear --data ./reviews.tsv"),
+    "data info pictures": ("pictures is a folder, not an experiment", "sentiment data info linear --data pictures"),
+    "train reviews.csv --seeds 2": (
+        "--seeds is for one model, and data without --model are tried with several",
+        "sentiment train reviews.csv --seeds 2 --model gru",
     ),
-    "train ./reviews.tsv --json": ("is data", "sentiment train linear --json --set data.source=./reviews.tsv"),
-    "data check reviews.csv": ("is data", "sentiment data check linear --set data.source=reviews.csv"),
-    "train pictures": (
-        "pictures is a folder, not an experiment",
-        "sentiment train linear --set data.source=pictures",
+    "train --data reviews.csv --profile": (
+        "--profile is for one model",
+        "sentiment train --data reviews.csv --profile --model gru",
+    ),
+    "train auto --folds 2": ("--folds is for one model", "sentiment train auto --folds 2 --model gru"),
+    "train reviews.csv --model gru --time 1m --nproc 2": (
+        "--nproc and --time do not go together",
+        "sentiment train reviews.csv --model gru --nproc 2",
+    ),
+    "train reviews.csv --test reviews.tsv --resume x": ("--resume continues a run", "sentiment train --resume x"),
+    "train reviews.csv --data reviews.tsv": ("both name the data", "sentiment train --data reviews.tsv"),
+    "train reviews.csv --set data.source=other.csv": ("both name the data", "sentiment train reviews.csv"),
+    "train --data a.csv --set data.source=b.csv": ("both set data.source", "sentiment train --data a.csv"),
+    "prepare sample --test a.csv --set data.test=b.csv": (
+        "both set data.test",
+        "sentiment prepare sample --test a.csv",
+    ),
+    "train --test a.csv": ("--test a.csv goes with your own data", "sentiment train"),
+    "train sample --model gru": ("--model is for your own data, and sample is an experiment", "sentiment train sample"),
+    "train --time 5m": ("--time is for your own data, and there is none here", "sentiment train"),
+    "train reviews.csv --time soon": ("--time soon is not a duration", "sentiment train reviews.csv --time 5m"),
+    "train reviews.csv --time 0m": ("--time 0m is not a duration", "sentiment train reviews.csv --time 5m"),
+    "train reviews.csv --model grru": ("Did you mean gru?", "sentiment train reviews.csv --model gru"),
+    "train reviews.csv --model forest": (
+        "--model forest is none of linear, lstm",
+        "sentiment train reviews.csv --model linear",
     ),
     "train https://example.org/a.yaml": (
         "files are read from this machine, not from the web",
@@ -141,7 +165,12 @@ MISTAKES = {
     "eval --split TEST": ("'TEST' is not one of", "sentiment eval --split test"),
     "eval --split valid --behaviour": ("do not go together", "sentiment eval --split valid"),
     "eval --slice star": ("--slice star is none of", "sentiment eval --slice stars"),
-    "report": ("missing argument", "sentiment report --help"),
+    "report": ("there is no trained classifier in ", "sentiment train"),
+    "reproduce": ("there is no trained classifier in ", "sentiment train"),
+    "compare": ("missing argument 'RUN...'", "sentiment compare --help"),
+    "eval one --run two": ("one and --run two are two runs", "sentiment eval one"),
+    "export one --run two": ("one and --run two are two runs", "sentiment export one"),
+    "reproduce one --run two": ("one and --run two are two runs", "sentiment reproduce one"),
     "train --seeds 2 --folds 2": ("do not go together", "sentiment train --folds 2"),
     "train --profile --name x sample": ("--profile does not create a run", "sentiment train --profile sample"),
     "train --name 'a b' sample": ("'a b' is not a run name", "sentiment train --name a-b sample"),
@@ -177,7 +206,7 @@ def test_the_suggested_training_is_not_refused_again(typed, line: str) -> None:
 @pytest.mark.parametrize("key", setting_keys())
 def test_every_setting_typed_as_an_option_is_answered_with_set(typed, key: str) -> None:
     said = typed("train", f"--{key.rpartition('.')[2]}", "1")
-    if key in ("name", "seed", "train.resume"):
+    if key in ("name", "seed", "train.resume", "data.test"):  # options of their own
         return
     assert said.code == 2
     name = key.rpartition(".")[2]

@@ -49,8 +49,10 @@ def a_read_only_directory(root: Path) -> Path:
 def test_f10_data_in_an_impossible_place(cli, tmp_path: Path, place: Callable[[Path], Path], hint: str) -> None:
     path = place(tmp_path)
     done = cli("prepare", "sample", SENTIMENT_DATA=str(path))
-    assert done.returncode == 4, done.stderr
-    assert f"error: cannot write {path}" in done.stderr or f"error: {path}" in done.stderr
+    is_too_long = len(path.name) > 255
+    assert done.returncode == (2 if is_too_long else 4), done.stderr
+    said = ("SENTIMENT_DATA is a path of",) if is_too_long else (f"cannot write {path}", f"{path}")
+    assert any(f"error: {one}" in done.stderr for one in said)
     assert hint.replace("{}.parent", str(path.parent)).replace("{}", str(path)) in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -58,16 +60,16 @@ def test_f10_data_in_an_impossible_place(cli, tmp_path: Path, place: Callable[[P
 def test_f10_a_directory_where_a_file_is_expected(cli, quick_run: Path, tmp_path: Path) -> None:
     (tmp_path / "answers").mkdir()
     done = cli("predict", "--run", str(quick_run), "--out", str(tmp_path / "answers"), "good")
-    assert done.returncode == 4
-    assert f"cannot write {tmp_path / 'answers'}: Is a directory" in done.stderr
-    assert f"try: sentiment predict --run {quick_run} --out {tmp_path / 'answers' / 'answers'} good" in done.stderr
+    assert done.returncode == 2
+    assert f"{tmp_path / 'answers'} is a directory, and a file is to be written there" in done.stderr
+    assert f"try: sentiment predict --run {quick_run} --out {tmp_path / 'answers' / 'answers.txt'} good" in done.stderr
 
 
 def test_f10_names_that_no_file_can_have(cli, tmp_path: Path) -> None:
     long = str(tmp_path / ("x" * 300))
     done = cli("prepare", SENTIMENT_IMDB=long)
-    assert done.returncode == 3, done.stderr
-    assert "which does not exist" in done.stderr
+    assert done.returncode == 2, done.stderr
+    assert "error: SENTIMENT_IMDB is a path of" in done.stderr
     for command in (["recipes", "copy", "default", "--to", long], ["doctor"]):
         done = cli(*command, SENTIMENT_IMDB=long)
         assert "Traceback" not in done.stderr
@@ -119,8 +121,9 @@ def test_f10_answers_to_what_is_no_file(cli, quick_run: Path, tmp_path: Path, mo
     (tmp_path / "loop").symlink_to("loop")
     monkeypatch.chdir(tmp_path)
     done = cli("predict", "--run", str(quick_run), "--out", place, "good")
-    assert done.returncode == 4, done.stderr
-    assert "error: cannot write" in done.stderr
+    assert done.returncode == (4 if place == "loop" else 2), done.stderr
+    assert ("error: cannot write loop" if place == "loop" else "is a directory") in done.stderr
+    assert "try: sentiment predict --run" in done.stderr
 
 
 def test_f10_a_place_for_runs_that_cannot_be_is_told_before_anything_is_prepared(cli, tmp_path: Path) -> None:
@@ -134,7 +137,7 @@ def test_f10_a_pipe_is_no_source(cli, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "rows.csv")
     done = cli("data", "info", "--set", f"data.source={tmp_path / 'rows.csv'}")
     assert done.returncode == 3, done.stderr
-    assert "no regular file, and it is read more than once" in done.stderr
+    assert "not a regular file, and it is read more than once" in done.stderr
 
 
 def test_m06_what_to_type_next_can_be_pasted_where_a_path_has_a_space(cli, tmp_path: Path) -> None:
@@ -160,7 +163,7 @@ def test_f11_a_damaged_model_names_what_makes_it_anew(cli, quick_run: Path, tmp_
 def test_processes_that_torchrun_did_not_start_are_refused(cli) -> None:
     done = cli("train", "sample", WORLD_SIZE="2")
     assert done.returncode == 2, done.stderr
-    assert "WORLD_SIZE is '2' but RANK is not set" in done.stderr
+    assert "WORLD_SIZE is '2' without what else torchrun sets: RANK, MASTER_ADDR, MASTER_PORT" in done.stderr
 
 
 def test_a_seed_that_none_can_be_is_refused_before_the_first_is_trained(cli, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_report_writes_a_page_or_a_card_and_prints_where(cli, run: Path, tmp_pat
 def test_a_run_that_there_is_not_is_refused_with_the_nearest_name(cli, run: Path) -> None:
     done = cli("report", "quik")
     assert done.returncode == 2
-    assert "did you mean quick?" in done.stderr
+    assert "Did you mean 'quick'?" in done.stderr
     assert cli("report").returncode == 2
 
 

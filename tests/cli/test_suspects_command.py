@@ -25,7 +25,18 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_folds_are_trained_once_and_what_was_stopped_goes_on(cli, own: list[str]) -> None:
-    suspects = ("data", "suspects", "sample", "--folds", "2", "--set", "train.refit=true", *own)
+    suspects = (
+        "data",
+        "suspects",
+        "sample",
+        "--folds",
+        "2",
+        "--set",
+        "train.refit=true",
+        "--set",
+        "train.keep_finished=true",
+        *own,
+    )
     done = cli(*suspects)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "suspects.jsonl"
@@ -53,7 +64,7 @@ def test_folds_are_trained_once_and_what_was_stopped_goes_on(cli, own: list[str]
     again = cli(*suspects, "--out", "again.jsonl")
     assert again.returncode == 0, again.stderr
     assert "sample-fold-1 is of the same experiment and data, and finished" in again.stderr
-    assert f"going on with {runs_dir() / 'sample-fold-2'} after step" in again.stderr
+    assert f"resuming {runs_dir() / 'sample-fold-2'} after step" in again.stderr
     assert Path("again.jsonl").read_bytes() == Path("suspects.jsonl").read_bytes()
     assert {path.name for path in runs_dir().iterdir()} == {"sample-fold-1", "sample-fold-2"}
 

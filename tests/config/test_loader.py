@@ -130,7 +130,7 @@ def test_every_key_misspelt_by_one_letter_is_found_and_corrected(write, path) ->
             "q" + right[1:],
             right + "q",
             right[: len(right) // 2] + "q" + right[len(right) // 2 :],
-        }:
+        } - {right}:  # quoting begins with the letter
             parts = [*map(str, path[:key]), wrong, *map(str, path[key + 1 :])]
             lines = ["name: x"] if path != ("name",) else []
             lines += [f"{'  ' * i}{part}:" for i, part in enumerate(parts)]
@@ -167,7 +167,7 @@ def test_b03_plain_values(write, setting: str, value: object) -> None:
         'train.epochs="64"',
         "train.epochs=3.0",
         "train.epochs=true",
-        "train.epochs=null",
+        "train.lr=null",
         "train.epochs=[1]",
         "train.epochs=12:30:45",
         "train.lr=nan",
@@ -436,7 +436,7 @@ COSTLY = {
 
 
 @pytest.mark.parametrize("make", COSTLY.values(), ids=COSTLY.keys())
-def test_a12_a_file_of_mistakes_is_answered_by_some_twenty_and_a_count(write, monkeypatch, make) -> None:
+def test_a12_a_file_of_mistakes_is_answered_by_ten_and_a_count(write, monkeypatch, make) -> None:
     """A12: a configuration that costs minutes. The work is counted: similar words looked for, lines of the answer."""
     looked_for: list[str] = []
     find = nearest_module.difflib.get_close_matches
@@ -446,9 +446,9 @@ def test_a12_a_file_of_mistakes_is_answered_by_some_twenty_and_a_count(write, mo
         lambda word, *args, **more: looked_for.append(word) or find(word, *args, **more),
     )
     few, many = refusal(write(make(200))), refusal(write(make(5_000)))
-    assert len(looked_for) <= 2 * 3 * 20
+    assert len(looked_for) <= 2 * 3 * 10
     for message in (few, many):
-        assert message.count("\n") <= 3 * 20 + 2
+        assert message.count("\n") <= 3 * 10 + 2
         assert max(map(len, message.splitlines())) < 1_000
     if "more" in few:
         assert re.search(r"… and [\d,]{3,} more\n[\d,]+ problems in ", many)

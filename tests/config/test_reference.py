@@ -7,7 +7,8 @@ import yaml
 from sentiment_cli.config.loader import experiment_values, load_experiment
 from sentiment_cli.config.recipes import recipe_names, recipe_path
 from sentiment_cli.config.reference import json_schema, markdown
-from sentiment_cli.config.schema import Experiment, Section
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.config.values import Section
 
 
 def test_the_page_is_what_the_schema_says() -> None:

@@ -68,6 +68,15 @@ def predictions(run: Path, name: str = "test") -> dict[str, float]:
     return {row["id"]: float(logit(row["probabilities"]["pos"])) for row in rows}
 
 
+def test_a_member_that_was_refit_on_the_validation_rows_of_all_is_not_warned_of(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its kept outputs of them are from before the refit, so weights and validation scores are not too good."""
+    made = make_ensemble(["forward", "refit"])
+    assert made.valid is not None
+    assert "too good" not in capsys.readouterr().err
+
+
 def test_the_validation_outputs_that_are_kept_are_those_before_the_refit(runs: Path) -> None:
     for name in ("forward", "refit"):
         kept = load_validation(runs / name)

@@ -56,12 +56,19 @@ def batch_of(lengths: torch.Tensor = LENGTHS) -> tuple[torch.Tensor, torch.Tenso
 
 HEADS = [*({"pooling": pooling} for pooling in POOLINGS), {"head": "steps"}]
 NAMES = [str(*head.values()) for head in HEADS]
+# All pairs of encoder and context, encoder and head, and context and head, in 48 of the 144 combinations.
+PAIRS = [
+    pytest.param(
+        name, CONTEXTS[(i + j) % len(CONTEXTS)], head, id=f"{name}-{CONTEXTS[(i + j) % len(CONTEXTS)]}-{NAMES[j]}"
+    )
+    for i, name in enumerate(ENCODERS)
+    for j, head in enumerate(HEADS)
+]
 
 
-@pytest.mark.parametrize("head", HEADS, ids=NAMES)
-@pytest.mark.parametrize("context", CONTEXTS)
-@pytest.mark.parametrize("name", ENCODERS)
-def test_invariant_11_neighbours_and_padding_change_nothing(name: str, context: str, head: dict[str, str]) -> None:
+@pytest.mark.parametrize(("name", "context", "head"), PAIRS)
+def test_neighbours_and_padding_change_nothing(name: str, context: str, head: dict[str, str]) -> None:
+    """Invariant 11."""
     dropouts = {"dropout": 0.5, "word_dropout": 0.5, "element_dropout": 0.5}
     settings = settings_of(name, context=context, dropout=0.5, **head)
     embedding = settings.embedding.model_copy(update=dropouts)
@@ -84,7 +91,7 @@ def test_invariant_11_neighbours_and_padding_change_nothing(name: str, context: 
 
 @pytest.fixture
 def in_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let what raises bf16 to float32 leave float64 as it is."""
+    """Keep float64 where the model converts bf16 to float32."""
     monkeypatch.setattr(torch.Tensor, "float", lambda tensor: tensor)
     torch.set_default_dtype(torch.float64)
     yield
@@ -92,9 +99,7 @@ def in_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("in_float64")
-@pytest.mark.parametrize("head", HEADS, ids=NAMES)
-@pytest.mark.parametrize("context", CONTEXTS)
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize(("name", "context", "head"), PAIRS)
 def test_gradients_are_right(name: str, context: str, head: dict[str, str]) -> None:
     model = model_of(settings_of(name, context=context, **head), n_labels=3)
     ids_BL, length_B = batch_of(torch.tensor([4, 1, 3]))
@@ -152,7 +157,7 @@ def test_every_weight_has_a_gradient_for_any_number_of_labels(name: str, n_label
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_weights_can_be_put_into_a_model_without_any(name: str) -> None:
+def test_weights_load_into_an_empty_model(name: str) -> None:
     settings = settings_of(name, context="local")
     model = model_of(settings).eval()
     with torch.device("meta"):
@@ -195,7 +200,7 @@ def reviews(n_rows: int, width: int) -> Batch:
 
 @pytest.mark.parametrize("head", [{"pooling": "mean"}, {"context": "global"}, {"context": "local"}, {"head": "steps"}])
 @pytest.mark.parametrize("name", ["bag", "transformer", "residual", "highway", "chopped"])
-def test_32_reviews_are_learnt_by_heart(name: str, head: dict[str, str]) -> None:
+def test_it_overfits_32_reviews(name: str, head: dict[str, str]) -> None:
     settings = settings_of(name, **{"pooling": "attention"} if "context" in head else {}, **head)
     settings = settings.model_copy(
         update={
@@ -230,13 +235,13 @@ def test_the_same_seed_gives_the_same_bits_with_two_threads(name: str, head: dic
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_an_empty_row_reads_nothing() -> None:
+def test_an_empty_row_has_zero_states() -> None:
     model = Classifier(schema.Model(), 20, 1, 2, pad_is_input=False)
     assert not model.embedding.weight[0].any()
     assert Classifier(schema.Model(), 20, 0, 2, pad_is_input=True).embedding.weight[0].any()
 
 
-def test_dropped_words_read_as_unknown() -> None:
+def test_dropped_words_become_unknown() -> None:
     settings = schema.Model(embedding=schema.Embedding(word_dropout=0.999), pooling="mean")
     model = Classifier(settings, 20, 1, 2, pad_is_input=False).train()
     ids_BL, length_B = torch.randint(2, 20, (3, 5)), torch.full((3,), 5)
@@ -244,7 +249,7 @@ def test_dropped_words_read_as_unknown() -> None:
 
 
 @pytest.mark.parametrize("marks", [(), (4,), (4, 7)])
-def test_an_encoder_that_asks_is_told_where_sentences_end(marks: tuple[int, ...]) -> None:
+def test_an_encoder_that_needs_sentence_ends_gets_them(marks: tuple[int, ...]) -> None:
     class Asking(nn.Module):
         needs_ends, width = True, 4
 
@@ -259,7 +264,7 @@ def test_an_encoder_that_asks_is_told_where_sentences_end(marks: tuple[int, ...]
     assert model.encoder.ends_BL.tolist() == [[word in marks for word in row] for row in rows]
 
 
-def test_a_two_dimensional_lstm_is_told_by_the_vocabulary() -> None:
+def test_an_lstm_2d_gets_sentence_ends_from_the_vocabulary() -> None:
     entries = ("<pad>", "<unk>", "so", ".", "good", "!")
     chosen = schema.Experiment(name="x", model=schema.Model(encoder=schema.Encoder(cell="lstm-2d", width=4)))
     model = build_classifier(chosen, Vocabulary(entries, 1), 2).eval()

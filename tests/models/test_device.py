@@ -16,7 +16,8 @@ def test_the_cpu_is_always_there() -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "mps", "cuda"])
-def test_b16_a_device_that_is_not_here_is_refused_and_those_that_are_get_named(name: str, monkeypatch) -> None:
+def test_a_missing_device_is_refused_with_the_available_ones(name: str, monkeypatch) -> None:
+    """Robustness case B16."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UsageError, match=f"train.device is {name}, .* it finds cpu$") as caught:
@@ -24,7 +25,8 @@ def test_b16_a_device_that_is_not_here_is_refused_and_those_that_are_get_named(n
     assert caught.value.hint == "--set train.device=auto"
 
 
-def test_b16_auto_takes_the_cpu_without_a_gpu_and_warns_of_one_it_cannot_use(monkeypatch, capsys) -> None:
+def test_auto_takes_the_cpu_without_a_gpu_and_warns_of_one_it_cannot_use(monkeypatch, capsys) -> None:
+    """Robustness case B16."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr("pathlib.Path.exists", lambda path: False)
@@ -35,7 +37,7 @@ def test_b16_auto_takes_the_cpu_without_a_gpu_and_warns_of_one_it_cannot_use(mon
     assert "warning: an NVIDIA GPU is here" in capsys.readouterr().err
 
 
-def test_precision_is_as_told() -> None:
+def test_precision_is_as_set() -> None:
     assert runs_bf16(torch.device("cpu"), "bf16")
     assert not runs_bf16(torch.device("cpu"), "fp32")
 
@@ -71,11 +73,11 @@ def test_deterministic_cuda_repeats_itself(experiment) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_cuda_run_that_was_stopped_in_mid_epoch_goes_on_to_the_same_bytes(experiment, monkeypatch) -> None:
+def test_a_cuda_run_stopped_in_mid_epoch_resumes_to_the_same_bytes(experiment, monkeypatch) -> None:
     stops_and_goes_on(experiment("train.device=cuda", "train.deterministic=true", "train.epochs=2"), monkeypatch)
 
 
-def test_a_run_that_was_stopped_in_mid_epoch_goes_on_to_the_same_bytes(experiment, monkeypatch) -> None:
+def test_a_run_stopped_in_mid_epoch_resumes_to_the_same_bytes(experiment, monkeypatch) -> None:
     stops_and_goes_on(experiment("train.device=cpu", "train.max_steps=9", "train.epochs=2"), monkeypatch)
 
 
@@ -83,7 +85,7 @@ def stops_and_goes_on(settings: Experiment, monkeypatch: pytest.MonkeyPatch) -> 
     from sentiment_cli.training import epochs
     from sentiment_cli.workflows.train import fit, resume
 
-    def stop_after_the_third(session, step, material) -> None:
+    def stop_after_the_third(state, step, loader) -> None:
         if step.number == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -100,7 +102,8 @@ def stops_and_goes_on(settings: Experiment, monkeypatch: pytest.MonkeyPatch) -> 
     ]
 
 
-def test_b04_fp16_is_for_cuda() -> None:
+def test_fp16_is_for_cuda() -> None:
+    """Robustness case B04."""
     check_precision(torch.device("cuda"), "fp16")
     assert precision_name(torch.device("cuda"), "fp16") == "fp16"
     check_precision(torch.device("cpu"), "bf16")
@@ -108,7 +111,8 @@ def test_b04_fp16_is_for_cuda() -> None:
         check_precision(torch.device("cpu"), "fp16")
 
 
-def test_b04_fp16_without_cuda_is_refused_before_any_work(experiment, tmp_path, monkeypatch) -> None:
+def test_fp16_without_cuda_is_refused_before_any_work(experiment, tmp_path, monkeypatch) -> None:
+    """Robustness case B04."""
     from sentiment_cli.workflows.train import fit
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -29,7 +29,7 @@ def _model(cell: str = "mingru", width: int = 6, *, tied: bool = True, **options
 
 
 @EVERY_CELL
-def test_a_carried_state_is_one_long_sequence(cell: str) -> None:
+def test_carrying_the_state_equals_one_long_sequence(cell: str) -> None:
     model = _model(cell, width=8, skip="residual").double()
     ids_BL = torch.randint(30, (5, 11))
     whole_BLD, whole_state = model(ids_BL)
@@ -62,7 +62,7 @@ def test_rows_begin_with_zeros(cell: str) -> None:
 
 @EVERY_CELL
 @pytest.mark.parametrize("skip", ["none", "highway"])
-def test_a_classifiers_encoder_takes_the_layers_over(cell: str, skip: str) -> None:
+def test_a_classifiers_encoder_copies_the_layers(cell: str, skip: str) -> None:
     model = _model(cell, width=8, skip=skip, dropout=0.3).eval()
     settings = schema.Encoder(cell=cell, width=8, layers=2, dropout=0.3, skip=skip)
     encoder = RecurrentEncoder(settings, 6).eval()
@@ -121,7 +121,7 @@ def test_it_overfits_32_sentences(which: int) -> None:
     assert (log_probability_BLV.argmax(2) == ids_BL[:, 1:]).float().mean() > 0.98
 
 
-def test_a_last_layer_of_another_width_meets_the_tied_table_through_a_map() -> None:
+def test_a_last_layer_of_another_width_is_mapped_to_the_tied_table() -> None:
     assert isinstance(_model(width=6).map, nn.Identity)
     assert isinstance(_model(width=8, tied=False).map, nn.Identity)
     model = _model(width=8)
@@ -129,7 +129,7 @@ def test_a_last_layer_of_another_width_meets_the_tied_table_through_a_map() -> N
     assert model.log_probabilities(torch.randn(3, 8)).shape == (3, 30)
 
 
-def test_a_label_adds_its_vector_to_every_word_and_label_0_none() -> None:
+def test_a_label_adds_its_vector_to_every_word_and_label_0_adds_nothing() -> None:
     model = _model(n_labels=2).eval()
     ids_BL, label_B = torch.randint(30, (3, 5)), torch.tensor([0, 1, 2])
     plain_BLD, _ = model(ids_BL)
@@ -142,7 +142,7 @@ def test_a_label_adds_its_vector_to_every_word_and_label_0_none() -> None:
     assert model.label.weight.grad.any(1).tolist() == [False, True, True]
 
 
-def test_types_are_dropped_wherever_they_stand() -> None:
+def test_word_types_are_dropped_at_all_positions() -> None:
     torch.manual_seed(0)
     ids_BL, ones_BLD = torch.randint(1000, (50, 80)), torch.ones(50, 80, 2)
     dropped_BLD = drop_types(ones_BLD, ids_BL, 1000, 0.25)
@@ -167,7 +167,7 @@ def test_a_built_model_drops_types_by_its_embedding() -> None:
     assert (built.eval().embedding(ids_BL) != 0).all()
 
 
-def test_dropout_acts_while_training_alone() -> None:
+def test_dropout_acts_in_training_only() -> None:
     model = _model("lstm", dropout=0.5, output_dropout=0.5, weight_dropout=0.5)
     ids_BL = torch.randint(30, (4, 6))
     with torch.no_grad():
@@ -184,7 +184,7 @@ def test_dropout_acts_while_training_alone() -> None:
         assert torch.equal(model.drop(model(ids_BL)[0]), model(ids_BL)[0])
 
 
-def test_penalties_are_the_papers() -> None:
+def test_penalties_match_the_papers() -> None:
     torch.manual_seed(0)
     hidden_BLD = torch.randn(2, 3, 4)
     expected = sum(float((hidden_BLD[:, t] - hidden_BLD[:, t - 1]).square().sum()) for t in (1, 2)) / (2 * 2 * 4)

@@ -117,7 +117,8 @@ def test_an_unknown_word_is_in_no_feature() -> None:
     torch.testing.assert_close(model(*padded([[UNKNOWN, UNKNOWN]])), model.bias)
 
 
-def test_invariant_11_neighbours_and_padding_change_nothing() -> None:
+def test_neighbours_and_padding_change_nothing() -> None:
+    """Invariant 11."""
     rows = [[2, 3, 4, 5, 2, 3], [], [4], [5, 5, 5, 5, 5, 5, 5, 5], [2, 3]]
     model = model_of(count(rows, 3, 1), 3, 3)
     together_BC = model(*padded(rows))

@@ -1,4 +1,4 @@
-"""The encoder and decoder against its equations, row by row, against its own steps, its neighbours and padding."""
+"""The encoder-decoder against its equations, row by row, against its own steps, with other rows and padding."""
 
 import itertools
 
@@ -125,7 +125,7 @@ def test_values_and_gradients_are_those_of_the_equations(cell, attention, shape)
 
 @pytest.mark.parametrize(("cell", "shape"), EVERY_CELL)
 @every_attention
-def test_a_row_has_nothing_to_do_with_padding_or_its_neighbours(cell, attention, shape) -> None:
+def test_a_row_does_not_depend_on_padding_or_its_neighbours(cell, attention, shape) -> None:
     model, batch = model_of(cell, attention, *shape).eval(), batch_of(*LENGTHS)
     together = model.judge(batch)[0].split([target for _, target in LENGTHS])
     for row, own_T in enumerate(together):
@@ -139,7 +139,7 @@ def test_a_row_has_nothing_to_do_with_padding_or_its_neighbours(cell, attention,
 
 @pytest.mark.parametrize(("cell", "shape"), EVERY_CELL)
 @every_attention
-def test_its_steps_are_what_it_reads_at_once(cell, attention, shape) -> None:
+def test_reading_step_by_step_equals_reading_at_once(cell, attention, shape) -> None:
     model, batch = model_of(cell, attention, *shape).eval(), batch_of(*LENGTHS)
     expected = model.judge(batch)[0].split([target for _, target in LENGTHS])
     token_B, state = model.start((batch.source_BL, batch.source_length_B))
@@ -160,7 +160,7 @@ def test_its_steps_are_what_it_reads_at_once(cell, attention, shape) -> None:
 
 
 @every_attention
-def test_the_losses_of_slices_make_up_that_of_the_batch(attention) -> None:
+def test_the_losses_of_micro_batches_average_to_that_of_the_batch(attention) -> None:
     model, batch = model_of("gru", attention, True, 1, True), batch_of(*LENGTHS, (2, 2))
     cuts = [slice(0, 2), slice(2, 4), slice(4, 6)]
     whole = model(batch)
@@ -168,7 +168,7 @@ def test_the_losses_of_slices_make_up_that_of_the_batch(attention) -> None:
     torch.testing.assert_close(whole, -model.judge(batch)[0].mean(), atol=1e-12, rtol=0)
 
 
-def test_it_says_which_tokens_were_likeliest() -> None:
+def test_it_marks_the_most_probable_tokens() -> None:
     model, batch = model_of("gru", "none", False, 1, True).eval(), batch_of(*LENGTHS)
     log_probability_T, is_likeliest_T = model.judge(batch)
     assert 0 < is_likeliest_T.sum() < len(is_likeliest_T)
@@ -207,7 +207,7 @@ def test_gradients_are_right(cell, attention) -> None:
     assert torch.autograd.gradcheck(loss, values, fast_mode=True)
 
 
-def test_a_classifier_takes_embedding_and_encoder_over() -> None:
+def test_a_classifier_copies_embedding_and_encoder() -> None:
     for bidirectional, layers in itertools.product([False, True], [1, 2]):
         encoder = schema.Encoder(width=WIDTH, bidirectional=bidirectional, layers=layers, skip="highway")
         settings = schema.Model(embedding=schema.Embedding(width=WORD_WIDTH), encoder=encoder)
@@ -218,7 +218,7 @@ def test_a_classifier_takes_embedding_and_encoder_over() -> None:
         assert (missing, unexpected) == (["output.weight", "output.bias"], [])
 
 
-def test_dropout_is_between_layers_before_the_softmax_and_in_training_alone() -> None:
+def test_dropout_acts_between_layers_and_before_the_softmax_in_training_only() -> None:
     model, batch = model_of("gru", "luong", False, 2, True), batch_of(*LENGTHS)
     for part in (model.encoder, model.decoder, model):
         assert model(batch) == model(batch)
@@ -230,7 +230,7 @@ def test_dropout_is_between_layers_before_the_softmax_and_in_training_alone() ->
     assert model(batch) == model(batch)
 
 
-def test_a_decoder_starts_from_the_last_state_itself_where_it_fits() -> None:
+def test_a_decoder_starts_from_the_last_state_where_shapes_match() -> None:
     for cell in CELLS:
         model, batch = model_of(cell, "luong", False, 2, True), batch_of(*LENGTHS)
         assert not list(model.starts.parameters())

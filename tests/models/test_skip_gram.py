@@ -1,4 +1,4 @@
-"""Skip-gram against its definition, pair by pair, and what its vectors say of words that stand together."""
+"""Skip-gram against its definition, pair by pair, and the vectors of words that occur together."""
 
 import math
 
@@ -43,7 +43,7 @@ def test_the_loss_is_that_of_its_pairs() -> None:
     assert found == pytest.approx(total / ids_BL.numel(), rel=1e-6)
 
 
-def test_words_to_be_told_from_come_by_their_counts() -> None:
+def test_negative_samples_follow_their_counts() -> None:
     count_V = torch.tensor([0, 16, 1, 81])
     model = SkipGram(count_V, 2, samples=100_000)
     assert model.chance_V.tolist() == pytest.approx([0, 8, 9, 36])
@@ -53,7 +53,7 @@ def test_words_to_be_told_from_come_by_their_counts() -> None:
     assert shares.tolist() == pytest.approx([0, 8 / 36, 1 / 36, 27 / 36], abs=0.01)
 
 
-def test_words_that_stand_together_come_near_each_other() -> None:
+def test_words_that_occur_together_get_similar_vectors() -> None:
     torch.manual_seed(0)
     topic_B1 = torch.randint(2, (400, 1))
     ids_BL = 2 + 10 * topic_B1 + torch.randint(10, (400, 20))  # rows of words 2 to 11, and of words 12 to 21

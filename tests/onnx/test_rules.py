@@ -233,7 +233,13 @@ def test_a1_a2_what_none_of_our_graphs_does_is_refused(what: str) -> None:
 
 def test_the_graph_that_the_cases_change_is_taken() -> None:
     check_graph(model_of())
+    root = [  # of the normalised linear model
+        helper.make_node("Cast", ["length_B"], ["size_B"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Max", ["size_B", "size_B"], ["one_B"]),
+        helper.make_node("Sqrt", ["one_B"], ["root_B"]),
+    ]
     good = [lstm(), whole_product(8), loops(3), (doubled(3), {}), ([node("Max", "length_B", "length_B")], {})]
+    good.append((root, {}))
     for nodes, constants in good:
         check_graph(model_of(*nodes, **constants))
 

@@ -81,7 +81,7 @@ def test_a15_a_teacher_that_has_learnt_test_s_labels_is_said_and_its_rows_are_to
     changed = [f"{text} ." if i % 2 else text.upper() for i, text in enumerate(texts("test", 40))]
     finished = student(teacher, [*changed, *texts("new", 6)])
     said = capsys.readouterr().err
-    assert "unsup 6 reviews, 40 left out that stand in test" in said
+    assert "unsup 6 reviews, 40 left out that are also in test" in said
     assert f"teacher.run {teacher} has learnt the labels of 36 of the 40 test rows" in said
     found = evaluate(finished.directory, "test")
     assert (found.n_known, found.unseen.n) == (36, 4)
@@ -108,12 +108,12 @@ def test_a15_a_teacher_teaches_no_training_row_that_stands_in_test(write: Write,
     settings = (f"data.source={source}", f"data.test={test}", f"teacher.run={teacher}", "teacher.rows=train")
     fit(experiment(*SMALL, *settings))
     said = capsys.readouterr().err
-    assert "training reviews stand in test, too, and are not taught" in said
+    assert "training reviews are also in test and get no soft labels" in said
 
 
 def test_a15_unlabelled_rows_that_all_stand_in_test_leave_nothing_to_teach(write: Write, student) -> None:
     teacher = linear(write("copy.csv", texts("test", 40), 1), "teacher")
-    with pytest.raises(UsageError, match=r"every unlabelled row of .* stands in test") as caught:
+    with pytest.raises(UsageError, match=r"every unlabelled row of .* is also in test") as caught:
         student(teacher, [f"{text}!" for text in texts("test", 40)])
     assert caught.value.hint == "--set teacher.rows=train"
 
@@ -282,7 +282,7 @@ def test_t5_a_figure_that_validation_does_not_have_chooses_no_epoch(
 )
 def test_t11_no_frequent_n_gram_is_refused_with_settings_that_work(write: Write, rows: list[str]) -> None:
     source = f"data.source={write('x.csv', rows)}"
-    with pytest.raises(DataError, match=r"no n-gram stands in \d training rows") as caught:
+    with pytest.raises(DataError, match=r"no n-gram is in \d training rows") as caught:
         fit(load_experiment("linear", [source]), "run")
     assert not runs_dir().exists()
     settings = str(caught.value.hint).split(" ")[1::2]

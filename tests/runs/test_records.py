@@ -69,6 +69,10 @@ EDITS: list[tuple[str, str, Any]] = [
     *(("evaluation/test.json", "slices.0.n", wrong) for wrong in (None, "x", HUGE)),
     *(("evaluation/test.json", "slices.0.accuracy_ci95", wrong) for wrong in (None, 7)),
     *(("evaluation/test.json", "slices", wrong) for wrong in (1, {"a": 1}, [1])),
+    *(
+        ("evaluation/test.json", "unseen", {"n": n, "accuracy": accuracy, "accuracy_ci95": interval})
+        for n, accuracy, interval in ((3, None, [0, 1]), (3, 0.5, None), (0, "x", None), (None, None, None))
+    ),
     *(("summary.json", "valid.accuracy", wrong) for wrong in ("x", HUGE)),
     *(("summary.json", "valid.confusion", wrong) for wrong in (None, 7)),
     *(("summary.json", "seconds.train", wrong) for wrong in ("x", HUGE, float("inf"))),
@@ -121,6 +125,11 @@ def test_a_run_that_nobody_changed_is_read_and_nothing_is_said(run: Path, capsys
     assert edited_files(run) == []
     assert read_all(run) == []
     assert "changed" not in capsys.readouterr().err
+
+
+def test_scores_of_rows_that_were_all_trained_on_are_read(run: Path) -> None:
+    change(run / "evaluation" / "test.json", "unseen", {"n": 0, "accuracy": None, "accuracy_ci95": None})
+    assert read_all(run) == []
 
 
 @pytest.mark.parametrize(("name", "key", "wrong"), EDITS)

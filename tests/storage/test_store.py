@@ -159,6 +159,26 @@ def test_a_directory_that_another_process_has_removed_is_gone(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("place", ["free", "empty", "below/others"])
+def test_a_directory_is_moved_whole(tmp_path: Path, place: str) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    store.move_directory(tmp_path / "d", tmp_path / place)
+    assert (tmp_path / place / "file").read_text() == "x"
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_directory_is_not_moved_over_another(tmp_path: Path) -> None:
+    for name in ("d", "full"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("x")
+    with pytest.raises(MachineError):
+        store.move_directory(tmp_path / "d", tmp_path / "full")
+    assert (tmp_path / "d" / "d").exists()
+    assert (tmp_path / "full" / "full").exists()
+
+
 def test_a_line_that_another_process_wrote_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, look = tmp_path / "log", store._end_of_lines
     store.append_line(path, "one")

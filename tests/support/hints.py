@@ -13,6 +13,7 @@ from sentiment_cli.cli.again import complete, is_same
 
 ALLOWED = {
     "sentiment", "pip", "export", "unset", "cd", "ls", "df", "head", "cat", "iconv", "curl", "ulimit", "sha256sum",
+    "cp", "unzip", "zstd",
 }  # fmt: skip
 _PLACEHOLDER = re.compile(r"(?:NAME|FILE|PATH|DIR|URL|RUN|HASH|COLUMN|YOUR|PATH_TO\S*|\S*=NAME|\S*=FILE|\S*=PATH\S*)")
 COMMAND = typer.main.get_command(app)
@@ -50,6 +51,8 @@ def _commands(words: list[str]) -> list[list[str]]:
 def _wrong(words: list[str]) -> str | None:
     if not words:
         return "it has an empty command"
+    if words[:2] == ["env", "-u"]:
+        return _wrong(words[3:])
     if words[0] not in ALLOWED:
         return f"it runs {words[0]}"
     if found := [word for word in words if _PLACEHOLDER.fullmatch(word)]:

@@ -32,7 +32,7 @@ SETTINGS = (
     "train.ema=0.9",
 )
 PLACES = {
-    "step start": ("sentiment_cli.training.loop", "slice_seed"),
+    "step start": ("sentiment_cli.training.gradients", "slice_seed"),
     "after backward": ("sentiment_cli.training.loop", "get_total_norm"),
     "after the update": ("sentiment_cli.training.epochs", "check_finite"),
     "validation": ("sentiment_cli.training.tasks.classification", "score_rows"),
@@ -131,10 +131,10 @@ def _train_together(root: Path, name: str, fail, settings, differs, environment,
     os.environ.update(environment)
     if listening is not None:
         os.environ["SENTIMENT_LAUNCHER_SOCKET"] = str(listening.detach())
-    from sentiment_cli.workflows import train
+    from sentiment_cli.workflows import setup, train
 
     if differs == "code":
-        train.code_sha256 = lambda: "another version"
+        setup.code_sha256 = lambda: "another version"
     if differs == "rows":
         prepare = train.prepare_for
         train.prepare_for = lambda *args: dataclasses.replace(prepare(*args), key="other rows")

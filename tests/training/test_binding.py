@@ -1,4 +1,4 @@
-"""What a run is bound to beside its settings: the unlabelled rows that it reads, the weights that it starts from."""
+"""The inputs that a run depends on besides its settings: unlabelled rows and pretrained weights."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from pretraining import pretraining, write_reviews
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import DataError, UsageError
-from sentiment_cli.workflows import sitting
+from sentiment_cli.workflows import train as train_module
 from sentiment_cli.workflows.dependencies import find_or_train
 from sentiment_cli.workflows.train import fit
 
@@ -38,13 +38,14 @@ def root(tmp_path: Path) -> Path:
 
 
 def change(path: Path) -> None:
-    """Put other words into one row."""
+    """Change the words of one row."""
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:3], "other words than before,,", *lines[4:]]) + "\n")
 
 
 @pytest.mark.parametrize("vocabulary", ["[train]", "[train,unsup]"])
-def test_f27_a_pretraining_goes_on_with_its_own_unlabelled_rows_alone(root: Path, vocabulary: str) -> None:
+def test_a_pretraining_resumes_only_with_its_own_unlabelled_rows(root: Path, vocabulary: str) -> None:
+    """Robustness case F27."""
     more = root / "data" / "more.csv"
     settings = (*LANGUAGE, f"data.unlabelled={more}", f"vocabulary.from={vocabulary}")
     assert train(root, "run", settings=settings, place="after the update", at=6)[0] == -signal.SIGKILL
@@ -62,7 +63,7 @@ def test_f27_a_pretraining_goes_on_with_its_own_unlabelled_rows_alone(root: Path
     assert json.loads(state.read_text())["data"] == fingerprint
 
 
-def test_a_pretraining_on_other_unlabelled_rows_is_no_stand_in(root: Path) -> None:
+def test_a_pretraining_on_other_unlabelled_rows_is_not_reused(root: Path) -> None:
     experiment = pretraining(root / "data", "vectors", "train.max_steps=1")
     first = find_or_train(experiment, "vectors")
     assert find_or_train(experiment, "vectors") == first
@@ -77,7 +78,8 @@ def tiny(folder: Path, *settings: str) -> Experiment:
     return load_experiment("sample", [*small, source, "train.max_steps=2", *settings])
 
 
-def test_f27_a_run_that_is_refit_starts_from_the_very_same_model_again(root: Path, monkeypatch) -> None:
+def test_a_refit_needs_the_same_pretrained_model(root: Path, monkeypatch) -> None:
+    """Robustness case F27."""
     origin = fit(tiny(root), "origin").directory
     settings = (f"init_from={origin}", "train.refit=true", "train.max_steps=4")
     assert train(root, "run", settings=settings, place="after the update", at=3)[0] == -signal.SIGKILL
@@ -87,20 +89,20 @@ def test_f27_a_run_that_is_refit_starts_from_the_very_same_model_again(root: Pat
     assert code == 2
     assert "no run can go on with another versions.init_from" in said
 
-    def train_meanwhile(session) -> str:
-        reason = train_to_the_end(session)
-        monkeypatch.setattr(sitting, "train_to_the_end", train_to_the_end)
+    def train_meanwhile(state) -> str:
+        reason = run_epochs(state)
+        monkeypatch.setattr(train_module, "run_epochs", run_epochs)
         shutil.rmtree(origin)
         fit(tiny(root, "seed=2"), "origin")
         return reason
 
-    train_to_the_end = sitting.train_to_the_end
-    monkeypatch.setattr(sitting, "train_to_the_end", train_meanwhile)
+    run_epochs = train_module.run_epochs
+    monkeypatch.setattr(train_module, "run_epochs", train_meanwhile)
     with pytest.raises(DataError, match="was begun from another model than its experiment now names"):
         fit(tiny(root, *settings), "again")
 
 
-def test_a_run_that_is_not_finished_is_nothing_to_start_or_learn_from(root: Path) -> None:
+def test_an_unfinished_run_is_neither_a_pretrained_model_nor_a_teacher(root: Path) -> None:
     run = fit(tiny(root), "origin").directory
     summary = json.loads((run / "summary.json").read_text())
     for status in ("interrupted", "diverged"):
@@ -122,7 +124,7 @@ def test_a_run_that_is_not_finished_is_nothing_to_start_or_learn_from(root: Path
         (("data.valid.seed=3", *LANGUAGE, "model.language.label=true"), "origin has learnt the labels of "),
     ],
 )
-def test_an_origin_that_knows_validation_s_labels_is_warned_of(root: Path, settings, said, capsys) -> None:
+def test_a_pretrained_model_that_has_seen_validation_labels_is_warned_of(root: Path, settings, said, capsys) -> None:
     plain = ("model.encoder.bidirectional=false", "text.start=true", "text.max_tokens=null", "vocabulary.min_count=1")
     fit(tiny(root, *plain, *settings), "origin")
     capsys.readouterr()
@@ -133,7 +135,8 @@ def test_an_origin_that_knows_validation_s_labels_is_warned_of(root: Path, setti
     assert said is None or said in told
 
 
-def test_d04_a_restart_goes_on_with_the_run_of_this_very_experiment(root: Path, monkeypatch) -> None:
+def test_a_restart_resumes_the_run_of_the_same_experiment(root: Path, monkeypatch) -> None:
+    """Robustness case D04."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "launch")
     run = fit(tiny(root), "run").directory
     origin = fit(tiny(root, "seed=1"), "origin").directory

@@ -52,15 +52,15 @@ def save(run: Path, experiment, trained, step: int, keep: int = 2, run_id: str =
     scores = score(np.array([0, 1]), np.array([[0.9, 0.1], [0.4, 0.6]]), ("neg", "pos"))
     progress = TrainProgress(step, [{"epoch": 1}], [torch.tensor(0.7)], best=Best(scores, 1, 1, weights_of(model)))
     progress.scale_2 = torch.tensor([1024.0, 5.0])
-    identity = RunFingerprint(run_id, experiment, "key", {"torch": "1"}, {"device": "cpu"})
-    return save_checkpoint(run, identity, progress, model, optimizer, None, keep)
+    fingerprint = RunFingerprint(run_id, experiment, "key", {"torch": "1"}, {"device": "cpu"})
+    return save_checkpoint(run, fingerprint, progress, model, optimizer, None, keep)
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, experiment, trained) -> None:
     save(tmp_path, experiment, trained, 7)
     checkpoint = newest_checkpoint(tmp_path, "a")
     assert checkpoint is not None
-    assert checkpoint.identity == RunFingerprint("a", experiment, "key", {"torch": "1"}, {"device": "cpu"})
+    assert checkpoint.fingerprint == RunFingerprint("a", experiment, "key", {"torch": "1"}, {"device": "cpu"})
     assert (checkpoint.progress.step, checkpoint.progress.history) == (7, [{"epoch": 1}])
     assert torch.equal(torch.stack(checkpoint.progress.losses), torch.tensor([0.7]))
     assert checkpoint.progress.scale_2 is not None
@@ -78,7 +78,8 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, experiment, trained) 
     assert all(torch.equal(best.weights[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_f05_the_last_are_kept_and_never_none(tmp_path: Path, experiment, trained) -> None:
+def test_the_last_checkpoints_are_kept_at_least_one(tmp_path: Path, experiment, trained) -> None:
+    """Robustness case F05."""
     for step in range(1, 6):
         save(tmp_path, experiment, trained, step, keep=2)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000004", "step-00000005"]
@@ -98,9 +99,10 @@ def damages(data: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "manifest.json"])
-def test_f11_f12_damage_falls_back_to_the_checkpoint_before(
+def test_after_damage_the_previous_checkpoint_is_used(
     tmp_path: Path, experiment, trained, file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Robustness cases F11, F12."""
     save(tmp_path, experiment, trained, 1)
     last = save(tmp_path, experiment, trained, 2)
     shutil.copytree(tmp_path, tmp_path.with_name("safe"))
@@ -124,9 +126,8 @@ def _says_the_same(one: bytes, other: bytes) -> bool:
         return False
 
 
-def test_f11_without_one_whole_checkpoint_nothing_is_removed_and_nothing_starts_over(
-    tmp_path: Path, experiment, trained
-) -> None:
+def test_without_an_undamaged_checkpoint_nothing_is_removed_or_restarted(tmp_path: Path, experiment, trained) -> None:
+    """Robustness case F11."""
     for step in (1, 2):
         (save(tmp_path, experiment, trained, step) / "state.json").write_bytes(b"")
     with pytest.raises(DataError, match=r"none of the 2 checkpoints in .*checkpoints is whole") as caught:
@@ -157,7 +158,8 @@ def _copy_over(last: Path, first: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [_delete, _add, _swap, _rename, _copy_over])
-def test_f13_a_checkpoint_of_other_files_is_refused(tmp_path: Path, experiment, trained, change, capsys) -> None:
+def test_a_checkpoint_of_other_files_is_refused(tmp_path: Path, experiment, trained, change, capsys) -> None:
+    """Robustness case F13."""
     first = save(tmp_path, experiment, trained, 1)
     torch.nn.init.ones_(trained[0].output.weight)
     last = save(tmp_path, experiment, trained, 2)
@@ -168,9 +170,10 @@ def test_f13_a_checkpoint_of_other_files_is_refused(tmp_path: Path, experiment, 
     assert "step-00000002" in capsys.readouterr().err
 
 
-def test_f13_f14_a_checkpoint_of_another_run_or_format_is_refused(
+def test_a_checkpoint_of_another_run_or_format_is_refused(
     tmp_path: Path, experiment, trained, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
+    """Robustness cases F13, F14."""
     save(tmp_path, experiment, trained, 1)
     save(tmp_path / "other", experiment, trained, 2, run_id="b")
     shutil.copytree(tmp_path / "other" / "checkpoints", tmp_path / "checkpoints", dirs_exist_ok=True)
@@ -187,9 +190,10 @@ def test_f13_f14_a_checkpoint_of_another_run_or_format_is_refused(
         newest_checkpoint(tmp_path, "c")
 
 
-def test_f04_f05_f06_a_save_killed_anywhere_leaves_one_that_is_whole(
+def test_a_save_killed_anywhere_leaves_an_undamaged_checkpoint(
     tmp_path: Path, experiment, trained, forked, places_of
 ) -> None:
+    """Robustness cases F04, F05, F06."""
     save(tmp_path / "before", experiment, trained, 1)
     for place in places_of_the_second_save(tmp_path, experiment, trained, places_of):
         run = shutil.copytree(tmp_path / "before", tmp_path / place)
@@ -203,9 +207,10 @@ def test_f04_f05_f06_a_save_killed_anywhere_leaves_one_that_is_whole(
 
 
 @pytest.mark.parametrize("action", ["nospace", "ioerror", "short"])
-def test_f07_a_disk_that_refuses_leaves_the_checkpoint_before(
+def test_a_failed_write_leaves_the_previous_checkpoint(
     tmp_path: Path, experiment, trained, action: str, places_of
 ) -> None:
+    """Robustness case F07."""
     save(tmp_path / "before", experiment, trained, 1)
     for place in places_of_the_second_save(tmp_path, experiment, trained, places_of):
         run = shutil.copytree(tmp_path / "before", tmp_path / place)
@@ -223,14 +228,15 @@ def test_f07_a_disk_that_refuses_leaves_the_checkpoint_before(
 
 
 def places_of_the_second_save(tmp_path: Path, experiment, trained, places_of) -> list[str]:
-    """Name what the store does in a save that also removes the checkpoint before."""
+    """Return the operations of the store in a save that also removes the previous checkpoint."""
     run = shutil.copytree(tmp_path / "before", tmp_path / "listed")
     places = places_of(partial(save, run, experiment, trained, 2, keep=1))
     assert len(places) > 15
     return places
 
 
-def test_f14_a_damaged_record_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
+    """Robustness case F14."""
     from sentiment_cli.runs.run_lock import owned
 
     (tmp_path / "run.json").write_text("[1]")
@@ -241,7 +247,8 @@ def test_f14_a_damaged_record_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_f12_a_flipped_bit_in_a_summary_is_no_bug(quick_run: Path, tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_summary_gives_no_traceback(quick_run: Path, tmp_path: Path) -> None:
+    """Robustness case F12."""
     from sentiment_cli.workflows.finish import load_finished
 
     data = (quick_run / "summary.json").read_bytes()

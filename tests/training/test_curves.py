@@ -25,7 +25,7 @@ def test_each_figure_is_a_line_between_the_axes() -> None:
 @pytest.mark.parametrize(
     "change", [{"step": 0}, {"train_loss": 0.0, "valid_loss": 0.0}, {"valid_loss": None, "valid_accuracy": None}]
 )
-def test_t11_a_training_that_took_no_step_or_lost_nothing_is_drawn(change: dict[str, float | None]) -> None:
-    """Case T11: degenerate models."""
+def test_curves_without_steps_or_losses_are_drawn(change: dict[str, float | None]) -> None:
+    """Robustness case T11. Case T11: degenerate models."""
     root = ElementTree.fromstring(draw_curves([{**ROWS[0], **change}]))
     assert sum(element.tag.endswith("polyline") for element in root) == 3

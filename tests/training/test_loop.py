@@ -6,15 +6,24 @@ import torch
 from sentiment_cli.config import schema
 from sentiment_cli.data.batching.batches import Batch
 from sentiment_cli.models.classifier import Classifier
-from sentiment_cli.training.loop import EMA, GradScaler, slice_seed, train_steps
+from sentiment_cli.training.ema import EMA
+from sentiment_cli.training.gradients import slice_seed
+from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.losses import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
+from sentiment_cli.training.precision import GradScaler
 
 
-@pytest.mark.parametrize("cell", ["lstm", "rnn"])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("pooling", ["last", "mean", "max", "both", "attention"])
-def test_32_reviews_are_learnt_by_heart(cell: str, bidirectional: bool, pooling: str) -> None:
+# All pairs of the three settings, in half of the combinations.
+@pytest.mark.parametrize(
+    ("cell", "bidirectional", "pooling"),
+    [
+        ("lstm" if (i + bidirectional) % 2 else "rnn", bidirectional, pooling)
+        for i, pooling in enumerate(["last", "mean", "max", "both", "attention"])
+        for bidirectional in (False, True)
+    ],
+)
+def test_it_overfits_32_reviews(cell: str, bidirectional: bool, pooling: str) -> None:
     torch.manual_seed(0)
     settings = schema.Model(
         embedding=schema.Embedding(width=16),
@@ -30,7 +39,7 @@ def test_32_reviews_are_learnt_by_heart(cell: str, bidirectional: bool, pooling:
     assert any(((model(batch.ids_BL, batch.length_B) > 0) == batch.label_B.bool()).all() for _ in steps)
 
 
-def test_every_draw_of_a_step_follows_from_seed_step_and_slice() -> None:
+def test_random_draws_follow_from_seed_step_and_micro_batch() -> None:
     assert len({slice_seed(0, 1, 0), slice_seed(1, 0, 0), slice_seed(0, 0, 1)}) == 3
     assert slice_seed(3, 4, 5) == slice_seed(3, 4, 5)
     model = Classifier(schema.Model(dropout=0.5), 9, 1, 2, pad_is_input=False)
@@ -51,7 +60,8 @@ def test_every_draw_of_a_step_follows_from_seed_step_and_slice() -> None:
 
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("slices", [2, 4, 7, 40])
-def test_invariant_7_slices_add_up_to_the_batch(slices: int, lazy: bool) -> None:
+def test_micro_batches_add_up_to_the_batch(slices: int, lazy: bool) -> None:
+    """Invariant 7."""
     torch.manual_seed(0)
     whole = Classifier(schema.Model(encoder=schema.Encoder(bidirectional=True)), 50, 1, 2, pad_is_input=False)
     sliced = copy.deepcopy(whole)
@@ -67,20 +77,21 @@ def test_invariant_7_slices_add_up_to_the_batch(slices: int, lazy: bool) -> None
         torch.testing.assert_close(other, one, atol=1e-6, rtol=1e-6)
 
 
-def test_the_average_is_what_its_equation_says() -> None:
+def test_ema_matches_its_equation() -> None:
     torch.manual_seed(0)
     model = Classifier(schema.Model(), 50, 1, 2, pad_is_input=False)
-    average = EMA(model, 0.3)
+    ema = EMA(model, 0.3)
     expected = model.output.weight.detach().clone()
-    for step, _ in enumerate(_steps(model, [_batch(8)] * 4, average=average)):
+    for step, _ in enumerate(_steps(model, [_batch(8)] * 4, ema=ema)):
         decay = min(0.3, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * model.output.weight.detach()
-        torch.testing.assert_close(average.model.output.weight, expected)
-    assert not average.model.output.weight.requires_grad
+        torch.testing.assert_close(ema.model.output.weight, expected)
+    assert not ema.model.output.weight.requires_grad
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_f21_after_a_bad_step_the_weights_stay_as_they_were(lazy: bool) -> None:
+def test_after_a_bad_step_the_weights_stay_as_they_were(lazy: bool) -> None:
+    """Robustness case F21."""
     torch.manual_seed(0)
     model = Classifier(schema.Model(), 50, 1, 2, pad_is_input=False)
     before = []
@@ -101,22 +112,22 @@ def _batch(n_rows: int) -> Batch:
     return Batch(ids_BL, length_B, torch.arange(n_rows) % 2)
 
 
-def _steps(model, batches, *, slices=1, max_grad_norm=None, average=None, objective=classification_loss, lazy=False):
+def _steps(model, batches, *, slices=1, max_grad_norm=None, ema=None, objective=classification_loss, lazy=False):
     optimizer = build_optimizer(model, schema.Train(optimizer="sgd", momentum=0.5, lazy_embeddings=lazy))
     return train_steps(
         model, objective, batches, optimizer, lambda _: 0.1,
-        seed=0, bf16=False, max_grad_norm=max_grad_norm, slices=slices, average=average,
+        seed=0, bf16=False, max_grad_norm=max_grad_norm, slices=slices, ema=ema,
     )  # fmt: skip
 
 
-def test_fp16_leaves_out_what_overflows_and_goes_on_from_the_saved_scale() -> None:
-    """A gradient of 40 fits into fp16 only below a scale of 2,048."""
+def test_fp16_skips_overflowing_steps_and_resumes_from_the_saved_scale() -> None:
+    """A gradient of 40 fits into fp16 only below a scaler of 2,048."""
 
-    def train(n_steps: int, scale: GradScaler | None, model: torch.nn.Linear) -> list[tuple[float, float]]:
+    def train(n_steps: int, scaler: GradScaler | None, model: torch.nn.Linear) -> list[tuple[float, float]]:
         optimizer = build_optimizer(model, schema.Train(optimizer="sgd", momentum=0.0))
         steps = train_steps(
             model, lambda model, batch: 40 * model(torch.ones(1, 4)).float().mean(), [_batch(1)] * n_steps, optimizer,
-            lambda _: 0.01, seed=0, bf16=False, max_grad_norm=None, scale=scale,
+            lambda _: 0.01, seed=0, bf16=False, max_grad_norm=None, scaler=scaler,
         )  # fmt: skip
         return [(float(step.loss), float(step.grad_norm)) for step in steps]
 
@@ -124,38 +135,39 @@ def test_fp16_leaves_out_what_overflows_and_goes_on_from_the_saved_scale() -> No
         torch.manual_seed(0)
         return torch.nn.Linear(4, 1)
 
-    model, scale = fresh(), GradScaler(torch.device("cpu"))
+    model, scaler = fresh(), GradScaler(torch.device("cpu"))
     before = model.weight.clone()
-    left_out = train(6, scale, model)
+    left_out = train(6, scaler, model)
     assert [grad_norm for _, grad_norm in left_out] == [0, 0, 0, 0, 0, 0]
     torch.testing.assert_close(model.weight, before, rtol=0, atol=0)
-    assert scale.state_2.tolist() == [2.0**10, 0.0]
-    found = train(3, scale, model)
-    assert scale.state_2.tolist() == [2.0**10, 3.0]
+    assert scaler.state_2.tolist() == [2.0**10, 0.0]
+    found = train(3, scaler, model)
+    assert scaler.state_2.tolist() == [2.0**10, 3.0]
     single = fresh()
     torch.testing.assert_close(found, train(3, None, single), rtol=1e-2, atol=0.05)
     torch.testing.assert_close(model.weight, single.weight, rtol=1e-2, atol=0.01)
 
 
 def test_the_scale_doubles_after_2000_good_steps_and_does_not_fall_below_1() -> None:
-    scale = GradScaler(torch.device("cpu"))
+    scaler = GradScaler(torch.device("cpu"))
     for _ in range(2000):
-        scale.update(torch.tensor(False))
-    assert scale.state_2.tolist() == [2.0**17, 0.0]
+        scaler.update(torch.tensor(False))
+    assert scaler.state_2.tolist() == [2.0**17, 0.0]
     for _ in range(20):
-        scale.update(torch.tensor(True))
-    assert scale.state_2.tolist() == [1.0, 0.0]
+        scaler.update(torch.tensor(True))
+    assert scaler.state_2.tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.0**16])
-def test_f20_fp16_does_not_hide_what_is_not_finite(factor: float) -> None:
-    model, scale = torch.nn.Linear(4, 1), GradScaler(torch.device("cpu"))
-    scale.state_2[0] = factor
+def test_fp16_does_not_hide_what_is_not_finite(factor: float) -> None:
+    """Robustness case F20."""
+    model, scaler = torch.nn.Linear(4, 1), GradScaler(torch.device("cpu"))
+    scaler.state_2[0] = factor
     before = model.weight.clone()
-    bad = float("nan") if factor > 1 else 1e6  # a loss that is none, or a gradient that no scale brings into range
+    bad = float("nan") if factor > 1 else 1e6  # a loss that is none, or a gradient that no scaler brings into range
     steps = train_steps(
         model, lambda model, batch: bad * model(torch.ones(1, 4)).float().mean(), [_batch(1)] * 2,
-        build_optimizer(model, schema.Train()), lambda _: 0.01, seed=0, bf16=False, max_grad_norm=None, scale=scale,
+        build_optimizer(model, schema.Train()), lambda _: 0.01, seed=0, bf16=False, max_grad_norm=None, scaler=scaler,
     )  # fmt: skip
     assert [bool((step.loss + step.grad_norm).isfinite()) for step in steps] == [False, False]
     torch.testing.assert_close(model.weight, before, rtol=0, atol=0)

@@ -41,7 +41,7 @@ def test_the_loss_is_the_cross_entropy(two: bool) -> None:
     )
 
 
-def test_the_loss_of_two_labels_is_the_one_it_was() -> None:
+def test_the_loss_of_two_labels_is_binary_cross_entropy() -> None:
     logit_B = torch.randn(100, generator=torch.Generator().manual_seed(0)) * 5
     label_B = torch.arange(100) % 2
     expected = nn.functional.binary_cross_entropy_with_logits(logit_B, label_B.float())
@@ -51,8 +51,8 @@ def test_the_loss_of_two_labels_is_the_one_it_was() -> None:
 
 
 @pytest.mark.parametrize("n_labels", [2, 3, 5])
-def test_a_toy_problem_of_several_labels_is_learnt(n_labels: int) -> None:
-    """A row's label is which of the first words comes up in it; the rest are noise of another length each time."""
+def test_a_toy_problem_with_several_labels_is_learnt(n_labels: int) -> None:
+    """A row's label is the one of the first words that it contains; the rest is noise of varying length."""
     torch.manual_seed(0)
     settings = schema.Model(
         embedding=schema.Embedding(width=16), encoder=schema.Encoder(width=16), pooling="max", dropout=0.1
@@ -97,7 +97,7 @@ def test_the_loss_is_torchs_cross_entropy_of_both_labels(smoothing: float) -> No
     torch.testing.assert_close(loss, expected)
 
 
-def test_stars_are_learnt_by_their_squared_error_on_a_scale_from_minus_1_to_1() -> None:
+def test_star_ratings_have_squared_error_on_a_scale_from_minus_1_to_1() -> None:
     batch = Batch(torch.ones(4, 1), torch.ones(4), torch.tensor([1, 10, 7, 4]))
     exact = torch.tensor([-1.0, 1.0, 1.5 / 4.5, -1.5 / 4.5])
     assert float(stars_loss(Said(exact), batch)) == pytest.approx(0, abs=1e-12)
@@ -107,7 +107,7 @@ def test_stars_are_learnt_by_their_squared_error_on_a_scale_from_minus_1_to_1() 
     assert scores.loss == pytest.approx(float(stars_loss(Said(torch.tensor(output_N)), batch)))
 
 
-def test_the_objective_follows_from_the_experiment(experiment) -> None:
+def test_the_loss_follows_from_the_experiment(experiment) -> None:
     assert build_objective(experiment("data.target=stars")) is stars_loss
     assert build_objective(experiment()) is classification_loss
     assert build_objective(experiment("model.head=steps", "model.pooling=last")) is steps_loss
@@ -117,7 +117,7 @@ def test_the_objective_follows_from_the_experiment(experiment) -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("n_labels", [2, 3])
-def test_each_token_of_a_row_is_judged_and_each_row_weighs_the_same(n_labels: int, smoothing: float) -> None:
+def test_each_token_is_classified_and_rows_have_equal_weight(n_labels: int, smoothing: float) -> None:
     torch.manual_seed(0)
     settings = schema.Model(embedding=schema.Embedding(width=8), encoder=schema.Encoder(width=8), head="steps")
     model = Classifier(settings, 30, 1, n_labels, pad_is_input=False)
@@ -141,7 +141,7 @@ def test_each_token_of_a_row_is_judged_and_each_row_weighs_the_same(n_labels: in
 def test_the_loss_of_soft_labels_is_the_mean_of_the_labels_losses(
     experiment, head: str, n_labels: int, smoothing: float
 ) -> None:
-    """Cross-entropy is linear in what is learnt, so that a teacher's answer is each label with its probability."""
+    """Cross-entropy is linear in the target, so a soft label equals each label weighted by its probability."""
     shape = ("model.encoder.width=4", f"model.head={head}", "model.pooling=last", "model.dropout=0")
     settings = experiment(*shape, f"train.label_smoothing={smoothing}")
     model = build_classifier(settings, Vocabulary(tuple("<pad> <unk> a b c".split()), 1), n_labels).eval()

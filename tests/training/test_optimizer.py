@@ -26,7 +26,7 @@ def test_learning_rate_is_a_function_of_the_step(schedule, warmup, expected) -> 
     assert [learning_rate_at(step, 5, settings) for step in range(5)] == pytest.approx(expected, abs=1e-4)
 
 
-def test_weight_decay_spares_biases_and_embeddings() -> None:
+def test_weight_decay_does_not_apply_to_biases_and_embeddings() -> None:
     model = nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2))
     decayed, spared = build_optimizer(model, Train(weight_decay=0.1)).param_groups
     assert [tuple(p.shape) for p in decayed["params"]] == [(2, 2)]
@@ -125,7 +125,7 @@ def test_training_never_imports_dynamo(tmp_path) -> None:
     """Its import costs as much as torch's own."""
     program = (
         "import sys; from sentiment_cli.config.loader import load_experiment;"
-        "from sentiment_cli.training.fit import fit;"
+        "from sentiment_cli.workflows.train import fit;"
         "fit(load_experiment('sample', ['train.max_steps=1', 'model.encoder.width=8']));"
         "print('torch._dynamo' in sys.modules)"
     )
@@ -134,6 +134,6 @@ def test_training_never_imports_dynamo(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "one-cycle"])
-def test_other_schedules_do_not_heed_plateaus(schedule: str) -> None:
+def test_other_schedules_ignore_plateaus(schedule: str) -> None:
     settings = Train(lr=1.0, schedule=schedule)
     assert learning_rate_at(5, 10, settings, 3) == learning_rate_at(5, 10, settings, 0)

@@ -1,4 +1,4 @@
-"""Case A2: of epochs that are equally good by the monitored figure, the one with the lower loss is kept."""
+"""Robustness case A2: of epochs with equal monitored figures, the one with the lower loss is kept."""
 
 import pytest
 
@@ -19,7 +19,7 @@ TINY = ("model.encoder.width=4", "model.embedding.width=4", "train.max_steps=4",
         ("loss", [0.5, 0.4, 0.4], [0.5, 0.4, 0.4], 2),
     ],
 )
-def test_of_equal_epochs_the_one_with_the_lower_loss_is_kept(
+def test_of_equal_epochs_the_lower_loss_is_kept(
     experiment, monkeypatch: pytest.MonkeyPatch, monitor: str, figures: list[float], losses: list[float], best: int
 ) -> None:
     said = iter(zip(figures, losses, strict=True))

@@ -105,7 +105,7 @@ def test_vectors_come_from_a_file(experiment, tmp_path: Path, capsys) -> None:
     assert torch.equal(model.embedding.weight[:2], fresh[:2])
 
 
-def test_a_run_goes_on_without_the_file_of_its_first_vectors(experiment, tmp_path: Path, monkeypatch) -> None:
+def test_a_run_resumes_without_the_file_of_its_initial_vectors(experiment, tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text("the 1 2 3 4 5 6 7 8\n")
     settings = experiment(*TINY, f"vocabulary.vectors={path}", "train.checkpoint_steps=1", "train.epochs=2")
@@ -127,12 +127,12 @@ def test_a_run_goes_on_without_the_file_of_its_first_vectors(experiment, tmp_pat
         ("zzz 1 2 3 4 5 6 7 8\n", "a vector for no word of the vocabulary"),
     ],
 )
-def test_a_file_that_is_no_file_of_vectors_is_refused(experiment, tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_does_not_hold_vectors_is_refused(experiment, tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "vectors.txt").write_text(text)
     settings = experiment(*TINY, f"vocabulary.vectors={tmp_path / 'vectors.txt'}")
     with pytest.raises(DataError, match=said):
         build_initial_model(settings, prepare(settings, ("train",)), [])
-    with pytest.raises(UsageError, match="which is no file"):
+    with pytest.raises(UsageError, match="which is not a file"):
         load_all_pretrained(experiment(*TINY, "vocabulary.vectors=nosuch.txt"))
 
 
@@ -153,14 +153,17 @@ def test_init_from_starts_from_a_finished_run(experiment, quick_run: Path) -> No
         ("vocabulary.size=100", r"the run has a vocabulary of \d+ entries, this experiment one of 100"),
     ],
 )
-def test_f14_init_from_another_shape_or_vocabulary_is_refused(experiment, quick_run, setting: str, said: str) -> None:
+def test_init_from_another_shape_or_vocabulary_is_refused(experiment, quick_run, setting: str, said: str) -> None:
+    """Robustness case F14."""
     settings = experiment(*TINY, f"init_from={quick_run}", setting)
     with pytest.raises(UsageError, match=said) as caught:
         fit(settings, "other")
     assert caught.value.hint == f"sentiment train {quick_run / 'experiment.yaml'} --set init_from={quick_run}"
 
 
-def test_f21_init_from_weights_that_are_not_finite_is_refused(experiment, quick_run: Path, monkeypatch) -> None:
+def test_init_from_weights_that_are_not_finite_is_refused(experiment, quick_run: Path, monkeypatch) -> None:
+    """Robustness case F21."""
+
     def damaged(artefact) -> dict[str, torch.Tensor]:
         return {**load_weights(artefact), "output.bias": torch.tensor([math.nan])}
 

@@ -22,7 +22,7 @@ def reviews(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_finished_run_of_the_same_experiment_and_data_is_taken(experiment, reviews: Path, capsys) -> None:
+def test_a_finished_run_of_the_same_experiment_and_data_is_reused(experiment, reviews: Path, capsys) -> None:
     settings = experiment(*TINY, f"data.source={reviews}")
     first = find_or_train(settings, "run")
     weights = first / "model" / "weights.safetensors"
@@ -47,7 +47,7 @@ def test_the_runs_of_train_folds_are_taken(experiment) -> None:
     assert find_or_train(settings, "sample-fold-1") == one.directory
 
 
-def test_a_stopped_run_is_gone_on_with_to_the_same_bytes(tmp_path: Path, monkeypatch) -> None:
+def test_a_stopped_run_is_resumed_to_the_same_bytes(tmp_path: Path, monkeypatch) -> None:
     write_reviews(tmp_path)
     assert train(tmp_path, "whole")[0] == 0
     for name, place, at in (("early", "after the update", 1), ("late", "after the update", 6)):
@@ -57,7 +57,7 @@ def test_a_stopped_run_is_gone_on_with_to_the_same_bytes(tmp_path: Path, monkeyp
         assert outcome(run) == outcome(tmp_path / "runs" / "whole")
 
 
-def test_a_stopped_run_of_other_data_is_left_alone(tmp_path: Path) -> None:
+def test_a_stopped_run_of_other_data_is_not_resumed(tmp_path: Path) -> None:
     write_reviews(tmp_path)
     assert train(tmp_path, "run", place="after the update", at=6)[0] == -signal.SIGKILL
     reviews = tmp_path / "data" / "reviews.csv"
@@ -66,7 +66,7 @@ def test_a_stopped_run_of_other_data_is_left_alone(tmp_path: Path) -> None:
     assert find_or_train(settings, "run") == tmp_path / "runs" / "run-2"
 
 
-def test_what_cannot_be_gone_on_with_is_trained_anew(experiment, reviews: Path, capsys) -> None:
+def test_a_run_that_cannot_be_resumed_is_trained_again(experiment, reviews: Path, capsys) -> None:
     settings = experiment(*TINY, f"data.source={reviews}", "train.keep_finished=true")
     first = find_or_train(settings, "run")
     (first / "summary.json").unlink()

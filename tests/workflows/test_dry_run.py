@@ -1,4 +1,4 @@
-"""What a training would be refused for when its turn comes is told before anything is pretrained for it."""
+"""The dry run: a training that would be refused is refused before anything is pretrained for it."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ LANGUAGE = ("task=language-model", "model.encoder.layers=2", *SETTINGS["language
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of reviews and of experiments: forward, backward and vectors pretrain, linear and stars classify."""
+    """A folder of reviews and experiments: forward, backward and vectors pretrain, linear and stars classify."""
     write_reviews(tmp_path, 60)
     for name, settings in {
         "forward": LANGUAGE,
@@ -70,7 +70,7 @@ BOTH = ("init_from=forward", "init_backward=backward", "model.encoder.bidirectio
             "init_backward: .*forward.yaml reads forward",
         ),
         ((*BOTH, "model.encoder.layers=1", "train.device=mps"), "train.device is mps, which"),
-        (("teacher.run=linear", "teacher.rows=train", "vocabulary.vectors=no.txt"), "no.txt, which is no file"),
+        (("teacher.run=linear", "teacher.rows=train", "vocabulary.vectors=no.txt"), "no.txt, which is not a file"),
         (("init_from=forward", "teacher.run=nobody"), "there is no run 'nobody'|there is no experiment 'nobody'"),
         (("init_from=forward", "teacher.run=stars"), "teacher.run: .*stars.yaml gives star ratings"),
         (("init_from=forward", "teacher.run=vectors"), "teacher.run: .*vectors.yaml is of task vectors"),
@@ -81,13 +81,14 @@ BOTH = ("init_from=forward", "init_backward=backward", "model.encoder.bidirectio
         (("init_from=forward", "init_backward=unready", BOTH[2]), "there is no experiment 'nobody'"),
     ],
 )
-def test_f14_what_cannot_be_trained_is_told_before_anything_is(folder: Path, settings, said: str) -> None:
+def test_an_impossible_training_is_refused_before_any_training(folder: Path, settings, said: str) -> None:
+    """Robustness case F14."""
     with pytest.raises(UsageError, match=said):
         resolve_dependencies(classifier(folder, *settings))
     assert not runs_dir().exists()
 
 
-def test_a_name_that_no_run_can_have_is_told_first(folder: Path, cli) -> None:
+def test_an_invalid_run_name_is_refused_first(folder: Path, cli) -> None:
     settings = ("--set", f"data.source={folder / 'reviews.csv'}", "--set", f"init_from={folder / 'vectors.yaml'}")
     done = cli("train", str(folder / "stars.yaml"), *settings, "--set", "data.target=label", "--name", "bad/name")
     assert done.returncode == 2
@@ -95,7 +96,8 @@ def test_a_name_that_no_run_can_have_is_told_first(folder: Path, cli) -> None:
     assert not runs_dir().exists()
 
 
-def test_f14_folds_whose_rows_the_origin_does_not_know_are_refused_before_it_is_trained(folder: Path, cli) -> None:
+def test_folds_with_another_vocabulary_are_refused_before_pretraining(folder: Path, cli) -> None:
+    """Robustness case F14."""
     settings = ("--set", f"data.source={folder / 'reviews.csv'}", "--set", f"init_from={folder / 'forward.yaml'}")
     done = cli("train", str(folder / "stars.yaml"), *settings, "--set", "data.target=label", "--folds", "3")
     assert done.returncode == 2, done.stderr
@@ -103,7 +105,7 @@ def test_f14_folds_whose_rows_the_origin_does_not_know_are_refused_before_it_is_
     assert not runs_dir().exists()
 
 
-def test_what_fits_is_trained(folder: Path) -> None:
+def test_a_valid_chain_of_experiments_is_trained(folder: Path) -> None:
     named = resolve_dependencies(
         classifier(folder, *BOTH, "model.encoder.layers=1", "teacher.run=linear", "teacher.rows=train")
     )
@@ -112,7 +114,7 @@ def test_what_fits_is_trained(folder: Path) -> None:
     assert named.teacher.run == (str(runs_dir() / "linear"),)
 
 
-def test_a_run_of_a_shipped_experiment_s_name_comes_first_and_is_said_to_differ(folder: Path, capsys) -> None:
+def test_a_run_precedes_a_shipped_experiment_of_its_name_with_a_note(folder: Path, capsys) -> None:
     write(folder / "imdb-vectors.yaml", "task=vectors", *SETTINGS["vectors"])
     resolve_dependencies(classifier(folder, f"init_from={folder / 'imdb-vectors.yaml'}"))
     (folder / "imdb-vectors.yaml").unlink()

@@ -5,7 +5,7 @@ import pytest
 from sentiment_cli.config.paths import runs_dir
 
 
-def test_a_profile_says_where_the_time_goes_and_makes_no_run(cli) -> None:
+def test_a_profile_gives_time_shares_and_creates_no_run(cli) -> None:
     small = (
         "init_from=never-trained.yaml",
         "train.precision=fp32",
@@ -24,14 +24,14 @@ def test_a_profile_says_where_the_time_goes_and_makes_no_run(cli) -> None:
 
 
 @pytest.mark.parametrize("options", [("--resume", "my-run"), ("--seeds", "3"), ("--nproc", "2", "--name", "mine")])
-def test_a_profile_is_of_no_run(cli, options: tuple[str, ...]) -> None:
+def test_a_profile_creates_no_run(cli, options: tuple[str, ...]) -> None:
     done = cli("train", "sample", "--profile", *options)
     assert done.returncode == 2
-    assert "--profile makes no run" in done.stderr
+    assert "--profile does not create a run" in done.stderr
     assert options[0] in done.stderr
 
 
-def test_a_profile_with_vectors_that_are_no_file_is_refused(cli) -> None:
+def test_a_profile_without_the_file_of_vectors_is_refused(cli) -> None:
     done = cli("train", "sample", "--profile", "--set", "vocabulary.vectors=no.txt")
     assert done.returncode == 2
-    assert "no.txt, which is no file" in done.stderr
+    assert "no.txt, which is not a file" in done.stderr

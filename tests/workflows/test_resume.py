@@ -1,4 +1,7 @@
-"""Invariants 1 and 6: whatever stops a run and wherever, it goes on to the same bytes, and says what it does."""
+"""Invariants 1 and 6: a run that is stopped anywhere, in any way, resumes to the same bytes.
+
+F03 to F28 are robustness cases: a kill, a full disk, damage, a second process, a signal, changed settings.
+"""
 
 import fcntl
 import json
@@ -16,7 +19,7 @@ from sentiment_cli.storage import store
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with prepared reviews and a run that nothing stopped."""
+    """A root with prepared reviews and an uninterrupted run."""
     root = tmp_path_factory.mktemp("unbroken")
     write_reviews(root)
     code, said = train(root, "whole")
@@ -26,7 +29,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(unbroken: Path, tmp_path: Path) -> Path:
-    """A root of the test's own, with the same prepared data."""
+    """A new root with the same prepared data."""
     (tmp_path / "data").symlink_to(unbroken / "data")
     return tmp_path
 
@@ -45,7 +48,8 @@ KILLS = [{"place": place, "at": at} for place, at in PLACES] + [{"fail": f"{site
 
 
 @pytest.mark.parametrize("kill", KILLS, ids=lambda kill: "-".join(map(str, kill.values())))
-def test_f03_f04_f05_a_killed_run_resumes_to_the_same_bytes(unbroken: Path, root: Path, kill: dict[str, Any]) -> None:
+def test_a_killed_run_resumes_to_the_same_bytes(unbroken: Path, root: Path, kill: dict[str, Any]) -> None:
+    """Robustness cases F03, F04, F05."""
     code, said = train(root, "run", **kill)
     assert code == -signal.SIGKILL, said
     run = root / "runs" / "run"
@@ -58,7 +62,7 @@ def test_f03_f04_f05_a_killed_run_resumes_to_the_same_bytes(unbroken: Path, root
         assert code == 0, said
         assert "going back" not in said
         if had:
-            assert f"going on with {run} after step {int(had[-1].name[5:]):,}" in said
+            assert f"resuming {run} after step {int(had[-1].name[5:]):,}" in said
         else:
             assert "was stopped before its first checkpoint: it starts at step 0 of its own experiment.yaml" in said
     assert outcome(run) == outcome(unbroken / "runs" / "whole")
@@ -69,7 +73,8 @@ RECOVERIES = [{"place": "after the update"}, *({"fail": f"{site}:kill"} for site
 
 
 @pytest.mark.parametrize("kill", RECOVERIES, ids=lambda kill: "-".join(kill.values()))
-def test_f06_a_run_killed_while_it_resumes_resumes(unbroken: Path, root: Path, kill: dict[str, Any]) -> None:
+def test_a_run_killed_while_it_resumes_resumes(unbroken: Path, root: Path, kill: dict[str, Any]) -> None:
+    """Robustness case F06."""
     assert train(root, "run", place="after backward", at=4)[0] == -signal.SIGKILL
     assert train(root, "run", resumed=True, **kill)[0] == -signal.SIGKILL
     code, said = train(root, "run", resumed=True)
@@ -77,7 +82,8 @@ def test_f06_a_run_killed_while_it_resumes_resumes(unbroken: Path, root: Path, k
     assert outcome(root / "runs" / "run") == outcome(unbroken / "runs" / "whole")
 
 
-def test_f28_a_run_of_three_sittings_equals_one(unbroken: Path, root: Path) -> None:
+def test_a_run_resumed_twice_equals_an_uninterrupted_one(unbroken: Path, root: Path) -> None:
+    """Robustness case F28."""
     assert train(root, "run", place="step start", at=2, send=(signal.SIGTERM,))[0] == 143
     for _ in range(2):
         assert train(root, "run", resumed=True, place="step start", at=2, send=(signal.SIGINT,))[0] == 130
@@ -94,9 +100,10 @@ def test_f28_a_run_of_three_sittings_equals_one(unbroken: Path, root: Path) -> N
         ("flush:20:ioerror", "model", "Input/output error"),
     ],
 )
-def test_f07_a_run_that_the_disk_refuses_resumes_to_the_same_bytes(
+def test_a_run_stopped_by_a_full_disk_resumes_to_the_same_bytes(
     unbroken: Path, root: Path, fail: str, path: str, said_of_it: str
 ) -> None:
+    """Robustness case F07."""
     code, said = train(root, "run", fail=fail)
     run = root / "runs" / "run"
     assert code == 4
@@ -109,7 +116,8 @@ def test_f07_a_run_that_the_disk_refuses_resumes_to_the_same_bytes(
     assert outcome(run) == outcome(unbroken / "runs" / "whole")
 
 
-def test_f07_a_run_without_its_experiment_names_no_way_to_go_on_with_it(root: Path) -> None:
+def test_a_run_without_its_experiment_suggests_no_resume(root: Path) -> None:
+    """Robustness case F07."""
     code, said = train(root, "run", fail="write:2:nospace")
     assert code == 4
     assert f"cannot write {root / 'runs' / 'run' / 'experiment.yaml'}" in said
@@ -145,12 +153,13 @@ def _cut_metrics(run: Path, other: Path) -> None:
         (_swap_record, 3, "none of the 2 checkpoints in"),
         (_cut_record, 3, "run.json cannot be read"),
         (_cut_settings, 2, "experiment.yaml"),
-        (_cut_metrics, 0, "going on with"),
+        (_cut_metrics, 0, "resuming "),
     ],
 )
-def test_f11_f13_damaged_or_foreign_files_of_a_run_are_refused_or_made_anew(
+def test_damaged_or_foreign_files_of_a_run_are_refused_or_rewritten(
     unbroken: Path, root: Path, change, code: int, said_of_it: str
 ) -> None:
+    """Robustness cases F11, F13."""
     assert train(root, "run", place="step start", at=11, send=(signal.SIGTERM,))[0] == 143
     run = root / "runs" / "run"
     change(run, unbroken / "runs" / "whole")
@@ -162,7 +171,8 @@ def test_f11_f13_damaged_or_foreign_files_of_a_run_are_refused_or_made_anew(
 
 
 @pytest.mark.parametrize("at", [7, 10])
-def test_f03_a_run_killed_while_it_refits_resumes_to_the_same_bytes(root: Path, at: int) -> None:
+def test_a_run_killed_while_it_refits_resumes_to_the_same_bytes(root: Path, at: int) -> None:
+    """Robustness case F03."""
     refit = ("train.refit=true", "train.lazy_embeddings=true")
     assert train(root, "whole", settings=refit)[0] == 0
     assert train(root, "run", settings=refit, place="after backward", at=at)[0] == -signal.SIGKILL
@@ -177,7 +187,8 @@ SIGNALS.append(("after backward", 1))
 
 
 @pytest.mark.parametrize(("place", "number"), SIGNALS)
-def test_f18_f19_a_signal_ends_a_run_in_good_order(unbroken: Path, root: Path, place: str, number: int) -> None:
+def test_a_signal_stops_a_run_after_saving(unbroken: Path, root: Path, place: str, number: int) -> None:
+    """Robustness cases F18, F19."""
     code, said = train(root, "run", place=place, at=5 if place == "disk" else 1, send=(number,))
     assert code == 128 + number, said
     run = root / "runs" / "run"
@@ -192,7 +203,8 @@ def test_f18_f19_a_signal_ends_a_run_in_good_order(unbroken: Path, root: Path, p
 
 
 @pytest.mark.parametrize("place", ["step start", "validation", "disk", "purge", "model"])
-def test_f19_two_signals_end_a_run_at_once_and_consistent(unbroken: Path, root: Path, place: str) -> None:
+def test_two_signals_stop_a_run_at_once_consistently(unbroken: Path, root: Path, place: str) -> None:
+    """Robustness case F19."""
     code, said = train(root, "run", place=place, at=5 if place == "disk" else 1, send=(signal.SIGINT, signal.SIGINT))
     assert code == 130, said
     code, said = train(root, "run", resumed=True)
@@ -200,7 +212,8 @@ def test_f19_two_signals_end_a_run_at_once_and_consistent(unbroken: Path, root: 
     assert outcome(root / "runs" / "run") == outcome(unbroken / "runs" / "whole")
 
 
-def test_f18_a_signal_while_data_is_prepared_leaves_nothing(root: Path) -> None:
+def test_a_signal_while_data_is_prepared_leaves_nothing(root: Path) -> None:
+    """Robustness case F18."""
     (root / "data").unlink()
     write_reviews(root)
     code, said = train(root, "run", place="disk", at=3, send=(signal.SIGTERM,))
@@ -210,7 +223,8 @@ def test_f18_a_signal_while_data_is_prepared_leaves_nothing(root: Path) -> None:
     assert [path for path in (root / "data").rglob("*") if path.name.endswith(".tmp")] == []
 
 
-def test_f17_a_second_training_of_a_run_is_refused_and_names_the_first(root: Path) -> None:
+def test_a_second_training_of_a_run_is_refused_and_names_the_first(root: Path) -> None:
+    """Robustness case F17."""
     assert train(root, "run", place="step start", at=3, send=(signal.SIGTERM,))[0] == 143
     run = root / "runs" / "run"
     descriptor = os.open(run, os.O_RDONLY)
@@ -223,7 +237,7 @@ def test_f17_a_second_training_of_a_run_is_refused_and_names_the_first(root: Pat
     assert train(root, "run", resumed=True)[0] == 0
 
 
-def test_a_finished_run_says_so_and_more_epochs_need_a_run_of_their_own(unbroken: Path, root: Path) -> None:
+def test_resuming_a_finished_run_trains_nothing_and_more_epochs_need_a_new_run(unbroken: Path, root: Path) -> None:
     shutil.copytree(unbroken / "runs", root / "runs")
     run = root / "runs" / "whole"
     code, said = train(root, "whole", resumed=True)
@@ -246,7 +260,8 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("setting", "shown", "is_safe"), CHANGES)
-def test_f27_a_changed_setting_is_shown_and_needs_leave(root: Path, setting: str, shown: str, is_safe: bool) -> None:
+def test_a_changed_setting_is_shown_and_needs_allow_change(root: Path, setting: str, shown: str, is_safe: bool) -> None:
+    """Robustness case F27."""
     assert train(root, "run", place="after backward", at=4)[0] == -signal.SIGKILL
     run, key = root / "runs" / "run", setting.partition("=")[0]
     code, said = train(root, "run", resumed=True, settings=(setting,))
@@ -270,7 +285,8 @@ def test_f27_a_changed_setting_is_shown_and_needs_leave(root: Path, setting: str
         assert [row["epoch"] for row in outcome(run)[1]] == [1, 2, 3]
 
 
-def test_f27_fewer_steps_than_were_taken_are_refused_and_leave_the_run_as_it_was(root: Path) -> None:
+def test_fewer_steps_than_were_taken_are_refused_and_leave_the_run_as_it_was(root: Path) -> None:
+    """Robustness case F27."""
     assert train(root, "run", place="after backward", at=8)[0] == -signal.SIGKILL
     run, fewer = root / "runs" / "run", ("train.max_steps=5",)
     code, said = train(root, "run", resumed=True, settings=fewer, allowed=("train.max_steps",))
@@ -294,7 +310,8 @@ def test_scores_of_an_interrupted_model_go_with_it(root: Path) -> None:
     assert [path.name for path in kept.iterdir()] == ["ledger.jsonl"]
 
 
-def test_f27_another_torch_or_other_data_are_refused(root: Path) -> None:
+def test_another_torch_or_other_data_are_refused(root: Path) -> None:
+    """Robustness case F27."""
     assert train(root, "run", place="after backward", at=4)[0] == -signal.SIGKILL
     run = root / "runs" / "run"
     _edit_state(run, lambda about: about["versions"].update(torch="2.0.0"))
@@ -310,7 +327,7 @@ def test_f27_another_torch_or_other_data_are_refused(root: Path) -> None:
 
 
 def _edit_state(run: Path, edit) -> None:
-    """Change the newest checkpoint's state.json, and its manifest to match."""
+    """Change state.json of the newest checkpoint, and its manifest accordingly."""
     import hashlib
 
     path = sorted((run / "checkpoints").iterdir())[-1]
@@ -323,7 +340,8 @@ def _edit_state(run: Path, edit) -> None:
     (path / "manifest.json").write_bytes(store.dump_manifest(manifest["files"]))
 
 
-def test_f20_memory_that_the_system_refuses_stops_a_run_that_then_resumes(unbroken: Path, root: Path) -> None:
+def test_a_run_stopped_by_the_memory_limit_resumes(unbroken: Path, root: Path) -> None:
+    """Robustness case F20."""
     more = ("train.batch_tokens=2097152", "model.encoder.width=512", "train.checkpoint_steps=1")
     code, said = train(root, "run", settings=more, megabytes=600)
     assert code == 4, said

@@ -17,14 +17,14 @@ def test_spread_is_mean_and_sample_standard_deviation() -> None:
     assert spread([1.0, 2.0, 3.0, 6.0]) == pytest.approx((3.0, (14 / 3) ** 0.5))
 
 
-def test_seeds_are_runs_of_their_own(experiment) -> None:
+def test_each_seed_is_a_run(experiment) -> None:
     finished = fit_seeds(experiment(*TINY, "seed=3"), 2, "many")
     assert [one.directory.name for one in finished] == ["many-seed3", "many-seed4"]
     assert "seed: 4\n" in (finished[1].directory / "experiment.yaml").read_text()
     assert finished[0].scores != finished[1].scores
 
 
-def test_folds_are_runs_of_their_own_each_on_its_rows(experiment) -> None:
+def test_each_fold_is_a_run_on_its_own_rows(experiment) -> None:
     one, two = fit_folds(experiment(*TINY), 2, None)
     assert [run.directory.name for run in (one, two)] == ["sample-fold-1", "sample-fold-2"]
     saved = [load_experiment(run.directory / "experiment.yaml") for run in (one, two)]
@@ -76,17 +76,17 @@ def test_the_command_takes_folds_in_turn(cli) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--seeds", "2", "--resume", "x"], "--seeds trains fresh runs"),
-        (["--folds", "2", "--resume", "x"], "--folds trains fresh runs"),
+        (["--seeds", "2", "--resume", "x"], "--seeds trains new runs"),
+        (["--folds", "2", "--resume", "x"], "--folds trains new runs"),
         (["--folds", "2", "--nproc", "2"], "--folds and --nproc do not go together"),
         (["--folds", "2", "--seeds", "2"], "--seeds and --folds do not go together"),
         (
             ["--folds", "2", "--set", "data.valid.folds=3", "--set", "data.valid.fold=1"],
-            "--folds takes each fold, and the experiment names one",
+            "--folds uses each fold in turn, and the experiment names one",
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused(cli, options: list[str], said: str) -> None:
+def test_contradicting_settings_are_refused(cli, options: list[str], said: str) -> None:
     refused = cli("train", "sample", *options)
     assert refused.returncode == 2
     assert said in refused.stderr

@@ -23,7 +23,7 @@ from sentiment_cli.workflows.train import fit, resume
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=2", "train.threads=1")
 
 
-def test_a_run_holds_what_it_promises(experiment) -> None:
+def test_a_run_has_all_its_files(experiment) -> None:
     finished = fit(experiment(*TINY))
     run = finished.directory
     held = {
@@ -45,7 +45,7 @@ def test_a_run_holds_what_it_promises(experiment) -> None:
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
 
 
-def test_a_finished_run_keeps_its_checkpoints_only_where_that_is_asked(experiment, capsys) -> None:
+def test_a_finished_run_keeps_checkpoints_only_with_keep_finished(experiment, capsys) -> None:
     kept = experiment(*TINY, "train.keep_finished=true")
     run = fit(kept, "kept").directory
     assert len(list((run / "checkpoints").iterdir())) == 2
@@ -76,18 +76,18 @@ def test_checkpoints_stay_where_the_model_was_not_written_whole(experiment, monk
     assert list((runs_dir() / "falsified" / "checkpoints").iterdir())
 
 
-def test_a_second_run_of_a_stopped_ones_name_says_how_to_go_on(experiment, capsys) -> None:
+def test_a_second_run_of_a_stopped_runs_name_says_how_to_resume(experiment, capsys) -> None:
     stopped = runs_dir() / "mine"
     stopped.mkdir(parents=True)
     (stopped / "experiment.yaml").write_text("name: mine\n")
     run = fit(experiment(*TINY, "train.epochs=1"), "mine").directory
     assert run == runs_dir() / "mine-2"
     said = capsys.readouterr().err
-    assert f"{stopped} was stopped before its end; sentiment train --resume {stopped} goes on with it" in said
+    assert f"{stopped} was stopped before its end; sentiment train --resume {stopped} resumes it" in said
     assert f"This is a new run, {run}" in said
     (stopped / "experiment.yaml").unlink()
     fit(experiment(*TINY, "train.epochs=1"), "mine")
-    assert "goes on with it" not in capsys.readouterr().err  # mine-2 is finished
+    assert "resumes it" not in capsys.readouterr().err  # mine-2 is finished
 
 
 def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPa
     assert any(not torch.equal(kept[name], weights[2][name]) for name in kept)
 
 
-def test_patience_stops_early(experiment, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_patience_is_early_stopping(experiment, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     accuracies, losses = iter([0.5, 0.9, 0.9, 0.8, 0.95]), iter([0.7, 0.6, 0.5, 0.4, 0.3])
 
     def scripted(*args):
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_model(experiment) -> None:
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_sigint_leaves_a_usable_run(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigint_leaves_a_usable_model(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(model, batch):
         os.kill(os.getpid(), signal.SIGINT)
         return classification_loss(model, batch)
@@ -142,7 +142,8 @@ def test_sigint_leaves_a_usable_run(experiment, monkeypatch: pytest.MonkeyPatch)
     assert Predictor(open_artefact(run)).predict(["The plot was good."])[0].label in ("neg", "pos")
 
 
-def test_f21_a_loss_that_is_not_finite_stops_at_its_step(experiment) -> None:
+def test_a_loss_that_is_not_finite_stops_training_at_its_step(experiment) -> None:
+    """Robustness case F21."""
     with pytest.raises(DivergedError, match="step 2 gives loss nan and gradient norm nan; its") as caught:
         fit(experiment(*TINY, "train.lr=1e39"), "nan")
     assert "at learning rate" in str(caught.value)
@@ -154,7 +155,9 @@ def test_f21_a_loss_that_is_not_finite_stops_at_its_step(experiment) -> None:
     assert str(len(about["rows"])) in str(caught.value)
 
 
-def test_f21_an_infinite_gradient_under_a_finite_loss_stops_too(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_infinite_gradient_under_a_finite_loss_stops_too(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Robustness case F21."""
+
     def steep(model, batch):
         loss = classification_loss(model, batch)
         return loss + (model.output.bias - model.output.bias.detach()).abs().sqrt().sum()  # d sqrt(0) = inf
@@ -164,12 +167,14 @@ def test_f21_an_infinite_gradient_under_a_finite_loss_stops_too(experiment, monk
         fit(experiment(*TINY))
 
 
-def test_f21_scores_that_are_not_finite_are_a_divergence_too(experiment) -> None:
+def test_scores_that_are_not_finite_are_a_divergence_too(experiment) -> None:
+    """Robustness case F21."""
     with pytest.raises(DivergedError, match="validation after step 1 gives scores that are not finite"):
         fit(experiment(*TINY, "train.lr=1e39", "train.max_steps=1"))
 
 
-def test_f21_a_late_divergence_keeps_the_best_epoch(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_divergence_keeps_the_best_epoch(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Robustness case F21."""
     calls = []
 
     def fail_later(model, batch):
@@ -189,7 +194,8 @@ REFUSALS = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), Runtime
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_f20_too_little_memory_names_the_budget_and_the_next(experiment, monkeypatch, refusal: Exception) -> None:
+def test_too_little_memory_names_the_budget_and_the_next(experiment, monkeypatch, refusal: Exception) -> None:
+    """Robustness case F20."""
     calls = []
 
     def refuse(model, batch):
@@ -212,8 +218,10 @@ def test_f20_too_little_memory_names_the_budget_and_the_next(experiment, monkeyp
 
 
 @pytest.mark.parametrize("refusal", [*REFUSALS, RuntimeError("CUDA error: out of memory")])
-@pytest.mark.parametrize("place", ["first_model", "train"])
-def test_f20_a_model_that_finds_no_memory_is_told_with_what_to_try(experiment, monkeypatch, refusal, place) -> None:
+@pytest.mark.parametrize("place", ["build_initial_model", "train"])
+def test_too_little_memory_for_the_model_gives_a_hint(experiment, monkeypatch, refusal, place) -> None:
+    """Robustness case F20."""
+
     def refuse(*args):
         raise refusal
 
@@ -224,7 +232,8 @@ def test_f20_a_model_that_finds_no_memory_is_told_with_what_to_try(experiment, m
     assert str(caught.value.hint).startswith("sentiment doctor")
 
 
-def test_b06_rows_without_a_token_are_nothing_to_learn_from(experiment, tmp_path) -> None:
+def test_training_rows_without_tokens_are_refused(experiment, tmp_path) -> None:
+    """Robustness case B06."""
     content = "text,label\n" + "".join(f'"{" " * i}",{i % 2}\n' for i in range(40))
     (tmp_path / "x.csv").write_text(content)
     with pytest.raises(DataError, match="no row of training has a token"):
@@ -234,7 +243,8 @@ def test_b06_rows_without_a_token_are_nothing_to_learn_from(experiment, tmp_path
 NO_DROPOUT = [f"model.{key}=0" for key in ("dropout", "embedding.dropout", "embedding.word_dropout")]
 
 
-def test_f20_asked_to_it_splits_the_batch_and_learns_the_same(experiment, monkeypatch, capsys) -> None:
+def test_with_split_the_batch_is_split_with_the_same_result(experiment, monkeypatch, capsys) -> None:
+    """Robustness case F20."""
     settings = (*TINY, *NO_DROPOUT, "train.precision=fp32", "train.on_memory_error=split", "train.optimizer=sgd")
     whole = load_model(open_artefact(fit(experiment(*settings), "whole").directory)).state_dict()
     rows = []
@@ -248,14 +258,15 @@ def test_f20_asked_to_it_splits_the_batch_and_learns_the_same(experiment, monkey
     monkeypatch.setattr(objectives_module, "classification_loss", refuse)
     split = load_model(open_artefact(fit(experiment(*settings), "split").directory)).state_dict()
     said = capsys.readouterr().err
-    assert "at step 14; going on with 2 slices of the same batch" in said
-    assert "at step 14; going on with 4 slices of the same batch" in said
+    assert "at step 14; reading the same batch in 2 slices" in said
+    assert "at step 14; reading the same batch in 4 slices" in said
     assert abs(rows[15] - rows[13] / 4) <= 1
     for name, tensor in whole.items():
         torch.testing.assert_close(split[name], tensor, atol=1e-6, rtol=1e-6)
 
 
-def test_f20_a_batch_that_cannot_be_split_further_stops(experiment, monkeypatch) -> None:
+def test_a_batch_that_cannot_be_split_further_stops(experiment, monkeypatch) -> None:
+    """Robustness case F20."""
     n_rows = []
 
     def refuse(model, batch):
@@ -283,13 +294,14 @@ def test_the_best_can_be_chosen_by_any_score(experiment, monkeypatch, monitor: s
     assert rows[2][f"valid_{monitor}"] == 0.9
 
 
-def test_the_name_is_checked_before_any_work(experiment, tmp_path) -> None:
+def test_the_run_name_is_checked_before_any_work(experiment, tmp_path) -> None:
     with pytest.raises(UsageError, match="is not a run name"):
         fit(experiment(*TINY), "../up")
     assert not (tmp_path / "data").exists()
 
 
-def test_invariant_10_training_finishes_with_the_test_pack_unreadable(experiment) -> None:
+def test_training_finishes_with_the_test_pack_unreadable(experiment) -> None:
+    """Invariant 10."""
     from sentiment_cli.data.corpus.prepare import prepare
 
     directory = prepare(experiment(*TINY)).directory
@@ -299,7 +311,7 @@ def test_invariant_10_training_finishes_with_the_test_pack_unreadable(experiment
     assert all(path.read_bytes() == b"" for path in directory.glob("test-*"))
 
 
-def test_refit_trains_once_more_on_all_rows_for_the_chosen_steps(experiment, capsys) -> None:
+def test_refit_trains_again_on_all_rows_for_the_selected_steps(experiment, capsys) -> None:
     settings = (*TINY, "train.precision=fp32", "train.schedule=linear")
     plain = fit(experiment(*settings), "plain")
     refit = fit(experiment(*settings, "train.refit=true"), "refit")

@@ -107,6 +107,8 @@ def plan_steps(length_N: NDArray[np.int64], settings: Train, seed: int) -> Plan:
 
     Raises DataError where no row is left.
     """
+    assert settings.epochs is not None  # where they follow from the data, `fit_settings` has set both
+    assert settings.batch_tokens is not None
     row_N = np.flatnonzero(length_N)
     if not len(row_N):
         raise DataError("no row of training has a token, so there is nothing to learn from")

@@ -50,7 +50,7 @@ def gather_pairs(
 ) -> PairBatch:
     """Cut pairs into two rectangles of these widths; a source as `text` says, of a target its first max_tokens.
 
-    A target that is cut has no end token, and teaches no early end. With `reverse` its words stand the other way round.
+    A truncated target has no end token, so that the model does not learn to stop early. `reverse` reverses its words.
     """
     source = gather(sides[0], row_B, widths[0], text)
     plain = text.model_copy(update={"start": False, "truncate": "head", "pad": "none", "pad_to": None})
@@ -62,9 +62,9 @@ def gather_pairs(
 
 
 def reconstruction(batch: Batch, *, reverse: bool = False) -> PairBatch:
-    """Make each row, of which the first token is the start token, its own target: the others, then the end token.
+    """Make each row, which begins with the start token, its own target: the other tokens, then the end token.
 
-    With `reverse` the target's words, not its end, stand the other way round.
+    `reverse` reverses the target's words, but not its end token.
     """
     n_words_B = batch.length_B - 1
     target_BM = F.pad(batch.ids_BL[:, 1:], (0, 1), value=PAD_ID)
@@ -74,7 +74,7 @@ def reconstruction(batch: Batch, *, reverse: bool = False) -> PairBatch:
 
 
 def _turned(ids_BM: Tensor, n_words_B: Tensor) -> Tensor:
-    """Return rows whose first words, so many of each, stand the other way round."""
+    """Return rows with the given number of first words reversed."""
     column_M, n_words_B1 = torch.arange(ids_BM.shape[1], device=ids_BM.device), n_words_B[:, None]
     return ids_BM.gather(1, torch.where(column_M < n_words_B1, n_words_B1 - 1 - column_M, column_M))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sentiment_cli.data.tokens.vocabulary import PAD_ID, START_ID
 
 if TYPE_CHECKING:  # predicting loads no pydantic
-    from sentiment_cli.config.schema import Text
+    pass
 
 MOST_TOKENS = 1_000_000  # of a row; the longest that settings may ask for
 
@@ -82,7 +82,7 @@ def read_lengths(length_N: NDArray[np.int64], text: TextLimits) -> NDArray[np.in
 
 
 def kept_positions(n_tokens: int, text: TextLimits) -> NDArray[np.int64]:
-    """Return the places of the tokens that are read of a row of so many; the start token is none of them."""
+    """Return the positions of the tokens that are kept of a row of this length, without the start token."""
     full = n_tokens + text.start
     kept = full if text.max_tokens is None else min(full, text.max_tokens)
     place_L = np.arange(kept)
@@ -133,6 +133,6 @@ def _head(text: TextLimits) -> int:
     return 0 if text.truncate == "tail" or text.max_tokens is None else text.max_tokens // 4
 
 
-def trained_lengths(length_N: NDArray[np.int64], text: "Text") -> NDArray[np.int64]:
+def trained_lengths(length_N: NDArray[np.int64], text: TextLimits) -> NDArray[np.int64]:
     """Return how many tokens of each row are read: 0 of an empty one, which a model alone reads as padding."""
     return np.where(length_N > 0, read_lengths(length_N, text), 0)

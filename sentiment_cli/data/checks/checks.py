@@ -18,7 +18,7 @@ from sentiment_cli.data.corpus.duplicates import (
 )
 from sentiment_cli.data.corpus.raw_texts import SPLITS_OF, Texts, prepare_texts
 from sentiment_cli.data.sources.labels import map_setting, missing_spellings, parse_label_map
-from sentiment_cli.data.sources.source import find_source, has_unlabelled
+from sentiment_cli.data.sources.source import find_source
 
 Severity = Literal["error", "warning", "note"]
 _MOJIBAKE = re.compile(r"Ã[\x80-\xbf]|â€|Â[\x80-\xbf]")  # UTF-8 that was read as Latin-1 and written again
@@ -67,7 +67,7 @@ def check_data(data: Data) -> Report:
     """
     source = find_source(data)
     parts = [prepare_texts(source, "labelled")]
-    if has_unlabelled(source):
+    if source.has_unlabelled:
         parts.append(prepare_texts(source, "unlabelled"))
     where = {
         split: part
@@ -156,7 +156,7 @@ def _missing_findings(labelled: Texts, data: Data) -> list[Finding]:
 
 
 def _known_findings(normalised: dict[str, Hashes]) -> list[Finding]:
-    """Find a split whose texts all stand in the training rows, case and marks aside."""
+    """Find a split whose texts are all training texts too, ignoring case and punctuation."""
     return [
         Finding("warning", f"all {split} texts stand in train, too: scores say nothing of new texts", len(hash_N))
         for split, hash_N in normalised.items()

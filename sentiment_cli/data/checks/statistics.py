@@ -14,7 +14,7 @@ from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.data.corpus.packed import SPLITS, Corpus, Packed
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.data.corpus.raw_texts import SPLITS_OF, prepare_texts
-from sentiment_cli.data.sources.source import find_source, has_unlabelled
+from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 
 PERCENTILES = (0, 5, 25, 50, 75, 95, 99, 100)
@@ -29,7 +29,7 @@ def corpus_facts(experiment: Experiment) -> dict[str, Any]:
     """
     experiment = settle(experiment)
     source = find_source(experiment.data)
-    has_unsup = has_unlabelled(source)
+    has_unsup = source.has_unlabelled
     corpus = prepare(experiment, (*SPLITS, "unsup") if has_unsup else SPLITS)
     parts = [prepare_texts(source, "labelled"), *([prepare_texts(source, "unlabelled")] if has_unsup else [])]
     came: dict[str, Any] = {}

@@ -1,13 +1,12 @@
-"""Prepared data on disk: one directory per key of all that it depends on, made once, found again, and explained."""
+"""The cache of prepared data: one directory per key, which holds everything that the data depends on."""
 
-import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sentiment_cli import console
 from sentiment_cli.config.paths import data_dir
@@ -15,13 +14,14 @@ from sentiment_cli.errors import MachineError, UsageError
 from sentiment_cli.storage import locks, store
 
 KEY_FILE = "key.json"
-_NAME = re.compile(r"[A-Za-z0-9-]+-[0-9a-f]{16}")  # and no way out of the cache
-_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # a few digits say as much
+_Opened = TypeVar("_Opened")
+_NAME = re.compile(r"[A-Za-z0-9-]+-[0-9a-f]{16}")  # never a path outside the cache
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # a few digits are enough
 
 
 @dataclass(frozen=True)
 class Key:
-    """What an entry depends on, under a name for people: `imdb`, `texts-labelled-imdb`."""
+    """Everything an entry depends on, and a readable name: `imdb`, `texts-labelled-imdb`."""
 
     name: str
     depends_on: dict[str, Any]
@@ -34,7 +34,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry as it lies there; `depends_on` is empty where that cannot be read."""
+    """An entry on disk; `depends_on` is empty where its key cannot be read."""
 
     path: Path
     depends_on: dict[str, Any]
@@ -45,9 +45,9 @@ class Entry:
 
 
 def directory_of(name: str) -> Path:
-    """Return where the entry of a key's `directory_name` lies or would lie. Raises IntegrityError for no such name.
+    """Return the path of the entry of a key's `directory_name`. Raises IntegrityError for another form of name.
 
-    A model that somebody else made names its data, too, and what is damaged there is removed.
+    A model from someone else also names its data, and a damaged entry is removed, so no other path may be named.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise store.IntegrityError(f"{name!r:.80} is not a name of prepared data")
@@ -55,9 +55,9 @@ def directory_of(name: str) -> Path:
 
 
 def open_entry(name: str, is_read: Callable[[str], bool] = lambda name: True) -> Path | None:
-    """Return an entry's directory, those of its files checked that are to be read; None where it is not there.
+    """Return an entry's directory after checking the files to be read; None where there is no entry.
 
-    A damaged one, or one that was given another's name, is removed, loudly.
+    A damaged or renamed entry is removed, with a warning.
     """
     directory = directory_of(name)
     if not store.is_there(directory) or not locks.is_usable(directory):
@@ -73,7 +73,7 @@ def open_entry(name: str, is_read: Callable[[str], bool] = lambda name: True) ->
 
 
 def read_entry_manifest(directory: Path) -> dict[str, Any]:
-    """Return an entry's manifest. Raises IntegrityError where it is not of the key that the directory's name says."""
+    """Return an entry's manifest. Raises IntegrityError where the directory's name is not its key's."""
     files = store.read_manifest(directory)
     depends_on = store.read_json(directory / KEY_FILE)
     key = Key(directory.name.rpartition("-")[0], depends_on)
@@ -84,7 +84,7 @@ def read_entry_manifest(directory: Path) -> dict[str, Any]:
 
 
 def remove(entry: Entry) -> bool:
-    """Remove an entry; False where another process reads or makes it, so that it stays."""
+    """Remove an entry; return False, and keep it, where another process reads or builds it."""
     with locks.unused(entry.path, _lock_of(entry.path.name)) as is_unused:
         if is_unused:
             store.remove_directory(entry.path)
@@ -92,24 +92,43 @@ def remove(entry: Entry) -> bool:
 
 
 def sweep_cache() -> None:
-    """Remove what killed processes left beside the entries and the downloads."""
+    """Remove the drafts and locks of killed processes beside the entries and the downloads."""
     for name in ("cache", "raw"):
         locks.sweep_locks(data_dir() / name)
 
 
-def unreadable(name: str) -> MachineError:
-    """Return the error about an entry that was made this moment and cannot be opened."""
+def _unreadable(name: str) -> MachineError:
+    """Return the error about a new entry that cannot be opened."""
     return MachineError(
         f"{directory_of(name)} was written but cannot be read back: the disk is faulty, or another program removed it",
         "sentiment doctor",
     )
 
 
-@contextlib.contextmanager
-def building(key: Key) -> Iterator[None]:
-    """Let one process at a time build an entry; the others then find it."""
-    with locks.lock(_lock_of(key.directory_name), console.say):
-        yield
+def get_or_build(
+    key: Key,
+    open: Callable[[str], _Opened | None],
+    write: Callable[[], None],
+    on_hit: Callable[[_Opened], object] = lambda opened: None,
+) -> _Opened:
+    """Return the entry of a key as `open` returns it; where the cache lacks it, `write` builds it first.
+
+    One process builds an entry, under a lock; processes that wait for the lock then find the entry. `open` takes the
+    name of the entry's directory and returns None where the entry is missing or damaged. `on_hit` gets an entry that
+    this call did not build. Raises MachineError where the new entry cannot be opened.
+    """
+    opened = open(key.directory_name)
+    if opened is None:
+        with locks.lock(_lock_of(key.directory_name), console.say):
+            opened = open(key.directory_name)
+            if opened is None:
+                write()
+                opened = open(key.directory_name)  # under the lock, so that no process removes the entry first
+                if opened is None:
+                    raise _unreadable(key.directory_name)
+                return opened
+    on_hit(opened)
+    return opened
 
 
 def _lock_of(name: str) -> Path:
@@ -117,7 +136,7 @@ def _lock_of(name: str) -> Path:
 
 
 def say_miss(key: Key) -> None:
-    """Say why an entry has to be made, where one like it is there."""
+    """Report which settings differ from the nearest entry, where one of the same name exists."""
     nearest = nearest_entry(key)
     if nearest is not None:
         console.say(f"data: preparing again, since settings changed: {'; '.join(differing(key, nearest))}")
@@ -130,7 +149,7 @@ def nearest_entry(key: Key) -> Entry | None:
 
 
 def differing(key: Key, entry: Entry) -> list[str]:
-    """Say in which parts an entry differs from a key."""
+    """Return the parts in which an entry differs from a key, one line each."""
     wanted, there = _flat(key.depends_on), _flat(entry.depends_on)
     changed = [name for name in sorted(wanted.keys() | there.keys()) if wanted.get(name) != there.get(name)]
     return [f"{name}: {_shown(there.get(name))} → {_shown(wanted.get(name))}" for name in changed]
@@ -140,7 +159,7 @@ def entries() -> list[Entry]:
     """Return every entry, by name."""
     found = []
     for path in sorted((data_dir() / "cache").glob("*-*")):
-        if path.is_dir() and _NAME.fullmatch(path.name):  # others are somebody else's
+        if path.is_dir() and _NAME.fullmatch(path.name):  # other folders are not the cache's
             try:
                 depends_on = store.read_json(path / KEY_FILE)
             except store.IntegrityError:
@@ -150,7 +169,7 @@ def entries() -> list[Entry]:
 
 
 def find_entry(name: str) -> Entry:
-    """Return an entry by its directory's name. Raises UsageError for a name that is none."""
+    """Return an entry by its directory's name. Raises UsageError for an unknown name."""
     for entry in entries():
         if entry.path.name == name:
             return entry

@@ -1,4 +1,4 @@
-"""Texts that stand twice, inside a split and across splits: to the letter, but for case and marks, or nearly."""
+"""Duplicate texts within a split and across splits: exact, normalised, or near-duplicates."""
 
 import hashlib
 import html
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
-# Which counts are given: inside a split, or across two (of the first, the texts that also stand in the second).
+# The counts to give: within a split, or across two (texts of the first that are also in the second).
 PAIRS = (
     ("train", "train"),
     ("valid", "valid"),
@@ -38,7 +38,7 @@ _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
 
 
 def count_duplicates(hash_N_of: dict[str, Hashes]) -> dict[str, int]:
-    """Count equal hashes: rows less distinct ones inside a split, distinct ones that stand in both across two."""
+    """Count equal hashes: within a split rows minus distinct ones, across two splits the distinct ones in both."""
     counts = {}
     for first, second in PAIRS:
         if first not in hash_N_of or second not in hash_N_of:
@@ -51,7 +51,7 @@ def count_duplicates(hash_N_of: dict[str, Hashes]) -> dict[str, int]:
 
 
 class _Kept(dict[int, int | None]):
-    """What is left of a character: itself, or None for marks of punctuation, accents, blanks and what is not seen."""
+    """Maps a character to itself, or to None: punctuation, accents, white space and invisible characters."""
 
     def __missing__(self, code: int) -> int | None:
         char = chr(code)
@@ -66,9 +66,9 @@ _KEPT = _Kept()
 
 
 def normalise(text: str) -> str:
-    """Return what two texts have in common that differ in case, marks, accents, markup, blanks or unseen characters.
+    """Return a text without case, punctuation, accents, markup, white space and invisible characters.
 
-    A text of marks alone is itself, white space folded: else all of them were one.
+    A text of punctuation alone keeps it, with white space folded: otherwise all such texts would be equal.
     """
     if "&" in text:
         text = html.unescape(text)
@@ -82,7 +82,7 @@ def normalise(text: str) -> str:
 
 
 def normalised_hashes(texts: Iterable[Sequence[str]]) -> Hashes:
-    """Hash what `normalise` leaves of each text."""
+    """Hash each normalised text."""
     hashes = [
         int.from_bytes(hashlib.blake2b(normalise(text).encode(), digest_size=8).digest(), "little")
         for chunk in texts
@@ -100,8 +100,8 @@ def row_hashes(ids: Sequence[NDArray[np.int32]]) -> Hashes:
     return np.array(hashes, dtype=np.uint64)
 
 
-def stand_in(hash_N: Hashes, others_M: Hashes) -> NDArray[np.bool_]:
-    """Say which hashes stand among the others."""
+def is_among(hash_N: Hashes, others_M: Hashes) -> NDArray[np.bool_]:
+    """Mark the hashes that are among the others."""
     is_there_N: NDArray[np.bool_] = np.isin(hash_N, others_M)
     return is_there_N
 

@@ -15,7 +15,7 @@ from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.storage import store
 
 SPLITS = ("train", "valid", "test")
-ABOUT = "about.json"  # counts of rows by split and label, and of those that stand in several splits
+ABOUT = "about.json"  # counts of rows by split and label, and of rows that are in several splits
 COLUMNS = {  # of a packed split, by the kind of their numbers
     "ids_T": "int32",
     "end_N": "int64",
@@ -82,10 +82,10 @@ class Corpus:
     def digests(self, name: str) -> NDArray[np.uint64] | None:
         """Return a hash of each row's text, as `duplicates.normalise` reads it; None of an earlier version's corpus.
 
-        Those of any split may be read: they tell whether two rows are alike, and nothing of what they say.
+        Those of every split may be read: they show which rows are equal and reveal no text.
         """
         path = self.directory / digests_file(name)
-        return np.fromfile(path, dtype=np.uint64) if path.exists() else None
+        return np.frombuffer(store.read_file(path), dtype=np.uint64) if path.exists() else None
 
     @property
     def about(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Corpus:
         return [found.decode("utf-8", "replace") for found in read_ids(self.directories[name], name)]
 
     def groups(self) -> tuple[str, ...]:
-        """Return the names that group_N are places in; none where the texts are no longer in the cache."""
+        """Return the names that group_N are places in; empty where the texts are no longer in the cache."""
         texts = find_texts(self.texts)
         return () if texts is None else texts.groups
 

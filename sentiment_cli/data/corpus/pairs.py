@@ -1,4 +1,4 @@
-"""Pairs of sequences, a source and the target to be written from it: read from a table, packed, cut into batches."""
+"""Pairs of sequences, a source and a target to generate from it: read from a table and packed."""
 
 import json
 import shlex
@@ -20,7 +20,8 @@ from sentiment_cli.data.corpus.column_files import read_column, writing
 from sentiment_cli.data.corpus.packed import SPLITS, Corpus, open_corpus
 from sentiment_cli.data.corpus.prepare import about_tokens, write_tokens
 from sentiment_cli.data.corpus.splits import held_out
-from sentiment_cli.data.sources.source import Source, find_source, format_of, hash_source
+from sentiment_cli.data.sources.path_kinds import format_of
+from sentiment_cli.data.sources.source import Source, find_source
 from sentiment_cli.data.tables.readers import Columns, Format, Rejects, read_table, unless_all_fail
 from sentiment_cli.data.tables.writers import well_formed
 from sentiment_cli.data.tokens.tokenizer import encode, train_tokenizer
@@ -28,7 +29,7 @@ from sentiment_cli.data.tokens.vocabulary import START_ID
 from sentiment_cli.errors import Change, DataError
 from sentiment_cli.storage import store
 
-END_ID = START_ID  # one token stands between sequences: the first that a decoder reads and the last that it writes
+END_ID = START_ID  # one token separates sequences: the decoder's first input and its last output
 _COLUMNS = {"source_T": "int32", "source_end_N": "int64", "target_T": "int32", "target_end_N": "int64"}
 _FORMAT = 1
 _ROWS_AT_ONCE = 1024
@@ -63,19 +64,17 @@ def prepare_pairs(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key:
     corpus = None if key is None else open_corpus(key, splits)
     if corpus is None:
         source = find_source(experiment.data)
-        if source.kind != "table":
+        if not source.is_table:
             raise DataError(f"data.source is {source.path}: pairs are read from a table with two columns")
         own = _key_of(source, experiment)
         if key not in (None, own.directory_name):
             raise DataError(f"the data at hand is {own.directory_name}, other pairs than {key}")
-        with cache.building(own):
-            corpus = open_corpus(own.directory_name, splits)
-            if corpus is None:
-                cache.say_miss(own)
-                _build(source, experiment, own)
-                corpus = open_corpus(own.directory_name, splits)
-        if corpus is None:
-            raise cache.unreadable(own.directory_name)
+
+        def build() -> None:
+            cache.say_miss(own)
+            _build(source, experiment, own)
+
+        corpus = cache.get_or_build(own, lambda name: open_corpus(name, splits), build)
     counts = ", ".join(f"{split} {len(corpus.ids(split)):,}" for split in splits)
     console.say(f"data: {counts} pairs in {corpus.directory} ({time.monotonic() - started:.1f} s)")
     return corpus
@@ -85,7 +84,7 @@ def _key_of(source: Source, experiment: Experiment) -> cache.Key:
     data = {"text_column", "label_column", "on_error", "test_share", "header", "encoding", "delimiter", "quoting"}
     depends_on = {
         "format": _FORMAT,
-        "source": hash_source(source, "labelled"),
+        "source": source.digest("labelled"),
         "data": experiment.data.model_dump(mode="json", include=data),
         "valid": experiment.data.valid.model_dump(mode="json", include={"share", "seed"}),
         **about_tokens(experiment),
@@ -115,7 +114,7 @@ def _build(source: Source, experiment: Experiment, key: cache.Key) -> None:
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
         for split in SPLITS:
             write_pairs(draft, split, pairs_of(split), tokenizer)
-        if hash_source(source, "labelled") != key.depends_on["source"]:
+        if source.digest("labelled") != key.depends_on["source"]:
             raise DataError(f"{path} was changed while it was read", f"ls -l {shlex.quote(str(path))}")
         write_tokens(draft, experiment, tokenizer, entries)
         draft.write("labels.json", store.dump_json([]))
@@ -138,7 +137,7 @@ def read_pair_rows(
     """Yield the pairs of a table in its order; of its columns, `text` holds the source and `label` the target.
 
     Columns that are not named are called source and target. Raises DataError as `read_table` does, and, by `rejects`,
-    for a row of which a side is no text or has none.
+    for a row whose source or target is missing, empty or not text.
     """
     named = Columns(columns.text or "source", columns.label or "target")
     for row in read_table(path, named, rejects, has_labels=True, is_told=is_told, how=how):

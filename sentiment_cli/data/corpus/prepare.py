@@ -1,4 +1,4 @@
-"""From the reviews of a source to packed token ids, made once and cached under a key of all they depend on."""
+"""Prepare a corpus: from the reviews of a source to packed token ids, built once and cached."""
 
 import itertools
 import shlex
@@ -19,7 +19,7 @@ from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import copy_rows, read_ids, writing
-from sentiment_cli.data.corpus.duplicates import Hashes, normalised_hashes, row_hashes, stand_in
+from sentiment_cli.data.corpus.duplicates import Hashes, is_among, normalised_hashes, row_hashes
 from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.data.corpus.packed import ABOUT, COLUMNS, SPLITS, Corpus, digests_file, open_corpus
 from sentiment_cli.data.corpus.ratings import check_ratings, check_source
@@ -28,31 +28,33 @@ from sentiment_cli.data.corpus.row_checks import about_rows, check_labels_of, ch
 from sentiment_cli.data.corpus.splits import assign_rows
 from sentiment_cli.data.sources.download import archive_path
 from sentiment_cli.data.sources.review import Subset
-from sentiment_cli.data.sources.source import Source, find_source, has_unlabelled
+from sentiment_cli.data.sources.source import Source, find_source
 from sentiment_cli.data.tokens.characters import reading_of
+from sentiment_cli.data.tokens.chunks import ChunkEncoder
 from sentiment_cli.data.tokens.subwords import MARK
-from sentiment_cli.data.tokens.tokenizer import PAD, START, UNKNOWN, encode, train_tokenizer
+from sentiment_cli.data.tokens.tokenizer import PAD, START, UNKNOWN, train_tokenizer
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.storage import store
 
 _FORMAT = 3
-# Of a corpus whose splits were drawn by shares rounded, for the runs that have learnt from one.
+# Of a corpus whose splits were drawn with rounded shares, for runs that were trained on one.
 _FORMAT_ROUNDED = 2
 
 
 def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str | None = None) -> Corpus:
-    """Return the experiment's corpus, out of the cache where it is there whole, else made anew.
+    """Return the experiment's corpus from the cache; build it where it is missing.
 
-    Only the named splits (train, valid, test, unsup) are read and checked, so that training never opens test's; a
+    Only the named splits (train, valid, test, unsup) are read and checked, so that training never opens test; a
     source without unlabelled rows has no unsup. With `key`, the rows_key of a corpus, an entry of labelled rows serves
     without a look at its source, and a source that gives another key is refused with a DataError. Raises UsageError or
     DataError where data.target is stars and there are none to learn from.
     """
     started = time.monotonic()
-    cache.sweep_cache()  # who finds its data whole makes no draft and takes no lock, and would leave what lies there
+    cache.sweep_cache()  # a run that finds its data takes no lock and would not sweep
     labelled = tuple(split for split in splits if split != "unsup")
-    if key is not None and "unsup" not in splits and (corpus := _open_said(key, labelled)):
+    if key is not None and "unsup" not in splits and (corpus := open_corpus(key, labelled)):
+        _say_found(corpus)
         return corpus
     source = find_source(experiment.data)
     if experiment.data.target == "stars":
@@ -60,7 +62,7 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     corpus = _prepare_labelled(source, experiment, labelled, key and key.partition("+")[0])
     if experiment.data.target == "stars":
         check_ratings(source, {split: corpus.split(split).stars_N for split in labelled if split != "test"})
-    if "unsup" in splits and has_unlabelled(source):
+    if "unsup" in splits and source.has_unlabelled:
         corpus.directories["unsup"] = _prepare_unsup(source, experiment, corpus)
     elif "unsup" in splits:
         console.say(f"data: {source.path} has no unlabelled rows, and data.unlabelled names none")
@@ -105,20 +107,15 @@ def _prepare_labelled(source: Source, experiment: Experiment, splits: tuple[str,
         earlier = _key(source, experiment, found, _FORMAT_ROUNDED)
         key = earlier if earlier.directory_name == wanted else key
     _check_wanted(source, key.directory_name, wanted)
-    if corpus := _open_said(key.directory_name, splits):
-        return corpus
-    with cache.building(key):
-        if corpus := _open_said(key.directory_name, splits):  # another process has made it
-            return corpus
+
+    def build() -> None:
         cache.say_miss(key)
-        texts = texts or [prepare_texts(source, part) for part in parts]
-        _check_unchanged(source, [part.fingerprint for part in texts], key.depends_on["texts"])
-        _build(texts, experiment, key)
-        corpus = open_corpus(key.directory_name, splits)  # while it is locked, so that nobody removes it before
-    if corpus is None:
-        raise cache.unreadable(key.directory_name)
-    console.say(f"data: prepared in {corpus.directory}")
-    return corpus
+        found = texts or [prepare_texts(source, part) for part in parts]
+        _check_unchanged(source, [part.fingerprint for part in found], key.depends_on["texts"])
+        _build(found, experiment, key)
+        console.say(f"data: prepared in {cache.directory_of(key.directory_name)}")
+
+    return cache.get_or_build(key, lambda name: open_corpus(name, splits), build, on_hit=_say_found)
 
 
 def _check_wanted(source: Source, found: str, wanted: str | None) -> None:
@@ -136,7 +133,7 @@ def _check_unchanged(source: Source, found: list[str], wanted: list[str]) -> Non
 
 
 def _key(source: Source, experiment: Experiment, fingerprints: list[str], version: int = _FORMAT) -> cache.Key:
-    # What says nothing of how these rows are divided is no part, nor is where rows come from that are in the texts.
+    # Settings that do not change the split are left out, and so are the paths of rows that the texts hold.
     silent = {"unsup_share", "source", *({"folds", "fold"} if experiment.data.valid.folds is None else {"share"})}
     data = experiment.data.model_dump(
         mode="json", include={"valid", "test_share", "deduplicate"}, exclude={"valid": silent}
@@ -171,19 +168,20 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
     def counted() -> Iterator[list[str]]:
         for name in vocabulary.from_:
             if name == "unsup":
-                is_wanted_N = ~stand_in(normalised_hashes(texts[1].read("unsup")), held)
+                is_wanted_N = ~is_among(normalised_hashes(texts[1].read("unsup")), held)
                 yield from texts[1].read("unsup", is_wanted_N)
             else:
                 yield from labelled.read(*splits[name])
 
     console.say(f"data: learning the vocabulary from {' and '.join(vocabulary.from_)}")
     tokenizer, entries = train_tokenizer(experiment.text, vocabulary, counted(), experiment.pieces)
+    encode = ChunkEncoder(tokenizer)
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
         for name, (of, is_wanted_N) in splits.items():
             others = [hash_N_of["train"][~is_wanted_N] if of == "train" else hash_N_of["train"]]
             others += [hash_N_of["valid"]] if of != "valid" else []
-            is_known_N = stand_in(hash_N_of[of], np.concatenate(others))
-            _write_split(draft, name, labelled, of, is_wanted_N, tokenizer, is_known_N)
+            is_known_N = is_among(hash_N_of[of], np.concatenate(others))
+            _write_split(draft, name, labelled, of, is_wanted_N, encode, is_known_N)
             draft.write(digests_file(name), hash_N_of[of][is_wanted_N].tobytes())
         write_tokens(draft, experiment, tokenizer, entries)
         draft.write("labels.json", store.dump_json(labelled.labels))
@@ -192,7 +190,7 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
 
 
 def write_tokens(draft: store.Draft, experiment: Experiment, tokenizer: Tokenizer, entries: list[str]) -> None:
-    """Write what a corpus's tokens are: the tokenizer and the vocabulary."""
+    """Write a corpus's tokenizer and vocabulary."""
     draft.write("tokenizer.json", tokenizer.to_str().encode())
     unknown = entries.index(UNKNOWN if experiment.vocabulary.unknown == "own" else PAD)
     start = entries.index(START) if experiment.text.start else None
@@ -202,7 +200,7 @@ def write_tokens(draft: store.Draft, experiment: Experiment, tokenizer: Tokenize
 
 
 def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Path:
-    """Pack the unlabelled rows by the corpus's tokenizer, less the texts that also stand in its test rows."""
+    """Pack the unlabelled rows with the corpus's tokenizer, without the texts that are also in its test rows."""
     part_key = key_of(source, "unlabelled")
     texts = None
     fingerprint = find_fingerprint(part_key)
@@ -210,35 +208,34 @@ def _prepare_unsup(source: Source, experiment: Experiment, corpus: Corpus) -> Pa
         texts = prepare_texts(source, "unlabelled")
         fingerprint = texts.fingerprint
     key = cache.Key(f"unsup-{source.name}", {"format": _FORMAT, "texts": fingerprint, "corpus": corpus.key})
-    if directory := cache.open_entry(key.directory_name):
-        return directory
-    with cache.building(key):
-        if directory := cache.open_entry(key.directory_name):
-            return directory
-        texts = texts or prepare_texts(source, "unlabelled")
-        labelled = prepare_texts(source, "labelled")
-        _check_unchanged(source, [texts.fingerprint, labelled.fingerprint], [fingerprint, corpus.texts])
-        hash_N = normalised_hashes(texts.read("unsup"))
-        held = corpus.digests("test")
-        if held is None:  # a corpus of an earlier version
-            of, is_test_N = assign_rows(labelled, experiment.data, rounds=True)["test"]
-            held = normalised_hashes(labelled.read(of, is_test_N))
-        is_wanted_N = ~stand_in(hash_N, held)
-        tokenizer = Tokenizer.from_file(str(corpus.directory / "tokenizer.json"))
-        tokens_N = _hash_tokens(open_corpus(corpus.key, ("test",)) or corpus)
-        with store.new_directory(cache.directory_of(key.directory_name)) as draft:
-            is_known_N = stand_in(hash_N, normalised_hashes(labelled.read("train")))
-            is_wanted_N = _write_split(draft, "unsup", texts, "unsup", is_wanted_N, tokenizer, is_known_N, tokens_N)
-            draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
-        directory = cache.open_entry(key.directory_name)
-    console.say(f"data: unsup {is_wanted_N.sum():,} reviews, {(~is_wanted_N).sum():,} left out that stand in test")
-    if directory is None:
-        raise cache.unreadable(key.directory_name)
-    return directory
+
+    def build() -> None:
+        found, labelled = texts or prepare_texts(source, "unlabelled"), prepare_texts(source, "labelled")
+        _check_unchanged(source, [found.fingerprint, labelled.fingerprint], [fingerprint, corpus.texts])
+        _build_unsup(found, labelled, experiment, corpus, key)
+
+    return cache.get_or_build(key, cache.open_entry, build)
+
+
+def _build_unsup(texts: Texts, labelled: Texts, experiment: Experiment, corpus: Corpus, key: cache.Key) -> None:
+    hash_N = normalised_hashes(texts.read("unsup"))
+    held = corpus.digests("test")
+    if held is None:  # a corpus of an earlier version
+        of, is_test_N = assign_rows(labelled, experiment.data, rounds=True)["test"]
+        held = normalised_hashes(labelled.read(of, is_test_N))
+    is_wanted_N = ~is_among(hash_N, held)
+    encode = ChunkEncoder(Tokenizer.from_file(str(corpus.directory / "tokenizer.json")))
+    tokens_N = _hash_tokens(open_corpus(corpus.key, ("test",)) or corpus)
+    with store.new_directory(cache.directory_of(key.directory_name)) as draft:
+        is_known_N = is_among(hash_N, normalised_hashes(labelled.read("train")))
+        is_wanted_N = _write_split(draft, "unsup", texts, "unsup", is_wanted_N, encode, is_known_N, tokens_N)
+        draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
+    n_kept, n_out = int(is_wanted_N.sum()), int((~is_wanted_N).sum())
+    console.say(f"data: unsup {n_kept:,} reviews, {n_out:,} left out that are also in test")
 
 
 def _hash_tokens(corpus: Corpus) -> Hashes:
-    """Hash the token ids of each test row that has some: two texts may differ and be the same to a model."""
+    """Hash the token ids of each non-empty test row: different texts may have the same tokens."""
     test = corpus.split("test")
     found = row_hashes(np.split(test.ids_T, test.starts_N1[1:-1]))
     return np.asarray(found[found != 0])
@@ -250,21 +247,21 @@ def _write_split(
     texts: Texts,
     of: str,
     is_wanted_N: NDArray[np.bool_],
-    tokenizer: Tokenizer,
+    encode: ChunkEncoder,
     is_known_N: NDArray[np.bool_],
     unwanted: Hashes | None = None,
 ) -> NDArray[np.bool_]:
     """Encode and write the wanted rows of a split of the texts, less those whose token ids hash as `unwanted` ones do.
 
-    Returns which rows were written; `is_known_N` says which of the texts stand in other splits, too.
+    Returns which rows were written; `is_known_N` marks the texts that are also in other splits.
     """
     n_rows, done, end = int(is_wanted_N.sum()), 0, 0
     is_kept = list[NDArray[np.bool_]]()
     with writing(draft, name, COLUMNS) as writer, console.progress(f"packing {name}", n_rows) as shown:
-        for ids in encode_ahead(tokenizer, texts.read(of, is_wanted_N)):
+        for ids in encode_ahead(encode, texts.read(of, is_wanted_N)):
             done += len(ids)
             if unwanted is not None:
-                is_kept.append(~stand_in(row_hashes(ids), unwanted))
+                is_kept.append(~is_among(row_hashes(ids), unwanted))
                 ids = list(itertools.compress(ids, is_kept[-1]))
             if ids:
                 end_B = end + np.cumsum([len(row) for row in ids])
@@ -281,20 +278,17 @@ def _write_split(
     return is_wanted_N
 
 
-def encode_ahead(tokenizer: Tokenizer, chunks: Iterable[list[str]]) -> Iterator[list[NDArray[np.int32]]]:
-    """Encode chunks of texts, two at a time: while one's ids become arrays, on one core, the library has the others."""
+def encode_ahead(encode: ChunkEncoder, chunks: Iterable[list[str]]) -> Iterator[list[NDArray[np.int32]]]:
+    """Encode lists of texts, two ahead of the caller, which uses one core while the library uses the others."""
     with ThreadPoolExecutor(2) as workers:
         pending: deque[Future[list[NDArray[np.int32]]]] = deque()
         for chunk in chunks:
-            pending.append(workers.submit(lambda texts: list(encode(tokenizer, texts)), chunk))
+            pending.append(workers.submit(encode, chunk))
             if len(pending) > 2:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
 
 
-def _open_said(name: str, splits: tuple[str, ...]) -> Corpus | None:
-    corpus = open_corpus(name, splits)
-    if corpus is not None:
-        console.say(f"data: prepared before, in {corpus.directory}")
-    return corpus
+def _say_found(corpus: Corpus) -> None:
+    console.say(f"data: prepared before, in {corpus.directory}")

@@ -19,14 +19,14 @@ _HINT = Change("--set", "data.target=label")
 
 
 def ratings_of(output_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the stars that a model's outputs stand for, brought within the scale."""
+    """Return the star ratings of a model's outputs, clipped to the scale."""
     rating_N: NDArray[np.float64] = np.clip(MIDDLE + REACH * output_N, LEAST, MOST)
     return rating_N
 
 
 def check_source(source: "Source") -> None:
     """Raise UsageError for a source whose layout has no star ratings."""
-    if source.kind != "imdb":
+    if not source.has_stars:
         raise UsageError(
             f"data.target is stars, and data.source is {source.path}, which has labels alone: imdb, sample and what "
             "is laid out as IMDb is have star ratings",

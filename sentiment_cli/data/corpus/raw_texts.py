@@ -1,10 +1,10 @@
-"""The reviews of a source as they came, kept on disk once: what packing, checks and reports read, again and again.
+"""The reviews of a source, stored once in the cache; packing, checks and reports read them from there.
 
     cache/texts-labelled-imdb-…/   train.text  train-end_N.int64  train-label_N.int32  …  about.json  manifest.json
 
 A part (labelled: train and test; unlabelled: unsup) is one such directory, keyed by the hash of the source's bytes and
-the settings that bear on reading it. Its `fingerprint` is of the rows themselves: the same whether they came out of an
-archive or a folder.
+the settings that affect reading it. Its `fingerprint` hashes the rows themselves: it is the same for an archive and its
+extracted folder.
 """
 
 import hashlib
@@ -16,17 +16,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli import console
 from sentiment_cli.data.corpus import cache
-from sentiment_cli.data.corpus.column_files import ColumnWriter, read_column, read_ids, writing
+from sentiment_cli.data.corpus.column_files import read_column, read_ids, writing
+from sentiment_cli.data.corpus.split_writer import COLUMNS, ROWS_AT_ONCE, RejectsWriter, SplitWriter
+from sentiment_cli.data.sources.digests import FilesDigest
+from sentiment_cli.data.sources.imdb_source import say_other_archive
 from sentiment_cli.data.sources.labels import parse_label_map, refuse_unknown, said, sort_labels
-from sentiment_cli.data.sources.review import Review, Subset
-from sentiment_cli.data.sources.source import FilesDigest, Source, has_valid, hash_source, read_part, say_other_archive
+from sentiment_cli.data.sources.review import Subset
+from sentiment_cli.data.sources.source import Source
 from sentiment_cli.data.tables.readers import Rejects, unless_all_fail
 from sentiment_cli.errors import DataError
 from sentiment_cli.storage import store
@@ -34,18 +36,14 @@ from sentiment_cli.storage import store
 _FORMAT = 2
 # Validation rows are there only where the source, or a file given apart, has some.
 SPLITS_OF: dict[Subset, tuple[str, ...]] = {"labelled": ("train", "valid", "test"), "unlabelled": ("unsup",)}
-_SAID_FILE = "said.json"  # what was found out of the files, which is said each time; no part of the fingerprint
-_ROWS_AT_ONCE = 1024
+_MESSAGES_FILE = "said.json"  # lines about the files that are printed each time; not in the fingerprint
 _BYTES_AT_ONCE = 4_000_000  # of rows that are long; a thousand reviews have 1.3 million
 _ROWS_BETWEEN_UPDATES = 5000
 
 
-_COLUMNS = {"end_N": "int64", "label_N": "int32", "stars_N": "int8", "group_N": "int32", "digest_N": "uint64"}
-
-
 @dataclass(frozen=True)
 class TextRows:
-    """What is known of a split's rows beside their texts; -1 is none, 0 stars are none.
+    """A split's metadata by row; -1 is no label or group, 0 is no star rating.
 
     `end_N` is where each text ends among the bytes of all. `digest_N` is a hash of the text with white space folded:
     equal for exact duplicates.
@@ -65,7 +63,7 @@ class TextRows:
 class Texts:
     """A part's reviews on disk: their labels and groups in order, and the rank of each as it was first met.
 
-    `left_out` counts the rows that data.label_map leaves out, by the labels that the file gives them.
+    `left_out` counts the rows that data.label_map leaves out, by their label in the file.
     """
 
     directory: Path
@@ -78,11 +76,11 @@ class Texts:
     _group_ranks: NDArray[np.int32]
 
     def rows(self, split: str) -> TextRows:
-        """Map what is known of a split's rows into memory; label_N and group_N are places in `labels` and `groups`."""
+        """Map a split's metadata into memory; label_N and group_N are positions in `labels` and `groups`."""
         is_there = (self.directory / f"{split}.text").exists()
         columns = {
             name: read_column(self.directory, split, name, kind) if is_there else np.zeros(0, kind)
-            for name, kind in _COLUMNS.items()
+            for name, kind in COLUMNS.items()
         }
         columns["label_N"] = self._label_ranks[columns["label_N"]]
         columns["group_N"] = self._group_ranks[columns["group_N"]]
@@ -94,16 +92,16 @@ class Texts:
         return [name.decode("utf-8", "replace") for name in read_ids(self.directory, split)] if is_there else []
 
     def read(self, split: str, is_wanted_N: NDArray[np.bool_] | None = None) -> Iterator[list[str]]:
-        """Yield a split's texts in order, some at a time; those of the wanted rows only."""
+        """Yield lists of a split's texts in order, of the wanted rows only."""
         if not (self.directory / f"{split}.text").exists():
             return
-        end_N = read_column(self.directory, split, "end_N", _COLUMNS["end_N"])
+        end_N = read_column(self.directory, split, "end_N", COLUMNS["end_N"])
         with (self.directory / f"{split}.text").open("rb") as handle:
             first = 0
             while first < len(end_N):
                 start = handle.tell()
                 within = int(np.searchsorted(end_N, start + _BYTES_AT_ONCE))
-                last = min(max(within, first + 1), first + _ROWS_AT_ONCE, len(end_N))
+                last = min(max(within, first + 1), first + ROWS_AT_ONCE, len(end_N))
                 edges = [0, *(end_N[first:last] - start).tolist()]
                 block = memoryview(handle.read(edges[-1]))
                 wanted = itertools.repeat(True) if is_wanted_N is None else is_wanted_N[first:last]
@@ -114,16 +112,13 @@ class Texts:
 
 def key_of(source: Source, part: Subset) -> cache.Key:
     """Return the key of a part's texts."""
-    names = {"label_map", "on_error", "without_label", "text_column", "label_column", "group_column"}
-    names |= {"header", "encoding", "delimiter", "quoting"}
-    settings = {} if source.kind == "imdb" else source.settings.model_dump(mode="json", include=names)
-    depends_on = {"format": _FORMAT, "part": part, "source": hash_source(source, part), "data": settings}
+    depends_on = {"format": _FORMAT, "part": part, "source": source.digest(part), "data": source.settings_read()}
     return cache.Key(f"texts-{part}-{source.name}", depends_on)
 
 
-def open_texts(key: cache.Key) -> Texts | None:
-    """Open a part's texts where they are there whole."""
-    directory = cache.open_entry(key.directory_name)
+def open_texts(name: str) -> Texts | None:
+    """Return the texts in a cache entry, or None where the entry is missing or damaged."""
+    directory = cache.open_entry(name)
     return None if directory is None else _load(directory)
 
 
@@ -133,9 +128,9 @@ def find_fingerprint(key: cache.Key) -> str | None:
 
 
 def find_texts(fingerprint: str, splits: tuple[str, ...] = ("train", "valid", "test", "unsup")) -> Texts | None:
-    """Open the texts of a fingerprint where they are in the cache; whatever they came from is not looked at.
+    """Open the texts of a fingerprint where the cache has them, without looking at their source.
 
-    Nothing is read of other splits than those named.
+    Only the named splits are read.
     """
     paths = [entry.path for entry in cache.entries() if entry.name.startswith("texts-")]
     name = next((path.name for path in paths if _fingerprint_in(path) == fingerprint), None)
@@ -145,67 +140,22 @@ def find_texts(fingerprint: str, splits: tuple[str, ...] = ("train", "valid", "t
 
 
 def prepare_texts(source: Source, part: Subset) -> Texts:
-    """Return a part's texts, out of the cache where they are there whole, else read from the source."""
+    """Return a part's texts from the cache; where it lacks them, read them from the source first."""
     key = key_of(source, part)
-    with cache.building(key):
-        found = open_texts(key)
-        if found is None:
-            cache.say_miss(key)
-            console.say(f"data: reading the {part} reviews of {source.path or 'the generated sample'}")
-            _write(source, part, key)
-            found = open_texts(key)
-        elif store.is_there(found.directory / _SAID_FILE):
-            for line in store.read_json(found.directory / _SAID_FILE):
-                console.say(line)
-    if found is None:
-        raise cache.unreadable(key.directory_name)
-    return found
+
+    def read() -> None:
+        cache.say_miss(key)
+        console.say(f"data: reading the {part} reviews of {source.path or 'the generated sample'}")
+        _write(source, part, key)
+
+    return cache.get_or_build(key, open_texts, read, on_hit=_say_found)
 
 
-class _Rejected:
-    """The list of rows left out: a file of the draft, made for the first one and written as they come."""
-
-    def __init__(self, draft: store.Draft, stack: ExitStack) -> None:
-        self._draft, self._stack = draft, stack
-        self._output: store.Output | None = None
-        self.n = 0
-
-    def keep(self, place: dict[str, Any], content: Any) -> None:
-        if self._output is None:
-            self._output = self._stack.enter_context(self._draft.create("rejects.jsonl"))
-        self._output.write(f"{json.dumps(place)}\n".encode())  # ASCII, which any file name can be written in
-        self.n += 1
-
-
-class _Split:
-    """One split while it is read; what is known of its rows goes to disk some rows at a time."""
-
-    def __init__(self, text: store.Output, columns: ColumnWriter) -> None:
-        self._text, self._columns = text, columns
-        self._end = 0
-        self.n_rows = 0
-        self._rows: list[tuple[int, int, int, int, int]] = []
-        self._ids: list[bytes] = []
-        self.labels: Counter[str] = Counter()
-
-    def add(self, review: Review, label: int, group: int) -> None:
-        data = review.text.encode()
-        self._text.write(data)
-        self._end += len(data)
-        folded = " ".join(review.text.split()).encode()
-        digest = int.from_bytes(hashlib.blake2b(folded, digest_size=8).digest(), "little")
-        self._rows.append((self._end, label, review.stars or 0, group, digest))
-        self._ids.append(review.id.encode("utf-8", "surrogateescape").replace(b"\0", b""))
-        self.n_rows += 1
-        if len(self._rows) == _ROWS_AT_ONCE:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._rows:
-            self._columns.write(**dict(zip(_COLUMNS, zip(*self._rows, strict=True), strict=True)))
-            self._columns.write_ids(self._ids)
-            self._rows.clear()
-            self._ids.clear()
+def _say_found(texts: Texts) -> None:
+    """Repeat the lines that were printed when the texts were read."""
+    if store.is_there(texts.directory / _MESSAGES_FILE):
+        for line in store.read_json(texts.directory / _MESSAGES_FILE):
+            console.say(line)
 
 
 def _write(source: Source, part: Subset, key: cache.Key) -> None:
@@ -224,18 +174,18 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
         console.progress(f"reading the {part} reviews", None) as shown,
     ):
         splits = {
-            split: _Split(
+            split: SplitWriter(
                 stack.enter_context(draft.create(f"{split}.text")),
-                stack.enter_context(writing(draft, split, _COLUMNS)),
+                stack.enter_context(writing(draft, split, COLUMNS)),
             )
             for split in SPLITS_OF[part]
-            if split != "valid" or has_valid(source)
+            if split != "valid" or source.has_valid
         }
-        stack.enter_context(unless_all_fail(lambda others: read_part(source, part, others, say=_say_nothing)))
-        rejected = _Rejected(draft, stack)
+        stack.enter_context(unless_all_fail(lambda others: source.rows(part, others, say=_say_nothing)))
+        rejected = RejectsWriter(draft, stack)
         rejects = Rejects(source.settings.on_error, rejected.keep)
         read, left_out = FilesDigest(), Counter[str]()
-        for split, review in read_part(source, part, rejects, read, left_out, say):
+        for split, review in source.rows(part, rejects, read, left_out, say):
             label = group = -1
             if review.label is not None:
                 label = labels.setdefault(review.label, len(labels))
@@ -247,7 +197,7 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
             n_rows += 1
             if n_rows % _ROWS_BETWEEN_UPDATES == 0:
                 shown.update(n_rows)
-        if hash_source(source, part, read) != key.depends_on["source"]:
+        if source.digest(part, read) != key.depends_on["source"]:
             raise DataError(f"{source.path} was changed while it was read", f"ls -l {shlex.quote(str(source.path))}")
         first = splits[SPLITS_OF[part][0]]
         if not first.n_rows:
@@ -260,7 +210,7 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
         for columns in splits.values():
             columns.flush()
         if found_out:
-            draft.write(_SAID_FILE, store.dump_json(found_out))
+            draft.write(_MESSAGES_FILE, store.dump_json(found_out))
         about = {"labels": list(labels), "groups": list(groups), "rejected": rejected.n}
         if +left_out:  # without it the fingerprint is that of earlier versions
             about["left_out"] = dict(left_out)
@@ -268,8 +218,8 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
     if +left_out:
         console.say(f"data: data.label_map leaves out the rows labelled {said(left_out)}")
-    if part == "labelled":
-        say_other_archive(source, key.depends_on["source"], n_rows)
+    if part == "labelled" and source.settings.source == "imdb":
+        say_other_archive(source.path, key.depends_on["source"], n_rows)
     if n_damaged:
         console.warn(f"{n_damaged:,} texts are not valid UTF-8; \ufffd replaces each wrong byte")
     if rejected.n:
@@ -304,7 +254,7 @@ def _fingerprint_in(directory: Path) -> str | None:
 
 
 def _fingerprint(directory: Path) -> str:
-    """Hash the rows and what they mean, and not where they came from."""
+    """Hash the rows and their metadata, but not their source."""
     files = cache.read_entry_manifest(directory)
-    rows = {name: entry for name, entry in files.items() if name not in (cache.KEY_FILE, _SAID_FILE)}
+    rows = {name: entry for name, entry in files.items() if name not in (cache.KEY_FILE, _MESSAGES_FILE)}
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

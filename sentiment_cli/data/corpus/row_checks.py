@@ -1,4 +1,4 @@
-"""What the rows of a corpus can bear: too few of them are refused, scores that would mislead are said."""
+"""Checks of a corpus's rows: too few rows are an error, misleading scores a warning."""
 
 import shlex
 from collections import Counter
@@ -9,17 +9,17 @@ import numpy as np
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.corpus.duplicates import Hashes, stand_in
+from sentiment_cli.data.corpus.duplicates import Hashes, is_among
 from sentiment_cli.data.corpus.packed import SPLITS, Corpus
 from sentiment_cli.data.corpus.raw_texts import Texts
 from sentiment_cli.data.corpus.splits import Splits, is_by_group
 from sentiment_cli.data.sources.labels import map_setting, missing_spellings, parse_label_map, said
-from sentiment_cli.data.sources.source import columns_of, format_of
+from sentiment_cli.data.sources.path_kinds import columns_of, format_of
 from sentiment_cli.data.tables.column_roles import KNOWN_NAMES
 from sentiment_cli.data.tables.readers import column_names, kind_of_file
 from sentiment_cli.errors import Change, DataError
 
-_MANY_KNOWN = 0.05  # of the rows of a split; of IMDb's test rows half a hundredth stand in training
+_MANY_KNOWN = 0.05  # of the rows of a split; 0.5 % of IMDb's test rows are also training rows
 _FEWEST_IDS = 20  # labels, from which on one of every row is an id and no class
 
 
@@ -92,12 +92,12 @@ def about_rows(texts: Texts, splits: Splits, hash_N_of: dict[str, Hashes]) -> di
             )
             for name, (of, is_wanted_N) in splits.items()
         },
-        "known": {name: int(stand_in(hashes[name], others).sum()) for name, others in known.items()},
+        "known": {name: int(is_among(hashes[name], others).sum()) for name, others in known.items()},
     }
 
 
 def warn_of_rows(corpus: Corpus, data: Data) -> None:
-    """Warn of what makes scores of a corpus mean less than they seem to: each time that it is trained on."""
+    """Warn of rows that make scores look better than they are, each time the corpus is trained on."""
     about = corpus.about
     if not about:
         return

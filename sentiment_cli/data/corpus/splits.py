@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus.raw_texts import Texts
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 
 Splits = dict[str, tuple[str, NDArray[np.bool_]]]  # of each split, the split of the texts and which of its rows
 
@@ -123,10 +123,11 @@ def folds_of(
 
 
 def is_by_group(group_N: NDArray[np.integer], by: str) -> bool:
-    """Say whether groups stay whole. Raises UsageError for groups asked for where there are none."""
+    """Say whether groups stay in one split. Raises UsageError where groups are requested and the rows have none."""
     has_groups = bool((group_N >= 0).any())
     if by in ("movie", "group") and not has_groups:
-        raise UsageError(f"data.valid.by is {by}, and the rows have no groups", "sentiment data info")
+        hint = Change("--set", "data.valid.by=auto")
+        raise UsageError(f"data.valid.by is {by}, and the rows have no groups", hint)
     return has_groups and by != "row"
 
 

@@ -94,7 +94,7 @@ def refuse_foreign(path: Path, start: bytes) -> None:
 
 
 def refuse_stream(name: str, start: bytes) -> None:
-    """Raise DataError for first bytes of standard input that are no UTF-8 text, line by line."""
+    """Raise DataError for first bytes of standard input that are not UTF-8 text, line by line."""
     for magic, what in _PACKED:
         if start.startswith(magic) and (magic != b"BZh" or start[4:8] == b"1AY&"):
             raise DataError(f"{name} is {what}, not text; compressed files are read with --file", _HELP)

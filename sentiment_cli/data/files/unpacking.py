@@ -66,7 +66,10 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             with opener(path) as unpacked:
                 yield unpacked
         elif start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-            with zipfile.ZipFile(handle) as archive, archive.open(_only_member(path, archive)) as member:
+            with (
+                zipfile.ZipFile(handle) as archive,
+                archive.open(name=_only_member(path, archive), mode="r") as member,
+            ):
                 yield member
         else:
             yield handle

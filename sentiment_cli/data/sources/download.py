@@ -34,7 +34,7 @@ The reviews are the Large Movie Review Dataset v1.0. If you publish results on i
   Computational Linguistics: Human Language Technologies, pages 142-150."""
 _MOST_BYTES = 1 << 30  # of a mirror's archive, whose size nobody has said
 _CHUNK = 1 << 18
-_MOST_AROUND, _MOST_TIMES = 1 << 20, 16  # bytes of chunk sizes and trailers: so many, and so many times the file's
+_MOST_AROUND, _MOST_TIMES = 1 << 20, 16  # bytes of chunk sizes and trailers: a constant plus a multiple of the file's
 _TRIES = 5
 _GAIN = 1 << 20  # this much more than ever before, and the tries are counted anew
 _TIMEOUT_S = 30.0
@@ -225,7 +225,7 @@ class _Transfer:
         self._is_whole = True
 
     def _chunks(self, response: PacedResponse, most: int) -> Iterator[bytes]:
-        """Yield at most so many bytes, as they come; raise _Interrupted where they come too slowly or not at all."""
+        """Yield at most `most` bytes as they arrive; raise _Interrupted where they come too slowly or not at all."""
         began, n_bytes, n_sent, before = time.monotonic(), 0, 0, response.pace.n_bytes
         while True:
             response.pace.allow(

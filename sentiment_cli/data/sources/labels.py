@@ -3,11 +3,12 @@
 import json
 import math
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sentiment_cli.config.schema import split_pair
+from sentiment_cli.config.values import split_pair
 from sentiment_cli.errors import Change, DataError
 
 # More classes than this are a column of numbers or texts taken for one of labels.
@@ -31,7 +32,7 @@ class LabelError(DataError):
 def parse_label(value: Any) -> str | None:
     """Return a label as text: True is "true", 1 and 1.0 are "1"; None for one that is missing.
 
-    Raises ValueError for what is no class: a fraction, a list, an object.
+    Raises ValueError for values that are not classes: a fraction, a list, an object.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -51,8 +52,8 @@ def parse_label(value: Any) -> str | None:
 def find_label(value: Any, renamed: Mapping[str, str]) -> tuple[str | None, str | None]:
     """Return a value's label as the map or else the file spells it, and the label that it is renamed to.
 
-    The map comes first, so that it can name what is no label by itself: a fraction, a date. Both are None where the
-    label is missing; the second is "" for a row that is left out. Raises ValueError as `parse_label` does.
+    The map comes first, so that it can name values that are not labels by themselves: a fraction, a date. Both are None
+    where the label is missing; the second is "" for a row that is left out. Raises ValueError as `parse_label` does.
     """
     for spelling in _spellings(value) if renamed else ():
         if spelling in renamed:
@@ -132,7 +133,7 @@ def check_labels(path: str, counts: Counter[str], renamed: Mapping[str, str]) ->
     if len(counts) > MOST_LABELS:
         raise LabelError(
             f"{path} has more than {MOST_LABELS:,} different labels; is that the label column?",
-            "--set data.label_column=NAME",
+            shlex.join(["head", "-c", "500", path]),
             counts,
             renamed,
         )
@@ -161,7 +162,7 @@ def compose_map(renamed: Mapping[str, str], then: Mapping[str, str]) -> dict[str
 
 
 def refuse_unused(renamed: Mapping[str, str], seen: Counter[str]) -> None:
-    """Raise DataError for a renaming of what no row is labelled; `seen` counts the labels as the files have them."""
+    """Raise DataError for a renamed label that no row has; `seen` counts the labels as the files have them."""
     absent = [old for old in renamed if old not in seen]
     if absent:
         raise DataError(

@@ -40,7 +40,7 @@ class Mirror:
     def _is_safe(self) -> bool:
         try:
             return self.parts.scheme in SCHEMES and bool(self.parts.hostname) and self.parts.port != 0
-        except ValueError:  # of brackets, or a port that is no number
+        except ValueError:  # brackets, or a port that is not a number
             return False
 
     @property
@@ -66,7 +66,7 @@ class Mirror:
 
 
 class _StaysSafe(urllib.request.HTTPRedirectHandler):
-    """Follow redirects, ten at most (as the parent does), but none that leaves https or leads to what is no URL."""
+    """Follow redirects, ten at most (as the parent does), but none away from https or to an invalid URL."""
 
     def http_error_302(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage

@@ -203,7 +203,7 @@ def _find_label(path: Path, contents: dict[str, _Contents], taken: Sequence[str]
 
 
 def no_role(path: Path, names: Sequence[str], role: Role, taken: Sequence[str] = ()) -> DataError:
-    """Return the error for a table of which no column is clearly the text, or the label."""
+    """Return the error for a table without a clear column of texts, or of labels."""
     free = [name for name in names if name not in taken]
     there = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
     said = f"{path} has no column that is clearly the {role}; it has {there}"

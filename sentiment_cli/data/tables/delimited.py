@@ -13,7 +13,7 @@ from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, Rejects
 
 
 def csv_records(path: Path, choose: Choose, rejects: Rejects, how: Format, asked: list[str]) -> Iterator[TableRecord]:
-    """Yield what the rows hold in the columns that `choose` names. Raises DataError for what is no table."""
+    """Yield the rows' values in the columns that `choose` names. Raises DataError for a file that is not a table."""
     dialect = find_dialect(path, how, asked)
     names = dialect.names
     places = [(name, names.index(name)) for name in choose(names)]

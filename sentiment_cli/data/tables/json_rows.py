@@ -18,6 +18,7 @@ _LARGEST_OBJECT = 1 << 28
 _PIECE = 1 << 18
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SPACE = re.compile(r"[\s,]*")
+_DEEP = f"its values are nested deeper than {MOST_NESTED} levels"
 _EMPTY = 'is empty; each line should be an object such as {"text": "…", "label": "pos"}'
 
 Shape = Literal["lines", "array", "records"]
@@ -116,16 +117,18 @@ def _line_values(path: Path, codec: str) -> Values:
             elif line.strip():
                 try:
                     value = json.loads(line)
-                except (ValueError, RecursionError) as error:
+                except RecursionError:  # how deep it may be depends on the calls around
+                    yield number, None, _DEEP, line
+                except ValueError as error:
                     yield number, None, f"no JSON: {error}", line
                 else:
                     yield number, value, None, line
 
 
 def _array_values(path: Path, codec: str) -> Values:
-    """Yield the values of an array, of which no more is in memory than one value and a piece.
+    """Yield the values of an array; memory holds only one value and one block.
 
-    Raises DataError at what is no JSON: where the next value begins is not known then.
+    Raises DataError at invalid JSON, after which the next value cannot be found.
     """
     decode = json.JSONDecoder().raw_decode
     with open_text(path, codec) as handle:
@@ -199,7 +202,7 @@ def _why_no_row(value: Any, seen: set[str]) -> str | None:
     if not isinstance(value, dict):
         return f"a JSON {type(value).__name__} where an object should be"
     if _is_deep(value):
-        return f"its values are nested deeper than {MOST_NESTED} levels"
+        return _DEEP
     fresh = value.keys() - seen
     if not fresh:
         return None

@@ -28,7 +28,7 @@ def parquet_records(path: Path, choose: Choose) -> Iterator[TableRecord]:
 
 @contextlib.contextmanager
 def reading_parquet(path: Path) -> Iterator[Any]:
-    """Open a Parquet file, of which some rows at a time can be read. Raises DataError for what is none."""
+    """Open a Parquet file to read a block of rows at a time. Raises DataError for another kind of file."""
     pyarrow, parquet = import_parquet(str(path))
     try:
         with parquet.ParquetFile(path, buffer_size=_READ_AHEAD, pre_buffer=False) as file:

@@ -51,7 +51,7 @@ def _keep(found: re.Match[str]) -> str:
 def find_quoting(path: Path, codec: str, delimiter: str, n_fields: int, n_before: int) -> tuple[Quoting, str | None]:
     """Return how a file is quoted, and a warning where lines are merged that may be rows of their own.
 
-    The first `n_before` lines are no rows. Where one reading leaves fewer lines unused or merged it is taken; of equal
+    The first `n_before` lines are not rows. Where one reading leaves fewer lines unused or merged it is taken; of equal
     ones that of doubled quotes. With other delimiters than tabs, which are in texts too, no quotes are only believed
     where all lines agree: each has the right number of fields, no field is properly quoted, and the merged lines have
     values in common with the others.

@@ -57,7 +57,7 @@ __all__ = [
 
 Say = Callable[[str], object]
 _FAIL_ALIKE = 20
-_WORDS_OF_ROW = 3  # a name of so many words may be a text
+_WORDS_OF_ROW = 3  # a name with this many words may be a text
 
 
 def read_table(
@@ -173,7 +173,7 @@ def _say_table(
     twins: Sequence[str],
     say: Say,
 ) -> None:
-    """Say in one line what was found, and warn of what could be meant otherwise."""
+    """Report in one line how the table is read, and warn of ambiguities."""
     columns = found.columns
     said = []
     for role, value in zip(columns._fields, columns, strict=True):

@@ -33,7 +33,7 @@ def kind_of_file(path: Path, how: Format = Format()) -> str | None:  # noqa: B00
         name = _renamed(path, ".jsonl")
         raise DataError(
             f"{path} holds JSON objects, and its name does not say so: it would be read as texts",
-            shlex.join(["cp", str(path), str(name)]),
+            None if name.exists() else shlex.join(["cp", str(path), str(name)]),
         )
     return None
 

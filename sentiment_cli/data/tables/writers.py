@@ -41,7 +41,7 @@ def well_formed(text: str) -> str:
 
 
 def kind_of(value: Any, before: Kind | None) -> Kind | None:
-    """Return the kind of a column of which one more value is known; None is of every kind.
+    """Return the kind of a column after one more value; None fits every kind.
 
     Whole numbers and fractions are numbers together; whatever else is mixed, nested or beyond 64 bits is JSON.
     """

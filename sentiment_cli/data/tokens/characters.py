@@ -30,7 +30,7 @@ _SYLLABLES = (
 _UNSPACED = _IDEOGRAMS + _SYLLABLES
 _is_unspaced = re.compile(f"[{_UNSPACED}]").match
 
-_BREAK = r"<\s*[bB][rR]\s*(?:/\s*)?>"  # no two \s* side by side: those take quadratic time over many spaces
+BREAK = r"<\s*[bB][rR]\s*(?:/\s*)?>"  # no two \s* side by side: those take quadratic time over many spaces
 # Letters and digits with apostrophes inside are one token (don't, it's), every other mark is one by itself.
 _WORDS_1 = r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|_"
 _LETTERS = rf"[\w&&[^_{_UNSPACED}]]+"
@@ -82,7 +82,7 @@ def with_pipeline(tokenizer: Tokenizer, text: "Text") -> Tokenizer:
 def _raw_steps(text: "Text") -> list[normalizers.Normalizer]:
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     if text.markup == "break":
-        steps.append(_replace(_BREAK, "\n"))
+        steps.append(_replace(BREAK, "\n"))
     if text.lowercase:
         steps.append(normalizers.Lowercase())
     return steps + _deletion(text)
@@ -101,7 +101,7 @@ def _plain_steps(text: "Text") -> list[normalizers.Normalizer]:
         _replace(_INVISIBLE, ""),
     ]
     if text.markup == "break":
-        steps.append(_replace(_BREAK, "\n"))
+        steps.append(_replace(BREAK, "\n"))
     if text.lowercase:  # Turkish: İ would leave a dot behind, and capitals do not tell its two letters i apart
         steps += [_replace("İ|ı", "i"), normalizers.Lowercase()]
     if text.tokenizer == "words":
@@ -128,7 +128,7 @@ def reads_entities(tokenizer: Tokenizer) -> bool:
 
 
 def spell_out(text: str) -> str:
-    """Return the text with its HTML entities, escaped once or twice, as the characters that they stand for."""
+    """Return the text with its HTML entities, escaped once or twice, replaced by their characters."""
     return _ENTITY.sub(_character, text) if "&" in text else text
 
 
@@ -137,7 +137,7 @@ def _character(entity: re.Match[str]) -> str:
 
 
 class Spelled:
-    """A text whose entities are spelled out, and where each of its characters stands in what was written."""
+    """A text with its entities replaced, and the place of each character in the original text."""
 
     def __init__(self, written: str) -> None:
         self.text = spell_out(written)
@@ -159,7 +159,7 @@ class Spelled:
         self._starts, self._ends = starts, ends
 
     def place_in_text(self, start: int, end: int) -> tuple[int, int]:
-        """Return from and to which character of what was written these characters stand."""
+        """Return the start and end of these characters in the original text."""
         if self._starts is None or self._ends is None:
             return start, end
         return self._starts[start], self._ends[end - 1]

@@ -52,7 +52,7 @@ def rebuild_tokenizer(data: bytes, entries: Sequence[str], unknown_id: int, text
 
 @contextlib.contextmanager
 def panics() -> Iterator[None]:
-    """Turn a panic of the library, which is no Exception, into DataError."""
+    """Turn a panic of the library, which is not an Exception, into DataError."""
     try:
         yield
     except BaseException as error:
@@ -95,7 +95,7 @@ def _model(found: dict[str, Any], entries: Sequence[str], unknown_id: int, kind:
 
 
 def _current(part: Any) -> Any:
-    """Return a part of the file with the patterns of today in the place of earlier ones that match the same."""
+    """Return a part of the file with earlier patterns replaced by today's equivalents."""
     if isinstance(part, dict):
         return {key: _current(value) for key, value in part.items()}
     if isinstance(part, list):

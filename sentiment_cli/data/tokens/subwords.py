@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 MARK = "##"
 LONGEST = 8
-_READ = 64  # characters of a word: more are no word
+_READ = 64  # characters of a word that are read
 _FEWEST_WORDS = 2  # of a piece: that of one word says what the word says
 
 
@@ -65,7 +65,7 @@ class Subwords:
 
 
 def find_bags(entries: Sequence[str], first_word: int, n_pieces: int, orders: tuple[int, int]) -> list[list[int]]:
-    """Return for each entry the ids of its pieces; of what is no word, none."""
+    """Return for each entry the ids of its pieces; an empty list for entries that are not words."""
     first_piece = len(entries) - n_pieces
     place = {piece: i for i, piece in enumerate(entries[first_piece:], first_piece)}
     words = enumerate(entries)

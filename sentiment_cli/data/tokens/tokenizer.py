@@ -1,10 +1,8 @@
-"""Text to tokens, by the `tokenizers` library: the whole treatment of a text stands in one saved tokenizer."""
+"""Train and use tokenizers of the `tokenizers` library; one saved tokenizer holds all steps from text to tokens."""
 
-import itertools
 import json
-import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,6 +10,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from sentiment_cli.data.tokens.characters import Spelled, reads_entities, spell_out, with_pipeline
+from sentiment_cli.data.tokens.chunks import count_words
+from sentiment_cli.data.tokens.encoding import batches
+from sentiment_cli.data.tokens.encoding import encode as encode
 from sentiment_cli.data.tokens.subwords import Subwords, has_pieces, learn_pieces
 
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ PAD = "<pad>"
 START = "<start>"
 UNKNOWN = "<unk>"
 DEFAULT_BPE = 8_000  # entries of byte pairs where vocabulary.size is null
-_ROWS_AT_ONCE = 1024
-_CHARACTERS_AT_ONCE = 2_000_000
-_LONGEST_PIECE = 65_536
-_LONGEST_WORD = 1 << 20  # a piece without a place to cut is cut all the same: the library takes 120 bytes a character
-# No token and no <br /> goes across such a space.
-_CUT = re.compile(r"(?<=[0-9A-Za-z]) (?=[0-9A-Za-z])")
 
 
 def train_tokenizer(
@@ -61,17 +56,13 @@ def train_tokenizer(
         )
         merges = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]]
         entries = [*specials, *_entries(learner)]
-        # Specials stand in the table alone, where no text can spell them; as the library's own they would be read.
+        # Specials are only in the table, where no text can spell them; the library would recognise its own in texts.
         model = models.BPE({entry: i for i, entry in enumerate(entries)}, merges)
         return with_pipeline(Tokenizer(model), text), entries
     learner = with_pipeline(Tokenizer(models.WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN)), text)
-    learner.train_from_iterator(
-        _spelled_out(learner, rows),
-        trainers.WordLevelTrainer(
-            vocab_size=most, min_frequency=vocabulary.min_count, special_tokens=[], show_progress=False
-        ),
-    )
-    words = [word for word in _entries(learner) if word not in specials]
+    counts = count_words(learner, _spelled_out(learner, rows))
+    frequent = [word for word, n in counts.items() if n >= vocabulary.min_count and word not in specials]
+    words = sorted(frequent, key=lambda word: (-counts[word], word))
     kept = words[: most - len(specials)]
     entries = [*specials, *kept, *(learn_pieces(kept, pieces) if pieces else ())]
     return build_tokenizer(text, entries, unknown), entries
@@ -83,26 +74,8 @@ def build_tokenizer(text: "Text", entries: Sequence[str], unknown: str) -> Token
     return with_pipeline(Tokenizer(model), text)
 
 
-def encode(tokenizer: Tokenizer, rows: Sequence[str]) -> Iterator[NDArray[np.int32]]:
-    """Yield each text's token ids, in order; the library works on all cores, at a long text's pieces too."""
-    ids: list[NDArray[np.int32]] = []
-    if reads_entities(tokenizer):
-        rows = [spell_out(text) for text in rows]
-    if has_pieces(tokenizer):
-        subwords = Subwords(tokenizer)
-        yield from (np.array([*itertools.chain(*subwords.words(text))], dtype=np.int32) for text in rows)
-        return
-    for batch in _batches(rows):
-        encodings = tokenizer.encode_batch_fast([piece for piece, _ in batch], add_special_tokens=False)
-        for encoding, (_, is_last) in zip(encodings, batch, strict=True):
-            ids.append(np.array(encoding.ids, dtype=np.int32))
-            if is_last:
-                yield ids[0] if len(ids) == 1 else np.concatenate(ids)
-                ids.clear()
-
-
 class Words(NamedTuple):
-    """A text's tokens, ids_L as `encode` has them, and its words: word_L, that of each token, and where each stands."""
+    """A text's token ids, ids_L; word_L, the word of each token; and the words' places in the text."""
 
     ids_L: NDArray[np.int32]
     word_L: NDArray[np.int64]
@@ -121,7 +94,7 @@ def find_words(tokenizer: Tokenizer, text: str) -> Words:
     offset = 0
     spelled = Spelled(text) if reads_entities(tokenizer) else None
     subwords = Subwords(tokenizer) if has_pieces(tokenizer) else None
-    for batch in _batches([text if spelled is None else spelled.text]):
+    for batch in batches([text if spelled is None else spelled.text]):
         pieces = [piece for piece, _ in batch]
         for piece, encoding in zip(pieces, tokenizer.encode_batch(pieces, add_special_tokens=False), strict=True):
             before = None
@@ -153,29 +126,8 @@ def _fit(text: str, start: int, end: int, limit: int) -> tuple[int, int]:
 
 
 def _is_lengthened(word: str) -> bool:
-    """Say whether a word ends with one letter four times, of which `characters` leaves three."""
+    """Say whether a word ends with the same letter four times; `characters` reduces it to three."""
     return len(word) > 3 and word[-1].isalpha() and len(set(word[-4:].lower())) == 1
-
-
-def _batches(rows: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
-    """Yield pieces of the texts, each with whether it is a text's last, so many at a time as memory is given to."""
-    batch: list[tuple[str, bool]] = []
-    n_characters = 0
-    for text in rows:
-        start, is_last = 0, False
-        while not is_last:
-            is_long = len(text) - start > _LONGEST_PIECE
-            cut = _CUT.search(text, start + _LONGEST_PIECE, start + _LONGEST_WORD) if is_long else None
-            end = min(len(text), start + _LONGEST_WORD) if cut is None else cut.start()
-            is_last = end == len(text)
-            batch.append((text[start:end], is_last))
-            n_characters += end - start
-            start = end
-            if len(batch) == _ROWS_AT_ONCE or n_characters >= _CHARACTERS_AT_ONCE:
-                yield batch
-                batch, n_characters = [], 0
-    if batch:
-        yield batch
 
 
 def _spelled_out(tokenizer: Tokenizer, rows: Iterable[Sequence[str]]) -> Iterable[Sequence[str]]:

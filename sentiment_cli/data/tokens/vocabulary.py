@@ -1,4 +1,4 @@
-"""Which tokens a model knows, in order of their ids, specials first."""
+"""The vocabulary: a model's tokens in order of their ids, specials first."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Vocabulary":
-        """Raise KeyError, TypeError or ValueError for what is no vocabulary."""
+        """Return a vocabulary. Raises KeyError, TypeError or ValueError for other values."""
         found = cls(
             tuple(values["entries"]),
             values["unknown_id"],
@@ -46,16 +46,16 @@ class Vocabulary:
 
     @property
     def specials(self) -> int:
-        """How many entries are not words."""
+        """The number of special entries."""
         return max(self.unknown_id, self.start_id or 0) + 1
 
     @property
     def n_whole(self) -> int:
-        """How many entries are no pieces of words: these come first."""
+        """The number of entries that are not pieces of words; they come first."""
         return len(self.entries) - self.n_pieces
 
     def is_word(self, token_id: int) -> bool:
-        """Say whether an entry is a word of two letters at least, or what of it a longer one is made of.
+        """Say whether an entry is a word with at least two characters.
 
         A character is enough in scripts without spaces.
         """

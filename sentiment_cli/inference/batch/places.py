@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import re
-import shlex
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from sentiment_cli.data.tables.readers import import_parquet
 from sentiment_cli.data.tables.writers import dump
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def rejects_path(source: "BatchSource", out: Path | None) -> Path:
     return Path(f"{out if is_file else source.name}.rejects.jsonl")
 
 
-def check_places(source: "BatchSource", out: Path | None, form: str, on_error: str, model: Path | None = None) -> None:
+def check_places(source: "BatchSource", out: Path | None, form: str, on_error: str) -> None:
     """Raise UsageError if the output or the rejects would replace the input or a file that predict did not write."""
     places = [] if out is None else [(out, "answers", is_answers)]
     if source.is_table and on_error == "skip":
@@ -73,9 +72,9 @@ def check_places(source: "BatchSource", out: Path | None, form: str, on_error: s
         if is_same_file(path, source.path):
             raise UsageError(
                 f"{path} is the file that is read, and the {what} would replace it",
-                _elsewhere(source, out, form, on_error, model),
+                _elsewhere(source, out, form),
             )
-        store.check_replaceable(path, is_ours, _elsewhere(source, out, form, on_error, model))
+        store.check_replaceable(path, is_ours, _elsewhere(source, out, form))
 
 
 def is_same_file(path: Path, other: Path | None) -> bool:
@@ -149,20 +148,17 @@ def _has_answers(names: list[str]) -> bool:
     return False
 
 
-def _elsewhere(source: "BatchSource", out: Path | None, form: str, on_error: str, model: Path | None) -> str:
-    """Return the command that writes to places that are free."""
-    command = ["sentiment", "predict", *(["--run", str(model)] if model is not None else [])]
-    command += ["--file", str(source.path or source.name)]
-    if source.is_table and source.text_column:
-        command += ["--text-column", source.text_column]
-    free = next(path for path in _names(source, out, form) if not _is_taken(path))
-    command += ["--out", str(free), "--format", form, *(["--on-error", "skip"] if on_error == "skip" else [])]
-    return shlex.join(command)
+def _elsewhere(source: "BatchSource", out: Path | None, form: str) -> Change:
+    """Return the change to an output file that is free."""
+    return Change("--out", str(next(path for path in _names(source, out, form) if not _is_taken(path))))
 
 
 def _names(source: "BatchSource", out: Path | None, form: str) -> Iterator[Path]:
     suffix = f".{'txt' if form == 'text' else form}"
     path = out if out is not None else Path(f"{Path(source.name).stem}-answers{suffix}")
+    if path.is_dir():
+        path = path / f"answers{suffix}"
+        yield path
     ending = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
     stem = path.name.removesuffix(ending) or "answers"
     if out is None:

@@ -40,7 +40,7 @@ def predict_all(
     rejects beside `out`, or, when answers go to stdout, in the current directory. Raises UsageError where one of these
     files would replace the input, or what predict did not write.
     """
-    check_places(source, out, form, on_error, getattr(getattr(predictor, "artefact", None), "path", None))
+    check_places(source, out, form, on_error)
     rejects = rejects_path(source, out)
     shows_progress = source.is_file and (out is not None or console.terminal_width() is None)
     n_written, notes = 0, _Notes("row" if source.is_table else "text")

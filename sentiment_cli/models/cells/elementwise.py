@@ -1,4 +1,4 @@
-"""Layers with an elementwise recurrence: all matrix products come before it, and it runs as one scan."""
+"""Cells with an elementwise recurrence (minGRU, SRU, QRNN): all matrix products come first, then one scan."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class MinGRU(nn.Module):
         self.bias = nn.Parameter(torch.empty(2 * width).uniform_(-bound, bound))
 
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
-        """Return states_BLD and the last of them."""
+        """Return states_BLD and the last state."""
         # 1 - sigmoid(x) is sigmoid(-x): the smallest thing to negate are the gate's weights.
         weight_GD, bias_G = (torch.cat([-a[: self.width], a[self.width :]]) for a in (self.input_weight, self.bias))
         to_keep_LBD, candidate_LBD = project(input_BLD, weight_GD, bias_G).chunk(2, dim=2)
@@ -39,13 +39,13 @@ class MinGRU(nn.Module):
 
 
 class SRU(nn.Module):
-    """Simple recurrent unit (Lei et al. 2018): a state c behind a forget gate, and a highway past it.
+    """Simple recurrent unit (Lei et al. 2018): a state c with a forget gate, and a highway connection.
 
     f_t = sigmoid(W_f x_t + v_f c_t-1 + b_f), c_t = f_t c_t-1 + (1 - f_t) W x_t,
     r_t = sigmoid(W_r x_t + v_r c_t-1 + b_r), h_t = r_t c_t + (1 - r_t) a x_t.
 
-    The factor a = sqrt(3) keeps the variance of fresh layers on top of each other. Where the input is not as wide as
-    the state, the highway takes a linear map of it. Matrices and v are drawn as in the authors' code.
+    The factor a = sqrt(3) keeps the variance through newly initialized layers. Where the input is not as wide as the
+    state, the highway applies a linear map. Matrices and v are initialized as in the authors' code.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class SRU(nn.Module):
         self.bias = nn.Parameter(torch.zeros(2 * width))  # b_f, b_r
 
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
-        """Return states_BLD and the last (h, c), of which the recurrence reads c alone."""
+        """Return states_BLD and the last (h, c); the recurrence reads only c."""
         from_input_LBG = project(input_BLD, self.input_weight[: 3 * self.width], F.pad(self.bias, (0, self.width)))
         highway_BLD = F.linear(input_BLD, self.input_weight[3 * self.width :]) if self.n_gates == 4 else input_BLD
         highway_LBD = highway_BLD.transpose(0, 1).to(from_input_LBG.dtype) * 3**0.5
@@ -86,7 +86,7 @@ class QRNN(nn.Module):
         self.bias = nn.Parameter(torch.empty(3 * width).uniform_(-bound, bound))
 
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
-        """Return states_BLD and the last (h, c, x), of which c and x, the last input, are read."""
+        """Return states_BLD and the last (h, c, x); the recurrence reads c and x, the last input."""
         input_LBD = input_BLD.transpose(0, 1)
         previous_BD = torch.zeros_like(input_LBD[0]) if start is None else start[2]
         window_LBD = torch.cat([torch.cat([previous_BD[None], input_LBD[:-1]]), input_LBD], dim=2)
@@ -104,7 +104,7 @@ def _gated_scan(gate_LBD: Tensor, value_LBD: Tensor, start_BD: Tensor) -> Tensor
 
 
 class _GatedScan(torch.autograd.Function):
-    """s_t = k_t s_t-1 + (1 - k_t) v_t with k_t = sigmoid(a_t), whose gradient is a linear scan from the end."""
+    """s_t = k_t s_t-1 + (1 - k_t) v_t with k_t = sigmoid(a_t), whose gradient is a linear scan in reverse."""
 
     @staticmethod
     def forward(ctx: Any, gate_LBD: Tensor, value_LBD: Tensor, start_BD: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ class _GatedScan(torch.autograd.Function):
 class _SRUScan(torch.autograd.Function):
     """c_t = f_t c_t-1 + (1 - f_t) x_t and h_t = r_t c_t + (1 - r_t) y_t; f_t, r_t = sigmoid(a_t + v c_t-1).
 
-    Forward it is not linear, and goes one step after the other on every device. Its gradient is a linear scan.
+    The forward pass is not linear and runs step by step on every device. Its gradient is a linear scan.
     """
 
     @staticmethod
@@ -182,9 +182,9 @@ def _gates_and_value(from_input_LBG: Tensor, width: int) -> tuple[Tensor, Tensor
 
 
 def _scan_from_end(keep_LBD: Tensor, grad_LBD: Tensor, carried_BD: Tensor) -> Tensor:
-    """Return g_LBD with g_t = grad_t + k_t+1 g_t+1, the last of them with what is carried from after it.
+    """Return g_LBD with g_t = grad_t + k_t+1 g_t+1, where the last one adds the gradient carried from the next block.
 
-    That is what each state of a scan adds to the loss in all.
+    It is the total gradient of the loss by each state of a scan.
     """
     if not _is_sequential(keep_LBD):
         after_LBD = torch.cat([torch.ones_like(keep_LBD[:1]), keep_LBD[1:].flip(0)])
@@ -198,15 +198,15 @@ def _scan_from_end(keep_LBD: Tensor, grad_LBD: Tensor, carried_BD: Tensor) -> Te
 
 
 def _is_sequential(values_LBD: Tensor) -> bool:
-    """Say whether one operation per step beats the tree: on two CPU cores it takes less than half the time."""
+    """Return whether one operation per step beats the tree: on two CPU cores it takes less than half the time."""
     return values_LBD.device.type == "cpu"
 
 
 def _scan_as_tree(keep_LBD: Tensor, inflow_LBD: Tensor, start_BD: Tensor) -> Tensor:
     """Return s_LBD with s_t = k_t s_t-1 + i_t in about 4 log2(L) operations (associative scan, Blelloch 1990).
 
-    Pairs of steps are joined to one, which gives every second state by a scan of half the length; one more step from
-    each of these gives those between.
+    Pairs of steps are combined into one, which gives every second state by a scan of half the length; one more step
+    from each of these gives the others.
     """
     length = len(inflow_LBD)
     states_LBD = torch.empty_like(inflow_LBD)

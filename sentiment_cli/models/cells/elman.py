@@ -1,9 +1,9 @@
-"""Recurrent layers without gates, and what all layers share.
+"""Recurrent cells without gates, and the interface of all cells.
 
 A layer reads one direction of a padded batch from left to right, `layer(input_BLD, start)`, and returns states_BLD
-and the last state; without `start` it begins with zeros. In training, weight dropout zeroes recurrent weights, the
-same at every step and for every row (Merity et al. 2018), and state dropout numbers of the state that a step reads,
-the same at every step of a row (Gal & Ghahramani 2016).
+and the last state; without `start` it begins with zeros. In training, weight dropout zeroes recurrent weights with the
+same mask at every step and for every row (Merity et al. 2018), and state dropout zeroes units of the state that a step
+reads with the same mask at every step of a row (Gal & Ghahramani 2016).
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ from sentiment_cli.models.cells.recurrence import (
 
 
 class Rnn(nn.RNN):
-    """Elman 1990: h_t = f(W x_t + U h_t-1 + b), f being tanh or relu. Weights, and their names, are torch's."""
+    """Elman 1990: h_t = f(W x_t + U h_t-1 + b), where f is tanh or relu. The weights have torch's names."""
 
     n_gates, forget_gate = 1, None
     weight_ih_l0: Tensor
@@ -61,11 +61,11 @@ class Rnn(nn.RNN):
 
 
 class OutputRnn(nn.Module):
-    """The cell of the field's introductions: two linear maps of input and state, joined.
+    """The cell of many introductions: two linear maps of the concatenated input and state.
 
-    s_t = W [x_t, s_t-1] + b, and y_t = log softmax(V [x_t, s_t-1] + c), which is what the next layer sees: the cell of
+    s_t = W [x_t, s_t-1] + b, and y_t = log softmax(V [x_t, s_t-1] + c), which the next layer reads: the cell of
     PyTorch's tutorial "NLP From Scratch: Classifying Names with a Character-Level RNN" (Robertson 2017). The two maps
-    are stacked, the state's first. Of a start (y, s) only s is read.
+    are stacked, the state's first. Of an initial state (y, s) only s is read.
     """
 
     n_gates, forget_gate = 2, None
@@ -101,8 +101,8 @@ def _scan(
 class _ElmanScan(torch.autograd.Function):
     """h_t = f(x_t + W (m * h_t-1)) with f tanh, relu or linear, and its gradient through time.
 
-    torch has no kernel for it on a CPU, and takes some fifteen operations per step and its gradient; this takes four,
-    and leaves the weights' gradient to one matrix product at the end.
+    torch has no kernel for it on a CPU, and takes about fifteen operations per step and its gradient. This takes four,
+    and computes the weights' gradient in one matrix product at the end.
     """
 
     @staticmethod
@@ -126,7 +126,7 @@ class _ElmanScan(torch.autograd.Function):
         all_LBD, weight_DD, mask_BD = ctx.saved_tensors
         states_LBD, state_BD = all_LBD[1:], grads[0][-1]
         if ctx.nonlinearity == "tanh":
-            inner_LBD = 1 - states_LBD.square()  # the slope, turned into the gradient before it, step by step
+            inner_LBD = 1 - states_LBD.square()  # slopes, replaced by the pre-activations' gradients step by step
         elif ctx.nonlinearity == "relu":
             inner_LBD = (states_LBD > 0).to(states_LBD.dtype)
         else:

@@ -24,11 +24,11 @@ _aten = torch.ops.aten
 
 
 class Gru(nn.GRU):
-    """Cho et al. 2014, in the form of cuDNN and torch, whose weights and names these are.
+    """Cho et al. 2014, in the form of cuDNN and torch, with torch's weights and names.
 
     r and z are sigmoids of W x_t + U h_t-1 + b, n_t = tanh(W x_t + b + r_t * (U h_t-1 + c)) and
-    h_t = (1 - z_t) * n_t + z_t * h_t-1. (In the paper r multiplies h_t-1 before the product, and z is turned round.)
-    State dropout leaves the h_t-1 that z carries over whole.
+    h_t = (1 - z_t) * n_t + z_t * h_t-1. (In the paper r multiplies h_t-1 before the product, and z and 1 - z are
+    swapped.) State dropout does not apply to the h_t-1 that z multiplies.
     """
 
     n_gates, forget_gate = 3, None
@@ -48,7 +48,7 @@ class Gru(nn.GRU):
         (start_BD,) = start or zero_state(state_weight, len(input_BLD), 1)
         if input_BLD.is_cuda and not (self.training and self.state_dropout):
             return read_fused(torch.gru, self, input_BLD, (start_BD,), state_weight)
-        # The scan wants the new state first, then r and z: their gradients then serve input and state from one place.
+        # The scan reads the candidate first, then r and z: their gradients are then contiguous for input and state.
         gate_bias_2D, new_bias_D = self.bias_hh_l0.tensor_split((2 * self.width,))
         bias_3D = self.bias_ih_l0 + F.pad(gate_bias_2D, (0, self.width))
         from_input_LBG = project(input_BLD, self.weight_ih_l0.roll(self.width, 0), bias_3D.roll(self.width))
@@ -91,8 +91,8 @@ class _GruScan(torch.autograd.Function):
         gates_LB2, recurrent_LBD, new_LBD, all_LBD, weight_GD, mask_BD = ctx.saved_tensors
         width = all_LBD.shape[2]
         reset_LBD, update_LBD = gates_LB2.chunk(2, dim=2)
-        # Slopes first, turned into gradients step by step: of the new state, r, z, and of what r multiplies. The first
-        # three are the input's, the last three the state's.
+        # Slopes, replaced by gradients step by step: of the candidate, r, z, and the term that r multiplies. The first
+        # three are for the input, the last three for the state.
         inner_LB4 = gates_LB2.new_empty(*gates_LB2.shape[:2], 4 * width)
         new_slope_LBD, reset_slope_LBD, update_slope_LBD, recurrent_slope_LBD = inner_LB4.chunk(4, dim=2)
         _aten.tanh_backward(1 - update_LBD, new_LBD, grad_input=new_slope_LBD)

@@ -25,10 +25,10 @@ _aten = torch.ops.aten
 
 
 class Lstm(nn.LSTM):
-    """With forget gate (Gers, Schmidhuber & Cummins 2000), on torch's kernel; weights, and their names, are torch's.
+    """LSTM with forget gate (Gers, Schmidhuber & Cummins 2000), on torch's kernel, with torch's weights and names.
 
     c_t = f_t * c_t-1 + i_t * g_t and h_t = o_t * tanh(c_t); the gates i, f and o are sigmoids of W x_t + U h_t-1 + b,
-    the new g is its tanh.
+    the candidate g is its tanh.
     """
 
     n_gates, forget_gate = 4, 1
@@ -56,7 +56,7 @@ class Lstm(nn.LSTM):
 class Lstm1997(nn.Module):
     """Input and output gates only (Hochreiter & Schmidhuber 1997): c_t = c_t-1 + i_t * g_t.
 
-    The paper leaves its two squashing functions open; as in later work (Greff et al. 2017), both are tanh.
+    The paper does not fix its two squashing functions; as in later work (Greff et al. 2017), both are tanh.
     """
 
     n_gates, forget_gate = 3, None
@@ -79,10 +79,10 @@ class Lstm1997(nn.Module):
 
 
 class PeepholeLstm(nn.Module):
-    """With forget gate, and with peepholes (Gers & Schmidhuber 2000; Gers, Schraudolph & Schmidhuber 2002).
+    """LSTM with forget gate and peepholes (Gers & Schmidhuber 2000; Gers, Schraudolph & Schmidhuber 2002).
 
-    Each gate sees its own number of the memory, too: p * c_t-1 for the input and the forget gate, p * c_t for the
-    output gate. State dropout leaves what they see whole, as it does the memory.
+    Each unit of a gate also reads its unit of the memory: p * c_t-1 for the input and the forget gate, p * c_t for the
+    output gate. State dropout does not apply to the memory, nor to what the peepholes read.
     """
 
     n_gates, forget_gate = 4, 1
@@ -115,11 +115,11 @@ def _scan(
 
 
 class _LstmScan(torch.autograd.Function):
-    """The recurrence of the whole family, and its gradient through time.
+    """The recurrence of all LSTMs here, and its gradient through time.
 
-    Forward takes one product and some thirteen operations a step. Backward first makes of all steps at once the slopes
-    by which the gradients of state and memory become those of the gates, and then takes one product and four
-    operations a step.
+    The forward pass takes one product and about thirteen operations per step. The backward pass first computes, for all
+    steps at once, the slopes that turn the gradients of state and memory into those of the gates; then it takes one
+    product and four operations per step.
     """
 
     @staticmethod
@@ -166,13 +166,13 @@ class _LstmScan(torch.autograd.Function):
         gates_LBG, new_LBD, memory_LBD, squashed_LBD, all_LBD, weight_GD, peephole_3D, mask_BD = ctx.saved_tensors
         width, n_gates = all_LBD.shape[2], gates_LBG.shape[2] // all_LBD.shape[2]
         in_LBD, *forget, _, out_LBD = gates_LBG.chunk(n_gates, dim=2)
-        inner_LBG = torch.empty_like(gates_LBG)  # the gates' slopes, turned into their gradients step by step
+        inner_LBG = torch.empty_like(gates_LBG)  # slopes of the gates, replaced by their gradients step by step
         in_slope_LBD, *forget_slope, new_slope_LBD, out_slope_LBD = inner_LBG.chunk(n_gates, dim=2)
         _aten.sigmoid_backward(new_LBD, in_LBD, grad_input=in_slope_LBD)
         _aten.tanh_backward(in_LBD, new_LBD, grad_input=new_slope_LBD)
         _aten.sigmoid_backward(squashed_LBD, out_LBD, grad_input=out_slope_LBD)
         to_memory_LBD = _aten.tanh_backward(out_LBD, squashed_LBD)  # from the state to the memory of the same step,
-        carried_LBD = forget[0] if forget else None  # and from there to the memory before
+        carried_LBD = forget[0] if forget else None  # and from there to the previous memory
         if forget:
             _aten.sigmoid_backward(memory_LBD[:-1], forget[0], grad_input=forget_slope[0])
         if peephole_3D is not None:

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Helpers shared by the recurrent cells: parameters, dropout masks, blocks of steps, and gradients through time."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,24 +10,24 @@ from torch import Tensor, nn
 # Numbers of one tensor, of the ten or so that a block of steps works on. Between 2^14 and 2^24 the gradient of SRU and
 # of QRNN was fastest with this many, that of others nearly: SRU 3.1 µs a token, 3.4 with half (2 cores of an EPYC).
 _IN_CACHE = 131_072
-State = tuple[Tensor, ...]  # each _BD, what the next layer sees first
+State = tuple[Tensor, ...]  # each _BD; the first is the hidden state that the next layer reads
 
 
 def uniform_parameter(width: int, *shape: int) -> nn.Parameter:
-    """Draw a parameter evenly within 1 / sqrt(width), as torch's own layers do."""
+    """Draw a parameter uniformly within 1 / sqrt(width), as torch's own layers do."""
     bound = 1 / math.sqrt(width)
     return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
 
 
 def zero_state(weight_GD: Tensor, n_rows: int, n: int) -> State:
-    """Return the n zero tensors that a layer with these recurrent weights begins with."""
+    """Return the n zero tensors of the initial state of a layer with these recurrent weights."""
     return (weight_GD.new_zeros(n_rows, weight_GD.shape[1]),) * n
 
 
 def project(input_BLD: Tensor, weight_GD: Tensor, bias_G: Tensor | None) -> Tensor:
-    """Return what the input brings to every step, from_input_LBG, in the precision of the weights.
+    """Return the projected input of every step, from_input_LBG, in the dtype of the weights.
 
-    The product itself runs in that of autocast. The narrower of its two sides is copied into the order of time.
+    The product itself runs in autocast's precision. The narrower of its two sides is transposed to time-major order.
     """
     if len(weight_GD) < weight_GD.shape[1]:
         return F.linear(input_BLD, weight_GD, bias_G).transpose(0, 1).contiguous().to(weight_GD.dtype)
@@ -35,14 +35,14 @@ def project(input_BLD: Tensor, weight_GD: Tensor, bias_G: Tensor | None) -> Tens
 
 
 def state_mask(state_BD: Tensor, share: float, training: bool) -> Tensor | None:
-    """Draw what state dropout multiplies the state by, if there is any."""
+    """Draw the mask of state dropout; None without dropout."""
     return F.dropout(torch.ones_like(state_BD), share) if training and share else None
 
 
 def read_fused(
     kernel: Callable[..., tuple[Tensor, ...]], layer: nn.RNNBase, input_BLD: Tensor, start: State, state_weight: Tensor
 ) -> tuple[Tensor, State]:
-    """Read one direction by torch's own kernel, with `state_weight` in the place of the layer's."""
+    """Read one direction with torch's own kernel, with `state_weight` instead of the layer's own."""
     weights = [layer.weight_ih_l0, state_weight, layer.bias_ih_l0, layer.bias_hh_l0]
     start_1BD = [tensor_BD[None].to(input_BLD.dtype) for tensor_BD in start]
     one_or_all = start_1BD[0] if len(start) == 1 else start_1BD
@@ -53,46 +53,46 @@ def read_fused(
 def tanh(values: Tensor, out: Tensor) -> Tensor:
     """Write tanh x = 2 sigmoid(2 x) - 1, good to one unit in the last place of 1.
 
-    torch shares its own tanh of even 32 x 128 numbers out to all threads, which costs 18 us of each, and more beside
-    other work; this takes 11 on a CPU. On a GPU, where it is four kernels for one, it has not been timed.
+    torch.tanh distributes even 32 x 128 values over all threads, which costs 18 us of each, and more beside other jobs;
+    this takes 11 us on a CPU. On a GPU, where it is four kernels instead of one, it has not been timed.
     """
     return torch.mul(values, 2, out=out).sigmoid_().mul_(2).sub_(1)
 
 
 def grad_through_state(grad_BD: Tensor, inner_BG: Tensor, weight_GD: Tensor, mask_BD: Tensor | None) -> Tensor:
-    """Add to a state's own gradient what it gets from the next step's product with it, whose gradient is inner_BG."""
+    """Add the gradient from the next step's product, inner_BG, to the gradient of a state."""
     if mask_BD is None:
         return torch.addmm(grad_BD, inner_BG, weight_GD)
     return torch.addcmul(grad_BD, torch.mm(inner_BG, weight_GD), mask_BD)
 
 
 def shifted_grads(grad_LBD: Tensor) -> tuple[Tensor, ...]:
-    """Return the own gradients of the states before each step, a start having none."""
+    """Return the output gradients of the states before each step; that of the initial state is zero."""
     return torch.zeros_like(grad_LBD[0]), *grad_LBD[:-1].unbind()
 
 
 def weight_gradient(inner_LBG: Tensor, before_LBD: Tensor, mask_BD: Tensor | None) -> Tensor:
-    """Return the gradient of weight_GD, of what each step's product with the state before it gave."""
+    """Return the gradient of weight_GD, from the gradients of each step's product with the previous state."""
     read_LBD = before_LBD if mask_BD is None else before_LBD * mask_BD
     return inner_LBG.flatten(0, 1).t() @ read_LBD.flatten(0, 1)
 
 
 def alloc_states(start_BD: Tensor, length: int) -> Tensor:
-    """Return room for the states of so many steps after a start, which stands first."""
+    """Allocate the states of `length` steps, with the initial state first."""
     states_LBD = start_BD.new_empty(length + 1, *start_BD.shape)
     states_LBD[0] = start_BD
     return states_LBD
 
 
 def steps(*values_LBD: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield each step's views, cut at once: made step by step, they would take as long as the operations on them."""
+    """Yield the views of each step, made all at once: one by one they would take as long as the operations on them."""
     return zip(*(tensor_LBD.unbind() for tensor_LBD in values_LBD), strict=True)
 
 
 def blocks_from_end(values_LBD: Tensor) -> Iterator[slice]:
-    """Yield the steps in blocks whose tensors stay in the cache from operation to operation; on a GPU, all at once.
+    """Yield the steps in blocks whose tensors stay in the CPU cache between operations; on a GPU, all steps at once.
 
-    Tensors of a block go without letters of their shape.
+    Tensors of a block have no shape letters.
     """
     length = len(values_LBD)
     size = max(1, _IN_CACHE // values_LBD[0].numel()) if values_LBD.device.type == "cpu" else length

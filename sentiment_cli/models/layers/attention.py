@@ -1,4 +1,4 @@
-"""Attention: the operation that the models which attend share, and what a decoder looks up in an encoder's states."""
+"""Scaled dot-product attention, and a decoder's attention over the encoder's states."""
 
 from typing import Literal, NamedTuple
 
@@ -14,8 +14,8 @@ def attend(
 ) -> Tensor:
     """Return softmax(Q K' / sqrt(D)) V over the last two of four dimensions (Vaswani et al. 2017, eq. 1).
 
-    A query takes from those keys alone that `is_seen` says, or with `is_causal` from none behind its own place. On a
-    CPU it computes in float32: the kernel for bf16 is no faster there, and five times slower without oneDNN's cache of
+    A query attends to the keys that `is_seen` marks, or with `is_causal` to those up to its own position. On a CPU it
+    computes in float32: the kernel for bf16 is not faster there, and five times slower without oneDNN's cache of
     primitives, which is off (see device.set_up).
     """
     dtype = torch.promote_types(query.dtype, torch.float32) if query.device.type == "cpu" else query.dtype
@@ -27,7 +27,7 @@ def attend(
 
 
 class Memory(NamedTuple):
-    """What a decoder attends to: the encoder's states, what they are found by, and which places hold padding."""
+    """The memory that a decoder attends to: the encoder's states, their keys, and the mask of padding."""
 
     states_BLD: Tensor
     key_BLD: Tensor
@@ -35,7 +35,7 @@ class Memory(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Weigh the encoder's states h by a state s of the decoder; padding weighs 0.
+    """Attention weights of the encoder's states h for a state s of the decoder; the weight of padding is 0.
 
     bahdanau: by the softmax of v · tanh(W s + U h + b) (Bahdanau et al. 2015, appendix A.1.2); luong: of (W s) · h
     (Luong et al. 2015, eq. 8, general).
@@ -49,12 +49,12 @@ class Attention(nn.Module):
         self.score = nn.Linear(width, 1, bias=False) if is_additive else None
 
     def remember(self, states_BLD: Tensor, length_B: Tensor) -> Memory:
-        """Do what is the same at all steps."""
+        """Return the memory, computed once for all steps."""
         is_padding_BL = torch.arange(states_BLD.shape[1], device=length_B.device) >= length_B[:, None]
         return Memory(states_BLD, states_BLD if self.key is None else self.key(states_BLD), is_padding_BL)
 
     def forward(self, state_NMD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Return context_NMD and weight_NML; of the N rows N / B read each of the memory's, in K steps together."""
+        """Return context_NMD and weight_NML; N / B of the N rows read each row of the memory."""
         n_rows, n_steps, _ = state_NMD.shape
         batch, length, width = memory.key_BLD.shape
         query_BKD = self.query(state_NMD).view(batch, -1, width)

@@ -1,4 +1,4 @@
-"""What each state of an encoder remembers of those before it, by attention."""
+"""Causal self-attention of an encoder's states over the states before them."""
 
 import torch
 import torch.nn.functional as F
@@ -9,11 +9,11 @@ from sentiment_cli.models.layers.encoders import Encoded, last_of
 
 
 class Context(nn.Module):
-    """Join to the state of each step an attention-weighted sum of all states up to it, or of the last `window`.
+    """Concatenate each state with an attention-weighted sum of all states up to it, or of the last `window` states.
 
-    Luong et al. 2015 with the general score, here of one sequence with itself: step t weighs step s by the softmax of
+    The general score of Luong et al. 2015 within one sequence: the weight of step s at step t is the softmax of
     (W h_t) · h_s, scaled by the root of the width (Vaswani et al. 2017). No step attends to a later one, so padding,
-    which is behind a row, has no part in it.
+    which follows the row, is excluded.
     """
 
     def __init__(self, width: int, window: int | None) -> None:
@@ -23,7 +23,7 @@ class Context(nn.Module):
         self.query = nn.Linear(width, width, bias=False)
 
     def forward(self, encoded: Encoded, length_B: Tensor) -> Encoded:
-        """Return states_BLD and last_BD with the context of their step behind them, of width `self.width`."""
+        """Return states_BLD and last_BD, each followed by the context of its step, of width `self.width`."""
         states_BLD = encoded.states_BLD
         query_BLD = self.query(states_BLD)
         if self.window is None:
@@ -35,7 +35,7 @@ class Context(nn.Module):
         return Encoded(torch.cat([states_BLD, context_BLD], dim=2), last_BD)
 
     def weights(self, states_BLD: Tensor) -> Tensor:
-        """Return weight_BLL: how much of step s, the last dimension, is in the context of step t; each t's sum to 1."""
+        """Return weight_BLL: the weight of step s (last dimension) in the context of step t; they sum to 1 over s."""
         score_BLL: Tensor = self.query(states_BLD) @ states_BLD.transpose(1, 2) / states_BLD.shape[2] ** 0.5
         is_seen_LL = torch.ones(score_BLL.shape[1:], dtype=torch.bool, device=score_BLL.device).tril()
         if self.window is not None:
@@ -44,7 +44,7 @@ class Context(nn.Module):
 
 
 def _attend_locally(query_BLD: Tensor, states_BLD: Tensor, window: int) -> Tensor:
-    """Attend to the last `window` states in pieces of so many steps, each of which sees itself and the piece before.
+    """Attend to the last `window` states in pieces of `window` steps, each of which sees itself and the one before.
 
     The work grows with length times window, not with the square of the length. N counts pieces, K steps of a piece.
     """
@@ -57,6 +57,6 @@ def _attend_locally(query_BLD: Tensor, states_BLD: Tensor, window: int) -> Tenso
     key_BNKD = torch.cat([before_BNKD, piece_BNKD], dim=2)  # 2 K steps
     is_seen_KK = torch.ones(window, 2 * window, dtype=torch.bool, device=states_BLD.device).tril(window).triu(1)
     is_seen_NKK = is_seen_KK.repeat(key_BNKD.shape[1], 1, 1)
-    is_seen_NKK[0, :, :window] = False  # nothing is before the first piece
+    is_seen_NKK[0, :, :window] = False  # the first piece has no previous one
     context_BNKD = attend(query_BNKD, key_BNKD, key_BNKD, is_seen_NKK)
     return context_BNKD.reshape(batch, -1, width)[:, :length]

@@ -1,7 +1,7 @@
-"""Cross-entropy over many words, and its gradient, found in the same pass over the tokens.
+"""Cross-entropy over a large vocabulary, with its gradient computed in the same pass over the tokens.
 
-The logits of only some tokens are held at a time, and none for the gradient. Products are in autocast's precision;
-logits, softmax and sums in float32 at least.
+Only the logits of some tokens are in memory at a time, and none are kept for the backward pass. Matrix products run in
+autocast's precision; logits, softmax and sums in float32 at least.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ def full_cross_entropy(hidden_TD: Tensor, weight_CD: Tensor, bias_C: Tensor, tar
 def sampled_cross_entropy(
     hidden_TD: Tensor, rows_XD: Tensor, bias_X: Tensor, place_T: Tensor, is_left_out_T: Tensor
 ) -> Tensor:
-    """Return the sum over tokens of -log softmax(W h + b) at the truth, over candidates that all tokens share.
+    """Return the sum over tokens of -log softmax(W h + b) at the true word, over candidates that all tokens share.
 
-    Behind the candidates' rows and biases stand those of each token's truth. The candidate at a token's place is left
-    out of its softmax where `is_left_out_T` says so.
+    The rows and biases of the true words follow those of the candidates. Where `is_left_out_T` is true, the candidate
+    at the token's index is excluded from its softmax.
     """
     total: Tensor = _SampledCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden_TD, rows_XD, bias_X, place_T, is_left_out_T, torch.is_grad_enabled()
@@ -90,7 +90,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
                 lead_N = log_sum_N - torch.linalg.vecdot(hidden_ND.to(truth_ND.dtype), truth_ND) - bias_T[part]
                 losses.append(-F.logsigmoid(-lead_N).sum())
                 if has_grad:
-                    missing_N1 = lead_N.sigmoid()[:, None]  # what the truth's probability lacks to 1
+                    missing_N1 = lead_N.sigmoid()[:, None]  # 1 minus the probability of the true word
                     lower_NS = share_NS.mul_(missing_N1).to(low)
                     by_hidden_TD[part] = torch.mm(lower_NS, lower_SD) - truth_ND * missing_N1
                     by_truth_TD[part] = hidden_ND * -missing_N1
@@ -112,12 +112,12 @@ def _product_dtype(values: Tensor) -> torch.dtype:
 
 
 def _parts(hidden_TD: Tensor) -> Iterator[slice]:
-    """Cut the tokens so that on a CPU the cache holds their logits over 1,024 candidates."""
+    """Split the tokens so that their logits over 1,024 candidates fit in the cache of a CPU."""
     size = 1024 if hidden_TD.device.type == "cpu" else 4096
     return (slice(start, start + size) for start in range(0, len(hidden_TD), size))
 
 
 def _softmax(logit_NC: Tensor) -> tuple[Tensor, Tensor]:
-    """Return softmax and logsumexp; torch's own of the latter takes five times as long as the former."""
+    """Return softmax and logsumexp; torch.logsumexp alone takes five times as long as softmax."""
     share_NC = logit_NC.softmax(dim=1)
     return share_NC, logit_NC.amax(dim=1) - share_NC.amax(dim=1).log()

@@ -1,4 +1,4 @@
-"""Word vectors, those of hashed n-grams beside them, and what is dropped of them while training."""
+"""Word embeddings, hashed n-gram embeddings, and their dropouts."""
 
 from collections.abc import Iterator
 
@@ -17,8 +17,8 @@ MULTIPLIER = 0x9E3779B97F4A7C15 - 2**64  # 2^64 over the golden ratio (Knuth, TA
 class WordEmbedding(nn.Embedding):
     """The vector of each word, plus those of the 2-grams, 3-grams ... that end with it.
 
-    An n-gram's vector is a row of a table that all share, chosen by a hash (Weinberger et al. 2009; Joulin et al.
-    2017). Row 0 is for what is no n-gram. The table starts from zeros: a row that no n-gram of training falls on
+    An n-gram's vector is a row of a shared table, chosen by a hash (Weinberger et al. 2009; Joulin et al. 2017). Row 0
+    is for positions without an n-gram. The table is initialized to zero: a row that no training n-gram is hashed to
     adds nothing.
     """
 
@@ -34,7 +34,7 @@ class WordEmbedding(nn.Embedding):
                 self.weight.uniform_(-settings.uniform, settings.uniform)
             else:
                 self.weight.mul_(settings.std)  # torch draws them with standard deviation 1
-            if not pad_is_input:  # only an empty row reads padding: let it read nothing
+            if not pad_is_input:  # only an empty row reads padding: its vector is zero
                 self.weight[PAD_ID].zero_()
         if settings.ngrams > 1:
             zeros = torch.zeros(settings.buckets + 1, settings.width)
@@ -58,8 +58,8 @@ class WordEmbedding(nn.Embedding):
 def ngram_rows(ids_BL: Tensor, longest: int, buckets: int) -> Iterator[Tensor]:
     """Yield row_BL for n = 2 ... longest: 1 ... buckets for the n-gram that ends at a token, 0 if it holds padding.
 
-    What would begin before the row holds padding, too. The hash adds a word and multiplies, in turn, and takes the high
-    bits (Dietzfelbinger et al. 1997); int64 overflows alike on every device.
+    An n-gram that would begin before the row also holds padding. The hash alternately adds a word and multiplies, and
+    takes the high bits (Dietzfelbinger et al. 1997); int64 overflows in the same way on every device.
     """
     hash_BL, whole_BL = ids_BL * MULTIPLIER, ids_BL != PAD_ID
     for n in range(2, longest + 1):
@@ -70,7 +70,7 @@ def ngram_rows(ids_BL: Tensor, longest: int, buckets: int) -> Iterator[Tensor]:
 
 
 def drop_types(embedded_BLD: Tensor, ids_BL: Tensor, n_types: int, share: float) -> Tensor:
-    """Zero the vectors of some words wherever they stand in the batch, and scale the rest up (Gal & Ghahramani 2016).
+    """Zero the vectors of some word types at all positions of the batch, and scale up the rest (Gal & Ghahramani 2016).
 
     The embedding dropout of Merity et al. 2018.
     """

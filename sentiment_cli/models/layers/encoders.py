@@ -1,4 +1,4 @@
-"""Encoders of padded rows that read each row as if it stood alone."""
+"""Encoders of padded batches, whose result for a row does not depend on the other rows or on padding."""
 
 import functools
 from collections.abc import Callable
@@ -55,7 +55,7 @@ class Bag(nn.Module):
         return Encoded(input_BLD, last_of(input_BLD, length_B))
 
 
-Read = Callable[..., Tensor]  # (layer, input_BLD, what the layer is told besides) -> states_BLD
+Read = Callable[..., Tensor]  # (layer, input_BLD, further inputs of the layer) -> states_BLD
 
 
 def _read(layer: nn.Module, input_BLD: Tensor, *told: Tensor) -> Tensor:
@@ -69,9 +69,9 @@ class RecurrentEncoder(nn.Module):
     The reverse direction reads each row from its own end: the row is reversed within its length, read forward, and
     its states reversed back, so padding is never read. No PackedSequence, which leaves the fast CPU path.
 
-    `chop` cuts rows into pieces that are read as rows of their own, through all layers (Johnson & Zhang 2016). The cell
-    `lstm-2d` needs to be told after which tokens a sentence ends; a `lstm-grid` of several layers is one layer here,
-    which has them inside.
+    `chop` cuts rows into pieces that are read as separate rows, through all layers (Johnson & Zhang 2016). The cell
+    `lstm-2d` needs the ends of sentences as an input; a `lstm-grid` of several layers is one layer here, with the depth
+    inside.
     """
 
     def __init__(self, settings: schema.Encoder, input_width: int) -> None:
@@ -102,7 +102,7 @@ class RecurrentEncoder(nn.Module):
         self, input_BLD: Tensor, length_B: Tensor, ends_BL: Tensor | None = None, read: Read = _read
     ) -> Tensor:
         """Return the states_BLD of the last layer; `read` is called for each layer, of two directions forward first."""
-        states_BLD = lower_layer(input_BLD)  # once, not again in every direction
+        states_BLD = lower_layer(input_BLD)  # once, not for each direction
         flip_T = flipped_places(length_B, states_BLD.shape[1])
         told: tuple[Tensor, ...] = () if ends_BL is None else (length_B, ends_BL)
         told_turned = () if ends_BL is None else (length_B, reversed_ends(ends_BL, flip_T))
@@ -123,7 +123,7 @@ class RecurrentEncoder(nn.Module):
         return states_BLD
 
     def _last(self, states_BLD: Tensor, length_B: Tensor) -> Tensor:
-        """Return last_BD: forward numbers after the row's last token, backward ones after its first."""
+        """Return last_BD: the forward state after the row's last token, the backward state after its first."""
         if not self.backward_layers:
             return last_of(states_BLD, length_B)
         batch, length, _ = states_BLD.shape
@@ -144,10 +144,10 @@ def build_layer(settings: schema.Encoder, input_width: int) -> nn.Module:
 
 
 class Skip(nn.Module):
-    """Carry a layer's input past it: x + H(x) (He et al. 2016), or a highway (Srivastava et al. 2015).
+    """A skip connection: residual, x + H(x) (He et al. 2016), or highway (Srivastava et al. 2015).
 
-    A highway is T(x) H(x) + (1 - T(x)) x with T(x) = sigmoid(W x + b) and b = -1 when fresh, which mostly carries. An
-    input of another width, as that of the first layer may be, is carried by a linear map.
+    A highway is T(x) H(x) + (1 - T(x)) x with T(x) = sigmoid(W x + b) and b initialized to -1, which mostly carries x.
+    An input of another width, as in the first layer, passes through a linear map.
     """
 
     def __init__(self, input_width: int, width: int, is_highway: bool) -> None:
@@ -166,22 +166,22 @@ class Skip(nn.Module):
 
 
 def lower_layer(values: Tensor) -> Tensor:
-    """Return values in the precision of autocast, where it is on."""
+    """Return the values in autocast's dtype, where autocast is on."""
     device = values.device.type
     return values.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else values
 
 
 def last_of(values_BLD: Tensor, length_B: Tensor) -> Tensor:
-    """Return what stands at each row's last token, of values_BLD."""
+    """Return the value at each row's last token, from values_BLD."""
     batch, length, _ = values_BLD.shape
     last_B = torch.arange(batch, device=length_B.device) * length + length_B - 1
     return values_BLD.flatten(0, 1).index_select(0, last_B)
 
 
 def cut_rows(input_BLD: Tensor, length_B: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Cut rows into pieces of `size` tokens; return them as rows, a row's one after the other, and their lengths.
+    """Cut rows into pieces of `size` tokens; return the pieces as rows, in order, and their lengths.
 
-    A row's last piece may be shorter, and those behind it have the length 0.
+    A row's last piece may be shorter; further pieces have length 0.
     """
     length = input_BLD.shape[1]
     padded_BLD = F.pad(input_BLD, (0, 0, 0, -length % size))
@@ -190,14 +190,14 @@ def cut_rows(input_BLD: Tensor, length_B: Tensor, size: int) -> tuple[Tensor, Te
 
 
 def flipped_places(length_B: Tensor, length: int) -> Tensor:
-    """Return flip_T: from which place of a flat B*L each place reads to reverse each row within its length."""
+    """Return flip_T, the permutation of the flat B*L positions that reverses each row within its length."""
     column_L = torch.arange(length, device=length_B.device)
     flip_BL = torch.where(column_L < length_B[:, None], length_B[:, None] - 1 - column_L, column_L)
     return (flip_BL + torch.arange(len(length_B), device=length_B.device)[:, None] * length).flatten()
 
 
 def drop_columns(values_BLD: Tensor, share: float, training: bool) -> Tensor:
-    """Zero the same numbers at every step of a row (Gal & Ghahramani 2016), and scale the rest up.
+    """Apply dropout with the same mask at every step of a row (variational dropout, Gal & Ghahramani 2016).
 
     A mask per row costs L times less than one per token; drawing random numbers is slow on a CPU.
     """
@@ -209,7 +209,7 @@ def drop_columns(values_BLD: Tensor, share: float, training: bool) -> Tensor:
 
 
 class _PermuteRows(torch.autograd.Function):
-    """index_select by a permutation that is its own inverse, so that the gradient is one too and no scatter."""
+    """index_select by a permutation that is its own inverse, so that its gradient is also an index_select."""
 
     @staticmethod
     def forward(ctx: Any, values_TD: Tensor, flip_T: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Vectors looked up in a table, and the gradient of the rows that were read."""
+"""Embedding lookup, with a gradient for the rows that were read."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 def look_up(ids_BL: Tensor, table: nn.Embedding) -> Tensor:
-    """Return the vectors of ids, as `table(ids_BL)`; where `table.sparse`, its gradient holds the rows read alone.
+    """Return the vectors of ids, as `table(ids_BL)`; with `table.sparse` the gradient holds only the rows read.
 
     On a CPU torch's own gradient of 121,365 vectors of 100, of which a batch of 65,536 tokens reads 19,000, takes
-    35 ms; added up row by row that was read, it takes 13 ms, and 6 ms where it stays sparse.
+    35 ms; summed over the rows read only, it takes 13 ms, and 6 ms as a sparse tensor.
     """
     if ids_BL.device.type != "cpu" or not (torch.is_grad_enabled() and table.weight.requires_grad):
         return F.embedding(ids_BL, table.weight, table.padding_idx, sparse=table.sparse)
@@ -40,5 +40,5 @@ class _LookUp(torch.autograd.Function):
 
 
 def sparse_rows(rows_U: Tensor, values_UD: Tensor, shape: torch.Size) -> Tensor:
-    """Return a matrix of zeros but for some rows, each named once, in order."""
+    """Return a sparse matrix with these rows, which are distinct and in ascending order."""
     return torch.sparse_coo_tensor(rows_U[None], values_UD, shape, is_coalesced=True, check_invariants=False)

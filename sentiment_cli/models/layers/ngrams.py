@@ -1,9 +1,8 @@
-"""Words and n-grams as numbered features: found in token ids, and counted to choose which ones there are.
+"""Words and n-grams as numbered features: counted to select the features, and looked up in token ids.
 
-A word's feature is its id. The key of a longer n-gram is feature of all its words but the last × n_entries + id of the
-last: two digits of a number, so that no two n-grams share a key, whatever their lengths. The keys stand in ascending
-order, shorter n-grams first, and the n-gram of the k-th key is feature n_entries + k. Padding and unknown words are in
-no n-gram: one that has them is no feature.
+A word's feature is its id. The key of a longer n-gram is (feature of all its words but the last) × n_entries + (id of
+the last), so that no two n-grams share a key, whatever their lengths. The keys are in ascending order, shorter n-grams
+first, and the n-gram of the k-th key is feature n_entries + k. N-grams with padding or unknown words are not features.
 """
 
 from typing import NamedTuple
@@ -15,11 +14,11 @@ from torch import Tensor
 
 from sentiment_cli.data.tokens.vocabulary import PAD_ID
 
-NONE = -1  # in place of a feature
+NONE = -1  # no feature
 
 
 class Counted(NamedTuple):
-    """The features of some rows: feature f stands in row_P[start_F1[f]:start_F1[f + 1]], ascending, each once."""
+    """The features of some rows: feature f is in rows row_P[start_F1[f]:start_F1[f + 1]], distinct and ascending."""
 
     key_K: NDArray[np.int64]
     start_F1: NDArray[np.int64]
@@ -27,14 +26,14 @@ class Counted(NamedTuple):
 
 
 def word_features(ids: Tensor, unknown_id: int) -> Tensor:
-    """Return each token's feature, NONE for what is no word."""
+    """Return each token's feature, NONE for padding and unknown words."""
     return ids.masked_fill((ids == PAD_ID) | (ids == unknown_id), NONE)
 
 
 def longer_features(feature: Tensor, next_ids: Tensor, key_K: Tensor, n_entries: int) -> Tensor:
-    """Return the feature of each n-gram with one more word behind it, NONE where that is no feature.
+    """Return the feature of each n-gram extended by the next word, NONE where there is no such feature.
 
-    No key ends with what is no word, and after NONE the keys would be negative: neither is found.
+    Keys that end in padding or an unknown word do not exist, and keys after NONE would be negative: neither is found.
     """
     if not len(key_K):
         return torch.full_like(feature, NONE)
@@ -53,10 +52,10 @@ def count_ngrams(
     min_count: int,
     n_pieces: int = 0,
 ) -> Counted:
-    """Find the words and n-grams of up to `longest` words that stand in `min_count` rows or more, and in which.
+    """Return the words and n-grams of up to `longest` words that are in at least `min_count` rows, with these rows.
 
-    The rows stand one after the other, each with padding behind it. The last `n_pieces` entries, pieces of words, are
-    in no n-gram; where there are some, rare words are found as well, by which their pieces stand in rows.
+    The rows are concatenated, each followed by padding. The last `n_pieces` entries, pieces of words, are in no n-gram;
+    where there are any, rare words are returned as well, since their pieces are in the rows through them.
     """
     feature_T = word_features(torch.from_numpy(ids_T), unknown_id).numpy()
     at_T = np.flatnonzero(feature_T != NONE)
@@ -68,7 +67,7 @@ def count_ngrams(
     keys, counts, rows = [np.empty(0, dtype=np.int64)], [count_V], [row_P]
     n_features = n_entries
     for n in range(2, longest + 1):
-        # No n-gram stands in more rows than its parts (Agrawal & Srikant 1994): look only where both shorter ones do.
+        # No n-gram is in more rows than its parts (Agrawal & Srikant 1994): look only where both parts are frequent.
         at_T = np.flatnonzero((feature_T[:-1] != NONE) & (feature_T[1:] != NONE))
         key_T = feature_T[at_T] * n_entries + ids_T[at_T + n - 1]
         key_K, count_K, row_P, place_T = _tally(key_T, row_T[at_T], min_count)
@@ -85,9 +84,9 @@ def count_ngrams(
 def _tally(
     key_T: NDArray[np.int64], row_T: NDArray[np.int32], min_count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """Return the keys that stand in enough rows, ascending, in how many, in which, and each token's place among them.
+    """Return the keys that are in enough rows, ascending, their numbers of rows, the rows, and each token's key index.
 
-    The rows of a key stand together, ascending; the place is NONE for a key that is not among them.
+    The rows of a key are contiguous and ascending; the index is NONE for a key in too few rows.
     """
     # torch's stable sort of whole numbers is a radix sort on all cores, which leaves the rows of a key in order.
     key_P, order_P = (found.numpy() for found in torch.sort(torch.from_numpy(key_T), stable=True))

@@ -1,4 +1,4 @@
-"""One vector per review out of one per token; padding has no part in it."""
+"""Pooling: one vector per review from one per token; padding is excluded."""
 
 import torch
 from torch import Tensor, nn
@@ -7,10 +7,10 @@ from sentiment_cli.models.layers.encoders import Encoded
 
 
 class Pooling(nn.Module):
-    """Pool by `kind`: last state, mean, maximum, both of these or all three side by side (concat), or attention.
+    """Pool by `kind`: last state, mean, maximum, mean and maximum (both), all three (concat), or attention.
 
-    Attention weighs each state by a learnt query (Bahdanau et al. 2015 without the decoder): softmax over the tokens
-    of v · tanh(W h).
+    Attention weights each state by a learnt query (Bahdanau et al. 2015 without the decoder): the softmax over the
+    tokens of v · tanh(W h).
     """
 
     def __init__(self, kind: str, width: int) -> None:
@@ -43,7 +43,7 @@ class Pooling(nn.Module):
         return torch.cat(pooled, dim=1)
 
     def weights(self, states_BLD: Tensor, length_B: Tensor) -> Tensor:
-        """Return weight_BL: how much of each state attention takes; a row's sum to 1, and padding's are 0."""
+        """Return weight_BL, the attention weight of each state; they sum to 1 per row and are 0 at padding."""
         score_BL = self.query(torch.tanh(self.key(states_BLD))).squeeze(2)
         padding_BL = torch.arange(states_BLD.shape[1], device=length_B.device) >= length_B[:, None]
         weight_BL: Tensor = score_BL.float().masked_fill(padding_BL, -torch.inf).softmax(dim=1)

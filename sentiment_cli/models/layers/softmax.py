@@ -1,10 +1,10 @@
-"""Output layers over a vocabulary: the loss of the words that came, and the log probability of every word.
+"""Output layers over a vocabulary: full, sampled and adaptive softmax.
 
 Each has `loss(hidden_TD, target_T)`, the mean over T tokens in nats, `log_probabilities(hidden_TD)`, which are exact,
-and `n_compared`, how many words each token of training is held against at least. A word's logit is its bias plus the
-product of its vector with the hidden state; the vectors are the layer's own or those of an embedding (Press & Wolf
-2017; Inan et al. 2017). Where only some words are looked at, ids are taken to stand in order of falling frequency:
-those of words do, those of byte pairs nearly, behind the 256 bytes.
+and `n_compared`, the least number of words that each training token is compared with. A word's logit is its bias plus
+the product of its vector with the hidden state; the vectors are the layer's own or those of an embedding (tied
+embeddings, Press & Wolf 2017; Inan et al. 2017). Sampled and adaptive softmax assume ids in order of falling frequency:
+those of words are, those of byte pairs nearly, after the 256 bytes.
 """
 
 from collections.abc import Sequence
@@ -37,14 +37,14 @@ class FullSoftmax(nn.Module):
 
 
 class SampledSoftmax(nn.Module):
-    """In training, a softmax over the word that came and `samples` others, the same for all tokens of a batch.
+    """Sampled softmax: in training, over the true word and `samples` others, the same for all tokens of a batch.
 
-    The others' logits are corrected by the log of the count that they are expected with, and the word that came is none
-    of them (Bengio & Senecal 2008; Jean et al. 2015; in the form of Blanc & Rendle 2018): the sum of exponentials is
-    then that of the full softmax in expectation, and the gradient up to what the sum varies.
+    The samples' logits are corrected by the log of their expected count, and the true word is excluded from them
+    (Bengio & Senecal 2008; Jean et al. 2015; in the form of Blanc & Rendle 2018): in expectation, the sum of
+    exponentials is that of the full softmax.
 
-    A word's count follows its rank, by Zipf's law. It is 1 at most, and frequent words are in every sample. Samples are
-    systematic (Madow & Madow 1944): no word stands in one twice, and each expected count is met exactly. After `eval()`
+    A word's expected count follows its rank by Zipf's law and is at most 1; frequent words are in every sample. Samples
+    are systematic (Madow & Madow 1944): no word occurs twice in one, and every expected count is exact. After `eval()`
     the loss is exact.
     """
 
@@ -76,7 +76,7 @@ class SampledSoftmax(nn.Module):
         return sampled_cross_entropy(hidden_TD, rows_XD, bias_X, place_T, is_sampled_T) / len(target_T)
 
     def draw(self) -> Tensor:
-        """Draw sample_S, in rising order, by one number of torch's global generator."""
+        """Draw sample_S, in ascending order, from one number of torch's global random generator."""
         device = self.cumulated_V.device
         point_S = torch.arange(self.samples, device=device) * ONE + torch.randint(ONE, (1,), device=device)
         return torch.searchsorted(self.cumulated_V, point_S, right=True)
@@ -87,11 +87,10 @@ class SampledSoftmax(nn.Module):
 
 
 class AdaptiveSoftmax(nn.Module):
-    """A softmax over frequent words and clusters of rare ones, and one within each cluster (Grave et al. 2017).
+    """Adaptive softmax: over frequent words and clusters of rare words, and within each cluster (Grave et al. 2017).
 
-    `cutoffs` are the ids at which clusters begin. The vectors of the i-th cluster have 4^i times fewer numbers, and a
-    linear map of the hidden state meets them; those of an embedding have all (as in Merity et al. 2018) and meet it
-    as it is.
+    `cutoffs` are the ids at which clusters begin. The vectors of the i-th cluster are 4^i times narrower than the
+    hidden state, which is mapped to their width; tied embeddings keep the full width (as in Merity et al. 2018).
     """
 
     def __init__(self, n_entries: int, width: int, *, cutoffs: Sequence[int], tied: nn.Embedding | None = None) -> None:
@@ -151,7 +150,7 @@ Softmax = FullSoftmax | SampledSoftmax | AdaptiveSoftmax
 
 
 def build_softmax(language: schema.Language, n_entries: int, width: int, *, tied: nn.Embedding | None) -> Softmax:
-    """Build what judges the words, by vectors of its own or those of the `tied` embedding."""
+    """Build the output layer, with its own vectors or those of the `tied` embedding."""
     if language.softmax == "full":
         return FullSoftmax(n_entries, width, tied=tied)
     if language.softmax == "adaptive":
@@ -160,14 +159,14 @@ def build_softmax(language: schema.Language, n_entries: int, width: int, *, tied
 
 
 class _Words(nn.Module):
-    """The bias of each word and its vector, of a table of its own or of the `tied` embedding."""
+    """The bias and the vector of each word, from its own table or the `tied` embedding."""
 
     def __init__(self, n_entries: int, width: int, tied: nn.Embedding | None) -> None:
         super().__init__()
         assert tied is None or tied.weight.shape == (n_entries, width)
         self.bias = nn.Parameter(torch.zeros(n_entries))
         self.own = nn.Embedding(n_entries, width, _weight=_fresh(n_entries, width).data) if tied is None else None
-        self._tied = (tied,)  # in a tuple, where torch does not see a second owner of the weight
+        self._tied = (tied,)  # in a tuple, so that torch does not register the weight twice
 
     @property
     def table(self) -> nn.Embedding:
@@ -177,14 +176,14 @@ class _Words(nn.Module):
 
 
 def _fresh(n_rows: int, width: int) -> nn.Parameter:
-    """Draw a matrix as torch draws that of a linear layer."""
+    """Draw a matrix as torch initializes that of a linear layer."""
     return nn.Parameter(torch.empty(n_rows, width).uniform_(-(width**-0.5), width**-0.5))
 
 
 def expected_counts(weight_V: Tensor, samples: int) -> Tensor:
-    """Return how often each word is expected in a sample, ONE being once: as its weight is, but once at most.
+    """Return the expected count of each word in a sample, in units of 1 / ONE: proportional to its weight, at most ONE.
 
-    They are whole numbers, which no rounding keeps from adding up to `samples` times ONE, on any device.
+    Counts are integers, so that they sum to exactly `samples` times ONE on any device.
     """
     count_V, is_open_V = torch.ones_like(weight_V), torch.ones_like(weight_V, dtype=torch.bool)
     while is_open_V.any():

@@ -1,4 +1,4 @@
-"""A Transformer encoder of padded rows."""
+"""A Transformer encoder of padded batches."""
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,10 @@ from sentiment_cli.models.layers.encoders import Encoded, drop_columns, last_of
 
 
 class TransformerEncoder(nn.Module):
-    """Self-attention and feed-forward layers (Vaswani et al. 2017), each read after its norm (Xiong et al. 2020).
+    """Self-attention and feed-forward layers (Vaswani et al. 2017) with pre-layer normalization (Xiong et al. 2020).
 
-    Sinusoids are added to the input, which a linear map brings to the encoder's width where it has another. Dropout
-    acts on what each part adds, on the same numbers at every step of a row, where the paper draws other ones.
+    Sinusoidal positions are added to the input, after a linear map where its width differs. Dropout acts on the output
+    of each part, with the same mask at every step of a row; the paper draws a new mask at every step.
     """
 
     needs_ends = False
@@ -50,7 +50,7 @@ class TransformerBlock(nn.Module):
         self.inner, self.outer = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, states_BLD: Tensor, is_token_B11L: Tensor) -> Tensor:
-        """Return states_BLD, each of which attends to the row's tokens alone."""
+        """Return states_BLD, each of which attends to the tokens of its row only."""
         projected_BLD = self.query_key_value(self.attention_norm(states_BLD))
         query, key, value = projected_BLD.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each B heads L D
         heads_BLD = attend(query, key, value, is_token_B11L).transpose(1, 2).flatten(2)
@@ -62,7 +62,7 @@ class TransformerBlock(nn.Module):
 def sinusoids(length: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return position_LD: at even columns 2i sin(t / 10000^(2i / width)), at odd ones the cosine (Vaswani et al. 3.5).
 
-    Computed at each call: a table would have to be as long as the longest row ever read.
+    Computed at each call: a table would need the length of the longest row ever read.
     """
     column_D = torch.arange(0, width, 2, device=device, dtype=dtype)
     angle_LD = torch.arange(length, device=device, dtype=dtype)[:, None] * 10_000 ** (-column_D / width)

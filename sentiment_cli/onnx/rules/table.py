@@ -73,7 +73,7 @@ _FLOATS = _rule(same_rule(FLOAT))
 _COMPARE, _LOGIC = _rule(compare_rule(INT64, FLOAT)), _rule(compare_rule(BOOL))
 _REDUCE = _rule(reduce_rule, "keepdims")
 RULES: dict[tuple[str, str], Rule] = {
-    **{("", name): _FLOATS for name in "Abs Cos Gelu Relu Sigmoid Sign Sin Tanh".split()},
+    **{("", name): _FLOATS for name in "Abs Cos Gelu Relu Sigmoid Sign Sin Sqrt Tanh".split()},
     **{("", name): _COMPARE for name in "Equal Greater GreaterOrEqual Less LessOrEqual".split()},
     **{("", name): _rule(arithmetic_rule(*_NUMBERS)) for name in "Add Div Max Min Mul Sub".split()},
     ("", "Mod"): _rule(arithmetic_rule(INT64)),

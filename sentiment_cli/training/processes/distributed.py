@@ -1,9 +1,9 @@
-"""Several processes that train one model: each reads its slices of every batch, and they add up what they find.
+"""Data-parallel training: each process reads its micro-batches of every batch, and the gradients are all-reduced.
 
     torchrun --nproc-per-node 2 -m sentiment_cli train --set train.slices=2
 
-Gradients and loss travel as one flat sum per step over gloo (CPU) or NCCL (CUDA). DistributedDataParallel would divide
-by the number of processes and needs every process to have rows; a plain sum is exact for two and asks for neither.
+Gradients and loss are summed as one flat tensor per step over gloo (CPU) or NCCL (CUDA). DistributedDataParallel would
+divide by the number of processes and needs rows in every process; a plain sum is exact for two and needs neither.
 """
 
 import contextlib
@@ -30,13 +30,13 @@ from sentiment_cli.training.processes.signals import Stop
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-_JOINED_WITHIN = datetime.timedelta(minutes=5)  # else a process whose fellows never come would wait for ever
+_JOINED_WITHIN = datetime.timedelta(minutes=5)  # otherwise a process would wait for ever for others that never start
 _NOTE = "left"
 _joins = itertools.count()
 
 
 class LostProcessError(MachineError):
-    """Another process of this training has gone; `note` is what it left: its exit code and its error's message."""
+    """Another process of this training has ended; `note` holds its exit code and the message of its error."""
 
     def __init__(self, reason: str, note: tuple[int, str] | None) -> None:
         super().__init__(f"another process of this training was lost: {note[1] if note else reason}")
@@ -45,31 +45,31 @@ class LostProcessError(MachineError):
 
     @property
     def signal_number(self) -> int:
-        """The signal that the other process left for; 0 where it was none."""
+        """The signal that ended the other process; 0 where it ended for another reason."""
         return max(self.exit_code - 128, 0)
 
 
 class Group:
-    """The processes of one training; alone, every method leaves things as they are."""
+    """The process group of a training; in a group of one, every method returns its input unchanged."""
 
     def __init__(
         self, rank: int = 0, size: int = 1, device: torch.device | None = None, store: "Store | None" = None
     ) -> None:
         self.rank, self.size, self.device = rank, size, device or torch.device("cpu")
         self._store = store
-        # Stop flags and names travel on the CPU, so that a step never waits for the GPU.
+        # Stop flags and texts are exchanged on the CPU, so that a step never waits for the GPU.
         self._talk = dist.new_group(backend="gloo") if size > 1 and self.device.type == "cuda" else None
 
     @property
     def is_writer(self) -> bool:
         return self.rank == 0
 
-    def own(self, slices: int) -> range:
-        """Return this process's slices of a batch."""
+    def slice_range(self, slices: int) -> range:
+        """Return the numbers of this process's micro-batches."""
         return range(self.rank * slices // self.size, (self.rank + 1) * slices // self.size)
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its sum over the processes."""
+    def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over all processes, in place."""
         if self.size == 1:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors]).to(self.device)
@@ -78,30 +78,30 @@ class Group:
         for tensor, total in zip(tensors, parts, strict=True):
             tensor.copy_(total.view_as(tensor))
 
-    def agree(self, *numbers: int) -> tuple[int, ...]:
-        """Return the largest that a process brings of each number."""
+    def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
+        """Return the maximum of each number over all processes."""
         if self.size == 1:
             return numbers
         shared = torch.tensor(numbers)
         self._reach(lambda: dist.all_reduce(shared, dist.ReduceOp.MAX, group=self._talk))
         return tuple(shared.tolist())
 
-    def told(self, text: str) -> str:
+    def broadcast_text(self, text: str) -> str:
         """Return the first process's text."""
         if self.size == 1:
             return text
         data = text.encode()
-        (length,) = self.agree(len(data) if self.is_writer else 0)
+        (length,) = self.all_reduce_max(len(data) if self.is_writer else 0)
         buffer = torch.zeros(length, dtype=torch.uint8)
         if self.is_writer:
             buffer.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
         self._reach(lambda: dist.broadcast(buffer, 0, group=self._talk))
         return bytes(buffer.tolist()).decode()
 
-    def all_told(self, text: str) -> list[str]:
-        """Return the texts of all processes."""
+    def gather_texts(self, text: str) -> list[str]:
+        """Return the texts of all processes, by rank."""
         data = text.encode()
-        (length,) = self.agree(len(data))
+        (length,) = self.all_reduce_max(len(data))
         buffers = torch.zeros(self.size, length + 8, dtype=torch.uint8)
         buffers[self.rank] = torch.frombuffer(bytearray(len(data).to_bytes(8) + data.ljust(length)), dtype=torch.uint8)
         if self.size > 1:
@@ -110,10 +110,10 @@ class Group:
         return [one[8 : 8 + int.from_bytes(one[:8])].decode() for one in found]
 
     def check_same(self, error: type[SentimentError], what: str, facts: Mapping[str, object], hint: str) -> None:
-        """Raise an error in every process where one has other facts than the first; what differs is in it."""
+        """Raise an error in every process where one has other facts than the first; the error names the differences."""
         if self.size == 1:
             return
-        first, *others = (json.loads(text) for text in self.all_told(json.dumps(facts)))
+        first, *others = (json.loads(text) for text in self.gather_texts(json.dumps(facts)))
         for rank, theirs in enumerate(others, 1):
             keys = dict.fromkeys([*first, *theirs])
             found = [
@@ -124,14 +124,14 @@ class Group:
             if found:
                 raise error(f"process {rank} of this training has {what} than process 0: {'; '.join(found)}", hint)
 
-    def wait(self) -> None:
-        """Wait until every process is here."""
-        self.agree(0)
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        self.all_reduce_max(0)
 
-    def leave(self, error: SentimentError) -> None:
-        """Leave a note for the first process, which will miss this one and speaks for it."""
+    def leave_note(self, error: SentimentError) -> None:
+        """Leave a note for the first process, which loses this one and reports its error."""
         if self._store is not None and not self.is_writer and not isinstance(error, LostProcessError):
-            with contextlib.suppress(RuntimeError):  # the first one has gone, too
+            with contextlib.suppress(RuntimeError):  # the first process has ended, too
                 self._store.set(_NOTE, json.dumps([error.exit_code, f"process {self.rank}: {error}"]))
 
     def _reach(self, collective: Callable[[], object]) -> None:
@@ -143,7 +143,7 @@ class Group:
         failpoints.reach("after collective")
 
     def _find_note(self) -> tuple[int, str] | None:
-        if self._store is None or not self.is_writer:  # which may hold the notes, and has gone with them
+        if self._store is None or not self.is_writer:  # the process that holds the notes may have ended
             return None
         with contextlib.suppress(RuntimeError):
             if self._store.check([_NOTE]):
@@ -157,10 +157,10 @@ ALONE = Group()
 
 @contextlib.contextmanager
 def joined(experiment: Experiment, device: torch.device, stop: Stop) -> Iterator[Group]:
-    """Yield the group that torchrun's variables name; without them, this process alone.
+    """Yield the process group of torchrun's variables; without them, a group of one.
 
-    Processes after the first say nothing: the first one says their errors, or the launcher. A signal while they wait
-    for each other ends the process, since nothing has begun.
+    Processes after the first are silent: the first process or the launcher reports their errors. A signal while they
+    wait for each other ends the process, since nothing has begun.
     """
     size = n_launched()
     if size == 1:
@@ -176,7 +176,7 @@ def joined(experiment: Experiment, device: torch.device, stop: Stop) -> Iterator
     try:
         yield group
     except SentimentError as error:
-        group.leave(error)
+        group.leave_note(error)
         is_unheard = isinstance(error, LostProcessError) and LAUNCHER not in os.environ
         if group.is_writer or is_unheard:
             raise
@@ -186,9 +186,9 @@ def joined(experiment: Experiment, device: torch.device, stop: Stop) -> Iterator
 
 
 def _join(backend: str) -> "Store":
-    """Join the other processes; return what they leave notes in."""
-    # One store serves all trainings of a process, and torchrun's all restarts: under the same keys gloo would find the
-    # addresses of processes that have gone.
+    """Join the other processes; return the store that they leave notes in."""
+    # One store serves all trainings of a process, and torchrun's serves all restarts: under the same keys gloo would
+    # find the addresses of processes that have ended.
     try:
         store, rank, size = _meet()
         store = dist.PrefixStore(f"restart-{n_restarts()}-{next(_joins)}", store)  # type: ignore[attr-defined]
@@ -201,8 +201,8 @@ def _join(backend: str) -> "Store":
 
 @functools.cache
 def _meet() -> "tuple[Store, int, int]":
-    """Return the store through which the processes find each other, this one's rank and how many they are."""
-    if LISTENING in os.environ:  # of our own launcher, for the first process
+    """Return the rendezvous store, the rank of this process and the number of processes."""
+    if LISTENING in os.environ:  # a socket of our own launcher, for the first process
         port, size = int(os.environ["MASTER_PORT"]), n_launched()
         store = dist.TCPStore(  # type: ignore[attr-defined]
             os.environ["MASTER_ADDR"],
@@ -219,7 +219,7 @@ def _meet() -> "tuple[Store, int, int]":
 
 
 def own_device(device: torch.device) -> torch.device:
-    """Return the GPU of this process where several share a machine."""
+    """Return the GPU of this process, by its local rank, where several share a machine."""
     if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
         return device
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

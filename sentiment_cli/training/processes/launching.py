@@ -1,7 +1,7 @@
-"""The processes of one training: what the environment says of this one, and several started on this machine.
+"""The launcher: read the environment that torchrun sets, or start several processes on this machine.
 
-Nothing here loads torch. `launch` does what torchrun does for one machine, and differs from it where a training stops:
-it never leaves its own loop, hands a signal on once, and sets its processes no time to save their step.
+This module does not import torch. `launch` does what torchrun does on one machine, except when training stops: it
+stays in its own loop, passes a signal on once, and sets no time limit for saving the step.
 """
 
 import contextlib
@@ -30,15 +30,15 @@ _NUMBERS |= {LAUNCHER: 1, LISTENING: 0}
 _JOINING = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 _LAST_PORT = 65_535
 _SECONDS_BETWEEN_LOOKS = 0.05
-# After one process has ended, the others find it out themselves and say so; then they are asked, then made to.
+# After one process has ended, the others notice it themselves; then they get SIGTERM, and then SIGKILL.
 _ASK_AFTER_S, _END_AFTER_S = 3.0, 30.0
 _INTERRUPTED = {128 + number for number in SIGNALS}
 
 
 def n_launched() -> int:
-    """Return how many processes train together, this one among them; 1 without a launcher.
+    """Return the number of processes that train together; 1 without a launcher.
 
-    Raises UsageError for an environment that no launcher sets.
+    Raises UsageError for environment variables that no launcher sets like this.
     """
     for name, least in _NUMBERS.items():
         value = os.environ.get(name)
@@ -65,7 +65,7 @@ def _without_launcher() -> str:
 
 
 def check_shared(n_processes: int, experiment: Experiment, alone: str | None = None) -> None:
-    """Raise UsageError where so many processes cannot train an experiment; `alone` is how one process does."""
+    """Raise UsageError where `n_processes` cannot train an experiment; `alone` is the command for one process."""
     name, slices = experiment.name, experiment.train.slices
     if n_processes > 1 and experiment.model.kind == "linear":
         raise UsageError(
@@ -79,29 +79,29 @@ def check_shared(n_processes: int, experiment: Experiment, alone: str | None = N
 
 
 def n_restarts() -> int:
-    """Return how often torchrun has started processes in place of others that died."""
+    """Return how often torchrun has restarted the processes after one died."""
     return int(os.environ.get(_RESTARTS, "0"))
 
 
 def has_launcher() -> bool:
-    """Say whether a process of ours or torchrun started this one, and waits for it."""
+    """Return whether our launcher or torchrun started this process and waits for it."""
     return LAUNCHER in os.environ or _TORCHRUN in os.environ
 
 
 def leave_with_launcher() -> None:
-    """Have this process stop when what started it dies. Processes that were started by hand outlive their shell."""
+    """Stop this process when its launcher dies. Processes that were started by hand outlive their shell."""
     if n_launched() > 1 and has_launcher():
         leave_with(int(os.environ.get(LAUNCHER) or os.getppid()))
 
 
 def launch(n_processes: int, arguments: Sequence[str]) -> int:
-    """Run the command line in processes of its own on this machine; return the exit code of the first that failed.
+    """Run the command line in `n_processes` processes; return the exit code of the first that failed, 0 for success.
 
-    A first signal has them stop in good order, a second one ends them. They are in sessions of their own, so that
-    Ctrl-C at a terminal reaches the launcher alone.
+    A first signal stops them after the current step, a second one kills them. Each has its own session, so that Ctrl-C
+    at a terminal reaches the launcher only.
     """
     children: list[subprocess.Popen[bytes]] = []
-    with _heard() as heard, socket.create_server(("127.0.0.1", 0), backlog=n_processes) as listening:
+    with _received() as received, socket.create_server(("127.0.0.1", 0), backlog=n_processes) as listening:
         socket_of_first = {LISTENING: str(listening.fileno())}
         shared = {
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),  # as torchrun does
@@ -112,7 +112,7 @@ def launch(n_processes: int, arguments: Sequence[str]) -> int:
         }
         for rank in range(n_processes):
             failpoints.reach("launch")
-            if heard:
+            if received:
                 break
             numbered = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             children.append(
@@ -124,22 +124,22 @@ def launch(n_processes: int, arguments: Sequence[str]) -> int:
                     start_new_session=True,
                 )
             )
-        listening.close()  # the first process has it now: whoever connects after its death is refused
-        first = _watch(children, heard)
-    if heard and (len(children) < n_processes or first is not None):
+        listening.close()  # the first process has the socket now: connections after its death are refused
+        first = _watch(children, received)
+    if received and (len(children) < n_processes or first is not None):
         could_not_save = bool(children) and 0 < children[0].returncode < 128
-        return children[0].returncode if could_not_save else 128 + heard[0]
+        return children[0].returncode if could_not_save else 128 + received[0]
     if first is None:
         return 0
     if children[first].returncode < 0:
         number = signal.Signals(-children[first].returncode).name
         console.report_error(f"process {first} of {n_processes} was ended by {number}", None)
-    # The first process speaks for all, if it can: the others leave it what they have to say.
+    # The first process reports for all, if it can: the others leave it their notes.
     return children[0].returncode if children[0].returncode > 0 else _exit_code(children[first].returncode)
 
 
-def _watch(children: Sequence["subprocess.Popen[bytes]"], heard: Sequence[int]) -> int | None:
-    """Wait for all processes, handing signals on; return the first that failed, None where none did."""
+def _watch(children: Sequence["subprocess.Popen[bytes]"], received: Sequence[int]) -> int | None:
+    """Wait for all processes and pass signals on; return the rank of the first that failed, None where none did."""
     first, ended_at, is_asked = None, 0.0, False
     while running := [child for child in children if child.poll() is None]:
         failpoints.reach("watch")
@@ -147,11 +147,11 @@ def _watch(children: Sequence["subprocess.Popen[bytes]"], heard: Sequence[int]) 
         if failed and first is None:
             first, ended_at = failed[0], time.monotonic()
         waited = time.monotonic() - ended_at if first is not None else 0.0
-        is_told = first is not None and _exit_code(children[first].returncode) in _INTERRUPTED
-        if len(heard) >= 2 or waited > _END_AFTER_S:
+        is_interrupted = first is not None and _exit_code(children[first].returncode) in _INTERRUPTED
+        if len(received) >= 2 or waited > _END_AFTER_S:
             _signal(running, signal.SIGKILL)
-        elif not is_asked and (heard or is_told or waited > _ASK_AFTER_S):
-            _signal(running, signal.SIGTERM)  # which a process that is only starting ends at, without a word
+        elif not is_asked and (received or is_interrupted or waited > _ASK_AFTER_S):
+            _signal(running, signal.SIGTERM)  # a process that is still starting ends at once, silently
             is_asked = True
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     failed = [rank for rank, child in enumerate(children) if child.returncode]
@@ -168,12 +168,12 @@ def _exit_code(returncode: int) -> int:
 
 
 @contextlib.contextmanager
-def _heard() -> Iterator[list[int]]:
-    """Yield the signals heard inside this block, in their order; no handler raises."""
-    heard: list[int] = []
+def _received() -> Iterator[list[int]]:
+    """Yield the list of signals received inside this block, in order; no handler raises."""
+    received: list[int] = []
 
     def hear(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
+        received.append(number)
 
     with handling(hear):
-        yield heard
+        yield received

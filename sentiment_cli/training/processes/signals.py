@@ -1,9 +1,9 @@
-"""Signals that ask a training to end: once in good order, twice at once.
+"""Signals that stop a training: the first after the current step, the second at once.
 
-From its first line a training command handles signals, in one of three ways:
+A training command handles signals from its first line on, in one of three ways:
 
-leaving_at_once()   before there is anything to save: the process ends where it is, quietly
-watch_signals()     while it trains: a signal is kept in a Stop, and the loop reads it once a step
+leaving_at_once()   before there is anything to save: the process exits at once, silently
+watch_signals()     while it trains: a Stop records the signal, and the loop reads it once per step
 Stop.ending()       while it waits in C++ for other processes, where no Python handler runs: the system ends it
 """
 
@@ -19,19 +19,20 @@ from sentiment_cli import console
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SECONDS_BETWEEN_LOOKS = 0.5
-_PATIENCE_S = 30.0  # that a training has to save its step after its launcher has died
+_PATIENCE_S = 30.0  # to save the current step after the launcher has died
 
 
 class StopNow(BaseException):
-    """Leave what is being done; no `except Exception` on the way may swallow it."""
+    """Stop at once. A BaseException, so that no `except Exception` on the way swallows it."""
 
 
 class Stop:
-    """What was asked for so far: `number` is the first signal's, 0 before it.
+    """The signals received so far: `number` is that of the first, 0 before it.
 
-    Only the handler and an agreement of all processes set it, and nothing sets it back: a signal that comes while the
-    processes agree is not lost. With `is_launched` there is a launcher that hears of a second wish itself and ends this
-    process: a terminal or a service manager may send one signal both to the launcher, which hands it on, and here.
+    Only the handler and the agreement of all processes set it, and nothing resets it: a signal that comes while the
+    processes agree is not lost. With `is_launched` a second signal is ignored here, since the launcher kills its
+    processes at a second one: a terminal or a service manager may send one signal to both, and the launcher passes its
+    own on.
     """
 
     def __init__(self, *, is_launched: bool = False) -> None:
@@ -41,13 +42,13 @@ class Stop:
         self._is_interruptible = False
 
     def check(self) -> None:
-        """Raise StopNow if a signal came."""
+        """Raise StopNow after a signal."""
         if self.number:
             raise StopNow
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Let even the first signal raise StopNow inside this block, which must leave nothing half done."""
+        """Raise StopNow at the first signal inside this block, which must be safe to interrupt anywhere."""
         self._is_interruptible = True
         try:
             self.check()
@@ -57,9 +58,9 @@ class Stop:
 
     @contextlib.contextmanager
     def ending(self) -> Iterator[None]:
-        """Have the system end this process at a signal inside this block, in which it holds nothing that is not saved.
+        """Let the system end this process at a signal inside this block, in which there is nothing to save.
 
-        Blocks that wait for other processes in C++ need it: a handler of ours would run when the wait is over.
+        Blocks that wait for other processes in C++ need it: a Python handler would run only after the wait.
         """
         with handling(signal.SIG_DFL):
             self.check()
@@ -79,7 +80,7 @@ class Stop:
 
 @contextlib.contextmanager
 def watch_signals(*, is_launched: bool = False) -> Iterator[Stop]:
-    """Turn SIGINT, SIGTERM and SIGHUP into wishes of the Stop that is yielded."""
+    """Record SIGINT, SIGTERM and SIGHUP in the Stop that is yielded."""
     stop = Stop(is_launched=is_launched)
     with handling(stop.take):
         yield stop
@@ -87,7 +88,7 @@ def watch_signals(*, is_launched: bool = False) -> Iterator[Stop]:
 
 @contextlib.contextmanager
 def handling(handler: "signal._HANDLER") -> Iterator[None]:
-    """Give SIGINT, SIGTERM and SIGHUP this handler inside the block; `nohup` keeps its meaning."""
+    """Install a handler for SIGINT, SIGTERM and SIGHUP inside the block; under `nohup` SIGHUP stays ignored."""
     previous = {number: signal.getsignal(number) for number in SIGNALS}
     if previous[signal.SIGHUP] == signal.SIG_IGN:
         del previous[signal.SIGHUP]
@@ -102,13 +103,13 @@ def handling(handler: "signal._HANDLER") -> Iterator[None]:
 
 @contextlib.contextmanager
 def leaving_at_once() -> Iterator[None]:
-    """End this process quietly at a signal inside the block, with the exit code of an interrupted command."""
+    """Exit silently at a signal inside the block, with the exit code of an interrupted command."""
     with handling(lambda number, frame: os._exit(128 + number)):
         yield
 
 
 def leave_with(parent: int) -> None:
-    """Ask this process to stop as soon as `parent`, which started it, has died; end it if it does not."""
+    """Send this process SIGTERM as soon as its launcher `parent` has died; exit if it does not stop in time."""
 
     def watch() -> None:
         while os.getppid() == parent:

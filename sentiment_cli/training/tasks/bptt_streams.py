@@ -1,4 +1,4 @@
-"""Streams of reviews, which are read window by window: what stands in them, and what a step reads."""
+"""BPTT streams: reviews laid out one after the other and read window by window (truncated back-propagation)."""
 
 import bisect
 import dataclasses
@@ -20,12 +20,12 @@ from sentiment_cli.training.loader import BatchLoader
 
 
 class Window(NamedTuple):
-    """The next tokens of streams, a row for each: ids_BL, one wider than what is read, padded with 0 at the end.
+    """The next window of each stream: ids_BL, one token wider than the input, padded with 0 at the end.
 
-    label_BL says of each token what is told of its review: its label, from 1 on, or 0. length_B is how many tokens of
-    each row are read, and so foreseen. stream_B says which stream a row is; nothing is carried into one of is_fresh_B,
-    where a review or the epoch begins. mean_length_B, at each row, is the mean of length_B over the whole batch, so
-    that a slice of rows knows it.
+    label_BL holds the label of each token's review, from 1 on, or 0 for none. length_B is the number of tokens that are
+    read, and predicted, in each row. stream_B is the number of a row's stream; rows of is_fresh_B start from zeros,
+    because a review or the epoch begins there. mean_length_B, the same in each row, is the mean of length_B over the
+    whole batch, for the loss of a micro-batch.
     """
 
     ids_BL: Tensor
@@ -37,9 +37,9 @@ class Window(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """Streams of whole windows: ids_SL and label_SL, one token longer than they are read, and length_SW of each window.
+    """Streams of whole windows: ids_SL and label_SL, one token longer than the input, and the lengths length_SW.
 
-    A stream's last token is the next one's first.
+    The last token of a stream is the first one of the next.
     """
 
     ids_SL: NDArray[np.int32]
@@ -51,7 +51,10 @@ LayOut = Callable[[int], Streams]  # of an epoch
 
 
 def read_streams(lay_out: LayOut, n_windows: Iterable[int], device: torch.device, settings: Train) -> BatchLoader:
-    """Return the windows of epochs that have `n_windows` each, the next one of every stream in a step."""
+    """Return the data loader of BPTT windows: each step reads the next window of every stream.
+
+    `n_windows` is the number of windows of each epoch.
+    """
     n_streams, _ = streams_of(settings)
     epoch_ends = list[int]()
     for end in itertools.accumulate(n_windows):
@@ -78,7 +81,8 @@ def read_streams(lay_out: LayOut, n_windows: Iterable[int], device: torch.device
 
 
 def streams_of(settings: Train) -> tuple[int, int]:
-    """Return how many streams a training reads, and the width of a window."""
+    """Return the number of streams that a training reads, and the BPTT length (train.window)."""
+    assert settings.batch_tokens is not None  # null is for classifiers alone
     return settings.batch_tokens // settings.window, settings.window
 
 
@@ -94,54 +98,56 @@ def window_of(streams: Streams, i: int, device: torch.device) -> Window:
 
 
 def count_windows(packed: Packed, window: int) -> int:
-    """Return how many windows the rows take, each beginning in one of its own."""
+    """Return the number of windows of all rows, each of which begins a window of its own."""
     return int(-(-(packed.length_N + 1) // window)[packed.length_N > 0].sum())
 
 
 def lay_out_reviews(
     packed: Packed, order_N: NDArray[np.int64], n_streams: int, n_windows: int, window: int, language: Language
 ) -> Streams:
-    """Lay rows out in that order, cut into streams of `n_windows`; what is left over is left out.
+    """Concatenate the rows in this order and cut them into streams of `n_windows` windows; drop the remainder.
 
-    Each row begins in a window of its own with a start token, which is also what is foreseen last; padding fills its
-    last window. With language.reverse it stands from its end to its start.
+    Each row begins a window of its own with a start token, which is also its last target; padding fills its last
+    window. With language.reverse each row is reversed.
     """
     length_N = packed.length_N[order_N]
-    taken_N = -(-(length_N + 1) // window)
-    start_N = (np.cumsum(taken_N) - taken_N) * window
-    ids_T = np.zeros((max(int(taken_N.sum()), n_streams * n_windows)) * window + 1, dtype=np.int32)
+    n_windows_N = -(-(length_N + 1) // window)
+    start_N = (np.cumsum(n_windows_N) - n_windows_N) * window
+    ids_T = np.zeros((max(int(n_windows_N.sum()), n_streams * n_windows)) * window + 1, dtype=np.int32)
     ids_T[start_N] = ids_T[start_N + length_N + 1] = START_ID
-    place_T = np.repeat(start_N + 1, length_N) + _places(length_N)
-    ids_T[place_T] = tokens_of(packed, order_N, reverse=language.reverse)
+    position_T = np.repeat(start_N + 1, length_N) + _positions(length_N)
+    ids_T[position_T] = tokens_of(packed, order_N, reverse=language.reverse)
     label_T = np.zeros_like(ids_T)
-    told_N = (packed.label_N[order_N].astype(np.int32) + 1) * language.label
-    label_T[: int(taken_N.sum()) * window] = np.repeat(told_N, taken_N * window)
+    own_label_N = (packed.label_N[order_N].astype(np.int32) + 1) * language.label
+    label_T[: int(n_windows_N.sum()) * window] = np.repeat(own_label_N, n_windows_N * window)
     length_W = np.zeros(len(ids_T) // window, dtype=np.int64)
-    length_W[: int(taken_N.sum())] = np.minimum(np.repeat(length_N + 1, taken_N) - _places(taken_N) * window, window)
+    length_W[: int(n_windows_N.sum())] = np.minimum(
+        np.repeat(length_N + 1, n_windows_N) - _positions(n_windows_N) * window, window
+    )
     length_SW = length_W[: n_streams * n_windows].reshape(n_streams, n_windows)
     ids_SL, label_SL = (_cut(tokens_T, n_streams, n_windows * window) for tokens_T in (ids_T, label_T))
     return Streams(ids_SL, label_SL, length_SW)
 
 
 def tokens_of(packed: Packed, order_N: NDArray[np.int64], *, reverse: bool = False) -> NDArray[np.int32]:
-    """Return the tokens of rows in that order, each row from its end to its start where it is reversed."""
+    """Return the tokens of the rows in this order, each row reversed with `reverse`."""
     length_N = packed.length_N[order_N]
-    place_T = _places(length_N)
+    position_T = _positions(length_N)
     if reverse:
-        place_T = np.repeat(length_N, length_N) - 1 - place_T
-    ids_T: NDArray[np.int32] = packed.ids_T[np.repeat(packed.starts_N1[order_N], length_N) + place_T]
+        position_T = np.repeat(length_N, length_N) - 1 - position_T
+    ids_T: NDArray[np.int32] = packed.ids_T[np.repeat(packed.starts_N1[order_N], length_N) + position_T]
     return ids_T
 
 
-def _places(count_N: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return 0, 1, … up to each count, one after the other."""
+def _positions(count_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the concatenated ranges 0, 1, … below each count."""
     return np.arange(int(count_N.sum())) - np.repeat(np.cumsum(count_N) - count_N, count_N)
 
 
 def lay_out_words(ids_T: NDArray[np.int32], settings: Train) -> Streams:
-    """Lay words out one after the other, without regard to where a row begins, in windows of one width.
+    """Cut words into streams of equal windows, without regard to where a row begins.
 
-    It is train.window, or a little less, so that hardly a word is left over.
+    The width is train.window or a little less, so that hardly a word is dropped.
     """
     n_streams, _ = streams_of(settings)
     n_windows = count_word_windows(len(ids_T), settings)
@@ -151,7 +157,7 @@ def lay_out_words(ids_T: NDArray[np.int32], settings: Train) -> Streams:
 
 
 def count_word_windows(n_words: int, settings: Train) -> int:
-    """Return how many windows a stream of so many words has. Raises DataError where there are too few of them."""
+    """Return the number of windows of each stream. Raises DataError where there are too few words."""
     n_streams, window = streams_of(settings)
     check_enough(n_words, n_words, settings)
     return -(-n_words // (n_streams * window))
@@ -163,7 +169,7 @@ def _cut(tokens_T: NDArray[np.int32], n_streams: int, length: int) -> NDArray[np
 
 
 def check_enough(n_tokens: int, n_parts: int, settings: Train) -> None:
-    """Raise DataError where there is not a part for each stream, which rows with so many tokens are cut into."""
+    """Raise DataError where there are fewer parts (windows or words) than streams."""
     n_streams, window = streams_of(settings)
     if n_parts < n_streams:
         raise DataError(
@@ -173,7 +179,7 @@ def check_enough(n_tokens: int, n_parts: int, settings: Train) -> None:
 
 
 def thin_out(packed: Packed, chance_V: NDArray[np.float64], generator: np.random.Generator) -> Packed:
-    """Return the rows with each token kept by the chance of its word."""
+    """Return the rows with each token kept by the probability of its word (subsampling of frequent words)."""
     is_kept_T = generator.random(len(packed.ids_T), dtype=np.float32) < chance_V[packed.ids_T]
     kept_T1 = np.concatenate([[0], np.cumsum(is_kept_T)])
     return dataclasses.replace(packed, ids_T=packed.ids_T[is_kept_T], starts_N1=kept_T1[packed.starts_N1])

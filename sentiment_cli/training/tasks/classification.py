@@ -1,4 +1,4 @@
-"""Classification as a task: its rows, its loss, its validation."""
+"""The classification task: its data loader, loss and validation."""
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from sentiment_cli.data.corpus.packed import Corpus, join_rows
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.inference.torch_model import count_batches, score_rows
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
+from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader, build_row_loader
-from sentiment_cli.training.loop import Objective
 from sentiment_cli.training.losses import build_objective
 from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tasks.distillation import add_soft_labels
@@ -21,16 +21,16 @@ CLASSIFICATION_SPLITS = ("train", "valid")
 
 
 def build_model(experiment: Experiment, corpus: Corpus) -> AnyClassifier:
-    """Build the classifier, with fresh weights from torch's global generator."""
+    """Build the classifier, with weights from torch's global random generator."""
     return build_classifier(experiment, corpus.vocabulary, len(corpus.labels))
 
 
-def build_review_loader(session: TrainState) -> BatchLoader:
-    """Return the steps of this stage over labelled reviews, and those that a teacher answers.
+def build_review_loader(state: TrainState) -> BatchLoader:
+    """Return the data loader of the labelled reviews, and of those with a teacher's soft labels or pseudo-labels.
 
-    In the second stage of train.refit validation's reviews are among the labelled ones.
+    In the second training of train.refit it includes the validation reviews.
     """
-    experiment, corpus, progress = session.experiment, session.corpus, session.progress
+    experiment, corpus, progress = state.job.experiment, state.job.corpus, state.job.progress
     settings, seed = experiment.train, experiment.seed
     packed, ids = corpus.split("train"), corpus.ids("train")
     if progress.refit:
@@ -45,25 +45,25 @@ def build_review_loader(session: TrainState) -> BatchLoader:
     plan = plan_steps(read_N, settings, seed)
     if progress.refit:
         console.say(f"refit: {plan.n_steps:,} steps on all {len(packed.label_N):,} reviews, validation included")
-    rows = rows_on(session.device, packed, experiment.data.target)
+    rows = rows_on(state.job.device, packed, experiment.data.target)
     if truth_N is not None:
-        rows = rows._replace(label_N=truth_N.to(session.device))
+        rows = rows._replace(label_N=truth_N.to(state.job.device))
     return build_row_loader(plan, lambda start: cut(plan, rows, read_N, experiment, start), read_N, ids)
 
 
-def build_loss(session: TrainState) -> Objective:
-    """Return the loss that the experiment's target is learnt by."""
-    return build_objective(session.experiment)
+def build_loss(state: TrainState) -> Objective:
+    """Return the loss function for the experiment's target and head."""
+    return build_objective(state.job.experiment)
 
 
-def validate_reviews(session: TrainState) -> Scores | None:
-    """Score the validation rows, shared out among the processes; None for outputs that are not finite."""
-    experiment, corpus, group = session.experiment, session.corpus, session.group
+def validate_reviews(state: TrainState) -> Scores | None:
+    """Score the validation rows, divided among the processes; return None for outputs that are not finite."""
+    experiment, corpus, group = state.job.experiment, state.job.corpus, state.job.group
     valid = corpus.split("valid")
-    rows = rows_on(session.device, valid)
-    model = session.validated
+    rows = rows_on(state.job.device, valid)
+    model = state.validated
     assert isinstance(model, AnyClassifier)
-    batch_done = session.judged(count_batches(valid.length_N, experiment.text))
+    batch_done = state.batch_callback(count_batches(valid.length_N, experiment.text))
     output = score_rows(
         model,
         rows,
@@ -73,7 +73,7 @@ def validate_reviews(session: TrainState) -> Scores | None:
         every=group.size,
         on_read=lambda n_tokens: batch_done(),
     )
-    group.add([torch.from_numpy(output)])
+    group.all_reduce_sum([torch.from_numpy(output)])
     if not np.isfinite(output).all():
         return None
     return score_outputs(output, valid.label_N, valid.stars_N, corpus.labels, experiment.data.target)

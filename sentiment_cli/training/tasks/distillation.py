@@ -1,8 +1,8 @@
-"""What other runs teach: their answers, learnt like labels and along with them.
+"""Knowledge distillation and pseudo-labels: train on the predictions of other runs, the teachers.
 
-Soft labels are the teacher's probabilities (Hinton, Vinyals & Dean 2015); hard ones its likeliest label, of the rows
-that it is sure of (Lee 2013). Labelled and taught rows share the batches and weigh the same. A teacher is asked about
-the rows that training reads, never about those of validation and test, once: its answers stay in the cache.
+Soft labels are a teacher's probabilities (Hinton, Vinyals & Dean 2015). Pseudo-labels are its most probable label, for
+the rows where it is confident (Lee 2013). Labelled and distilled rows share the minibatches with equal weight. A
+teacher predicts training and unlabelled rows once, never those of validation and test; its logits are cached.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import read_column, writing
-from sentiment_cli.data.corpus.duplicates import stand_in
+from sentiment_cli.data.corpus.duplicates import is_among
 from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows, select_rows
 from sentiment_cli.data.corpus.raw_texts import Texts, find_texts, prepare_texts
 from sentiment_cli.data.sources.source import find_source
@@ -30,11 +30,11 @@ from sentiment_cli.storage import store
 
 _FORMAT = 1
 _OUTPUT = {"output": "float32"}
-TaughtSplit = Literal["train", "unsup"]
+TeacherSplit = Literal["train", "unsup"]
 
 
 class LoadedTeacher(NamedTuple):
-    """A run that teaches."""
+    """A teacher: its model and the hash of its weights."""
 
     model: AnyModel
     sha256: str
@@ -46,9 +46,9 @@ def open_teachers(experiment: Experiment) -> list[LoadedTeacher]:
 
 
 def open_teacher(name: str) -> LoadedTeacher:
-    """Open a run that teaches. Raises UsageError where it is none that tells labels apart."""
+    """Open a teacher. Raises UsageError for a run that does not predict labels or is not finished."""
     path = find_model(name)
-    if find_experiment(str(path)) is not None:  # no model by itself
+    if find_experiment(str(path)) is not None:  # a run, not a model by itself
         require_finished(path, "teacher.run: ")
     model = open_model(path)
     _check_target(path, model.target)
@@ -56,15 +56,15 @@ def open_teacher(name: str) -> LoadedTeacher:
 
 
 def cache_teacher_logits(experiment: Experiment, corpus: Corpus) -> None:
-    """Have the teacher's answers in the cache. Raises UsageError where there are no rows to ask it about."""
+    """Write the logits of all teachers into the cache. Raises UsageError where there are no rows to predict."""
     check_rows(experiment, corpus)
     for teacher in open_teachers(experiment):
         for split in _splits(experiment):
             _read_teacher_logits(teacher, experiment, corpus, split)
 
 
-def check_teaches(path: Path, its: Experiment, labels: tuple[str, ...], corpus: Corpus) -> None:
-    """Raise UsageError where what an experiment trains on these labels will be no teacher of the corpus's."""
+def check_can_teach(path: Path, its: Experiment, labels: tuple[str, ...], corpus: Corpus) -> None:
+    """Raise UsageError where the run at `path`, still to be trained, cannot be a teacher for this corpus."""
     if its.task != "classify":
         raise UsageError(f"teacher.run: {path} is of task {its.task}, which tells no labels", "sentiment runs list")
     _check_target(path, its.data.target)
@@ -74,7 +74,7 @@ def check_teaches(path: Path, its: Experiment, labels: tuple[str, ...], corpus: 
 def _check_target(path: Path, target: str) -> None:
     if target == "stars":
         raise UsageError(
-            f"teacher.run: {path} gives star ratings, and only probabilities of labels are taught",
+            f"teacher.run: {path} predicts star ratings, and distillation needs probabilities of labels",
             "sentiment runs list",
         )
 
@@ -88,16 +88,16 @@ def _check_labels(path: Path, labels: tuple[str, ...], corpus: Corpus) -> None:
 
 
 def check_rows(experiment: Experiment, corpus: Corpus) -> None:
-    """Raise UsageError where the teacher is to answer unlabelled rows and there are none."""
+    """Raise UsageError where teacher.rows includes unlabelled rows and there are none."""
     if "unsup" in _splits(experiment) and "unsup" not in corpus.directories:
         raise UsageError(
-            f"teacher.rows is {experiment.teacher.rows}, and {experiment.data.source} has no unlabelled rows to teach",
+            f"teacher.rows is {experiment.teacher.rows}, and {experiment.data.source} has no unlabelled rows",
             Change("--set", "teacher.rows=train"),
         )
     if "unsup" in _splits(experiment) and not len(corpus.split("unsup").label_N):
         raise UsageError(
             f"teacher.rows is {experiment.teacher.rows}, and every unlabelled row of {experiment.data.source} "
-            "stands in test, so that none is taught",
+            "is also in test, so that none gets a soft label",
             "--set teacher.rows=train",
         )
 
@@ -105,71 +105,72 @@ def check_rows(experiment: Experiment, corpus: Corpus) -> None:
 def add_soft_labels(
     experiment: Experiment, corpus: Corpus, packed: Packed, ids: list[str]
 ) -> tuple[Packed, list[str], Tensor]:
-    """Return labelled rows, of which training's come first, with those that the teacher adds, and the truth of each.
+    """Return the labelled rows, training rows first, with the rows that the teachers add, and the targets of all.
 
-    That is truth_N, the probability of the second of two labels, or truth_NC. Raises UsageError where none is taught.
+    The targets are truth_N, the probability of the second of two labels, or truth_NC. Raises UsageError where the
+    teachers are confident of no row.
     """
     settings, teachers = experiment.teacher, open_teachers(experiment)
     named = " and ".join(str(teacher.model.path) for teacher in teachers)
     truth_NC = np.eye(len(corpus.labels), dtype=np.float32)[packed.label_N]
-    n_taught, n_asked = 0, 0
+    n_used, n_predicted = 0, 0
     for split in _splits(experiment):
-        answers = [_read_teacher_logits(teacher, experiment, corpus, split) for teacher in teachers]
-        taught_NC, is_taught_N = _soft_labels(combine(answers, [1 / len(answers)] * len(answers)), experiment)
+        logits = [_read_teacher_logits(teacher, experiment, corpus, split) for teacher in teachers]
+        soft_NC, is_used_N = _soft_labels(combine(logits, [1 / len(logits)] * len(logits)), experiment)
         if split == "train":
-            is_taught_N &= ~_in_test(corpus)
-        n_taught, n_asked = n_taught + int(is_taught_N.sum()), n_asked + len(is_taught_N)
+            is_used_N &= ~_in_test(corpus)
+        n_used, n_predicted = n_used + int(is_used_N.sum()), n_predicted + len(is_used_N)
         if split == "train":
-            weight_N1 = settings.weight * is_taught_N[:, None]
-            own_NC = truth_NC[: len(is_taught_N)]
-            own_NC += weight_N1 * (taught_NC - own_NC)
+            weight_N1 = settings.weight * is_used_N[:, None]
+            own_NC = truth_NC[: len(is_used_N)]
+            own_NC += weight_N1 * (soft_NC - own_NC)
         else:
-            packed = join_rows(packed, select_rows(corpus.split(split), is_taught_N))
-            ids = ids + [name for name, is_taught in zip(corpus.ids(split), is_taught_N, strict=True) if is_taught]
-            truth_NC = np.concatenate([truth_NC, taught_NC[is_taught_N]])
-    if not n_taught:
+            packed = join_rows(packed, select_rows(corpus.split(split), is_used_N))
+            ids = ids + [name for name, is_used in zip(corpus.ids(split), is_used_N, strict=True) if is_used]
+            truth_NC = np.concatenate([truth_NC, soft_NC[is_used_N]])
+    if not n_used:
         raise UsageError(
-            f"teacher.confident is {settings.confident}, and the teacher {named} is that sure of none of {n_asked:,} "
-            "reviews",
+            f"teacher.confident is {settings.confident}, and the teacher {named} is that sure of none of "
+            f"{n_predicted:,} reviews",
             Change("--set", "teacher.confident=0.9", otherwise="sentiment runs list"),
         )
-    console.say(f"teacher: {named} answers {n_taught:,} of {n_asked:,} reviews ({settings.rows})")
+    console.say(f"teacher: {named} answers {n_used:,} of {n_predicted:,} reviews ({settings.rows})")
     truth = torch.from_numpy(truth_NC)
     return packed, ids, truth[:, 1].contiguous() if len(corpus.labels) == 2 else truth
 
 
 def _in_test(corpus: Corpus) -> NDArray[np.bool_]:
-    """Say which training rows stand in test, too: the teacher may have their labels from there."""
+    """Return a mask of the training rows that are also in test, where the teacher may have learnt their labels."""
     train, test = corpus.digests("train"), corpus.digests("test")
     if train is None or test is None:  # of a corpus that an earlier version prepared
         return np.zeros(len(corpus.split("train").label_N), dtype=bool)
-    is_in_test_N = stand_in(train, test)
+    is_in_test_N = is_among(train, test)
     if is_in_test_N.any():
-        console.say(f"teacher: {is_in_test_N.sum():,} training reviews stand in test, too, and are not taught")
+        console.say(f"teacher: {is_in_test_N.sum():,} training reviews are also in test and get no soft labels")
     return is_in_test_N
 
 
-def _splits(experiment: Experiment) -> tuple[TaughtSplit, ...]:
+def _splits(experiment: Experiment) -> tuple[TeacherSplit, ...]:
     rows = experiment.teacher.rows
     return () if not experiment.teacher.run else ("train", "unsup") if rows == "both" else (rows,)
 
 
 def _soft_labels(logits: NDArray[np.float64], experiment: Experiment) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the probabilities that are learnt from a teacher's calibrated logits, and of which rows they are."""
+    """Return the soft labels or pseudo-labels of a teacher's calibrated logits, and a mask of rows that get them."""
     settings, probability_NC = experiment.teacher, class_probabilities(logits / experiment.teacher.temperature)
-    is_taught_N = np.ones(len(logits), dtype=bool)
+    is_used_N = np.ones(len(logits), dtype=bool)
     if settings.confident is not None:
-        is_taught_N = probability_NC.max(axis=1) >= settings.confident
+        is_used_N = probability_NC.max(axis=1) >= settings.confident
         probability_NC = np.eye(probability_NC.shape[1])[likeliest(probability_NC)]
-    return probability_NC.astype(np.float32), is_taught_N
+    return probability_NC.astype(np.float32), is_used_N
 
 
 def _read_teacher_logits(
-    teacher: LoadedTeacher, experiment: Experiment, corpus: Corpus, split: TaughtSplit
+    teacher: LoadedTeacher, experiment: Experiment, corpus: Corpus, split: TeacherSplit
 ) -> NDArray[np.float64]:
-    """Return the teacher's calibrated logits of a split's rows, in their order, out of the cache where they are there.
+    """Return a teacher's calibrated logits of a split's rows, in their order, from the cache if possible.
 
-    Raises UsageError where it has other labels than the corpus.
+    Raises UsageError where the teacher has other labels than the corpus.
     """
     _check_labels(teacher.model.path, teacher.model.labels, corpus)
     ids = corpus.ids(split)
@@ -178,26 +179,22 @@ def _read_teacher_logits(
     rows = hashlib.sha256("\0".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
     depends_on = {"format": _FORMAT, "teacher": teacher.sha256, "texts": fingerprint, "split": split, "rows": rows}
     key = cache.Key(f"taught-{corpus.key.rpartition('-')[0]}", depends_on)
-    directory = cache.open_entry(key.directory_name)
-    if directory is None:
-        with cache.building(key):
-            directory = cache.open_entry(key.directory_name)
-            if directory is None:
-                _write_teacher_logits(teacher, _find_texts(experiment, fingerprint, split), split, ids, key)
-                directory = cache.open_entry(key.directory_name)
-    if directory is None:
-        raise cache.unreadable(key.directory_name)
+
+    def write() -> None:
+        _write_teacher_logits(teacher, _find_texts(experiment, fingerprint, split), split, ids, key)
+
+    directory = cache.get_or_build(key, cache.open_entry, write)
     outputs = np.asarray(read_column(directory, split, "output", _OUTPUT["output"]), dtype=np.float64)
     return outputs if teacher.model.n_logits == 1 else outputs.reshape(-1, teacher.model.n_logits)
 
 
 def _write_teacher_logits(
-    teacher: LoadedTeacher, texts: Texts, split: TaughtSplit, ids: list[str], key: cache.Key
+    teacher: LoadedTeacher, texts: Texts, split: TeacherSplit, ids: list[str], key: cache.Key
 ) -> None:
-    """Write the teacher's answers on some rows of the texts into the cache."""
+    """Write a teacher's logits of some rows of the texts into the cache."""
     wanted = set(ids)
     known = texts.ids(split)
-    is_wanted_N = np.array([name in wanted for name in known], dtype=bool)
+    is_chosen_N = np.array([name in wanted for name in known], dtype=bool)
     if [name for name in known if name in wanted] != ids:
         raise DataError(f"the ids in {texts.directory} stand for several rows each", "sentiment data check")
     console.say(f"teacher: asking {teacher.model.path} about {len(ids):,} reviews, once")
@@ -207,7 +204,7 @@ def _write_teacher_logits(
         writing(draft, split, _OUTPUT) as writer,
         console.progress("asking the teacher", len(ids)) as shown,
     ):
-        for chunk in texts.read(split, is_wanted_N):
+        for chunk in texts.read(split, is_chosen_N):
             if chunk:
                 outputs = predictor.answer(chunk)
                 writer.write(output=(outputs / predictor.temperature).ravel())
@@ -217,10 +214,10 @@ def _write_teacher_logits(
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
 
 
-def _find_texts(experiment: Experiment, fingerprint: str, split: TaughtSplit) -> Texts:
-    """Open the texts that a split was packed from; nothing is read of test's unless they have to be prepared again.
+def _find_texts(experiment: Experiment, fingerprint: str, split: TeacherSplit) -> Texts:
+    """Open the texts that a split was tokenized from; test texts are read only if they have to be prepared again.
 
-    Raises DataError where they have to be, and the source has changed since.
+    Raises DataError where they have to be prepared again and the source has changed since.
     """
     found = find_texts(fingerprint, (split,))
     if found is None:

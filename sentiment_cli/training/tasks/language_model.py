@@ -1,4 +1,4 @@
-"""Language modelling as a task: streams of words, the loss of the next one, perplexity on held-out reviews."""
+"""The language-model task: BPTT streams, the loss of the next word, perplexity on held-out reviews."""
 
 import itertools
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from sentiment_cli.models.language_model import (
     temporal_penalty,
     vocabulary_rows,
 )
+from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader
-from sentiment_cli.training.loop import Objective
 from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tasks.bptt_streams import (
     Streams,
@@ -34,49 +34,50 @@ from sentiment_cli.training.tasks.bptt_streams import (
 )
 from sentiment_cli.training.tasks.pretraining_rows import held_out_rows, reading_rows
 
-_ROWS = 32  # that validation reads at once
+_ROWS = 32  # per batch of validation
 
 
 def build_model(experiment: Experiment, corpus: Corpus) -> LanguageModel:
-    """Build the language model, with fresh weights from torch's global generator."""
+    """Build the language model, with weights from torch's global random generator."""
     return build_language_model(experiment, corpus.vocabulary, len(corpus.labels))
 
 
-def build_stream_loader(session: TrainState) -> BatchLoader:
-    """Return the steps over the training rows' words and the unlabelled ones', less those validated on."""
-    packed, _ = reading_rows(session.corpus, session.experiment)
-    settings, row_N = session.experiment.train, np.flatnonzero(packed.length_N)
+def build_stream_loader(state: TrainState) -> BatchLoader:
+    """Return the data loader of the training and unlabelled rows, without the held-out ones."""
+    packed, _ = reading_rows(state.job.corpus, state.job.experiment)
+    settings, row_N = state.job.experiment.train, np.flatnonzero(packed.length_N)
     n_streams, window = streams_of(settings)
+    assert settings.epochs is not None  # null is for classifiers alone
     n_windows = count_windows(packed, window)
     check_enough(len(packed.ids_T) + len(row_N), n_windows, settings)
 
     def lay_out(epoch: int) -> Streams:
-        order_N = np.random.default_rng((session.experiment.seed, epoch)).permutation(row_N)
-        language = session.experiment.model.language
+        order_N = np.random.default_rng((state.job.experiment.seed, epoch)).permutation(row_N)
+        language = state.job.experiment.model.language
         return lay_out_reviews(packed, order_N, n_streams, n_windows // n_streams, window, language)
 
-    return read_streams(lay_out, [n_windows // n_streams] * settings.epochs, session.device, settings)
+    return read_streams(lay_out, [n_windows // n_streams] * settings.epochs, state.job.device, settings)
 
 
 def zero_states(experiment: Experiment, model: nn.Module) -> list[Tensor]:
-    """Return the state of every stream before its first word: tensors with a row per stream, of all layers in turn."""
+    """Return the hidden states of every stream before its first word: tensors of all layers, one row per stream."""
     assert isinstance(model, LanguageModel)
     n_streams, _ = streams_of(experiment.train)
     return list(itertools.chain.from_iterable(model.zero_state(n_streams, torch.device("cpu"))))
 
 
-def build_loss(session: TrainState) -> Objective:
-    """Return the loss of the next words, which moves the streams' states on."""
-    settings, language_model = session.experiment.train, session.model
+def build_loss(state: TrainState) -> Objective:
+    """Return the loss of the next words, which also updates the carried states of the streams."""
+    settings, language_model = state.job.experiment.train, state.model
     assert isinstance(language_model, LanguageModel)
-    carried = iter(session.carried)
-    state = [tuple(itertools.islice(carried, len(layer))) for layer in language_model.zero_state(1, session.device)]
+    carried, device = iter(state.carried), state.job.device
+    layers = [tuple(itertools.islice(carried, len(layer))) for layer in language_model.zero_state(1, device)]
 
     def loss(model: nn.Module, window: Window) -> Tensor:
         assert isinstance(model, LanguageModel)
-        before = forget(vocabulary_rows(state, window.stream_B), window.is_fresh_B)
+        before = forget(vocabulary_rows(layers, window.stream_B), window.is_fresh_B)
         hidden_BLD, last = model(window.ids_BL[:, :-1], before, window.label_BL[:, :-1])
-        put_rows(state, window.stream_B, last)
+        put_rows(layers, window.stream_B, last)
         is_read_BL = _mark_read(window)
         dropped_TD = model.drop(hidden_BLD)[is_read_BL]
         found = model.loss(dropped_TD, window.ids_BL[:, 1:][is_read_BL])
@@ -90,13 +91,13 @@ def build_loss(session: TrainState) -> Objective:
 
 
 @torch.inference_mode()
-def validate_streams(session: TrainState) -> SequenceScores | None:
-    """Score the words of the held-out reviews and their ends, over the whole vocabulary; None where not finite."""
-    model, experiment = session.validated, session.experiment
+def validate_streams(state: TrainState) -> SequenceScores | None:
+    """Score the words and ends of the held-out reviews over the whole vocabulary; None where not finite."""
+    model, experiment = state.validated, state.job.experiment
     assert isinstance(model, LanguageModel)
-    packed = held_out_rows(session.corpus, experiment)
-    total, n_tokens = score_text(model.eval(), packed, experiment, session.device, session.check_stop)
-    model.train(model is session.model)
+    packed = held_out_rows(state.job.corpus, experiment)
+    total, n_tokens = score_text(model.eval(), packed, experiment, state.job.device, state.check_stop)
+    model.train(model is state.model)
     return score_tokens(total, n_tokens)
 
 
@@ -107,7 +108,7 @@ def score_text(
     device: torch.device,
     batch_done: Callable[[], object] = lambda: None,
 ) -> tuple[float, int]:
-    """Return the summed loss in nats of the rows' words and ends, and how many they are.
+    """Return the summed loss in nats of the rows' words and ends, and their number.
 
     `batch_done` is called after each batch.
     """

@@ -1,7 +1,7 @@
-"""The linear model: log-count ratios of n-grams, and logistic regression on them by Newton's method.
+"""The linear model: logistic regression on n-grams scaled by log-count ratios, solved by Newton's method.
 
 Wang & Manning 2012 scale the presence of each n-gram by its naive-Bayes log-count ratio; with n-grams of one to three
-words Mesnil et al. 2014 reach 91.87 % on IMDb so. The ratios set how far the penalty lets each weight go.
+words Mesnil et al. 2014 reach 91.87 % on IMDb. The ratio sets how far the penalty lets a weight grow.
 """
 
 import itertools
@@ -30,27 +30,28 @@ from sentiment_cli.inference.torch_model import score_rows
 from sentiment_cli.models.layers.ngrams import Counted, count_ngrams
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.training.checkpoints import Best, TrainProgress, weights_of
+from sentiment_cli.training.history import epoch_row
 
 _CPU = torch.device("cpu")
-_READ_AT_ONCE = 2**18  # tokens, padding included: they fit in the caches
-# The share of the first gradient's norm at which Newton's method stops. On IMDb 1e-6 takes twice the products and
-# changes neither validation accuracy nor loss in four digits; 1e-2 changes both.
+_READ_AT_ONCE = 2**18  # tokens, padding included, so that they fit in the CPU caches
+# Newton's method stops at this fraction of the first gradient's norm. On IMDb 1e-6 takes twice the products and changes
+# neither validation accuracy nor loss in four digits; 1e-2 changes both.
 _TOLERANCE = 1e-3
 _MOST_STEPS = 100
-# The share of the gradient at which the conjugate gradients of a step stop. Any below 1 converges (Dembo, Eisenstat &
+# The conjugate gradients of a step stop at this fraction of the gradient. Any below 1 converges (Dembo, Eisenstat &
 # Steihaug 1982); 0.5 takes 64 products on IMDb, 0.1 takes 124, and one that shrinks with the gradient 74 to 108.
 _REST = 0.5
-# A word has some twenty pieces: at full scale they drown n-grams of words. Cross-validated (three folds, penalty 0.01)
-# questions of six kinds reach 85.8 % at 1, 86.7 at 0.5 and 87.2 at 0.25, restaurant sentences 82.6, 85.0 and 84.1, and
-# German tweets, whose words are long, 79.7 at 0.5 and 78.2 at 0.25.
+# A word has about twenty pieces (character n-grams): at full scale they outweigh n-grams of words. Cross-validated
+# (three folds, penalty 0.01), questions of six kinds reach 85.8 % at 1, 86.7 at 0.5 and 87.2 at 0.25, restaurant
+# sentences 82.6, 85.0 and 84.1, and German tweets, whose words are long, 79.7 at 0.5 and 78.2 at 0.25.
 _PIECE_SCALE = 0.5
 
 
 class Presence(NamedTuple):
-    """Which rows have which features, as ones in sparse CSR, by rows and by features, and a last feature of all rows.
+    """The binary feature matrix in sparse CSR, by rows and by features; the last feature, the bias, is in all rows.
 
-    Both forms are kept: the product with a transposed CSR matrix is slow and adds in any order. A word brings its
-    pieces, which `bag` says in the same two forms. `share_N1` is what a row's features are multiplied by, None for 1.
+    Both forms are kept: the product with a transposed CSR matrix is slow, and its order of addition varies. `bag` holds
+    the pieces of each word in the same two forms. `share_N1` multiplies the features of a row; None means 1.
     """
 
     row_NG: Tensor
@@ -59,7 +60,7 @@ class Presence(NamedTuple):
     share_N1: Tensor | None = None
 
     def folded(self, weight_GC: Tensor) -> Tensor:
-        """Return what each feature adds with its pieces."""
+        """Return the weight of each feature plus those of its pieces."""
         if self.bag is None:
             return weight_GC
         n_entries, n_pieces = self.bag.piece_VJ.shape
@@ -70,12 +71,12 @@ class Presence(NamedTuple):
     def logits(self, weight_GC: Tensor) -> Tensor:
         """Return logit_NC with these weights."""
         logit_NC: Tensor = self.row_NG @ self.folded(weight_GC)
-        if self.share_N1 is not None:  # which the bias is not divided by
+        if self.share_N1 is not None:  # the bias is not scaled
             logit_NC = (logit_NC - weight_GC[-1]) * self.share_N1 + weight_GC[-1]
         return logit_NC
 
     def sums(self, value_NC: Tensor, share_N1: Tensor | None) -> Tensor:
-        """Return for each feature the sum of the values of its rows, each times the share."""
+        """Return for each feature the sum of the values of its rows, each multiplied by the share."""
         sum_GC: Tensor = self.feature_GN @ (value_NC if share_N1 is None else value_NC * share_N1)
         if share_N1 is not None:
             sum_GC[-1] = value_NC.sum(0)
@@ -86,14 +87,14 @@ class Presence(NamedTuple):
 
 
 class Bag(NamedTuple):
-    """Which pieces the entries of a vocabulary are made of, as ones in sparse CSR, in both forms."""
+    """The binary matrix of a vocabulary's entries and their pieces in sparse CSR, in both forms."""
 
     piece_VJ: Tensor
     entry_JV: Tensor
 
 
 class Solution(NamedTuple):
-    """Weights of the scaled features, G x C, how they were found, and the mean log loss with them."""
+    """The weights of the scaled features, statistics of the solver, and the mean log loss."""
 
     weight_GC: Tensor
     n_steps: int
@@ -103,30 +104,32 @@ class Solution(NamedTuple):
 
 
 def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus, progress: TrainProgress) -> None:
-    """Train with validation held out and score it; with train.refit train once more, on its rows too.
+    """Train and validate; with train.refit train once more, on training and validation rows.
 
-    `progress` gets the scores, the rows of metrics.jsonl, tokens and seconds; a step is one of Newton's method.
+    Adds the scores, the rows of metrics.jsonl, tokens and seconds to `progress`; a step is one Newton step.
     """
     train, valid = corpus.split("train"), corpus.split("valid")
-    row = _train_on(model, train, experiment, corpus, progress)
+    loss, rate = _train_on(model, train, experiment, corpus, progress)
     began = time.monotonic()
     logits = score_rows(model, rows_on(_CPU, valid), valid.length_N, experiment.text)
     scores = score(valid.label_N, class_probabilities(logits), corpus.labels)
     progress.seconds["validate"] += time.monotonic() - began
     console.say(f"validation: accuracy {scores.accuracy:.2%}, loss {scores.loss:.4f}")
-    row |= {"valid_loss": scores.loss, "valid_accuracy": scores.accuracy, "best": True}
+    row = epoch_row(progress, scores, experiment, train_loss=loss, lr=None, tokens_per_second=rate, is_best=True)
+    progress.history.append(row)
     progress.best = Best(scores, 1, progress.step, weights_of(model))
     if experiment.train.refit:
         progress.begin_refit()
         console.say("refit: on all reviews, validation included")
-        row = _train_on(model, join_rows(train, valid), experiment, corpus, progress)
-        row["stage"] = "refit"
+        loss, rate = _train_on(model, join_rows(train, valid), experiment, corpus, progress)
+        row = epoch_row(progress, None, experiment, train_loss=loss, lr=None, tokens_per_second=rate, is_best=False)
+        progress.history.append(row)
 
 
 def _train_on(
     model: LinearClassifier, packed: Packed, experiment: Experiment, corpus: Corpus, progress: TrainProgress
-) -> dict[str, Any]:
-    """Train the model anew on some rows; return its row of metrics.jsonl, not validated."""
+) -> tuple[float, float]:
+    """Train the model from scratch on some rows; return the mean training loss and the tokens per second."""
     settings, n_logits = experiment.model.linear, model.n_logits
     began = time.monotonic()
     ids_T, row_T, label_N = read_rows(packed, experiment.text)
@@ -141,9 +144,9 @@ def _train_on(
         min_count=settings.min_count,
         n_pieces=corpus.vocabulary.n_pieces,
     )
-    if not len(counted.row_P):  # of what text.max_tokens leaves; check_corpus looks at whole rows
+    if not len(counted.row_P):  # after text.max_tokens has cut the rows; check_corpus looks at whole rows
         raise DataError(
-            f"no n-gram that is read stands in {settings.min_count} training rows",
+            f"no n-gram that is read is in {settings.min_count} training rows",
             "--set model.linear.min_count=1 --set vocabulary.min_count=1 --set text.max_tokens=null",
         )
     presence = build_presence(counted, len(label_N))
@@ -174,25 +177,13 @@ def _train_on(
     )
     progress.step, progress.n_tokens = solution.n_steps, progress.n_tokens + n_tokens
     progress.seconds["train"] += spent
-    row: dict[str, Any] = {
-        "epoch": 1,
-        "step": solution.n_steps,
-        "train_loss": solution.loss,
-        "valid_loss": None,
-        "valid_accuracy": None,
-        "lr": None,
-        "tokens_per_second": n_tokens / spent,
-        "seconds": progress.seconds["train"] + progress.seconds["validate"],
-        "best": False,
-    }
-    progress.history.append(row)
-    return row
+    return solution.loss, n_tokens / spent
 
 
 def read_rows(packed: Packed, text: Text) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """Return what a model reads of all rows with a token, the shortest first, with padding behind each.
+    """Return the tokens that the model reads of all rows with a token, the shortest row first, padding after each.
 
-    ids_T, row_T (of each token, its row among these) and label_N.
+    Returns ids_T, row_T (the row of each token among these) and label_N.
     """
     read_N = read_lengths(packed.length_N, text)
     order_N = np.flatnonzero(packed.length_N)
@@ -225,7 +216,7 @@ def build_presence(counted: Counted, n_rows: int) -> Presence:
 
 
 def _csr(count_R: NDArray[np.int64], column_P: NDArray[Any], n_columns: int) -> Tensor:
-    """Return ones in rows of so many columns, which stand one row after the other."""
+    """Return a CSR matrix of ones: `count_R` per row, in the columns `column_P`, row after row."""
     start_R1 = np.concatenate([[0], np.cumsum(count_R)])
     tensors = (torch.from_numpy(start_R1.astype(np.int32)), torch.from_numpy(column_P.astype(np.int32, copy=False)))
     one_P = torch.ones(len(column_P), dtype=torch.float64)
@@ -248,20 +239,20 @@ def build_bag(vocabulary: Vocabulary, orders: tuple[int, int]) -> Bag:
 
 
 def sizes(presence: Presence, min_count: int) -> Tensor:
-    """Return size_G: how many features stand for each, its pieces and, where it is one, itself; of the bias 0."""
+    """Return size_G: the number of features that each one counts for, itself and its pieces; 0 for the bias."""
     size_G = (presence.feature_GN.crow_indices().diff() >= min_count).double()
     if presence.bag is not None:
         n_entries, n_pieces = presence.bag.piece_VJ.shape
-        size_G[n_entries - n_pieces : n_entries] = 1  # alone they stand in rows of unknown words
+        size_G[n_entries - n_pieces : n_entries] = 1  # by themselves in rows with unknown words
         size_G[:n_entries] += presence.bag.piece_VJ.crow_indices().diff()
     size_G[-1] = 0.0
     return size_G
 
 
 def log_count_ratios(presence: Presence, label_NC: Tensor, smoothing: float, min_count: int = 1) -> Tensor:
-    """Return ratio_GC: of a feature's share of all features in the rows of a label to that in all others' (log).
+    """Return ratio_GC: the log ratio of a feature's share in the rows of a label to its share in all other rows.
 
-    That of the feature of all rows is 1, so that its weight is the bias; that of one in too few rows is 0.
+    It is 1 for the bias and 0 for a feature in fewer than `min_count` rows.
     """
     count_GC = presence.sums(label_NC, None)
     other_GC = presence.sums(1 - label_NC, None)
@@ -275,9 +266,9 @@ def log_count_ratios(presence: Presence, label_NC: Tensor, smoothing: float, min
 
 
 def inverse_frequencies(presence: Presence, min_count: int) -> Tensor:
-    """Return scale_G1: 1 + log((1 + rows) / (1 + rows that have the feature)), 0 of one in too few, 1 of the bias.
+    """Return scale_G1: 1 + log((1 + rows) / (1 + rows with the feature)), 0 below `min_count` rows, 1 for the bias.
 
-    A piece counts once for each word that has it, in at most all rows.
+    A piece counts once for each word that has it, up to the number of rows.
     """
     n_rows = len(presence.row_NG)
     count_G1 = presence.sums(torch.ones(n_rows, 1, dtype=torch.float64), None)
@@ -288,11 +279,11 @@ def inverse_frequencies(presence: Presence, min_count: int) -> Tensor:
 def solve(
     presence: Presence, scale_GC: Tensor, label_NC: Tensor, penalty: float, tolerance: float = _TOLERANCE
 ) -> Solution:
-    """Minimize the sum of the rows' log losses and `penalty` / 2 times the squared weights, the bias's left out.
+    """Minimize the sum of the rows' log losses plus `penalty` / 2 times the squared weights without the bias.
 
-    Newton's method with conjugate gradients (Lin, Weng & Keerthi 2008, whose trust region is a line search here), until
-    the gradient's norm is `tolerance` times that at weights of 0. The problem is convex, so nothing is drawn. With one
-    logit that of the first label is 0; with more the probabilities are their softmax.
+    Newton's method with conjugate gradients (Lin, Weng & Keerthi 2008, with a line search for the trust region), until
+    the gradient's norm is `tolerance` times that at weights of 0. The problem is convex, so there is no random draw.
+    With one logit, that of the first label is 0; with more, the probabilities are their softmax.
     """
     penalty_G1 = torch.full((len(scale_GC), 1), penalty, dtype=torch.float64)
     penalty_G1[-1] = 0.0
@@ -326,7 +317,7 @@ def _newton_step(
     probability_NC: Tensor,
     gradient_GC: Tensor,
 ) -> tuple[Tensor, Tensor, int]:
-    """Solve Hessian × step = -gradient by conjugate gradients; return the step, its logits and the products it took."""
+    """Solve Hessian × step = -gradient by conjugate gradients; return the step, its logits, the number of products."""
     step_GC, step_NC = torch.zeros_like(gradient_GC), torch.zeros_like(probability_NC)
     rest_GC = -gradient_GC
     direction_GC = rest_GC.clone()
@@ -348,7 +339,7 @@ def _newton_step(
 
 
 def _penalized_loss(logit_NC: Tensor, label_NC: Tensor, weight_GC: Tensor, penalty_G1: Tensor) -> tuple[float, Tensor]:
-    """Return what is minimized, and probability_NC."""
+    """Return the penalized loss, and probability_NC."""
     loss = _log_losses(logit_NC, label_NC).sum() + 0.5 * (penalty_G1 * weight_GC.square()).sum()
     probability_NC = logit_NC.sigmoid() if logit_NC.shape[1] == 1 else logit_NC.softmax(dim=1)
     return float(loss), probability_NC

@@ -1,4 +1,4 @@
-"""Which rows a pretraining on reviews reads, and which it is validated on."""
+"""The rows that a pretraining reads, and the held-out rows that it is validated on."""
 
 import itertools
 import shlex
@@ -15,9 +15,9 @@ PRETRAINING_SPLITS = ("train", "valid", "unsup")
 
 
 def reading_rows(corpus: Corpus, experiment: Experiment) -> tuple[Packed, list[str]]:
-    """Return the rows that pretraining reads, with their ids: training rows, and unlabelled ones not validated on.
+    """Return the rows that pretraining reads, with their ids: training rows, and unlabelled rows not held out.
 
-    Raises DataError as held_out_rows does, so that nothing is read in vain.
+    Raises DataError as held_out_rows does, before anything is read.
     """
     held_out_rows(corpus, experiment)
     if "unsup" not in corpus.directories:
@@ -29,9 +29,9 @@ def reading_rows(corpus: Corpus, experiment: Experiment) -> tuple[Packed, list[s
 
 
 def held_out_rows(corpus: Corpus, experiment: Experiment) -> Packed:
-    """Return the rows that pretraining is validated on: some unlabelled ones, or, where none are, validation's.
+    """Return the rows that pretraining is validated on: held-out unlabelled rows, or the validation rows without any.
 
-    Raises DataError where they hold no word of the vocabulary, with a share that does, if any.
+    Raises DataError where they have no word of the vocabulary; its hint is a share that has one, if there is any.
     """
     valid, least = experiment.data.valid, corpus.vocabulary.specials
     packed = _held_out(corpus, valid)
@@ -54,6 +54,6 @@ def _held_out(corpus: Corpus, valid: Valid) -> Packed:
 
 
 def _hold_out(unsup: Packed, valid: Valid) -> NDArray[np.bool_]:
-    """Mark the unlabelled rows that are validated on; all rows of a movie, where theirs are known."""
+    """Return a mask of the held-out unlabelled rows; rows of one movie stay together where movies are known."""
     by = "row" if valid.by == "row" else "auto"  # labelled rows may have groups where unlabelled ones have none
     return held_out(np.zeros_like(unsup.label_N), unsup.group_N, by, valid.unsup_share, valid.seed)

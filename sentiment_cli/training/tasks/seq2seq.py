@@ -1,4 +1,4 @@
-"""Writing sequences as a task: reviews once more, as an autoencoder does, or the second sequence of a pair."""
+"""The sequence-to-sequence tasks: autoencoder (write the review that was read) and pairs (write the second text)."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -18,23 +18,23 @@ from sentiment_cli.evaluation.sequence_metrics import SequenceScores, score_toke
 from sentiment_cli.inference.generate.search import greedy
 from sentiment_cli.inference.scoring import BATCH_TOKENS
 from sentiment_cli.models.seq2seq import EncoderDecoder, build_encoder_decoder
+from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader, build_row_loader
-from sentiment_cli.training.loop import Objective
 from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tasks.pretraining_rows import held_out_rows, reading_rows
 
 PAIR_SPLITS = ("train", "valid")
-Gathered = Callable[[NDArray[np.int64]], PairBatch]  # of the places of rows
-_WRITTEN = 100  # targets of validation that are written by greedy search, too
+Gathered = Callable[[NDArray[np.int64]], PairBatch]  # of row numbers
+_WRITTEN = 100  # validation targets that greedy search also writes
 
 
 def build_model(experiment: Experiment, corpus: Corpus) -> EncoderDecoder:
-    """Build the encoder and decoder, with fresh weights from torch's global generator."""
+    """Build the encoder and decoder, with weights from torch's global random generator."""
     return build_encoder_decoder(experiment, corpus.vocabulary)
 
 
-def build_loss(session: TrainState) -> Objective:
-    """Return the loss of the target's tokens, each told those before it."""
+def build_loss(state: TrainState) -> Objective:
+    """Return the loss of the target's tokens, each given those before it (teacher forcing)."""
 
     def loss(model: nn.Module, batch: PairBatch) -> Tensor:
         found: Tensor = model(batch)
@@ -43,16 +43,16 @@ def build_loss(session: TrainState) -> Objective:
     return loss
 
 
-def build_reconstruction_loader(session: TrainState) -> BatchLoader:
-    """Return the steps over the rows that pretraining reads, each its own target; those without a token are left out.
+def build_reconstruction_loader(state: TrainState) -> BatchLoader:
+    """Return the data loader of the rows that pretraining reads, each its own target, without empty rows.
 
-    A row counts twice: it is read and written.
+    The tokens of a row count twice: they are read and written.
     """
-    experiment = session.experiment
-    packed, ids = reading_rows(session.corpus, experiment)
+    experiment = state.job.experiment
+    packed, ids = reading_rows(state.job.corpus, experiment)
     read_N = trained_lengths(packed.length_N, experiment.text)
     plan = plan_steps(2 * read_N, experiment.train, experiment.seed)
-    rows, reverse = rows_on(session.device, packed), experiment.model.decoding.reverse
+    rows, reverse = rows_on(state.job.device, packed), experiment.model.decoding.reverse
 
     def batches(start: int) -> Iterator[PairBatch]:
         return (reconstruction(one, reverse=reverse) for one in cut(plan, rows, read_N, experiment, start))
@@ -60,79 +60,81 @@ def build_reconstruction_loader(session: TrainState) -> BatchLoader:
     return build_row_loader(plan, batches, 2 * read_N, ids)
 
 
-def build_pair_loader(session: TrainState) -> BatchLoader:
-    """Return the steps over the training pairs, source and target counted."""
-    experiment = session.experiment
-    length_N, gathered = _open_pairs(session, "train")
+def build_pair_loader(state: TrainState) -> BatchLoader:
+    """Return the data loader of the training pairs; the tokens of source and target count."""
+    experiment = state.job.experiment
+    length_N, gathered = _open_pairs(state, "train")
     plan = plan_steps(length_N, experiment.train, experiment.seed)
-    ids = session.corpus.ids("train")
+    ids = state.job.corpus.ids("train")
     return build_row_loader(plan, lambda start: map(gathered, plan.rows[start:]), length_N, ids)
 
 
-def validate_reconstruction(session: TrainState) -> SequenceScores | None:
-    """Score the held-out rows, written once more, over the whole vocabulary; None where not finite."""
-    experiment = session.experiment
-    packed = held_out_rows(session.corpus, experiment)
+def validate_reconstruction(state: TrainState) -> SequenceScores | None:
+    """Score the reconstruction of the held-out rows over the whole vocabulary; None where not finite."""
+    experiment = state.job.experiment
+    packed = held_out_rows(state.job.corpus, experiment)
     read_N = trained_lengths(packed.length_N, experiment.text)
-    rows, reverse = rows_on(session.device, packed), experiment.model.decoding.reverse
+    rows, reverse = rows_on(state.job.device, packed), experiment.model.decoding.reverse
 
     def gathered(row_N: NDArray[np.int64]) -> PairBatch:
-        row_B = torch.from_numpy(row_N).to(session.device)
+        row_B = torch.from_numpy(row_N).to(state.job.device)
         return reconstruction(gather(rows, row_B, int(read_N[row_N].max()), experiment.text), reverse=reverse)
 
-    return _score(session, 2 * read_N, gathered)
+    return _score(state, 2 * read_N, gathered)
 
 
 @torch.inference_mode()
-def validate_pairs(session: TrainState) -> SequenceScores | None:
-    """Score the validation pairs, and count which of the first of them greedy search writes as they are."""
-    length_N, gathered = _open_pairs(session, "valid")
-    scores = _score(session, length_N, gathered)
+def validate_pairs(state: TrainState) -> SequenceScores | None:
+    """Score the validation pairs, and the share of the first hundred that greedy search writes without a mistake."""
+    length_N, gathered = _open_pairs(state, "valid")
+    scores = _score(state, length_N, gathered)
     if scores is None:
         return None
-    model = _evaluated(session)
+    model = _evaluated(state)
     batch = gathered(np.arange(min(_WRITTEN, len(length_N))))
     longest = batch.target_BM.shape[1]
     written = greedy(model, (batch.source_BL, batch.source_length_B), end_id=END_ID, max_length=longest)
     rows = zip(batch.target_BM.tolist(), batch.target_length_B.tolist(), strict=True)
     targets = [target[:length] for target, length in rows]
     found = [[*one.tokens, *([END_ID] if one.has_ended else [])] for one in written]
-    session.model.train()
+    state.model.train()
     return dataclasses.replace(scores, exact=sum(map(list.__eq__, found, targets)) / len(targets))
 
 
-def _open_pairs(session: TrainState, split: str) -> tuple[NDArray[np.int64], Gathered]:
-    """Return how long the pairs of a split are, source and target together, and what makes a batch of some of them."""
-    text, reverse = session.experiment.text, session.experiment.model.decoding.reverse
-    packed = open_pairs(session.corpus.directories[split], split)
-    sides, (source_N, target_N) = pair_rows_on(session.device, packed), lengths_read(packed, text)
+def _open_pairs(state: TrainState, split: str) -> tuple[NDArray[np.int64], Gathered]:
+    """Return the lengths of a split's pairs, source plus target, and a function that gathers a batch of them."""
+    text, reverse = state.job.experiment.text, state.job.experiment.model.decoding.reverse
+    packed = open_pairs(state.job.corpus.directories[split], split)
+    sides, (source_N, target_N) = pair_rows_on(state.job.device, packed), lengths_read(packed, text)
 
     def gathered(row_N: NDArray[np.int64]) -> PairBatch:
         widths = int(source_N[row_N].max()), int(target_N[row_N].max())
-        return gather_pairs(sides, torch.from_numpy(row_N).to(session.device), widths, text, reverse=reverse)
+        return gather_pairs(sides, torch.from_numpy(row_N).to(state.job.device), widths, text, reverse=reverse)
 
     return source_N + target_N, gathered
 
 
-def _evaluated(session: TrainState) -> EncoderDecoder:
-    model = session.validated
+def _evaluated(state: TrainState) -> EncoderDecoder:
+    model = state.validated
     assert isinstance(model, EncoderDecoder)
     return model.eval()
 
 
 @torch.inference_mode()
-def _score(session: TrainState, length_N: NDArray[np.int64], gathered: Gathered) -> SequenceScores | None:
-    """Score the rows that have a length, shared out among the processes."""
-    model, row_N = _evaluated(session), np.flatnonzero(length_N)
+def _score(state: TrainState, length_N: NDArray[np.int64], gathered: Gathered) -> SequenceScores | None:
+    """Score the rows that are not empty, divided among the processes."""
+    model, row_N = _evaluated(state), np.flatnonzero(length_N)
     parts = list(cut_batches(row_N[np.argsort(length_N[row_N], kind="stable")], length_N, BATCH_TOKENS))
-    total_K3 = torch.zeros(len(parts), 3, dtype=torch.float64)  # loss, tokens, likeliest ones: 0 where others count
-    batch_done = session.judged(len(parts))
-    for i in range(session.group.rank, len(parts), session.group.size):
+    total_K3 = torch.zeros(
+        len(parts), 3, dtype=torch.float64
+    )  # loss, tokens, correct tokens: 0 for the batches of other processes
+    batch_done = state.batch_callback(len(parts))
+    for i in range(state.job.group.rank, len(parts), state.job.group.size):
         log_probability_T, is_likeliest_T = model.judge(gathered(parts[i]))
         total_K3[i, 0] = -log_probability_T.double().sum()
         total_K3[i, 1], total_K3[i, 2] = len(is_likeliest_T), is_likeliest_T.sum()
         batch_done()
-    session.group.add([total_K3])
-    session.model.train()
+    state.job.group.all_reduce_sum([total_K3])
+    state.model.train()
     loss, n, n_right = total_K3.sum(dim=0).tolist()
     return score_tokens(loss, int(n), int(n_right))

@@ -1,4 +1,4 @@
-"""The tasks that an experiment can name."""
+"""The table of tasks that an experiment can name."""
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.packed import Corpus
@@ -10,14 +10,14 @@ _TASKS = {
     "classify": Task(
         splits=classification.CLASSIFICATION_SPLITS,
         build_model=classification.build_model,
-        plot=classification.build_review_loader,
+        build_loader=classification.build_review_loader,
         build_objective=classification.build_loss,
         validate=classification.validate_reviews,
     ),
     "language-model": Task(
         splits=pretraining_rows.PRETRAINING_SPLITS,
         build_model=language_model.build_model,
-        plot=language_model.build_stream_loader,
+        build_loader=language_model.build_stream_loader,
         build_objective=language_model.build_loss,
         validate=language_model.validate_streams,
         carry=language_model.zero_states,
@@ -25,7 +25,7 @@ _TASKS = {
     "autoencoder": Task(
         splits=pretraining_rows.PRETRAINING_SPLITS,
         build_model=seq2seq.build_model,
-        plot=seq2seq.build_reconstruction_loader,
+        build_loader=seq2seq.build_reconstruction_loader,
         build_objective=seq2seq.build_loss,
         validate=seq2seq.validate_reconstruction,
     ),
@@ -33,14 +33,14 @@ _TASKS = {
         prepare=prepare_pairs,
         splits=seq2seq.PAIR_SPLITS,
         build_model=seq2seq.build_model,
-        plot=seq2seq.build_pair_loader,
+        build_loader=seq2seq.build_pair_loader,
         build_objective=seq2seq.build_loss,
         validate=seq2seq.validate_pairs,
     ),
     "vectors": Task(
         splits=pretraining_rows.PRETRAINING_SPLITS,
         build_model=skip_gram.build_model,
-        plot=skip_gram.build_context_loader,
+        build_loader=skip_gram.build_context_loader,
         build_objective=skip_gram.build_loss,
         validate=skip_gram.validate,
     ),
@@ -48,13 +48,13 @@ _TASKS = {
 
 
 def task_of(experiment: Experiment) -> Task:
-    """Return what the experiment's task brings to its training."""
+    """Return the experiment's task; a teacher of unlabelled rows adds their split."""
     task = _TASKS[experiment.task]
-    is_taught = bool(experiment.teacher.run) and experiment.teacher.rows != "train"
-    return task._replace(splits=(*task.splits, "unsup")) if is_taught else task
+    adds_unlabelled = bool(experiment.teacher.run) and experiment.teacher.rows != "train"
+    return task._replace(splits=(*task.splits, "unsup")) if adds_unlabelled else task
 
 
 def prepare_for(experiment: Experiment, key: str | None = None) -> Corpus:
-    """Prepare what the experiment's task reads, as packing.prepare does."""
+    """Prepare the corpus of the experiment's task, as data.corpus.prepare does."""
     task = task_of(experiment)
     return task.prepare(experiment, task.splits, key)

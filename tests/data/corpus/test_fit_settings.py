@@ -1,11 +1,22 @@
 """Settings that follow from the data: the rules, and what becomes of them in an experiment and a run."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from sentiment_cli.config.contradictions import contradictions
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.data.corpus.fit_settings import Facts, choose_linear, read_facts, settle
+from sentiment_cli.data.corpus.fit_settings import (
+    Facts,
+    choose_linear,
+    choose_network,
+    read_facts,
+    settle,
+    warn_of_few_steps,
+)
+from sentiment_cli.data.corpus.prepare import prepare
+from sentiment_cli.errors import UsageError
 
 SHORT = "".join(f"a film number {i} and some words,{'pos' if i % 2 else 'neg'}\n" for i in range(60))
 LONG = "".join(f"{'a film and some words ' * 40}{i},{'pos' if i % 2 else 'neg'}\n" for i in range(60))
@@ -25,11 +36,11 @@ def test_facts_are_of_the_training_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("facts", "pieces", "normalize"),
     [
-        (Facts(22_489, 2, 1_333.0, 0.0), (), False),  # IMDb
-        (Facts(9_000, 2, 100.0, 0.0), (2, 5), True),
-        (Facts(9_000, 2, 30.0, 0.9), (), True),
-        (Facts(9_000, 2, 3_000.0, 0.9), (), True),
-        (Facts(1, 2, 1.0, 0.0), (2, 5), True),
+        (Facts(22_489, 2, 1_333.0, 0.0, 1_333.0 / 5), (), False),  # IMDb
+        (Facts(9_000, 2, 100.0, 0.0, 100.0 / 5), (2, 5), True),
+        (Facts(9_000, 2, 30.0, 0.9, 30.0 / 5), (), True),
+        (Facts(9_000, 2, 3_000.0, 0.9, 3_000.0 / 5), (), True),
+        (Facts(1, 2, 1.0, 0.0, 1.0 / 5), (2, 5), True),
     ],
 )
 def test_the_rules_are_of_script_and_length(facts: Facts, pieces: tuple[int, ...], normalize: bool) -> None:
@@ -43,12 +54,15 @@ def test_the_rules_are_of_script_and_length(facts: Facts, pieces: tuple[int, ...
     ("n_labels", "weighting"), [(2, "bayes"), (6, "bayes"), (20, "bayes"), (21, "idf"), (77, "idf")]
 )
 def test_many_labels_are_weighted_by_idf(n_labels: int, weighting: str) -> None:
-    chosen = {one.key: one.value for one in choose_linear(Facts(9_000, n_labels, 60.0, 0.0))}
+    chosen = {one.key: one.value for one in choose_linear(Facts(9_000, n_labels, 60.0, 0.0, 60.0 / 5))}
     assert chosen["model.linear.weighting"] == weighting
 
 
 def test_imdb_keeps_its_recipe() -> None:
-    chosen = {one.key.removeprefix("model.linear."): one.value for one in choose_linear(Facts(22_489, 2, 1_333.0, 0.0))}
+    chosen = {
+        one.key.removeprefix("model.linear."): one.value
+        for one in choose_linear(Facts(22_489, 2, 1_333.0, 0.0, 1_333.0 / 5))
+    }
     assert chosen == {
         "ngrams": 3,
         "char_ngrams": (),
@@ -85,6 +99,93 @@ def test_what_is_set_stays(tmp_path: Path) -> None:
     assert settled.model.linear.min_count == settled.vocabulary.min_count == 5  # no word is a feature in fewer rows
 
 
+@pytest.mark.parametrize("rows", [SHORT, LONG, CHINESE])
+@pytest.mark.parametrize("tokenizer", ["words", "whitespace", "bpe"])
+def test_what_is_chosen_contradicts_no_setting(rows: str, tokenizer: str, tmp_path: Path) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text("text,label\n" + rows)
+    settings = [f"data.source={source}", f"text.tokenizer={tokenizer}", "vocabulary.size=600"]
+    settled = settle(load_experiment("linear", settings))
+    assert list(contradictions(settled)) == []
+    assert prepare(settled, ("train",)).vocabulary.n_pieces == 0 or tokenizer == "words"
+
+
 def test_other_models_are_left_as_they_are() -> None:
     experiment = load_experiment(None)
     assert settle(experiment) is experiment
+
+
+@pytest.mark.parametrize(
+    ("facts", "max_tokens", "batch_tokens"),
+    [
+        (Facts(22_489, 2, 1_333.0, 0.0, 270.0), 400, 32_768),  # IMDb, whose default experiment has the same
+        (Facts(6_228, 2, 100.0, 0.0, 19.0), 400, 1_024),  # SST-2
+        (Facts(4_907, 6, 50.0, 0.0, 10.0), 400, 512),  # TREC
+        (Facts(9_710, 2, 25.0, 0.9, 28.0), 400, 2_048),  # Waimai
+        (Facts(500, 2, 20.0, 0.0, 4.0), 400, 512),
+        (Facts(500, 2, 20.0, 0.0, 4.0), 2_000, 2_000),  # a batch holds one row of the longest at least
+        (Facts(5_000_000, 2, 1_333.0, 0.0, 270.0), 400, 32_768),
+        (Facts(0, 2, 0.0, 0.0, 0.0), None, 512),
+    ],
+)
+def test_batches_and_epochs_follow_from_the_number_of_tokens(
+    facts: Facts, max_tokens: int | None, batch_tokens: int
+) -> None:
+    chosen = {one.key: one.value for one in choose_network(facts, max_tokens)}
+    assert chosen["train.batch_tokens"] == batch_tokens
+    n_steps = chosen["train.epochs"] * facts.n_rows * facts.tokens / batch_tokens
+    assert n_steps >= 150 or facts.n_rows == 0 or max_tokens == 2_000
+    assert chosen["vocabulary.min_count"] == (2 if facts.n_rows > 15_000 else 1)
+
+
+def test_more_rows_never_get_smaller_batches_or_more_epochs() -> None:
+    sizes = [int(500 * 1.3**i) for i in range(40)]
+    chosen = [{one.key: one.value for one in choose_network(Facts(n, 2, 100.0, 0.0, 20.0), 400)} for n in sizes]
+    batches = [one["train.batch_tokens"] for one in chosen]
+    assert batches == sorted(batches)
+    assert chosen[0]["train.epochs"] > chosen[-1]["train.epochs"] > 0
+
+
+@pytest.mark.parametrize("rows", [SHORT, LONG, CHINESE, KOREAN])
+def test_a_network_is_settled_with_plain_values_and_says_why(
+    rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text("text,label\n" + rows)
+    settled = settle(load_experiment("own", [f"data.source={source}", "train.epochs=3"]), is_said=True)
+    said = capsys.readouterr().err
+    assert "chosen: train.batch_tokens" in said
+    assert "train.epochs" not in said
+    assert settled.train.epochs == 3
+    assert None not in (settled.train.batch_tokens, settled.vocabulary.min_count)
+    assert settle(settled) is settled
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "n_steps", "is_warned"),
+    [
+        ("default", [], 7, True),
+        ("default", [], 199, True),
+        ("default", [], 200, False),
+        ("default", ["train.max_steps=10"], 10, False),
+        ("default", ["data.source=sample"], 7, False),
+        ("default", ["data.source=imdb"], 7, False),
+    ],
+)
+def test_too_few_steps_are_warned_of_with_the_command_to_type(
+    recipe: str, settings: list[str], n_steps: int, is_warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "it's.csv"
+    warn_of_few_steps(load_experiment(recipe, [f'data.source="{source}"', *settings]), n_steps)
+    said = capsys.readouterr().err
+    assert (f"sentiment train {shlex.quote(str(source))}" in said) is is_warned
+    assert ("warning" in said) is is_warned
+
+
+@pytest.mark.parametrize("key", ["train.batch_tokens", "train.epochs", "vocabulary.min_count"])
+@pytest.mark.parametrize("recipe", ["imdb-lm", "imdb-vectors", "linear"])
+def test_null_is_for_networks_that_classify(recipe: str, key: str) -> None:
+    if (recipe, key) == ("linear", "vocabulary.min_count"):
+        return
+    with pytest.raises(UsageError, match=f"{key} null follows from the data"):
+        load_experiment(recipe, [f"{key}=null"])

@@ -18,7 +18,7 @@ from sentiment_cli.data.corpus.prepare import corpus_keys, prepare
 from sentiment_cli.data.corpus.raw_texts import SPLITS_OF, key_of
 from sentiment_cli.data.sources import sample
 from sentiment_cli.data.sources.review import Review
-from sentiment_cli.data.sources.source import find_source, read_part
+from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tables.readers import Rejects
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.storage.store import read_manifest
@@ -32,7 +32,7 @@ def words_of(prepared: Corpus, split: str) -> list[list[str]]:
 
 def reviews_of(source: str, *parts: str) -> list[tuple[str, Review]]:
     found = find_source(load_experiment(source).data)
-    return [row for part in parts for row in read_part(found, part, Rejects("stop"))]
+    return [row for part in parts for row in found.rows(part, Rejects("stop"))]
 
 
 def test_the_bundled_sample_is_the_generators_output() -> None:

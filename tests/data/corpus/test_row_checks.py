@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiment_cli.config.schema import Data
 from sentiment_cli.data.checks.checks import check_data
 from sentiment_cli.data.checks.statistics import corpus_facts
 from sentiment_cli.data.corpus import prepare as prepare_module
@@ -17,7 +16,8 @@ from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.corpus.splits import held_out
 from sentiment_cli.data.sources.download import SHA256, archive_path
-from sentiment_cli.data.sources.source import Source, find_source, say_other_archive
+from sentiment_cli.data.sources.imdb_source import say_other_archive
+from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.errors import DataError
 
 
@@ -207,7 +207,7 @@ def test_a15_unlabelled_rows_that_are_test_rows_in_other_clothes_are_dropped(
     for extra in ((), ("vocabulary.from=[train, unsup]",)):
         corpus = prepare(own("x.csv", small_csv, *settings, *extra), (*SPLITS, "unsup"))
         assert corpus.ids("unsup") == ["21"]
-        assert "20 left out that stand in test" in capsys.readouterr().err
+        assert "20 left out that are also in test" in capsys.readouterr().err
     assert "something" in corpus.vocabulary.entries
     assert "test" not in corpus.vocabulary.entries
 
@@ -251,13 +251,12 @@ def test_a22_an_archive_of_other_bytes_is_said(tmp_path: Path, monkeypatch, caps
         monkeypatch.setenv("SENTIMENT_IMDB", str(path))
     if kind == "folder":
         path.mkdir()
-    source = Source("imdb", "imdb", path, Data(source="imdb"))
-    say_other_archive(source, "0" * 64, 160)
+    say_other_archive(path, "0" * 64, 160)
     said = capsys.readouterr().err
     assert (
         "is a folder, which no published hash" in said if kind == "folder" else "is not the published archive" in said
     )
     assert said.startswith("warning: ") == (not is_named)
     if kind == "archive":
-        say_other_archive(source, hashlib.sha256(f" {SHA256}".encode()).hexdigest(), 160)
+        say_other_archive(path, hashlib.sha256(f" {SHA256}".encode()).hexdigest(), 160)
         assert capsys.readouterr().err == ""

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment_cli.config.loader import experiment_yaml, load_experiment
-from sentiment_cli.config.schema import Data, join_pair, split_pair
+from sentiment_cli.config.schema import Data
+from sentiment_cli.config.values import join_pair, split_pair
 from sentiment_cli.data.checks.checks import check_data
 from sentiment_cli.data.checks.statistics import corpus_facts
 from sentiment_cli.data.corpus.prepare import prepare

@@ -14,7 +14,7 @@ from sentiment_cli.config.paths import sample_dir
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.sources.review import Review
-from sentiment_cli.data.sources.source import find_source, has_unlabelled, hash_source, read_part
+from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tables.readers import Rejects
 from sentiment_cli.errors import Change, DataError, SentimentError, UsageError
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
 
 
 def read(experiment, part: str = "labelled") -> list[tuple[str, Review]]:
-    return list(read_part(find_source(experiment.data), part, Rejects(experiment.data.on_error)))
+    return list(find_source(experiment.data).rows(part, Rejects(experiment.data.on_error)))
 
 
 def found(experiment, part: str = "labelled") -> list[tuple[str, str, str | None]]:
@@ -67,7 +67,7 @@ def test_a_folder_per_class(own, folder) -> None:
     expected = [("a/10", "a"), ("a/9", "a"), ("b/1", "b"), ("b/2", "b"), ("c/x", "c")]
     assert found(own("f", None)) == [("train", name, label) for name, label in expected]
     assert read(own("f", None))[0][1].text == "the text of a/10.txt"
-    assert not has_unlabelled(find_source(own("f", None).data))
+    assert not find_source(own("f", None).data).has_unlabelled
     shutil.move(path / "c" / "x.txt", path / "c" / "y.txt")
     assert found(own("f", None))[-1] == ("train", "c/y", "c")
 
@@ -88,12 +88,12 @@ def test_a_folder_with_test_rows_and_unlabelled_ones(own, folder) -> None:
 def test_the_two_parts_of_a_folder_are_hashed_apart(own, folder) -> None:
     path = folder("f", "a/1.txt", "b/1.txt", "unsup/1.txt")
     source = find_source(own("f", None).data)
-    before = [hash_source(source, part) for part in ("labelled", "unlabelled")]
+    before = [source.digest(part) for part in ("labelled", "unlabelled")]
     (path / "unsup" / "1.txt").write_text("changed")
-    after = [hash_source(source, part) for part in ("labelled", "unlabelled")]
+    after = [source.digest(part) for part in ("labelled", "unlabelled")]
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False]
     (path / "a" / "1.txt").rename(path / "b" / "2.txt")
-    assert hash_source(source, "labelled") != before[0]
+    assert source.digest("labelled") != before[0]
 
 
 @pytest.mark.parametrize("name", ["plain/1.txt", "plain/unsup/1.txt", "plain.csv"])

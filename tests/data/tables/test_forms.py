@@ -17,11 +17,12 @@ import pytest
 from sentiment_cli.cli.reading import load_data
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.files import encodings
-from sentiment_cli.data.sources.source import find_source, format_of, read_part
+from sentiment_cli.data.sources.path_kinds import format_of
+from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tables import csv_lines, json_rows, rows
 from sentiment_cli.data.tables.protection import spreadsheet_cell, unprotected
 from sentiment_cli.data.tables.readers import Columns, Rejects, read_table
-from sentiment_cli.data.tokens import tokenizer as tokenizer_module
+from sentiment_cli.data.tokens import encoding as encoding_module
 from sentiment_cli.errors import DataError, SentimentError
 from sentiment_cli.inference.batch import streams
 from sentiment_cli.inference.batch.inputs import open_file
@@ -33,7 +34,7 @@ TWO = [("a film, so; good", "pos"), ("a dull one", "neg")]
 def trained(own, name: str, content, *settings: str) -> list[tuple[str, str | None]]:
     """Return the rows that training reads."""
     data = own(name, content, *settings).data
-    return [(row.text, row.label) for _, row in read_part(find_source(data), "labelled", Rejects(data.on_error))]
+    return [(row.text, row.label) for _, row in find_source(data).rows("labelled", Rejects(data.on_error))]
 
 
 def predicted(path: Path, *settings: str, on_error: str = "stop") -> tuple[list[str], int | None, list[str]]:
@@ -389,7 +390,7 @@ def test_a9_rows_too_deep_or_too_wide_are_rejects(own, tmp_path, monkeypatch: py
     content = "\n".join([json.dumps(good), *deep, *wide, later, *odd])
     data = own("x.jsonl", content, "data.on_error=skip").data
     rejects = Rejects("skip")
-    found = list(read_part(find_source(data), "labelled", rejects))
+    found = list(find_source(data).rows("labelled", rejects))
     assert [(one["row"], one["reason"].split(" ", 3)[:3]) for one in rejects.found] == [
         (3, ["its", "values", "are"]),
         (4, ["its", "values", "are"]),
@@ -425,10 +426,10 @@ def test_a20_a_line_beyond_the_bound_is_a_reject_and_its_rest_is_not_held(
 
 
 def test_a20_one_long_word_is_tokenized_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer_module, "_LONGEST_PIECE", 100)
-    monkeypatch.setattr(tokenizer_module, "_LONGEST_WORD", 300)
+    monkeypatch.setattr(encoding_module, "_LONGEST_PIECE", 100)
+    monkeypatch.setattr(encoding_module, "_LONGEST_WORD", 300)
     for text in ("x" * 1000, "!" * 900, "a b " * 10, "x" * 301 + " y"):
-        (pieces,) = list(tokenizer_module._batches([text]))
+        (pieces,) = list(encoding_module.batches([text]))
         assert "".join(piece for piece, _ in pieces) == text
         assert max(len(piece) for piece, _ in pieces) <= 300
         assert [is_last for _, is_last in pieces] == [False] * (len(pieces) - 1) + [True]

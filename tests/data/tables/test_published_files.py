@@ -10,7 +10,7 @@ import pytest
 
 from sentiment_cli.cli.reading import load_data
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.data.sources.source import format_of
+from sentiment_cli.data.sources.path_kinds import format_of
 from sentiment_cli.data.tables.readers import Rejects
 from sentiment_cli.evaluation.evaluate import evaluate_data
 from sentiment_cli.inference.batch.inputs import open_file

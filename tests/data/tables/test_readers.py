@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.sources.review import Review
-from sentiment_cli.data.sources.source import find_source, read_part
+from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tables import csv_lines
 from sentiment_cli.data.tables.readers import Columns, Rejects, read_table
 from sentiment_cli.errors import DataError
@@ -46,7 +46,7 @@ def json_lines(*values: object) -> bytes:
 def read(own: Callable, name: str, content: str | bytes, *settings: str) -> tuple[list[Review], list[dict]]:
     data = own(name, content, *settings).data
     rejects = Rejects(data.on_error)
-    rows = [review for _, review in read_part(find_source(data), "labelled", rejects)]
+    rows = [review for _, review in find_source(data).rows("labelled", rejects)]
     return rows, rejects.found
 
 
@@ -133,7 +133,7 @@ BAD_ROWS = [
     ("x.csv", "text,label\na,neg\nb, \nc,pos\n", 2, 3, "its label is missing"),
     ("x.tsv", "text\tlabel\na\tneg\nb\t0.5\nc\tpos\n", 2, 3, "its label 0.5 is a fraction, not a class"),
     ("x.jsonl", json_lines(GOOD) + b"\n{text\n" + json_lines(GOOD), 2, 3, "no JSON: Expecting property name"),
-    ("x.jsonl", b"[" * 100_000 + b"\n" + json_lines(GOOD, GOOD), 1, 1, "no JSON: maximum recursion depth"),
+    ("x.jsonl", b"[" * 100_000 + b"\n" + json_lines(GOOD, GOOD), 1, 1, "its values are nested deeper than 100 levels"),
     ("x.jsonl", json_lines(GOOD, [1], GOOD), 2, 2, "a JSON list where an object should be"),
     ("x.jsonl", json_lines(GOOD, GOOD, {"label": 1}), 3, 3, "its text is missing, not text"),
     ("x.jsonl", json_lines(GOOD, GOOD, {"text": 5, "label": 1}), 3, 3, "its text is a int, not text"),

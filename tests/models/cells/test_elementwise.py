@@ -20,7 +20,7 @@ CELLS = pytest.mark.parametrize("kind", REFERENCES)
 def build(
     kind: type[nn.Module], input_width: int, width: int, batch: int, length: int
 ) -> tuple[nn.Module, Tensor, State]:
-    """Return a layer in float64 with no parameter at zero, an input and a start, all asking for gradients."""
+    """Return a layer in float64 with nonzero parameters, an input and an initial state, all with gradients."""
     torch.manual_seed(0)
     cell = kind(input_width, width).double()
     for parameter in cell.parameters():
@@ -85,7 +85,7 @@ def test_two_pieces_with_the_state_carried_are_one_long_read(kind, cut: int) -> 
 
 
 @CELLS
-def test_a_row_and_its_padding_are_read_as_if_alone(kind) -> None:
+def test_a_row_does_not_depend_on_padding_or_other_rows(kind) -> None:
     cell, input_BLD, _ = build(kind, 3, 5, 4, 9)
     alone_BLD = cell(input_BLD[1:2, :6])[0]
     torch.testing.assert_close(cell(input_BLD)[0][1:2, :6], alone_BLD, rtol=1e-12, atol=1e-12)
@@ -149,7 +149,7 @@ def test_there_is_no_recurrent_matrix_to_drop_from(kind, name: str) -> None:
 
 @pytest.mark.gpu
 @CELLS
-def test_a_gpu_reads_the_same(kind) -> None:
+def test_a_gpu_gives_the_same_result(kind) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     cell, input_BLD, start = build(kind, 3, 5, 4, 77)

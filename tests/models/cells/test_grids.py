@@ -1,4 +1,4 @@
-"""Both LSTMs over two dimensions against their equations, their neighbours, padding and the other corner."""
+"""Both two-dimensional LSTMs against their equations, with other rows, padding and the opposite corner."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ ROWS = {
 
 
 def batch_of(rows: Sequence[list[bool]], extra: int = 0) -> tuple[Tensor, Tensor]:
-    """Return length_B and ends_BL, which says that sentences end in the padding, too."""
+    """Return length_B and ends_BL, with sentence ends in the padding, too."""
     width = max(map(len, rows)) + extra
     ends_BL = torch.tensor([row + [True] * (width - len(row)) for row in rows])
     return torch.tensor([len(row) for row in rows]), ends_BL
@@ -39,7 +39,7 @@ def pad(states_LD: Tensor, length: int) -> Tensor:
 
 
 def gradients(outputs: Sequence[Tensor], layer: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return those of an arbitrary loss, by the inputs and all parameters."""
+    """Return the gradients of an arbitrary loss by the inputs and all parameters."""
     torch.manual_seed(1)
     loss = sum((output * torch.randn(output.shape).double()).sum() for output in outputs)
     by = [*inputs, *layer.parameters()]
@@ -54,7 +54,7 @@ def assert_same(found: Sequence[Tensor], expected: Sequence[Tensor], atol: float
 
 @pytest.fixture
 def dropped(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """What dropout returned, call by call."""
+    """The return values of dropout, call by call."""
     dropout, found = F.dropout, []
 
     def recorded(values: Tensor, share: float, training: bool = True) -> Tensor:
@@ -115,7 +115,8 @@ def test_lstm_2d_passes_gradcheck() -> None:
 
 
 @pytest.mark.parametrize("extra", [0, 5])
-def test_invariant_11_lstm_2d_reads_a_row_in_a_batch_as_alone(extra: int) -> None:
+def test_lstm_2d_reads_a_row_in_a_batch_as_alone(extra: int) -> None:
+    """Invariant 11."""
     torch.manual_seed(0)
     layer, rows = Lstm2d(8, 16), list(ROWS.values())
     length_B, ends_BL = batch_of(rows, extra)
@@ -239,7 +240,7 @@ def test_lstm_grid_passes_gradcheck() -> None:
     assert torch.autograd.gradcheck(read, (input_BLD, *start, *layer.parameters()))
 
 
-def test_lstm_grid_goes_on_from_where_it_stopped() -> None:
+def test_lstm_grid_continues_from_a_state() -> None:
     torch.manual_seed(0)
     layer, input_BLD = LstmGrid(3, 4).double(), torch.randn(2, 9, 3).double()
     whole_BLD, whole_last = layer(input_BLD)
@@ -249,7 +250,8 @@ def test_lstm_grid_goes_on_from_where_it_stopped() -> None:
     assert torch.equal(last[0], first_BLD[:, -1])
 
 
-def test_invariant_11_lstm_grid_reads_a_row_in_a_padded_batch_as_alone() -> None:
+def test_lstm_grid_reads_a_row_in_a_padded_batch_as_alone() -> None:
+    """Invariant 11."""
     torch.manual_seed(0)
     layer, input_BLD = LstmGrid(8, 16), torch.randn(5, 12, 8)
     states_BLD = layer(input_BLD)[0]
@@ -258,7 +260,7 @@ def test_invariant_11_lstm_grid_reads_a_row_in_a_padded_batch_as_alone() -> None
 
 
 class Reader(nn.Module):
-    """Either layer on reviews of random words, two of which end a sentence; the maximum of its states is judged."""
+    """Either layer on reviews of random words, two of which end a sentence; the maximum of its states is classified."""
 
     def __init__(self, kind: str, width: int = 32, state_dropout: float = 0.0) -> None:
         super().__init__()
@@ -285,7 +287,7 @@ def random_reviews(n: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["lstm-2d", "lstm-grid"])
-def test_it_learns_32_random_reviews_by_heart(kind: str) -> None:
+def test_it_overfits_32_random_reviews(kind: str) -> None:
     ids_BL, length_B, label_B = random_reviews(32, 24)
     reader = Reader(kind)
     optimizer = torch.optim.Adam(reader.parameters(), lr=1e-2)

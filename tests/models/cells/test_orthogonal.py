@@ -19,7 +19,7 @@ CELLS = pytest.mark.parametrize("kind", REFERENCES)
 def build(
     kind: type[nn.Module], input_width: int, width: int, batch: int, length: int
 ) -> tuple[nn.Module, Tensor, Tensor]:
-    """Return a layer in float64 with no parameter at zero, an input and a start, all asking for gradients."""
+    """Return a layer in float64 with nonzero parameters, an input and an initial state, all with gradients."""
     torch.manual_seed(0)
     cell = kind(input_width, width).double()
     for parameter in cell.parameters():
@@ -87,7 +87,7 @@ def test_two_pieces_with_the_state_carried_are_one_long_read(kind, cut: int) -> 
 
 
 @CELLS
-def test_a_row_and_its_padding_are_read_as_if_alone(kind) -> None:
+def test_a_row_does_not_depend_on_padding_or_other_rows(kind) -> None:
     cell, input_BLD, _ = build(kind, 3, 5, 4, 9)
     alone_BLD = cell(input_BLD[1:2, :6])[0]
     torch.testing.assert_close(cell(input_BLD)[0][1:2, :6], alone_BLD, rtol=1e-12, atol=1e-12)
@@ -144,7 +144,7 @@ def test_two_thousand_steps_have_finite_gradients(kind) -> None:
     assert all(values.grad.isfinite().all() for values in (input_BLD, *cell.parameters()))
 
 
-def test_a_fresh_layer_carries_its_state_and_the_gradient_of_it_over_a_thousand_steps() -> None:
+def test_a_new_layer_keeps_its_state_and_gradient_over_a_thousand_steps() -> None:
     torch.manual_seed(0)
     cell, start_BD = Orthogonal(4, 16), torch.randn(3, 16, requires_grad=True)
     _, (last_BD,) = cell(torch.zeros(3, 1000, 4), (start_BD,))

@@ -47,7 +47,7 @@ def test_to_each_word_the_ngrams_that_end_with_it_are_added(longest: int, width:
             torch.testing.assert_close(embedded_D, expected_D, atol=1e-12, rtol=0)
 
 
-def test_fresh_ngrams_add_nothing_and_row_0_never_learns() -> None:
+def test_new_ngrams_add_nothing_and_row_0_is_never_trained() -> None:
     embedding = WordEmbedding(schema.Embedding(width=4, ngrams=3), N_ENTRIES, 1, pad_is_input=False)
     assert torch.equal(embedding(IDS_BL), torch.nn.functional.embedding(IDS_BL, embedding.weight))
     embedding(IDS_BL).sum().backward()
@@ -66,7 +66,7 @@ def test_buckets_fill_as_evenly_as_by_chance() -> None:
     assert count_V.max() < 14
 
 
-def test_fresh_vectors_are_drawn_as_told() -> None:
+def test_initial_vectors_have_the_set_standard_deviation() -> None:
     def drawn(**settings) -> torch.Tensor:
         torch.manual_seed(0)
         return WordEmbedding(schema.Embedding(**settings), 1000, 1, pad_is_input=True).weight.detach()

@@ -35,7 +35,7 @@ def test_pooling_ignores_padding(kind: str) -> None:
         torch.testing.assert_close(pooled_BD[i], expected_D, atol=1e-6, rtol=1e-6)
 
 
-def test_attention_tells_what_it_takes_of_each_state() -> None:
+def test_attention_returns_its_weights() -> None:
     torch.manual_seed(0)
     pooling, states_BLD = Pooling("attention", 4), torch.randn(4, 9, 4)
     weight_BL = pooling.weights(states_BLD, LENGTHS)

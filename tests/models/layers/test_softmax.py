@@ -147,7 +147,7 @@ def test_counts_follow_the_weights_up_to_one() -> None:
 
 
 def _sampled(samples: int, n: int = 12, std: float = 0.4) -> tuple[SampledSoftmax, Tensor, Tensor]:
-    """Return a layer whose words are about as frequent as the samples take them to be, and a token for each word."""
+    """Return a layer whose words are about as frequent as the samples assume, and a token for each word."""
     layer = SampledSoftmax(n, 8, samples=samples).double()
     layer.words.table.weight.data.normal_(std=std)
     layer.words.bias.data = -torch.arange(1, n + 1).double().log()
@@ -191,7 +191,7 @@ def test_the_sampled_gradient_is_that_of_the_full_one_in_expectation(monkeypatch
         assert error(samples, is_corrected=False) > 7 * bound
 
 
-def test_the_word_that_came_is_no_negative_sample() -> None:
+def test_the_true_word_is_not_a_negative_sample() -> None:
     layer, hidden_TD, target_T = _sampled(6)
     torch.manual_seed(3)
     loss = layer.loss(hidden_TD, target_T)

@@ -74,7 +74,7 @@ def test_positions_of_an_odd_width_lack_the_last_cosine() -> None:
     torch.testing.assert_close(position_LD[:, 0], torch.arange(6.0, dtype=torch.float64).sin())
 
 
-def test_what_each_part_adds_is_dropped_in_training_alone() -> None:
+def test_dropout_acts_on_each_residual_branch_in_training_only() -> None:
     torch.manual_seed(0)
     encoder = TransformerEncoder(schema.Encoder(width=8, dropout=0.5), 8)
     input_BLD = torch.randn(4, 9, 8)
@@ -85,7 +85,7 @@ def test_what_each_part_adds_is_dropped_in_training_alone() -> None:
     assert torch.equal(one, other)
 
 
-def test_a_rule_for_fresh_matrices_leaves_norms_alone() -> None:
+def test_initialization_does_not_change_norms() -> None:
     encoder = TransformerEncoder(schema.Encoder(width=8), 8)
     draw_weights(encoder, schema.Model(init="glorot"))
     assert all((norm.weight == 1).all() for norm in encoder.modules() if isinstance(norm, torch.nn.LayerNorm))

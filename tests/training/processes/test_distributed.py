@@ -29,7 +29,7 @@ LONGER = ("train.max_steps=20", "train.epochs=5")
 
 
 def settings(root: Path, *more: str) -> list[str]:
-    """Return the command line's arguments for what `train` trains."""
+    """Return the arguments of the command line for the same training as `train`."""
     ours = (*SETTINGS, f"data.source={root / 'data' / 'reviews.csv'}", *LONGER, *more)
     return ["sample", *(part for setting in ours for part in ("--set", setting))]
 
@@ -55,7 +55,8 @@ def run(root: Path, command: list[str], *args: str, code: int = 0) -> str:
     return done.stderr
 
 
-def test_d01_two_processes_train_the_same_bytes(alone: Path) -> None:
+def test_two_processes_train_the_same_bytes(alone: Path) -> None:
+    """Robustness case D01."""
     said = run(alone, SENTIMENT, "train", *settings(alone), "--name", "two", "--nproc", "2")
     assert "on 2 processes" in said
     assert said.count("epoch   step") == 1  # the second process says nothing
@@ -71,14 +72,16 @@ def test_d01_two_processes_train_the_same_bytes(alone: Path) -> None:
         ("text.max_tokens=8", "train.batch_tokens=8", "train.lazy_embeddings=true", "train.max_steps=8"),
     ],
 )
-def test_d01_two_processes_update_embeddings_lazily_to_the_same_bytes(alone: Path, settings: tuple[str, ...]) -> None:
+def test_two_processes_update_embeddings_lazily_to_the_same_bytes(alone: Path, settings: tuple[str, ...]) -> None:
+    """Robustness case D01."""
     names = [f"{name}-lazy-{len(settings)}" for name in ("one", "two")]
     assert train(alone, names[0], settings=(*LONGER, *settings))[0] == 0
     assert [code for code, _ in train_together(alone, names[1], settings=(*LONGER, *settings))] == [0, 0]
     assert outcome(alone / "runs" / names[1]) == outcome(alone / "runs" / names[0])
 
 
-def test_d02_other_numbers_of_processes_agree_to_rounding(alone: Path) -> None:
+def test_other_numbers_of_processes_agree_to_rounding(alone: Path) -> None:
+    """Robustness case D02."""
     three = (*LONGER, "train.slices=3", "train.optimizer=sgd", "train.ema=null")
     assert train(alone, "one-of-three", settings=three)[0] == 0
     assert [code for code, _ in train_together(alone, "three", n=3, settings=three)] == [0, 0, 0]
@@ -91,7 +94,8 @@ def test_d02_other_numbers_of_processes_agree_to_rounding(alone: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 3, 7])
-def test_d03_every_row_is_scored_once_and_to_the_same_bits(size: int) -> None:
+def test_every_row_is_scored_once_and_to_the_same_bits(size: int) -> None:
+    """Robustness case D03."""
     torch.manual_seed(0)
     model = Classifier(schema.Model(), 9, 1, 2, pad_is_input=False).eval()
     text = schema.Text(max_tokens=None)
@@ -107,7 +111,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 
 def worker(tmp_path: Path, place: str, at: int, number: int) -> Path:
-    """Write a program that is the command line, but that one process gets a signal once."""
+    """Write a program that runs the command line and sends one process a signal once."""
     program = f"""
         import os, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -121,16 +125,18 @@ def worker(tmp_path: Path, place: str, at: int, number: int) -> Path:
     return tmp_path / "worker.py"
 
 
-def test_d04_a_killed_process_is_started_again_and_ends_equal(alone: Path, tmp_path: Path) -> None:
+def test_a_restarted_process_ends_with_the_same_bytes(alone: Path, tmp_path: Path) -> None:
+    """Robustness case D04."""
     program = worker(tmp_path, "after backward", 7, signal.SIGKILL)
     command = [*TORCHRUN, "--max-restarts", "1", str(program)]
     said = run(alone, command, "train", *settings(alone), "--name", "killed")
-    assert f"going on with {alone / 'runs' / 'killed'} after step" in said
+    assert f"resuming {alone / 'runs' / 'killed'} after step" in said
     assert outcome(alone / "runs" / "killed") == outcome(alone / "runs" / "alone")
     assert not (alone / "runs" / "killed-2").exists()
 
 
-def test_d05_a_signal_to_one_process_stops_all_at_one_checkpoint(alone: Path, tmp_path: Path) -> None:
+def test_a_signal_to_one_process_stops_all_at_one_checkpoint(alone: Path, tmp_path: Path) -> None:
+    """Robustness case D05."""
     program = worker(tmp_path, "after backward", 7, signal.SIGTERM)
     said = run(alone, [*TORCHRUN, str(program)], "train", *settings(alone), "--name", "told", code=1)
     assert "error: interrupted after step 7, which is saved" in said
@@ -142,8 +148,8 @@ def test_d05_a_signal_to_one_process_stops_all_at_one_checkpoint(alone: Path, tm
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
-def test_d05_a_signal_to_the_launcher_stops_all_and_so_does_its_death(alone: Path, number: int, code: int) -> None:
-    """Case A24, later: processes whose launcher is killed save their step and end."""
+def test_a_signal_to_the_launcher_stops_all_and_so_does_its_death(alone: Path, number: int, code: int) -> None:
+    """Robustness case D05. Case A24, later: processes whose launcher is killed save their step and end."""
     command = [*SENTIMENT, "train", *settings(alone, "train.epochs=2000", "train.max_steps=null")]
     name = f"long-{number}"
     launcher = subprocess.Popen(
@@ -186,6 +192,6 @@ def test_an_experiment_to_start_from_that_processes_cannot_share_is_named(alone:
     assert not (alone / "runs" / "vectors").exists()
 
 
-def test_slices_are_shared_out_evenly() -> None:
-    assert [list(Group(rank, 1).own(6)) for rank in (0,)] == [[0, 1, 2, 3, 4, 5]]
-    assert [list(Group(rank, 3).own(6)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5]]
+def test_micro_batches_are_divided_evenly() -> None:
+    assert [list(Group(rank, 1).slice_range(6)) for rank in (0,)] == [[0, 1, 2, 3, 4, 5]]
+    assert [list(Group(rank, 3).slice_range(6)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5]]

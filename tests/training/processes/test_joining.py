@@ -1,4 +1,4 @@
-"""Processes that meet for a training: cases A11 (the environment), A17 (ranks that differ) and A24 (orphans)."""
+"""Joining a process group: robustness cases A11 (environment), A17 (differing ranks) and A24 (orphans)."""
 
 import os
 import shlex
@@ -33,7 +33,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"differs": "code"}, 2, "code is another version, there "),
     ],
 )
-def test_a17_processes_of_other_settings_or_code_are_refused(root: Path, differing, code: int, said: str) -> None:
+def test_processes_of_other_settings_or_code_are_refused(root: Path, differing, code: int, said: str) -> None:
+    """Robustness case A17."""
     (first, first_said), (second, second_said) = train_together(root, "differing", **differing)
     assert (first, second) == (code, code), first_said
     assert "error: process 1 of this training has other settings, code or libraries than process 0" in first_said
@@ -42,7 +43,8 @@ def test_a17_processes_of_other_settings_or_code_are_refused(root: Path, differi
     assert not (root / "runs").exists()
 
 
-def test_a17_processes_of_other_rows_are_refused(root: Path) -> None:
+def test_processes_of_other_rows_are_refused(root: Path) -> None:
+    """Robustness case A17."""
     (first, first_said), (second, second_said) = train_together(root, "differing", differs="rows")
     assert (first, second) == (3, 3), first_said
     assert "process 1 of this training has other data than process 0: data is other rows, there reviews-" in first_said
@@ -68,7 +70,8 @@ def test_a17_processes_of_other_rows_are_refused(root: Path) -> None:
         ({"TORCHELASTIC_RESTART_COUNT": "x"}, "TORCHELASTIC_RESTART_COUNT is 'x'"),
     ],
 )
-def test_a11_what_no_launcher_sets_is_refused(environment, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_no_launcher_sets_are_refused(environment, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Robustness case A11."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", ["/usr/bin/sentiment", "train", "my file.yaml"])
@@ -83,7 +86,8 @@ def test_a11_what_no_launcher_sets_is_refused(environment, said: str, monkeypatc
     assert n_launched() == 1  # as the hint has it
 
 
-def test_a11_it_is_refused_before_torch_is_loaded() -> None:
+def test_it_is_refused_before_torch_is_loaded() -> None:
+    """Robustness case A11."""
     program = "import sys; from sentiment_cli.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program, "train", "sample"],
@@ -94,7 +98,8 @@ def test_a11_it_is_refused_before_torch_is_loaded() -> None:
     assert (done.returncode, done.stdout) == (2, "False\n")
 
 
-def test_a24_a_process_whose_launcher_dies_before_they_meet_ends(root: Path, tmp_path: Path) -> None:
+def test_a_process_whose_launcher_dies_before_they_meet_ends(root: Path, tmp_path: Path) -> None:
+    """Robustness case A24."""
     visited = tmp_path / "visited"
     visited.write_text("")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -127,7 +132,8 @@ def test_a24_a_process_whose_launcher_dies_before_they_meet_ends(root: Path, tmp
 
 @pytest.mark.parametrize("variable", ["SENTIMENT_DATA", "SENTIMENT_RUNS", "SENTIMENT_IMDB"])
 @pytest.mark.parametrize("path", ["/tmp" + "/d" * 5000, "/tmp/" + "d" * 256])
-def test_a11_a_path_that_no_system_takes_is_refused(variable: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_no_system_takes_is_refused(variable: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Robustness case A11."""
     from sentiment_cli.config import paths
 
     monkeypatch.setenv(variable, path)
@@ -138,7 +144,8 @@ def test_a11_a_path_that_no_system_takes_is_refused(variable: str, path: str, mo
 
 
 @pytest.mark.parametrize("backend", ["nonsense", "module://nosuch", "tkagg"])
-def test_a11_charts_are_drawn_whatever_the_backend_is_called(backend: str) -> None:
+def test_charts_are_drawn_whatever_the_backend_is_called(backend: str) -> None:
+    """Robustness case A11."""
     pytest.importorskip("matplotlib", reason="needs the extra plot")
     program = "from sentiment_cli.evaluation.figures import check_matplotlib; check_matplotlib(); import matplotlib"
     done = subprocess.run(
@@ -147,7 +154,8 @@ def test_a11_charts_are_drawn_whatever_the_backend_is_called(backend: str) -> No
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a11_an_archive_that_is_a_pipe_is_refused(experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_that_is_a_pipe_is_refused(experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Robustness case A11."""
     from sentiment_cli.data.sources.source import find_source
     from sentiment_cli.errors import DataError
 

@@ -1,4 +1,4 @@
-"""A signal at every moment of a shared training, by failpoints: every process leaves, and nothing is lost.
+"""A signal at every moment of a training of several processes, by failpoints: all exit, and nothing is lost.
 
 Robustness cases D05 (a signal to one process or to the launcher stops all) and A24 (a launcher that is killed).
 """
@@ -51,7 +51,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("fail", "step"), [*BOTH, *ONE])
-def test_every_process_leaves_at_a_signal_and_the_run_goes_on_to_the_same_bytes(
+def test_every_process_exits_at_a_signal_and_the_run_resumes_to_the_same_bytes(
     root: Path, fail: str, step: int | None
 ) -> None:
     (code, said), (other, quiet) = train_together(root, "stopped", fail=fail)
@@ -74,21 +74,21 @@ def test_every_process_leaves_at_a_signal_and_the_run_goes_on_to_the_same_bytes(
     shutil.rmtree(run)
 
 
-def test_a_signal_that_comes_while_the_processes_agree_is_for_the_next_time() -> None:
+def test_a_signal_during_an_agreement_counts_at_the_next_one() -> None:
     stop = Stop(is_launched=True)
 
     class Agreeing(Group):
-        def agree(self, *numbers: int) -> tuple[int, ...]:
+        def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
             stop.take(signal.SIGTERM, None)
             return numbers
 
-    session = SimpleNamespace(stop=stop, group=Agreeing())
-    assert not TrainState.agree(session).stops  # type: ignore[arg-type]
-    assert TrainState.agree(session).stops  # type: ignore[arg-type]
+    state = SimpleNamespace(job=SimpleNamespace(stop=stop, group=Agreeing()))
+    assert not TrainState.agree(state).stops  # type: ignore[arg-type]
+    assert TrainState.agree(state).stops  # type: ignore[arg-type]
 
 
-def test_a_launched_process_leaves_the_second_wish_to_its_launcher() -> None:
-    """A service manager may send one signal to the launcher, which hands it on, and to its processes."""
+def test_a_launched_process_ignores_a_second_signal() -> None:
+    """A service manager may send one signal to the launcher, which passes it on, and to its processes."""
     launched, alone = Stop(is_launched=True), Stop()
     for stop in (launched, alone):
         stop.take(signal.SIGINT, None)
@@ -99,7 +99,7 @@ def test_a_launched_process_leaves_the_second_wish_to_its_launcher() -> None:
     assert alone.twice
 
 
-def test_a_second_signal_does_not_break_the_tidying_up_after_the_first() -> None:
+def test_a_second_signal_does_not_break_the_cleanup_after_the_first() -> None:
     stop, tidied = Stop(is_launched=True), []
     with pytest.raises(StopNow), stop.at_once():
         try:

@@ -1,4 +1,4 @@
-"""Streams of rows against plain loops: what stands in them, in which order, and what a step reads of them."""
+"""BPTT streams against plain loops: their tokens, their order, and the windows of each step."""
 
 import itertools
 
@@ -49,7 +49,7 @@ def draw_rows(seed: int, n: int = 40) -> tuple[Packed, list[list[int]], list[int
 
 
 def blocks_of(rows: list[list[int]], order: list[int], window: int, language: Language) -> list[list[int]]:
-    """Return what each window begins with: a row's tokens behind a start token, and the start token that ends it."""
+    """Return the windows of a row: a start token, the row's tokens, and the start token that ends it."""
     found = []
     for row in order:
         tokens = [START_ID, *(rows[row][::-1] if language.reverse else rows[row]), START_ID]
@@ -92,7 +92,7 @@ def experiment_of(**train: object) -> Experiment:
 
 
 def read(packed: Packed, **train: object) -> BatchLoader:
-    """Plot what a language model reads of rows without held-out ones."""
+    """Build a language model's data loader of rows without held-out ones."""
     settings = experiment_of(**train).train
     n_streams, window = streams_of(settings)
     n_windows = count_windows(packed, window) // n_streams
@@ -140,7 +140,7 @@ def test_too_few_tokens_for_the_streams_are_refused() -> None:
     assert caught.value.hint == "--set train.batch_tokens=5"
 
 
-def test_words_are_thinned_out_by_their_chance() -> None:
+def test_frequent_words_are_subsampled_by_their_probability() -> None:
     generator = np.random.default_rng(0)
     rows = [generator.integers(0, 4, size).tolist() for size in generator.integers(0, 400, 50)]
     packed, chance_V = packed_of(rows), np.array([0.0, 1.0, 0.25, 0.5])

@@ -1,4 +1,4 @@
-"""A teacher's answers: whose rows, which targets, asked once, the same after every resume."""
+"""Distillation: the rows and targets of soft labels and pseudo-labels, their cache, and resuming."""
 
 import dataclasses
 import shutil
@@ -29,8 +29,8 @@ from sentiment_cli.training.tasks import distillation
 from sentiment_cli.training.tasks.distillation import add_soft_labels, open_teachers
 from sentiment_cli.training.tasks.table import task_of
 from sentiment_cli.workflows.dependencies import resolve_dependencies
+from sentiment_cli.workflows.fingerprint import versions
 from sentiment_cli.workflows.resume import check_allowed
-from sentiment_cli.workflows.sitting import versions
 from sentiment_cli.workflows.train import fit
 
 LINEAR = ("model.kind=linear", "model.embedding.width=128", "model.pooling=last", "model.dropout=0")
@@ -45,7 +45,7 @@ LINEAR_YAML = "name: linear-teacher\ndata: {{source: {}}}\nvocabulary: {{min_cou
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
-    """Write tables of labelled, unlabelled and test rows of two or three moods; return the settings that name them."""
+    """Write tables of labelled, unlabelled and test rows with two or three labels; return their settings."""
 
     def write(n_moods: int = 2) -> tuple[str, ...]:
         moods = list(MOODS)[:n_moods]
@@ -114,7 +114,7 @@ def test_rows_and_truths_are_those_of_a_plain_loop(experiment, write, n_moods: i
 
 
 @pytest.mark.parametrize("n_moods", [2, 3])
-def test_several_teach_the_mean_of_their_log_odds(experiment, write, n_moods: int) -> None:
+def test_several_teachers_give_the_mean_of_their_log_odds(experiment, write, n_moods: int) -> None:
     data = write(n_moods)
     runs = [linear("teacher", *data), linear("other", *data, "model.linear.ngrams=1")]
     together = lesson(experiment(*TINY, *data, f"teacher.run=[{runs[0]}, {runs[1]}]"))[2]
@@ -130,7 +130,7 @@ def test_several_teach_the_mean_of_their_log_odds(experiment, write, n_moods: in
     )
 
 
-def test_labelled_rows_keep_their_labels_and_the_teacher_may_weigh_more(experiment, write) -> None:
+def test_labelled_rows_mix_their_labels_with_soft_labels_by_weight(experiment, write) -> None:
     data = write()
     teacher = linear("teacher", *data)
     corpus, _, truth = lesson(experiment(*TINY, *data, f"teacher.run={teacher}"))
@@ -146,7 +146,7 @@ def test_labelled_rows_keep_their_labels_and_the_teacher_may_weigh_more(experime
     np.testing.assert_allclose(half, (whole.numpy() + label_N) / 2, atol=1e-6)
 
 
-def test_only_confident_rows_are_taught_and_by_their_likeliest_label(experiment, write) -> None:
+def test_pseudo_labels_are_the_most_probable_labels_of_confident_rows(experiment, write) -> None:
     data = write()
     teacher = linear("teacher", *data)
     _, ids, soft = lesson(experiment(*TINY, *data, f"teacher.run={teacher}"))
@@ -163,7 +163,7 @@ def test_only_confident_rows_are_taught_and_by_their_likeliest_label(experiment,
         lesson(experiment(*TINY, *data, f"teacher.run={teacher}", "teacher.confident=0.9999"))
 
 
-def test_it_is_asked_once_about_rows_and_anew_by_another_teacher(experiment, write, capsys, monkeypatch) -> None:
+def test_soft_labels_are_predicted_once_per_teacher(experiment, write, capsys, monkeypatch) -> None:
     data = write()
     teacher, other = linear("teacher", *data), linear("other", *data, "model.linear.ngrams=1")
     settings = [experiment(*TINY, *data, f"teacher.run={run}", "teacher.rows=both") for run in (teacher, other)]
@@ -184,7 +184,8 @@ def test_it_is_asked_once_about_rows_and_anew_by_another_teacher(experiment, wri
     assert "preparing it again" in capsys.readouterr().err
 
 
-def test_f27_it_is_not_asked_about_rows_that_changed_since_they_were_packed(experiment, write) -> None:
+def test_rows_that_changed_since_preparation_are_not_predicted(experiment, write) -> None:
+    """Robustness case F27."""
     data = write()
     taught = experiment(*TINY, *data, f"teacher.run={linear('teacher', *data)}")
     corpus = prepare(taught, task_of(taught).splits)
@@ -198,7 +199,7 @@ def test_f27_it_is_not_asked_about_rows_that_changed_since_they_were_packed(expe
     assert len(add_soft_labels(taught, corpus, corpus.split("train"), corpus.ids("train"))[1]) > 100
 
 
-def test_a_model_by_itself_and_an_ensemble_teach_too(experiment, write) -> None:
+def test_a_model_file_and_an_ensemble_can_be_teachers(experiment, write) -> None:
     data = write()
     linear("one", *data), linear("two", *data, "model.linear.ngrams=1")
     made = make_ensemble(["one", "two"])
@@ -208,7 +209,8 @@ def test_a_model_by_itself_and_an_ensemble_teach_too(experiment, write) -> None:
     np.testing.assert_allclose(truth[n_train:], [one.probabilities["good"] for one in answers], atol=1e-6)
 
 
-def test_invariant_10_test_is_not_opened_and_validation_not_taught(experiment, write, monkeypatch) -> None:
+def test_test_is_not_opened_and_validation_gets_no_soft_labels(experiment, write, monkeypatch) -> None:
+    """Invariant 10."""
     data = write()
     teacher = linear("teacher", *data)
     settings = experiment(*TINY, *data, f"teacher.run={teacher}", "teacher.rows=both", "train.refit=true")
@@ -226,8 +228,8 @@ def test_invariant_10_test_is_not_opened_and_validation_not_taught(experiment, w
     assert not {text for text in asked if text.strip().startswith("tale")}
 
 
-def test_a_student_learns_from_a_teacher_what_few_labels_do_not_say(experiment) -> None:
-    """Of forty labelled reviews; the other labels are known to the teacher alone."""
+def test_a_student_with_few_labels_gains_from_a_teacher(experiment) -> None:
+    """The student has forty labelled reviews; only the teacher has seen the other labels."""
     few = ("data.valid.share=0.98", "vocabulary.from=[train, unsup]", "train.threads=1")
     bag = ("model.kind=bag", "model.encoder.width=128", "model.encoder.bidirectional=false", "model.pooling=mean")
     quick = (*few, *bag, "train.epochs=4", "train.lr=0.02")
@@ -239,7 +241,7 @@ def test_a_student_learns_from_a_teacher_what_few_labels_do_not_say(experiment) 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Reviews, unlabelled ones, and a run that teaches."""
+    """Labelled and unlabelled reviews, and a teacher."""
     write_reviews(tmp_path)
     texts = [review.text for split, review in sample.generate_reviews() if split == "unsup"][::20]
     with store.replacing(tmp_path / "data" / "more.csv") as file:
@@ -248,7 +250,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_run_that_is_taught_resumes_to_the_same_bytes(root: Path) -> None:
+def test_a_distilled_run_resumes_to_the_same_bytes(root: Path) -> None:
     taught = (
         f"data.unlabelled={root / 'data' / 'more.csv'}",
         f"teacher.run={root / 'runs' / 'teacher'}",
@@ -266,7 +268,8 @@ def test_a_run_that_is_taught_resumes_to_the_same_bytes(root: Path) -> None:
     assert outcome(root / "runs" / "run") == outcome(root / "runs" / "whole")
 
 
-def test_f27_a_run_goes_on_with_the_same_teacher_alone(experiment, write, tmp_path: Path) -> None:
+def test_a_run_resumes_only_with_the_same_teacher(experiment, write, tmp_path: Path) -> None:
+    """Robustness case F27."""
     data = write()
     settings = experiment(*TINY, *data, f"teacher.run={linear('teacher', *data)}")
     before = RunFingerprint("run", settings, "data", versions(settings), {})
@@ -279,7 +282,7 @@ def test_f27_a_run_goes_on_with_the_same_teacher_alone(experiment, write, tmp_pa
         check_allowed(found, [], RunRecord(), tmp_path, "sentiment train")
 
 
-def test_what_cannot_teach_is_refused_before_any_work(experiment, write, quick_run: Path, tmp_path: Path) -> None:
+def test_an_invalid_teacher_is_refused_before_any_work(experiment, write, quick_run: Path, tmp_path: Path) -> None:
     data = write()
     with pytest.raises(UsageError, match="there is no run 'nobody'"):
         fit(experiment(*TINY, *data, "teacher.run=nobody"))
@@ -291,7 +294,7 @@ def test_what_cannot_teach_is_refused_before_any_work(experiment, write, quick_r
         lesson(experiment(*TINY, *data, f"teacher.run={quick_run}"))
 
 
-def test_a_teacher_without_rows_to_answer_is_told_what_to_do(experiment, write) -> None:
+def test_a_teacher_without_rows_is_refused_with_a_hint(experiment, write) -> None:
     source, *_ = write()
     teacher = linear("teacher", source)
     for rows in ("unsup", "both"):
@@ -309,7 +312,7 @@ def test_a_teacher_without_rows_to_answer_is_told_what_to_do(experiment, write) 
         ((), None),
     ],
 )
-def test_a_teacher_that_knows_validation_s_labels_is_warned_of(experiment, write, capsys, settings, said) -> None:
+def test_a_teacher_that_has_seen_validation_labels_is_warned_of(experiment, write, capsys, settings, said) -> None:
     data = write()
     teacher = linear("teacher", *data, *settings)
     taught = experiment(*TINY, *data, f"teacher.run={teacher}")
@@ -324,9 +327,8 @@ def test_a_teacher_that_knows_validation_s_labels_is_warned_of(experiment, write
     ("settings", "said"),
     [(("data.test_share=0.3",), True), (("data.valid.seed=3",), True), (("data.valid.share=0.3",), False)],
 )
-def test_invariant_10_a_teacher_that_knows_test_s_labels_is_warned_of(
-    experiment, write, capsys, settings, said: bool
-) -> None:
+def test_a_teacher_that_has_seen_test_labels_is_warned_of(experiment, write, capsys, settings, said: bool) -> None:
+    """Invariant 10."""
     source, _, unlabelled = write()
     teacher = linear("teacher", source, unlabelled)
     taught = experiment(*TINY, source, unlabelled, f"teacher.run={teacher}", *settings)
@@ -338,7 +340,7 @@ def test_invariant_10_a_teacher_that_knows_test_s_labels_is_warned_of(
     assert "validation scores are too good" in warned
 
 
-def test_a_teacher_s_experiment_is_trained_first_and_none_teaches_itself(experiment, write, tmp_path: Path) -> None:
+def test_a_teachers_experiment_is_trained_first_and_cycles_are_refused(experiment, write, tmp_path: Path) -> None:
     data = write()
     path = tmp_path / "teacher.yaml"
     path.write_text(LINEAR_YAML.format(tmp_path / "reviews.csv"))
@@ -367,6 +369,7 @@ def test_a_teacher_s_experiment_is_trained_first_and_none_teaches_itself(experim
         (("teacher.run=x", "task=vectors"), "teacher.run is of task classify, and task is vectors"),
     ],
 )
-def test_b04_settings_of_a_teacher_that_contradict_each_other(experiment, settings, said: str) -> None:
+def test_settings_of_a_teacher_that_contradict_each_other(experiment, settings, said: str) -> None:
+    """Robustness case B04."""
     with pytest.raises(UsageError, match=said):
         experiment(*settings)

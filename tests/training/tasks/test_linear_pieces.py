@@ -1,4 +1,4 @@
-"""The linear model that reads pieces of words: its solution, its export, its explanation, and its run."""
+"""The linear model with character n-grams: its solution, export, explanation, and run."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 import torch
 from sklearn.linear_model import LogisticRegression
-from test_linear_training import counted_of, labels_of
+from test_linear_task import counted_of, labels_of
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.data.tokens.subwords import find_bags
@@ -35,7 +35,7 @@ ENTRIES = Vocabulary(("<pad>", "<unk>", *WORDS, *PIECES), 1, None, 2, len(PIECES
 
 
 def presence_of(n_rows: int = 40) -> tuple[np.ndarray, Presence]:
-    """Rows of words, and the dense matrix of what they stand for: words, pieces of words, and the bias."""
+    """Rows of words, and the dense matrix of their features: words, pieces of words, and the bias."""
     rng = np.random.default_rng(0)
     dense_NV = np.zeros((n_rows, len(ENTRIES.entries)), dtype=np.int64)
     dense_NV[:, 2 : 2 + len(WORDS)] = rng.random((n_rows, len(WORDS))) < 0.4
@@ -48,7 +48,7 @@ def presence_of(n_rows: int = 40) -> tuple[np.ndarray, Presence]:
     return full_NV, presence
 
 
-def test_a_words_pieces_stand_in_its_rows() -> None:
+def test_the_pieces_of_a_word_are_in_its_rows() -> None:
     full_NV, presence = presence_of()
     value_NC = torch.rand(40, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     weight_GC = torch.rand(full_NV.shape[1] + 1, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -78,7 +78,7 @@ def test_the_solution_is_scikit_learns(n_labels: int) -> None:
     np.testing.assert_allclose(found.weight_GC[-1], oracle.intercept_, atol=1e-5)
 
 
-def test_a_word_in_too_few_rows_is_no_feature_but_its_pieces_are() -> None:
+def test_a_rare_word_is_not_a_feature_but_its_pieces_are() -> None:
     dense_NV = np.zeros((3, len(ENTRIES.entries)), dtype=np.int64)
     dense_NV[0, 2] = dense_NV[1, 3] = dense_NV[2, 3] = 1  # walk in one row, walks in two
     presence = build_presence(counted_of(dense_NV), 3)._replace(bag=build_bag(ENTRIES, (2, 3)))
@@ -104,7 +104,7 @@ ENDS = ("lich", "bar", "haft", "lose", "volle", "ig", "sam", "schön", "arm", "f
 
 @pytest.fixture(scope="module")
 def words_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compounds of which each stands in two rows: stems say the label, and words of test are unknown."""
+    """Compounds that are in two rows each: stems determine the label, and the test words are unknown."""
     path = tmp_path_factory.mktemp("pieces") / "words.csv"
     rows = [
         f"der {stem}{end} film {i},{label}"
@@ -152,7 +152,7 @@ def test_a_run_reads_unknown_words_by_their_pieces(words_file: Path, tmp_path: P
     assert [word.unknown for word in found.words] == [False, True, False]
 
 
-def test_without_pieces_those_words_say_nothing(words_file: Path) -> None:
+def test_without_pieces_unknown_words_contribute_nothing(words_file: Path) -> None:
     settings = [f"data.source={words_file}", "train.threads=1", "model.linear.char_ngrams=[]"]
     run = fit(load_experiment("linear", settings), "whole").directory
     predictor = Predictor(open_artefact(run))
@@ -174,7 +174,7 @@ def test_inverse_frequencies_are_scikit_learns() -> None:
     assert (found[:-1, 0][torch.from_numpy(~has_rows_F)] == 0).all()
 
 
-def test_many_labels_are_told_apart(tmp_path: Path) -> None:
+def test_many_labels_are_learnt(tmp_path: Path) -> None:
     source = tmp_path / "many.csv"
     source.write_text("\n".join(["text,label", *(f"film thema{i % 25} x{i // 25},label{i % 25}" for i in range(250))]))
     run = fit(load_experiment("linear", [f"data.source={source}", "train.threads=1"]), "many").directory

@@ -61,7 +61,7 @@ def test_both_forms_are_the_matrix_and_a_last_feature_of_all_rows() -> None:
 
 
 def test_log_count_ratios_are_those_of_the_paper() -> None:
-    """Three rows, two of the second label. The third feature stands nowhere and the fourth is the bias."""
+    """Three rows, two of the second label. The third feature is in no row and the fourth is the bias."""
     dense_NF = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]])
     presence = build_presence(counted_of(dense_NF), 3)
     found = log_count_ratios(presence, torch.tensor([[1.0], [1.0], [0.0]], dtype=torch.float64), 0.5)
@@ -87,7 +87,7 @@ def test_the_solution_is_scikit_learns(penalty: float, n_labels: int) -> None:
 
 @pytest.mark.parametrize("n_labels", [2, 4])
 def test_the_gradient_at_the_solution_is_nothing(n_labels: int) -> None:
-    """What is minimized, written out densely, with a scale of its own for each label."""
+    """The objective with dense matrices, with a separate scale for each label."""
     presence = random_presence()[1]
     label_N, label_NC = labels_of(60, n_labels)
     scale_GC = log_count_ratios(presence, label_NC, 1.0)
@@ -128,7 +128,7 @@ def test_rows_are_read_as_the_model_reads_them() -> None:
         read_rows(Packed(ids_T[:0], np.zeros(2, dtype=np.int64), *[label_N[:1]] * 4), text)
 
 
-def test_a_linear_run_holds_what_a_run_promises(experiment, cli) -> None:
+def test_a_linear_run_has_the_files_of_a_run(experiment, cli) -> None:
     finished = fit(experiment(*LINEAR, "train.refit=true"))
     run = finished.directory
     held = {"experiment.yaml", "metrics.jsonl", "model", "summary.json", "run.json", "curves.svg", "validation", "rows"}
@@ -200,7 +200,8 @@ def test_a_signal_ends_it_at_once_and_resuming_starts_over(experiment, monkeypat
 
 
 @pytest.mark.parametrize("kill", [{"place": "model"}, {"fail": "write:3:kill"}, {"fail": "rename:4:kill"}])
-def test_invariant_1_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path, kill: dict[str, Any]) -> None:
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path, kill: dict[str, Any]) -> None:
+    """Invariant 1."""
     killing.write_reviews(tmp_path)
     assert killing.train(tmp_path, "whole", settings=LINEAR)[0] == 0
     code, said = killing.train(tmp_path, "run", settings=LINEAR, **kill)
@@ -217,10 +218,12 @@ def test_invariant_1_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path, kill
     assert killing.leftovers(tmp_path) == []
 
 
-def test_what_has_no_meaning_for_it_is_refused(experiment, monkeypatch) -> None:
+def test_settings_that_do_not_apply_are_refused(experiment, monkeypatch) -> None:
     with pytest.raises(UsageError, match="no training steps to profile"):
         profile_steps(experiment(*LINEAR))
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
     with pytest.raises(UsageError, match="which one process trains"):
         fit(experiment(*LINEAR))

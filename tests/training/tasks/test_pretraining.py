@@ -1,4 +1,4 @@
-"""Pretraining through the engine: what it reads and learns, and that it resumes and shares its work to the byte."""
+"""Pretraining runs: the rows they read, what they learn, and the same bytes after a resume and with two processes."""
 
 import dataclasses
 import itertools
@@ -50,7 +50,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(tables: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
-    """Build a pretraining on the tables, whose prepared data the tests share."""
+    """Build a pretraining on the tables; the tests share their prepared data."""
     monkeypatch.setenv("SENTIMENT_DATA", str(tables / "data"))
     return lambda task, *settings: pretraining(tables / "data", task, *settings)
 
@@ -60,7 +60,7 @@ def rows_of(run: Path) -> list[dict[str, float]]:
 
 
 def unigram_perplexity(experiment: Experiment) -> float:
-    """Return the perplexity of the held-out words and ends by how often each stands in the rows that are read."""
+    """Return the unigram perplexity of the held-out words and ends."""
     corpus = prepare_for(experiment)
     read, held = reading_rows(corpus, experiment)[0], held_out_rows(corpus, experiment)
     counts = np.bincount(read.ids_T, minlength=len(corpus.vocabulary.entries)).astype(float)
@@ -88,42 +88,41 @@ def test_perplexity_falls_well_below_the_unigrams(small: Build, settings: tuple[
     assert [row["valid_perplexity"] for row in rows_of(finished.directory)][-1] == finished.scores.perplexity
 
 
-def sitting_of(experiment: Experiment) -> SimpleNamespace:
-    """Return what a language model's streams and loss look at."""
+def state_of(experiment: Experiment) -> SimpleNamespace:
+    """Return the training state that a language model's streams and loss read."""
     corpus = prepare_for(experiment)
     model = language_model.build_model(experiment, corpus).eval()
     carried = language_model.zero_states(experiment, model)
-    return SimpleNamespace(
-        experiment=experiment, corpus=corpus, model=model, device=torch.device("cpu"), carried=carried
-    )
+    job = SimpleNamespace(experiment=experiment, corpus=corpus, device=torch.device("cpu"))
+    return SimpleNamespace(job=job, model=model, carried=carried)
 
 
 @pytest.mark.parametrize("cell", ["mingru", "lstm"])
 def test_each_review_is_read_from_zeros_on_and_carried_from_window_to_window(small: Build, cell: str) -> None:
     narrow = ("train.window=4", "train.batch_tokens=4", "train.max_steps=120", "train.activation_penalty=0")
-    session = sitting_of(small("language-model", *narrow, f"model.encoder.cell={cell}"))
-    loss, total, reviews = language_model.build_loss(session), 0.0, list[list[int]]()
+    state = state_of(small("language-model", *narrow, f"model.encoder.cell={cell}"))
+    loss, total, reviews = language_model.build_loss(state), 0.0, list[list[int]]()
     with torch.inference_mode():
-        for window in language_model.build_stream_loader(session).batches(0):
+        for window in language_model.build_stream_loader(state).batches(0):
             length = int(window.length_B)
-            total += float(loss(session.model, window)) * length
+            total += float(loss(state.model, window)) * length
             if bool(window.is_fresh_B):
                 reviews.append([START_ID])
             reviews[-1] += window.ids_BL[0, 1 : length + 1].tolist()
         expected = 0.0
         for review in reviews:
             ids_1L = torch.tensor([review])
-            hidden_1LD, _ = session.model(ids_1L[:, :-1])
-            expected += float(session.model.loss(hidden_1LD, ids_1L[:, 1:])) * (len(review) - 1)
+            hidden_1LD, _ = state.model(ids_1L[:, :-1])
+            expected += float(state.model.loss(hidden_1LD, ids_1L[:, 1:])) * (len(review) - 1)
     assert 10 < len(reviews) < 120
     assert any(len(review) > 9 for review in reviews)
     assert total == pytest.approx(expected, rel=1e-5)
 
 
-def test_slices_of_a_window_have_the_loss_of_the_whole(small: Build) -> None:
+def test_micro_batches_of_a_window_have_the_loss_of_the_whole(small: Build) -> None:
     settings = ("train.window=32", "train.batch_tokens=256", "train.activation_penalty=2", "train.max_steps=1")
     experiment = small("language-model", *settings)
-    whole, first, rest = (sitting_of(experiment) for _ in range(3))
+    whole, first, rest = (state_of(experiment) for _ in range(3))
     first.model = rest.model = whole.model
     (window,) = language_model.build_stream_loader(whole).batches(0)
     assert window.length_B[:3].float().mean() != window.length_B.float().mean()
@@ -131,14 +130,15 @@ def test_slices_of_a_window_have_the_loss_of_the_whole(small: Build) -> None:
     with torch.inference_mode():
         expected = language_model.build_loss(whole)(whole.model, window)
         found = [
-            language_model.build_loss(session)(whole.model, part)
-            for session, part in zip((first, rest), parts, strict=True)
+            language_model.build_loss(state)(whole.model, part)
+            for state, part in zip((first, rest), parts, strict=True)
         ]
     torch.testing.assert_close(found[0] * 3 / 8 + found[1] * 5 / 8, expected)
 
 
 @pytest.mark.parametrize("task", ["language-model", "autoencoder"])
-def test_f21_a_pretraining_that_diverges_says_where(small: Build, task: str) -> None:
+def test_a_pretraining_that_diverges_says_where(small: Build, task: str) -> None:
+    """Robustness case F21."""
     with pytest.raises(DivergedError, match=r"gives loss .* and gradient norm") as caught:
         fit(small(task, "train.lr=1e39", "train.max_grad_norm=null"), "diverged")
     about = json.loads((runs_dir() / "diverged" / "diverged.json").read_text())
@@ -147,7 +147,8 @@ def test_f21_a_pretraining_that_diverges_says_where(small: Build, task: str) -> 
     assert f"step {about['step']} " in str(caught.value)
 
 
-def test_f21_a_perplexity_that_no_number_holds_is_a_divergence(small: Build, monkeypatch) -> None:
+def test_a_perplexity_that_overflows_is_a_divergence(small: Build, monkeypatch) -> None:
+    """Robustness case F21."""
     assert score_tokens(699.0, 1) is not None
     assert score_tokens(701.0, 1) is None
     assert score_tokens(math.nan, 1) is None
@@ -173,7 +174,7 @@ def test_validation_reads_each_review_by_itself(small: Build) -> None:
     assert total == pytest.approx(expected, rel=1e-5)
 
 
-def test_vectors_foresee_the_words_around_each(small: Build) -> None:
+def test_vectors_predict_the_words_around_each(small: Build) -> None:
     fast = ("train.lr=3e-2", "train.epochs=9", "train.batch_tokens=128", "model.embedding.width=16")
     finished = fit(small("vectors", *fast))
     losses = [row["valid_loss"] for row in rows_of(finished.directory)]
@@ -183,7 +184,7 @@ def test_vectors_foresee_the_words_around_each(small: Build) -> None:
     assert finished.scores.n % 128 == 0
 
 
-def test_words_are_counted_where_they_are_read_and_unknown_ones_are_none(small: Build) -> None:
+def test_words_are_counted_in_the_rows_read_without_unknown_ones(small: Build) -> None:
     experiment = small("vectors", "vocabulary.min_count=5")
     corpus = prepare_for(experiment)
     packed, _ = reading_rows(corpus, experiment)
@@ -195,7 +196,8 @@ def test_words_are_counted_where_they_are_read_and_unknown_ones_are_none(small: 
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_invariant_10_pretraining_finishes_with_the_test_pack_unreadable(small: Build, task: str) -> None:
+def test_pretraining_finishes_with_the_test_pack_unreadable(small: Build, task: str) -> None:
+    """Invariant 10."""
     experiment = small(task, "train.max_steps=2", "data.valid.seed=7")  # of its own, so that others are not harmed
     directory = (prepare_pairs if task == "pairs" else prepare)(experiment).directory
     for path in directory.glob("test-*"):
@@ -206,7 +208,8 @@ def test_invariant_10_pretraining_finishes_with_the_test_pack_unreadable(small: 
     assert {path.read_bytes() for path in directory.glob("test-*")} == {b"no"}
 
 
-def test_invariant_10_rows_that_are_read_are_none_that_are_held_out_or_stand_in_test(tmp_path: Path) -> None:
+def test_pretraining_reads_no_held_out_or_test_rows(tmp_path: Path) -> None:
+    """Invariant 10."""
     labelled = [(f"review {' '.join(str(i))} of it", "ab"[i % 2], f"m{i // 4}") for i in range(200)]
     write_table(tmp_path / "reviews.csv", ("text", "label", "group"), labelled)
     ones = [(f"more {' '.join(str(i))} of it", "", f"u{i // 4}") for i in range(120)]
@@ -267,7 +270,7 @@ def test_unlabelled_rows_without_groups_are_held_out_one_by_one(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(("n", "share"), [(5, 0.2), (2, 0.5), (1, 0.9)])
-def test_nothing_to_validate_on_is_told_before_a_step_with_a_share_that_helps(tmp_path, capsys, n, share) -> None:
+def test_empty_validation_is_refused_before_training_with_a_share_that_helps(tmp_path, capsys, n, share) -> None:
     rows = [(f"word{i % 9} film", "ab"[i % 2]) for i in range(100)]
     write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
     write_table(tmp_path / "more.csv", ("text",), [("some more film",)] * n)
@@ -279,7 +282,7 @@ def test_nothing_to_validate_on_is_told_before_a_step_with_a_share_that_helps(tm
     assert len(held_out_rows(prepare_for(helped), helped).label_N) == 1
 
 
-def test_held_out_rows_without_a_known_word_are_told(tmp_path: Path) -> None:
+def test_held_out_rows_without_a_known_word_are_refused(tmp_path: Path) -> None:
     rows = [(f"word{i % 9} film", "ab"[i % 2]) for i in range(100)]
     write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
     write_table(tmp_path / "more.csv", ("text",), [("none of these",)] * 200)
@@ -324,7 +327,8 @@ def settings_of(task: str, tables: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_invariant_6_a_pretraining_stopped_in_mid_epoch_resumes_to_the_same_bytes(tables: Path, task: str) -> None:
+def test_a_pretraining_stopped_in_mid_epoch_resumes_to_the_same_bytes(tables: Path, task: str) -> None:
+    """Invariant 6."""
     settings = settings_of(task, tables)
     code, said = train(tables, f"{task}-whole", settings=settings)
     assert code == 0, said
@@ -333,7 +337,7 @@ def test_invariant_6_a_pretraining_stopped_in_mid_epoch_resumes_to_the_same_byte
     code, said = train(tables, f"{task}-run", resumed=True)
     assert code == 0, said
     run, whole = tables / "runs" / f"{task}-run", tables / "runs" / f"{task}-whole"
-    assert any(f"going on with {run} after step {step}" in said for step in (4, 5))
+    assert any(f"resuming {run} after step {step}" in said for step in (4, 5))
     assert outcome(run) == outcome(whole)
     carried = [carried_of(one, 8) for one in (run, whole)]
     assert len(carried[0]) == (4 if task == "language-model" else 0)  # two tensors of each layer
@@ -345,7 +349,8 @@ def carried_of(run: Path, step: int) -> list[torch.Tensor]:
     return [tensor for name, tensor in sorted(tensors.items()) if name.startswith("carried/")]
 
 
-def test_invariant_7_two_processes_pretrain_the_same_bytes(tables: Path) -> None:
+def test_two_processes_pretrain_the_same_bytes(tables: Path) -> None:
+    """Invariant 7."""
     settings = settings_of("language-model", tables)
     assert train(tables, "alone", settings=settings)[0] == 0
     (code, said), _ = train_together(tables, "two", settings=settings)

@@ -1,4 +1,4 @@
-"""Autoencoders and pairs through the engine: what they learn, and how they are scored."""
+"""Runs of autoencoders and pairs: what they learn, and how they are scored."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ from sentiment_cli.workflows.train import fit
 FAST = ("train.lr=1e-2", "train.schedule=linear", "train.max_grad_norm=1.0", "model.embedding.std=0.3")
 
 
-def test_ten_words_of_the_sample_are_written_again(tmp_path: Path) -> None:
+def test_ten_words_of_the_sample_are_reconstructed(tmp_path: Path) -> None:
     words = (
         text.lower().replace("<br />", " ").split()
         for _, (_, text, *_) in itertools.islice(sample.generate_reviews(), 60)
@@ -86,7 +86,7 @@ def test_pairs_learn_to_reverse_a_sequence(tmp_path: Path, capsys) -> None:
     (line,) = capsys.readouterr().out.splitlines()
     assert list(json.loads(line)) == ["source", "text", "tokens", "ended", "log_probability"]
     for options, said in (
-        ({"seed": 1}, "--seed is of no use"),
+        ({"seed": 1}, "--seed does not apply"),
         ({"n": 2}, "-n 2 takes a beam"),
         ({"prompt": ""}, "no text"),
     ):
@@ -121,7 +121,7 @@ def test_an_autoencoder_is_scored_on_each_token_of_the_held_out_rows(tmp_path: P
     assert finished.scores.perplexity == pytest.approx(np.exp(total / n), rel=1e-5)
 
 
-def test_rows_without_a_token_are_not_written_again(tmp_path: Path) -> None:
+def test_empty_rows_are_not_reconstructed(tmp_path: Path) -> None:
     rows = [(f"word{i} is here" if i % 3 else "###", "ab"[i % 2]) for i in range(60)]
     write_table(tmp_path / "reviews.csv", ("text", "label"), rows)
     experiment = pretraining(tmp_path, "autoencoder", "text.punctuation=delete", "train.epochs=1")

@@ -1,0 +1,170 @@
+"""`sentiment train FILE` as typed, beside scikit-learn and fastText, on a folder of data sets: accuracy, F1, seconds.
+
+    python benchmarks/datasets.py SETS [--only NAME …]
+
+SETS holds NAME-train.csv and NAME-test.csv, columns text and label. Ours is trained in a process of its own, its test
+rows are scored once, at the end. The others are logistic regression (C = 10) on TF-IDF of words and word pairs, and of
+characters within words (char_wb, 2 to 5), and fastText with bigrams where it is installed. The results of a set replace
+those of an earlier run in results/datasets.json, from which docs/datasets.md is written.
+"""
+
+import argparse
+import csv
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS, PAGE = HERE / "results" / "datasets.json", HERE.parent / "docs" / "datasets.md"
+OURS, WORDS, CHARACTERS, FASTTEXT = "sentiment train FILE", "words 1-2 + LR", "characters 2-5 + LR", "fastText"
+Rows = list[tuple[str, str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", metavar="SETS", type=Path)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these sets alone")
+    asked = parser.parse_args()
+    names = asked.only or sorted(path.name.removesuffix("-train.csv") for path in asked.sets.glob("*-train.csv"))
+    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in names:
+        files = [asked.sets / f"{name}-{split}.csv" for split in ("train", "test")]
+        train, test = (read_rows(file) for file in files)
+        models = {
+            OURS: ours(*files),
+            WORDS: regression(train, test, "word"),
+            CHARACTERS: regression(train, test, "char_wb"),
+        }
+        if importlib.util.find_spec("fasttext") is not None:
+            models[FASTTEXT] = fasttext_scores(train, test)
+        found[name] = {"train": len(train), "test": len(test), "labels": len({label for _, label in train})}
+        found[name] |= {"models": models, "load": os.getloadavg()[0], "cores": os.cpu_count(), "commit": commit()}
+        print(name, json.dumps(models), flush=True)
+        RESULTS.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
+        PAGE.write_text(page(dict(sorted(found.items()))))
+
+
+def read_rows(path: Path) -> Rows:
+    csv.field_size_limit(10**9)
+    with path.open(newline="", encoding="utf-8") as handle:
+        return [(row["text"], row["label"]) for row in csv.DictReader(handle)]
+
+
+def ours(train: Path, test: Path) -> dict[str, Any]:
+    """Train as typed, then open the test rows once."""
+    sentiment = [sys.executable, "-m", "sentiment_cli"]
+    with tempfile.TemporaryDirectory() as scratch:
+        env = {**os.environ, "SENTIMENT_DATA": f"{scratch}/data", "SENTIMENT_RUNS": f"{scratch}/runs"}
+        env.setdefault("GOMP_SPINCOUNT", "1000")
+        began = time.monotonic()
+        command = [*sentiment, "train", str(train), "--test", str(test), "--json"]
+        done = subprocess.run(command, check=True, capture_output=True, env=env)
+        seconds, made = time.monotonic() - began, json.loads(done.stdout)
+        scored = subprocess.run([*sentiment, "eval", made["run"], "--json"], check=True, capture_output=True, env=env)
+        scores = json.loads(scored.stdout)
+    chosen = [
+        line.removeprefix("chosen: ") for line in done.stderr.decode().splitlines() if line.startswith("chosen: ")
+    ]
+    tried = {
+        one["name"]: {
+            "valid_accuracy": one["scores"]["accuracy"],
+            "valid_loss": one["scores"]["loss"],
+            "seconds": one["seconds"],
+        }
+        for one in made["tried"]
+    }
+    found = {"accuracy": scores["accuracy"], "f1": scores["f1"], "seconds": seconds}
+    return {**found, "kept": made["kept"], "tried": tried, "chosen": chosen}
+
+
+def regression(train: Rows, test: Rows, analyzer: str) -> dict[str, float]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    orders = (1, 2) if analyzer == "word" else (2, 5)
+    began = time.monotonic()
+    vectorizer = TfidfVectorizer(analyzer=analyzer, ngram_range=orders, sublinear_tf=True)
+    model = make_pipeline(vectorizer, LogisticRegression(C=10, max_iter=1000))
+    model.fit([text for text, _ in train], [label for _, label in train])
+    predicted = model.predict([text for text, _ in test])
+    return scores_of([label for _, label in test], list(predicted), time.monotonic() - began)
+
+
+def fasttext_scores(train: Rows, test: Rows) -> dict[str, float]:
+    import fasttext
+
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
+        file.write("".join(f"__label__{label} {' '.join(text.lower().split())}\n" for text, label in train))
+        file.flush()
+        began = time.monotonic()
+        model = fasttext.train_supervised(file.name, lr=0.5, epoch=25, wordNgrams=2, thread=1, verbose=0)
+    predicted = [model.predict(" ".join(text.lower().split()))[0][0].removeprefix("__label__") for text, _ in test]
+    return scores_of([label for _, label in test], predicted, time.monotonic() - began)
+
+
+def scores_of(truth: list[str], predicted: list[str], seconds: float) -> dict[str, float]:
+    from sklearn.metrics import accuracy_score, f1_score
+
+    f1 = f1_score(truth, predicted, average="macro")
+    return {"accuracy": accuracy_score(truth, predicted), "f1": float(f1), "seconds": seconds}
+
+
+def commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def page(found: dict[str, Any]) -> str:
+    """Return docs/datasets.md."""
+    names = [
+        name for name in (OURS, WORDS, CHARACTERS, FASTTEXT) if any(name in one["models"] for one in found.values())
+    ]
+    lines = [
+        "# Data sets that are not IMDb",
+        "",
+        "Test accuracy in % (macro F1; seconds) of `sentiment train FILE --test FILE` and of references",
+        "trained on the same files: logistic regression (C = 10) on TF-IDF of words and word pairs, and of characters",
+        "within words (`char_wb`, 2 to 5). Settings were chosen on validation rows of the training files; one seed;",
+        "the test rows of each set were opened once. Seconds are of the whole command, with the load that the last",
+        f"table gives, on {platform.machine()}. Written by `python benchmarks/datasets.py SETS`.",
+        "",
+        f"| set | train / test | labels | {' | '.join(f'`{name}`' if name == OURS else name for name in names)} |",
+        f"|---|---:|---:|{'---:|' * len(names)}",
+    ]
+    for name, one in found.items():
+        cells = [cell(one["models"].get(model)) for model in names]
+        lines.append(f"| {name} | {one['train']:,} / {one['test']:,} | {one['labels']} | {' | '.join(cells)} |")
+    lines += ["", "What was tried, by validation accuracy in % (log loss; seconds of training), and what was kept:", ""]
+    lines += ["| set | linear | network | ensemble | kept | load, cores | commit |", "|---|---:|---:|---:|---|---|---|"]
+    for name, one in found.items():
+        mine = one["models"][OURS]
+        tried = mine["tried"]
+        network = next((model for model in tried if model not in ("linear", "ensemble")), "")
+        cells = [tried_cell(tried.get(model)) for model in ("linear", network, "ensemble")]
+        where = f"{one['load']:.1f}, {one['cores']} | {one['commit']}"
+        lines.append(f"| {name} | {' | '.join(cells)} | {mine['kept']} | {where} |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(scores: dict[str, float] | None) -> str:
+    if scores is None:
+        return "-"
+    return f"{100 * scores['accuracy']:.1f} ({100 * scores['f1']:.1f}; {scores['seconds']:.0f} s)"
+
+
+def tried_cell(one: dict[str, float] | None) -> str:
+    if one is None:
+        return "-"
+    return f"{100 * one['valid_accuracy']:.1f} ({one['valid_loss']:.3f}; {one['seconds']:.0f} s)"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""`sentiment init`: a commented experiment file to edit."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from sentiment_cli import console
+from sentiment_cli.cli import completion
+from sentiment_cli.cli.nested import Line, nested_yaml
+from sentiment_cli.config.recipes import recipe_names
+from sentiment_cli.errors import Change, UsageError
+from sentiment_cli.storage import store
+
+# The settings that people change first; `sentiment config show` prints them all.
+_FIRST = (
+    "name",
+    "seed",
+    "data.source",
+    "data.test",
+    "data.text_column",
+    "data.label_column",
+    "data.label_map",
+    "data.valid.share",
+    "text.tokenizer",
+    "text.lowercase",
+    "text.max_tokens",
+    "vocabulary.size",
+    "vocabulary.min_count",
+    "model.kind",
+    "model.embedding.width",
+    "model.embedding.std",
+    "model.embedding.dropout",
+    "model.embedding.word_dropout",
+    "model.encoder.cell",
+    "model.encoder.width",
+    "model.encoder.layers",
+    "model.encoder.bidirectional",
+    "model.pooling",
+    "model.dropout",
+    "train.lr",
+    "train.schedule",
+    "train.warmup",
+    "train.epochs",
+    "train.batch_tokens",
+    "train.max_grad_norm",
+    "train.monitor",
+    "train.patience",
+)
+_COMMENTS_FROM = 32
+
+
+def init(
+    file: Annotated[Path, Argument(help="File to write.")] = Path("experiment.yaml"),
+    data: Annotated[str | None, Option("--data", metavar="FILE", help="Training data: a file or a folder.")] = None,
+    recipe: Annotated[
+        str | None,
+        Option("--from", metavar="NAME", help="Built-in experiment to start from.", autocompletion=completion.recipes),
+    ] = None,
+) -> None:
+    """Write a commented experiment file to start from.
+
+    It holds the settings that are changed most often, each with its meaning.
+    A file that exists is not overwritten.
+
+    \b
+    Examples:
+      sentiment init my.yaml --data my.csv
+      sentiment init my-gru.yaml --from gru
+    """
+    if os.path.lexists(file):
+        raise UsageError(f"{file} exists already", Change(words={str(file): str(store.free_path(file))}))
+    text = _experiment(file, data, recipe or _suited(data))
+    store.write_file(file, text.encode())
+    console.say(f"Edit {file}, then train it: sentiment train {file}")
+    console.result(str(file))
+
+
+def _suited(data: str | None) -> str:
+    """Return the experiment to start from: `default` is tuned for IMDb, and too few steps on a small file."""
+    return next(name for name in ("own", "sample") if name in recipe_names()) if data is not None else "default"
+
+
+def _experiment(file: Path, data: str | None, recipe: str) -> str:
+    from sentiment_cli.config.loader import flat_values, load_experiment
+    from sentiment_cli.config.reference import meanings
+
+    experiment = load_experiment(recipe, [] if data is None else [f"data.source={data}"])
+    values = {**flat_values(experiment), "name": _name(file)}
+    if data is not None:
+        values["data.source"] = os.path.relpath(os.path.expanduser(data), file.parent)  # noqa: PTH111 - the home of nobody is a name
+    meaning = meanings()
+    opening = (
+        f"# Settings that are not here have those of `{recipe}`; sentiment config show {file.name} prints them all."
+    )
+    settings = (Line(key, values[key], meaning[key]) for key in _FIRST)
+    return "\n".join([opening, "", f"extends: {recipe}", *nested_yaml(settings, _COMMENTS_FROM)]) + "\n"
+
+
+def _name(file: Path) -> str:
+    """Return a run name made of a file's name."""
+    kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "-" for sign in file.stem)
+    return kept.lstrip("._-")[:64] or "experiment"

@@ -1,0 +1,163 @@
+"""A source of the user's own: a table or a folder of texts per class, with files given apart for other splits."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentiment_cli import console
+from sentiment_cli.config.schema import Data
+from sentiment_cli.data.sources import folders, imdb
+from sentiment_cli.data.sources.digests import FilesDigest
+from sentiment_cli.data.sources.imdb_source import has_unlabelled_folder
+from sentiment_cli.data.sources.labels import MOST_LABELS, check_labels, parse_label_map, refuse_unused
+from sentiment_cli.data.sources.own_folder import hash_folder, read_folder_rows, unread_folders
+from sentiment_cli.data.sources.own_table import read_table_rows
+from sentiment_cli.data.sources.path_kinds import kind_of_path
+from sentiment_cli.data.sources.review import Review, Subset
+from sentiment_cli.data.tables.readers import Rejects, table_kind
+from sentiment_cli.data.tables.writers import well_formed
+from sentiment_cli.errors import Change, DataError
+from sentiment_cli.storage import store
+
+# The settings that the rows depend on.
+_READ = {
+    *("label_map", "on_error", "without_label", "text_column", "label_column", "group_column"),
+    *("header", "encoding", "delimiter", "quoting"),
+}
+
+
+@dataclass(frozen=True)
+class OwnFiles:
+    """A table, or a folder of texts, at `path`. See `source.Source`."""
+
+    name: str
+    path: Path
+    settings: Data
+    is_table: bool
+    has_stars = False
+
+    @property
+    def has_unlabelled(self) -> bool:
+        data = self.settings
+        if self.is_table or data.unlabelled is not None:
+            return data.unlabelled is not None or data.without_label == "unlabelled"
+        return has_unlabelled_folder(self.path)
+
+    @property
+    def valid_folder(self) -> str | None:
+        """The name of the folder of validation texts inside a source that is a folder."""
+        is_inside = not self.is_table and self.settings.valid.source is None
+        return folders.find_valid(self.path) if is_inside else None
+
+    @property
+    def has_valid(self) -> bool:
+        return self.settings.valid.source is not None or self.valid_folder is not None
+
+    def settings_read(self) -> dict[str, Any]:
+        return self.settings.model_dump(mode="json", include=_READ)
+
+    def rows(
+        self,
+        part: Subset,
+        rejects: Rejects,
+        read: FilesDigest | None = None,
+        left_out: Counter[str] | None = None,
+        say: Callable[[str], object] = console.say,
+    ) -> Iterator[tuple[str, Review]]:
+        """Yield rows in the order of their file, or of the files' names."""
+        if part == "unlabelled" and not self.has_unlabelled:
+            raise DataError(f"{self.path} has no unlabelled reviews", "sentiment data info")
+        data = self.settings
+        renamed = parse_label_map(data.label_map)
+        seen: Counter[str] = Counter()
+        if part == "unlabelled" and data.unlabelled is None and data.on_error == "skip":
+            rejects = Rejects("skip", lambda place, _: None)  # of the same file: the labelled rows' list has them
+        if not self.is_table and part == "labelled":
+            self._say_unread()
+        for path, split in self._paths(part):
+            counts, raw = Counter[str](), Counter[str]()
+            for found, label, review in self._rows_of(path, split, rejects, renamed, say):
+                if label is not None:
+                    raw[well_formed(label)] += 1
+                    if not review.label:  # which the map leaves out
+                        continue
+                    counts[well_formed(review.label)] += 1
+                    if len(counts) > MOST_LABELS:
+                        break
+                yield found, _without_surrogates(review)
+            check_labels(str(path), counts, renamed)
+            seen += raw
+        if part == "labelled":
+            refuse_unused(renamed, seen)
+            if left_out is not None:
+                left_out.update({old: seen[old] for old, new in renamed.items() if not new})
+
+    def digest(self, part: Subset, read: FilesDigest | None = None) -> str:
+        digest, of_tables = hashlib.sha256(), dict[str, str]()
+        for path, split in self._paths(part):
+            try:
+                if path.is_dir():
+                    is_given_apart = self.settings.unlabelled is not None
+                    has_class_files = not self.is_table
+                    digest.update(
+                        hash_folder(path, part, is_given_apart=is_given_apart, has_class_files=has_class_files)
+                    )
+                else:
+                    sha256 = store.sha256_of(path)
+                    _refuse_same(path, split, of_tables.setdefault(sha256, split))
+                    digest.update(f"{table_kind(path) or ''} {sha256}".encode())
+            except OSError as error:
+                raise DataError(f"{path} cannot be read: {error.strerror}") from error
+        return digest.hexdigest()
+
+    def _say_unread(self) -> None:
+        """Name the folders beside train/ that nothing is read from."""
+        if unread := unread_folders(self.path, self.valid_folder, has_test=self.settings.test is not None):
+            console.say(f"data: {imdb.root_of(self.path)}: not read: {', '.join(f'{name}/' for name in unread)}")
+
+    def _paths(self, part: Subset) -> list[tuple[Path, str]]:
+        """Return the files or folders of a part, with the split whose rows each holds: the source's own first."""
+        data = self.settings
+        if part == "unlabelled":
+            apart = None if data.unlabelled is None else _given_apart(data.unlabelled, "data.unlabelled", data)
+            return [(apart or self.path, "unsup")]
+        given = (("valid", data.valid.source, "data.valid.source"), ("test", data.test, "data.test"))
+        return [(self.path, "train")] + [(_given_apart(name, key, data), split) for split, name, key in given if name]
+
+    def _rows_of(
+        self, path: Path, split: str, rejects: Rejects, renamed: dict[str, str], say: Callable[[str], object]
+    ) -> Iterator[tuple[str, str | None, Review]]:
+        """Yield (split, label in the file, review) of one file or folder."""
+        if not path.is_dir():
+            yield from read_table_rows(path, split, self.settings, rejects, renamed, say)
+            return
+        for found, review in read_folder_rows(path, split, self.settings, self.valid_folder, say):
+            yield found, review.label, review._replace(label=renamed.get(review.label or "", review.label))
+
+
+def _given_apart(name: str, key: str, data: Data) -> Path:
+    path = Path(name)
+    if kind_of_path(path, key, data) == "imdb" and not path.is_dir():
+        raise DataError(f"{key} is {path}: only a table or a folder can be given apart, no archive")
+    return path
+
+
+def _refuse_same(path: Path, split: str, other: str) -> None:
+    """Raise DataError for a file of test or validation rows that holds the very rows of another split."""
+    if split != other:
+        key = {"test": "data.test", "valid": "data.valid.source"}[split]
+        raise DataError(
+            f"{key} is {path}, which holds the same rows as the {other} rows: scores on them would say nothing of new "
+            f"texts. Without {key} some rows are held out",
+            Change("--set", f"{key}=null"),
+        )
+
+
+def _without_surrogates(review: Review) -> Review:
+    """Replace lone surrogates, which JSON escapes and file names can hold and UTF-8 cannot."""
+    label = review.label and well_formed(review.label)
+    group = review.group and well_formed(review.group)
+    return review._replace(text=well_formed(review.text), label=label, group=group)

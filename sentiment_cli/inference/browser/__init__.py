@@ -1,0 +1,1 @@
+"""A model as a page that answers in a browser."""
