@@ -54,7 +54,7 @@ class KeyFigures(NamedTuple):
     figures: Sequence[tuple[str, str]]
 
 
-class Columns(NamedTuple):
+class SideBySide(NamedTuple):
     """Groups of blocks, shown side by side where there is room."""
 
     groups: Sequence[Sequence["Block"]]
@@ -120,7 +120,7 @@ class Notice(NamedTuple):
     command: str
 
 
-Block = Paragraph | Items | Code | Quote | Table | KeyFigures | Columns | Figure | Fold | Notice
+Block = Paragraph | Items | Code | Quote | Table | KeyFigures | SideBySide | Figure | Fold | Notice
 
 
 class ReportSection(NamedTuple):

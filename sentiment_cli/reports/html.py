@@ -17,7 +17,6 @@ from sentiment_cli import console
 from sentiment_cli.reports.blocks import (
     Block,
     Code,
-    Columns,
     Document,
     Figure,
     Fold,
@@ -29,6 +28,7 @@ from sentiment_cli.reports.blocks import (
     Quote,
     Reliability,
     ReportSection,
+    SideBySide,
     Table,
 )
 from sentiment_cli.reports.svg import draw, series_style
@@ -96,7 +96,7 @@ def _block(block: Block) -> Element:
                 _element("div", {}, _element("dt", {}, label), _element("dd", {}, text)) for text, label in figures
             ]
             return _element("dl", {"class": "key-figures"}, *pairs)
-        case Columns(groups):
+        case SideBySide(groups):
             return _element(
                 "div", {"class": "columns"}, *(_element("div", {}, *map(_block, group)) for group in groups)
             )

@@ -11,7 +11,6 @@ from sentiment_cli import console
 from sentiment_cli.reports.blocks import (
     Block,
     Code,
-    Columns,
     Document,
     Figure,
     Fold,
@@ -20,6 +19,7 @@ from sentiment_cli.reports.blocks import (
     Notice,
     Paragraph,
     Quote,
+    SideBySide,
     Table,
 )
 
@@ -56,7 +56,7 @@ def _block(block: Block) -> list[str]:
             return [f"### {_escape(title)}", *(part for inner in blocks for part in _block(inner))]
         case KeyFigures(figures):
             return ["\n".join(f"- {_escape(label)}: **{_escape(text)}**" for text, label in figures)]
-        case Columns(groups):
+        case SideBySide(groups):
             return [part for group in groups for inner in group for part in _block(inner)]
         case Figure(_, title, _, alt, table):
             return [f"### {_escape(title)}", _escape(alt), _table(table)]

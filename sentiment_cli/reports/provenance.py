@@ -12,7 +12,7 @@ from sentiment_cli.reports.run_files import RunFiles, labels_of
 from sentiment_cli.reports.text import run_title, word
 
 
-def describe_model(run: RunFiles) -> list[Block]:
+def model_blocks(run: RunFiles) -> list[Block]:
     seconds = run.summary.get("seconds", {})
     labels = labels_of(run)
     what = "; ".join(f"{name}, weight {weight:.2f}" for name, weight in run.members.items())
@@ -47,12 +47,12 @@ def _trained_on(run: RunFiles) -> str:
     return f"{said}; then retrained on all of them" + ("" if run.is_linear else f" for {steps:,} steps")
 
 
-def describe_purpose(run: RunFiles) -> list[Block]:
+def purpose_blocks(run: RunFiles) -> list[Block]:
     fit, unfit = wording.uses(run.experiment, labels_of(run))
     return [Paragraph("Suitable for:"), Items(fit), Paragraph("Not suitable for, and limits:"), Items(unfit)]
 
 
-def describe_data(run: RunFiles) -> list[Block]:
+def data_blocks(run: RunFiles) -> list[Block]:
     blocks: list[Block] = [Paragraph(wording.describe_data(run.experiment))]
     if run.experiment.data.source == "imdb":
         request, _, citation = CITATION.partition("\n")
@@ -62,7 +62,7 @@ def describe_data(run: RunFiles) -> list[Block]:
     return blocks
 
 
-def describe_settings(run: RunFiles) -> list[Block]:
+def settings_blocks(run: RunFiles) -> list[Block]:
     experiment = run.experiment
     defaults = experiment_from_values({"name": experiment.name})
     rows = [[key, word(value), word(default)] for key, default, value in differences(defaults, experiment)]
@@ -75,7 +75,7 @@ def describe_settings(run: RunFiles) -> list[Block]:
     return [*blocks, Fold("All settings as a file", [Code(experiment_yaml(experiment).decode())])]
 
 
-def describe_environment(run: RunFiles) -> list[Block]:
+def environment_blocks(run: RunFiles) -> list[Block]:
     versions = run.summary.get("versions", {})
     fingerprint = run.summary.get("fingerprint", {})
     rows = [[name, str(version)] for name, version in versions.items()]
@@ -85,7 +85,7 @@ def describe_environment(run: RunFiles) -> list[Block]:
     return [Table(["", ""], rows, is_numeric=False)] if rows else []
 
 
-def how_to_reproduce(run: RunFiles) -> list[Block]:
+def reproduce_blocks(run: RunFiles) -> list[Block]:
     if run.members:
         weighing = " --weights equal" if run.summary["ensemble"].get("weighing") == "equal" else ""
         names = " ".join(map(shlex.quote, run.members))

@@ -6,7 +6,6 @@ from typing import Any
 
 from sentiment_cli.reports.blocks import (
     Block,
-    Columns,
     Document,
     Fold,
     Items,
@@ -15,16 +14,17 @@ from sentiment_cli.reports.blocks import (
     Paragraph,
     Quote,
     ReportSection,
+    SideBySide,
     Table,
 )
 from sentiment_cli.reports.figures import curves_figure, reliability_figure
 from sentiment_cli.reports.provenance import (
-    describe_data,
-    describe_environment,
-    describe_model,
-    describe_purpose,
-    describe_settings,
-    how_to_reproduce,
+    data_blocks,
+    environment_blocks,
+    model_blocks,
+    purpose_blocks,
+    reproduce_blocks,
+    settings_blocks,
 )
 from sentiment_cli.reports.run_files import Mistake, RunFiles, best_known, find_mistakes
 from sentiment_cli.reports.text import (
@@ -57,12 +57,12 @@ def build_report(run: RunFiles) -> Document:
         ReportSection("Slices", _slices(run)),
         ReportSection("Most confident mistakes", _mistakes(run, answers)),
         ReportSection("Calibration", _calibration(run, answers)),
-        ReportSection("Model", describe_model(run)),
-        ReportSection("Intended use and limits", describe_purpose(run)),
-        ReportSection("Data", describe_data(run)),
-        ReportSection("Settings", describe_settings(run)),
-        ReportSection("Environment", describe_environment(run)),
-        ReportSection("Reproduce", how_to_reproduce(run)),
+        ReportSection("Model", model_blocks(run)),
+        ReportSection("Intended use and limits", purpose_blocks(run)),
+        ReportSection("Data", data_blocks(run)),
+        ReportSection("Settings", settings_blocks(run)),
+        ReportSection("Environment", environment_blocks(run)),
+        ReportSection("Reproduce", reproduce_blocks(run)),
     ]
     return Document(run.path.name, _lead(run), [section for section in sections if section.blocks])
 
@@ -188,7 +188,7 @@ def _slices(run: RunFiles) -> list[Block]:
     by_slice: dict[str, list[dict[str, Any]]] = {}
     for row in found:
         by_slice.setdefault(row["slice"], []).append(row)
-    return [Columns([_slice(name, rows) for name, rows in by_slice.items()])] if by_slice else []
+    return [SideBySide([_slice(name, rows) for name, rows in by_slice.items()])] if by_slice else []
 
 
 def _slice(name: str, rows: list[dict[str, Any]]) -> list[Block]:

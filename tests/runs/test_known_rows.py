@@ -292,7 +292,8 @@ def test_t11_no_frequent_n_gram_is_refused_with_settings_that_work(write: Write,
 @pytest.mark.parametrize("kind", ["linear", "bag", "recurrent"])
 @pytest.mark.parametrize("tokenizer", ["words", "bpe"])
 def test_t11_texts_of_nothing_are_refused_and_one_text_is_learnt(write, experiment, kind: str, tokenizer: str) -> None:
-    base = ["model.embedding.width=4", "model.encoder.width=4"] if kind == "recurrent" else []
+    small = {"bag": ["model.embedding.buckets=512"], "recurrent": ["model.encoder.width=4"]}
+    base = [] if kind == "linear" else ["model.embedding.width=4", *small[kind]]
     name = {"linear": "linear", "bag": "bag", "recurrent": "sample"}[kind]
     size = ["text.tokenizer=bpe", "vocabulary.size=600"] if tokenizer == "bpe" else []
     settings = [*base, *size, *([] if kind == "linear" else ["train.max_steps=2", "train.device=cpu"])]
