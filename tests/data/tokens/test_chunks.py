@@ -127,3 +127,10 @@ def test_each_distinct_chunk_is_tokenized_once(monkeypatch: pytest.MonkeyPatch) 
     encoder(["a b a", "b<br />a"])
     encoder(["c a"] * 50)
     assert asked == ["a", "b", "c"]
+
+
+@given(rows=texts)
+def test_pieces_of_words_are_the_same_in_chunks(rows: list[str]) -> None:
+    tokenizer, _ = train_tokenizer(Text(), Vocabulary(size=20, min_count=1), [PARTS, ["film filming films"]], (2, 4))
+    found, expected = ChunkEncoder(tokenizer)(rows), encode(tokenizer, rows)
+    assert [row.tolist() for row in found] == [row.tolist() for row in expected]
