@@ -86,8 +86,8 @@ def test_pairs_learn_to_reverse_a_sequence(tmp_path: Path, capsys) -> None:
     (line,) = capsys.readouterr().out.splitlines()
     assert list(json.loads(line)) == ["source", "text", "tokens", "ended", "log_probability"]
     for options, said in (
-        ({"seed": 1}, "--seed does not apply to"),
-        ({"n": 2}, "-n 2 takes a beam"),
+        ({"seed": 1}, "--seed does not apply"),
+        ({"n": 2}, "-n 2 needs a beam"),
         ({"prompt": ""}, "no text"),
     ):
         with pytest.raises(UsageError, match=said):
