@@ -34,8 +34,12 @@ def test_report_writes_a_page_or_a_card_and_prints_where(cli, run: Path, tmp_pat
 def test_a_run_that_there_is_not_is_refused_with_the_nearest_name(cli, run: Path) -> None:
     done = cli("report", "quik")
     assert done.returncode == 2
-    assert "did you mean quick?" in done.stderr
-    assert cli("report").returncode == 2
+    assert "Did you mean 'quick'?" in done.stderr
+
+
+def test_without_a_name_the_report_is_of_the_newest_finished_run(cli, run: Path) -> None:
+    done = cli("report")
+    assert (done.returncode, done.stdout) == (0, f"{run / 'report.html'}\n")
 
 
 def test_without_matplotlib_no_run_is_read(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
