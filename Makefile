@@ -8,7 +8,7 @@ help:  ## Show this list (the default)
 install: $(READY)  ## Make .venv with everything in it (1 to 10 minutes)
 
 $(READY): pyproject.toml constraints.txt
-	@echo "Installing into .venv: PyTorch and other packages, 0.7 GB with a CPU build of PyTorch, some 5 GB with a CUDA build; one to ten minutes."
+	@echo "Installing into .venv: PyTorch and other packages, 1.8 GB with a CPU build of PyTorch, some 5 GB more with a CUDA build; one to ten minutes."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@

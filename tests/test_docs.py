@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 def commands() -> list[str]:
     found = []
     for page in PAGES:
-        text = page.read_text("utf-8")
+        text = page.read_text("utf-8").partition("<!-- modules -->")[0]  # docstrings, which quote pieces of commands
         for block in re.findall(r"^```\n(.*?)^```", text, re.M | re.S):
             found += [
                 line.split(" #")[0].strip() for line in block.splitlines() if line.startswith(("sentiment", "make"))

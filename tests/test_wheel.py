@@ -38,6 +38,7 @@ def test_the_wheel_holds_the_experiments_and_no_surprises(wheel: Path) -> None:
     files = ("configs/default.yaml", "reports/page.css", "evaluation/minimal_pairs.tsv")
     files += ("serving/remote.js", "inference/browser/model.js", "inference/browser/page.css")
     assert {f"sentiment_cli/{name}" for name in files} <= set(names)
+    assert "sentiment_cli/py.typed" in names
     assert all(name.startswith(("sentiment_cli/", "sentiment_cli-")) for name in names)
     assert not [name for name in names if name.endswith((".pth", ".so", ".pyc"))]
 

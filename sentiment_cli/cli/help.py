@@ -108,10 +108,10 @@ def _help(parameter: Any, ctx: Any) -> str:
     extra = []
     default = parameter.default
     is_said = "default" in said or "without" in said.lower()
-    if parameter.param_type_name == "option" and default is not None and not callable(default) and not is_said:
-        if parameter.secondary_opts:
+    if default not in (None, "") and not callable(default) and not is_said:
+        if getattr(parameter, "secondary_opts", None):
             extra.append(f"default: {(parameter.opts if default else parameter.secondary_opts)[0]}")
-        elif not parameter.is_flag:
+        elif not getattr(parameter, "is_flag", False):
             extra.append(f"default: {getattr(default, 'value', default)}")
     low, high = getattr(parameter, "min", None), getattr(parameter, "max", None)
     if low is not None and high is not None and high < 2**31:

@@ -54,7 +54,8 @@ def score_lines(run: Path, found: "Evaluation", width: int) -> Iterator[str]:
     if found.split in ("test", "valid", "train") and found.openings is not None:
         yield ""
         name = shlex.quote(run.name)
-        yield from wrapped(f"More: sentiment report {name} · sentiment eval {name} --slice length", width)
+        yield f"More:  sentiment report {name}"
+        yield f"       sentiment eval {name} --slice length"
 
 
 def _notes(found: "Evaluation") -> Iterator[str]:

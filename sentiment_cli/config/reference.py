@@ -14,9 +14,10 @@ _EXTENDS_MEANING = "file (relative to this one) or shipped experiment whose sett
 _OPENING = """\
 # Configuration
 
-An experiment is a YAML file of these settings; all but `name` have a default. `sentiment config show FILE` prints every
-value and where it comes from, `sentiment config check FILE` reports all mistakes, and `--set KEY=VALUE` changes a
-setting of any command that takes an experiment.
+An experiment is a YAML file of these settings; all but `name` have a default. `sentiment init my.yaml` writes a file to
+start from. `sentiment config show FILE` prints a file with every setting, and where each value comes from as a comment.
+`sentiment config check FILE` reports all mistakes, and `--set KEY=VALUE` changes a setting of any command that takes an
+experiment.
 
 `sentiment config schema > experiment.schema.json` writes a JSON Schema. Editors with a YAML language server complete
 and check keys when a file begins with

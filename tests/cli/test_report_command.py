@@ -35,7 +35,11 @@ def test_a_run_that_there_is_not_is_refused_with_the_nearest_name(cli, run: Path
     done = cli("report", "quik")
     assert done.returncode == 2
     assert "Did you mean 'quick'?" in done.stderr
-    assert cli("report").returncode == 2
+
+
+def test_without_a_name_the_report_is_of_the_newest_finished_run(cli, run: Path) -> None:
+    done = cli("report")
+    assert (done.returncode, done.stdout) == (0, f"{run / 'report.html'}\n")
 
 
 def test_without_matplotlib_no_run_is_read(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,8 @@ Weakest parts             accuracy      n
 over 10 % unknown words     85.1 %  1,381
 512 to 2,469 tokens long    87.4 %  2,513
 
-More: sentiment report imdb-lstm · sentiment eval imdb-lstm --slice length
+More:  sentiment report imdb-lstm
+       sentiment eval imdb-lstm --slice length
 """
 
 
