@@ -52,8 +52,11 @@ def _commands(words: list[str]) -> list[list[str]]:
 def _wrong(words: list[str]) -> str | None:
     if not words:
         return "it has an empty command"
-    if words[:2] == ["env", "-u"]:
-        return _wrong(words[3:])
+    if words[0] == "env":
+        rest = words[1:]
+        while rest[:1] == ["-u"]:
+            rest = rest[2:]
+        return _wrong(rest)
     if words[0] not in ALLOWED:
         return f"it runs {words[0]}"
     if found := [word for word in words if _PLACEHOLDER.fullmatch(word)]:

@@ -94,10 +94,10 @@ def test_a_run_resumed_twice_equals_an_uninterrupted_one(unbroken: Path, root: P
 @pytest.mark.parametrize(
     ("fail", "path", "said_of_it"),
     [
-        ("write:7:short", "checkpoints/step-00000004", "No space left on device"),
-        ("write:10:nospace", "metrics.jsonl", "No space left on device"),
-        ("rename:7:ioerror", "checkpoints/step-00000002", "Input/output error"),
-        ("flush:20:ioerror", "model", "Input/output error"),
+        ("write:11:short", "checkpoints/step-00000004", "No space left on device"),
+        ("write:7:nospace", "metrics.jsonl", "No space left on device"),
+        ("rename:8:ioerror", "checkpoints/step-00000002", "Input/output error"),
+        ("flush:24:ioerror", "model", "Input/output error"),
     ],
 )
 def test_a_run_stopped_by_a_full_disk_resumes_to_the_same_bytes(
@@ -109,7 +109,9 @@ def test_a_run_stopped_by_a_full_disk_resumes_to_the_same_bytes(
     assert code == 4
     assert f"error: cannot write {run / path}" in said
     assert said_of_it in said
-    assert said.endswith(f"{'then' if 'No space' in said_of_it else 'try'}: sentiment train --resume {run}\n")
+    look = "df -h " if "No space" in said_of_it else "ls -ld "
+    assert f"\n  try: {look}" in said
+    assert said.endswith(f" && sentiment train --resume {run}\n")
     assert leftovers(root) == []
     code, said = train(root, "run", resumed=True)
     assert code == 0, said
