@@ -114,10 +114,11 @@ def _changed(change: Change, typed: Typed) -> list[Word] | None:
             if not (word.value == old and new is None)
         ]
     wanted = list(_words(typed.command, list(change.options)))
-    for word in wanted:
-        own = _option_of(word, known)
-        words = [one for one in words if own is None or one.option != own]  # which said the same in other words
-    for word in (_own_option(word, known) for word in wanted):
+    set_before = {f"{word.value}".partition("=")[0] for word in words if word.option == _SET}
+    for one in wanted:
+        word = one if f"{one.value}".partition("=")[0] in set_before else _own_option(one, known)
+        own = _option_of(one, known)
+        words = [earlier for earlier in words if own is None or earlier.option != own or own == word.option]
         if word.option is not None and word.option.partition("=")[0] not in known:
             return None
         _put(words, word, is_repeatable=word.option is not None and known[word.option].multiple)

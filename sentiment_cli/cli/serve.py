@@ -49,7 +49,7 @@ def serve(
     Examples:
       sentiment serve
       sentiment serve imdb-lstm --port 9000 --json
-      sentiment serve imdb-lstm --host 0.0.0.0 --token-file token.txt --allow-host texts.example.org
+      sentiment serve imdb-lstm --host 0.0.0.0 --token-file token.txt
     """
     from sentiment_cli.serving.settings import HOW_TO_MAKE_A_TOKEN, Settings, is_loopback, read_token
 

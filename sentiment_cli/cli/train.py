@@ -41,7 +41,7 @@ Override = Annotated[
 ConfigOrData = Annotated[
     str | None,
     Argument(
-        metavar="[CONFIG|FILE]",
+        metavar="CONFIG|FILE",
         help="Experiment file, shipped experiment, or your own data; without one, the default.",
         autocompletion=completion.experiments,
     ),
@@ -84,7 +84,7 @@ def train(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model on your data (default: an LSTM on the IMDb reviews).
+    """Train a model on your data, or an LSTM on the IMDb reviews.
 
     Prints the run directory.
 

@@ -27,7 +27,7 @@ Usage: sentiment [OPTIONS] COMMAND [ARGS]...
     sentiment predict "I just really loved the movie"
 
 Start here:
-  train      Train a model (default: an LSTM on the IMDb reviews).
+  train      Train a model on your data, or an LSTM on the IMDb reviews.
   predict    Classify sentences, files or standard input.
   eval       Score a run on the test reviews or on your own labelled file.
 
@@ -45,6 +45,7 @@ Data and experiments:
   config     Show, check and compare experiments.
 
 Share:
+  serve      Answer over HTTP with a trained model, and show a page.
   export     Export a model as ONNX or as one portable file.
   ensemble   Combine several runs into one model.
   reproduce  Retrain a run and check that the result is identical.
@@ -104,7 +105,7 @@ def test_help_shows_whole_sentences_within_the_terminal(typed, path, columns: in
 @pytest.mark.parametrize(
     ("command", "usage"),
     [
-        ("train", "[OPTIONS] [CONFIG]"),
+        ("train", "[OPTIONS] [CONFIG|FILE]"),
         ("predict", "[OPTIONS] [TEXT...]"),
         ("eval", "[OPTIONS] [RUN]"),
         ("compare", "[OPTIONS] RUN..."),

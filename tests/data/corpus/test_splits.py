@@ -41,7 +41,7 @@ def test_auto_is_by_group_where_there_are_groups() -> None:
     assert (held_out(LABELS, NO_GROUPS, "auto", 0.1, 0) == held_out(LABELS, NO_GROUPS, "row", 0.1, 0)).all()
     with pytest.raises(UsageError, match=r"data\.valid\.by is movie, and the rows have no groups") as caught:
         held_out(LABELS, NO_GROUPS, "movie", 0.1, 0)
-    assert caught.value.hint == "sentiment data info"
+    assert caught.value.hint == "--set data.valid.by=auto"
 
 
 def test_rows_without_a_group_are_alone() -> None:
