@@ -3,9 +3,14 @@
 import shlex
 
 import pytest
+from hints import COMMAND
 
-from sentiment_cli.cli.eval import _own, _pairs_of, _with_options
+from sentiment_cli.cli.again import complete
+from sentiment_cli.cli.eval import _own, _pairs_of
 from sentiment_cli.data.sources.labels import map_option, map_setting, parse_label_map
+from sentiment_cli.errors import Change
+
+TYPED = ["eval", "mine", "--data", "x.csv", "--label-map", "Positive=pos"]
 
 
 def read(option: str) -> dict[str, str]:
@@ -39,12 +44,14 @@ def test_a_map_keeps_blanks_and_has_an_escape_and_a_json_form(option: str, expec
     ],
 )
 def test_a_hint_of_the_data_stage_becomes_an_option_that_says_the_same(renamed: dict[str, str]) -> None:
-    option = _with_options(map_setting(renamed))
-    assert option == map_option(renamed)
-    assert read(option) == renamed
+    for hint in (map_setting(renamed), map_option(renamed)):
+        words = shlex.split(complete(hint, COMMAND, TYPED) or "")
+        assert words[:5] == ["sentiment", *TYPED[:4]]
+        assert read(shlex.join(words[5:])) == renamed
 
 
 def test_other_hints_become_options_too() -> None:
-    assert _with_options("--set data.source=x.csv") == "--data x.csv"
-    assert _with_options("--set data.on_error=skip leaves such rows out") == "--on-error skip leaves such rows out"
-    assert _with_options("sentiment data check") == "sentiment data check"
+    table = complete(Change("--set", "data.source=y.csv"), COMMAND, TYPED)
+    assert table == "sentiment eval mine --data y.csv --label-map Positive=pos"
+    skipping = complete(Change("--set", "data.on_error=skip"), COMMAND, TYPED)
+    assert skipping == "sentiment eval mine --data x.csv --label-map Positive=pos --on-error skip"

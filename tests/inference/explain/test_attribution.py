@@ -27,6 +27,7 @@ from sentiment_cli.inference.explain import integrated_gradients
 from sentiment_cli.inference.explain.attribution import Explainer
 from sentiment_cli.inference.explain.html import page_end, page_part, page_start
 from sentiment_cli.inference.explain.integrated_gradients import integrate, integrate_row
+from sentiment_cli.inference.explain.linear_weights import load_ngram_weights
 from sentiment_cli.inference.explain.trace import trace_text
 from sentiment_cli.inference.explain.words import cut_text
 from sentiment_cli.inference.predictor import Predictor
@@ -281,7 +282,7 @@ def test_m02_other_weights_than_the_models_are_refused(run: Run, damage: str) ->
             draft.write(name, files[name])
     artefact = open_artefact(path)
     with pytest.raises(store.IntegrityError):
-        explaining.load_weights(artefact)
+        load_ngram_weights(artefact)
 
 
 def test_attention_shows_weights_that_are_no_contributions(ask: Ask) -> None:
@@ -324,7 +325,8 @@ def test_without_weights_or_without_torch_words_are_occluded(ask: Ask, monkeypat
 
 
 def test_invariant_12_what_explains_imports_no_torch_before_it_needs_it() -> None:
-    code = "import sys; from sentiment_cli.inference import explain, trace, why_page; sys.exit('torch' in sys.modules)"
+    program = "from sentiment_cli.inference.explain import attribution, html, trace"
+    code = f"import sys; {program}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

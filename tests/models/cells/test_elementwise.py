@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells import elementwise, elman
+from sentiment_cli.models.cells import elementwise, recurrence
 from sentiment_cli.models.cells.elementwise import QRNN, SRU, MinGRU
 from sentiment_cli.models.cells.recurrence import State
 
@@ -45,7 +45,7 @@ def values_and_gradients(reading: tuple[Tensor, State], wanted: list[Tensor]) ->
 def test_it_is_its_equations_with_all_gradients(
     kind, input_width: int, length: int, as_tree: bool, steps_in_cache: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(elman, "_IN_CACHE", steps_in_cache * 4 * 5)
+    monkeypatch.setattr(recurrence, "_IN_CACHE", steps_in_cache * 4 * 5)
     if as_tree:  # what a GPU does
         monkeypatch.setattr(elementwise, "_is_sequential", lambda values: False)
     cell, input_BLD, start = build(kind, input_width, 5, 4, length)

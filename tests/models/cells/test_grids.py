@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from equations_grids import lines, read_2d, read_grid
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells import elman
+from sentiment_cli.models.cells import recurrence
 from sentiment_cli.models.cells.lstm_2d import Lstm2d, end_marks, reversed_ends, sentence_ends, skew
 from sentiment_cli.models.cells.lstm_grid import LstmGrid
 from sentiment_cli.models.cells.recurrence import State
@@ -182,7 +182,7 @@ def start_of(batch: int, width: int, depth: int) -> State:
 def test_lstm_grid_is_its_equations_with_their_gradients(
     input_width: int, depth: int, length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(elman, "_IN_CACHE", 4 * 3 * 8)  # blocks of four steps
+    monkeypatch.setattr(recurrence, "_IN_CACHE", 4 * 3 * 8)  # blocks of four steps
     torch.manual_seed(0)
     layer = LstmGrid(input_width, 4, depth=depth).double()
     input_BLD, start = torch.randn(3, length, input_width).double().requires_grad_(), start_of(3, 4, depth)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells import elman
+from sentiment_cli.models.cells import recurrence
 from sentiment_cli.models.cells.orthogonal import GORU, Orthogonal, orthogonal_matrix
 from sentiment_cli.models.cells.recurrence import State
 
@@ -42,7 +42,7 @@ def assert_same_with_gradients(readings: list[tuple[Tensor, State]], wanted: lis
 @pytest.mark.parametrize("width", [2, 5, 6])
 @pytest.mark.parametrize("length", [1, 2, 9])
 def test_it_is_its_equations_with_all_gradients(kind, width: int, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elman, "_IN_CACHE", 4 * 4 * width)  # blocks of four steps
+    monkeypatch.setattr(recurrence, "_IN_CACHE", 4 * 4 * width)  # blocks of four steps
     cell, input_BLD, start_BD = build(kind, 3, width, 4, length)
     zeros_BD, from_zero = torch.zeros_like(start_BD), cell(input_BLD)
     wanted = [input_BLD, *cell.parameters()]
