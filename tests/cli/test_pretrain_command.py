@@ -81,7 +81,7 @@ WRONG = [
         "sentiment train sample",
     ),
     (
-        lambda: train("lm.yaml", ["seed=1"]),
+        lambda: train("lm.yaml", override=["seed=1"]),
         "the task of tiny-lm is language-model",
         "sentiment pretrain lm.yaml --set seed=1",
     ),

@@ -195,7 +195,7 @@ def test_what_was_rounded_cannot_be_exported_in_another_precision(with_data: Art
 @pytest.mark.parametrize("place", ["graph", "pack"])
 def test_nothing_is_overwritten(place: str, with_data: Artefact, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
-    with pytest.raises(UsageError, match="mine is there already"):
+    with pytest.raises(UsageError, match="mine exists already"):
         export_run(with_data, {"fp32": tmp_path / "mine" if place == "graph" else None}, tmp_path / "mine")
     assert (tmp_path / "mine").read_text() == "mine"
 

@@ -85,14 +85,14 @@ def stops_and_goes_on(settings: Experiment, monkeypatch: pytest.MonkeyPatch) -> 
     from sentiment_cli.training import epochs
     from sentiment_cli.workflows.train import fit, resume
 
-    def stop_after_the_third(state, step, loader) -> None:
-        if step.number == 2:
+    def stop_beside_the_third(state, step, loader) -> None:
+        if step.number == 2:  # which is read when the processes have agreed to go on
             os.kill(os.getpid(), signal.SIGINT)
 
     whole = fit(settings).directory
     with monkeypatch.context() as patched:
-        patched.setattr(epochs, "check_finite", stop_after_the_third)
-        with pytest.raises(InterruptedRun, match="after step 3"):
+        patched.setattr(epochs, "check_finite", stop_beside_the_third)
+        with pytest.raises(InterruptedRun, match="after step 4"):
             fit(settings, "stopped")
     again = resume(runs_dir() / "stopped", settings, ()).directory
     one, other = ((run / "model" / "weights.safetensors").read_bytes() for run in (whole, again))

@@ -234,7 +234,7 @@ def test_graphs_that_onnxruntime_quantized_are_refused(tmp_path: Path) -> None:
 
 
 def test_every_operator_that_graphs_are_written_of_is_known() -> None:
-    folder = Path(sentiment_cli.__file__).parent / "inference" / "graphs"
+    folder = Path(sentiment_cli.__file__).parent / "onnx"
     written = "".join(path.read_text() for path in folder.glob("*.py"))
     operators = set(re.findall(r"\bnodes?\(\s*\"(\w+)\"", written))
     assert {"Scan", "LSTM", "TopK"} <= operators
@@ -251,6 +251,6 @@ def test_large_weights_cost_nothing() -> None:
 
 
 def test_the_check_imports_nothing_slow() -> None:
-    program = "import sys, sentiment_cli.inference.graphs.trust; print({'onnx', 'torch', 'numpy'} & sys.modules.keys())"
+    program = "import sys, sentiment_cli.onnx.verify; print({'onnx', 'torch', 'numpy'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -13,7 +13,7 @@ from sentiment_cli.cli.again import complete, is_same
 
 ALLOWED = {
     "sentiment", "pip", "export", "unset", "cd", "ls", "df", "head", "cat", "iconv", "curl", "ulimit", "sha256sum",
-    "cp", "unzip", "zstd", "lz4", "7z", "unrar", "uncompress", "pdftotext", "libreoffice",
+    "umask", "set", "base64", "cp", "unzip", "zstd", "lz4", "7z", "unrar", "uncompress", "pdftotext", "libreoffice",
 }  # fmt: skip
 _PLACEHOLDER = re.compile(r"(?:NAME|FILE|PATH|DIR|URL|RUN|HASH|COLUMN|YOUR|PATH_TO\S*|\S*=NAME|\S*=FILE|\S*=PATH\S*)")
 COMMAND = typer.main.get_command(app)

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models
 
-from sentiment_cli.config.schema import Text
 from sentiment_cli.data.tokens.characters import BREAK, reads_entities, spell_out, with_pipeline
 from sentiment_cli.data.tokens.encoding import encode
 
@@ -64,6 +63,8 @@ def _cutters() -> dict[tuple[bytes, bytes], str]:
     for kind, characters, lowercase, markup, punctuation in itertools.product(
         ("words", "whitespace"), ("plain", "raw"), flags, ("break", "keep"), ("keep", "delete")
     ):
+        from sentiment_cli.config.schema import Text  # pydantic, which a prediction does without
+
         text = Text.model_validate(
             {
                 "tokenizer": kind,

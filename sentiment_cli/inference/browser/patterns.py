@@ -18,6 +18,14 @@ _PROPERTY = re.compile(r"\\[pP]\{\^?[\w ]+\}")
 _CLASSES = "wWsSdDhH"
 _HEXADECIMAL = re.compile(r"\\x[0-9a-fA-F]{2}|\\x\{[0-9a-fA-F]{1,6}\}|\\u[0-9a-fA-F]{4}")
 _CONTROLS = "nrtfv"
+# SARA AM of Thai and Lao extends a cluster; these marks of Myanmar, Tai Tham and Ahom do not (UAX 29, table 2).
+_AM = r"\x{0e33}\x{0eb3}"
+_NO_SPACING_MARKS = (
+    r"\x{102b}\x{102c}\x{1038}\x{1062}-\x{1064}\x{1067}-\x{106d}\x{1083}\x{1087}-\x{108c}\x{108f}"
+    r"\x{109a}-\x{109c}\x{1a61}\x{1a63}\x{1a64}\x{aa7b}\x{aa7d}\x{11720}\x{11721}"
+)
+# One character or class, \\K, and what follows: a match begins behind the first, as behind a lookbehind.
+_KEPT = re.compile(r"(?<![^|(])(\[[^\[\]\\]+\])\\K")
 
 
 class ForeignPattern(Exception):  # noqa: N818 - the message says what it is
@@ -26,7 +34,7 @@ class ForeignPattern(Exception):  # noqa: N818 - the message says what it is
 
 def translate(pattern: str) -> str:
     """Return the source of a JavaScript expression for the flag u. Raises ForeignPattern."""
-    return "".join(_parts(pattern))
+    return "".join(_parts(_KEPT.sub(r"(?<=\1)", pattern)))
 
 
 def _parts(pattern: str) -> Iterator[str]:
@@ -53,6 +61,9 @@ def _parts(pattern: str) -> Iterator[str]:
                 yield "?"
             elif rest[len(part) :].startswith("+"):
                 raise ForeignPattern(f"{rest[: len(part) + 1]!r} in {pattern!r}")
+        elif rest.startswith("\\X"):
+            part = "\\X"
+            yield _grapheme()
         else:
             part = _atom(rest, pattern)
             yield _spelled(part)
@@ -82,6 +93,19 @@ def _atom(rest: str, pattern: str) -> str:
     if len(rest) > 1 and (rest[1] in _CLASSES + _CONTROLS or not rest[1].isalnum()):
         return rest[:2]
     raise ForeignPattern(f"{rest[:2]!r} in {pattern!r}")
+
+
+@functools.lru_cache
+def _grapheme() -> str:
+    """Return an extended grapheme cluster by its rules (UAX 29, tables 1b and 2), for which JavaScript has no escape.
+
+    Left out are clusters of prepended marks and of Hangul's parts, with which no `\\X` of ours begins.
+    """
+    behind = _spelled(rf"[[\p{{Grapheme_Extend}}\p{{Emoji_Modifier}}\p{{Mc}}\x{{200d}}{_AM}]&&[^{_NO_SPACING_MARKS}]]")
+    extend, picture = _spelled(r"[\p{Grapheme_Extend}\p{Emoji_Modifier}]"), _spelled(r"\p{Extended_Pictographic}")
+    shown, flag = _spelled(r"[^\p{Cc}]"), _spelled(r"\p{Regional_Indicator}")
+    core = rf"{flag}{flag}|{picture}(?:{extend}*\u{{200d}}{picture})*|{shown}"
+    return rf"(?:(?:{core}){behind}*|[\s\S])"
 
 
 @functools.lru_cache
