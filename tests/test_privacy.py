@@ -140,7 +140,7 @@ def test_libraries_that_write_or_talk_by_themselves_are_loaded_in_one_place() ->
         for name in imports_of(path):
             users.setdefault(name.partition(".")[0], set()).add(path.name)
     assert users["onnxruntime"] == {"runtime.py"}
-    assert users["matplotlib"] == {"figures.py", "data.py"}
+    assert users["matplotlib"] == {"svg.py", "data.py"}
     assert not users.keys() & {"huggingface_hub", "transformers", "datasets", "requests", "wandb", "sentry_sdk"}
 
 

@@ -92,7 +92,11 @@ def make(tmp_path: Path) -> Make:
     """Write a model with random weights, as training would, and open it."""
 
     def build(config: str, *settings: str, labels: tuple[str, ...] = ("neg", "pos"), graph: bool = True) -> Predictor:
-        small = [] if config == "linear" else ["model.embedding.width=6"]
+        small = (
+            ["model.linear.ngrams=3", "model.linear.normalize=false"]
+            if config == "linear"
+            else ["model.embedding.width=6"]
+        )
         small += [] if config in ("linear", "bag") else ["model.encoder.width=8"]
         experiment = load_experiment(config, [*small, *settings])
         unknown = "<unk>" if experiment.vocabulary.unknown == "own" else "<pad>"

@@ -41,8 +41,13 @@ def complaint(hint: str, typed: Sequence[str] | None = None) -> str | None:
 def _commands(words: list[str]) -> list[list[str]]:
     commands: list[list[str]] = [[]]
     for word in words:
-        if word == "&&":
+        if word in ("&&", "|"):
             commands.append([])
+        elif word.endswith(";"):
+            commands[-1].append(word.rstrip(";)"))
+            commands.append([])
+        elif word.startswith("(") and not commands[-1]:
+            commands[-1].append(word[1:])
         elif commands[-1] or not re.fullmatch(r"[A-Z_]+=.*", word):  # VAR=VALUE before a command
             commands[-1].append(word)
     return commands

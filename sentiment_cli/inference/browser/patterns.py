@@ -26,6 +26,8 @@ _NO_SPACING_MARKS = (
 )
 # One character or class, \\K, and what follows: a match begins behind the first, as behind a lookbehind.
 _KEPT = re.compile(r"(?<![^|(])(\[[^\[\]\\]+\])\\K")
+# A character, again and again, \\K, and more of the same.
+_REPEATED = re.compile(r"\((\\p\{\w+\})\)((?:\\1)*)\\K\\1\+")
 
 
 class ForeignPattern(Exception):  # noqa: N818 - the message says what it is
@@ -34,6 +36,8 @@ class ForeignPattern(Exception):  # noqa: N818 - the message says what it is
 
 def translate(pattern: str) -> str:
     """Return the source of a JavaScript expression for the flag u. Raises ForeignPattern."""
+    if repeated := _REPEATED.fullmatch(pattern):
+        return rf"(?<={repeated[2]}({_spelled(repeated[1])}))\1+"  # JavaScript reads a lookbehind from its end
     return "".join(_parts(_KEPT.sub(r"(?<=\1)", pattern)))
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hints import COMMAND
 from test_predict_all import Counting
 
+from sentiment_cli.cli.again import complete
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.batch.inputs import open_file
 from sentiment_cli.inference.batch.places import is_answers, is_rejects
@@ -67,13 +69,13 @@ def test_a14_a_list_of_rejects_that_is_not_ours_is_refused(predict, tmp_path: Pa
     with pytest.raises(UsageError, match=r"rejects\.jsonl") as caught:
         predict("my.csv", None, out)
     assert contents(tmp_path) == before
-    predict_as_the_hint_says(caught.value.hint)
+    predict_as_the_hint_says(caught.value.hint, "my.csv", out)
 
 
-def predict_as_the_hint_says(hint: str | None) -> None:
+def predict_as_the_hint_says(hint: str | None, file: str, out: str | None) -> None:
     """Run the hint's command, with a predictor that needs no model."""
-    assert hint is not None
-    words = shlex.split(hint)
+    typed = ["predict", "--file", file, "--format", "csv", "--on-error", "skip", *(["--out", out] if out else [])]
+    words = shlex.split(complete(hint, COMMAND, typed) or "")
     assert words[:2] == ["sentiment", "predict"]
     options = dict(zip(words[2::2], words[3::2], strict=True))
     source = open_file(Path(options["--file"]), options.get("--text-column"), options.get("--on-error", "stop"))
@@ -96,7 +98,7 @@ def test_a14_rejects_mended_in_place_are_not_deleted(predict, tmp_path: Path, li
         predict(mended.name, None, "my.csv")
     assert mended.read_text() == '{"text": "now it is fine"}\n'
     assert not (tmp_path / "my.csv").exists()
-    predict_as_the_hint_says(caught.value.hint)
+    predict_as_the_hint_says(caught.value.hint, mended.name, "my.csv")
 
 
 @pytest.mark.parametrize("out", ["my.csv", "./my.csv", "hard.csv", "soft.csv"])
@@ -107,7 +109,7 @@ def test_a14_answers_do_not_replace_the_input(predict, tmp_path: Path, out: str)
     with pytest.raises(UsageError, match="is the file that is read") as caught:
         predict("my.csv", None, out, on_error="stop")
     assert (tmp_path / "my.csv").read_text() == FINE
-    predict_as_the_hint_says(caught.value.hint)
+    predict_as_the_hint_says(caught.value.hint, "my.csv", out)
 
 
 @pytest.mark.parametrize("what", USERS)
@@ -117,7 +119,7 @@ def test_a14_answers_replace_no_file_of_a_users(predict, tmp_path: Path, what: s
     with pytest.raises(UsageError, match=r"out\.csv is") as caught:
         predict("my.csv", FINE, "out.csv", on_error="stop")
     assert contents(tmp_path) == {**before, "my.csv": FINE.encode()}
-    predict_as_the_hint_says(caught.value.hint)
+    predict_as_the_hint_says(caught.value.hint, "my.csv", "out.csv")
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "parquet", "text"])
