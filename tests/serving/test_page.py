@@ -150,6 +150,7 @@ def test_the_page_answers_while_one_types_and_judges_files(
     with browser(str(find_chromium()), tmp_path / "profile") as page:
         for width, scheme in ((400, "light"), (1600, "dark")):
             page.open(At(everyone.server.url), width, scheme)  # type: ignore[arg-type]
+            wait_for(page, "document.activeElement?.id === 'text'")
             page.ask("Input.insertText", text=text)  # into the field, which has the focus
             wait_for(page, "!!document.querySelector('#answer polyline')")
             assert page.evaluate("document.querySelector('#answer strong').textContent") == expected.label
