@@ -29,7 +29,7 @@ def test_invariant_1_random_faults_leave_nothing_wrong_and_nothing_to_repair(tmp
     done = run(f"{BENCHMARKS / 'faults.py'}", "--seconds", "5", "--seed", "1", "--failures", str(failures))
     n_faults, *found = total(done)
     assert found == [0, 0, 0], failures.read_text()
-    assert n_faults > 10
+    assert n_faults > 0
     assert done.returncode == 0
     assert re.search(r"^\*\*\d+ / 0 / 0\*\*", done.stdout, re.M)
 
@@ -38,14 +38,13 @@ def test_invariant_1_random_faults_leave_nothing_wrong_and_nothing_to_repair(tmp
     ("bug", "kind", "column"),
     [
         ("store.open_directory = lambda path, is_read=None: path", "damage_entry", "silent wrong results"),
-        ("disk.sweep = lambda directory: None", "kill_in_a_row", "manual repairs"),
+        ("disk.sweep_drafts = lambda directory: None", "kill_in_a_row", "manual repairs"),
     ],
 )
 def test_a_bug_is_found_and_replayed(tmp_path: Path, bug: str, kind: str, column: str) -> None:
     failures = tmp_path / "faults.jsonl"
-    program = (
-        f"{START}; from sentiment_cli import disk, store; {bug}; faults.KINDS = (fault_kinds.{kind},); faults.main()"
-    )
+    setup = f"from sentiment_cli.storage import disk, store; {bug}; faults.KINDS = (fault_kinds.{kind},)"
+    program = f"{START}; {setup}; faults.main()"
     done = run("-c", program, str(BENCHMARKS), "--seconds", "3", "--failures", str(failures))
     assert done.returncode == 1
     assert total(done)[["faults", "silent wrong results", "manual repairs"].index(column)] > 0

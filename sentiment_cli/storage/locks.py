@@ -3,7 +3,7 @@
 with lock(path, console.say):       one process at a time
 with held(directory):               the same for a directory, which refuses the others
 is_usable(directory)                many processes at a time, which read it and refuse the one that would remove it
-sweep(directory)                    what killed processes left there goes: drafts, and locks that nobody holds
+sweep_locks(directory)              what killed processes left there goes: drafts, and locks that nobody holds
 """
 
 import contextlib

@@ -90,6 +90,6 @@ def test_without_tensorboardx_training_is_refused(cli, tmp_path: Path) -> None:
     )
     assert done.returncode == 4
     assert "train.tensorboard needs tensorboardX" in done.stderr
-    assert "pip install tensorboardX" in done.stderr
+    assert "pip install 'sentiment-cli[tensorboard]'" in done.stderr
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "data").exists()

@@ -47,7 +47,7 @@ def test_a_run_is_reproduced_byte_by_byte(quick_run: Path, tmp_path: Path, cli) 
     other = cli("reproduce", "quick")
     assert other.returncode == 3
     assert "versions.torch: 2.0.0 -> " in other.stdout
-    assert f"{runs_dir() / 'quick-again-2'} is not what {runs_dir() / 'quick'} is" in other.stderr
+    assert f"{runs_dir() / 'quick-again-2'} differs from {runs_dir() / 'quick'}" in other.stderr
     summary["status"] = "interrupted"
     (runs_dir() / "quick" / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(UsageError, match="is interrupted, not finished"):
