@@ -102,7 +102,7 @@ class ValidationOutputs(NamedTuple):
 
 
 def save_validation(run: Path, kept: ValidationOutputs) -> None:
-    """Write them into a run, in the place of those of an earlier sitting."""
+    """Write them into a run, in the place of earlier ones."""
     about = {
         "format": _FORMAT,
         "texts": kept.texts,
