@@ -47,12 +47,15 @@ from sentiment_cli.data.sources import mirror, sample
 _SECONDS_BETWEEN_LINES = 15.0
 _PIECE, _PAUSE_S = 4096, 0.002  # the server sends so slowly that a kill may meet the download
 _FORK = multiprocessing.get_context("fork")
+STOP = _FORK.Event()  # set, no worker begins another case
 Result = dict[str, Any]  # what a line of the failures is: seed, case, kind, faults, found, done, stderr
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1200)
+    parser.add_argument("--cases", type=int, help="end after this many cases, however long they take")
+    parser.add_argument("--first", action="store_true", help="end at the first case that fails")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--failures", type=Path, default=Path("faults.jsonl"), help="where failed cases are listed")
     parser.add_argument("--replay", type=Path, help="run the cases of such a list again, and print them as they go now")
@@ -68,18 +71,20 @@ def main() -> None:
             return
         arguments.failures.unlink(missing_ok=True)
         totals: dict[str, Counter[str]] = {str(kind.__doc__): Counter() for kind in KINDS}
-        for result in run_cases(world, arguments.seed, arguments.seconds):
+        for result in run_cases(world, arguments.seed, arguments.seconds, arguments.cases):
             totals[result["kind"]] += Counter(faults=result["faults"], **Counter(what for what, _ in result["found"]))
             if result["found"]:
                 with arguments.failures.open("a") as handle:
                     handle.write(json.dumps(result) + "\n")
+                if arguments.first:
+                    STOP.set()
     print_table(totals)
     print(f"\n{measured}")
     sys.exit(any(counts[what] for counts in totals.values() for what in FINDINGS))
 
 
-def run_cases(world: World, seed: int, seconds: float) -> Iterator[Result]:
-    """Yield the results of random cases, made on all cores, and say now and then how many there are."""
+def run_cases(world: World, seed: int, seconds: float, most: int | None) -> Iterator[Result]:
+    """Yield the results of random cases, made on all cores, until time or number is up; say now and then how many."""
     began = said = time.monotonic()
     n_workers = os.cpu_count() or 1
     results: SimpleQueue[Result | None] = _FORK.SimpleQueue()
@@ -87,7 +92,7 @@ def run_cases(world: World, seed: int, seconds: float) -> Iterator[Result]:
     def work(first: int) -> None:
         try:
             for number in itertools.count(first, n_workers):
-                if time.monotonic() > began + seconds:
+                if STOP.is_set() or time.monotonic() > began + seconds or (most is not None and number >= most):
                     break
                 results.put(run_case(world, seed, number))
         finally:

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Writes embedding, pooling and the context layer as ONNX nodes."""
 
 import math
 from collections.abc import Iterator

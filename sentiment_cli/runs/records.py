@@ -1,4 +1,4 @@
-"""The JSON files of a run, read with the types that each key has, so that an edit is told by its file and key."""
+"""The JSON files of a run, checked by the type of each key; an error names the file and the key."""
 
 import json
 import math

@@ -69,6 +69,23 @@ ODD += [
     "rock'n'roll",
     "'tis",
     "x\u0301\u0323",
+    "3½",
+    "™ x²",
+    "soooooo",
+    "don’t",
+    "&amp;",
+    "&eacute;t&eacute;",
+    "&amp;eacute;",
+    "&amp;nosuch;",
+    "&lt1;",
+    "&constructor;",
+    "&#233;&#x4e2d;&#1;&#128;&#0;&#xD800;&#9999999;&#xFDD0;&#xFFFE;",
+    "ไทยดีมาก",
+    "好看的电影",
+    "👨\u200d👩\u200d👧👍🏽",
+    "🇫🇷🇩🇪🇫",
+    "❤\ufe0f",
+    "က\u103cီး",
 ]
 
 

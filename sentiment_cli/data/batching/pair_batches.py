@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Batches of pairs of sequences: a source, and the target that is written from it."""
 
 from typing import NamedTuple
 

@@ -8,6 +8,7 @@ spelled out before it, which `reads_entities` says of a tokenizer.
 """
 
 import html
+import html.entities
 import re
 import string
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ _INVISIBLE = (
     r"|\u200d(?!\p{Extended_Pictographic})"  # which joins emoji
 )
 _LENGTHENED = r"(\p{L})\1\1\K\1+"  # soooo reads as sooo
-_ENTITY = re.compile(r"&(?:amp;)?(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][0-9A-Za-z]{1,31});")
+_ENTITY = re.compile(r"&(?P<again>amp;)?(?P<name>#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][0-9A-Za-z]{1,31});")
 
 
 def reading_of(text: "Text") -> int:
@@ -132,8 +133,18 @@ def spell_out(text: str) -> str:
     return _ENTITY.sub(_character, text) if "&" in text else text
 
 
-def _character(entity: re.Match[str]) -> str:
-    return html.unescape(html.unescape(entity[0]))
+def _character(match: re.Match[str]) -> str:
+    spelled, end = _read_entity(match)
+    return spelled + match.string[end : match.end()]
+
+
+def _read_entity(match: re.Match[str]) -> tuple[str, int]:
+    """Return the character of an entity and where it ends; of a name that is none, the `&` or `&amp;` before it."""
+    name = match["name"]
+    character = html.unescape(f"&{name};") if name[0] == "#" else html.entities.html5.get(f"{name};")
+    if character is not None:
+        return character, match.end()
+    return "&", match.end("again") if match["again"] else match.start() + 1
 
 
 class Spelled:
@@ -148,9 +159,7 @@ class Spelled:
         ends: list[int] = []
         cursor = 0
         for entity in _ENTITY.finditer(written):
-            if (character := _character(entity)) == entity[0]:  # no entity that there is
-                continue
-            start, end = entity.span()
+            start, (character, end) = entity.start(), _read_entity(entity)
             starts += [*range(cursor, start), *[start] * len(character)]
             ends += [*range(cursor + 1, start + 1), *[end] * len(character)]
             cursor = end

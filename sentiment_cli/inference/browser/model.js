@@ -27,7 +27,28 @@ function tensorOf({ shape, type, data, scales }) {
   return values;
 }
 
+// A word without the white space around it, with marks and repeated letters behind.
+function fit(characters, from, to, limit) {
+  const isSpace = (i) => /^\s$/u.test(characters[i]);
+  let begin = from, end = to;
+  while (begin < end && isSpace(begin)) begin++;
+  while (begin < end && isSpace(end - 1)) end--;
+  if (begin === end) [begin, end] = [from, to];
+  const isMore = (i) => /^\p{M}$/u.test(characters[i]) || (i - begin >= 3 && /^\p{L}$/u.test(characters[i]) &&
+    new Set(characters.slice(i - 3, i + 1).map((one) => one.toLowerCase())).size === 1);
+  while (end < limit && isMore(end)) end++;
+  return [begin, end];
+}
+
 // ---- text to tokens; each UTF-16 unit of the text in work knows which characters of the original it stands for
+
+const ENTITY = /&(amp;)?(#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][0-9A-Za-z]{1,31});/g;
+
+function numbered(name, odd) {
+  const code = /^#[xX]/.test(name) ? parseInt(name.slice(2), 16) : parseInt(name.slice(1), 10);
+  if (code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return "\ufffd";
+  return odd[code] ?? String.fromCodePoint(code);
+}
 
 function buildTokenizer(saved) {
   const normalizers = saved.normalize.map((step) => ({ ...step, pattern: step.pattern && new RegExp(step.pattern, "gu") }));
@@ -57,7 +78,8 @@ function buildTokenizer(saved) {
     for (const [begin, end, made] of pieces) {
       keep(begin);
       parts.push(made);
-      for (let i = 0; i < made.length; i++) { from.push(work.from[begin]); to.push(work.to[end - 1]); }
+      const after = end > begin ? work.to[end - 1] : work.from[begin]; // nothing stands for what is put in between
+      for (let i = 0; i < made.length; i++) { from.push(work.from[begin]); to.push(after); }
       cursor = end;
     }
     keep(work.text.length);
@@ -67,7 +89,13 @@ function buildTokenizer(saved) {
   function normalize(work) {
     for (const step of normalizers) {
       const pieces = [];
-      if (step.type === "form") {
+      if (step.type === "Entities") {
+        for (const found of work.text.matchAll(ENTITY)) {
+          const made = found[2][0] === "#" ? numbered(found[2], step.odd) : step.names[found[2]];
+          if (typeof made === "string") pieces.push([found.index, found.index + found[0].length, made]);
+          else if (found[1]) pieces.push([found.index, found.index + 1 + found[1].length, "&"]);
+        }
+      } else if (step.type === "form") {
         // No character composes with an ASCII one behind it, so these runs can be treated one by one.
         for (const found of work.text.matchAll(/[\u0000-\u007f]?[^\u0000-\u007f]+/gu)) {
           const made = found[0].normalize(step.form);
@@ -82,7 +110,7 @@ function buildTokenizer(saved) {
         }
       } else {
         for (const found of work.text.matchAll(step.pattern)) {
-          if (found[0]) pieces.push([found.index, found.index + found[0].length, step.content]);
+          if (found[0] || step.content) pieces.push([found.index, found.index + found[0].length, step.content]);
         }
       }
       if (pieces.length) work = rewrite(work, pieces);
@@ -149,12 +177,12 @@ function buildTokenizer(saved) {
     for (const work of works) {
       if (!work.text) continue;
       const made = saved.model.type === "BPE" ? merge(work.bytes ?? work.text) : [ids.get(work.text) ?? saved.model.unknown];
-      let from = work.from[0], to = work.to.at(-1);
-      while (to < characters.length && /^\p{M}$/u.test(characters[to])) to++;
-      while (from < to && /^\s$/u.test(characters[from])) from++;
-      for (const id of made) { found.ids.push(id); found.word.push(found.places.length); }
-      found.places.push([from, to]);
+      const from = work.from[0], to = work.to.at(-1), before = found.places.at(-1);
+      if (before && from < before[1]) before[1] = Math.max(before[1], to); // of one character of the text
+      else found.places.push([from, to]);
+      for (const id of made) { found.ids.push(id); found.word.push(found.places.length - 1); }
     }
+    found.places = found.places.map(([from, to], i) => fit(characters, from, to, found.places[i + 1]?.[0] ?? characters.length));
     return found;
   };
 }

@@ -1,8 +1,11 @@
 """A saved tokenizer as plain values for a page's script: the few kinds of steps that it knows, or a refusal."""
 
+import html
 import json
+from html.entities import html5
 from typing import Any
 
+from sentiment_cli.data.tokens.characters import reads_entities
 from sentiment_cli.inference.browser.patterns import ForeignPattern, translate
 from sentiment_cli.inference.browser.refusals import refusal
 from sentiment_cli.runs.saved_model import Artefact
@@ -16,13 +19,23 @@ def describe_tokenizer(artefact: Artefact) -> dict[str, Any]:
     try:
         if saved.get("added_tokens") or saved.get("truncation") or saved.get("padding"):
             raise ForeignPattern("added tokens, truncation or padding")
+        entities = [_entities()] if reads_entities(artefact.tokenizer) else []
         return {
-            "normalize": [_normalizer(one) for one in _sequence(saved["normalizer"], "normalizers")],
+            "normalize": entities + [_normalizer(one) for one in _sequence(saved["normalizer"], "normalizers")],
             "split": [_splitter(one) for one in _sequence(saved["pre_tokenizer"], "pretokenizers")],
             "model": _model(saved["model"], artefact),
         }
     except ForeignPattern as error:
         raise refusal(artefact, f"its tokenizer has a step that a page does not know: {error}") from error
+
+
+def _entities() -> dict[str, Any]:
+    """Return the characters of all entities: by name, and by those numbers that do not stand for their own."""
+    names = {name[:-1]: characters for name, characters in html5.items() if name.endswith(";")}
+    ends = [(plane << 16) + place for plane in range(17) for place in (0xFFFE, 0xFFFF)]
+    spelled = {code: html.unescape(f"&#{code};") for code in (*range(0xA0), *range(0xFDD0, 0xFDF0), *ends)}
+    odd = {str(code): characters for code, characters in spelled.items() if characters != chr(code)}
+    return {"type": "Entities", "names": names, "odd": odd}
 
 
 def _sequence(step: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
