@@ -32,7 +32,7 @@ def experiment_of(artefact: Artefact) -> Experiment:
         return experiment_from_values(artefact.settings)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise store.IntegrityError(f"{artefact.members.place('model.json')} holds no experiment: {wrong}") from error
+        raise store.IntegrityError(f"{artefact.files.place('model.json')} holds no experiment: {wrong}") from error
 
 
 def load_model(artefact: Artefact) -> AnyClassifier:
@@ -46,7 +46,7 @@ def load_built(artefact: Artefact, build: Callable[[Experiment, Vocabulary, int]
     Raises IntegrityError where the tensors are not the experiment's own: others, of other shapes or kinds, or with
     numbers that are not finite.
     """
-    place, weights = artefact.members.place(WEIGHTS), load_weights(artefact)
+    place, weights = artefact.files.place(WEIGHTS), load_weights(artefact)
     try:
         experiment, n_labels = experiment_of(artefact), len(artefact.labels)
         model = _filled(lambda: build(experiment, artefact.vocabulary, n_labels), weights)
@@ -63,7 +63,7 @@ def load_weights(artefact: Artefact) -> dict[str, Tensor]:
     try:
         weights: dict[str, Tensor] = safetensors.torch.load(artefact.read(WEIGHTS))
     except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
-        place = artefact.members.place(WEIGHTS)
+        place = artefact.files.place(WEIGHTS)
         raise store.IntegrityError(f"{place} does not hold the model's weights: {error}") from error
     return weights
 
