@@ -6,7 +6,7 @@ of minimum functionality, direction and invariance these are):
     rises, falls            the score of the good labels does
     turns-good, turns-bad   the label does: the original's is on the other side of the middle
     holds                   the label is the same
-    stays                   the label is the same, and the score within 0.1 of what it was
+    stays                   the label is the same, and the score within 0.1 of its value before
 """
 
 from collections.abc import Sequence

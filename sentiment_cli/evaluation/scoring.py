@@ -49,8 +49,8 @@ class ScoredSplit(NamedTuple):
 def score_split(model: SavedModel, split: str) -> ScoredSplit:
     """Score a split of the corpus that a model was trained on; each member of an ensemble on its own, joined by row id.
 
-    Raises DataError where a corpus at hand is not that one, and where the members have other rows in the split: ids are
-    numbers, in a table, and say nothing of the texts.
+    Raises DataError where the present corpus is another one, and where the members have different rows in the split:
+    the ids of a table are row numbers, so equal ids do not mean equal texts.
     """
     of_members = [_score_split(artefact, split) for artefact in model.models]
     first = of_members[0]

@@ -128,9 +128,9 @@ def score_rows(
 ) -> NDArray[np.float64]:
     """Return the model's outputs of all rows, in their order, in float32; rows of like length are read together.
 
-    They are logit_N (or star ratings on their scale), or logit_NC where the model has a logit per label. Of several
-    processes each reads every so many-th batch, from its `first` on; the other rows' outputs are then 0. `on_read` is
-    told after each batch how many tokens have been read.
+    They are logit_N (or star ratings on their scale), or logit_NC where the model has a logit per label. With
+    several processes, each reads every `every`-th batch from `first` on, and the outputs of other rows are 0. `on_read`
+    is called after each batch with the number of tokens read so far.
     """
     was_training = model.training
     model.eval()

@@ -106,7 +106,7 @@ def _from_cache(model: Artefact) -> KnownRows | None:
         console.warn(f"{error}")
         return None
     if corpus is None or settings.get("teacher", {}).get("run") or settings.get("init_from"):
-        return None  # of what it learnt from others the cache says nothing
+        return None  # the cache does not hold the rows that other models learnt
     task, language = settings.get("task", "classify"), settings["model"].get("language", {})
     is_labelled = task == "classify" or bool(language.get("label"))
     return rows_of_corpus(corpus, is_labelled=is_labelled, is_refit=bool(settings["train"].get("refit")))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
 _FORMAT = 3
 _MOST_TEMPERATURE = 1e6  # one is fitted from 0.05 to 20
-# 1 is 2 without calibration.json, which whoever reads 1 alone would pass over; 2 is 3 without a graph and the hashes.
+# Format 2 added calibration.json, which a reader of format 1 would ignore; format 3 added the graph and the hashes.
 _READABLE = (1, 2, 3)
 _DATA_KEY = re.compile(r"[A-Za-z0-9-]+-[0-9a-f]{16}")  # as `data.cache` names what it keeps
 _NO_GRAPH = "the run was trained by a version that made no graphs"

@@ -41,7 +41,7 @@ _NAMES: dict[AttributionMethod, str] = {
     "attention": "attention",
 }
 
-# The rows in which words are unknown hold so many tokens in all: a second or three of an LSTM.
+# The most tokens, over all rows in which words are masked: one to three seconds of an LSTM.
 _TOKENS_READ = 400_000
 _FEWEST_WINDOWS = 16
 _MOST_WITH_GRADIENTS = 16_384  # tokens of a row, of which all states are kept at once
