@@ -86,13 +86,12 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
         judged = _judge_folds(logits, rows, weighing)
         valid = None if judged is None else _score(judged, rows)
         scores = {name: _score(of_member, rows) for name, of_member in zip(names, logits, strict=True)}
-    networks = [model.first for model in models]
-    members = [Member(*one) for one in zip(names, networks, weight_K.tolist(), strict=True)]
+    members = [Member(*one) for one in zip(names, [one.first for one in models], weight_K.tolist(), strict=True)]
     with _new_run(name) as run:
         save_ensemble(run, members, calibration)
         _write_known(run, paths, models)
         made = Ensembled(run, dict(zip(names, weight_K.tolist(), strict=True)), valid, scores)
-        _write_about(made, name, networks[0], weighing, time.monotonic() - began)
+        _write_about(made, name, models[0].first, weighing, time.monotonic() - began)
     return made
 
 
