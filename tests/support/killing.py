@@ -90,11 +90,12 @@ def train_together(
     settings: tuple[str, ...] = (),
     others: tuple[str, ...] = (),
     differs: str | None = None,
+    signalled: tuple[str, int, int] | None = None,
 ) -> list[tuple[int, str]]:
     """Train in processes that share the work, as the launcher starts them; return exit code and stderr of each.
 
     `fail` is a failpoint of all, or with @RANK of one. The last process has the settings `others`, too, and other
-    code or rows where `differs` says so.
+    code or rows where `differs` says so; `signalled` is the place, the passage of it, and the signal that it gets.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         together = []
@@ -111,7 +112,7 @@ def train_together(
             own = (*settings, *others) if is_last else settings
             shared, difference = listening if rank == 0 else None, differs if is_last else None
             log = root / f"stderr-{rank}"
-            arguments = (root, name, fail, own, difference, environment, shared, log)
+            arguments = (root, name, fail, own, difference, environment, shared, log, signalled if is_last else None)
             together.append(context.Process(target=_train_together, args=arguments))
             together[-1].start()
     found = []
@@ -125,7 +126,9 @@ def train_together(
     return found
 
 
-def _train_together(root: Path, name: str, fail, settings, differs, environment, listening, log: Path) -> None:
+def _train_together(
+    root: Path, name: str, fail, settings, differs, environment, listening, log: Path, signalled
+) -> None:
     os.environ.update(environment)
     if listening is not None:
         os.environ["SENTIMENT_LAUNCHER_SOCKET"] = str(listening.detach())
@@ -136,7 +139,8 @@ def _train_together(root: Path, name: str, fail, settings, differs, environment,
     if differs == "rows":
         prepare = train.prepare_for
         train.prepare_for = lambda *args: dataclasses.replace(prepare(*args), key="other rows")
-    _train(root, name, False, None, 1, (), fail, settings, (), None, log)
+    place, at, number = signalled or (None, 1, 0)
+    _train(root, name, False, place, at, (number,), fail, settings, (), None, log)
 
 
 def _train(

@@ -141,15 +141,15 @@ def test_a_restarted_process_ends_with_the_same_bytes(alone: Path, tmp_path: Pat
     assert not (alone / "runs" / "killed-2").exists()
 
 
-def test_a_signal_to_one_process_stops_all_at_one_checkpoint(alone: Path, tmp_path: Path) -> None:
+def test_a_signal_to_one_process_stops_all_at_one_checkpoint(alone: Path) -> None:
     """Robustness case D05."""
-    program = worker(tmp_path, "after backward", 7, signal.SIGTERM)
-    said = run(alone, [*TORCHRUN, str(program)], "train", *settings(alone), "--name", "told", code=1)
-    assert "error: interrupted after step 7, which is saved" in said
+    stopped = train_together(alone, "told", settings=LONGER, signalled=("after backward", 7, signal.SIGTERM))
+    assert [code for code, _ in stopped] == [143, 143]
+    assert "error: interrupted after step 7, which is saved" in stopped[0][1]
     directory = alone / "runs" / "told"
     assert sorted(path.name for path in (directory / "checkpoints").iterdir())[-1] == "step-00000007"
     assert leftovers(alone) == []
-    run(alone, SENTIMENT, "train", "--resume", str(directory))  # by one process
+    assert train(alone, "told", resumed=True)[0] == 0  # by one process
     assert outcome(directory) == outcome(alone / "runs" / "alone")
 
 
