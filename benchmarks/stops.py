@@ -40,10 +40,10 @@ _SETTINGS += ["model.encoder.width=4", "model.embedding.width=4", "train.batch_t
 
 @dataclass
 class Stopped:
-    (
-        """One stop: its moment, from the start or from the end of epoch `after`; the seconds it took; what is wrong, or """
-        ""
-    )
+    """One stop: its moment, from the start or from the end of epoch `after`, and the seconds that it took.
+
+    `wrong` says what is wrong with it, or is empty.
+    """
 
     kind: str
     after: int | None
