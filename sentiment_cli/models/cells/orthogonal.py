@@ -70,7 +70,7 @@ class GORU(nn.Module):
         self.state_weight = nn.Parameter(torch.empty(2 * width, width))
         self.bias = nn.Parameter(torch.zeros(3 * width))
         with torch.no_grad():
-            for gate in (*self.input_weight.split(width), *self.state_weight.split(width)):
+            for gate in (*self.input_weight.chunk(3), *self.state_weight.chunk(2)):
                 nn.init.xavier_uniform_(gate)
             self.bias[:width].fill_(2.0)
         self.skew = nn.Parameter(fresh_skew(width))
