@@ -94,6 +94,8 @@ def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch
         assert load_experiment(config, settings)
         assert cli(words[0], "--help").returncode == 0
         return
+    if words[0] == "train":  # `make demo` trains the sample in full
+        words += ["--set", "train.max_steps=4", "--set", "model.encoder.width=8"]
     if words[0] == "eval":
         words.append(quick_run.name)
         if "--pairs" in words:
