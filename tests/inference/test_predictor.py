@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Data, Text
 from sentiment_cli.evaluation.evaluate import evaluate_data
 from sentiment_cli.evaluation.printing import print_scores
@@ -18,9 +19,13 @@ from sentiment_cli.workflows.train import fit
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1", "text.max_tokens=6")
 
 
-@pytest.fixture
-def predictor(experiment) -> Predictor:
-    return open_predictor(fit(experiment(*TINY)).directory)
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    root = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENTIMENT_DATA", str(root / "data"))
+        patch.setenv("SENTIMENT_RUNS", str(root / "runs"))
+        return open_predictor(fit(load_experiment("sample", ["train.device=cpu", *TINY])).directory)
 
 
 def test_a_prediction_says_what_it_read(predictor: Predictor) -> None:
