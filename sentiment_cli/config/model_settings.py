@@ -55,6 +55,7 @@ class Encoder(Section):
         "orthogonal",
         "goru",
         "mingru",
+        "minlstm",
         "sru",
         "qrnn",
         "lstm-2d",
