@@ -25,7 +25,7 @@ KINDS_OF_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
         ("ngrams", "char_ngrams", "min_count", "weighting", "smoothing", "normalize", "penalty"), ("linear",)
     ),
 }
-_ELEMENTWISE = dict.fromkeys(("mingru", "minlstm", "sru", "qrnn"), "its recurrence is elementwise, without a matrix")
+_ELEMENTWISE = dict.fromkeys(("mingru", "sru", "qrnn"), "its recurrence is elementwise, without a matrix")
 _ORTHOGONAL = dict.fromkeys(("orthogonal", "goru"), "its recurrent matrix stays orthogonal")
 CELLS_WITHOUT: dict[str, dict[str, str]] = {
     "state_dropout": _ELEMENTWISE,

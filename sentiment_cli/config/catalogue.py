@@ -70,7 +70,6 @@ CELLS = {
     "orthogonal": "orthogonal recurrent matrix with modReLU (Arjovsky et al. 2016)",
     "goru": "gated orthogonal recurrent unit (Jing et al. 2017)",
     "mingru": "gates of the word alone, the recurrence elementwise: one scan (Feng et al. 2024)",
-    "minlstm": "forget and input gates of the word alone, which add up to 1: one scan (Feng et al. 2024)",
     "sru": "simple recurrent unit: one scan with a highway past it (Lei et al. 2018)",
     "qrnn": "quasi-recurrent network: gates of two words, fo-pooling as one scan (Bradbury et al. 2017)",
     "lstm-2d": "two-dimensional LSTM over sentences and words (Graves et al. 2007)",

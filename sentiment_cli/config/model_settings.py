@@ -55,7 +55,6 @@ class Encoder(Section):
         "orthogonal",
         "goru",
         "mingru",
-        "minlstm",
         "sru",
         "qrnn",
         "lstm-2d",

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells.elementwise import QRNN, SRU, MinGRU, MinLSTM
+from sentiment_cli.models.cells.elementwise import QRNN, SRU, MinGRU
 from sentiment_cli.models.cells.elman import OutputRnn, Rnn
 from sentiment_cli.models.cells.orthogonal import GORU, Orthogonal, orthogonal_matrix
 from sentiment_cli.onnx.builder import Graph
@@ -51,16 +51,6 @@ def _mingru(graph: Graph, cell: MinGRU, input_LBD: str, rows: RowMask, reverse: 
     (gate, new), biases = cell.input_weight.chunk(2), cell.bias.chunk(2)
     keep_LBD = graph.node("Sigmoid", graph.linear(input_LBD, -gate, -biases[0]))
     return _gated(graph, keep_LBD, graph.linear(input_LBD, new, biases[1]), rows, reverse)
-
-
-def _minlstm(graph: Graph, cell: MinLSTM, input_LBD: str, rows: RowMask, reverse: bool) -> str:
-    forget, enter, new = (
-        graph.linear(input_LBD, weight, bias)
-        for weight, bias in zip(cell.input_weight.chunk(3), cell.bias.chunk(3), strict=True)
-    )
-    forget_LBD, enter_LBD = graph.node("Sigmoid", forget), graph.node("Sigmoid", enter)
-    keep_LBD = graph.node("Div", forget_LBD, graph.node("Add", forget_LBD, enter_LBD))
-    return _gated(graph, keep_LBD, new, rows, reverse)
 
 
 def _qrnn(graph: Graph, cell: QRNN, input_LBD: str, rows: RowMask, reverse: bool) -> str:
@@ -117,7 +107,6 @@ SCANS: dict[type[nn.Module], Callable[[Graph, Any, str, RowMask, bool], str]] = 
     Rnn: _rnn,
     OutputRnn: _output_rnn,
     MinGRU: _mingru,
-    MinLSTM: _minlstm,
     SRU: _sru,
     QRNN: _qrnn,
 }

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sentiment_cli.models.cells.elementwise import QRNN, SRU, MinGRU, MinLSTM
+from sentiment_cli.models.cells.elementwise import QRNN, SRU, MinGRU
 from sentiment_cli.models.cells.recurrence import State
 
 
@@ -18,17 +18,6 @@ def mingru(cell: MinGRU, input_BLD: Tensor, start: State) -> tuple[Tensor, State
     for x in input_BLD.unbind(1):
         z = torch.sigmoid(F.linear(x, update_weight, update_bias))
         h = (1 - z) * h + z * F.linear(x, candidate_weight, candidate_bias)
-        states.append(h)
-    return torch.stack(states, 1), (h,)
-
-
-def minlstm(cell: MinLSTM, input_BLD: Tensor, start: State) -> tuple[Tensor, State]:
-    """Feng et al. 2024, section 3.2."""
-    (h,), states = start, []
-    for x in input_BLD.unbind(1):
-        forget, enter, candidate = F.linear(x, cell.input_weight, cell.bias).chunk(3, -1)
-        f, i = torch.sigmoid(forget), torch.sigmoid(enter)
-        h = f / (f + i) * h + i / (f + i) * candidate
         states.append(h)
     return torch.stack(states, 1), (h,)
 

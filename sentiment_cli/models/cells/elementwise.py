@@ -6,14 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells.recurrence import (
-    State,
-    alloc_states,
-    blocks_from_end,
-    project,
-    steps,
-    uniform_parameter,
-)
+from sentiment_cli.models.cells.recurrence import State, alloc_states, blocks_from_end, project, steps
 
 _aten = torch.ops.aten
 
@@ -41,27 +34,6 @@ class MinGRU(nn.Module):
         weight_GD, bias_G = (torch.cat([-a[: self.width], a[self.width :]]) for a in (self.input_weight, self.bias))
         to_keep_LBD, candidate_LBD = project(input_BLD, weight_GD, bias_G).chunk(2, dim=2)
         (start_BD,) = start or (torch.zeros_like(to_keep_LBD[0]),)
-        states_LBD = _gated_scan(to_keep_LBD, candidate_LBD, start_BD)
-        return states_LBD.transpose(0, 1), (states_LBD[-1],)
-
-
-class MinLSTM(nn.Module):
-    """h_t = (f_t h_t-1 + i_t W_h x_t) / (f_t + i_t), with sigmoid gates f_t and i_t of x_t (Feng et al. 2024)."""
-
-    def __init__(
-        self, input_width: int, width: int, *, weight_dropout: float = 0.0, state_dropout: float = 0.0
-    ) -> None:
-        super().__init__()
-        assert weight_dropout == state_dropout == 0, "the recurrence has no matrix"
-        self.width, self.n_gates = width, 3
-        self.input_weight = uniform_parameter(input_width, 3 * width, input_width)
-        self.bias = uniform_parameter(input_width, 3 * width)
-
-    def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
-        """Return states_BLD and the last state."""
-        forget_LBD, enter_LBD, candidate_LBD = project(input_BLD, self.input_weight, self.bias).chunk(3, dim=2)
-        (start_BD,) = start or (torch.zeros_like(forget_LBD[0]),)
-        to_keep_LBD = F.logsigmoid(forget_LBD) - F.logsigmoid(enter_LBD)  # f / (f + i) is its sigmoid
         states_LBD = _gated_scan(to_keep_LBD, candidate_LBD, start_BD)
         return states_LBD.transpose(0, 1), (states_LBD[-1],)
 

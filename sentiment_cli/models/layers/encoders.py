@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.models.cells.elementwise import QRNN, SRU, MinGRU, MinLSTM
+from sentiment_cli.models.cells.elementwise import QRNN, SRU, MinGRU
 from sentiment_cli.models.cells.elman import OutputRnn, Rnn
 from sentiment_cli.models.cells.gru import Gru
 from sentiment_cli.models.cells.lstm import Lstm, Lstm1997, PeepholeLstm
@@ -28,7 +28,6 @@ CELLS: dict[str, Callable[..., nn.Module]] = {
     "orthogonal": Orthogonal,
     "goru": GORU,
     "mingru": MinGRU,
-    "minlstm": MinLSTM,
     "sru": SRU,
     "qrnn": QRNN,
     "lstm-2d": Lstm2d,

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.models.cells import elementwise, recurrence
-from sentiment_cli.models.cells.elementwise import QRNN, SRU, MinGRU, MinLSTM
+from sentiment_cli.models.cells.elementwise import QRNN, SRU, MinGRU
 from sentiment_cli.models.cells.recurrence import State
 
 REFERENCES: dict[type[nn.Module], Callable[..., tuple[Tensor, State]]] = {
     MinGRU: equations_scans.mingru,
-    MinLSTM: equations_scans.minlstm,
     SRU: equations_scans.sru,
     QRNN: equations_scans.qrnn,
 }
@@ -26,7 +25,7 @@ def build(
     cell = kind(input_width, width).double()
     for parameter in cell.parameters():
         nn.init.normal_(parameter, std=0.7)
-    widths = {MinGRU: [width], MinLSTM: [width], SRU: [width, width], QRNN: [width, width, input_width]}[kind]
+    widths = {MinGRU: [width], SRU: [width, width], QRNN: [width, width, input_width]}[kind]
     start = tuple(torch.randn(batch, n, dtype=torch.float64, requires_grad=True) for n in widths)
     return cell, torch.randn(batch, length, input_width, dtype=torch.float64, requires_grad=True), start
 
