@@ -41,7 +41,6 @@ class Scores:
     average_precision: float | None = None
     mae: float | None = None
     rmse: float | None = None
-    mcc: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields; mae and rmse only where star ratings are scored."""
@@ -126,7 +125,6 @@ def score(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64], label
         recall=float(recall_C[is_seen_C].mean()),
         recall_per_label=dict(zip(labels, recall_C.tolist(), strict=True)),
         average_precision=_macro(average_precision, label_N, probability_NC),
-        mcc=matthews_correlation(confusion_CC),
     )
 
 
@@ -158,14 +156,6 @@ def average_precision(is_positive_N: NDArray[np.bool_], score_N: NDArray[np.floa
     _, place_N, count = np.unique(-score_N, return_inverse=True, return_counts=True)
     found = np.bincount(place_N, weights=is_positive_N)
     return float((found * np.cumsum(found) / np.cumsum(count)).sum() / n_positive)
-
-
-def matthews_correlation(confusion_CC: NDArray[np.int64]) -> float | None:
-    """Return the correlation of truth and prediction (Gorodkin 2004); None where either is constant."""
-    n, right = confusion_CC.sum(), confusion_CC.trace()
-    true_C, predicted_C = confusion_CC.sum(axis=1), confusion_CC.sum(axis=0)
-    scale = math.sqrt(float(n**2 - true_C @ true_C) * float(n**2 - predicted_C @ predicted_C))
-    return float(n * right - true_C @ predicted_C) / scale if scale else None
 
 
 def log_loss(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64]) -> float:

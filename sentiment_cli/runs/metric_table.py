@@ -42,7 +42,6 @@ METRICS = _table(
     Metric("accuracy", "accuracy", "accuracy", ".2%", shown="first"),
     Metric("loss", "log loss", "loss", better="lower"),
     Metric("f1", "F1", "F1"),
-    Metric("mcc", "Matthews correlation", "MCC"),
     Metric("auc", "AUC", "AUC"),
     Metric("average_precision", "average precision", "AP"),
     Metric("brier", "Brier score", "Brier", better="lower"),
