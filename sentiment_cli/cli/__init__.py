@@ -11,7 +11,6 @@ from typer import Argument, Option
 
 from sentiment_cli import __version__, console
 from sentiment_cli.cli import (
-    cite,
     compare,
     config,
     data,
@@ -64,7 +63,6 @@ _COMMANDS: dict[str, dict[str, "Callable[..., None] | App"]] = {
         "export": export.export,
         "ensemble": ensemble.ensemble,
         "reproduce": reproduce.reproduce,
-        "cite": cite.cite,
     },
     "Unlabelled text": {"pretrain": pretrain.pretrain, "generate": generate.generate},
     "Help": {"doctor": doctor.doctor},

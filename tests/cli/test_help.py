@@ -49,7 +49,6 @@ Share:
   export     Export a model as ONNX or as one portable file.
   ensemble   Combine several runs into one model.
   reproduce  Retrain a run and check that the result is identical.
-  cite       Print how to cite this program, as BibTeX.
 
 Unlabelled text:
   pretrain   Train a language model or word vectors on unlabelled text.
