@@ -152,7 +152,7 @@ LONG_SHAPES = {
 def test_b07_time_is_linear_in_a_texts_length(tokenizer: Tokenizer, shape: str) -> None:
     """B07: long texts. Ten times the text takes about ten times the processor time; quadratic time would be 100."""
     part = LONG_SHAPES[shape]
-    n_bytes = 2_000_000 if shape in ("ordinary text", "a ") else 1_000_000
+    n_bytes = 400_000 if shape in ("ordinary text", "a ") else 200_000
     start = "<br" if shape == "a break that never ends" else ""
 
     def seconds(n: int) -> float:
@@ -161,7 +161,7 @@ def test_b07_time_is_linear_in_a_texts_length(tokenizer: Tokenizer, shape: str) 
         list(encode(tokenizer, [text]))
         return time.process_time() - began
 
-    short = min(seconds(n_bytes // 10) for _ in range(2))
+    short = min(seconds(n_bytes // 10) for _ in range(3))
     long = seconds(n_bytes)
     assert long <= 40 * short
 
