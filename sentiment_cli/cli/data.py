@@ -94,7 +94,9 @@ def info(
         for split, row in found["splits"].items()
     ]
     _print_table(read, rows)
-    console.result("cut: share longer than a model reads; 50 %: half of the reviews have at most so many tokens")
+    console.result(
+        "cut: share of texts longer than a model reads; 50 %: half of the texts have this many tokens or fewer"
+    )
     shown = {split: row["labels"] for split, row in found["splits"].items() if split != "unsup"}
     console.result("")
     by_label = [

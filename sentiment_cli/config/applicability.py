@@ -30,7 +30,7 @@ _ORTHOGONAL = dict.fromkeys(("orthogonal", "goru"), "its recurrent matrix stays 
 CELLS_WITHOUT: dict[str, dict[str, str]] = {
     "state_dropout": _ELEMENTWISE,
     "weight_dropout": {**_ELEMENTWISE, **_ORTHOGONAL},
-    "chop": {"lstm-2d": "it is told where the sentences of a whole row end"},
+    "chop": {"lstm-2d": "it needs the sentence ends of a whole row"},
     "forget_bias": dict.fromkeys(
         (*_ELEMENTWISE, *_ORTHOGONAL, "lstm-1997", "rnn", "rnn-relu", "rnn-output", "gru", "lstm-2d", "lstm-grid"),
         "only lstm and lstm-peephole take it",

@@ -197,7 +197,7 @@ def _of_the_task(experiment: Experiment) -> Iterator[Contradiction]:
             message = f"task is {task}, in which rows begin and end with the start token: text.start is false"
             yield Contradiction(("text.start", "task"), message)
         if experiment.model.encoder.cell == "lstm-2d":
-            message = f"model.encoder.cell is lstm-2d, which is told where sentences end, and task is {task}"
+            message = f"model.encoder.cell is lstm-2d, which needs sentence ends, and task is {task}"
             yield Contradiction(("model.encoder.cell", "task"), message)
     yield from _of_sequences(experiment) if task in SEQUENCE_TASKS else _of_streams(experiment)
 

@@ -96,7 +96,7 @@ def uses(experiment: Experiment, labels: Sequence[str]) -> tuple[list[str], list
         ]
     unfit.append("Decisions about people, or inferences about authors.")
     limits = [] if most is None else [f"Longer texts are cut to {most:,} tokens ({_kept(experiment.text.truncate)})."]
-    limits.append("Out-of-vocabulary words (OOV) are not told apart." if experiment.text.tokenizer != "bpe" else "")
+    limits.append("Out-of-vocabulary words (OOV) all read as one." if experiment.text.tokenizer != "bpe" else "")
     limits.append("Irony, quotations and praise of something else can be misclassified; see the mistakes above.")
     return fit, [*unfit, *filter(None, limits)]
 

@@ -107,7 +107,7 @@ class Server:
             after = await asyncio.to_thread(self.holder.reload)
         except SentimentError as error:
             self.metrics.reloads["refused"] += 1
-            console.warn(f"the model was not reloaded, and the one before goes on: {error}")
+            console.warn(f"the model was not reloaded, and the previous one keeps answering: {error}")
             self.log.event("reload", done=False)
         else:
             self.metrics.reloads["done"] += 1

@@ -520,7 +520,10 @@ def test_paths_in_a_file_are_meant_from_where_it_lies(tmp_path: Path, monkeypatc
         (["model.encoder.cell=gru", "model.encoder.forget_bias=0.0"], "forget_bias is not for the cell gru"),
         (["model.encoder.cell=lstm-grid", "model.encoder.forget_bias=1"], "only lstm and lstm-peephole take it"),
         (["model.kind=bag"], "model.pooling last of model.kind bag would read the last word alone"),
-        (["model.encoder.cell=lstm-2d", "model.encoder.chop=8"], "chop is not for the cell lstm-2d: it is told where"),
+        (
+            ["model.encoder.cell=lstm-2d", "model.encoder.chop=8"],
+            "is not for the cell lstm-2d: it needs the sentence",
+        ),
         (["model.head=steps", "model.pooling=max"], "model.head steps is read at the last step"),
         (["model.context_window=3"], "model.context_window is of local context, and model.context is none"),
         (["model.embedding.uniform=0.1", "model.embedding.std=0.2"], "both say how the fresh vectors are drawn"),

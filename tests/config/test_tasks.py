@@ -37,10 +37,10 @@ def test_each_task_has_its_command(load) -> None:
         (["task=language-model"], "task is language-model, in which rows begin and end with the start token"),
         (["task=pairs"], "task is pairs, in which rows begin and end with the start token"),
         (["task=autoencoder", START, "text.truncate=tail"], "text.truncate is tail, which may cut off the start token"),
-        (["task=pairs", START, "model.encoder.cell=lstm-2d"], "which is told where sentences end, and task is pairs"),
+        (["task=pairs", START, "model.encoder.cell=lstm-2d"], "which needs sentence ends, and task is pairs"),
         (
             ["task=language-model", START, "model.encoder.cell=lstm-2d"],
-            "where sentences end, and task is language-model",
+            "needs sentence ends, and task is language-model",
         ),
         (["task=autoencoder", START, "model.encoder.chop=9"], "model.encoder.chop is of task classify, and task is"),
         (["task=pairs", START, "model.embedding.ngrams=2"], "model.embedding.ngrams is of task classify, and task is"),

@@ -158,7 +158,7 @@ def _missing_findings(labelled: Texts, data: Data) -> list[Finding]:
 def _known_findings(normalised: dict[str, Hashes]) -> list[Finding]:
     """Find a split whose texts are all training texts too, ignoring case and punctuation."""
     return [
-        Finding("warning", f"all {split} texts stand in train, too: scores say nothing of new texts", len(hash_N))
+        Finding("warning", f"all {split} texts are also in train: scores on them do not measure new texts", len(hash_N))
         for split, hash_N in normalised.items()
         if split in ("valid", "test") and np.isin(hash_N, normalised["train"]).all()
     ]

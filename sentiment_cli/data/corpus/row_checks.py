@@ -118,11 +118,11 @@ def row_warnings(about: dict[str, Any], data: Data) -> list[str]:
         n_rows = sum(labels[split].values())
         if n_rows and n_known == n_rows:
             found.append(
-                f"all {n_rows:,} {split} rows stand in {'train' if split == 'valid' else 'train or valid'}, too: the "
-                f"{split} scores say nothing of new texts"
+                f"all {n_rows:,} {split} rows are also in {'train' if split == 'valid' else 'train or valid'}: the "
+                f"{split} scores do not measure new texts"
             )
         elif n_known > _MANY_KNOWN * n_rows:
-            found.append(f"{n_known:,} of the {n_rows:,} {split} rows stand in the training rows, too")
+            found.append(f"{n_known:,} of the {n_rows:,} {split} rows are also in the training rows")
     renamed = parse_label_map(data.label_map)
     in_all = Counter[str]()
     for counts in labels.values():

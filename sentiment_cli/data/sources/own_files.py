@@ -150,7 +150,7 @@ def _refuse_same(path: Path, split: str, other: str) -> None:
     if split != other:
         key = {"test": "data.test", "valid": "data.valid.source"}[split]
         raise DataError(
-            f"{key} is {path}, which holds the same rows as the {other} rows: scores on them would say nothing of new "
+            f"{key} is {path}, which holds the same rows as the {other} rows: scores on them would not measure new "
             f"texts. Without {key} some rows are held out",
             Change("--set", f"{key}=null"),
         )

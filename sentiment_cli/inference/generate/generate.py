@@ -91,7 +91,7 @@ def label_of(author: Generator, name: str | None) -> int:
     labels = author.artefact.labels
     if not author.experiment.model.language.label:
         raise UsageError(
-            f"{author.artefact.path} was not told the labels of reviews, and has no use for one",
+            f"{author.artefact.path} was trained without the labels of reviews, so --label has no effect",
             "sentiment pretrain imdb-lm --set model.language.label=true",
         )
     if name not in labels:

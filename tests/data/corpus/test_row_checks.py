@@ -146,8 +146,8 @@ def test_a16_test_rows_that_all_stand_in_training_are_said_each_time(
     experiment = own("x.csv", small_csv, f"data.test={tmp_path / name}")
     for _ in range(2):
         prepare(experiment, ("train", "valid"))
-        assert "test rows stand in train or valid, too: the test scores say nothing" in capsys.readouterr().err
-    assert any("all test texts stand in train" in one.what for one in check_data(experiment.data).findings)
+        assert "test rows are also in train or valid: the test scores do not measure" in capsys.readouterr().err
+    assert any("all test texts are also in train" in one.what for one in check_data(experiment.data).findings)
 
 
 @pytest.mark.parametrize("name", ["valid", "dev", "val", "validation"])
@@ -181,7 +181,7 @@ def test_t15_a_file_of_validation_rows_is_used_and_is_in_the_key(own, small_csv:
     report = check_data(own("x.csv", small_csv, setting).data)
     assert report.duplicates["train_valid"] == 0
     assert report.duplicates_normalised["train_valid"] == 40
-    assert any("all valid texts stand in train" in one.what for one in report.findings)
+    assert any("all valid texts are also in train" in one.what for one in report.findings)
 
 
 @pytest.mark.parametrize(

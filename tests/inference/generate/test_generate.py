@@ -119,7 +119,7 @@ def test_labels_are_told_to_models_that_know_them(author: Write) -> None:
     writer.model.label.weight.data[2] += 3.0
     plain, told = (write(writer, "", label=label) for label in (0, 2))
     assert plain != told
-    with pytest.raises(UsageError, match="was not told the labels of reviews"):
+    with pytest.raises(UsageError, match="was trained without the labels of reviews"):
         label_of(author("language-model"), "pos")
 
 
