@@ -161,8 +161,7 @@ def build_world(root: Path) -> World:
     for name, some in (("reviews.csv", rows[:300]), ("other.csv", rows[100:])):
         with (inputs / name).open("w", newline="") as handle:
             csv.writer(handle).writerows([("text", "label"), *some])
-    sample.write_sample(root / "sample")
-    archive = pack(root / "sample")
+    archive = pack(sample.sample_files())
     (inputs / ARCHIVE).write_bytes(archive)
     own = ["--set", "data.source=reviews.csv", "--set", "vocabulary.min_count=1"]
     url = ["--mirror", serve(archive), "--sha256", hashlib.sha256(archive).hexdigest()]
@@ -199,15 +198,17 @@ def build_world(root: Path) -> World:
     return world
 
 
-def pack(corpus: Path) -> bytes:
+def pack(files: dict[str, bytes]) -> bytes:
     """Return an archive of forty reviews of each kind."""
     unpacked = io.BytesIO()
     with tarfile.open(fileobj=unpacked, mode="w") as archive:
-        for folder in sorted(path for path in corpus.glob("t*/*") if path.is_dir()):
-            for file in [folder.parent / f"urls_{folder.name}.txt", *sorted(folder.iterdir())[:40]]:
-                member = tarfile.TarInfo(f"aclImdb/{file.relative_to(corpus)}")
-                member.size = file.stat().st_size
-                archive.addfile(member, io.BytesIO(file.read_bytes()))
+        for folder in sorted({name.rpartition("/")[0] for name in files if name.count("/") == 2}):
+            split, _, kind = folder.partition("/")
+            texts = sorted(name for name in files if name.startswith(f"{folder}/"))[:40]
+            for name in [f"{split}/urls_{kind}.txt", *texts]:
+                member = tarfile.TarInfo(f"aclImdb/{name}")
+                member.size = len(files[name])
+                archive.addfile(member, io.BytesIO(files[name]))
     return gzip.compress(unpacked.getvalue(), mtime=0)
 
 

@@ -164,14 +164,10 @@ def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled sample as a folder in IMDb's layout; tests copy it before they change it."""
     from sentiment_cli.data.sources import sample
 
-    def write(path: Path, data: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-
     folder = tmp_path_factory.mktemp("sample")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sample.store, "write_file", write)  # does not wait for the disk 5,000 times
-        sample.write_sample(folder)
+    for name, data in sample.sample_files().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
     return folder
 
 

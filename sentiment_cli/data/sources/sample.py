@@ -82,16 +82,16 @@ def generate_reviews(seed: int = SEED) -> Iterator[tuple[str, Review]]:
                 numbers[label] += 1
 
 
-def write_sample(directory: Path, seed: int = SEED) -> None:
-    """Write the corpus under `directory` in aclImdb's layout: texts and url lists."""
+def sample_files(seed: int = SEED) -> dict[str, bytes]:
+    """Return the corpus in aclImdb's layout, texts and url lists, by their names."""
+    files: dict[str, bytes] = {}
     movies: dict[str, list[str]] = {}
     for split, review in generate_reviews(seed):
         folder, _, name = review.id.partition("/")
         parent = "train" if split == "unsup" else split
-        store.write_file(directory / parent / folder / f"{name}{'_0' * (split == 'unsup')}.txt", review.text.encode())
+        files[f"{parent}/{folder}/{name}{'_0' * (split == 'unsup')}.txt"] = review.text.encode()
         movies.setdefault(f"{parent}/urls_{folder}.txt", []).append(f"http://www.example.com/title/{review.group}/\n")
-    for name, lines in movies.items():
-        store.write_file(directory / name, "".join(lines).encode())
+    return files | {name: "".join(lines).encode() for name, lines in movies.items()}
 
 
 def _assign_movies(draw: random.Random, movies: range, n_reviews: int) -> list[int]:
@@ -167,4 +167,5 @@ def _clause(draw: random.Random) -> tuple[str, float]:
 
 
 if __name__ == "__main__":
-    write_sample(Path(sys.argv[1]))
+    for name, data in sample_files().items():
+        store.write_file(Path(sys.argv[1]) / name, data)
