@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sentiment_cli import extras
+
 if TYPE_CHECKING:
     from sentiment_cli.evaluation.evaluate import Evaluation
     from sentiment_cli.evaluation.metrics import Scores

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer import Argument, Option
 
-from sentiment_cli import __version__, console
+from sentiment_cli import __version__, console, extras
 from sentiment_cli.cli import (
     compare,
     config,
@@ -122,6 +122,12 @@ def main() -> NoReturn:
         refused = refusals.refusal(error)
         console.report_error(str(refused), _whole(refused.hint))
         code = refused.exit_code
+    except ModuleNotFoundError as error:
+        missing = extras.explain(error)
+        if missing is None:
+            raise
+        console.report_error(str(missing), missing.hint)
+        code = missing.exit_code
     except typer.Abort:
         code = 130
     except Exception as error:

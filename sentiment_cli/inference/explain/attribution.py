@@ -15,13 +15,12 @@ they add should be the rest of the output; the gap is by how much it is more.
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli import console
+from sentiment_cli import console, extras
 from sentiment_cli.data.batching.truncation import concatenate_rows, gather_rows, read_lengths
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
@@ -168,7 +167,7 @@ def best_method(predictor: AnyPredictor) -> AttributionMethod:
         return "occlusion"
     if predictor.settings["model"]["kind"] == "linear":
         return "weights"
-    return "gradients" if find_spec("torch") is not None else "occlusion"
+    return "gradients" if extras.is_installed("torch") else "occlusion"
 
 
 def aim_at(predictor: AnyPredictor, outputs: NDArray[np.float64]) -> Target:

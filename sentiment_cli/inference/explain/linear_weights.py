@@ -4,8 +4,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from sentiment_cli.data.tokens.vocabulary import PAD_ID
@@ -35,6 +33,8 @@ class Feature(NamedTuple):
 
 def load_ngram_weights(artefact: Artefact) -> NgramWeights:
     """Read the weights of a linear model. Raises IntegrityError where the file holds others."""
+    import safetensors.numpy
+
     try:
         found = safetensors.numpy.load(artefact.read(WEIGHTS))
         is_normalized = artefact.settings["model"]["linear"].get("normalize", False)
