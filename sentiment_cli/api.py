@@ -35,7 +35,8 @@ class Model:
         from sentiment_cli.inference.predictor import open_predictor
 
         self.path = path
-        self._predictor: AnyPredictor = open_predictor(path)
+        with extras.explained(f"the model {path}"):
+            self._predictor: AnyPredictor = open_predictor(path)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -52,7 +53,8 @@ class Model:
         """Return how much each word of a text adds to the answer, by the method that suits the model unless named."""
         from sentiment_cli.inference.explain.attribution import Explainer
 
-        return Explainer(self._predictor, method).explain(text)
+        with extras.explained("this explanation"):
+            return Explainer(self._predictor, method).explain(text)
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,14 @@ class Run:
 
 
 def load(run: str | os.PathLike[str] | None = None) -> Model:
-    """Return the model of a run (its name or directory) or of a packed file; without one, of the newest finished run.
+    """Return the model of a run (its name or directory), of a packed file, or `pocket`, which comes with the package.
 
-    Raises UsageError where there is no such run. Torch is not loaded for models that have an inference graph.
+    Without a name it is that of the newest finished run, or else `pocket`. Raises UsageError where there is no such
+    run, and MachineError for a model without an inference graph where torch is not installed. Torch is not loaded for models that have an inference graph.
     """
     from sentiment_cli.runs.directory import find_run
 
-    return Model(find_run(None if run is None else os.fspath(run)))
+    return Model(find_run(None if run is None else os.fspath(run), or_bundled=True))
 
 
 def train(
@@ -109,6 +112,7 @@ def train(
     settings = {**({} if data is None else {"data.source": os.fspath(data)}), **(set or {})}
     overrides = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
     loaded = load_experiment(Path(experiment) if isinstance(experiment, os.PathLike) else experiment, overrides)
+    extras.require("train", "training")
     from sentiment_cli.workflows.dependencies import resolve_dependencies
     from sentiment_cli.workflows.train import fit
 

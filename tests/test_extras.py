@@ -29,7 +29,7 @@ for words in json.loads(sys.stdin.read()):
         try:
             cli.main()
         except SystemExit as ended:
-            code = ended.code
+            code = ended.code or 0
         except BaseException as raised:
             code = repr(raised)
     said = [stream.buffer.getvalue().decode() for stream in (out, error)]
@@ -52,12 +52,14 @@ _WORKS = [
     ["eval", "packed", "--pairs", "pairs.csv"],
     ["runs", "list"],
     ["runs", "show", "quick"],
+    ["eval", "copy", "--split", "valid"],
     ["compare", "quick", "copy", "--split", "valid"],
     ["report", "quick", "--out", "report.html"],
     ["report", "quick", "--markdown", "--out", "card.md"],
     ["data", "info", "sample"],
     ["data", "check", "sample"],
-    ["data", "cache"],
+    ["data", "cache", "list"],
+    ["ensemble", "quick", "copy"],
     ["prepare", "sample"],
     ["init", "--data", "rows.csv", "my.yaml"],
     ["recipes", "list"],
@@ -71,17 +73,16 @@ _NEEDS = [
     ["train", "rows.csv"],
     ["train", "sample", "--seeds", "2"],
     ["train", "sample", "--folds", "2"],
-    ["train", "sample", "--nproc", "2"],
+    ["train", "sample", "--nproc", "2", "--set", "train.slices=2"],
     ["train", "sample", "--profile"],
     ["train", "--resume", "quick"],
     ["pretrain", "imdb-lm"],
-    ["generate", "written", "a film"],
-    ["ensemble", "quick", "copy"],
+    ["generate", "quick", "a film"],
     ["reproduce", "quick"],
     ["data", "suspects", "sample"],
     ["export", "quick"],
     ["export", "quick", "--page", "page.html"],
-    ["models", "linear"],
+    ["models", "lstm"],
     ["predict", "--run", "quick", "--explain", "--method", "gradients", "a fine film"],
 ]
 

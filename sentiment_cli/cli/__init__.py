@@ -111,7 +111,8 @@ def main() -> NoReturn:
     try:
         _check_here()
         spare_pydantic()
-        code = app(prog_name="sentiment", standalone_mode=False)
+        with extras.explained("this command"):
+            code = app(prog_name="sentiment", standalone_mode=False)
     except SentimentError as error:
         console.report_error(str(error), _whole(error.hint))
         code = error.exit_code
@@ -122,12 +123,6 @@ def main() -> NoReturn:
         refused = refusals.refusal(error)
         console.report_error(str(refused), _whole(refused.hint))
         code = refused.exit_code
-    except ModuleNotFoundError as error:
-        missing = extras.explain(error)
-        if missing is None:
-            raise
-        console.report_error(str(missing), missing.hint)
-        code = missing.exit_code
     except typer.Abort:
         code = 130
     except Exception as error:

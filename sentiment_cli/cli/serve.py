@@ -76,7 +76,7 @@ def serve(
     extras.require("serve", "sentiment serve")
     from sentiment_cli.runs.directory import find_run
 
-    path = find_run(run)
+    path = find_run(run, or_bundled=True)
     import asyncio
 
     from sentiment_cli.serving.model import open_served

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sentiment_cli.config.paths import bundled_model
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.storage import store
@@ -92,6 +93,8 @@ def open_model_files(path: Path) -> ModelFiles:
 
 
 def _how_to_make_anew(path: Path) -> str:
+    if path == bundled_model():
+        return "pip install --force-reinstall --no-deps sentiment-cli"
     if (path / ENSEMBLE).exists():
         return "sentiment runs list"
     is_run = (path.parent / EXPERIMENT).exists()
