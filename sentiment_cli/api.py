@@ -87,7 +87,8 @@ def load(run: str | os.PathLike[str] | None = None) -> Model:
     """Return the model of a run (its name or directory), of a packed file, or `pocket`, which comes with the package.
 
     Without a name it is that of the newest finished run, or else `pocket`. Raises UsageError where there is no such
-    run, and MachineError for a model without an inference graph where torch is not installed. Torch is not loaded for models that have an inference graph.
+    run, and MachineError where a model without an inference graph needs torch, which is not installed; models with one
+    do not load it.
     """
     from sentiment_cli.runs.directory import find_run
 

@@ -123,7 +123,7 @@ def test_what_answers_works_without_the_packages_of_training(here: Path) -> None
 
 
 def test_what_trains_names_the_package_and_the_command_before_it_does_anything(here: Path) -> None:
-    before = sorted(os.listdir(here))
+    before = sorted(path.name for path in here.iterdir())
     found = run_without(extras.PACKAGES["train"], _NEEDS, here, here.parent / "runs")
     for words, one in zip(_NEEDS, found, strict=True):
         assert one["code"] == 4, (words, one)

@@ -46,7 +46,7 @@ def predict(
     run: Annotated[
         str | None,
         Option(
-            help="Run directory or name, or a packed model; without one, the newest finished run, or else pocket, which comes with sentiment.",
+            help="Run directory or name, or a packed model; without one, the newest finished run, or else `pocket`.",
             autocompletion=completion.runs,
         ),
     ] = None,

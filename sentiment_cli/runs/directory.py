@@ -35,7 +35,7 @@ class RunEntry:
     task: str = "classify"
 
 
-class NoClassifier(UsageError):
+class NoClassifierError(UsageError):
     """There is no finished run that classifies."""
 
 
@@ -51,7 +51,7 @@ def find_run(run: str | None, *, or_bundled: bool = False) -> Path:
     else:
         try:
             path, said = _with_model(_newest()), ""
-        except NoClassifier as error:
+        except NoClassifierError as error:
             if not or_bundled or not is_file(bundled_model()):
                 raise
             path, said = bundled_model(), f": {error}"
@@ -252,7 +252,7 @@ def _newest() -> Path:
         stopped = [run for run in runs if run.status in STOPPED and run.task == "classify" and not is_held(run.path)]
         also = f"; {stopped[-1].path.name} was stopped before its end" if stopped else ""
         hint = _how_to_resume(stopped[-1].path) if stopped else _TRAIN
-        raise NoClassifier(f"there is no trained classifier in {shown(runs_dir())} yet{also}", hint)
+        raise NoClassifierError(f"there is no trained classifier in {shown(runs_dir())} yet{also}", hint)
     real = [run for run in finished if run.source != "sample"]
     if not real:
         console.say("there are only runs on the bundled sample, whose reviews are synthetic")
