@@ -73,7 +73,7 @@ def read_split_rows(
         columns = find_columns(files[0], names, columns, how, needs_label=has_labels, say=None)
         found = {"text_column": columns.text, "label_column": columns.label, "group_column": columns.group}
         data = data.model_copy(update=found)
-        say(f"data: {files[0].parent.name}: the {split} rows are in {len(files):,} files; of the first:")
+        say(f"data: {split}: {len(files):,} files, read by the columns of the first")
     for path in files:
         of_file, number = data, 0
         if labels_by_schema(path, data) is not None:

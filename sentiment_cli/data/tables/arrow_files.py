@@ -97,5 +97,5 @@ def _reading_arrow(path: Path) -> Iterator[tuple[Any, Iterator[Any]]]:
             reader = pyarrow.ipc.open_file(source) if is_file else pyarrow.ipc.open_stream(source)
             n_blocks = reader.num_record_batches if is_file else 0
             yield reader.schema, (reader.get_batch(i) for i in range(n_blocks)) if is_file else iter(reader)
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a readable Arrow file: {error}") from error
