@@ -5,6 +5,7 @@
     model = sentiment.load("imdb-lstm")          # a run, its directory, or a packed model
     model.predict(["I just really loved the movie"])
     model.explain("I just really loved the movie")
+    sentiment.score(batches, "pocket")           # Arrow record batches with their answers
     run = sentiment.train("linear", data="my.csv", set={"seed": 1})
     run.evaluate().accuracy
 
@@ -14,7 +15,7 @@ numpy.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from sentiment_cli import extras
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from sentiment_cli.evaluation.evaluate import Evaluation
     from sentiment_cli.evaluation.metrics import Scores
     from sentiment_cli.inference.explain.attribution import AttributionMethod, Explanation
@@ -93,6 +96,22 @@ def load(run: str | os.PathLike[str] | None = None) -> Model:
     from sentiment_cli.runs.directory import find_run
 
     return Model(find_run(None if run is None else os.fspath(run), or_bundled=True))
+
+
+def score(
+    records: "Iterable[pyarrow.RecordBatch]",
+    model: Model | str | os.PathLike[str] = "pocket",
+    text_column: str = "text",
+) -> "Iterator[pyarrow.RecordBatch]":
+    """Yield each record batch with the columns of its answers behind its own; rows keep their order and number.
+
+    For engines that hand out Arrow record batches, as Spark's mapInArrow does. A row whose text is null has null
+    answers. A model that is named, as for `load`, is opened once in a process. Needs pyarrow, and no torch for models
+    with an inference graph.
+    """
+    from sentiment_cli.inference.batch.records import score_records
+
+    return score_records(records, model._predictor if isinstance(model, Model) else model, text_column)
 
 
 def train(
