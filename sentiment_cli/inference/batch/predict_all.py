@@ -11,6 +11,7 @@ from sentiment_cli import console
 from sentiment_cli.data.tables.readers import Rejects
 from sentiment_cli.data.tables.writers import Cells, JsonLines, Parquet, TableWriter, Write
 from sentiment_cli.errors import DataError
+from sentiment_cli.inference.batch.answer_columns import added_columns, answer_fields
 from sentiment_cli.inference.batch.chunks import BatchSource, Chunk
 from sentiment_cli.inference.batch.inputs import SKIP_OPTION
 from sentiment_cli.inference.batch.places import Seal, check_places, is_rejects, rejects_path

@@ -33,7 +33,9 @@ def score_records(
     """
     pyarrow, _ = import_parquet("scoring of record batches")
     predictor = model if not isinstance(model, str | os.PathLike) else _open(os.fspath(model))
-    first, name_of, schema = None, dict[str, str](), None
+    first: Any = None
+    schema: Any = None
+    name_of: dict[str, str] = {}
     for batch in records:
         if first is None:
             first = batch.schema
@@ -42,9 +44,10 @@ def score_records(
         if not batch.schema.equals(first):
             raise UsageError(f"record batches of two schemas: {first.names}, then {batch.schema.names}")
         fields = _answers(predictor, _texts_of(batch, text_column))
-        added = [[None if one is None else one[name] for one in fields] for name in name_of]
-        types = list(schema)[len(first) :]
-        arrays = [pyarrow.array(values, field.type) for values, field in zip(added, types, strict=True)]
+        arrays = [
+            pyarrow.array([None if one is None else one[name] for one in fields], schema.field(free).type)
+            for name, free in name_of.items()
+        ]
         yield pyarrow.RecordBatch.from_arrays([*batch.columns, *arrays], schema=schema)
 
 

@@ -15,7 +15,8 @@ TEXTS = ["so good", None, "bad", "", "good good bad", "unheard"]
 
 
 def batch_of(texts: list[str | None], **columns: list[object]) -> pyarrow.RecordBatch:
-    return pyarrow.RecordBatch.from_pydict({"id": list(range(len(texts))), "text": texts, **columns})
+    ids, words = pyarrow.array(range(len(texts)), "int64"), pyarrow.array(texts, "string")
+    return pyarrow.RecordBatch.from_pydict({"id": ids, "text": words, **columns})
 
 
 def test_the_columns_are_those_that_predict_writes(three_labels: Path, tmp_path: Path, typed) -> None:
