@@ -27,7 +27,7 @@ def is_installed(package: str) -> bool:
     return find_spec(package) is not None
 
 
-def missing(extra: str) -> list[str]:
+def missing_packages(extra: str) -> list[str]:
     """Return the packages of an extra that are not installed."""
     return [name for name in PACKAGES[extra] if not is_installed(name)]
 
@@ -39,7 +39,7 @@ def command(extra: str) -> str:
 
 def require(extra: str, what: str) -> None:
     """Raise MachineError where a package of an extra is not installed; `what` needs it."""
-    if packages := missing(extra):
+    if packages := missing_packages(extra):
         *others, last = packages
         listed = f"{', '.join(others)} and {last}" if others else last
         said = f"{what} needs {listed}, which {'are' if others else 'is'} not installed"

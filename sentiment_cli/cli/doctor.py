@@ -26,7 +26,7 @@ def doctor(
     from sentiment_cli.workflows.installation import place_facts, system_facts
 
     found = system_facts()
-    if missing := extras.missing("train"):
+    if missing := extras.missing_packages("train"):
         found["training"] = f"not installed: {', '.join(missing)} ({extras.command('train')})"
     else:
         console.say("loading torch")
