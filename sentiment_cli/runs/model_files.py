@@ -268,4 +268,4 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def _damaged(path: Path, why: str) -> store.IntegrityError:
-    return store.IntegrityError(f"{path} is damaged, or no packed model: {why}")
+    return store.IntegrityError(f"{path} is damaged, or no packed model: {why}", _how_to_make_anew(path))
