@@ -4,6 +4,7 @@ import shlex
 from typing import Any
 
 from sentiment_cli.errors import UsageError
+from sentiment_cli.inference.explain.linear_weights import has_ngram_weights
 from sentiment_cli.runs.ensemble_model import AnyModel
 from sentiment_cli.runs.saved_model import Artefact
 
@@ -22,9 +23,9 @@ def check_model(model: AnyModel) -> Artefact:
     """Return the model; raise UsageError with the reason for one that a page cannot hold."""
     if not isinstance(model, Artefact):
         raise refusal(model, "it is an ensemble, and a page holds one model")
-    if not model.has_weights:
-        raise refusal(model, "it is packed without weights; a page is made from a run")
     settings = model.settings["model"]
+    if not (has_ngram_weights(model) if settings["kind"] == "linear" else model.has_weights):
+        raise refusal(model, "it is packed without weights; a page is made from a run")
     if settings["kind"] == "linear":
         linear = settings["linear"]
         if linear.get("char_ngrams"):

@@ -24,7 +24,13 @@ from sentiment_cli import console, extras
 from sentiment_cli.data.batching.truncation import concatenate_rows, gather_rows, read_lengths
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
-from sentiment_cli.inference.explain.linear_weights import NgramWeights, find_features, load_ngram_weights, share_out
+from sentiment_cli.inference.explain.linear_weights import (
+    NgramWeights,
+    find_features,
+    has_ngram_weights,
+    load_ngram_weights,
+    share_out,
+)
 from sentiment_cli.inference.explain.words import ExplainedRow, WordSpan, read_text
 from sentiment_cli.inference.predictor import AnyPredictor, EnsemblePredictor, Predictor, class_probabilities, likeliest
 
@@ -163,10 +169,10 @@ class Explainer:
 
 def best_method(predictor: AnyPredictor) -> AttributionMethod:
     """Return weights for a linear model, gradients where weights and torch are at hand, else occlusion."""
+    if isinstance(predictor, Predictor) and predictor.settings["model"]["kind"] == "linear":
+        return "weights" if has_ngram_weights(predictor.artefact) else "occlusion"
     if not predictor.artefact.has_weights:
         return "occlusion"
-    if predictor.settings["model"]["kind"] == "linear":
-        return "weights"
     return "gradients" if extras.is_installed("torch") else "occlusion"
 
 
@@ -275,6 +281,8 @@ def _check(method: AttributionMethod, predictor: AnyPredictor) -> AttributionMet
     is_linear, problem = settings["kind"] == "linear", None
     if method != "occlusion" and isinstance(predictor, EnsemblePredictor):
         problem = f"{artefact.path} is an ensemble, which occlusion alone explains: {method} are of one model"
+    elif method == "weights" and is_linear:
+        problem = None if has_ngram_weights(artefact.first) else f"{artefact.path} holds no weights"
     elif method != "occlusion" and not artefact.has_weights:
         problem = f"{artefact.path} holds no weights, which {method} need"
     elif method == "weights" and not is_linear:
