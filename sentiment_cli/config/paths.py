@@ -1,4 +1,4 @@
-"""Where things are: data, runs, the local copy of IMDb, the shipped experiments, the bundled model and sample."""
+"""Where things are: data, runs, the local copy of IMDb, the shipped experiments and the bundled model."""
 
 import os
 import shlex
@@ -70,8 +70,3 @@ def recipes_dir() -> Path:
 def bundled_model() -> Path:
     """The model that comes with the package; where its file was removed, there is none."""
     return PACKAGE_DIR / f"{BUNDLED}.model"
-
-
-def sample_dir() -> Path:
-    """The bundled sample beside the package; it need not exist, since its generator is packaged."""
-    return PACKAGE_DIR.parent / "data" / "sample"

@@ -18,7 +18,7 @@ from sentiment_cli.reports.markdown import render_card
 from sentiment_cli.reports.run_files import RunFiles, read_run
 from sentiment_cli.reports.run_report import build_report
 from sentiment_cli.runs.directory import is_run
-from sentiment_cli.runs.ensemble_model import Ensemble, open_model
+from sentiment_cli.runs.ensemble_model import open_model
 from sentiment_cli.runs.model_files import packed_bytes
 from sentiment_cli.runs.saved_model import WEIGHTS, Artefact, packed_files
 from sentiment_cli.storage import store
@@ -43,10 +43,11 @@ def write_hub_folder(path: Path, folder: Path) -> list[str]:
         raise UsageError(
             f"{path} is a model without its run, whose weights and scores a hub shows", "sentiment runs list"
         )
-    model = open_model(path)
-    if isinstance(model, Ensemble) or not model.has_weights:
+    saved = open_model(path)
+    model = saved.first
+    if saved.is_ensemble or not model.has_weights:
         raise UsageError(
-            f"{path} is {'an ensemble' if isinstance(model, Ensemble) else 'a model without weights'}, and a hub's "
+            f"{path} is {'an ensemble' if saved.is_ensemble else 'a model without weights'}, and a hub's "
             "model is one file of weights",
             Change("--pack", f"{path.resolve().name}.model", without=["--hub"]),
         )

@@ -8,11 +8,11 @@ from sentiment_cli.data.tables.writers import Kind, kind_of
 from sentiment_cli.inference.batch.places import COLUMN_PREFIX, COUNTED
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.predictor import AnyPredictor, Prediction
+    from sentiment_cli.inference.predictor import Prediction, Predictor
 
 
 def added_columns(
-    predictor: "AnyPredictor", taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
+    predictor: "Predictor", taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
 ) -> tuple[dict[str, str], dict[str, Kind]]:
     """Return the column name of each prediction field beside the input's columns, and the kinds of columns."""
     from sentiment_cli.inference.predictor import Prediction

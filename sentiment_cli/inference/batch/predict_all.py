@@ -18,7 +18,7 @@ from sentiment_cli.inference.batch.places import Seal, check_places, is_rejects,
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.predictor import AnyPredictor, Prediction
+    from sentiment_cli.inference.predictor import Prediction, Predictor
 
 OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "text"]
 
@@ -27,7 +27,7 @@ _Item = TypeVar("_Item")
 
 
 def predict_all(
-    predictor: "AnyPredictor",
+    predictor: "Predictor",
     source: BatchSource,
     form: OutputFormat,
     out: Path | None = None,
@@ -139,7 +139,7 @@ def _ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
 
 @contextlib.contextmanager
 def _writing(
-    predictor: "AnyPredictor", source: BatchSource, form: OutputFormat, out: Path | None, is_safe: bool
+    predictor: "Predictor", source: BatchSource, form: OutputFormat, out: Path | None, is_safe: bool
 ) -> "Iterator[Callable[[Chunk, list[Prediction]], None]]":
     """Yield the function that writes the predictions of a chunk."""
     with contextlib.ExitStack() as stack:

@@ -11,7 +11,7 @@ from sentiment_cli.data.tables.writers import arrow_fields
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.batch.answer_columns import added_columns, answer_fields
 from sentiment_cli.inference.batch.chunks import group_rows
-from sentiment_cli.inference.predictor import AnyPredictor, open_predictor
+from sentiment_cli.inference.predictor import Predictor, open_predictor
 from sentiment_cli.runs.directory import find_model
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _OPEN_AT_ONCE = 4  # models that a process keeps
 
 def score_records(
     records: "Iterable[pyarrow.RecordBatch]",
-    model: AnyPredictor | str | os.PathLike[str],
+    model: Predictor | str | os.PathLike[str],
     text_column: str = "text",
 ) -> "Iterator[pyarrow.RecordBatch]":
     """Yield each record batch with its answers' columns behind its own, those of `predict --out answers.parquet`.
@@ -51,14 +51,14 @@ def score_records(
         yield pyarrow.RecordBatch.from_arrays([*batch.columns, *arrays], schema=schema)
 
 
-def _open(name: str) -> AnyPredictor:
+def _open(name: str) -> Predictor:
     path = find_model(name)
     file = path if path.is_file() else path / "model" / "manifest.json"
     return _open_once(path, file.stat().st_mtime_ns if file.exists() else 0)
 
 
 @functools.lru_cache(_OPEN_AT_ONCE)
-def _open_once(path: Path, changed_ns: int) -> AnyPredictor:
+def _open_once(path: Path, changed_ns: int) -> Predictor:
     return open_predictor(path)
 
 
@@ -73,7 +73,7 @@ def _texts_of(batch: Any, column: str) -> Sequence[str | None]:
     return texts
 
 
-def _answers(predictor: AnyPredictor, texts: Sequence[str | None]) -> list[dict[str, Any] | None]:
+def _answers(predictor: Predictor, texts: Sequence[str | None]) -> list[dict[str, Any] | None]:
     """Return the flat fields of each text's answer, chunk by chunk; None for a text that is None."""
     found: list[dict[str, Any] | None] = [None] * len(texts)
     for chunk in group_rows((place, text, {}) for place, text in enumerate(texts) if text is not None):

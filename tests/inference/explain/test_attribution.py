@@ -31,7 +31,7 @@ from sentiment_cli.inference.explain.linear_weights import load_ngram_weights
 from sentiment_cli.inference.explain.trace import trace_text
 from sentiment_cli.inference.explain.words import cut_text
 from sentiment_cli.inference.export import graphs_of
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import Predictor, open_predictor
 from sentiment_cli.inference.torch_model import load_model
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.layers.ngrams import count_ngrams
@@ -95,7 +95,7 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def ask(run: Run) -> Ask:
     def build(config: str, *settings: str, labels: tuple[str, ...] = ("neg", "pos")) -> Predictor:
-        return Predictor(open_artefact(run(config, *settings, labels=labels)))
+        return open_predictor(run(config, *settings, labels=labels))
 
     return build
 
@@ -146,10 +146,10 @@ def test_occlusion_is_what_the_answer_loses_with_a_word_unknown(ask: Ask, config
 
 def test_captum_agrees_on_the_lstm(ask: Ask) -> None:
     predictor = ask("lstm", "model.pooling=mean")
-    model = load_model(predictor.artefact)
-    (ids,) = predictor.encode(TEXTS[1:])
+    model = load_model(predictor.model.first)
+    ((ids,),) = predictor.encode(TEXTS[1:])
     ids_1L = torch.from_numpy(ids).long()[None]
-    unknown_1L, length_1 = torch.full_like(ids_1L, predictor.vocabulary.unknown_id), torch.tensor([len(ids)])
+    unknown_1L, length_1 = torch.full_like(ids_1L, predictor.members[0].vocabulary.unknown_id), torch.tensor([len(ids)])
     ours = integrate_row(model, unknown_1L[0].numpy(), ids_1L[0].numpy(), np.ones(1)).added_L
 
     def read(embedded_BLD: Tensor) -> Tensor:
@@ -172,8 +172,8 @@ def test_captum_agrees_on_the_lstm(ask: Ask) -> None:
 def test_vectors_of_ngrams_belong_to_the_word_that_ends_them(ask: Ask) -> None:
     """A mean is linear: each word adds its vector's and its n-gram's product with the output's weights."""
     predictor = ask("bag")
-    model = load_model(predictor.artefact)
-    (ids,) = predictor.encode(TEXTS[:1])
+    model = load_model(predictor.model.first)
+    ((ids,),) = predictor.encode(TEXTS[:1])
     ids_1L = torch.from_numpy(ids).long()[None]
     with torch.no_grad():
         moved_LD = (model.embedding(ids_1L) - model.embedding(torch.full_like(ids_1L, 1)))[0]
@@ -195,7 +195,9 @@ def test_integrals_of_functions_that_are_known() -> None:
 
 def test_a_jump_too_steep_for_float32_is_found_in_float64(ask: Ask) -> None:
     """h = tanh(2 h + x) keeps the sign of its first input, and 30 steps make of 0 a cliff of slope 2^30."""
-    model = load_model(ask("elman", "model.encoder.width=1", "model.embedding.width=1", "model.pooling=last").artefact)
+    model = load_model(
+        ask("elman", "model.encoder.width=1", "model.embedding.width=1", "model.pooling=last").model.first
+    )
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()
@@ -213,7 +215,7 @@ def test_a_jump_too_steep_for_float32_is_found_in_float64(ask: Ask) -> None:
 
 
 def test_what_float64_would_not_find_either_is_not_read_twice(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = load_model(ask("lstm").artefact)
+    model = load_model(ask("lstm").model.first)
     read = []
     real = integrated_gradients.integrate
     monkeypatch.setattr(
@@ -244,8 +246,8 @@ def test_what_takes_too_many_points_ends_and_shows_its_gap(length: int, most: in
 
 def test_a_linear_model_is_explained_by_its_weights(ask: Ask) -> None:
     predictor = ask("linear")
-    model = load_model(predictor.artefact)
-    entries = list(predictor.vocabulary.entries)
+    model = load_model(predictor.model.first)
+    entries = list(predictor.members[0].vocabulary.entries)
     good, film, not_ = (entries.index(word) for word in ("good", "film", "not"))
     found = Explainer(predictor).explain("good zzzz good film, not good")
     weight_F = model.weight[:, 0].double() / TEMPERATURE
@@ -313,7 +315,7 @@ def test_a_method_that_is_not_of_the_model_is_refused(ask: Ask, config: str, met
     predictor = ask(config)
     with pytest.raises(UsageError, match=says) as caught:
         Explainer(predictor, method)
-    assert str(caught.value.hint).startswith(f"sentiment predict --run {predictor.artefact.path} --explain ")
+    assert str(caught.value.hint).startswith(f"sentiment predict --run {predictor.model.path} --explain ")
 
 
 def test_without_weights_or_without_torch_words_are_occluded(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +323,7 @@ def test_without_weights_or_without_torch_words_are_occluded(ask: Ask, monkeypat
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     assert Explainer(predictor).method == "occlusion"
     monkeypatch.undo()
-    files = predictor.artefact.members.files
+    files = predictor.model.files.entries
     monkeypatch.delitem(files, "weights.safetensors")
     assert Explainer(predictor).method == "occlusion"
     with pytest.raises(UsageError, match="holds no weights, which gradients need"):
@@ -334,15 +336,15 @@ def test_a_packed_linear_model_is_explained_by_the_weights_in_its_graph(
     ask: Ask, labels: tuple[str, ...], longest: int, tmp_path: Path
 ) -> None:
     whole = ask("linear", f"model.linear.ngrams={longest}", labels=labels)
-    pack_artefact(whole.artefact, tmp_path / "packed", graphs_of(whole.artefact, ["fp32"])["fp32"].data)
-    packed = Predictor(open_artefact(tmp_path / "packed"))
+    pack_artefact(whole.model.first, tmp_path / "packed", graphs_of(whole.model.first, ["fp32"])["fp32"].data)
+    packed = open_predictor(tmp_path / "packed")
     explainer = Explainer(packed)
     assert explainer.method == "weights"
     for text in TEXTS:
         found, expected = explainer.explain(text), Explainer(whole).explain(text)
         assert found.added == pytest.approx(expected.added, abs=1e-6)
         assert found.baseline == pytest.approx(expected.baseline, abs=1e-6)
-    ours, theirs = load_ngram_weights(packed.artefact), load_ngram_weights(whole.artefact)
+    ours, theirs = load_ngram_weights(packed.model.first), load_ngram_weights(whole.model.first)
     np.testing.assert_array_equal(ours.key_K, theirs.key_K)
     np.testing.assert_array_equal(ours.weight_FC, theirs.weight_FC)
 
@@ -350,8 +352,8 @@ def test_a_packed_linear_model_is_explained_by_the_weights_in_its_graph(
 def test_a_packed_linear_model_whose_graph_has_other_numbers_is_occluded(ask: Ask, tmp_path: Path) -> None:
     """A normalized one has a second vector as long as the weights, the sizes."""
     whole = ask("linear", "model.linear.normalize=true")
-    pack_artefact(whole.artefact, tmp_path / "packed", graphs_of(whole.artefact, ["fp32"])["fp32"].data)
-    packed = Predictor(open_artefact(tmp_path / "packed"))
+    pack_artefact(whole.model.first, tmp_path / "packed", graphs_of(whole.model.first, ["fp32"])["fp32"].data)
+    packed = open_predictor(tmp_path / "packed")
     assert Explainer(packed).method == "occlusion"
     with pytest.raises(UsageError, match="holds no weights"):
         Explainer(packed, "weights")
@@ -410,7 +412,7 @@ def test_many_words_are_read_as_unknown_several_at_a_time(ask: Ask, monkeypatch:
     monkeypatch.setattr(explaining, "_TOKENS_READ", 80 * 40)
     rows: list[int] = []
     outputs = predictor.outputs
-    monkeypatch.setattr(predictor, "outputs", lambda ids: rows.append(len(ids)) or outputs(ids))
+    monkeypatch.setattr(predictor, "outputs", lambda ids: rows.append(len(ids[0])) or outputs(ids))
     found = Explainer(predictor, "occlusion").explain(text)
     assert rows[-1] == 2 + 40
     assert "2.0 words at a time" in found.summary()
@@ -552,7 +554,7 @@ def test_predict_explains_and_traces_on_the_command_line(run: Run, cli, tmp_path
 
 def test_explanations_go_where_out_says(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wishes = shown.ExplainOptions(explain=False, method=shown.Method.occlusion, trace=False, html=None, as_json=True)
-    predictor, out = Predictor(open_artefact(run("lstm"))), tmp_path / "out.jsonl"
+    predictor, out = open_predictor(run("lstm")), tmp_path / "out.jsonl"
     shown.answer_with_reasons(predictor, [["good film"], ["bad"]], wishes, str, out)
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert [answer["explanation"]["method"] for answer in found] == ["occlusion", "occlusion"]
