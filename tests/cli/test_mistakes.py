@@ -252,7 +252,7 @@ def test_mistakes_beside_a_run(typed, line: str, message: str, hint: str) -> Non
 def test_a_run_that_was_stopped_is_named_where_there_is_no_finished_one(typed) -> None:
     run = _run("half", "sample")
     (run / "summary.json").unlink()
-    said = typed("predict", "good")
+    said = typed("eval")
     assert "half was stopped before its end" in said.error
     assert said.hint == f"sentiment train --resume {run}"
 

@@ -24,13 +24,8 @@ from sentiment_cli import console, extras
 from sentiment_cli.data.batching.truncation import concatenate_rows, gather_rows, read_lengths
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
-from sentiment_cli.inference.explain.linear_weights import (
-    NgramWeights,
-    find_features,
-    has_ngram_weights,
-    load_ngram_weights,
-    share_out,
-)
+from sentiment_cli.inference.explain import linear_weights
+from sentiment_cli.inference.explain.linear_weights import NgramWeights, find_features, load_ngram_weights, share_out
 from sentiment_cli.inference.explain.words import ExplainedRow, WordSpan, read_text
 from sentiment_cli.inference.predictor import MemberPredictor, Predictor, class_probabilities, likeliest
 
@@ -175,7 +170,7 @@ def best_method(predictor: Predictor) -> AttributionMethod:
         return "occlusion"
     artefact = predictor.model.first
     if predictor.settings["model"]["kind"] == "linear":
-        return "weights" if has_ngram_weights(artefact) else "occlusion"
+        return "weights" if linear_weights.has_ngram_weights(artefact) else "occlusion"
     if not artefact.has_weights:
         return "occlusion"
     return "gradients" if extras.is_installed("torch") else "occlusion"
@@ -287,7 +282,7 @@ def _check(method: AttributionMethod, predictor: Predictor) -> AttributionMethod
     if method != "occlusion" and model.is_ensemble:
         problem = f"{model.path} is an ensemble, which occlusion alone explains: {method} are of one model"
     elif method == "weights" and is_linear:
-        problem = None if has_ngram_weights(model.first) else f"{model.path} holds no weights"
+        problem = None if linear_weights.has_ngram_weights(model.first) else f"{model.path} holds no weights"
     elif method != "occlusion" and not model.first.has_weights:
         problem = f"{model.path} holds no weights, which {method} need"
     elif method == "weights" and not is_linear:
