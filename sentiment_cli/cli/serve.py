@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 def serve(
     run: Annotated[
-        str | None, Argument(help="Run directory or name, or a packed model; without one, the newest finished run.")
+        str | None,
+        Argument(
+            help="Run directory or name, or a packed model; without one, the newest finished run, or else `pocket`."
+        ),
     ] = None,
     host: Annotated[
         str, Option(help="Address to listen on; other than this machine's own it needs a token.")
