@@ -48,9 +48,15 @@ imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder imdb-best-lm: $(READY)  #
 linear best-labels imdb-student imdb-best-cpu imdb-best: $(READY)  ## Train that experiment, and what it starts from, then score it
 	run=$$($(BIN)/sentiment train $@) && $(BIN)/sentiment eval "$$run"
 
+pocket: $(READY)  ## Train the model that comes with the package, and compare it with the one that is here
+	run=$$($(BIN)/sentiment train pocket) && \
+	$(BIN)/sentiment export "$$run" --precision fp16 --pack "$$run/pocket.model" && \
+	{ cmp "$$run/pocket.model" sentiment_cli/pocket.model && echo "sentiment_cli/pocket.model: the same bytes" || \
+	  { echo "another model: $$run/pocket.model"; exit 1; }; }
+
 clean:  ## Remove the virtual environment and what tools cached; data and runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help install demo test coverage slow faults check train clean imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder
-.PHONY: imdb-best-lm linear best-labels imdb-student imdb-best-cpu imdb-best
+.PHONY: pocket imdb-best-lm linear best-labels imdb-student imdb-best-cpu imdb-best

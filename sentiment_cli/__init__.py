@@ -5,9 +5,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sentiment_cli.api import Model, Run, load, train
+    from sentiment_cli.api import Model, Run, load, score, train
 
-__all__ = ["Model", "Run", "__version__", "load", "train"]
+__all__ = ["Model", "Run", "__version__", "load", "score", "train"]
 __version__ = "0.2.0"
 
 # onnxruntime from 1.29 on sends events to its publisher and keeps an identifier in the home directory. It reads this

@@ -5,6 +5,7 @@
     model = sentiment.load("imdb-lstm")          # a run, its directory, or a packed model
     model.predict(["I just really loved the movie"])
     model.explain("I just really loved the movie")
+    sentiment.score(batches, "pocket")           # Arrow record batches with their answers
     run = sentiment.train("linear", data="my.csv", set={"seed": 1})
     run.evaluate().accuracy
 
@@ -14,12 +15,16 @@ numpy.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sentiment_cli import extras
+
 if TYPE_CHECKING:
+    import pyarrow
+
     from sentiment_cli.evaluation.evaluate import Evaluation
     from sentiment_cli.evaluation.metrics import Scores
     from sentiment_cli.inference.explain.attribution import AttributionMethod, Explanation
@@ -33,7 +38,8 @@ class Model:
         from sentiment_cli.inference.predictor import open_predictor
 
         self.path = path
-        self._predictor: Predictor = open_predictor(path)
+        with extras.explained(f"the model {path}"):
+            self._predictor: Predictor = open_predictor(path)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -50,7 +56,8 @@ class Model:
         """Return how much each word of a text adds to the answer, by the method that suits the model unless named."""
         from sentiment_cli.inference.explain.attribution import Explainer
 
-        return Explainer(self._predictor, method).explain(text)
+        with extras.explained("this explanation"):
+            return Explainer(self._predictor, method).explain(text)
 
 
 @dataclass(frozen=True)
@@ -80,13 +87,31 @@ class Run:
 
 
 def load(run: str | os.PathLike[str] | None = None) -> Model:
-    """Return the model of a run (its name or directory) or of a packed file; without one, of the newest finished run.
+    """Return the model of a run (its name or directory), of a packed file, or `pocket`, which comes with the package.
 
-    Raises UsageError where there is no such run. Torch is not loaded for models that have an inference graph.
+    Without a name it is that of the newest finished run, or else `pocket`. Raises UsageError where there is no such
+    run, and MachineError where a model without an inference graph needs torch, which is not installed; models with one
+    do not load it.
     """
     from sentiment_cli.runs.directory import find_run
 
-    return Model(find_run(None if run is None else os.fspath(run)))
+    return Model(find_run(None if run is None else os.fspath(run), or_bundled=True))
+
+
+def score(
+    records: "Iterable[pyarrow.RecordBatch]",
+    model: Model | str | os.PathLike[str] = "pocket",
+    text_column: str = "text",
+) -> "Iterator[pyarrow.RecordBatch]":
+    """Yield each record batch with the columns of its answers behind its own; rows keep their order and number.
+
+    For engines that hand out Arrow record batches, as Spark's mapInArrow does. A row whose text is null has null
+    answers. A model that is named, as for `load`, is opened once in a process. Needs pyarrow, and no torch for models
+    with an inference graph.
+    """
+    from sentiment_cli.inference.batch.records import score_records
+
+    return score_records(records, model._predictor if isinstance(model, Model) else model, text_column)
 
 
 def train(
@@ -107,6 +132,7 @@ def train(
     settings = {**({} if data is None else {"data.source": os.fspath(data)}), **(set or {})}
     overrides = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
     loaded = load_experiment(Path(experiment) if isinstance(experiment, os.PathLike) else experiment, overrides)
+    extras.require("train", "training")
     from sentiment_cli.workflows.dependencies import resolve_dependencies
     from sentiment_cli.workflows.train import fit
 

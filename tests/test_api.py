@@ -71,7 +71,6 @@ def test_one_text_instead_of_a_list_is_refused(three_labels: Path) -> None:
         (lambda: sentiment.train("sample", set={"train.lrr": 1}), "train.lrr is not a setting"),
         (lambda: sentiment.train("smaple"), "there is no experiment 'smaple'"),
         (lambda: sentiment.load("nosuch"), "there is no run 'nosuch'"),
-        (lambda: sentiment.load(), "there is no trained classifier"),
     ],
 )
 def test_mistakes_are_usage_errors(call, message: str) -> None:
@@ -80,6 +79,6 @@ def test_mistakes_are_usage_errors(call, message: str) -> None:
 
 
 def test_the_package_has_no_other_names() -> None:
-    assert {"load", "train", "Model", "Run"} <= set(dir(sentiment))
+    assert {"load", "score", "train", "Model", "Run"} <= set(dir(sentiment))
     with pytest.raises(AttributeError, match="has no attribute 'predict'"):
         _ = sentiment.predict

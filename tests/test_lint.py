@@ -227,6 +227,7 @@ DEFINED_TWICE = {
     "remove": "a command, a cache entry, and a file: each in the language of its layer",
     "prepare": "the command and the stage that it runs",
     "train": "the command and the stage that it runs",
+    "score": "the function for engines, and that of metrics",
     "reproduce": "the command and the stage that it runs",
     "evaluate": "the command and the stage that it runs",
     "Format": "an option that Typer parses, and the dialect of a table",

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer import Argument, Option
 
-from sentiment_cli import __version__, console
+from sentiment_cli import __version__, console, extras
 from sentiment_cli.cli import (
     compare,
     config,
@@ -111,7 +111,8 @@ def main() -> NoReturn:
     try:
         _check_here()
         spare_pydantic()
-        code = app(prog_name="sentiment", standalone_mode=False)
+        with extras.explained("this command"):
+            code = app(prog_name="sentiment", standalone_mode=False)
     except SentimentError as error:
         console.report_error(str(error), _whole(error.hint))
         code = error.exit_code

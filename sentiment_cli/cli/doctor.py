@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from sentiment_cli import console
+from sentiment_cli import console, extras
 from sentiment_cli.layout import Column, table
 
 
@@ -23,13 +23,20 @@ def doctor(
       sentiment doctor
       sentiment doctor --markdown
     """
-    console.say("loading torch")
-    from sentiment_cli.workflows.doctor import facts, synthetic_training
+    from sentiment_cli.workflows.installation import place_facts, system_facts
 
-    found = facts()
-    console.say(f"training on made-up rows for {seconds:g} s")
-    rate, first, last = synthetic_training(seconds)
-    found["training"] = f"{rate:,.0f} tokens/s, loss from {first:.3f} to {last:.3f}"
+    found = system_facts()
+    if missing := extras.missing_packages("train"):
+        found["training"] = f"not installed: {', '.join(missing)} ({extras.command('train')})"
+    else:
+        console.say("loading torch")
+        from sentiment_cli.workflows.doctor import device_facts, synthetic_training
+
+        found |= device_facts()
+        console.say(f"training on made-up rows for {seconds:g} s")
+        rate, first, last = synthetic_training(seconds)
+        found["training"] = f"{rate:,.0f} tokens/s, loss from {first:.3f} to {last:.3f}"
+    found |= place_facts()
     if as_json:
         console.result(json.dumps(found))
         return

@@ -96,7 +96,8 @@ def evaluate(
         raise UsageError(
             "--slice and --reliability go with a split or with --data", Change(without=["--slice", "--reliability"])
         )
-    path = find_run(one_run(run, run_option))
+    has_rows = data is not None or behaviour or pairs is not None  # of no run's own data
+    path = find_run(one_run(run, run_option), or_bundled=has_rows)
     if behaviour:
         from sentiment_cli.evaluation.behaviour import evaluate_behaviour, print_behaviour
 

@@ -39,6 +39,10 @@ def export(
     page: Annotated[
         Path | None, Option(metavar="FILE", help="Write one HTML file that answers in a browser, without a network.")
     ] = None,
+    hub: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="Write a folder for a model hub: card, weights, settings, packed model."),
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
     run_option: RunOption = None,
 ) -> None:
@@ -51,9 +55,15 @@ def export(
       sentiment export imdb-lstm --precision int8 --pack imdb-lstm.model
       sentiment predict --run imdb-lstm.model "I just really loved the movie"
       sentiment export imdb-lstm --page imdb-lstm.html
+      sentiment export imdb-lstm --hub imdb-lstm-hub
     """
     from sentiment_cli.runs.directory import find_run
 
+    if hub is not None:
+        given = {"--page": page, "--out": out, "--pack": pack, "--precision": precision}
+        further = [name for name, value in given.items() if value is not None]
+        _write_hub(one_run(run, run_option), hub, further, as_json)
+        return
     if page is not None:
         _write_page(run, page, precision, {"--out": out, "--pack": pack}, as_json)
         return
@@ -135,6 +145,20 @@ def _write_page(
     html = model_page(open_model(path), storage).encode()
     store.write_file(page, html)
     console.result(json.dumps({"run": str(path), "page": str(page), "bytes": len(html)}) if as_json else str(page))
+
+
+def _write_hub(run: str | None, hub: Path, others: list[str], as_json: bool) -> None:
+    """Write a run as a folder for a model hub, where nothing is there."""
+    from sentiment_cli.runs.directory import find_run
+
+    if others:
+        raise UsageError(f"--hub and {others[0]} are both given; they are written one by one", Change(without=others))
+    path = find_run(run)
+    from sentiment_cli.workflows.hub import write_hub_folder
+
+    files = write_hub_folder(path, hub)
+    console.result(json.dumps({"run": str(path), "hub": str(hub), "files": files}) if as_json else str(hub))
+    console.say("no licence is set: it goes into the first lines of README.md, as license: NAME")
 
 
 def _pack(ensemble: "SavedModel", pack: Path, path: Path, as_json: bool) -> None:

@@ -46,7 +46,7 @@ def predict(
     run: Annotated[
         str | None,
         Option(
-            help="Run directory or name, or a packed model; without one, the newest finished run.",
+            help="Run directory or name, or a packed model; without one, the newest finished run, or else `pocket`.",
             autocompletion=completion.runs,
         ),
     ] = None,
@@ -96,7 +96,7 @@ def predict(
     wishes = ExplainOptions(explain, method, trace, html, form == Format.jsonl)
     if wishes.is_any:
         _check_wishes(form, source, on_error, {"--out": out, "--html": html})
-    path = find_run(run)
+    path = find_run(run, or_bundled=True)
     from sentiment_cli.inference.batch.predict_all import plain_line, predict_all
     from sentiment_cli.inference.predictor import open_predictor
 

@@ -2,16 +2,14 @@
 
 import json
 import shlex
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
-from sentiment_cli import console
-from sentiment_cli.errors import MachineError, UsageError
+from sentiment_cli import console, extras
+from sentiment_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.serving.server import Server
@@ -19,7 +17,10 @@ if TYPE_CHECKING:
 
 def serve(
     run: Annotated[
-        str | None, Argument(help="Run directory or name, or a packed model; without one, the newest finished run.")
+        str | None,
+        Argument(
+            help="Run directory or name, or a packed model; without one, the newest finished run, or else `pocket`."
+        ),
     ] = None,
     host: Annotated[
         str, Option(help="Address to listen on; other than this machine's own it needs a token.")
@@ -75,10 +76,10 @@ def serve(
         most_bytes=most_bytes,
         words=tuple(words),
     )
-    _require("uvicorn", "starlette")
+    extras.require("serve", "sentiment serve")
     from sentiment_cli.runs.directory import find_run
 
-    path = find_run(run)
+    path = find_run(run, or_bundled=True)
     import asyncio
 
     from sentiment_cli.serving.model import open_served
@@ -110,12 +111,3 @@ def _origin(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/") or parts.query:
         raise UsageError(f"--allow-origin {url} is no site such as https://example.org", "sentiment serve --help")
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _require(*packages: str) -> None:
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise MachineError(
-            f"serving needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed",
-            shlex.join([sys.executable, "-m", "pip", "install", "sentiment-cli[serve]"]),
-        )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from typer import Argument, Option
 
-from sentiment_cli import console
+from sentiment_cli import console, extras
 from sentiment_cli.cli import completion
 from sentiment_cli.cli.candidates import Candidates, choose_candidates, train_candidates
 from sentiment_cli.cli.closing import say_done
@@ -306,6 +306,7 @@ def _launch(
     from sentiment_cli.training.processes.launching import check_shared, launch
 
     check_shared(nproc, experiment)
+    extras.require("train", "training")
     raise SystemExit(launch(nproc, [*arguments, *(["--json"] if as_json else [])]))
 
 

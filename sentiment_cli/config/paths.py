@@ -1,4 +1,4 @@
-"""Where things are: data, runs, the local copy of IMDb, and the shipped experiments."""
+"""Where things are: data, runs, the local copy of IMDb, the shipped experiments and the bundled model."""
 
 import os
 import shlex
@@ -8,6 +8,7 @@ from sentiment_cli.errors import UsageError
 
 # What Linux takes of a path (4,096) less room for the names of our own files; macOS takes 1,024 and says so itself.
 _LONGEST_PATH, _LONGEST_NAME = 3_500, 255
+BUNDLED = "pocket"  # the name of the model that comes with the package
 EXPERIMENT_FILE = "experiment.yaml"  # the file that makes a directory a run
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
 
@@ -64,3 +65,8 @@ def recipes_dir() -> Path:
     """The shipped experiments: beside the package in a checkout (so that an edited one is used), else in the wheel."""
     beside = PACKAGE_DIR.parent / "configs"
     return beside if (beside / "default.yaml").is_file() else PACKAGE_DIR / "configs"
+
+
+def bundled_model() -> Path:
+    """The model that comes with the package; where its file was removed, there is none."""
+    return PACKAGE_DIR / f"{BUNDLED}.model"

@@ -34,7 +34,6 @@ from sentiment_cli.evaluation.slices import (
     slice_scores,
 )
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
-from sentiment_cli.inference.torch_model import experiment_of
 from sentiment_cli.runs.directory import is_run
 from sentiment_cli.runs.ensemble_model import SavedModel, open_model
 from sentiment_cli.runs.files import predictions_paths, scores_name, scores_paths
@@ -42,7 +41,7 @@ from sentiment_cli.runs.known_rows import home_of, read_known
 from sentiment_cli.runs.ledger import record_opening
 from sentiment_cli.runs.predictions import write_predictions
 from sentiment_cli.runs.records import read_scores
-from sentiment_cli.runs.saved_model import Calibration
+from sentiment_cli.runs.saved_model import Calibration, experiment_of
 from sentiment_cli.runs.seals import write_result
 from sentiment_cli.storage import store
 

@@ -4,14 +4,12 @@ import dataclasses
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from sentiment_cli import console
-from sentiment_cli.data.batching.batches import rows_on
+from sentiment_cli import console, extras
 from sentiment_cli.data.batching.truncation import read_lengths
 from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.data.corpus.prepare import encode_ahead, prepare
@@ -20,11 +18,12 @@ from sentiment_cli.data.tokens.chunks import ChunkEncoder
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.slices import Partition, partition_rows
 from sentiment_cli.inference.predictor import MemberPredictor
-from sentiment_cli.inference.torch_model import experiment_of, load_model, score_rows
-from sentiment_cli.models.device import memory_errors, select_device, set_up
 from sentiment_cli.runs.ensemble_model import SavedModel
-from sentiment_cli.runs.saved_model import Artefact
+from sentiment_cli.runs.saved_model import Artefact, experiment_of
 from sentiment_cli.storage import store
+
+if TYPE_CHECKING:
+    import torch
 
 
 class ScoredSplit(NamedTuple):
@@ -117,9 +116,19 @@ def _encode(artefact: Artefact, texts: Texts, split: str) -> Packed:
 
 
 def _outputs(artefact: Artefact, packed: Packed, name: str) -> NDArray[np.float64]:
-    """Return the model's outputs of the rows, logits as they are or star ratings on their scale."""
-    if not artefact.has_weights:
+    """Return the model's outputs of the rows, logits as they are or star ratings on their scale.
+
+    They come from the weights in torch, on any device, or from the graph where there are no weights or no torch.
+    """
+    has_torch = extras.is_installed("torch")
+    if not artefact.has_weights or (artefact.no_graph is None and not has_torch):
+        if artefact.has_weights:
+            console.say("torch is not installed: the inference graph is scored in place of the weights")
         return MemberPredictor(artefact).outputs(np.split(packed.ids_T, packed.starts_N1[1:-1]))
+    from sentiment_cli.data.batching.batches import rows_on
+    from sentiment_cli.inference.torch_model import load_model, score_rows
+    from sentiment_cli.models.device import memory_errors, set_up
+
     experiment, length_N = experiment_of(artefact), packed.length_N
     device = _device_of(experiment.train.device)
     set_up(device, experiment.train.threads)
@@ -132,8 +141,10 @@ def _outputs(artefact: Artefact, packed: Packed, name: str) -> NDArray[np.float6
     return outputs
 
 
-def _device_of(name: str) -> torch.device:
+def _device_of(name: str) -> "torch.device":
     """Return the device of training, or the best available one if the machine lacks it."""
+    from sentiment_cli.models.device import select_device
+
     try:
         return select_device(name)
     except UsageError as error:

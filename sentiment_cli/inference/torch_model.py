@@ -9,10 +9,8 @@ import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from torch import Tensor, nn
 
-from sentiment_cli.config.loader import experiment_from_values
 from sentiment_cli.config.schema import Experiment, Text
 from sentiment_cli.data.batching.batches import DeviceRows, gather
 from sentiment_cli.data.batching.truncation import concatenate_rows, cut_batches, read_lengths
@@ -20,19 +18,10 @@ from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.inference.scoring import BATCH_TOKENS
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
 from sentiment_cli.onnx.runtime import ScoreFn
-from sentiment_cli.runs.saved_model import WEIGHTS, Artefact
+from sentiment_cli.runs.saved_model import WEIGHTS, Artefact, experiment_of
 from sentiment_cli.storage import store
 
 Built = TypeVar("Built", bound=nn.Module)
-
-
-def experiment_of(artefact: Artefact) -> Experiment:
-    """Return the experiment of a model. Raises IntegrityError for invalid settings."""
-    try:
-        return experiment_from_values(artefact.settings)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise store.IntegrityError(f"{artefact.files.place('model.json')} holds no experiment: {wrong}") from error
 
 
 def load_model(artefact: Artefact) -> AnyClassifier:

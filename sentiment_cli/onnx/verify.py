@@ -38,7 +38,7 @@ class _Field(NamedTuple):
 
 
 # The messages of onnx.proto: fields that are not listed are refused as those are that no graph of ours has.
-_MODEL = {
+MODEL_FIELDS = {
     1: _Field("ir_version", _VARINT),
     2: _Field("producer_name"),
     3: _Field("producer_version"),
@@ -52,7 +52,7 @@ _MODEL = {
     25: _Field("functions", _REFUSED),
 }
 _OPSET = {1: _Field("domain"), 2: _Field("version", _VARINT)}
-_GRAPH = {
+GRAPH_FIELDS = {
     1: _Field("node", is_repeated=True),
     2: _Field("name"),
     5: _Field("initializer", is_repeated=True),
@@ -88,7 +88,7 @@ _ATTRIBUTE = {
     22: _Field("sparse_tensor", _REFUSED),
     23: _Field("sparse_tensors", _REFUSED),
 }
-_TENSOR = {
+TENSOR_FIELDS = {
     1: _Field("dims", _VARINT, is_repeated=True),
     2: _Field("data_type", _VARINT),
     4: _Field("float_data", _REFUSED),
@@ -112,10 +112,10 @@ _ATTRIBUTE_TYPES = {1: "f", 2: "i", 3: "s", 5: "g", 7: "ints"}  # of AttributePr
 
 def check_graph(data: bytes) -> Checked:
     """Return a graph that may be computed; raise IntegrityError unless it is such as this program writes."""
-    return _Reader(data).check_model()
+    return Reader(data).check_model()
 
 
-class _Reader:
+class Reader:
     """The bytes, and how many more fields may be read. A message is the range of bytes that it takes up."""
 
     def __init__(self, data: bytes) -> None:
@@ -123,10 +123,10 @@ class _Reader:
         self._fields_left, self._nodes_left = _MOST_FIELDS, _MOST_NODES
 
     def check_model(self) -> Checked:
-        model = self._read(range(len(self._data)), _MODEL)
+        model = self.read(range(len(self._data)), MODEL_FIELDS)
         versions: dict[str, int] = {}
         for where in model["opset_import"]:
-            opset = self._read(where, _OPSET)
+            opset = self.read(where, _OPSET)
             domain, version = self._domain(opset), _only(opset, "version", 0)
             if domain in versions or version != _VERSIONS[domain]:
                 raise refused(f"has version {version} of operators of {domain!r}")
@@ -135,7 +135,7 @@ class _Reader:
             raise refused("does not say which version of operators it takes")
         if _only(model, "ir_version", 0) != _IR or not model["graph"]:
             raise refused("is of another version, or has nothing in it")
-        graph = self._read(model["graph"][0], _GRAPH)
+        graph = self.read(model["graph"][0], GRAPH_FIELDS)
         constants: dict[str, Value] = {}
         for where in graph["initializer"]:
             name, constant = self._constant(where)
@@ -152,7 +152,7 @@ class _Reader:
         self._nodes_left -= 1
         if self._nodes_left < 0:
             raise refused(f"has more than {_MOST_NODES} nodes")
-        node = self._read(where, _NODE)
+        node = self.read(where, _NODE)
         operator = self._text(node, "op_type")
         attributes: dict[str, Any] = {}
         for where_attribute in node["attribute"]:
@@ -165,7 +165,7 @@ class _Reader:
         return Node(operator, inputs, outputs, attributes, self._domain(node))
 
     def _attribute(self, where: range, operator: str, depth: int) -> tuple[str, Any]:
-        attribute = self._read(where, _ATTRIBUTE)
+        attribute = self.read(where, _ATTRIBUTE)
         name, kind = self._text(attribute, "name"), _ATTRIBUTE_TYPES.get(_only(attribute, "type", 0))
         held = {field for field in _ATTRIBUTE_TYPES.values() if attribute[field]}
         if kind is None or held - {kind}:
@@ -173,7 +173,7 @@ class _Reader:
         if kind == "g":
             if operator != "Scan" or depth > 1 or not attribute["g"]:
                 raise refused(f"has an operator {operator!r} with a graph in it")
-            body = self._read(attribute["g"][0], _GRAPH)
+            body = self.read(attribute["g"][0], GRAPH_FIELDS)
             if body["initializer"]:
                 raise refused("has weights in a loop")
             return name, self._body(body, depth + 1)
@@ -191,7 +191,7 @@ class _Reader:
 
     def _constant(self, where: range) -> tuple[str, Value]:
         """Return a tensor's name and value; raise IntegrityError if its size does not match its axes."""
-        tensor = self._read(where, _TENSOR)
+        tensor = self.read(where, TENSOR_FIELDS)
         if _only(tensor, "data_location", 0):
             raise refused("has a tensor whose numbers are elsewhere")
         data_type, sizes = _only(tensor, "data_type", 0), tensor["dims"]
@@ -212,15 +212,15 @@ class _Reader:
 
     def _declared(self, where: range) -> str:
         """Return the name of an input or output, whose type is optional."""
-        declared = self._read(where, _VALUE)
+        declared = self.read(where, _VALUE)
         for of_type in declared["type"]:
-            for of_tensor in self._read(of_type, _TYPE)["tensor_type"]:
-                tensor_type = self._read(of_tensor, _TENSOR_TYPE)
+            for of_tensor in self.read(of_type, _TYPE)["tensor_type"]:
+                tensor_type = self.read(of_tensor, _TENSOR_TYPE)
                 if _only(tensor_type, "elem_type", 1) not in TYPE_NAMES:
                     raise refused(f"has numbers of type {_only(tensor_type, 'elem_type', 1)}")
                 for shape in tensor_type["shape"]:
-                    for where_dim in self._read(shape, _SHAPE)["dim"]:
-                        dim = self._read(where_dim, _DIMENSION)
+                    for where_dim in self.read(shape, _SHAPE)["dim"]:
+                        dim = self.read(where_dim, _DIMENSION)
                         self._text(dim, "dim_param")
                         if _only(dim, "dim_value", 0) > _LARGEST:
                             raise refused("has too long an axis")
@@ -243,7 +243,7 @@ class _Reader:
             raise refused(f"has a name {text!r:.60}, as none of ours has")
         return text
 
-    def _read(self, where: range, layout: dict[int, _Field]) -> dict[str, list[Any]]:
+    def read(self, where: range, layout: dict[int, _Field]) -> dict[str, list[Any]]:
         """Return the fields of a message by name: integers as values, anything else as its position."""
         fields: dict[str, list[Any]] = {field.name: [] for field in layout.values()}
         at, end = where.start, where.stop

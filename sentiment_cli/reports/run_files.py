@@ -1,12 +1,12 @@
 """A run's files, read for a report; nothing is trained, scored, prepared or downloaded."""
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
 
 from sentiment_cli.config.loader import experiment_from_values, experiment_values, load_experiment
@@ -176,8 +176,9 @@ def _count_parameters(path: Path) -> int:
     """Return how many numbers the weights are."""
     total = 0
     for file in store.open_directory(path / MODEL).glob(f"*{WEIGHTS}"):  # an ensemble's are several
-        with safetensors.safe_open(file, framework="numpy") as tensors:
-            total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+        n_bytes = int.from_bytes(store.read_file(file, 8), "little")  # of the header, which is JSON
+        header = json.loads(store.read_file(file, 8 + n_bytes)[8:])
+        total += sum(math.prod(header[name]["shape"]) for name in header.keys() - {"__metadata__"})
     return total
 
 

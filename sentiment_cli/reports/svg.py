@@ -5,12 +5,11 @@ No text of a user's passes through here, only numbers and our own words: names s
 
 import io
 import os
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from sentiment_cli import extras
 from sentiment_cli.config.paths import data_dir
-from sentiment_cli.errors import MachineError
 from sentiment_cli.reports.blocks import Figure, Histogram, LineChart, Reliability
 
 if TYPE_CHECKING:
@@ -38,8 +37,7 @@ _SETTINGS: dict[Any, Any] = {
 
 def check_matplotlib() -> None:
     """Raise MachineError without matplotlib; override MPLBACKEND, because no backend is needed."""
-    if find_spec("matplotlib") is None:
-        raise MachineError("charts need matplotlib", "pip install matplotlib")
+    extras.require("plot", "a chart")
     os.environ["MPLBACKEND"] = "agg"
 
 

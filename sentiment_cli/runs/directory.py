@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentiment_cli import console
-from sentiment_cli.config.paths import is_file, runs_dir, shown
+from sentiment_cli.config.paths import BUNDLED, bundled_model, is_file, runs_dir, shown
 from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.errors import Change, MachineError, UsageError
 from sentiment_cli.runs.files import CHECKPOINTS, EXPERIMENT, MODEL, SUMMARY, scores_paths
@@ -20,6 +20,7 @@ from sentiment_cli.storage import locks, store
 
 STOPPED = ("unfinished", "interrupted", "diverged")
 _TRAIN = "sentiment train"
+_BUNDLED_SAID = f"{BUNDLED}, the model that comes with sentiment (English film reviews)"
 
 
 @dataclass(frozen=True)
@@ -34,21 +35,40 @@ class RunEntry:
     task: str = "classify"
 
 
-def find_run(run: str | None) -> Path:
+class NoClassifierError(UsageError):
+    """There is no finished run that classifies."""
+
+
+def find_run(run: str | None, *, or_bundled: bool = False) -> Path:
     """Return where a model is: a run's directory, or a model by itself, packed or in a directory of its own.
 
-    Without a name it is the newest finished run, on the sample last. Raises UsageError with the command to type where
-    there is none. The chosen run's name goes to stderr.
+    Without a name it is the newest finished run, on the sample last; where there is none and `or_bundled` is set, the
+    model that comes with the package. Raises UsageError with the command to type where there is none. The chosen run's
+    name goes to stderr.
     """
-    path = _with_model(_newest()) if run is None else find_model(run)
-    console.say(f"run: {path}")
+    if run is not None:
+        path, said = find_model(run), ""
+    else:
+        try:
+            path, said = _with_model(_newest()), ""
+        except NoClassifierError as error:
+            if not or_bundled or not is_file(bundled_model()):
+                raise
+            path, said = bundled_model(), f": {error}"
+    console.say(f"run: {_BUNDLED_SAID if path == bundled_model() else path}{said}")
     return path
 
 
 def find_model(run: str) -> Path:
-    """Return where the model of that name is. Raises UsageError as `find_run` does."""
-    if find_experiment(run) is None and is_model(Path(run)):
-        return Path(run)
+    """Return where the model of that name is: a run, a model by itself, or else the one that comes with the package.
+
+    Raises UsageError as `find_run` does.
+    """
+    if find_experiment(run) is None:
+        if is_model(Path(run)):
+            return Path(run)
+        if run == BUNDLED and is_file(bundled_model()):
+            return bundled_model()
     return _with_model(named_run(run))
 
 
@@ -68,6 +88,10 @@ def named_run(run: str) -> Path:
         return experiment.parent
     if is_model(Path(run)):
         raise UsageError(f"{run} is a model without its run, and this command needs the run", _ask(Path(run)))
+    if run == BUNDLED and is_file(bundled_model()):
+        raise UsageError(
+            f"{run} is the model that comes with sentiment, and this command needs a run", f"sentiment train {BUNDLED}"
+        )
     if os.path.isdir(run):  # noqa: PTH112 - says no, where Path.is_dir raises, to a name that none can have
         raise UsageError(f"{run} is not a run: it holds no experiment.yaml", "sentiment runs list")
     names = [known.path.name for known in all_runs()]
@@ -228,7 +252,7 @@ def _newest() -> Path:
         stopped = [run for run in runs if run.status in STOPPED and run.task == "classify" and not is_held(run.path)]
         also = f"; {stopped[-1].path.name} was stopped before its end" if stopped else ""
         hint = _how_to_resume(stopped[-1].path) if stopped else _TRAIN
-        raise UsageError(f"there is no trained classifier in {shown(runs_dir())} yet{also}", hint)
+        raise NoClassifierError(f"there is no trained classifier in {shown(runs_dir())} yet{also}", hint)
     real = [run for run in finished if run.source != "sample"]
     if not real:
         console.say("there are only runs on the bundled sample, whose reviews are synthetic")

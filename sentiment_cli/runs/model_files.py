@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sentiment_cli.config.paths import bundled_model
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.storage import store
@@ -92,6 +93,8 @@ def open_model_files(path: Path) -> ModelFiles:
 
 
 def _how_to_make_anew(path: Path) -> str:
+    if path == bundled_model():
+        return "pip install --force-reinstall --no-deps sentiment-cli"
     if (path / ENSEMBLE).exists():
         return "sentiment runs list"
     is_run = (path.parent / EXPERIMENT).exists()
@@ -123,25 +126,34 @@ def _elsewhere(path: Path) -> Change:
 
 
 def pack(files: Mapping[str, bytes], path: Path) -> int:
-    """Write files as one packed file, in the order of NAMES, an ensemble's own before its parts'; return its size."""
+    """Write files as one packed file and return its size."""
+    if sum(map(len, files.values())) > _LARGEST_PACKED:
+        raise DataError(f"{path} would hold more than a zip can, 4 GiB")
+    if store.is_there(path):
+        if not path.is_dir() and open_model_files(path).entries == _entries(files):  # of a command killed after it
+            return path.stat().st_size
+        raise UsageError(f"{path} is there already, with another model, and is not overwritten", _elsewhere(path))
+    with store.replacing(path) as output:
+        for data in packed_bytes(files):
+            output.write(data)
+        return output.size
+
+
+def packed_bytes(files: Mapping[str, bytes]) -> Iterator[bytes]:
+    """Yield the bytes of a packed file, in the order of NAMES, an ensemble's own files before its parts'."""
     order = [*NAMES, ENSEMBLE, *(f"{i}.{name}" for i in range(1, len(files) + 1) for name in NAMES)]
     named = {name: files[name] for name in order if name in files}
     assert named.keys() == files.keys()
-    entries = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in named.items()}
-    named = {store.MANIFEST: store.dump_manifest(entries), **named}
-    if sum(map(len, named.values())) > _LARGEST_PACKED:
-        raise DataError(f"{path} would hold more than a zip can, 4 GiB")
-    if store.is_there(path):
-        if not path.is_dir() and open_model_files(path).entries == entries:  # of a command that was killed after it
-            return path.stat().st_size
-        raise UsageError(f"{path} is there already, with another model, and is not overwritten", _elsewhere(path))
+    named = {store.MANIFEST: store.dump_manifest(_entries(named)), **named}
     members = _lay_out({name: len(data) for name, data in named.items()}, list(map(zlib.crc32, named.values())))
-    with store.replacing(path) as output:
-        for member in members:
-            output.write(_local(member))
-            output.write(named[member.name])
-        output.write(_directory(members))
-        return output.size
+    for member in members:
+        yield _local(member)
+        yield named[member.name]
+    yield _directory(members)
+
+
+def _entries(files: Mapping[str, bytes]) -> dict[str, Any]:
+    return {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
 
 
 class _Packed(NamedTuple):
@@ -256,4 +268,4 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def _damaged(path: Path, why: str) -> store.IntegrityError:
-    return store.IntegrityError(f"{path} is damaged, or no packed model: {why}")
+    return store.IntegrityError(f"{path} is damaged, or no packed model: {why}", _how_to_make_anew(path))

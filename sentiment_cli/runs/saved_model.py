@@ -160,6 +160,19 @@ def read_artefact(path: Path, files: ModelFiles, task: str | None = "classify") 
         raise store.IntegrityError(f"{place} is damaged: {error!r}") from error
 
 
+def experiment_of(artefact: Artefact) -> "Experiment":
+    """Return the experiment of a model. Raises IntegrityError for invalid settings."""
+    from pydantic import ValidationError  # slow, and answers need neither
+
+    from sentiment_cli.config.loader import experiment_from_values
+
+    try:
+        return experiment_from_values(artefact.settings)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise store.IntegrityError(f"{artefact.files.place('model.json')} holds no experiment: {wrong}") from error
+
+
 def save_artefact(
     run: Path,
     experiment: "Experiment",

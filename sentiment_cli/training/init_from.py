@@ -11,11 +11,11 @@ from sentiment_cli.data.corpus.duplicates import is_among
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
-from sentiment_cli.inference.torch_model import experiment_of, load_weights
+from sentiment_cli.inference.torch_model import load_weights
 from sentiment_cli.runs.directory import find_model, named_run, require_finished
 from sentiment_cli.runs.ensemble_model import open_model
 from sentiment_cli.runs.known_rows import KnownRows, join_known, read_known, rows_of_corpus
-from sentiment_cli.runs.saved_model import open_artefact, open_files
+from sentiment_cli.runs.saved_model import experiment_of, open_artefact, open_files
 
 
 class PretrainedRun(NamedTuple):

@@ -9,12 +9,11 @@ tensorboardX is used; its own writer writes from a thread.
 
 import struct
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from sentiment_cli import extras
 from sentiment_cli.config.schema import Train
-from sentiment_cli.errors import MachineError
 from sentiment_cli.runs.files import TENSORBOARD
 from sentiment_cli.storage import store
 
@@ -23,8 +22,8 @@ _FIGURES = ("train_loss", "valid_loss", "valid_accuracy", "lr", "tokens_per_seco
 
 def check_tensorboard(settings: Train) -> None:
     """Raise MachineError where train.tensorboard is set and tensorboardX is not installed."""
-    if settings.tensorboard and find_spec("tensorboardX") is None:
-        raise MachineError("train.tensorboard needs tensorboardX", "pip install 'sentiment-cli[tensorboard]'")
+    if settings.tensorboard:
+        extras.require("tensorboard", "train.tensorboard")
 
 
 def write_events(run: Path, step: int, row: dict[str, Any]) -> None:

@@ -1,17 +1,10 @@
-"""Check this machine: versions, devices, free disk space, and a few seconds of training."""
+"""Check torch on this machine: its devices, and a few seconds of training."""
 
-import os
-import platform
-import shutil
 import time
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
-import sentiment_cli
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.config.paths import data_dir, local_imdb, recipes_dir, runs_dir
 from sentiment_cli.data.batching.batches import Batch
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import MachineError
@@ -21,30 +14,18 @@ from sentiment_cli.training.loop import train_steps
 from sentiment_cli.training.losses import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
 
-_LIBRARIES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "typer", "rich", "pyyaml")
 _ENTRIES = 1000
 
 
-def facts() -> dict[str, str]:
-    """Return the facts about this machine and installation that belong in a bug report."""
+def device_facts() -> dict[str, str]:
+    """Return what torch trains on here."""
     device = select_device("auto")
-    found = {
-        "sentiment": sentiment_cli.__version__,
-        "python": f"{platform.python_version()} on {platform.platform()}",
-        **{name: version(name) for name in _LIBRARIES},
-        "cores": f"{os.cpu_count()}, of which torch uses {torch.get_num_threads()}",
-        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB",
+    return {
+        "threads": f"{torch.get_num_threads()} of torch",
         "device": describe(device),
         "GPU": _gpu(),
         "bf16": "multiplied natively, so used" if runs_bf16(device, "auto") else "not native, so not used",
-        "experiments": str(recipes_dir()),
     }
-    for name, path in (("data", data_dir()), ("runs", runs_dir())):
-        found[name] = f"{path} ({_free_gigabytes(path):.0f} GB free)"
-    archive = local_imdb() or data_dir() / "raw" / "aclImdb_v1.tar.gz"
-    is_there = os.path.exists(archive)  # noqa: PTH110 - Path.exists raises for what it may not look at
-    found["IMDb"] = f"{archive} ({'there' if is_there else 'not there yet'})"
-    return found
 
 
 def synthetic_training(seconds: float) -> tuple[float, float, float]:
@@ -88,9 +69,3 @@ def _gpu() -> str:
     if nvidia_driver():
         return f"an NVIDIA GPU is here, but torch {torch.__version__} cannot use it"
     return "MPS, usable" if torch.backends.mps.is_available() else "none seen"
-
-
-def _free_gigabytes(path: Path) -> float:
-    while not path.exists():
-        path = path.absolute().parent
-    return shutil.disk_usage(path).free / 1e9

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from sentiment_cli import extras
 from sentiment_cli.config.loader import differences, flat_values, load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
@@ -26,6 +27,7 @@ from sentiment_cli.workflows.fingerprint import code_sha256, versions
 
 def check_machine(experiment: Experiment) -> torch.device:
     """Return the device that trains an experiment. Raises UsageError where this machine has no such device."""
+    extras.require("train", "training")
     check_tensorboard(experiment.train)
     is_linear = experiment.model.kind == "linear"  # fitted on the CPU, wherever it is evaluated
     device = select_device("cpu" if is_linear else experiment.train.device)

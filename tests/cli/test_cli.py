@@ -85,7 +85,6 @@ def test_the_whole_pipeline_on_the_sample(cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "said", "hint"),
     [
-        (["predict", "good"], 2, "there is no trained classifier in", "sentiment train"),
         (["eval"], 2, "there is no trained classifier in", "sentiment train"),
         (["eval", "nosuch"], 2, "there is no run 'nosuch'", "sentiment train"),
         (["predict", ""], 2, "the text is empty", "sentiment predict"),

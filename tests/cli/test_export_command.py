@@ -106,3 +106,60 @@ def test_a_refusal_says_what_to_do_instead(
     found = json.loads(capsys.readouterr().out)
     assert (found["pack"], found["exports"]["int8"]["path"]) == (None, None)
     assert not list(Path().iterdir())
+
+
+def test_a_hub_folder_has_a_card_that_hubs_read_and_a_model_that_answers(
+    run: str, typed, quick_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    from sentiment_cli.inference.predictor import open_predictor
+    from sentiment_cli.runs.directory import runs_dir
+    from sentiment_cli.runs.saved_model import open_artefact
+
+    repocard = pytest.importorskip("huggingface_hub", reason="reads the card as a hub does")
+    shutil.copytree(quick_run, Path("runs") / "tiny")
+    monkeypatch.setenv("SENTIMENT_RUNS", str(Path("runs").resolve()))
+    assert runs_dir().name == "runs"
+    assert typed("eval", "tiny").code == 0
+    assert typed("export", "tiny", "--hub", "hub").out == "hub\n"
+    names = ["README.md", "config.json", "manifest.json", "model.safetensors", "tiny.model", "tokenizer.json"]
+    assert sorted(path.name for path in Path("hub").iterdir()) == names
+    card = repocard.ModelCard.load("hub/README.md")
+    about = card.data.to_dict()
+    assert (about["pipeline_tag"], about["language"]) == ("text-classification", ["en"])
+    result = card.data.eval_results[0]
+    scores = json.loads(Path("runs/tiny/evaluation/test.json").read_text())
+    assert (result.dataset_split, result.metric_type) == ("test", "accuracy")
+    assert result.metric_value == scores["accuracy"]
+    assert "Most confident mistakes" not in card.text
+    config = json.loads(Path("hub/config.json").read_text())
+    assert config["id2label"] == {"0": "neg", "1": "pos"}
+    weights = Path("runs/tiny/model/weights.safetensors").read_bytes()
+    assert Path("hub/model.safetensors").read_bytes() == weights
+    texts = ["The plot was good.", "dull"]
+    ours = open_predictor(Path("hub/tiny.model")).predict(texts)
+    assert ours == open_predictor(open_artefact(Path("runs/tiny")).path).predict(texts)
+    again = typed("export", "tiny", "--hub", "hub")
+    assert (again.code, again.hint) == (2, "sentiment export tiny --hub hub-2")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hub", "hub", "--pack", "x.model"], "--hub and --pack are both given"),
+        (["--hub", "hub", "--precision", "int8"], "--hub and --precision are both given"),
+    ],
+)
+def test_a_hub_folder_is_written_by_itself(run: str, typed, words: list[str], said: str) -> None:
+    done = typed("export", run, *words)
+    assert (done.code, Path("hub").exists()) == (2, False)
+    assert said in done.error
+    assert done.hint == f"sentiment export {run} --hub hub"
+
+
+def test_a_model_without_its_run_is_no_hub_folder(typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = typed("export", "pocket", "--hub", "hub")
+    assert done.code == 2
+    assert "is a model without its run" in done.error

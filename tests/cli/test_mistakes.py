@@ -158,7 +158,8 @@ MISTAKES = {
     "predict hi --run imdb-lstm": ("which has no runs yet", "sentiment train"),
     "predict hi --run linear": ("which has no runs yet", "sentiment train linear"),
     "predict hi --run other": ("there is no run 'other' in ", "sentiment train"),
-    "predict hi": ("there is no trained classifier in ", "sentiment train"),
+    "report pocket": ("pocket is the model that comes with sentiment", "sentiment train pocket"),
+    "export": ("there is no trained classifier in ", "sentiment train"),
     # scoring
     "eval --split dev": ("'dev' is not one of 'test', 'valid', 'train'", "sentiment eval --split valid"),
     "eval --split validation": ("'validation' is not one of", "sentiment eval --split valid"),
@@ -251,7 +252,7 @@ def test_mistakes_beside_a_run(typed, line: str, message: str, hint: str) -> Non
 def test_a_run_that_was_stopped_is_named_where_there_is_no_finished_one(typed) -> None:
     run = _run("half", "sample")
     (run / "summary.json").unlink()
-    said = typed("predict", "good")
+    said = typed("eval")
     assert "half was stopped before its end" in said.error
     assert said.hint == f"sentiment train --resume {run}"
 

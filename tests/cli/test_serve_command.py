@@ -129,7 +129,7 @@ def test_help_and_mistakes_load_no_server_and_no_torch(args: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("missing", [("uvicorn",), ("starlette",), ("uvicorn", "starlette")])
+@pytest.mark.parametrize("missing", [("uvicorn",), ("starlette",), ("starlette", "uvicorn")])
 def test_without_the_extra_one_sentence_says_what_to_install(missing: tuple[str, ...]) -> None:
     blocked = f"""
 import importlib.util, sys
@@ -141,6 +141,6 @@ main()
 """
     done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True)
     assert done.returncode == 4
-    assert f"serving needs {' and '.join(missing)}" in done.stderr
-    assert done.stderr.rstrip().endswith("-m pip install 'sentiment-cli[serve]'")
+    assert f"sentiment serve needs {' and '.join(missing)}, which" in done.stderr
+    assert done.stderr.rstrip().endswith("  try: pip install 'sentiment-cli[serve]'")
     assert "Traceback" not in done.stderr

@@ -338,6 +338,14 @@ def test_models_that_a_page_cannot_hold_are_refused_by_name(
     assert refused.value.hint.startswith("sentiment export ")
 
 
+def test_a_packed_linear_model_makes_the_page_of_its_run(make: Make, tmp_path: Path) -> None:
+    whole = make("linear").model
+    pack_artefact(whole.first, tmp_path / "packed.model")
+    packed = open_model(tmp_path / "packed.model")
+    assert not packed.first.has_weights
+    assert describe_model(packed.first, "fp32") == describe_model(whole.first, "fp32")
+
+
 def test_models_without_weights_and_int8_of_linear_ones_are_refused(make: Make, tmp_path: Path) -> None:
     pack_artefact(make("lstm").model.first, tmp_path / "packed.model")
     with pytest.raises(UsageError, match="without weights"):

@@ -18,8 +18,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from sentiment_cli import console
+from sentiment_cli import console, extras
 from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.errors import MachineError
 from sentiment_cli.reports import run_report, svg
 from sentiment_cli.reports.blocks import (
     Code,
@@ -509,10 +510,10 @@ def test_bars_of_the_histogram_are_equally_wide(longest: int) -> None:
 
 
 def test_without_matplotlib_a_page_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(svg, "find_spec", lambda name: None)
-    with pytest.raises(svg.MachineError, match="need matplotlib") as error:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with pytest.raises(MachineError, match="a chart needs matplotlib, which is not installed") as error:
         svg.check_matplotlib()
-    assert error.value.hint == "pip install matplotlib"
+    assert error.value.hint == "pip install 'sentiment-cli[plot]'"
 
 
 @pytest.fixture

@@ -25,10 +25,10 @@ from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.behaviour import evaluate_behaviour
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
 from sentiment_cli.inference.predictor import open_predictor
-from sentiment_cli.inference.torch_model import experiment_of, load_model
+from sentiment_cli.inference.torch_model import load_model
 from sentiment_cli.runs.directory import find_run, named_run
 from sentiment_cli.runs.model_files import NAMES
-from sentiment_cli.runs.saved_model import GRAPH, WEIGHTS, open_artefact, pack_artefact, save_artefact
+from sentiment_cli.runs.saved_model import GRAPH, WEIGHTS, experiment_of, open_artefact, pack_artefact, save_artefact
 from sentiment_cli.storage import store
 
 Files = dict[str, bytes]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sentiment_cli.errors import DataError
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow")
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 _SYNONYMS = {".tab": ".tsv"}

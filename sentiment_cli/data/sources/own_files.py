@@ -1,6 +1,8 @@
-"""A source of the user's own: a table or a folder of texts per class, with files given apart for other splits."""
+"""A source of the user's own: a table, or a folder of tables or of texts, with files given apart for other splits."""
 
+import functools
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,9 +16,10 @@ from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.imdb_source import has_unlabelled_folder
 from sentiment_cli.data.sources.labels import MOST_LABELS, check_labels, parse_label_map, refuse_unused
 from sentiment_cli.data.sources.own_folder import hash_folder, read_folder_rows, unread_folders
-from sentiment_cli.data.sources.own_table import read_table_rows
+from sentiment_cli.data.sources.own_table import labels_by_schema, read_split_rows, read_table_rows
 from sentiment_cli.data.sources.path_kinds import kind_of_path
 from sentiment_cli.data.sources.review import Review, Subset
+from sentiment_cli.data.sources.split_files import SplitFiles, find_split_files
 from sentiment_cli.data.tables.readers import Rejects, table_kind
 from sentiment_cli.data.tables.writers import well_formed
 from sentiment_cli.errors import Change, DataError
@@ -31,12 +34,13 @@ _READ = {
 
 @dataclass(frozen=True)
 class OwnFiles:
-    """A table, or a folder of texts, at `path`. See `source.Source`."""
+    """A table, a folder of texts, or one of tables for each split (`splits`), at `path`. See `source.Source`."""
 
     name: str
     path: Path
     settings: Data
     is_table: bool
+    splits: SplitFiles | None = None
     has_stars = False
 
     @property
@@ -44,17 +48,20 @@ class OwnFiles:
         data = self.settings
         if self.is_table or data.unlabelled is not None:
             return data.unlabelled is not None or data.without_label == "unlabelled"
+        if self.splits is not None:
+            return bool(self._files("unlabelled"))
         return has_unlabelled_folder(self.path)
 
     @property
     def valid_folder(self) -> str | None:
         """The name of the folder of validation texts inside a source that is a folder."""
-        is_inside = not self.is_table and self.settings.valid.source is None
+        is_inside = not self.is_table and self.splits is None and self.settings.valid.source is None
         return folders.find_valid(self.path) if is_inside else None
 
     @property
     def has_valid(self) -> bool:
-        return self.settings.valid.source is not None or self.valid_folder is not None
+        is_in_files = any(split == "valid" for _, split in self._files("labelled"))
+        return is_in_files or self.valid_folder is not None
 
     def settings_read(self) -> dict[str, Any]:
         return self.settings.model_dump(mode="json", include=_READ)
@@ -75,11 +82,11 @@ class OwnFiles:
         seen: Counter[str] = Counter()
         if part == "unlabelled" and data.unlabelled is None and data.on_error == "skip":
             rejects = Rejects("skip", lambda place, _: None)  # of the same file: the labelled rows' list has them
-        if not self.is_table and part == "labelled":
-            self._say_unread()
-        for path, split in self._paths(part):
+        if part == "labelled":
+            self._say_unread(say)
+        for files, split in self._files(part):
             counts, raw = Counter[str](), Counter[str]()
-            for found, label, review in self._rows_of(path, split, rejects, renamed, say):
+            for found, label, review in self._rows_of(files, split, rejects, renamed, say):
                 if label is not None:
                     raw[well_formed(label)] += 1
                     if not review.label:  # which the map leaves out
@@ -88,7 +95,7 @@ class OwnFiles:
                     if len(counts) > MOST_LABELS:
                         break
                 yield found, _without_surrogates(review)
-            check_labels(str(path), counts, renamed)
+            check_labels(str(files[0]), counts, renamed)
             seen += raw
         if part == "labelled":
             refuse_unused(renamed, seen)
@@ -97,7 +104,7 @@ class OwnFiles:
 
     def digest(self, part: Subset, read: FilesDigest | None = None) -> str:
         digest, of_tables = hashlib.sha256(), dict[str, str]()
-        for path, split in self._paths(part):
+        for path, split in ((path, split) for files, split in self._files(part) for path in files):
             try:
                 if path.is_dir():
                     is_given_apart = self.settings.unlabelled is not None
@@ -109,28 +116,67 @@ class OwnFiles:
                     sha256 = store.sha256_of(path)
                     _refuse_same(path, split, of_tables.setdefault(sha256, split))
                     digest.update(f"{table_kind(path) or ''} {sha256}".encode())
+                    if self.splits is not None:
+                        digest.update(split.encode())
             except OSError as error:
                 raise DataError(f"{path} cannot be read: {error.strerror}") from error
         return digest.hexdigest()
 
-    def _say_unread(self) -> None:
-        """Name the folders beside train/ that nothing is read from."""
-        if unread := unread_folders(self.path, self.valid_folder, has_test=self.settings.test is not None):
+    def _say_unread(self, say: Callable[[str], object]) -> None:
+        """Name the files of splits without labels, and the folders beside train/ that nothing is read from."""
+        if self.splits is not None:
+            read = {split for _, split in self._files("labelled")}
+            for split in self.splits.keys() - read - {"unsup"}:
+                if not self._is_given_apart(split):
+                    say(f"data: {self.path.name}: no row of {split} has a label, so none is a {split} row")
+        elif self.is_table:
+            return
+        elif unread := unread_folders(self.path, self.valid_folder, has_test=self.settings.test is not None):
             console.say(f"data: {imdb.root_of(self.path)}: not read: {', '.join(f'{name}/' for name in unread)}")
 
-    def _paths(self, part: Subset) -> list[tuple[Path, str]]:
-        """Return the files or folders of a part, with the split whose rows each holds: the source's own first."""
+    def _files(self, part: Subset) -> list[tuple[tuple[Path, ...], str]]:
+        """Return the files or folders of a part, with the split whose rows they hold: the source's own first."""
         data = self.settings
         if part == "unlabelled":
-            apart = None if data.unlabelled is None else _given_apart(data.unlabelled, "data.unlabelled", data)
-            return [(apart or self.path, "unsup")]
+            if data.unlabelled is not None:
+                return [((_given_apart(data.unlabelled, "data.unlabelled", data),), "unsup")]
+            return [((self.path,), "unsup")] if self.splits is None else self._split_files[1]
         given = (("valid", data.valid.source, "data.valid.source"), ("test", data.test, "data.test"))
-        return [(self.path, "train")] + [(_given_apart(name, key, data), split) for split, name, key in given if name]
+        apart = [((_given_apart(name, key, data),), split) for split, name, key in given if name]
+        if self.splits is None:
+            return [((self.path,), "train"), *apart]
+        return [(files, split) for files, split in self._split_files[0] if not self._is_given_apart(split)] + apart
+
+    def _is_given_apart(self, split: str) -> bool:
+        return bool({"valid": self.settings.valid.source, "test": self.settings.test}.get(split))
+
+    @functools.cached_property
+    def _split_files(self) -> tuple[list[tuple[tuple[Path, ...], str]], list[tuple[tuple[Path, ...], str]]]:
+        """Return the files of the labelled part and of the other; files whose classes are known can be in both."""
+        labelled, unlabelled = [], list[Path]()
+        for split, files in (self.splits or {}).items():
+            if split == "unsup":
+                unlabelled += files
+                continue
+            counts = [labels_by_schema(path, self.settings) for path in files]
+            unlabelled += [path for path, found in zip(files, counts, strict=True) if found is not None and found[1]]
+            if split == "train" or any(found is None or found[0] for found in counts):
+                labelled.append((files, split))
+        return labelled, [(tuple(unlabelled), "unsup")] if unlabelled else []
 
     def _rows_of(
-        self, path: Path, split: str, rejects: Rejects, renamed: dict[str, str], say: Callable[[str], object]
+        self,
+        files: tuple[Path, ...],
+        split: str,
+        rejects: Rejects,
+        renamed: dict[str, str],
+        say: Callable[[str], object],
     ) -> Iterator[tuple[str, str | None, Review]]:
-        """Yield (split, label in the file, review) of one file or folder."""
+        """Yield (split, label in the file, review) of the files of a split, or of one file or folder."""
+        (path, *_) = files
+        if self.splits is not None and path in itertools.chain(*self.splits.values()):
+            yield from read_split_rows(files, split, self.settings, rejects, renamed, say)
+            return
         if not path.is_dir():
             yield from read_table_rows(path, split, self.settings, rejects, renamed, say)
             return
@@ -140,7 +186,15 @@ class OwnFiles:
 
 def _given_apart(name: str, key: str, data: Data) -> Path:
     path = Path(name)
-    if kind_of_path(path, key, data) == "imdb" and not path.is_dir():
+    kind = kind_of_path(path, key, data)
+    if kind == "splits":
+        files = find_split_files(path, key) or {}
+        wanted = {"data.test": "test", "data.valid.source": "valid"}.get(key, "unsup")
+        first = (files.get(wanted) or next(iter(files.values())))[0]
+        raise DataError(
+            f"{key} is {path}: a folder of several splits; one file is read", Change("--set", f"{key}={first}")
+        )
+    if kind == "imdb" and not path.is_dir():
         raise DataError(f"{key} is {path}: only a table or a folder can be given apart, no archive")
     return path
 

@@ -1,14 +1,23 @@
 """The rows of one of the user's tables, as reviews."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.sources.labels import find_label, halves_of, map_setting
 from sentiment_cli.data.sources.path_kinds import columns_of, format_of
 from sentiment_cli.data.sources.review import Review
-from sentiment_cli.data.tables.readers import LabelledRow, Rejects, read_table, why_no_text
+from sentiment_cli.data.tables.arrow_files import SCHEMA_KINDS, class_names, count_labels
+from sentiment_cli.data.tables.readers import (
+    LabelledRow,
+    Rejects,
+    column_names,
+    find_columns,
+    read_table,
+    table_kind,
+    why_no_text,
+)
 from sentiment_cli.errors import DataError
 
 
@@ -43,6 +52,54 @@ def read_table_rows(
             continue
         is_alone = row.group in (None, "") or row.group != row.group  # NaN
         yield split, named, Review(str(row.number), row.text, label, None, None if is_alone else str(row.group))
+
+
+def read_split_rows(
+    files: Sequence[Path],
+    split: str,
+    data: Data,
+    rejects: Rejects,
+    renamed: Mapping[str, str],
+    say: Callable[[str], object],
+) -> Iterator[tuple[str, str | None, Review]]:
+    """Yield the rows of a split's files, one after the other and numbered through, by the columns of the first file.
+
+    In files whose schemas name the classes, rows without a class are unlabelled ones.
+    """
+    has_labels, n_before = split != "unsup", 0
+    columns, how = columns_of(data), format_of(data)
+    if len(files) > 1:
+        names = column_names(files[0], how, columns)
+        columns = find_columns(files[0], names, columns, how, needs_label=has_labels, say=None)
+        found = {"text_column": columns.text, "label_column": columns.label, "group_column": columns.group}
+        data = data.model_copy(update=found)
+        say(f"data: {split}: {len(files):,} files, read by the columns of the first")
+    for path in files:
+        of_file, number = data, 0
+        if labels_by_schema(path, data) is not None:
+            of_file = data.model_copy(update={"without_label": "unlabelled"})
+        for found_in, named, review in read_table_rows(path, split, of_file, rejects, renamed, say):
+            number = int(review.id)
+            yield found_in, named, review._replace(id=str(n_before + number))
+        n_before, say = n_before + number, _say_warnings(say) if path is files[0] else say
+
+
+def labels_by_schema(path: Path, data: Data) -> tuple[int, int] | None:
+    """Return how many rows of a file have a label and how many have none, where its schema names the classes."""
+    how, columns = format_of(data), columns_of(data)
+    kind = table_kind(path)
+    if kind not in SCHEMA_KINDS:
+        return None
+    names = column_names(path, how, columns)
+    try:
+        column = find_columns(path, names, columns, how, needs_label=True, say=None).label
+    except DataError:  # of unlabelled rows, whose files need no such column
+        return None
+    return None if column is None or class_names(path, kind, column) is None else count_labels(path, kind, column)
+
+
+def _say_warnings(say: Callable[[str], object]) -> Callable[[str], object]:
+    return lambda said: say(said) if said.startswith("warning: ") else None
 
 
 def _refuse_label(path: Path, row: LabelledRow, reason: str, data: Data, renamed: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What lies at a path that an experiment names: IMDb's layout, a table, or a folder of texts per class."""
+"""What lies at a path that an experiment names: IMDb's layout, a table, or a folder of tables or of texts."""
 
 import difflib
 import os
@@ -9,6 +9,7 @@ from typing import Literal
 from sentiment_cli.config.schema import CORPORA, Data
 from sentiment_cli.data.files.file_kinds import SUFFIXES, missing_file
 from sentiment_cli.data.sources import folders, imdb
+from sentiment_cli.data.sources.split_files import find_split_files
 from sentiment_cli.data.tables.readers import Columns, Format, fields_of_lines, kind_of_file, table_kind
 from sentiment_cli.errors import Change, DataError
 from sentiment_cli.storage import store
@@ -16,7 +17,7 @@ from sentiment_cli.storage import store
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
 
 
-def kind_of_path(path: Path, key: str, data: Data) -> Literal["imdb", "table", "folders"]:
+def kind_of_path(path: Path, key: str, data: Data) -> Literal["imdb", "table", "splits", "folders"]:
     """Return the kind of layout at a path that the setting `key` names.
 
     Raises DataError where nothing is there, or nothing that is read.
@@ -30,7 +31,9 @@ def kind_of_path(path: Path, key: str, data: Data) -> Literal["imdb", "table", "
                 )
         raise missing_file(path, key)
     if path.is_dir():
-        return "imdb" if imdb.is_folder_of(path) else "folders"
+        if imdb.is_folder_of(path):
+            return "imdb"
+        return "splits" if find_split_files(path, key) else "folders"
     if not path.is_file():
         copy = f"cat {shlex.quote(str(path))} > {shlex.quote(store.free_path(Path('rows.csv')).name)}"
         raise DataError(f"{key} is {path}: not a regular file, and it is read more than once", copy)

@@ -1,4 +1,4 @@
-"""Where reviews come from, chosen once: IMDb, the bundled sample, a table, or a folder of texts per class.
+"""Where reviews come from, chosen once: IMDb, the bundled sample, a table, or a folder of tables or of texts.
 
 A source has two parts, each read by itself: `labelled` (train, validation and test rows) and `unlabelled` (unsup rows).
 """
@@ -18,6 +18,7 @@ from sentiment_cli.data.sources.imdb_source import ImdbSource
 from sentiment_cli.data.sources.own_files import OwnFiles
 from sentiment_cli.data.sources.path_kinds import kind_of_path
 from sentiment_cli.data.sources.review import Review, Subset
+from sentiment_cli.data.sources.split_files import find_split_files
 from sentiment_cli.data.tables.readers import Rejects
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.storage import store
@@ -109,7 +110,8 @@ def _find(data: Data) -> Source:
     kind = kind_of_path(path, "data.source", data)
     if kind == "imdb":
         return ImdbSource(name_of_source(path), path, data)
-    return OwnFiles(name_of_source(path), path, data, is_table=kind == "table")
+    splits = find_split_files(path) if kind == "splits" else None
+    return OwnFiles(name_of_source(path), path, data, is_table=kind == "table", splits=splits)
 
 
 def name_of_source(path: Path) -> str:

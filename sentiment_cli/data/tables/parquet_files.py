@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sentiment_cli import extras
 from sentiment_cli.data.tables.rows import Choose, TableRecord
-from sentiment_cli.errors import DataError, MachineError
+from sentiment_cli.errors import DataError
 
 _ROWS_AT_ONCE = 1024
 _READ_AHEAD = 1 << 18  # else, and with pre_buffer, pyarrow takes a whole column of a row group into memory
@@ -39,9 +40,8 @@ def reading_parquet(path: Path) -> Iterator[Any]:
 
 def import_parquet(what: str) -> tuple[Any, Any]:
     """Return pyarrow and its module for Parquet. Raises MachineError where they are not installed."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise MachineError(f"{what} needs pyarrow", "pip install 'sentiment-cli[parquet]'") from None
+    extras.require("parquet", what)
+    import pyarrow
+    from pyarrow import parquet
+
     return pyarrow, parquet

@@ -11,6 +11,7 @@ from sentiment_cli.data.files.encodings import find_encoding
 from sentiment_cli.data.files.file_kinds import JSON_SUFFIXES, SUFFIXES
 from sentiment_cli.data.files.unpacking import reading, table_kind
 from sentiment_cli.data.tables import column_roles
+from sentiment_cli.data.tables.arrow_files import SCHEMA_KINDS, arrow_records, class_names, class_of
 from sentiment_cli.data.tables.delimited import csv_records
 from sentiment_cli.data.tables.dialects import find_dialect
 from sentiment_cli.data.tables.json_rows import find_layout, json_records
@@ -74,15 +75,20 @@ def read_table(
 
     Raises DataError for a file that is none, for a column that is not there, and, by `rejects`, for a bad row.
     """
-    found = Columns()
+    found, classes = Columns(), None
 
     def choose(names: Sequence[str]) -> list[str]:
-        nonlocal found
+        nonlocal found, classes
         found = find_columns(path, names, asked, how, needs_label=has_labels, say=say if is_told else None)
+        kind = kind_of_file(path, how)
+        if kind in SCHEMA_KINDS and found.label is not None:
+            classes = class_names(path, kind, found.label)
         return found.named()
 
     for number, line, values in read_records(path, choose, rejects, how, asked):
         label = None if found.label is None else values.get(found.label)
+        if classes is not None:
+            label = class_of(path, number, label, classes)
         group = None if found.group is None else values.get(found.group)
         yield LabelledRow(number, line, text_of(values, found.text), label, group)
 
@@ -102,6 +108,8 @@ def read_records(
     with reading(path):
         if kind == ".parquet":
             yield from parquet_records(path, choose)
+        elif kind == ".arrow":
+            yield from arrow_records(path, choose)
         elif kind == ".fasttext":
             yield from labelled_records(path, choose, rejects, how)
         elif kind in JSON_SUFFIXES:
@@ -211,11 +219,11 @@ def _facts(path: Path, how: Format, asked: Columns) -> tuple[str, tuple[str, ...
     if kind == ".fasttext":
         encoding = find_encoding(path, how.encoding)
         return f"{encoding.said}, labels as fastText has them", (encoding.warning,) if encoding.warning else ()
-    return "Parquet", ()
+    return str(kind).removeprefix(".").title(), ()
 
 
 def _is_delimited(path: Path, how: Format) -> bool:
-    return kind_of_file(path, how) not in (".parquet", ".fasttext", *JSON_SUFFIXES)
+    return kind_of_file(path, how) not in (*SCHEMA_KINDS, ".fasttext", *JSON_SUFFIXES)
 
 
 @contextlib.contextmanager

@@ -113,11 +113,7 @@ class Parquet:
         self._pyarrow = pyarrow
         self._kinds: dict[str, Kind] = columns if isinstance(columns, dict) else {}
         before = [] if isinstance(columns, dict) else list(columns)
-        types = {"integer": pyarrow.int64(), "number": pyarrow.float64(), "truth": pyarrow.bool_()}
-        fresh = [
-            pyarrow.field(name, types.get(kind, pyarrow.string()))
-            for name, kind in [*self._kinds.items(), *added.items()]
-        ]
+        fresh = arrow_fields({**self._kinds, **added})
         metadata = None if isinstance(columns, dict) else columns.metadata
         self._schema = schema = pyarrow.schema([*before, *fresh], metadata)
         self._batches: list[Any] = []
@@ -146,6 +142,13 @@ class Parquet:
         if self._batches:
             self._writer.write_table(self._pyarrow.Table.from_batches(self._batches))
             self._batches = []
+
+
+def arrow_fields(kinds: Mapping[str, Kind]) -> list[Any]:
+    """Return an Arrow field for each column by its kind."""
+    pyarrow, _ = import_parquet("an Arrow column")
+    types = {"integer": pyarrow.int64(), "number": pyarrow.float64(), "truth": pyarrow.bool_()}
+    return [pyarrow.field(name, types.get(kind, pyarrow.string())) for name, kind in kinds.items()]
 
 
 def _joined(rows: TableRows, added: Mapping[str, Sequence[Any]]) -> Iterator[tuple[dict[str, Any], tuple[Any, ...]]]:

@@ -111,7 +111,7 @@ def _text_file(path: Path, on_error: str, how: Format) -> BatchSource:
 def _table_file(path: Path, asked: TextColumns, on_error: str, how: Format, kind: str) -> BatchSource:
     columns: dict[str, Kind | None] = {}
     found: Columns | None = None
-    is_json = kind in (*JSON_SUFFIXES, ".fasttext")
+    is_json = kind in (*JSON_SUFFIXES, ".fasttext", ".arrow")
     wanted = Columns(asked)
 
     def choose(names: Sequence[str]) -> Sequence[str]:

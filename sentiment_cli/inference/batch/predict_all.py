@@ -3,17 +3,18 @@
 import contextlib
 import gzip
 import shlex
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sentiment_cli import console
 from sentiment_cli.data.tables.readers import Rejects
-from sentiment_cli.data.tables.writers import Cells, JsonLines, Kind, Parquet, TableWriter, Write, kind_of
+from sentiment_cli.data.tables.writers import Cells, JsonLines, Parquet, TableWriter, Write
 from sentiment_cli.errors import DataError
+from sentiment_cli.inference.batch.answer_columns import added_columns, answer_fields
 from sentiment_cli.inference.batch.chunks import BatchSource, Chunk
 from sentiment_cli.inference.batch.inputs import SKIP_OPTION
-from sentiment_cli.inference.batch.places import COLUMN_PREFIX, COUNTED, Seal, check_places, is_rejects, rejects_path
+from sentiment_cli.inference.batch.places import Seal, check_places, is_rejects, rejects_path
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _writing(
             yield write_lines
             return
         shown = console.one_line if form == "tsv" and is_safe else str  # a line of TSV is a row for most who read it
-        name_of, kinds = _added_columns(predictor, source.names, is_flat=form != "jsonl", shown=shown)
+        name_of, kinds = added_columns(predictor, source.names, is_flat=form != "jsonl", shown=shown)
         writer: TableWriter
         if form == "jsonl":
             writer = JsonLines(write)
@@ -167,7 +168,7 @@ def _writing(
         stack.enter_context(contextlib.closing(writer))
 
         def write_rows(chunk: Chunk, answers: "list[Prediction]") -> None:
-            fields = [_fields(answer, is_flat=form != "jsonl", shown=shown) for answer in answers]
+            fields = [answer_fields(answer, is_flat=form != "jsonl", shown=shown) for answer in answers]
             if fields:
                 writer.write(chunk.rows, {name_of[name]: [row[name] for row in fields] for name in fields[0]})
 
@@ -177,43 +178,6 @@ def _writing(
             f"cells that a spreadsheet would compute or a terminal obey, made harmless: {writer.n_altered:,} "
             "(--no-safe-csv leaves them as they are)"
         )
-
-
-def _added_columns(
-    predictor: "Predictor", taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
-) -> tuple[dict[str, str], dict[str, Kind]]:
-    """Return the column name of each prediction field beside the input's columns, and the kinds of columns."""
-    from sentiment_cli.inference.predictor import Prediction
-
-    each = dict.fromkeys(predictor.labels, 0.0)
-    answer = Prediction("", "", 0.0, each, tokens=0, unknown=0, truncated=False, low_evidence=False)
-    if predictor.target == "stars":
-        answer = answer._replace(probability=None, probabilities=None, stars=0.0)
-    names, name_of, kinds = set(taken), {}, {}
-    for name, value in _fields(answer, is_flat=is_flat, shown=shown).items():
-        free = name
-        while free in names:
-            free = COLUMN_PREFIX + free
-        names.add(free)
-        name_of[name], kinds[free] = free, kind_of(value, None) or "text"
-    renamed = [f"{name!r} is {free!r}" for name, free in name_of.items() if name != free]
-    if renamed:
-        console.say(f"data: beside the input's own columns the prediction's {', '.join(renamed)}")
-    return name_of, kinds
-
-
-def _fields(answer: "Prediction", *, is_flat: bool, shown: Callable[[str], str]) -> dict[str, Any]:
-    """Return an answer without its text: as JSON has it, or with a column for each label's probability."""
-    fields = answer.to_json()
-    del fields["text"]
-    if not is_flat:
-        return fields
-    if answer.probabilities is None:
-        figures: dict[str, Any] = {"stars": answer.stars}
-    else:
-        each = {f"probability_{shown(label)}": probability for label, probability in answer.probabilities.items()}
-        figures = {"probability": answer.probability, **each}
-    return {"label": shown(answer.label), **figures, **{name: fields[name] for name in COUNTED}}
 
 
 def plain_line(answer: "Prediction", width: int | None = None) -> str:

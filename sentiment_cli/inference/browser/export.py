@@ -5,8 +5,6 @@ import json
 from typing import Any, Literal
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from sentiment_cli import __version__
@@ -98,6 +96,8 @@ def describe_model(artefact: Artefact, storage: Storage) -> dict[str, Any]:
 
 
 def _load(artefact: Artefact) -> dict[str, NDArray[np.float32]]:
+    import safetensors.numpy
+
     try:
         found: dict[str, NDArray[np.float32]] = safetensors.numpy.load(artefact.read(WEIGHTS))
     except (safetensors.SafetensorError, ValueError) as error:

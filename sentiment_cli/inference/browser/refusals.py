@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_cli.errors import UsageError
+from sentiment_cli.inference.explain.linear_weights import has_ngram_weights
 from sentiment_cli.runs.ensemble_model import SavedModel
 from sentiment_cli.runs.saved_model import Artefact
 
@@ -23,9 +24,9 @@ def check_model(model: SavedModel) -> Artefact:
     """Return the network of a model; raise UsageError with the reason for one that a page cannot hold."""
     if model.is_ensemble:
         raise refusal(model.path, "it is an ensemble, and a page holds one model")
-    if not model.first.has_weights:
-        raise refusal(model.path, "it is packed without weights; a page is made from a run")
     settings = model.settings["model"]
+    if not (has_ngram_weights(model.first) if settings["kind"] == "linear" else model.first.has_weights):
+        raise refusal(model.path, "it is packed without weights; a page is made from a run")
     if settings["kind"] == "linear":
         linear = settings["linear"]
         if linear.get("char_ngrams"):

@@ -15,16 +15,16 @@ they add should be the rest of the output; the gap is by how much it is more.
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli import console
+from sentiment_cli import console, extras
 from sentiment_cli.data.batching.truncation import concatenate_rows, gather_rows, read_lengths
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
+from sentiment_cli.inference.explain import linear_weights
 from sentiment_cli.inference.explain.linear_weights import NgramWeights, find_features, load_ngram_weights, share_out
 from sentiment_cli.inference.explain.words import ExplainedRow, WordSpan, read_text
 from sentiment_cli.inference.predictor import MemberPredictor, Predictor, class_probabilities, likeliest
@@ -166,11 +166,14 @@ class Explainer:
 
 def best_method(predictor: Predictor) -> AttributionMethod:
     """Return weights for a linear model, gradients where weights and torch are at hand, else occlusion."""
-    if predictor.model.is_ensemble or not predictor.model.first.has_weights:
+    if predictor.model.is_ensemble:
         return "occlusion"
+    artefact = predictor.model.first
     if predictor.settings["model"]["kind"] == "linear":
-        return "weights"
-    return "gradients" if find_spec("torch") is not None else "occlusion"
+        return "weights" if linear_weights.has_ngram_weights(artefact) else "occlusion"
+    if not artefact.has_weights:
+        return "occlusion"
+    return "gradients" if extras.is_installed("torch") else "occlusion"
 
 
 def aim_at(predictor: Predictor, outputs: NDArray[np.float64]) -> Target:
@@ -278,6 +281,8 @@ def _check(method: AttributionMethod, predictor: Predictor) -> AttributionMethod
     is_linear, problem = settings["kind"] == "linear", None
     if method != "occlusion" and model.is_ensemble:
         problem = f"{model.path} is an ensemble, which occlusion alone explains: {method} are of one model"
+    elif method == "weights" and is_linear:
+        problem = None if linear_weights.has_ngram_weights(model.first) else f"{model.path} holds no weights"
     elif method != "occlusion" and not model.first.has_weights:
         problem = f"{model.path} holds no weights, which {method} need"
     elif method == "weights" and not is_linear:

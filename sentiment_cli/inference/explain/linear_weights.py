@@ -1,15 +1,14 @@
-"""Exact contributions of words and n-grams in the linear model, from its weights and without torch."""
+"""Exact contributions of words and n-grams in the linear model, from its weights or its graph, without torch."""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from sentiment_cli.data.tokens.vocabulary import PAD_ID
-from sentiment_cli.runs.saved_model import WEIGHTS, Artefact
+from sentiment_cli.onnx.constants import read_constants
+from sentiment_cli.runs.saved_model import GRAPH, WEIGHTS, Artefact
 from sentiment_cli.storage import store
 
 
@@ -33,8 +32,17 @@ class Feature(NamedTuple):
     added: float
 
 
+def has_ngram_weights(artefact: Artefact) -> bool:
+    """Say whether the weights of a linear model are at hand: in their own file, or in its graph."""
+    return artefact.has_weights or (artefact.no_graph is None and _weights_of_graph(artefact) is not None)
+
+
 def load_ngram_weights(artefact: Artefact) -> NgramWeights:
     """Read the weights of a linear model. Raises IntegrityError where the file holds others."""
+    if not artefact.has_weights and (of_graph := _weights_of_graph(artefact)) is not None:
+        return of_graph
+    import safetensors.numpy
+
     try:
         found = safetensors.numpy.load(artefact.read(WEIGHTS))
         is_normalized = artefact.settings["model"]["linear"].get("normalize", False)
@@ -49,6 +57,33 @@ def load_ngram_weights(artefact: Artefact) -> NgramWeights:
     if not is_whole or not all(np.isfinite(array).all() for array in arrays):
         raise store.IntegrityError(f"{artefact.path} holds other numbers than a linear model of its words and labels")
     return weights
+
+
+def _weights_of_graph(artefact: Artefact) -> NgramWeights | None:
+    """Find the weights among the constants of a packed model's graph; None where they are not there as they are.
+
+    The longest vector of floats is the weights, with a 0 behind them for n-grams that are none; the n-grams are as many
+    as the features beyond the words. A model that is normalized has two such vectors, and one in int8 none.
+    """
+    constants = read_constants(artefact.read(GRAPH))
+    n_entries, n_logits = len(artefact.vocabulary.entries), artefact.n_logits
+    shape = () if n_logits == 1 else (n_logits,)
+    floats = [array for array in constants if array.dtype.kind == "f"]
+    weights = [array for array in floats if array.ndim and len(array) > n_entries and array.shape[1:] == shape]
+    biases = [array for array in floats if array.shape == shape]
+    if len(weights) != 1 or len(biases) != 1:
+        return None
+    (weight_FC,), (bias_C,) = weights, biases
+    n_ngrams = len(weight_FC) - 1 - n_entries
+    keys = [array for array in constants if array.dtype.kind == "i" and array.shape == (n_ngrams,)]
+    keys = [key_K for key_K in keys if (np.diff(key_K) > 0).all() and key_K[0] >= n_entries]
+    if len(keys) != (1 if n_ngrams else 0):
+        return None
+    key_K = keys[0].astype(np.int64) if keys else np.zeros(0, np.int64)
+    weight_FC = weight_FC[:-1].astype(np.float32).reshape(-1, n_logits)
+    if not np.isfinite(weight_FC).all() or not np.isfinite(bias_C).all():
+        raise store.IntegrityError(f"{artefact.path} holds weights that are not finite")
+    return NgramWeights(key_K, weight_FC, bias_C.astype(np.float32).reshape(n_logits))
 
 
 def find_features(

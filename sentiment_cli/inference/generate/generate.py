@@ -18,10 +18,10 @@ from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.inference.generate.detokenizer import spell
 from sentiment_cli.inference.generate.sampling import forbid, generate_tokens
 from sentiment_cli.inference.generate.search import beam_search
-from sentiment_cli.inference.torch_model import experiment_of, load_built, rows_of
+from sentiment_cli.inference.torch_model import load_built, rows_of
 from sentiment_cli.models.language_model import LanguageModel, build_language_model
 from sentiment_cli.models.seq2seq import EncoderDecoder, Writing, build_encoder_decoder
-from sentiment_cli.runs.saved_model import Artefact, open_artefact
+from sentiment_cli.runs.saved_model import Artefact, experiment_of, open_artefact
 
 
 class Sampling(NamedTuple):

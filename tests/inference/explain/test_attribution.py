@@ -15,7 +15,7 @@ import torch
 from captum.attr import IntegratedGradients, LayerIntegratedGradients
 from torch import Tensor
 
-from sentiment_cli import console
+from sentiment_cli import console, extras
 from sentiment_cli.cli import explain as shown
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.recipes import recipe_names
@@ -30,14 +30,16 @@ from sentiment_cli.inference.explain.integrated_gradients import integrate, inte
 from sentiment_cli.inference.explain.linear_weights import load_ngram_weights
 from sentiment_cli.inference.explain.trace import trace_text
 from sentiment_cli.inference.explain.words import cut_text
+from sentiment_cli.inference.export import graphs_of
 from sentiment_cli.inference.predictor import Predictor, open_predictor
 from sentiment_cli.inference.torch_model import load_model
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.layers.ngrams import count_ngrams
-from sentiment_cli.runs.saved_model import Calibration, open_artefact, save_artefact
+from sentiment_cli.runs.saved_model import Calibration, open_artefact, pack_artefact, save_artefact
 from sentiment_cli.storage import store
 
 CONFIGS = [name for name in recipe_names() if load_experiment(name).task == "classify"]
+CONFIGS.remove("pocket")  # `linear` with other numbers
 ENTRIES = "the a film plot was is not good bad very dull lovely but it we of and . , !".split()
 TEXTS = [
     "The plot was very good, but the film is not good.",
@@ -73,6 +75,8 @@ def run(tmp_path: Path) -> Run:
             model.keys = torch.from_numpy(counted.key_K)
             model.weight = torch.randn(model.n_entries + len(model.keys), model.n_logits)
             model.bias = torch.randn(model.n_logits)
+            if model.is_normalized:
+                model.size = torch.ones(len(model.weight))
         else:
             torch.nn.init.normal_(model.output.weight)
             if model.embedding.ngrams is not None:
@@ -316,7 +320,7 @@ def test_a_method_that_is_not_of_the_model_is_refused(ask: Ask, config: str, met
 
 def test_without_weights_or_without_torch_words_are_occluded(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = ask("lstm")
-    monkeypatch.setattr(explaining, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     assert Explainer(predictor).method == "occlusion"
     monkeypatch.undo()
     files = predictor.model.files.entries
@@ -324,6 +328,35 @@ def test_without_weights_or_without_torch_words_are_occluded(ask: Ask, monkeypat
     assert Explainer(predictor).method == "occlusion"
     with pytest.raises(UsageError, match="holds no weights, which gradients need"):
         Explainer(predictor, "gradients")
+
+
+@pytest.mark.parametrize("labels", [("neg", "pos"), ("neg", "so-so", "pos")])
+@pytest.mark.parametrize("longest", [1, 3])
+def test_a_packed_linear_model_is_explained_by_the_weights_in_its_graph(
+    ask: Ask, labels: tuple[str, ...], longest: int, tmp_path: Path
+) -> None:
+    whole = ask("linear", f"model.linear.ngrams={longest}", labels=labels)
+    pack_artefact(whole.model.first, tmp_path / "packed", graphs_of(whole.model.first, ["fp32"])["fp32"].data)
+    packed = open_predictor(tmp_path / "packed")
+    explainer = Explainer(packed)
+    assert explainer.method == "weights"
+    for text in TEXTS:
+        found, expected = explainer.explain(text), Explainer(whole).explain(text)
+        assert found.added == pytest.approx(expected.added, abs=1e-6)
+        assert found.baseline == pytest.approx(expected.baseline, abs=1e-6)
+    ours, theirs = load_ngram_weights(packed.model.first), load_ngram_weights(whole.model.first)
+    np.testing.assert_array_equal(ours.key_K, theirs.key_K)
+    np.testing.assert_array_equal(ours.weight_FC, theirs.weight_FC)
+
+
+def test_a_packed_linear_model_whose_graph_has_other_numbers_is_occluded(ask: Ask, tmp_path: Path) -> None:
+    """A normalized one has a second vector as long as the weights, the sizes."""
+    whole = ask("linear", "model.linear.normalize=true")
+    pack_artefact(whole.model.first, tmp_path / "packed", graphs_of(whole.model.first, ["fp32"])["fp32"].data)
+    packed = open_predictor(tmp_path / "packed")
+    assert Explainer(packed).method == "occlusion"
+    with pytest.raises(UsageError, match="holds no weights"):
+        Explainer(packed, "weights")
 
 
 def test_invariant_12_what_explains_imports_no_torch_before_it_needs_it() -> None:
