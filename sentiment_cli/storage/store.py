@@ -202,7 +202,9 @@ def open_directory(path: Path, is_read: Callable[[str], bool] = lambda name: Tru
     """
     present, files = _names_in(path), read_manifest(path)
     if present - {MANIFEST} != files.keys():
-        raise IntegrityError(f"{path} holds {sorted(present - {MANIFEST})}, its manifest names {sorted(files)}")
+        missing, added = sorted(files.keys() - present), sorted(present - {MANIFEST} - files.keys())
+        differ = [f"{', '.join(names)} {what}" for names, what in ((missing, "missing"), (added, "not of it")) if names]
+        raise IntegrityError(f"{path} is damaged: its files are not those of its manifest: {'; '.join(differ)}")
     for name, expected in files.items():
         if not is_read(name):
             continue
