@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO
 
 from sentiment_cli.errors import MachineError
@@ -22,13 +22,40 @@ _SECONDS_BETWEEN_PLAIN_LINES = 15.0
 _SHORTEST_BAR, _LONGEST_BAR = 8, 30
 _NOTE_WIDTH = 40  # columns kept free for the share and the figures beside a bar
 _MINUTES_FROM = 90  # seconds
+_STYLES = {"error:": "1;31", "warning:": "33", "try:": "1"}  # bold red, yellow, bold
 _is_muted = False
+_volume = 0  # -1 for --quiet, 1 for --verbose
+_colour = "auto"
+_listeners: list[Callable[[str], object]] = []
 
 
 def mute() -> None:
     """Print nothing but errors from now on: another process of the same job speaks for this one."""
     global _is_muted
     _is_muted = True
+
+
+def set_manner(*, volume: int | None = None, colour: str | None = None) -> None:
+    """Choose how much is said (-1 warnings and errors alone, 1 details too), and colours: auto, always or never."""
+    global _volume, _colour
+    _volume = _volume if volume is None else volume
+    _colour = _colour if colour is None else colour
+
+
+def manner() -> list[str]:
+    """Return the options that choose the same for another process."""
+    volume = {-1: ["--quiet"], 0: [], 1: ["--verbose"]}[_volume]
+    return [*volume, *([] if _colour == "auto" else ["--color", _colour])]
+
+
+@contextlib.contextmanager
+def heard_by(listener: Callable[[str], object]) -> Iterator[None]:
+    """Pass all that is said in the block to a listener, too, sanitized, whether it is printed or not."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 def sanitize(text: str) -> str:
@@ -59,9 +86,15 @@ def result_piece(text: str) -> None:
 
 
 def has_colour() -> bool:
-    """Say whether stdout is a terminal that shows colours, and nobody asked for none (NO_COLOR, TERM=dumb)."""
+    """Say whether results are coloured: as --color says, else on a terminal unless NO_COLOR or TERM=dumb is set."""
+    return _has_colour(sys.stdout)
+
+
+def _has_colour(stream: TextIO | None) -> bool:
+    if _colour != "auto":
+        return _colour == "always"
     is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in (None, "", "dumb")
-    return sys.stdout is not None and sys.stdout.isatty() and not is_plain
+    return stream is not None and stream.isatty() and not is_plain
 
 
 def can_show(text: str) -> bool:
@@ -75,7 +108,8 @@ def coloured_result(pieces: Iterable[tuple[str, str]]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    shown = Console(highlight=False, soft_wrap=True)
+    has_any = has_colour()
+    shown = Console(highlight=False, soft_wrap=True, no_color=not has_any, force_terminal=has_any or None)
     with shown.capture() as captured:
         shown.print(Text.assemble(*((sanitize(text), style) for text, style in pieces)), end="")
     _print(captured.get())
@@ -121,26 +155,46 @@ def _stdout() -> Iterator[TextIO]:
 
 
 def say(text: str) -> None:
-    """Print talk, on stderr; where nobody listens, nothing."""
+    """Print talk, on stderr, unless --quiet is given; where nobody listens, nothing."""
     if not _is_muted:
-        _say(text)
+        _pass_on(text)
+        if _volume >= 0:
+            _say(text)
 
 
-def _say(text: str) -> None:
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            _write(sys.stderr, sanitize(text))
+def detail(text: str) -> None:
+    """Print talk that only --verbose shows."""
+    if not _is_muted:
+        _pass_on(text)
+        if _volume > 0:
+            _say(text)
 
 
 def warn(text: str) -> None:
-    say(f"warning: {text}")
+    """Print a warning, on stderr, with --quiet too."""
+    if not _is_muted:
+        _pass_on(f"warning: {text}")
+        _say(text, "warning:")
 
 
 def report_error(message: str, hint: str | None) -> None:
     """Print an error and the next thing to type."""
-    _say(f"error: {message}")
+    _say(message, "error:")
     if hint:
-        _say(f"  try: {hint}")
+        _say(hint, "try:", "  ")
+
+
+def _pass_on(text: str) -> None:
+    for listener in tuple(_listeners):
+        listener(sanitize(text))
+
+
+def _say(text: str, label: str = "", indent: str = "") -> None:
+    if label and _has_colour(sys.stderr):
+        label = f"\x1b[{_STYLES[label]}m{label}\x1b[0m"
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            _write(sys.stderr, f"{indent}{label}{' ' if label else ''}{sanitize(text)}")
 
 
 def _write(stream: TextIO, text: str, end: str = "\n") -> None:
@@ -166,11 +220,12 @@ class ProgressBar:
         self._label, self._total = label, total
         self._began = self._printed_at = time.monotonic()
         self._bar = None
-        if not _is_muted and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        is_shown = not _is_muted and _volume >= 0 and sys.stderr is not None and sys.stderr.isatty()
+        if is_shown and os.environ.get("TERM") != "dumb":
             from rich import progress as bars  # 40 ms that only a terminal needs
             from rich.console import Console
 
-            shown = Console(stderr=True)
+            shown = Console(stderr=True, no_color=not _has_colour(sys.stderr))
             width = max(_SHORTEST_BAR, min(_LONGEST_BAR, shown.width - len(label) - _NOTE_WIDTH))
             self._room = shown.width - len(label) - width - len("  100 %  ")
             self._bar = bars.Progress(

@@ -169,6 +169,12 @@ def append_line(path: Path, line: str) -> None:
             disk.flush_directory(path.parent)
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add text to a file that people read. It is not flushed, since nothing depends on it."""
+    with refusals.write_errors(path), disk.open_log(path) as handle:
+        handle.write(text.encode("utf-8", "backslashreplace"))
+
+
 @contextlib.contextmanager
 def new_directory(path: Path) -> Iterator[Draft]:
     """Yield a draft that becomes the directory `path`, manifest last, when the block ends well.
@@ -284,6 +290,13 @@ def claim_directory(root: Path, name: str) -> Path:
                 n += 1
                 continue
             return path
+
+
+def free_directory(root: Path, name: str) -> Path:
+    """Return the directory that `claim_directory` would make now."""
+    check_name(name)
+    paths = (root / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
+    return next(path for path in paths if not is_there(path))
 
 
 def move_directory(path: Path, target: Path) -> None:

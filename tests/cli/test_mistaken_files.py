@@ -73,7 +73,9 @@ TABLE = {
     "config check unnamed.yaml": (USAGE, "add a line such as `name: my-run`", ""),
     "config check child.yaml": (USAGE, "did you mean default?", ""),
     "config check six.yaml": (USAGE, "7 problems in six.yaml", ""),
-    "train sample --set train.device=cuda": (USAGE, "train.device is cuda", "sentiment train sample --set train.device=auto"),
+    "train sample --set train.device=cuda": (
+        USAGE, "train.device is cuda", "sentiment train sample --set train.device=auto",
+    ),
     # models and runs
     "predict --run reviews.csv hi": (DATA, "reviews.csv is not a packed model", "sentiment runs list"),
     "predict --run x.model hi": (USAGE, "there is no run 'x.model' in ", "sentiment runs list"),
@@ -86,7 +88,9 @@ TABLE = {
         DATA, "the training labels are 'negative', 'positive'",
         "sentiment eval mine --data caps.csv --label-map Negative=negative,Positive=positive",
     ),
-    "predict --run less hi": (DATA, "its files are not those of its manifest: graph.onnx missing", "sentiment reproduce {}/runs/less"),
+    "predict --run less hi": (
+        DATA, "its files are not those of its manifest: graph.onnx missing", "sentiment reproduce {}/runs/less",
+    ),
     "predict --run more hi": (DATA, "graph.onnx is damaged: its size or checksum", "sentiment reproduce {}/runs/more"),
     "predict --run bare hi": (USAGE, "bare holds no trained model", "sentiment train --resume {}/runs/bare"),
     "compare mine": (USAGE, "two runs or more", "sentiment runs list"),

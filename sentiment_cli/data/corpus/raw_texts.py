@@ -204,8 +204,8 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
         if not first.n_rows:
             n_out = rejected.n + left_out.total()
             all_out = f": all {n_out:,} rows were left out" if n_out else ""
-            shown = show_command(source.path) if source.path is not None else "sentiment data info"
-            raise DataError(f"{source.path} holds no {part} rows{all_out}", shown)
+            hint = show_command(source.path) if source.path is not None else "sentiment data info"
+            raise DataError(f"{source.path} holds no {part} rows{all_out}", hint)
         for split, other in splits.items():
             names, renamed = sort_labels(first.labels), parse_label_map(source.settings.label_map)
             refuse_unknown(f"the {split} split of {source.path}", other.labels, names, renamed)
