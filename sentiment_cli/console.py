@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO
@@ -22,6 +23,7 @@ _SECONDS_BETWEEN_PLAIN_LINES = 15.0
 _SHORTEST_BAR, _LONGEST_BAR = 8, 30
 _NOTE_WIDTH = 40  # columns kept free for the share and the figures beside a bar
 _MINUTES_FROM = 90  # seconds
+_WRAPPER = textwrap.TextWrapper(subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 _STYLES = {"error:": "1;31", "warning:": "33", "try:": "1"}  # bold red, yellow, bold
 _is_muted = False
 _volume = 0  # -1 for --quiet, 1 for --verbose
@@ -103,16 +105,24 @@ def can_show(text: str) -> bool:
     return text.encode(encoding, "replace").decode(encoding) == text
 
 
-def coloured_result(pieces: Iterable[tuple[str, str]]) -> None:
-    """Print pieces of text, each in its style (rich's names for them, ours alone), as one result for a terminal."""
+def coloured_result(pieces: Iterable[tuple[str, str]], indent: str = "") -> None:
+    """Print pieces of text, each in its style (rich's names for them, ours alone), as one result for a terminal.
+
+    Lines are broken between words where the terminal ends, and begin with `indent`.
+    """
     from rich.console import Console
     from rich.text import Text
 
     has_any = has_colour()
     shown = Console(highlight=False, soft_wrap=True, no_color=not has_any, force_terminal=has_any or None)
-    with shown.capture() as captured:
-        shown.print(Text.assemble(*((sanitize(text), style) for text, style in pieces)), end="")
-    _print(captured.get())
+    text = Text.assemble(*((sanitize(text), style) for text, style in pieces))
+    width = terminal_width()
+    lines = [text] if width is None else text.wrap(shown, max(1, width - len(indent)))
+    for line in lines:
+        line.rstrip()
+        with shown.capture() as captured:
+            shown.print(Text(indent) + line, end="")
+        _print(captured.get())
 
 
 def _print(text: str, end: str = "\n") -> None:
@@ -136,6 +146,11 @@ def result_bytes(data: bytes) -> None:
 def terminal_width() -> int | None:
     """Return the columns of the terminal that results go to; None where they go elsewhere."""
     return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+
+
+def talk_width() -> int | None:
+    """Return the columns of the terminal that talk goes to; None where it goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stderr is not None and sys.stderr.isatty() else None
 
 
 @contextlib.contextmanager
@@ -190,11 +205,25 @@ def _pass_on(text: str) -> None:
 
 
 def _say(text: str, label: str = "", indent: str = "") -> None:
+    if sys.stderr is None:
+        return
+    shown = f"{indent}{label}{' ' if label else ''}{sanitize(text)}"
+    if label != "try:":  # a command is copied, and a shell would take each line for one
+        shown = _folded(shown, talk_width())
     if label and _has_colour(sys.stderr):
-        label = f"\x1b[{_STYLES[label]}m{label}\x1b[0m"
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            _write(sys.stderr, f"{indent}{label}{' ' if label else ''}{sanitize(text)}")
+        shown = shown.replace(label, f"\x1b[{_STYLES[label]}m{label}\x1b[0m", 1)
+    with contextlib.suppress(OSError):
+        _write(sys.stderr, shown)
+
+
+def _folded(text: str, width: int | None) -> str:
+    """Break the sentences that are longer than a width between words; lines with columns stay as they are."""
+    lines = []
+    _WRAPPER.width = width or 0
+    for line in text.split("\n"):
+        is_sentence = width is not None and len(line) > width and "  " not in line.strip()
+        lines += _WRAPPER.wrap(line) if is_sentence else [line]
+    return "\n".join(lines)
 
 
 def _write(stream: TextIO, text: str, end: str = "\n") -> None:

@@ -29,9 +29,12 @@ def say_done(run: Path, seconds: float, kept: str | None, scores: Any) -> None:
         'sentiment predict "…"': "try it",
         f"sentiment report {name}": "see curves and mistakes",
     }
-    width = max(map(len, nexts))
-    for i, (command, what) in enumerate(nexts.items()):
-        console.say(f"{'Next:' if i == 0 else '':<6}{command:<{width}}   {what}")
+    width, room = max(map(len, nexts)), console.talk_width()
+    lines = [f"{command:<{width}}   {what}" for command, what in nexts.items()]
+    if room is not None and len("Next:  ") + max(map(len, lines)) > room:
+        lines = list(nexts)
+    for i, line in enumerate(lines):
+        console.say(f"{'Next:' if i == 0 else '':<7}{line}")
 
 
 def spoken(seconds: float) -> str:

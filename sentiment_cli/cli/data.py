@@ -91,7 +91,7 @@ def info(
         for split, row in found["splits"].items()
     ]
     _print_table(read, rows)
-    console.result("cut: share longer than a model reads; 50 %: half of the reviews have at most so many tokens")
+    _print_wrapped("cut: share longer than a model reads; 50 %: half of the reviews have at most so many tokens")
     shown = {split: row["labels"] for split, row in found["splits"].items() if split != "unsup"}
     console.result("")
     by_label = [
@@ -103,8 +103,9 @@ def info(
     )
     console.result("")
     _print_wrapped(f"{found['vocabulary']['entries']:,} vocabulary entries; most frequent words: {common}")
+    lengths = statistics.token_lengths(experiment)
     console.result("\ntokens of a training review")
-    for line in _histogram(statistics.token_lengths(experiment)):
+    for line in _histogram(lengths):
         console.result(line)
 
 
@@ -141,7 +142,10 @@ def check(
         for finding in report.findings:
             rows = f": {', '.join(finding.rows)}" if finding.rows else ""
             findings.append((finding.severity, f"{finding.count:,}", console.one_line(f"{finding.what}{rows}")))
-        _print_table((Column(""), Column("rows", is_right=True), Column("finding")), findings)
+        if findings:
+            _print_table((Column(""), Column("rows", is_right=True), Column("finding")), findings)
+        else:
+            console.result("nothing found that is wrong with the rows")
         console.result("")
         duplicates = []
         for kind in ("exact", "normalised", "near"):

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from sentiment_cli import console
 
 _PLAIN = "Commands"
+_LONGEST_LINE = 200  # of a command's sentence, which a narrow terminal wraps
 _F = TypeVar("_F", bound=Callable[..., Any])
 _VALUES = ((bool, ""), (int, "N"), (float, "X"), (Path, "FILE"))
 
@@ -54,7 +55,7 @@ class Group(TyperGroup):
         width = max(map(len, shown))
         for name, command in shown.items():
             rows = panels.setdefault(getattr(command, "rich_help_panel", None) or _PLAIN, [])
-            rows.append((f"{name:<{width}}", command.get_short_help_str(formatter.width - width - 6)))
+            rows.append((f"{name:<{width}}", command.get_short_help_str(_LONGEST_LINE)))
         for title, rows in panels.items():
             with formatter.section(title):
                 formatter.write_dl(rows)

@@ -229,17 +229,15 @@ def print_comparison(comparison: Comparison, n_listed: int) -> None:
     width = max(map(len, comparison.right))
     for name, right in comparison.right.items():
         low, high = wilson_interval(right, comparison.n)
-        console.result(
-            f"  {name:<{width}}  accuracy {right / comparison.n:.2%}   95 % interval {low:.2%} to {high:.2%}"
-        )
+        _print_wrapped(f"{name:<{width}}  accuracy {right / comparison.n:.2%}   95 % interval {low:.2%} to {high:.2%}")
     for pairing in comparison.pairings:
         console.result("")
         for line in wrapped(pairing.verdict, console.terminal_width(), "  "):
             console.result(line)
         table, first, other = pairing.table, pairing.first, pairing.other
-        console.result(
-            f"  both right {table.both_right:,}   only {first} {table.only_first:,}   "
-            f"only {other} {table.only_other:,}   both wrong {table.both_wrong:,}"
+        _print_wrapped(
+            f"both right {table.both_right:,}, only {first} {table.only_first:,}, "
+            f"only {other} {table.only_other:,}, both wrong {table.both_wrong:,}"
         )
         corrected = f", with Holm's correction {_say_p(pairing.p_holm)}" if len(comparison.pairings) > 1 else ""
         console.result(f"  exact McNemar test: {_say_p(pairing.p)}{corrected}")
@@ -251,7 +249,13 @@ def print_comparison(comparison: Comparison, n_listed: int) -> None:
         for name, ids in ((first, pairing.right_only_in_first), (other, pairing.right_only_in_other)):
             if ids and n_listed:
                 more = f" and {len(ids) - n_listed:,} more" if len(ids) > n_listed else ""
-                console.result(f"  only {name} has right: {', '.join(map(console.one_line, ids[:n_listed]))}{more}")
+                _print_wrapped(f"only {name} has right: {', '.join(map(console.one_line, ids[:n_listed]))}{more}")
+
+
+def _print_wrapped(text: str) -> None:
+    width = console.terminal_width()
+    for line in wrapped(text, None if width is None else width - 2, "  "):
+        console.result(f"  {line}")
 
 
 def _say_p(p: float) -> str:

@@ -77,9 +77,9 @@ def _plan_training(state: TrainState) -> TrainPlan:
         console.say(f"training: {what}, best by validation {settings.monitor}")
         if state.job.experiment.task == "classify":
             warn_of_few_steps(state.job.experiment, n_steps)
-    console.say(table_header(state.job.experiment))
+    console.say(table_header(state.job.experiment, console.talk_width()))
     for row in progress.history:
-        console.say(table_line(row, state.job.experiment))
+        console.say(table_line(row, state.job.experiment, console.talk_width()))
 
     def lr_at(step: int) -> float:
         judged = [row for row in progress.selection or progress.history if row["step"] <= step]
@@ -199,7 +199,7 @@ def _close_epoch(state: TrainState, plan: TrainPlan, scores: AnyScores | None) -
         store.append_line(state.job.run / METRICS_LOG, json.dumps(row))
         if state.job.experiment.train.tensorboard:
             write_events(state.job.run, progress.offset + progress.step, row)
-    console.say(table_line(row, state.job.experiment))
+    console.say(table_line(row, state.job.experiment, console.talk_width()))
 
 
 def _gain(value: float | None, monitor: str) -> float:
