@@ -140,11 +140,12 @@ def document_of(text: str) -> Document:
         Items([text, text]),
         Code(text),
         Quote(text, text),
+        Quote("", text, [(text, 0), (text, 4), (text, -1)]),
         Notice(text, text),
         Fold(text, [table]),
         Figure("one", text, chart, text, table),
         KeyFigures([(text, text)]),
-        SideBySide([[table], [Paragraph(text)]]),
+        SideBySide([[table._replace(bars=[(0.1, 0.5, 0.9), (0, 0, 0.2)])], [Paragraph(text)]]),
     ]
     return Document(text, text, [ReportSection(text, blocks)])
 
