@@ -195,7 +195,7 @@ def refuse_unknown(
 def straight_map(counts: Counter[str], renamed: Mapping[str, str], labels: Sequence[str]) -> dict[str, str] | None:
     """Return the map from the labels of rows to those of `labels` that they begin like.
 
-    Rows of what is like none of them are left out. None where no row would be left: a guess could turn labels round.
+    Labels that resemble none of them are left out. None where no row would be left: a guess could swap labels.
     """
     unknown = {label: _alike(label, labels) for label in counts if label not in labels}
     if not any(unknown.values()) and len(unknown) == len(counts):
