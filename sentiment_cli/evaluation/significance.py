@@ -1,7 +1,6 @@
 """Paired significance tests of runs on the same rows.
 
-The p-value speaks of these two models on rows like these. Whether one way to train is better than another is a question
-for several seeds of each (Dietterich 1998, section 2).
+The p-value is about these two models. To compare ways to train takes several seeds (Dietterich 1998, section 2).
 """
 
 import json
@@ -232,8 +231,7 @@ def print_comparison(comparison: Comparison, n_listed: int) -> None:
         _print_wrapped(f"{name:<{width}}  accuracy {right / comparison.n:.2%}   95 % interval {low:.2%} to {high:.2%}")
     for pairing in comparison.pairings:
         console.result("")
-        for line in wrapped(pairing.verdict, console.terminal_width(), "  "):
-            console.result(line)
+        _print_wrapped(pairing.verdict, "")
         table, first, other = pairing.table, pairing.first, pairing.other
         _print_wrapped(
             f"both right {table.both_right:,}, only {first} {table.only_first:,}, "
@@ -252,10 +250,9 @@ def print_comparison(comparison: Comparison, n_listed: int) -> None:
                 _print_wrapped(f"only {name} has right: {', '.join(map(console.one_line, ids[:n_listed]))}{more}")
 
 
-def _print_wrapped(text: str) -> None:
-    width = console.terminal_width()
-    for line in wrapped(text, None if width is None else width - 2, "  "):
-        console.result(f"  {line}")
+def _print_wrapped(text: str, indent: str = "  ") -> None:
+    for line in wrapped(f"{indent}{text}", console.terminal_width(), f"{indent}  "):
+        console.result(line)
 
 
 def _say_p(p: float) -> str:

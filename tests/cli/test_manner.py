@@ -64,6 +64,7 @@ def test_quiet_keeps_warnings_errors_and_results(typed, capsys: pytest.CaptureFi
 def test_the_options_go_before_the_command_and_after_it(typed, place: str) -> None:
     words = ["-q", "runs", "list"] if place == "before" else ["runs", "list", "-q"]
     assert typed(*words) == (0, "", "", "")
+    typed("version")
     assert console.manner() == []  # the next command of the process speaks again
 
 
