@@ -35,6 +35,11 @@ check: $(READY)  ## Check format, lint, types and imports, then run the test sui
 	$(BIN)/lint-imports
 	$(MAKE) test
 
+docs: $(READY)  ## Write the documentation as a site to site/, which needs no network
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
 faults: $(READY)  ## Do random faults to data for 20 minutes, then to 200 trainings, and count what goes wrong
 	$(BIN)/python benchmarks/faults.py
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow tests/training/test_random_kills.py
@@ -58,5 +63,5 @@ clean:  ## Remove the virtual environment and what tools cached; data and runs s
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install demo test coverage slow faults check train clean imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder
+.PHONY: help install demo test coverage slow docs faults check train clean imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder
 .PHONY: pocket imdb-best-lm linear best-labels imdb-student imdb-best-cpu imdb-best

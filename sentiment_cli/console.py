@@ -8,8 +8,9 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO
 
 from sentiment_cli.errors import MachineError
@@ -22,13 +23,41 @@ _SECONDS_BETWEEN_PLAIN_LINES = 15.0
 _SHORTEST_BAR, _LONGEST_BAR = 8, 30
 _NOTE_WIDTH = 40  # columns kept free for the share and the figures beside a bar
 _MINUTES_FROM = 90  # seconds
+_WRAPPER = textwrap.TextWrapper(subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+_STYLES = {"error:": "1;31", "warning:": "33", "try:": "1"}  # bold red, yellow, bold
 _is_muted = False
+_volume = 0  # -1 for --quiet, 1 for --verbose
+_colour = "auto"
+_listeners: list[Callable[[str], object]] = []
 
 
 def mute() -> None:
     """Print nothing but errors from now on: another process of the same job speaks for this one."""
     global _is_muted
     _is_muted = True
+
+
+def set_manner(*, volume: int | None = None, colour: str | None = None) -> None:
+    """Choose how much is said (-1 warnings and errors alone, 1 details too), and colours: auto, always or never."""
+    global _volume, _colour
+    _volume = _volume if volume is None else volume
+    _colour = _colour if colour is None else colour
+
+
+def manner() -> list[str]:
+    """Return the options that choose the same for another process."""
+    volume = {-1: ["--quiet"], 0: [], 1: ["--verbose"]}[_volume]
+    return [*volume, *([] if _colour == "auto" else ["--color", _colour])]
+
+
+@contextlib.contextmanager
+def heard_by(listener: Callable[[str], object]) -> Iterator[None]:
+    """Pass all that is said in the block to a listener, too, sanitized, whether it is printed or not."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 def sanitize(text: str) -> str:
@@ -59,9 +88,15 @@ def result_piece(text: str) -> None:
 
 
 def has_colour() -> bool:
-    """Say whether stdout is a terminal that shows colours, and nobody asked for none (NO_COLOR, TERM=dumb)."""
+    """Say whether results are coloured: as --color says, else on a terminal unless NO_COLOR or TERM=dumb is set."""
+    return _has_colour(sys.stdout)
+
+
+def _has_colour(stream: TextIO | None) -> bool:
+    if _colour != "auto":
+        return _colour == "always"
     is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in (None, "", "dumb")
-    return sys.stdout is not None and sys.stdout.isatty() and not is_plain
+    return stream is not None and stream.isatty() and not is_plain
 
 
 def can_show(text: str) -> bool:
@@ -70,15 +105,24 @@ def can_show(text: str) -> bool:
     return text.encode(encoding, "replace").decode(encoding) == text
 
 
-def coloured_result(pieces: Iterable[tuple[str, str]]) -> None:
-    """Print pieces of text, each in its style (rich's names for them, ours alone), as one result for a terminal."""
+def coloured_result(pieces: Iterable[tuple[str, str]], indent: str = "") -> None:
+    """Print pieces of text, each in its style (rich's names for them, ours alone), as one result for a terminal.
+
+    Lines are broken between words where the terminal ends, and begin with `indent`.
+    """
     from rich.console import Console
     from rich.text import Text
 
-    shown = Console(highlight=False, soft_wrap=True)
-    with shown.capture() as captured:
-        shown.print(Text.assemble(*((sanitize(text), style) for text, style in pieces)), end="")
-    _print(captured.get())
+    has_any = has_colour()
+    shown = Console(highlight=False, soft_wrap=True, no_color=not has_any, force_terminal=has_any or None)
+    text = Text.assemble(*((sanitize(text), style) for text, style in pieces))
+    width = terminal_width()
+    lines = [text] if width is None else text.wrap(shown, max(1, width - len(indent)))
+    for line in lines:
+        line.rstrip()
+        with shown.capture() as captured:
+            shown.print(Text(indent) + line, end="")
+        _print(captured.get())
 
 
 def _print(text: str, end: str = "\n") -> None:
@@ -104,6 +148,11 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
 
 
+def talk_width() -> int | None:
+    """Return the columns of the terminal that talk goes to; None where it goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stderr is not None and sys.stderr.isatty() else None
+
+
 @contextlib.contextmanager
 def _stdout() -> Iterator[TextIO]:
     """Yield stdout, and flush it after the block."""
@@ -121,26 +170,60 @@ def _stdout() -> Iterator[TextIO]:
 
 
 def say(text: str) -> None:
-    """Print talk, on stderr; where nobody listens, nothing."""
+    """Print talk, on stderr, unless --quiet is given; where nobody listens, nothing."""
     if not _is_muted:
-        _say(text)
+        _pass_on(text)
+        if _volume >= 0:
+            _say(text)
 
 
-def _say(text: str) -> None:
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            _write(sys.stderr, sanitize(text))
+def detail(text: str) -> None:
+    """Print talk that only --verbose shows."""
+    if not _is_muted:
+        _pass_on(text)
+        if _volume > 0:
+            _say(text)
 
 
 def warn(text: str) -> None:
-    say(f"warning: {text}")
+    """Print a warning, on stderr, with --quiet too."""
+    if not _is_muted:
+        _pass_on(f"warning: {text}")
+        _say(text, "warning:")
 
 
 def report_error(message: str, hint: str | None) -> None:
     """Print an error and the next thing to type."""
-    _say(f"error: {message}")
+    _say(message, "error:")
     if hint:
-        _say(f"  try: {hint}")
+        _say(hint, "try:", "  ")
+
+
+def _pass_on(text: str) -> None:
+    for listener in tuple(_listeners):
+        listener(sanitize(text))
+
+
+def _say(text: str, label: str = "", indent: str = "") -> None:
+    if sys.stderr is None:
+        return
+    shown = f"{indent}{label}{' ' if label else ''}{sanitize(text)}"
+    if label != "try:":  # a command is copied, and a shell would take each line for one
+        shown = _folded(shown, talk_width())
+    if label and _has_colour(sys.stderr):
+        shown = shown.replace(label, f"\x1b[{_STYLES[label]}m{label}\x1b[0m", 1)
+    with contextlib.suppress(OSError):
+        _write(sys.stderr, shown)
+
+
+def _folded(text: str, width: int | None) -> str:
+    """Break the sentences that are longer than a width between words; lines with columns stay as they are."""
+    lines = []
+    _WRAPPER.width = width or 0
+    for line in text.split("\n"):
+        is_sentence = width is not None and len(line) > width and "  " not in line.strip()
+        lines += _WRAPPER.wrap(line) if is_sentence else [line]
+    return "\n".join(lines)
 
 
 def _write(stream: TextIO, text: str, end: str = "\n") -> None:
@@ -166,11 +249,12 @@ class ProgressBar:
         self._label, self._total = label, total
         self._began = self._printed_at = time.monotonic()
         self._bar = None
-        if not _is_muted and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        is_shown = not _is_muted and _volume >= 0 and sys.stderr is not None and sys.stderr.isatty()
+        if is_shown and os.environ.get("TERM") != "dumb":
             from rich import progress as bars  # 40 ms that only a terminal needs
             from rich.console import Console
 
-            shown = Console(stderr=True)
+            shown = Console(stderr=True, no_color=not _has_colour(sys.stderr))
             width = max(_SHORTEST_BAR, min(_LONGEST_BAR, shown.width - len(label) - _NOTE_WIDTH))
             self._room = shown.width - len(label) - width - len("  100 %  ")
             self._bar = bars.Progress(

@@ -49,6 +49,11 @@ def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
     return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
+def counted(n: int, one: str) -> str:
+    """Return a number and its noun: 1 epoch, 1,200 epochs."""
+    return f"{n:,} {one}{'' if n == 1 else 's'}"
+
+
 def cell_width(text: str) -> int:
     """Return the columns of a terminal that a text takes: two for a wide character, none for a combining one."""
     return sum(

@@ -50,8 +50,9 @@ def test_make_targets_exist(command: str) -> None:
 def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch, quick_run: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SENTIMENT_RUNS", str(quick_run.parent))
-    for name in ("my-lstm.yaml", "my-classifier.yaml", "FILE"):
-        (tmp_path / name).write_text("name: my-lstm\n")
+    for name in ("my-lstm.yaml", "my-classifier.yaml", "mine.yaml", "FILE"):
+        if "copy" not in command:  # which makes one
+            (tmp_path / name).write_text("name: my-lstm\n")
     for name, labels in (("my.csv", ("bad", "good")), ("new.csv", ("Negative", "Positive"))):
         rows = [f"sentence {number} of it,{labels[number % 2]}\n" for number in range(100)]
         (tmp_path / name).write_text("text,label\n" + "".join(rows))
@@ -97,7 +98,7 @@ def test_documented_commands_work(command: str, cli, tmp_path: Path, monkeypatch
     if words[0] == "train":  # `make demo` trains the sample in full
         words += ["--set", "train.max_steps=4", "--set", "model.encoder.width=8"]
     if words[0] == "eval":
-        words.append(quick_run.name)
+        words[1:] = [quick_run.name, *words[1 if words[1:2] == [] or words[1].startswith("-") else 2 :]]
         if "--pairs" in words:
             header = "original,contrast,original_label,contrast_label\n"
             (tmp_path / "contrasts.csv").write_text(f"{header}good,bad,pos,neg\n")

@@ -33,7 +33,8 @@ from sentiment_cli.cli import (
 from sentiment_cli.cli import eval as eval_command
 from sentiment_cli.cli.help import App
 from sentiment_cli.cli.parameters import spare_pydantic
-from sentiment_cli.errors import MachineError, SentimentError
+from sentiment_cli.config.nearest import nearest
+from sentiment_cli.errors import MachineError, SentimentError, UsageError
 from sentiment_cli.storage import refusals
 
 app = App(
@@ -98,16 +99,40 @@ def print_version() -> None:
 
 @app.command("help", hidden=True)
 def print_help(
-    names: Annotated[list[str] | None, Argument(metavar="COMMAND", help="The command to explain.")] = None,
+    names: Annotated[
+        list[str] | None, Argument(metavar="COMMAND|TOPIC", help="The command or the topic to explain.")
+    ] = None,
 ) -> None:
-    """Explain a command, or list them all."""
+    """Explain a command or a topic, or list them all.
+
+    \b
+    Examples:
+      sentiment help train
+      sentiment help exit-codes
+    """
+    from sentiment_cli.cli.topics import TOPICS, find_topic, list_lines, topic_lines
+
+    width = console.terminal_width() or 80
+    if (topic := find_topic(names or [])) is not None:
+        console.result("\n".join(topic_lines(topic, width)))
+        return
+    if names and names[0] not in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
+        known = [*typer.main.get_command(app).commands, *TOPICS]  # type: ignore[attr-defined]
+        near = nearest(names[0], known)
+        raise UsageError(
+            f"there is no command or topic {' '.join(names)!r}{f'. Did you mean {near!r}?' if near else ''}",
+            f"sentiment help {near}" if near else "sentiment help",
+        )
     app([*(names or []), "--help"], prog_name="sentiment", standalone_mode=False)
+    if not names:
+        console.result("\n".join(["", *list_lines(width)]))
 
 
 def main() -> NoReturn:
     """Run the command line. Exit codes: 0 done, 1 bug, 2 usage, 3 data, 4 machine, 5 diverged, 130 interrupted."""
     # Other packages' pydantic plugins have no business in an experiment, and looking for them takes 10 ms.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    console.set_manner(volume=0, colour="auto")
     try:
         _check_here()
         spare_pydantic()

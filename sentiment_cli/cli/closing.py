@@ -9,26 +9,32 @@ from sentiment_cli import console
 
 def say_done(run: Path, seconds: float, kept: str | None, scores: Any) -> None:
     """Say on stderr how long it took, what was kept with its validation score, and the next commands."""
+    from sentiment_cli.config.loader import load_experiment
     from sentiment_cli.config.paths import runs_dir
+    from sentiment_cli.runs.files import EXPERIMENT
     from sentiment_cli.runs.records import read_summary
 
     if kept is None:
-        epoch = read_summary(run).get("best_epoch")
-        kept = "the model" if epoch is None else f"epoch {epoch}"
+        experiment, epoch = load_experiment(run / EXPERIMENT), read_summary(run).get("best_epoch")
+        is_one = epoch is None or experiment.model.kind == "linear"  # a linear model has no epochs
+        kept = "the model" if is_one else f"epoch {epoch} of {experiment.train.epochs}"
     elif kept == "ensemble":
         kept = "the ensemble"
     accuracy = getattr(scores, "accuracy", None)
     reached = "" if accuracy is None else f": {accuracy:.2%} on validation"
     console.say(f"Done in {spoken(seconds)}. Kept {kept}{reached}.")
     name = shlex.quote(run.name if run.parent.resolve() == runs_dir().resolve() else str(run))
-    width = len(f"sentiment report {name}")
     nexts = {
         f"sentiment eval {name}": "score it on the held-out test rows",
         'sentiment predict "…"': "try it",
         f"sentiment report {name}": "see curves and mistakes",
     }
-    for i, (command, what) in enumerate(nexts.items()):
-        console.say(f"{'Next:' if i == 0 else '':<6}{command:<{width}}   {what}")
+    width, room = max(map(len, nexts)), console.talk_width()
+    lines = [f"{command:<{width}}   {what}" for command, what in nexts.items()]
+    if room is not None and len("Next:  ") + max(map(len, lines)) > room:
+        lines = list(nexts)
+    for i, line in enumerate(lines):
+        console.say(f"{'Next:' if i == 0 else '':<7}{line}")
 
 
 def spoken(seconds: float) -> str:

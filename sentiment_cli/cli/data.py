@@ -94,7 +94,7 @@ def info(
         for split, row in found["splits"].items()
     ]
     _print_table(read, rows)
-    console.result(
+    _print_wrapped(
         "cut: share of texts longer than a model reads; 50 %: half of the texts have this many tokens or fewer"
     )
     shown = {split: row["labels"] for split, row in found["splits"].items() if split != "unsup"}
@@ -108,8 +108,9 @@ def info(
     )
     console.result("")
     _print_wrapped(f"{found['vocabulary']['entries']:,} vocabulary entries; most frequent words: {common}")
+    lengths = statistics.token_lengths(experiment)
     console.result("\ntokens of a training review")
-    for line in _histogram(statistics.token_lengths(experiment)):
+    for line in _histogram(lengths):
         console.result(line)
 
 
@@ -146,7 +147,10 @@ def check(
         for finding in report.findings:
             rows = f": {', '.join(finding.rows)}" if finding.rows else ""
             findings.append((finding.severity, f"{finding.count:,}", console.one_line(f"{finding.what}{rows}")))
-        _print_table((Column(""), Column("rows", is_right=True), Column("finding")), findings)
+        if findings:
+            _print_table((Column(""), Column("rows", is_right=True), Column("finding")), findings)
+        else:
+            console.result("nothing found that is wrong with the rows")
         console.result("")
         duplicates = []
         for kind in ("exact", "normalised", "near"):

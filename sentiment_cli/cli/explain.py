@@ -114,9 +114,9 @@ def _plain_lines(explanation: "Explanation | None", trace: "Trace | None") -> It
 def _print_coloured(line: str, text: str, explanation: "Explanation | None", trace: "Trace | None") -> None:
     from sentiment_cli.inference.explain.words import cut_text
 
-    console.result(line)
+    console.coloured_result([(line, "")])
     if explanation is not None:
-        console.result(f"  {explanation.summary()}")
+        console.coloured_result([(explanation.summary(), "")], "  ")
         levels = explanation.levels(len(_MORE) - 1)
         pieces = []
         for piece, i in cut_text(text, explanation.words):
@@ -126,26 +126,25 @@ def _print_coloured(line: str, text: str, explanation: "Explanation | None", tra
                 style = "dim" if not word.read else (_MORE if levels[i] > 0 else _LESS)[abs(levels[i])]
                 style = f"{style} underline" if word.unknown else style
             pieces.append((piece, style))
-        console.coloured_result([("  ", ""), *pieces])
-        console.coloured_result(_legend(explanation))
+        console.coloured_result(pieces, "  ")
+        for part in _legend(explanation):
+            console.coloured_result(part, "  ")
     for said in _trace_lines(trace) if trace is not None else ():
-        console.result(said)
+        console.coloured_result([(said.strip(), "")], "  ")
 
 
-def _legend(explanation: "Explanation") -> list[tuple[str, str]]:
-    """Say what the colours mean, with the strongest words on either side."""
+def _legend(explanation: "Explanation") -> Iterator[list[tuple[str, str]]]:
+    """Yield lines that say what the colours mean, with the strongest words on either side."""
     by_word = sorted(zip(explanation.added, explanation.words, strict=True), key=lambda pair: -abs(pair[0]))
-    legend = []
     for name, style, sign in (("more", _MORE[2], 1), ("less", _LESS[2], -1)):
         words = [f"{word.text} {added:+.2f}" for added, word in by_word if sign * added > 0][:_STRONGEST]
-        legend += [("  ", ""), (name, style), (": " + (", ".join(map(_one_line, words)) or "no word"), "")]
-    ngrams = [f"{_one_line(text)} {added:+.2f}" for text, added in explanation.ngrams[:_STRONGEST]]
-    legend.append((f"\n  strongest n-grams: {', '.join(ngrams)}" if ngrams else "", ""))
+        yield [(name, style), (": " + (", ".join(map(_one_line, words)) or "no word"), "")]
+    if ngrams := [f"{_one_line(text)} {added:+.2f}" for text, added in explanation.ngrams[:_STRONGEST]]:
+        yield [(f"strongest n-grams: {', '.join(ngrams)}", "")]
     if any(word.unknown for word in explanation.words):
-        legend += [("\n  ", ""), ("unknown", "underline"), (" to the model", "")]
+        yield [("unknown", "underline"), (" to the model", "")]
     if not all(word.read for word in explanation.words):
-        legend += [("\n  ", ""), ("not read", "dim"), (", for the text is longer than what the model reads", "")]
-    return legend
+        yield [("not read", "dim"), (", since the text is longer than what the model reads", "")]
 
 
 def _trace_lines(trace: "Trace") -> Iterator[str]:

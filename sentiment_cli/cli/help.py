@@ -1,20 +1,28 @@
 """The layout of `--help`: commands in groups, whole sentences at 80 columns, and values by the names people use."""
 
+import functools
 from collections.abc import Callable
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
+from typer import Option
 from typer.core import TyperCommand, TyperGroup
 
+from sentiment_cli import console
+
 _PLAIN = "Commands"
+_LONGEST_LINE = 200  # of a command's sentence, which a narrow terminal wraps
 _F = TypeVar("_F", bound=Callable[..., Any])
 _VALUES = ((bool, ""), (int, "N"), (float, "X"), (Path, "FILE"))
 
 
 class Command(TyperCommand):
     """A command whose help shows `RUN`, `[CONFIG]` and `N` where Typer shows types of Python."""
+
+    def __init__(self, *args: Any, params: list[Any] | None = None, **options: Any) -> None:
+        super().__init__(*args, params=[*(params or []), *manner_options()], **options)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         arguments = [one for one in self.get_params(ctx) if one.param_type_name == "argument"]
@@ -32,6 +40,9 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """A command with commands of its own, listed under the panels that they were added with."""
 
+    def __init__(self, *args: Any, params: list[Any] | None = None, **options: Any) -> None:
+        super().__init__(*args, params=[*(params or []), *manner_options()], **options)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_commands(ctx, formatter)
         rows = [(_name(one), _help(one, ctx)) for one in self.get_params(ctx) if not getattr(one, "hidden", False)]
@@ -44,7 +55,7 @@ class Group(TyperGroup):
         width = max(map(len, shown))
         for name, command in shown.items():
             rows = panels.setdefault(getattr(command, "rich_help_panel", None) or _PLAIN, [])
-            rows.append((f"{name:<{width}}", command.get_short_help_str(formatter.width - width - 6)))
+            rows.append((f"{name:<{width}}", command.get_short_help_str(_LONGEST_LINE)))
         for title, rows in panels.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
@@ -68,6 +79,53 @@ class App(typer.Typer):
         self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **options: Any
     ) -> Callable[[_F], _F]:
         return super().command(name, cls=cls, **options)
+
+
+class Colour(StrEnum):
+    """When text is coloured."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
+def _speak(quiet: bool) -> None:
+    if quiet:
+        console.set_manner(volume=-1)
+
+
+def _explain(verbose: bool) -> None:
+    if verbose:
+        console.set_manner(volume=1)
+
+
+def _paint(color: Colour | None) -> None:
+    if color is not None:
+        console.set_manner(colour=color.value)
+
+
+def _manner(
+    quiet: Annotated[
+        bool,
+        Option("--quiet", "-q", help="Say nothing but warnings and errors.", expose_value=False, callback=_speak),
+    ] = False,
+    verbose: Annotated[
+        bool, Option("--verbose", "-v", help="Say more: versions, fingerprints.", expose_value=False, callback=_explain)
+    ] = False,
+    color: Annotated[
+        Colour | None,
+        Option("--color", help="When to use colours; without it, auto.", expose_value=False, callback=_paint),
+    ] = None,
+) -> None:
+    """Options of every command."""
+
+
+@functools.cache
+def manner_options() -> tuple[Any, ...]:
+    """Return the options that every command has: how much it says, and in which colours."""
+    one = typer.Typer(add_completion=False)
+    one.command(cls=TyperCommand)(_manner)
+    return tuple(typer.main.get_command(one).params)
 
 
 def value_name(parameter: Any) -> str:

@@ -43,15 +43,12 @@ def list_(as_json: Annotated[bool, Option("--json", help="Print one JSON array."
         return
     rows = [(name, *_figures(recipe), recipe.what) for name, recipe in found.items()]
     head, *lines = table(_COLUMNS, rows, console.terminal_width())
+    groups = (recipe.group for recipe in found.values())
     group = ""
-    if len(lines) != len(rows):  # set vertically, or with continued lines: groups would part them
-        for line in (head, *lines):
-            console.result(line)
-        return
     console.result(head)
-    for recipe, line in zip(found.values(), lines, strict=True):
-        if recipe.group != group:
-            group = recipe.group
+    for line in lines:
+        if head.startswith("NAME") and not line.startswith(" ") and (next_group := next(groups)) != group:
+            group = next_group
             console.result(f"\n{group}")
         console.result(line)
 

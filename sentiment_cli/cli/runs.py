@@ -15,7 +15,7 @@ from sentiment_cli.cli import completion
 from sentiment_cli.cli.help import App
 from sentiment_cli.cli.parameters import OneRun
 from sentiment_cli.cli.runs_table import COLUMNS, cells, grouped, list_entry
-from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.config.paths import runs_dir, shown
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.layout import table, wrapped
 from sentiment_cli.runs.directory import (
@@ -54,7 +54,7 @@ def list_(
         console.result(json.dumps([list_entry(run) for run in runs]))
         return
     if not runs:
-        console.say(f"there are no runs under {runs_dir()}; sentiment train makes one")
+        console.say(f"there are no runs in {shown(runs_dir())}; sentiment train makes one")
         return
     entries, width = [list_entry(run) for run in runs], console.terminal_width()
     for line in table(COLUMNS, [cells(group) for group in grouped(entries, is_folded=not everything)], width):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentiment_cli import console
-from sentiment_cli.layout import Column, table, wrapped
+from sentiment_cli.layout import Column, counted, table, wrapped
 
 if TYPE_CHECKING:
     from sentiment_cli.evaluation.evaluate import Evaluation
@@ -62,7 +62,7 @@ def _notes(found: "Evaluation") -> Iterator[str]:
     if found.unseen is not None:
         low, high = found.unseen.accuracy_ci95
         yield (
-            f"without the {found.n_known:,} rows that are also in the training data: "
+            f"without {counted(found.n_known or 0, 'row')} also in the training data: "
             f"{_percent(found.unseen.accuracy)} % ({_percent(low)} to {_percent(high)}), n {found.unseen.n:,}"
         )
     elif found.n_known:

@@ -14,6 +14,7 @@ from sentiment_cli import console, extras
 from sentiment_cli.cli import completion
 from sentiment_cli.cli.candidates import Candidates, choose_candidates, train_candidates
 from sentiment_cli.cli.closing import say_done
+from sentiment_cli.cli.dry_run import print_estimate
 from sentiment_cli.cli.typed_data import DataOption, TestOption, seconds_of, with_data
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.runs.files import EXPERIMENT
@@ -85,6 +86,9 @@ def train(
     profile: Annotated[
         bool, Option("--profile", help="Take a few steps and say where their time goes, instead of training.")
     ] = False,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Say what would be made, and the time, memory and disk it takes, and stop.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a model on your data, or an LSTM on the IMDb reviews.
@@ -105,6 +109,7 @@ def train(
       sentiment train sample --folds 5
       sentiment train --nproc 2 --set train.slices=2
       sentiment train sample --profile
+      sentiment train lstm --dry-run
     """
     time_s = seconds_of(limit)
     override = with_data(override, data, test, config=config)
@@ -115,12 +120,18 @@ def train(
         "--profile": profile,
         "--resume": resume,
         "--allow-change": allow,
+        "--dry-run": dry_run,
     }
     chosen = choose_candidates(config, data, override, model, time_s, [flag for flag, value in asked.items() if value])
     if isinstance(chosen, Candidates):
         train_candidates(chosen, name, time_s, as_json)
         return
     config, override = chosen
+    if dry_run:
+        if found := [flag for flag, value in asked.items() if value and flag != "--dry-run"]:
+            raise UsageError(f"--dry-run is for one new run; without effect: {', '.join(found)}", Change(without=found))
+        print_estimate(_load(config, override or [], _TRAIN), name, as_json)
+        return
     if profile:
         of_runs = {
             "--name": name,
@@ -307,7 +318,7 @@ def _launch(
 
     check_shared(nproc, experiment)
     extras.require("train", "training")
-    raise SystemExit(launch(nproc, [*arguments, *(["--json"] if as_json else [])]))
+    raise SystemExit(launch(nproc, [*arguments, *(["--json"] if as_json else []), *console.manner()]))
 
 
 def _profile(experiment: "Experiment", as_json: bool) -> None:

@@ -57,6 +57,8 @@ def is_data(config: str | None) -> bool:
         if path.name.lower().endswith(ARCHIVES):
             return True
         kind = kind_of_file(path)
+        if kind is None and path.suffix.lower() == ".txt":  # the reader says what is missing in it
+            return True
         return kind is not None and not (kind == ".json" and _is_experiment(path))
     if config in recipe_names() or config == "auto":
         return False

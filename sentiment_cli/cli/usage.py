@@ -75,6 +75,9 @@ def _unknown_option(name: str, typed: Typed) -> tuple[str, str] | None:
     said = f"there is no option {name}. Did you mean {meant}?"
     if known[meant].is_flag:
         return said, written(typed.path, [*typed.words[:i], Word(meant, None), *rest])
+    choices = _choices(known[meant])
+    if choices and value not in choices:
+        return said, written(typed.path, [*typed.words[:i], Word(meant, choices[0]), *rest])
     return said, with_words(Word(meant, value)) if value is not None else f"{' '.join(typed.path)} --help"
 
 

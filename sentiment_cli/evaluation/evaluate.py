@@ -124,7 +124,8 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     try:
         texts = prepare_texts(source, "labelled")
     except LabelError as error:  # which joins labels to one another, and not to the model's
-        error.hint = map_option(straight_map(error.counts, renamed, model.labels))
+        if (straight := straight_map(error.counts, renamed, model.labels)) is not None:
+            error.hint = map_option(straight)
         raise
     split = "test" if len(texts.rows("test")) else "train"
     rows, ids = texts.rows(split), texts.ids(split)

@@ -23,7 +23,7 @@ from sentiment_cli.inference.export import graphs_of
 from sentiment_cli.inference.parity import MOST_APART, made_up_rows
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
 from sentiment_cli.inference.scoring import score_ids
-from sentiment_cli.layout import Column, table
+from sentiment_cli.layout import Column, table, wrapped
 from sentiment_cli.onnx.quantize import Precision
 from sentiment_cli.onnx.runtime import ScoreFn, open_graph
 from sentiment_cli.onnx.verify import check_graph
@@ -209,7 +209,9 @@ def print_exports(exports: Mapping[Precision, Export]) -> None:
         console.result(line)
     for name, one in exports.items():
         if one.kept:
-            console.result(f"{name}: the weights of {', '.join(one.kept)} are in half precision, computed in float32")
+            said = f"{name}: the weights of {', '.join(one.kept)} are in half precision, computed in float32"
+            for line in wrapped(said, console.terminal_width(), "  "):
+                console.result(line)
     for one in exports.values():
         if one.path is not None:
             console.result(str(one.path))

@@ -1,7 +1,6 @@
 """Paired significance tests of runs on the same rows.
 
-The p-value speaks of these two models on rows like these. Whether one way to train is better than another is a question
-for several seeds of each (Dietterich 1998, section 2).
+The p-value is about these two models. To compare ways to train takes several seeds (Dietterich 1998, section 2).
 """
 
 import json
@@ -229,17 +228,14 @@ def print_comparison(comparison: Comparison, n_listed: int) -> None:
     width = max(map(len, comparison.right))
     for name, right in comparison.right.items():
         low, high = wilson_interval(right, comparison.n)
-        console.result(
-            f"  {name:<{width}}  accuracy {right / comparison.n:.2%}   95 % interval {low:.2%} to {high:.2%}"
-        )
+        _print_wrapped(f"{name:<{width}}  accuracy {right / comparison.n:.2%}   95 % interval {low:.2%} to {high:.2%}")
     for pairing in comparison.pairings:
         console.result("")
-        for line in wrapped(pairing.verdict, console.terminal_width(), "  "):
-            console.result(line)
+        _print_wrapped(pairing.verdict, "")
         table, first, other = pairing.table, pairing.first, pairing.other
-        console.result(
-            f"  both right {table.both_right:,}   only {first} {table.only_first:,}   "
-            f"only {other} {table.only_other:,}   both wrong {table.both_wrong:,}"
+        _print_wrapped(
+            f"both right {table.both_right:,}, only {first} {table.only_first:,}, "
+            f"only {other} {table.only_other:,}, both wrong {table.both_wrong:,}"
         )
         corrected = f", with Holm's correction {_say_p(pairing.p_holm)}" if len(comparison.pairings) > 1 else ""
         console.result(f"  exact McNemar test: {_say_p(pairing.p)}{corrected}")
@@ -251,7 +247,12 @@ def print_comparison(comparison: Comparison, n_listed: int) -> None:
         for name, ids in ((first, pairing.right_only_in_first), (other, pairing.right_only_in_other)):
             if ids and n_listed:
                 more = f" and {len(ids) - n_listed:,} more" if len(ids) > n_listed else ""
-                console.result(f"  only {name} has right: {', '.join(map(console.one_line, ids[:n_listed]))}{more}")
+                _print_wrapped(f"only {name} has right: {', '.join(map(console.one_line, ids[:n_listed]))}{more}")
+
+
+def _print_wrapped(text: str, indent: str = "  ") -> None:
+    for line in wrapped(f"{indent}{text}", console.terminal_width(), f"{indent}  "):
+        console.result(line)
 
 
 def _say_p(p: float) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from sentiment_cli import console
 from sentiment_cli.errors import Change, MachineError, UsageError
+from sentiment_cli.layout import counted
 
 
 def select_device(name: str) -> torch.device:
@@ -134,4 +135,4 @@ def describe(device: torch.device) -> str:
     """Return the name of the device for the log: `cpu, 2 threads` or `cuda, NVIDIA H200`."""
     if device.type == "cuda":
         return f"{device}, {torch.cuda.get_device_name(device)}"
-    return f"cpu, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
+    return f"cpu, {counted(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else str(device)

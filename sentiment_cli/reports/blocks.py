@@ -29,16 +29,21 @@ class Code(NamedTuple):
 
 
 class Quote(NamedTuple):
-    """Quoted text, under a line about it."""
+    """Quoted text, under a line about it.
+
+    `pieces` are the text in parts, each with how far it counted for the output, from -4 (against) to 4.
+    """
 
     about: str
     text: str
+    pieces: Sequence[tuple[str, int]] = ()
 
 
 class Table(NamedTuple):
     """Rows under a head; the first column names the row, the others hold figures if `is_numeric`.
 
-    `shade` is what the darkness of each cell but the first says, from 0 to 1.
+    `shade` is what the darkness of each cell but the first says, from 0 to 1. `bars` are a share for each row with the
+    ends of its interval, drawn beside the figures: (low, share, high).
     """
 
     head: Sequence[str]
@@ -46,6 +51,7 @@ class Table(NamedTuple):
     is_numeric: bool = True
     caption: str = ""
     shade: Sequence[Sequence[float]] = ()
+    bars: Sequence[tuple[float, float, float]] = ()
 
 
 class KeyFigures(NamedTuple):

@@ -84,9 +84,10 @@ def _block(block: Block) -> Element:
             return _element("ul", {}, *(_element("li", {}, text) for text in texts))
         case Code(text):
             return _code(text)
-        case Quote(about, text):
+        case Quote(about, text, pieces):
             caption = [_element("figcaption", {}, about)] if about else []
-            return _element("figure", {"class": "quote"}, *caption, _element("blockquote", {"dir": "auto"}, text))
+            parts = [_piece(part, level) for part, level in pieces] if pieces else [text]
+            return _element("figure", {"class": "quote"}, *caption, _element("blockquote", {"dir": "auto"}, *parts))
         case Notice(text, command):
             return _element("aside", {}, _element("p", {}, text), _code(command))
         case Fold(title, blocks):
@@ -106,6 +107,25 @@ def _block(block: Block) -> Element:
             return _table(block)
 
 
+def _piece(text: str, level: int) -> Element:
+    kind = {"class": f"{'towards' if level > 0 else 'against'}-{abs(level)}"} if level else {}
+    return _element("span", kind, text)
+
+
+def _bar(low: float, share: float, high: float) -> Element:
+    """Draw a share as a bar and its interval as a line; the figures stand beside it as text."""
+    box = {"viewbox": "0 0 100 10", "class": "bar", "aria-hidden": "true"}
+    return _element(
+        "svg",
+        box,
+        _element("rect", {"class": "faint-fill", "x": "0", "y": "2", "width": "100", "height": "6"}, ""),
+        _element(
+            "rect", {"class": "series-0-fill", "x": "0", "y": "2", "width": f"{100 * share:.1f}", "height": "6"}, ""
+        ),
+        _element("path", {"class": "ink-stroke", "d": f"M{100 * low:.1f} 5H{100 * high:.1f}"}, ""),
+    )
+
+
 def _code(text: str) -> Element:
     return _element("pre", {"tabindex": "0"}, _element("code", {}, text))
 
@@ -118,10 +138,13 @@ def _table(table: Table) -> Element:
         for j, text in enumerate(row[1:]):
             shade = {"class": f"figure shade-{round(table.shade[i][j] * _SHADES)}"} if table.shade else kind
             cells.append(_element("td", shade, text))
+        if table.bars:
+            cells.insert(1, _element("td", {"class": "bars"}, _bar(*table.bars[i])))
         rows.append(_element("tr", {}, *cells))
     parts = [_element("caption", {}, table.caption)] if table.caption else []
     if any(table.head):
         names = [_element("th", {"scope": "col", **(kind if i else {})}, name) for i, name in enumerate(table.head)]
+        names[1:1] = [_element("th", {"scope": "col"}, "0 to 100 %")] if table.bars else []
         parts.append(_element("thead", {}, _element("tr", {}, *names)))
     # What is too wide for a telephone scrolls by itself; the page does not.
     return _element("div", {"class": "wide"}, _element("table", {}, *parts, _element("tbody", {}, *rows)))

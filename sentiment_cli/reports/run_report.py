@@ -17,6 +17,7 @@ from sentiment_cli.reports.blocks import (
     SideBySide,
     Table,
 )
+from sentiment_cli.reports.coloured_words import explain_texts
 from sentiment_cli.reports.figures import curves_figure, reliability_figure
 from sentiment_cli.reports.provenance import (
     data_blocks,
@@ -195,9 +196,12 @@ def _slice(name: str, rows: list[dict[str, Any]]) -> list[Block]:
     """Return the table of a slice: the values with the lowest accuracy, and the rest folded."""
     head = [name, "n", "accuracy", "95 % interval"]
     cells = [[str(row["value"]), f"{row['n']:,}", percent(row["accuracy"]), interval(row)] for row in rows]
-    worst: list[Block] = [Table(head, cells[:_WORST])]
+    bars = [(row["accuracy_ci95"][0], row["accuracy"], row["accuracy_ci95"][1]) for row in rows]
+    worst: list[Block] = [Table(head, cells[:_WORST], bars=bars[:_WORST])]
     rest = len(cells) - _WORST
-    return [*worst, Fold(f"{rest:,} more values of {name}", [Table(head, cells[_WORST:])])] if rest > 0 else worst
+    if rest <= 0:
+        return worst
+    return [*worst, Fold(f"{rest:,} more values of {name}", [Table(head, cells[_WORST:], bars=bars[_WORST:])])]
 
 
 def _mistakes(run: RunFiles, answers: Predictions | None) -> list[Block]:
@@ -214,7 +218,10 @@ def _mistakes(run: RunFiles, answers: Predictions | None) -> list[Block]:
         blocks += [Paragraph(said), Items([_about(mistake) for mistake in found])]
         return blocks
     is_break = run.experiment.text.markup == "break"
-    return [Quote(_about(mistake), _excerpt(mistake.text or "", is_break)) for mistake in found]
+    texts = [_excerpt(mistake.text or "", is_break) for mistake in found]
+    said, pieces = explain_texts(run.path, texts)
+    quotes = [Quote(_about(one), text, parts) for one, text, parts in zip(found, texts, pieces, strict=True)]
+    return [Paragraph(said), *quotes]
 
 
 def _about(mistake: Mistake) -> str:

@@ -1,6 +1,6 @@
 """The names of the files and folders of a run directory; no other module spells them.
 
-RUN/  experiment.yaml  run.json  metrics.jsonl  summary.json  seals.jsonl
+RUN/  experiment.yaml  run.json  metrics.jsonl  summary.json  seals.jsonl  log.txt
       checkpoints/step-…/  model/  evaluation/  rows/  validation/  tensorboard/
 """
 
@@ -11,6 +11,7 @@ from sentiment_cli.config import paths
 EXPERIMENT = paths.EXPERIMENT_FILE  # the resolved configuration; a directory with this file is a run
 RECORD = "run.json"  # the run's id, its process, and changed settings
 METRICS_LOG = "metrics.jsonl"  # a row per epoch
+LOG = "log.txt"  # all that the training said
 SUMMARY = "summary.json"  # status, validation scores, seconds and versions
 SEALS = "seals.jsonl"  # size and sha256 of result files
 CHECKPOINTS = "checkpoints"

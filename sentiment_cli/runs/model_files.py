@@ -206,6 +206,8 @@ def _open_packed(path: Path) -> ModelFiles:
         n_bytes = os.fstat(handle.fileno()).st_size
         first = handle.read(_LOCAL.size + len(store.MANIFEST))
         *_, crc, _, size, _, _ = _LOCAL.unpack(first[: _LOCAL.size].ljust(_LOCAL.size, b"\0"))
+        if not first.startswith(b"PK"):
+            raise store.IntegrityError(f"{path} is not a packed model, which `sentiment export --pack` makes")
         if first != _local(_Packed(store.MANIFEST, size, crc, 0)) or size > _LARGEST_MANIFEST:
             raise _damaged(path, "it does not begin with a manifest that is stored as it is")
         files = _check_files(store.parse_manifest(handle.read(size), path / store.MANIFEST), path)
@@ -268,4 +270,4 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def _damaged(path: Path, why: str) -> store.IntegrityError:
-    return store.IntegrityError(f"{path} is damaged, or no packed model: {why}", _how_to_make_anew(path))
+    return store.IntegrityError(f"{path} is damaged, or not a packed model: {why}", _how_to_make_anew(path))

@@ -169,6 +169,12 @@ def append_line(path: Path, line: str) -> None:
             disk.flush_directory(path.parent)
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add text to a file that people read. It is not flushed, since nothing depends on it."""
+    with refusals.write_errors(path), disk.open_log(path) as handle:
+        handle.write(text.encode("utf-8", "backslashreplace"))
+
+
 @contextlib.contextmanager
 def new_directory(path: Path) -> Iterator[Draft]:
     """Yield a draft that becomes the directory `path`, manifest last, when the block ends well.
@@ -202,7 +208,9 @@ def open_directory(path: Path, is_read: Callable[[str], bool] = lambda name: Tru
     """
     present, files = _names_in(path), read_manifest(path)
     if present - {MANIFEST} != files.keys():
-        raise IntegrityError(f"{path} holds {sorted(present - {MANIFEST})}, its manifest names {sorted(files)}")
+        missing, added = sorted(files.keys() - present), sorted(present - {MANIFEST} - files.keys())
+        differ = [f"{', '.join(names)} {what}" for names, what in ((missing, "missing"), (added, "not of it")) if names]
+        raise IntegrityError(f"{path} is damaged: its files are not those of its manifest: {'; '.join(differ)}")
     for name, expected in files.items():
         if not is_read(name):
             continue
@@ -282,6 +290,13 @@ def claim_directory(root: Path, name: str) -> Path:
                 n += 1
                 continue
             return path
+
+
+def free_directory(root: Path, name: str) -> Path:
+    """Return the directory that `claim_directory` would make now."""
+    check_name(name)
+    paths = (root / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
+    return next(path for path in paths if not is_there(path))
 
 
 def move_directory(path: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from sentiment_cli import console
 from sentiment_cli.data.corpus.fit_settings import warn_of_few_steps
+from sentiment_cli.layout import counted
 from sentiment_cli.models.device import OutOfMemory
 from sentiment_cli.runs.files import METRICS_LOG
 from sentiment_cli.runs.metric_table import HEADLINES, METRICS
@@ -72,13 +73,13 @@ def _plan_training(state: TrainState) -> TrainPlan:
     if not progress.refit:
         progress.planned = n_steps
         patience = f", or {settings.patience} epochs without a better one" if settings.patience is not None else ""
-        what = f"{n_steps:,} steps, {settings.epochs} epochs{patience}"
+        what = f"{counted(loader.n_steps, 'step')}, {counted(len(loader.epoch_ends), 'epoch')}{patience}"
         console.say(f"training: {what}, best by validation {settings.monitor}")
         if state.job.experiment.task == "classify":
             warn_of_few_steps(state.job.experiment, n_steps)
-    console.say(table_header(state.job.experiment))
+    console.say(table_header(state.job.experiment, console.talk_width()))
     for row in progress.history:
-        console.say(table_line(row, state.job.experiment))
+        console.say(table_line(row, state.job.experiment, console.talk_width()))
 
     def lr_at(step: int) -> float:
         judged = [row for row in progress.selection or progress.history if row["step"] <= step]
@@ -198,7 +199,7 @@ def _close_epoch(state: TrainState, plan: TrainPlan, scores: AnyScores | None) -
         store.append_line(state.job.run / METRICS_LOG, json.dumps(row))
         if state.job.experiment.train.tensorboard:
             write_events(state.job.run, progress.offset + progress.step, row)
-    console.say(table_line(row, state.job.experiment))
+    console.say(table_line(row, state.job.experiment, console.talk_width()))
 
 
 def _gain(value: float | None, monitor: str) -> float:
@@ -215,7 +216,8 @@ def _reason_to_end(state: TrainState, loader: BatchLoader) -> str | None:
     settings, n_epochs = state.job.experiment.train, len(state.job.progress.history)
     if n_epochs >= len(loader.epoch_ends):
         by_steps = state.job.progress.refit or settings.max_steps == loader.n_steps
-        return f"{loader.n_steps:,} steps are done" if by_steps else f"{n_epochs} epochs are done"
+        n, what = (loader.n_steps, "step") if by_steps else (n_epochs, "epoch")
+        return f"{counted(n, what)} {'is' if n == 1 else 'are'} done"
     if state.job.progress.refit or settings.patience is None or not n_epochs:
         return None
     gains = [_gain(row[f"valid_{settings.monitor}"], settings.monitor) for row in state.job.progress.history]

@@ -7,6 +7,8 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.runs.metric_table import HEADLINES
 from sentiment_cli.training.checkpoints import AnyScores, TrainProgress
 
+_WIDTHS = (5, 7, 12, 12, 16, 10, 9, 6)  # of the cells of the table of epochs, with the space before each
+
 
 def epoch_row(
     progress: TrainProgress,
@@ -41,16 +43,26 @@ def metrics_lines(progress: TrainProgress) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in progress.selection + progress.history).encode()
 
 
-def table_header(experiment: Experiment) -> str:
-    """Return the header of the console's table of epochs."""
-    return f"epoch   step  train loss  valid loss  {HEADLINES[experiment.task].title:>14}  tokens/s  seconds  best"
+def table_header(experiment: Experiment, width: int | None = None) -> str:
+    """Return the header of the console's table of epochs, with the columns that there is room for."""
+    title = f"{HEADLINES[experiment.task].title:>14}"
+    return _fitting(["epoch", "  step", "train loss", "valid loss", title, "tokens/s", "seconds", "best"], width)
 
 
-def table_line(row: dict[str, Any], experiment: Experiment) -> str:
+def table_line(row: dict[str, Any], experiment: Experiment, width: int | None = None) -> str:
     """Return the line of one epoch in the console's table."""
     loss, figure = row["valid_loss"], HEADLINES[experiment.task]
     reached = "-" if loss is None else f"{row[f'valid_{figure.key}']:{figure.format}}"
-    return (
-        f"{row['epoch']:>5} {row['step']:>6}  {row['train_loss']:>10.4f}  {'-' if loss is None else f'{loss:.4f}':>10}"
-        f"  {reached:>14}  {row['tokens_per_second']:>8,.0f}  {row['seconds']:>7.1f}  {'*' if row['best'] else ''}"
-    )
+    cells = [f"{row['epoch']:>5}", f"{row['step']:>6}", f"{row['train_loss']:>10.4f}"]
+    cells += [f"{'-' if loss is None else f'{loss:.4f}':>10}", f"{reached:>14}"]
+    cells += [f"{row['tokens_per_second']:>8,.0f}", f"{row['seconds']:>7.1f}", "*" if row["best"] else ""]
+    return _fitting(cells, width)
+
+
+def _fitting(cells: list[str], width: int | None) -> str:
+    """Join the cells of a line; without room first the speed goes, then the seconds, then the training loss."""
+    kept = list(range(len(cells)))
+    for i in (5, 6, 2):
+        if width is not None and sum(_WIDTHS[k] for k in kept) > width:
+            kept.remove(i)
+    return f"{cells[0]} {'  '.join(cells[i] for i in kept if i)}".rstrip()

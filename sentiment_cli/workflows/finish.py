@@ -142,7 +142,7 @@ def write_model(
     seal_log(run, METRICS_LOG)
     if status == "finished":
         shown = {key.partition(".")[2] or key: value[:24] for key, value in fingerprint.items()}
-        console.say("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
+        console.detail("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
 
 
 def _build_graph(experiment: Experiment, corpus: Corpus, weights: dict[str, torch.Tensor]) -> bytes | str:

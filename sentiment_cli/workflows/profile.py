@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,11 @@ from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.models.device import check_precision, select_device, set_up
 from sentiment_cli.training.checkpoints import RunFingerprint, TrainProgress
-from sentiment_cli.training.loop import train_steps
+from sentiment_cli.training.loader import BatchLoader
+from sentiment_cli.training.loop import Step, train_steps
 from sentiment_cli.training.processes.distributed import ALONE
 from sentiment_cli.training.processes.signals import Stop
-from sentiment_cli.training.state import TrainJob, build_state
+from sentiment_cli.training.state import TrainJob, TrainState, build_state
 from sentiment_cli.training.tasks.table import prepare_for, task_of
 from sentiment_cli.training.weights_init import build_initial_model, check_vectors
 
@@ -39,11 +41,18 @@ class Profile(NamedTuple):
     shares: list[PhaseShare]
 
 
-def profile_steps(experiment: Experiment) -> Profile:
-    """Take a few training steps twice, without and with torch's profiler; no run is created."""
-    if experiment.model.kind == "linear":
-        raise UsageError("model.kind is linear, which has no training steps to profile", Change(without=["--profile"]))
-    experiment = settle(experiment)
+class Measured(NamedTuple):
+    """A training that took a few steps, without a run: its state, its further steps, and the speed."""
+
+    state: TrainState
+    loader: BatchLoader
+    steps: Iterator[Step]
+    tokens_per_second: float
+    seconds_per_step: float
+
+
+def measure_steps(experiment: Experiment) -> Measured:
+    """Take a few training steps of an experiment whose settings are settled, after some to warm up."""
     device, settings = select_device(experiment.train.device), experiment.train
     check_precision(device, settings.precision)
     set_up(device, settings.threads, deterministic=settings.deterministic)
@@ -72,12 +81,20 @@ def profile_steps(experiment: Experiment) -> Profile:
     float(taken[-1].loss)  # waits for the device
     spent = time.perf_counter() - began
     n_tokens = sum(loader.tokens(step.number % loader.n_steps) for step in taken)
+    return Measured(state, loader, steps, n_tokens / spent, spent / _STEPS)
+
+
+def profile_steps(experiment: Experiment) -> Profile:
+    """Take a few training steps twice, without and with torch's profiler; no run is created."""
+    if experiment.model.kind == "linear":
+        raise UsageError("model.kind is linear, which has no training steps to profile", Change(without=["--profile"]))
+    measured = measure_steps(settle(experiment))
+    on_device = measured.state.job.device.type == "cuda"
     activities = [torch.profiler.ProfilerActivity.CPU]
-    if device.type == "cuda":
+    if on_device:
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=activities) as profiler:
-        float(list(itertools.islice(steps, _STEPS))[-1].loss)
-    on_device = device.type == "cuda"
+        float(list(itertools.islice(measured.steps, _STEPS))[-1].loss)
     own_us = [
         (event.key, event.self_device_time_total if on_device else event.self_cpu_time_total, event.count)
         for event in profiler.key_averages()
@@ -85,4 +102,4 @@ def profile_steps(experiment: Experiment) -> Profile:
     total = sum(us for _, us, _ in own_us)
     shares = [PhaseShare(key, us / total, us / 1000 / _STEPS, count / _STEPS) for key, us, count in own_us]
     shares.sort(key=lambda share: -share.share)
-    return Profile(n_tokens / spent, 1000 * spent / _STEPS, shares)
+    return Profile(measured.tokens_per_second, 1000 * measured.seconds_per_step, shares)

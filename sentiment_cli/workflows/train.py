@@ -20,6 +20,7 @@ from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.runs.directory import stopped_run
 from sentiment_cli.runs.files import EXPERIMENT, METRICS_LOG
 from sentiment_cli.runs.known_rows import write_known
+from sentiment_cli.runs.run_log import RunLog, logged
 from sentiment_cli.storage import failpoints, store
 from sentiment_cli.training.checkpoints import (
     Checkpoint,
@@ -69,14 +70,14 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
     """
     name = name or experiment.name
     store.check_name(name)
-    with set_up_training(experiment, f"a run called {name}") as (device, group, stop):
+    with logged() as log, set_up_training(experiment, f"a run called {name}") as (device, group, stop):
         with (
             interruptible(stop, "interrupted while the data was read; no run was begun", None, experiment),
             stop.at_once(),
         ):
             experiment = settle(experiment, is_said=True)
         if n_restarts() and (run := find_launched_run(group, experiment)) is not None:
-            return _resume(run, experiment, (), device, group, stop)
+            return _resume(run, experiment, (), device, group, stop, log)
         pretrained = load_all_pretrained(experiment)
         open_teachers(experiment)  # refused before anything slow
         store.check_root(runs_dir())
@@ -107,6 +108,7 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
         with own_run(run, group) as record, interruptible(stop, "stopped at once", run, experiment):
             if group.is_writer:
                 store.write_file(run / EXPERIMENT, experiment_yaml(experiment))
+                log.begin(run)
                 if known is not None:
                     write_known(run, known)
             fingerprint = fingerprint_of(record.id, experiment, corpus.rows_key, device)
@@ -121,14 +123,22 @@ def resume(run: Path, experiment: Experiment, allowed: Sequence[str]) -> Finishe
     in `allowed` and for a run that another process trains, and DataError for other data and for damage.
     """
     experiment = settle(experiment)
-    with set_up_training(experiment, f"--resume {run}") as (device, group, stop):
-        return _resume(run, experiment, allowed, device, group, stop)
+    with logged() as log, set_up_training(experiment, f"--resume {run}") as (device, group, stop):
+        return _resume(run, experiment, allowed, device, group, stop, log)
 
 
 def _resume(
-    run: Path, experiment: Experiment, allowed: Sequence[str], device: torch.device, group: Group, stop: Stop
+    run: Path,
+    experiment: Experiment,
+    allowed: Sequence[str],
+    device: torch.device,
+    group: Group,
+    stop: Stop,
+    log: RunLog,
 ) -> Finished:
     with own_run(run, group) as record, interruptible(stop, "stopped at once", run, experiment):
+        if group.is_writer:
+            log.begin(run)
         own = load_experiment(run / EXPERIMENT)
         if (finished := load_finished(run)) is not None:
             check_finished(run, own, experiment)

@@ -1,6 +1,7 @@
 """Help: whole sentences at 80 columns, groups, values by names that people write, examples, completion."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -10,8 +11,11 @@ from typing import Any
 
 import pytest
 import typer
+from hints import refusal
 
+import sentiment_cli
 from sentiment_cli.cli import app
+from sentiment_cli.cli.topics import TOPICS, topic_lines
 from sentiment_cli.config.nearest import setting_keys
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.recipes import recipe_names
@@ -58,11 +62,14 @@ Help:
   doctor     Check this machine: versions, GPU, memory, training speed.
 
 Options:
-  -V, --version         Print the version and exit.
-  --install-completion  Install completion for the current shell.
-  --show-completion     Show completion for the current shell, to copy it or
-                        customize the installation.
-  -h, --help            Show this message and exit.
+  -V, --version              Print the version and exit.
+  -q, --quiet                Say nothing but warnings and errors.
+  -v, --verbose              Say more: versions, fingerprints.
+  --color auto|always|never  When to use colours; without it, auto.
+  --install-completion       Install completion for the current shell.
+  --show-completion          Show completion for the current shell, to copy it
+                             or customize the installation.
+  -h, --help                 Show this message and exit.
 """
 
 
@@ -100,6 +107,46 @@ def test_help_shows_whole_sentences_within_the_terminal(typed, path, columns: in
             assert command.help.startswith(first.removeprefix(f"  {name}").strip())
     if not hasattr(COMMANDS[path], "commands"):
         assert f"    sentiment {' '.join(path)}" in said.out
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "sentiment")
+def test_every_command_can_be_quiet_verbose_and_coloured(typed, path) -> None:
+    out = typed(*path, "-h").out
+    for option in ("-q, --quiet", "-v, --verbose", "--color auto|always|never"):
+        assert option in out
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("name", TOPICS)
+def test_a_topic_fits_the_terminal(name: str, width: int) -> None:
+    lines = list(topic_lines(TOPICS[name], width))
+    assert lines[0].startswith(TOPICS[name].what[:40])
+    assert all(len(line) <= width for line in lines), max(lines, key=len)
+
+
+@pytest.mark.parametrize("words", [["exit-codes"], ["exit", "codes"], ["Exit_Codes"], ["exit codes"]])
+def test_a_topic_is_found_however_it_is_written(typed, words: list[str]) -> None:
+    said = typed("help", *words)
+    assert said.code == 0
+    assert "  5            training diverged" in said.out
+
+
+def test_the_topics_are_listed_with_the_commands(typed) -> None:
+    out = typed("help").out
+    assert all(f"\n  {name} " in out for name in TOPICS)
+    missing = typed("help", "exit-code")
+    assert (missing.code, missing.hint) == (2, "sentiment help exit-codes")
+    assert "there is no command or topic 'exit-code'. Did you mean 'exit-codes'?" in missing.error
+
+
+def test_topics_name_what_there_is(typed) -> None:
+    text = " ".join("\n".join("\n".join(topic_lines(topic, 200)) for topic in TOPICS.values()).split())
+    for command in re.findall(r"`(sentiment [^`]+)`", text):
+        assert refusal(shlex.split(command)[1:]) is None, command
+    for key in re.findall(r"\b(?:data|train|model)\.\w+\b", text):
+        assert key in setting_keys()
+    for variable in re.findall(r"SENTIMENT_\w+", text):
+        assert variable in (Path(sentiment_cli.__file__).parent / "config" / "paths.py").read_text()
 
 
 @pytest.mark.parametrize(

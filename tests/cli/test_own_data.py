@@ -90,7 +90,8 @@ def test_b12_data_labelled_otherwise_are_refused_with_both_maps_or_translated(
     assert f"'Positive' ({n_good})" in refused.stderr
     assert f"'Negative' ({len(lines) - n_good})" in refused.stderr
     assert "the training labels are 'bad', 'good'" in refused.stderr
-    assert "--label-map Negative=LABEL,Positive=LABEL" in refused.stderr
+    assert "--label-map OLD=NEW,OLD=NEW says which is which" in refused.stderr
+    assert f"try: head -n 5 {data}\n" in refused.stderr
     done = cli(
         "eval", str(run_of_two_labels), "--data", str(data), "--label-map", "Positive=good,Negative=bad", "--json"
     )

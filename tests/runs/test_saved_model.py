@@ -239,7 +239,7 @@ ZIPS: dict[str, Callable[[Files], bytes]] = {
 def test_m13_what_a_packed_file_may_not_be(files: Files, write: Write, tmp_path: Path, game: str) -> None:
     read_all(write(files, "packed"))
     (tmp_path / "evil").write_bytes(ZIPS[game](files))
-    with pytest.raises(store.IntegrityError, match="evil is damaged, or no packed model"):
+    with pytest.raises(store.IntegrityError, match=r"evil is (damaged, or )?not a packed model"):
         read_all(tmp_path / "evil")
 
 
@@ -491,7 +491,7 @@ def test_m01_a_checkpoint_of_torch_or_a_pickle_with_a_zip_behind_is_no_packed_mo
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Canary(tmp_path / "canary")) + zipped(files.items()))
     _found.clear()
     for name in ("evil.pt", "evil.pkl"):
-        with pytest.raises(store.IntegrityError, match="no packed model: it does not begin with a manifest that"):
+        with pytest.raises(store.IntegrityError, match="not a packed model"):
             open_artefact(tmp_path / name)
     assert not (tmp_path / "canary").exists()
     assert _found == []

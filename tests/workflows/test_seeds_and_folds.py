@@ -61,7 +61,8 @@ def test_the_command_prints_the_spread(cli) -> None:
     report = json.loads(done.stdout)
     assert [Path(run).name for run in report["runs"]] == ["sample-seed0", "sample-seed1"]
     assert report["accuracy"].keys() == {"mean", "std"}
-    assert "fingerprint: weights " in done.stderr
+    assert "fingerprint: weights " not in done.stderr
+    assert "fingerprint: weights " in (Path(report["runs"][0]) / "log.txt").read_text("utf-8")
 
 
 def test_the_command_takes_folds_in_turn(cli) -> None:

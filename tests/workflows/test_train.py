@@ -36,6 +36,7 @@ def test_a_run_has_all_its_files(experiment) -> None:
         "curves.svg",
         "validation",
         "rows",
+        "log.txt",
     }
     assert {path.name for path in run.iterdir()} == held
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -24,6 +24,7 @@ from sentiment_cli import console
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import read_column, read_ids, writing
 from sentiment_cli.data.corpus.split_writer import COLUMNS, ROWS_AT_ONCE, RejectsWriter, SplitWriter
+from sentiment_cli.data.files.file_kinds import show_command
 from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.imdb_source import say_other_archive
 from sentiment_cli.data.sources.labels import parse_label_map, refuse_unknown, said, sort_labels
@@ -203,7 +204,8 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
         if not first.n_rows:
             n_out = rejected.n + left_out.total()
             all_out = f": all {n_out:,} rows were left out" if n_out else ""
-            raise DataError(f"{source.path} holds no {part} reviews{all_out}")
+            hint = show_command(source.path) if source.path is not None else "sentiment data info"
+            raise DataError(f"{source.path} holds no {part} rows{all_out}", hint)
         for split, other in splits.items():
             names, renamed = sort_labels(first.labels), parse_label_map(source.settings.label_map)
             refuse_unknown(f"the {split} split of {source.path}", other.labels, names, renamed)

@@ -64,6 +64,14 @@ def table_suffix(name: str) -> str | None:
     return suffix if suffix in SUFFIXES else None
 
 
+def show_command(path: Path) -> str:
+    """Return the command that shows what a file or folder holds: its first lines, if it is a plain table or text."""
+    if os.path.isdir(path):  # noqa: PTH112 - Path's raises for odd names
+        return shlex.join(["ls", str(path)])
+    is_plain = path.suffix.lower() in (*SUFFIXES[:-1], *_SYNONYMS, ".txt", "")
+    return shlex.join(["head", "-n", "5", str(path)] if is_plain else ["ls", "-l", str(path)])
+
+
 def has_bom(start: bytes) -> bool:
     """Say whether the bytes begin as UTF-16 or UTF-32 does."""
     return start.startswith((*_UTF_16, *_UTF_32))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sentiment_cli.data.files.file_kinds import COMPRESSED, table_suffix
+from sentiment_cli.data.files.file_kinds import COMPRESSED, show_command, table_suffix
 from sentiment_cli.data.sources.imdb import root_of
 from sentiment_cli.data.sources.review import Subset
 from sentiment_cli.errors import Change, DataError
@@ -54,7 +54,7 @@ def read_texts(
                 yield split, name, file.removesuffix(".txt"), _bytes_of(folder / name / file)
     if not has_any:
         wanted = "CLASS/NAME.txt or train/CLASS/NAME.txt" if part == "labelled" else "unsup/NAME.txt"
-        raise DataError(f"{root} holds no {part} texts: {wanted} is looked for")
+        raise DataError(f"{root} holds no {part} texts: they are expected at {wanted}", show_command(root))
 
 
 def class_files(root: Path) -> dict[str, Path]:

@@ -2,13 +2,16 @@
 
 import json
 import math
+import os
 import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sentiment_cli.config.values import split_pair
+from sentiment_cli.data.files.file_kinds import show_command
 from sentiment_cli.errors import Change, DataError
 
 # More classes than this are a column of numbers or texts taken for one of labels.
@@ -180,22 +183,24 @@ def refuse_unknown(
     """
     if any(label not in labels for label in counts):
         straight = straight_map(counts, renamed, labels)
-        raise LabelError(
-            f"{what} is labelled {said(counts)}; the training labels are {', '.join(map(repr, labels))}",
-            map_option(straight) if is_eval else map_setting(straight),
-            counts,
-            renamed,
-        )
+        message = f"{what} is labelled {said(counts)}; the training labels are {', '.join(map(repr, labels))}"
+        if straight is None:
+            how = "--label-map OLD=NEW,OLD=NEW" if is_eval else "data.label_map"
+            is_there = os.path.exists(what)  # noqa: PTH110 - says no, where Path.exists raises, to odd names
+            hint = show_command(Path(what)) if is_there else "sentiment eval --help"
+            raise LabelError(f"{message}. {how} says which is which", hint, counts, renamed)
+        raise LabelError(message, map_option(straight) if is_eval else map_setting(straight), counts, renamed)
 
 
-def straight_map(counts: Counter[str], renamed: Mapping[str, str], labels: Sequence[str]) -> dict[str, str]:
+def straight_map(counts: Counter[str], renamed: Mapping[str, str], labels: Sequence[str]) -> dict[str, str] | None:
     """Return the map from the labels of rows to those of `labels` that they begin like.
 
-    Labels that resemble none of them are left out. Where no row would be left, LABEL is a placeholder for the user.
+    Labels that resemble none of them are left out. None where no row would be left: a guess could swap labels.
     """
     unknown = {label: _alike(label, labels) for label in counts if label not in labels}
-    is_any = any(unknown.values()) or len(unknown) < len(counts)
-    return compose_map(renamed, {label: found or ("" if is_any else "LABEL") for label, found in unknown.items()})
+    if not any(unknown.values()) and len(unknown) == len(counts):
+        return None
+    return compose_map(renamed, {label: found or "" for label, found in unknown.items()})
 
 
 def _alike(label: str, labels: Sequence[str]) -> str | None:

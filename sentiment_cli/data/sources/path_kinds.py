@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from sentiment_cli.config.schema import CORPORA, Data
-from sentiment_cli.data.files.file_kinds import SUFFIXES, missing_file
+from sentiment_cli.data.files.file_kinds import SUFFIXES, missing_file, show_command
 from sentiment_cli.data.sources import folders, imdb
 from sentiment_cli.data.sources.split_files import find_split_files
 from sentiment_cli.data.tables.readers import Columns, Format, fields_of_lines, kind_of_file, table_kind
@@ -57,7 +57,7 @@ def kind_of_path(path: Path, key: str, data: Data) -> Literal["imdb", "table", "
     raise DataError(
         f"{key} is {path}: not a kind of file that is read. Convert it to one of {known} (also compressed), a folder "
         "per label, or lines that begin with __label__",
-        shlex.join(["ls", "-l", str(path)]),
+        show_command(path),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sentiment_cli.data.files.encodings import find_encoding, open_text
+from sentiment_cli.data.files.file_kinds import show_command
 from sentiment_cli.data.files.unpacking import Stamp, reading, stamp_of, table_kind
 from sentiment_cli.data.tables.column_roles import KNOWN_NAMES
 from sentiment_cli.data.tables.csv_lines import Overlong, bounded_lines
@@ -61,7 +62,10 @@ def _find(stamp: Stamp, how: Format, asked: tuple[str, ...]) -> Dialect:
         said_delimiter, n_before = found["delimiter"], 1
         del sample[0]
     if not sample or not sample[0].strip():
-        raise DataError(f"{path} is empty; its first line should name the columns, such as text,label")
+        raise DataError(
+            f"{path} is empty; its first line should name the columns, such as text,label",
+            show_command(path),
+        )
     delimiter = _delimiter_asked(how.delimiter) or said_delimiter or _find_delimiter(sample, table_kind(path))
     try:
         rows = _parse(sample, delimiter, how.quoting)

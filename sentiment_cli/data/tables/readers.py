@@ -8,7 +8,7 @@ from typing import Any
 
 from sentiment_cli import console
 from sentiment_cli.data.files.encodings import find_encoding
-from sentiment_cli.data.files.file_kinds import JSON_SUFFIXES, SUFFIXES
+from sentiment_cli.data.files.file_kinds import JSON_SUFFIXES, SUFFIXES, show_command
 from sentiment_cli.data.files.unpacking import reading, table_kind
 from sentiment_cli.data.tables import column_roles
 from sentiment_cli.data.tables.arrow_files import SCHEMA_KINDS, arrow_records, class_names, class_of
@@ -247,7 +247,7 @@ def unless_all_fail(read_again: Callable[[Rejects], Iterator[Any]]) -> Iterator[
                 is_any_good = False
             if not is_any_good and n_rejected > 1:
                 many = f"the first {n_rejected}" if n_rejected >= _FAIL_ALIKE else f"all {n_rejected}"
-                raise DataError(f"{error}; {many} rows cannot be read") from error
+                raise DataError(f"{error}; {many} rows cannot be read", show_command(error.path)) from error
         raise
 
 

@@ -61,9 +61,9 @@ class TableRecord(NamedTuple):
 class BadRow(DataError):  # noqa: N818 - a fault of the file
     """The first row that cannot be read, where that stops the work."""
 
-    def __init__(self, message: str, hint: str, number: int) -> None:
+    def __init__(self, message: str, hint: str, path: Path, number: int) -> None:
         super().__init__(message, hint)
-        self.number = number
+        self.path, self.number = path, number
 
 
 class Rejects:
@@ -87,7 +87,7 @@ class Rejects:
         """Raise BadRow with the row's place, or keep it."""
         if self._on_error == "stop":
             place = f"row {number}" if line is None else f"row {number} (line {line})"
-            raise BadRow(f"{path}, {place}: {reason}", self._how_to_skip, number)
+            raise BadRow(f"{path}, {place}: {reason}", self._how_to_skip, path, number)
         self._keep({"file": path.name, "row": number, "line": line, "reason": reason}, content)
 
 

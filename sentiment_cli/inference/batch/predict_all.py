@@ -103,7 +103,7 @@ class _Notes:
         self._n += len(answers)
         for number, answer in zip(numbers, answers, strict=True):
             if answer.low_evidence:
-                self._note("no known word: the answer rests on nothing", number)
+                self._note("no known word; the answer is a guess", number)
             if answer.truncated:
                 self._note("more tokens than the model reads: the answer rests on a part of them", number)
             if "\ufffd" in answer.text:

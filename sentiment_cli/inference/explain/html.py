@@ -17,10 +17,13 @@ from sentiment_cli.inference.predictor import Prediction
 
 _SHADES = 5
 _LEGEND = (
-    "Blue words raise the output and orange ones lower it, the more the deeper the colour. A dotted line marks words "
-    "unknown to the model, and pale ones it does not read."
+    "Blue words are for a higher {of}, orange words for a lower one; the deeper the colour, the more. A dotted line "
+    "marks words that are unknown to the model, and pale words are not read."
 )
 _WIDTH, _HEIGHT = 720, 120  # of a trace's chart
+_LEFT, _BELOW = 34, 78  # its margins, for the scale and the words
+_MOST_WORDS = 48  # that fit under a chart; of a longer text every second, third … is named
+_LONGEST_WORD = 12
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de;
@@ -36,7 +39,8 @@ p { margin: .4rem 0; } .soft { color: var(--soft); font-size: .9rem; }
 .text span { border-radius: .2rem; padding: .1rem .05rem; }
 .unknown { text-decoration: underline dotted var(--soft); } .unread { opacity: .45; }
 svg { width: 100%; height: auto; display: block; } polyline { fill: none; stroke: var(--more); stroke-width: 2; }
-line { stroke: var(--line); } summary { cursor: pointer; color: var(--soft); }
+line { stroke: var(--line); } svg text { fill: var(--soft); font-size: 11px; }
+summary { cursor: pointer; color: var(--soft); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: left; padding: .15rem .8rem .15rem 0; font-weight: normal; } td { text-align: right; }
 """ + "".join(
@@ -88,7 +92,7 @@ def _explanation(text: str, explanation: Explanation) -> Iterator[str]:
             spans.append(f'<span{_classes(explanation.words[i], levels[i])} title="{added}">{_safe(piece)}</span>')
     yield f'<p class="text" dir="auto">{"".join(spans)}</p>'
     yield f'<p class="soft">{_safe(explanation.summary())}</p>'
-    yield f'<p class="soft">{_LEGEND}</p>'
+    yield f'<p class="soft">{_safe(_LEGEND.format(of=explanation.of))}</p>'
     listed = [(word.text, added) for word, added in zip(explanation.words, explanation.added, strict=True) if word.read]
     for title, rows in (("Strongest n-grams", explanation.ngrams), ("All words that were read", listed)):
         if rows:
@@ -109,17 +113,33 @@ def _trace(trace: Trace) -> Iterator[str]:
     def height(value: float) -> float:
         return _HEIGHT * (1 - (value - trace.low) / (trace.high - trace.low))
 
-    points = " ".join(f"{_WIDTH * i / last:.1f},{height(step.value):.1f}" for i, step in enumerate(trace.steps))
-    middle = ""
-    if trace.middle is not None:
-        y = f"{height(trace.middle):.1f}"
-        middle = f'<line x1="0" y1="{y}" x2="{_WIDTH}" y2="{y}"/>'
-    # Two pixels of room on either side, for the width of the line.
-    box = f"-2 -2 {_WIDTH + 4} {_HEIGHT + 4}"
+    def place(i: int) -> float:
+        return _WIDTH * i / last
+
+    points = " ".join(f"{place(i):.1f},{height(step.value):.1f}" for i, step in enumerate(trace.steps))
+    marked = [trace.low, *([] if trace.middle is None else [trace.middle]), trace.high]
+    scale = "".join(
+        f'<line x1="0" y1="{height(value):.1f}" x2="{_WIDTH}" y2="{height(value):.1f}"/>'
+        f'<text x="-6" y="{height(value) + 4:.1f}" text-anchor="end">{value:g}</text>'
+        for value in marked
+    )
+    apart = -(-last // _MOST_WORDS)
+    words = "".join(
+        f'<text transform="translate({place(i) - 3:.1f} {_HEIGHT + 10}) rotate(60)">'
+        f"{_safe(_short(step.word.text))}</text>"
+        for i, step in enumerate(trace.steps)
+        if step.word is not None and i % apart == 0
+    )
+    # Two pixels of room above and on the right, for the width of the line.
+    box = f"-{_LEFT} -6 {_WIDTH + _LEFT + 30} {_HEIGHT + _BELOW}"
     title = f"<title>{_safe(trace.summary())}</title>"
-    yield f'<svg viewBox="{box}" role="img">{title}{middle}<polyline points="{points}"/></svg>'
+    yield f'<svg viewBox="{box}" role="img">{title}{scale}{words}<polyline points="{points}"/></svg>'
     if turns := trace.turns():
         yield "<p>Turning points:</p><ul>" + "".join(f"<li>{_safe(str(turn))}</li>" for turn in turns) + "</ul>"
+
+
+def _short(word: str) -> str:
+    return word if len(word) <= _LONGEST_WORD else f"{word[: _LONGEST_WORD - 1]}…"
 
 
 def _safe(text: str) -> str:

@@ -77,8 +77,8 @@ def load_generator(path: Path) -> Generator:
     if experiment.task in ("autoencoder", "pairs"):
         built = load_built(artefact, lambda experiment, vocabulary, _: build_encoder_decoder(experiment, vocabulary))
         return Generator(artefact, experiment, built)
-    what = "tells labels apart" if experiment.task == "classify" else "holds word vectors"
-    raise UsageError(f"{path} {what}, and writes nothing", "sentiment pretrain imdb-lm")
+    what = "a classifier" if experiment.task == "classify" else "word vectors"
+    raise UsageError(f"{path} is {what}; generate needs a language model", "sentiment pretrain imdb-lm")
 
 
 def label_of(author: Generator, name: str | None) -> int:

@@ -111,7 +111,7 @@ def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus
     Adds the scores, the rows of metrics.jsonl, tokens and seconds to `progress`; a step is one Newton step.
     """
     train, valid = corpus.split("train"), corpus.split("valid")
-    loss, rate = _train_on(model, train, experiment, corpus, progress)
+    loss, rate = train_on(model, train, experiment, corpus, progress)
     began = time.monotonic()
     logits = score_rows(model, rows_on(_CPU, valid), valid.length_N, experiment.text)
     scores = score(valid.label_N, class_probabilities(logits), corpus.labels)
@@ -123,12 +123,12 @@ def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus
     if experiment.train.refit:
         progress.begin_refit()
         console.say("refit: on all reviews, validation included")
-        loss, rate = _train_on(model, join_rows(train, valid), experiment, corpus, progress)
+        loss, rate = train_on(model, join_rows(train, valid), experiment, corpus, progress)
         row = epoch_row(progress, None, experiment, train_loss=loss, lr=None, tokens_per_second=rate, is_best=False)
         progress.history.append(row)
 
 
-def _train_on(
+def train_on(
     model: LinearClassifier, packed: Packed, experiment: Experiment, corpus: Corpus, progress: TrainProgress
 ) -> tuple[float, float]:
     """Train the model from scratch on some rows; return the mean training loss and the tokens per second."""

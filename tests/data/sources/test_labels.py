@@ -96,7 +96,8 @@ def test_a_hint_never_guesses_what_a_label_means() -> None:
     assert caught.value.hint == "--label-map 1=,NEGATIVE=neg,p=pos"  # 1 is like neither: its rows are left out
     with pytest.raises(DataError) as caught:
         refuse_unknown("x", Counter({"1": 3, "2": 1}), ["neg", "pos"], {}, is_eval=True)
-    assert caught.value.hint == "--label-map 1=LABEL,2=LABEL"
+    assert "--label-map OLD=NEW,OLD=NEW says which is which" in str(caught.value)
+    assert caught.value.hint == "sentiment eval --help"
 
 
 def test_b12_one_class_is_reported_and_not_trained_on(own, small_csv: str) -> None:

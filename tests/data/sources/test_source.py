@@ -200,7 +200,11 @@ def test_only_tables_and_folders_can_be_given_apart(own, small_csv: str, tmp_pat
         ("a\0b", "there is no such file or folder", "ls {}"),
         ("x" * 300, "there is no such file or folder", "ls {}"),
         ("notes.docx", "not a kind of file that is read", "ls -l {}/notes.docx"),
-        ("empty", r"empty holds no labelled texts: CLASS/NAME\.txt or train/CLASS/NAME\.txt is looked for", None),
+        (
+            "empty",
+            r"empty holds no labelled texts: they are expected at CLASS/NAME\.txt or train/CLASS/NAME\.txt",
+            "ls {}/empty",
+        ),
     ],
 )
 def test_what_is_not_there_or_nothing_we_read(own, folder, tmp_path, name: str, said: str, hint: str | None) -> None:

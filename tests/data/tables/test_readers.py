@@ -103,8 +103,8 @@ def test_b10_what_people_have_is_read(own, name: str, content, expected: list[tu
         ("x.csv.gz", gzipped(b""), "is empty", None),
         ("x.jsonl", "\n \n", "is empty; each line should be an object", None),
         ("x.parquet", b"", "is not a readable Parquet file", None),
-        ("x.csv", "text,label\n", "holds no labelled reviews", None),
-        ("x.parquet", parquet_of(text=pyarrow.array([], "string"), label=[]), "holds no labelled reviews", None),
+        ("x.csv", "text,label\n", "holds no labelled rows", "head -n 5 "),
+        ("x.parquet", parquet_of(text=pyarrow.array([], "string"), label=[]), "holds no labelled rows", "ls -l "),
         ("x.csv.gz", gzipped(b"text,label\n" + LONG.encode())[:60], "cannot be read: Compressed file ended", None),
         ("x.jsonl.gz", gzipped(json_lines({"text": LONG}))[:-4] + b"bad!", "cannot be read: .*", None),
         ("x.csv.gz", gzipped(b"")[:10] + b"\x07" * 40, "cannot be read: Error -3 while decompressing", None),
@@ -173,7 +173,7 @@ def test_invariant_8_rejected_rows_are_listed_beside_those_kept(own, capsys) -> 
 
 def test_b10_all_rows_bad_is_no_corpus(own) -> None:
     source = find_source(own("x.jsonl", "{\n[\n", "data.on_error=skip").data)
-    with pytest.raises(DataError, match="holds no labelled reviews: all 2 rows were left out"):
+    with pytest.raises(DataError, match="holds no labelled rows: all 2 rows were left out"):
         prepare_texts(source, "labelled")
 
 

@@ -379,10 +379,10 @@ def test_b08_what_is_no_utf8_is_replaced_counted_and_said(predict, capsys) -> No
 def test_what_answers_rest_on_is_said(predict, capsys) -> None:
     predict("a.txt", "good film\n\none two three four five\n", "out.txt", form="text")
     talk = capsys.readouterr().err
-    assert "text 2 has no known word: the answer rests on nothing\n" in talk
+    assert "text 2 has no known word; the answer is a guess\n" in talk
     assert "text 3 has more tokens than the model reads: the answer rests on a part of them\n" in talk
     predict("a.csv", "text\n" + '""\n' * 8 + "a\n", "out.txt", form="text")
-    assert "8 of 9 rows have no known word: the answer rests on nothing (1, 2, 3, 4, 5, …)" in capsys.readouterr().err
+    assert "8 of 9 rows have no known word; the answer is a guess (1, 2, 3, 4, 5, …)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", " =", "\uff1d", "-1+", "+cmd|", "\r\n="])

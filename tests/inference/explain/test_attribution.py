@@ -477,7 +477,7 @@ def test_m09_texts_are_text_in_the_page_and_nothing_else(ask: Ask) -> None:
     assert {tag for tag, _ in hostile.tags} == {tag for tag, _ in plain.tags}
     assert {name for _, names in hostile.tags for name in names} <= {
         *("lang", "charset", "http-equiv", "content", "name", "class", "dir", "title", "scope", "role"),
-        *("viewbox", "x1", "x2", "y1", "y2", "points"),
+        *("viewbox", "x1", "x2", "y1", "y2", "points", "x", "y", "text-anchor", "transform"),
     }
     assert "script" not in {tag for tag, _ in hostile.tags}
     assert console.sanitize(HOSTILE) in hostile.text
@@ -506,7 +506,7 @@ def answers_on(terminal: Any, predictor: Predictor, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "stdout", terminal)
     for name in ("NO_COLOR", "TERM", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in env.items():
+    for name, value in {"COLUMNS": "1000", **env}.items():
         monkeypatch.setenv(name, value)
     wishes = shown.ExplainOptions(explain=True, method=shown.Method.auto, trace=True, html=None, as_json=False)
     shown.answer_with_reasons(predictor, [[HOSTILE]], wishes, lambda answer: answer.label)

@@ -162,5 +162,5 @@ def test_what_cannot_be_read_or_writes_nothing_is_refused(author: Write, three_l
             writer.ids_of("zzz qqq")
         assert writer.ids_of("zzz plot") == [2, 4]
         assert writer.ids_of(" ") == []
-    with pytest.raises(UsageError, match="three tells labels apart, and writes nothing"):
+    with pytest.raises(UsageError, match="three is a classifier; generate needs a language model"):
         load_generator(three_labels)

@@ -131,8 +131,18 @@ def test_rows_are_read_as_the_model_reads_them() -> None:
 def test_a_linear_run_has_the_files_of_a_run(experiment, cli) -> None:
     finished = fit(experiment(*LINEAR, "train.refit=true"))
     run = finished.directory
-    held = {"experiment.yaml", "metrics.jsonl", "model", "summary.json", "run.json", "curves.svg", "validation", "rows"}
-    held |= {"seals.jsonl"}
+    held = {
+        "experiment.yaml",
+        "metrics.jsonl",
+        "model",
+        "summary.json",
+        "run.json",
+        "curves.svg",
+        "validation",
+        "rows",
+        "log.txt",
+    }
+    held |= {"seals.jsonl", "log.txt"}
     assert {path.name for path in run.iterdir()} == held
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row.get("stage") for row in rows] == [None, "refit"]

@@ -1,0 +1,178 @@
+"""Mistakes with files of the user's own: tables, models and runs; the message, the suggested command, the exit code."""
+
+import json
+import random
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from hints import complaint
+
+from sentiment_cli.config.paths import runs_dir
+
+ROWS = [("awful" if i % 2 else "lovely") + f" film number {i}" for i in range(40)]
+LABELS = ["positive", "negative"] * 20
+
+
+def table(labels: list[str], head: str = "text,label\n") -> str:
+    return head + "".join(f"{text},{label}\n" for text, label in zip(ROWS, labels, strict=False))
+
+
+FILES = {
+    "empty.csv": "",
+    "header.csv": "text,label\n",
+    "three.csv": table(LABELS[:3]),
+    "blank.csv": table([f"{label} " for label in LABELS]),
+    "mixed.csv": table([label.title() if i < 3 else label for i, label in enumerate(LABELS)]),
+    "fraction.csv": table([str(random.Random(i).random()) for i in range(40)]),
+    "one.csv": table(["positive"] * 40),
+    "plain.txt": "".join(f"{text}\n" for text in ROWS),
+    "reviews.csv": table(LABELS),
+    "numbers.csv": table(["1" if label == "positive" else "0" for label in LABELS]),
+    "caps.csv": table([label.title() for label in LABELS]),
+    "odd.csv": "review;rating\n" + "".join(f"{t};{n}\n" for t, n in zip(ROWS, LABELS, strict=True)),
+    "bare.csv": table(LABELS, head=""),
+    "window.yaml": "\ufeffname: window\r\ntrain: {lr: 0.1}\r\n",
+    "config.json": '{"name": "config"}',
+    "unnamed.yaml": "train: {lr: 0.1}\n",
+    "child.yaml": "extends: defualt\nname: x\n",
+    "six.yaml": "nmae: x\ntrain: {lr: -1, epochs: x}\ntrain: {lr: 1}\nmodel: {kind: foo}\ndata: {sorce: 1}\n",
+    "books.xlsx": "PK\x03\x04 not one",
+}
+DATA, USAGE, OK = 3, 2, 0
+# What is typed, the exit code, a part of the message, and the whole hint, "" for none; {} is the folder.
+TABLE = {
+    # files that are not read as they are
+    "train linear --data empty.csv": (DATA, "empty.csv is empty; its first line should name", "head -n 5 {}/empty.csv"),
+    "train linear --data header.csv": (DATA, "header.csv holds no labelled rows", "head -n 5 {}/header.csv"),
+    "train linear --data three.csv": (
+        DATA, "3 rows are too few", "sentiment train sample",
+    ),
+    "train linear --data three.csv --set data.valid.share=0.5": (
+        DATA, "3 rows are too few", "sentiment train sample",
+    ),
+    "train linear --data fraction.csv": (DATA, "is a fraction, not a class", "head -n 5 {}/fraction.csv"),
+    "train linear --data one.csv": (
+        DATA, "every training row is labelled 'positive'", "sentiment data check --set data.source={}/one.csv",
+    ),
+    "train linear --data mixed.csv": (
+        DATA, "has labels that differ in case alone",
+        """sentiment train linear --data mixed.csv """
+        """--set 'data.label_map={"Negative": "negative", "Positive": "positive"}'""",
+    ),
+    "train plain.txt": (DATA, "not a kind of file that is read. Convert it to one of .csv", "head -n 5 {}/plain.txt"),
+    "train linear --data plain.txt": (DATA, "not a kind of file that is read", "head -n 5 {}/plain.txt"),
+    "train books.xlsx": (DATA, "books.xlsx cannot be read", ""),
+    "train --set data.source=imbd": (DATA, "Did you mean 'imdb'?", "sentiment train --set data.source=imdb"),
+    "train linear --data IMDB": (DATA, "Did you mean 'imdb'?", "sentiment train linear --data imdb"),
+    "predict --file nope.csv": (DATA, "No such file or directory", "sentiment predict --file one.csv"),
+    "predict --file .": (DATA, "a directory, not a file", "ls ."),
+    # experiments
+    "config check window.yaml config.json": (OK, "", ""),
+    "config check unnamed.yaml": (USAGE, "add a line such as `name: my-run`", ""),
+    "config check child.yaml": (USAGE, "did you mean default?", ""),
+    "config check six.yaml": (USAGE, "7 problems in six.yaml", ""),
+    "train sample --set train.device=cuda": (
+        USAGE, "train.device is cuda", "sentiment train sample --set train.device=auto",
+    ),
+    # models and runs
+    "predict --run reviews.csv hi": (DATA, "reviews.csv is not a packed model", "sentiment runs list"),
+    "predict --run x.model hi": (USAGE, "there is no run 'x.model' in ", "sentiment runs list"),
+    "generate mine": (USAGE, "mine is a classifier; generate needs a language model", "sentiment pretrain imdb-lm"),
+    "eval mine --data numbers.csv": (
+        DATA, "'0' (20), '1' (20); the training labels are 'negative', 'positive'. --label-map OLD=NEW,OLD=NEW says",
+        "head -n 5 {}/numbers.csv",
+    ),
+    "eval mine --data caps.csv": (
+        DATA, "the training labels are 'negative', 'positive'",
+        "sentiment eval mine --data caps.csv --label-map Negative=negative,Positive=positive",
+    ),
+    "predict --run less hi": (
+        DATA, "its files are not those of its manifest: graph.onnx missing", "sentiment reproduce {}/runs/less",
+    ),
+    "predict --run more hi": (DATA, "graph.onnx is damaged: its size or checksum", "sentiment reproduce {}/runs/more"),
+    "predict --run bare hi": (USAGE, "bare holds no trained model", "sentiment train --resume {}/runs/bare"),
+    "compare mine": (USAGE, "two runs or more", "sentiment runs list"),
+    "ensemble mine": (USAGE, "two members at least", "sentiment runs list"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear run on a table that is deleted afterwards."""
+    from sentiment_cli.config.loader import load_experiment
+    from sentiment_cli.workflows.train import fit
+
+    root = tmp_path_factory.mktemp("mistaken")
+    (root / "reviews.csv").write_text(FILES["reviews.csv"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENTIMENT_DATA", str(root / "data"))
+        patch.setenv("SENTIMENT_RUNS", str(root / "runs"))
+        fit(load_experiment("linear", [f"data.source={root}/reviews.csv"]), "mine")
+    (root / "reviews.csv").unlink()
+    return root
+
+
+@pytest.fixture
+def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILES.items():
+        Path(name).write_text(content, newline="")
+    for name in ("mine", "less", "more", "bare"):
+        shutil.copytree(trained / "runs" / "mine", runs_dir() / name)
+    (runs_dir() / "less" / "model" / "graph.onnx").unlink()
+    with (runs_dir() / "more" / "model" / "graph.onnx").open("ab") as graph:
+        graph.write(b"X")
+    shutil.rmtree(runs_dir() / "bare" / "model")
+    return tmp_path
+
+
+@pytest.mark.parametrize("line", TABLE)
+def test_a_mistake_with_a_file_gets_a_sentence_and_a_command(typed, place: Path, line: str) -> None:
+    code, message, hint = TABLE[line]
+    said = typed(*shlex.split(line))
+    assert (said.code, said.hint) == (code, hint.replace("{}", str(place)))
+    assert message in said.error
+    assert not any(mark in said.error for mark in ("Traceback", "{'", "['"))
+    assert not hint or complaint(said.hint, shlex.split(line)) is None
+
+
+@pytest.mark.parametrize("name", ["blank.csv", "odd.csv", "bare.csv", "utf16.csv"])
+def test_a_table_in_another_form_is_trained_on(typed, place: Path, name: str) -> None:
+    Path("utf16.csv").write_text(FILES["reviews.csv"], encoding="utf-16")
+    run = Path(typed("train", "linear", "--data", name, "--name", "own").out.strip())
+    assert json.loads((run / "model" / "model.json").read_text())["labels"] == ["negative", "positive"]
+
+
+def test_text_that_is_not_utf_8_gets_a_warning_with_the_encoding(typed, place: Path, capsys) -> None:
+    Path("latin.csv").write_text(FILES["reviews.csv"].replace("lovely", "schön"), encoding="latin-1")
+    assert typed("data", "check", "--data", "latin.csv").code == OK
+    typed("train", "linear", "--data", "latin.csv", "--name", "latin")
+    assert '"schön' in json.dumps(
+        json.loads((runs_dir() / "latin" / "model" / "vocabulary.json").read_text()), ensure_ascii=False
+    )
+
+
+def test_a_run_answers_after_its_data_are_deleted_and_it_was_renamed_and_moved(
+    typed, trained: Path, place, monkeypatch
+) -> None:
+    monkeypatch.setenv("SENTIMENT_DATA", str(trained / "data"))
+    (runs_dir() / "mine").rename(runs_dir() / "größer als je")
+    assert typed("predict", "--run", "größer als je", "a lovely film").out.startswith("positive\t")
+    assert typed("eval", "größer als je", "--json").code == OK
+    near = typed("predict", "--run", "größer als", "hi")
+    assert near.hint == "sentiment predict --run 'größer als je' hi"
+    monkeypatch.chdir("/")
+    assert typed("predict", "--run", "größer als je", "a lovely film").code == OK
+    (runs_dir() / "größer als je").rename(place / "elsewhere")
+    assert typed("predict", "--run", str(place / "elsewhere"), "a lovely film").out.startswith("positive\t")
+    monkeypatch.setenv("SENTIMENT_RUNS", "runs")
+    assert "there is no trained classifier in /runs yet" in typed("predict", "hi").error
+
+
+def test_a_deleted_table_whose_rows_are_not_prepared_gets_a_command_that_works(typed, place: Path) -> None:
+    said = typed("eval", "mine")
+    assert said.code == DATA
+    assert "reviews.csv: there is no such file or folder" in said.error
+    assert complaint(said.hint, ["eval", "mine"]) is None
