@@ -77,8 +77,10 @@ class Train(Section):
     temporal_penalty: Annotated[float, Field(ge=0)] = Field(
         0.0, description="weight of the squared change of the states from token to token in a language model's loss"
     )
-    monitor: Literal["loss", "accuracy", "f1", "auc"] = Field(
-        "loss", description="validation metric that chooses the best epoch"
+    monitor: Literal["loss", "accuracy", "f1", "micro_f1", "auc", "qwk"] = Field(
+        "loss",
+        description="validation metric that chooses the best epoch; f1 is the macro mean over the labels, micro_f1 is "
+        "of target multilabel, qwk (quadratic weighted kappa) of target ordinal",
     )
     patience: Count | None = Field(None, description="early stopping: stop after this many epochs without improvement")
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = Field(

@@ -20,10 +20,12 @@ from sentiment_cli.config.loader import experiment_from_values, experiment_yaml
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.data.corpus.packed import open_corpus
 from sentiment_cli.data.corpus.splits import folds_of
+from sentiment_cli.data.corpus.targets import strata_of
 from sentiment_cli.errors import MachineError, UsageError
 from sentiment_cli.evaluation.calibration import calibrate, measure_calibration
-from sentiment_cli.evaluation.metrics import Scores, score_outputs
+from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.evaluation.stacking import fit_weights
+from sentiment_cli.evaluation.target_scores import Truth, score_outputs
 from sentiment_cli.runs.directory import find_model, is_run
 from sentiment_cli.runs.ensemble_model import Ensemble, Member, combine, open_model, save_ensemble
 from sentiment_cli.runs.files import EXPERIMENT, MODEL, SUMMARY
@@ -81,8 +83,9 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
     if kept:
         rows = kept[0]
         logits = [one.logits / model.temperature for one, model in zip(kept, models, strict=True)]
-        weight_K = _weigh(logits, rows.label_N, weighing)
-        calibration = calibrate(combine(logits, weight_K.tolist()), rows.label_N)
+        weight_K = _weigh(logits, rows, weighing)
+        joined = combine(logits, weight_K.tolist(), rows.target)
+        calibration = calibrate(*rows._replace(logits=joined).as_binary())
         judged = _judge_folds(logits, rows, weighing)
         valid = None if judged is None else _score(judged, rows)
         scores = {name: _score(of_member, rows) for name, of_member in zip(names, logits, strict=True)}
@@ -163,6 +166,12 @@ def _check_same(paths: Sequence[Path], models: Sequence[Artefact]) -> None:
     for i, (path, model) in enumerate(zip(paths, models, strict=True)):
         if any(path.samefile(earlier) for earlier in paths[:i]):
             raise UsageError(f"{path} is given twice", "sentiment runs list")
+        if model.target != models[0].target:
+            raise UsageError(
+                f"{paths[0]} learnt data.target {models[0].target}, and {path} {model.target}; the members of an "
+                "ensemble have the same target",
+                "sentiment runs list",
+            )
         if model.labels != models[0].labels:
             ours, theirs = (", ".join(one.labels) for one in (models[0], model))
             raise UsageError(
@@ -226,7 +235,7 @@ def _is_of(kept: ValidationOutputs, model: Artefact) -> bool:
     with store.damage(place):
         about = store.parse_json(model.read("calibration.json"), place)
         loss_before = float(about["loss_before"])
-    found = measure_calibration(kept.logits, kept.label_N, 1.0)
+    found = measure_calibration(*kept.as_binary(), 1.0)
     return abs(found.loss_before - loss_before) < 1e-9 * max(1.0, loss_before)
 
 
@@ -245,10 +254,11 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _weigh(
-    logits: Sequence[NDArray[np.float64]], label_N: NDArray[np.int64], weighing: Weighing
-) -> NDArray[np.float64]:
-    return fit_weights(logits, label_N) if weighing == "fitted" else np.full(len(logits), 1 / len(logits))
+def _weigh(logits: Sequence[NDArray[np.float64]], rows: ValidationOutputs, weighing: Weighing) -> NDArray[np.float64]:
+    if weighing == "equal":
+        return np.full(len(logits), 1 / len(logits))
+    of_members = [rows._replace(logits=of_member).as_binary() for of_member in logits]
+    return fit_weights([of_member for of_member, _ in of_members], of_members[0][1])
 
 
 def _judge_folds(
@@ -262,19 +272,21 @@ def _judge_folds(
     if groups < 2:
         console.warn("the validation reviews are of one group, which no fold can be held out of: there is no score")
         return None
-    fold_N = folds_of(rows.label_N, rows.group_N, "auto", min(FOLDS, groups), seed=0)
+    stratum_N = strata_of(rows.label_N, len(rows.labels), rows.sets_KC)
+    fold_N = folds_of(stratum_N, rows.group_N, "auto", min(FOLDS, groups), seed=0)
     output = np.zeros_like(logits[0])
     for fold in np.unique(fold_N):
         held_N = fold_N == fold
-        others, label_N = [of_member[~held_N] for of_member in logits], rows.label_N[~held_N]
-        weights = _weigh(others, label_N, weighing).tolist()
-        temperature = calibrate(combine(others, weights), label_N).temperature
-        output[held_N] = combine([of_member[held_N] for of_member in logits], weights) / temperature
+        others, rest = [of_member[~held_N] for of_member in logits], rows._replace(label_N=rows.label_N[~held_N])
+        weights = _weigh(others, rest, weighing).tolist()
+        joined = combine(others, weights, rows.target)
+        temperature = calibrate(*rest._replace(logits=joined).as_binary()).temperature
+        output[held_N] = combine([of_member[held_N] for of_member in logits], weights, rows.target) / temperature
     return output
 
 
 def _score(output: NDArray[np.float64], rows: ValidationOutputs) -> Scores:
-    return score_outputs(output, rows.label_N, np.zeros_like(rows.label_N), rows.labels, "label")
+    return score_outputs(output, Truth(rows.label_N, None, rows.sets_KC), rows.labels, rows.target)
 
 
 def _write_about(made: Ensembled, name: str, first: Artefact, weighing: Weighing, seconds: float) -> None:

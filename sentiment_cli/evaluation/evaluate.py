@@ -17,6 +17,7 @@ from sentiment_cli.data.corpus.duplicates import is_among, normalised_hashes
 from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.data.corpus.ratings import ratings_of
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
+from sentiment_cli.data.corpus.targets import as_binary
 from sentiment_cli.data.sources.download import archive_path
 from sentiment_cli.data.sources.labels import LabelError, map_option, parse_label_map, refuse_unknown, straight_map
 from sentiment_cli.data.sources.path_kinds import columns_of, format_of
@@ -24,7 +25,7 @@ from sentiment_cli.data.sources.source import Source, find_source
 from sentiment_cli.data.tables.readers import Rejects, column_names, read_table
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, reliability_bins
-from sentiment_cli.evaluation.metrics import Scores, score_outputs
+from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.evaluation.scoring import ScoredSplit, has_learnt_validation, score_split, score_texts
 from sentiment_cli.evaluation.slices import (
     BUILT_IN,
@@ -33,7 +34,8 @@ from sentiment_cli.evaluation.slices import (
     by_column,
     slice_scores,
 )
-from sentiment_cli.inference.predictor import class_probabilities, likeliest
+from sentiment_cli.evaluation.target_scores import score_outputs, truth_of
+from sentiment_cli.inference.predictor import class_probabilities, decide, given_labels, likeliest, probabilities_of
 from sentiment_cli.inference.torch_model import experiment_of
 from sentiment_cli.runs.directory import is_run
 from sentiment_cli.runs.ensemble_model import AnyModel, open_model
@@ -78,7 +80,9 @@ class Evaluation:
         if absent := self.absent():
             found["labels_without_rows"] = absent
         if self.calibration is not None:
-            found["calibration"] = self.calibration._asdict()
+            found["calibration"] = {
+                key: value for key, value in self.calibration._asdict().items() if value is not None
+            }
         if self.openings is not None:
             found["test_openings"] = self.openings
         found["reliability"] = [one.to_json() for one in self.reliability]
@@ -87,8 +91,8 @@ class Evaluation:
 
     def absent(self) -> list[str]:
         """Return the labels that no row has."""
-        rows = zip(self.scores.f1_per_label, self.scores.confusion, strict=True)
-        return [label for label, counts in rows if not sum(counts)]
+        rows = zip(self.scores.f1_per_label, self.scores.counts(), strict=True)
+        return [label for label, count in rows if not count]
 
 
 def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
@@ -120,7 +124,9 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     Of `slices` those that a table has as columns are these columns. Raises DataError, both sides' labels shown, where
     rows are labelled otherwise than the run's, and for a slice that is neither built in nor a column.
     """
-    model, source = open_model(run), find_source(data)
+    model = open_model(run)
+    data = _as_model(data, model)
+    source = find_source(data)
     renamed = parse_label_map(data.label_map)
     try:
         texts = prepare_texts(source, "labelled")
@@ -128,7 +134,7 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
         error.hint = map_option(straight_map(error.counts, renamed, model.labels))
         raise
     split = "test" if len(texts.rows("test")) else "train"
-    rows, ids = texts.rows(split), texts.ids(split)
+    ids = texts.ids(split)
     hash_N, known = normalised_hashes(texts.read(split)), read_known(run, model)
     if known is None:  # of a run of an earlier version, whose data are no longer prepared
         is_own = any(_opens_test(data, experiment_of(one).data) for one in model.models)
@@ -136,7 +142,7 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
         is_own = bool(is_among(hash_N, known.test).any())
     openings = _record_opening(run, model, f"eval --data {data.source}") if is_own else None
     is_known_N = None if known is None else is_among(hash_N, known.learnt)
-    counts = Counter({label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels)})
+    counts = Counter(dict(zip(texts.labels, texts.counts(split).tolist(), strict=True)))
     refuse_unknown(str(source.path or source.name), +counts, model.labels, renamed, is_eval=True)
     is_table = source.is_table and source.path is not None
     there = column_names(source.path, format_of(data), columns_of(data)) if is_table and source.path else []
@@ -149,6 +155,16 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     evaluation = _judge(model, source.name, scored.packed, scored.output, partitions, openings, is_known_N)
     _keep(run, free_name(run, f"data-{source.name}", texts.fingerprint), evaluation, scored, model)
     return evaluation
+
+
+def _as_model(data: Data, model: AnyModel) -> Data:
+    """Return settings that read labels as the model has them, several a row or one."""
+    if model.target != "multilabel":
+        return data
+    own = experiment_of(model.first).data
+    separator = own.label_separator if data.label_separator is None else data.label_separator
+    read = {"target": "multilabel", "label_separator": separator, "without_label": own.without_label}
+    return data.model_copy(update={key: value for key, value in read.items() if key not in data.model_fields_set})
 
 
 def _record_opening(path: Path, model: AnyModel, command: str) -> int | None:
@@ -217,10 +233,10 @@ def _judge(
     is_known_N: NDArray[np.bool_] | None,
 ) -> Evaluation:
     """Score a model's outputs, which are not divided by its temperature yet; `is_known_N` were trained on."""
-    label_N, target = packed.label_N, model.target
+    label_N, target, truth = packed.label_N, model.target, truth_of(packed)
 
     def scores_of(of: NDArray[np.bool_] | slice) -> Scores:
-        return score_outputs(scaled[of], label_N[of], packed.stars_N[of], model.labels, target)
+        return score_outputs(scaled[of], truth.rows(of), model.labels, target, model.threshold_C)
 
     scaled, unseen, calibration, bins = output / model.temperature, None, None, list[Bin]()
     n_known = None if is_known_N is None else int(is_known_N.sum())
@@ -229,10 +245,17 @@ def _judge(
     if target == "stars":
         is_right_N = (output >= 0) == label_N
     else:
-        probability_NC = class_probabilities(scaled)
-        is_right_N = likeliest(probability_NC) == label_N
-        calibration = measure_calibration(output, label_N, model.temperature)
-        bins = reliability_bins(is_right_N, probability_NC.max(axis=1))
+        probability_NC = probabilities_of(scaled, target)
+        logits, answer_N = as_binary(output, label_N, target, packed.sets_KC)
+        calibration = measure_calibration(logits, answer_N, model.temperature)
+        if packed.sets_KC is not None:
+            is_right_N = (given_labels(probability_NC, model.threshold_C) == packed.sets_KC[label_N]).all(axis=1)
+            sure_NC = class_probabilities(logits / model.temperature)
+            bins = reliability_bins(likeliest(sure_NC) == answer_N, sure_NC.max(axis=1))
+        else:
+            decided_N = decide(probability_NC, target, model.threshold_C)
+            is_right_N = decided_N == label_N
+            bins = reliability_bins(is_right_N, probability_NC[np.arange(len(label_N)), decided_N])
     slices = [one for partition in partitions for one in slice_scores(partition, is_right_N)]
     scores = scores_of(slice(None))
     return Evaluation(name, scores, unseen, calibration, tuple(bins), tuple(slices), openings, n_known)
@@ -259,9 +282,30 @@ def _keep(
     if model.target == "stars":
         answers = [{"stars": rating} for rating in ratings_of(output).tolist()]
     else:
-        rows = class_probabilities(output / model.temperature).tolist()
-        answers = [{"probabilities": dict(zip(labels, row, strict=True))} for row in rows]
-    true_labels = [labels[label] for label in scored.packed.label_N.tolist()]
+        rows = probabilities_of(output / model.temperature, model.target).tolist()
+        said = _said(output / model.temperature, model)
+        answers = [
+            {"probabilities": dict(zip(labels, row, strict=True))} | one for row, one in zip(rows, said, strict=True)
+        ]
+    true_labels: list[str | list[str]]
+    if (sets_KC := scored.packed.sets_KC) is not None:
+        names = [[label for label, is_in in zip(labels, of_row, strict=True) if is_in] for of_row in sets_KC.tolist()]
+        true_labels = [names[number] for number in scored.packed.label_N.tolist()]
+    else:
+        true_labels = [labels[label] for label in scored.packed.label_N.tolist()]
     about = {"run": run.name, "texts": scored.texts, "trained_on": is_learnt, **evaluation.to_json()}
     write_predictions(run, name, scored.ids, true_labels, answers)
     write_result(run, scores_name(name), store.dump_json(about))
+
+
+def _said(output: NDArray[np.float64], model: AnyModel) -> list[dict[str, Any]]:
+    """Return what is predicted of each row, where that need not be the likeliest label."""
+    probability_NC = probabilities_of(output, model.target)
+    if model.target == "multilabel":
+        given_NC = given_labels(probability_NC, model.threshold_C).tolist()
+        return [
+            {"predicted": [name for name, is_in in zip(model.labels, row, strict=True) if is_in]} for row in given_NC
+        ]
+    if model.target == "label" and model.threshold_C is None:
+        return [{}] * len(output)
+    return [{"predicted": model.labels[i]} for i in decide(probability_NC, model.target, model.threshold_C).tolist()]

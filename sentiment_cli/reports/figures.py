@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from sentiment_cli.evaluation.calibration import reliability_bins
 from sentiment_cli.evaluation.metrics import expected_calibration_error
-from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.reports.blocks import Figure, Histogram, Line, LineChart, Reliability, Table
 from sentiment_cli.reports.run_files import RunFiles
 from sentiment_cli.reports.text import decimal, percent
@@ -45,8 +44,12 @@ def _ends(written: Sequence[str]) -> str:
 
 def reliability_figure(answers: Predictions, split: str) -> Figure:
     """Draw accuracy over confidence (Niculescu-Mizil and Caruana 2005; Guo et al. 2017)."""
-    is_right_N = likeliest(answers.probability_NC) == answers.label_N
-    confidence_N = answers.probability_NC.max(axis=1)
+    if answers.truth_NC is not None:  # of each yes or no
+        confidence_N = np.maximum(answers.probability_NC, 1 - answers.probability_NC).ravel()
+        is_right_N = ((answers.probability_NC >= 0.5) == answers.truth_NC).ravel()
+    else:
+        is_right_N = answers.is_right_N
+        confidence_N = answers.probability_NC[np.arange(len(answers.ids)), answers.predicted_N]
     bins = reliability_bins(is_right_N, confidence_N)
     fullest = max(bins, key=lambda found: found.n)
     error = expected_calibration_error(is_right_N, confidence_N)

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_cli.data.corpus.targets import Target, is_binary
 from sentiment_cli.errors import UsageError
 from sentiment_cli.runs.files import MODEL
 from sentiment_cli.runs.model_files import ENSEMBLE, ModelFiles, pack
@@ -23,11 +24,13 @@ from sentiment_cli.runs.saved_model import (
     Artefact,
     Calibration,
     check_files,
+    dump_calibration,
     hashes_of,
     open_files,
     packed_files,
     read_artefact,
     read_temperature,
+    read_thresholds,
 )
 from sentiment_cli.storage import store
 
@@ -51,7 +54,7 @@ class Ensemble:
     parts: tuple[Member, ...]
     temperature: float
     members: ModelFiles
-    target: Literal["label"] = "label"
+    threshold_C: tuple[float, ...] | None = None
     has_weights: Literal[False] = False  # of its own, for torch to load
 
     @property
@@ -67,6 +70,10 @@ class Ensemble:
         return self.first.labels
 
     @property
+    def target(self) -> Target:
+        return self.first.target
+
+    @property
     def n_logits(self) -> int:
         return self.first.n_logits
 
@@ -79,17 +86,21 @@ class Ensemble:
         return combine(
             [output / part.model.temperature for output, part in zip(outputs, self.parts, strict=True)],
             [part.weight for part in self.parts],
+            self.target,
         )
 
 
 AnyModel = Artefact | Ensemble
 
 
-def combine(calibrated: Sequence[NDArray[np.float64]], weights: Sequence[float]) -> NDArray[np.float64]:
-    """Return the weighted sum of logit_N, or of the logarithms of the probabilities that logit_NC say."""
+def combine(
+    calibrated: Sequence[NDArray[np.float64]], weights: Sequence[float], target: Target = "label"
+) -> NDArray[np.float64]:
+    """Return the weighted sum of log-odds, or of the logarithms of the probabilities of labels that logit_NC say."""
+    is_odds = calibrated[0].ndim == 1 or is_binary(target)
     total = np.zeros_like(calibrated[0], dtype=np.float64)
     for logits, weight in zip(calibrated, weights, strict=True):
-        total += weight * (logits if logits.ndim == 1 else log_probabilities(logits))
+        total += weight * (logits if is_odds else log_probabilities(logits))
     return total
 
 
@@ -129,7 +140,7 @@ def save_ensemble(run: Path, parts: Sequence[Member], calibration: Calibration |
         for name in sorted(part.model.members.files)
     }
     if calibration is not None:
-        files["calibration.json"] = store.dump_json(calibration._asdict())
+        files["calibration.json"] = dump_calibration(calibration)
     with store.new_directory(run / MODEL) as draft:
         for name, data in {**files, ENSEMBLE: _about(parts, files)}.items():
             draft.write(name, data)
@@ -162,13 +173,14 @@ def _open_ensemble(path: Path, members: ModelFiles) -> Ensemble:
         if not 0 < (total := sum(weight for _, weight in names)):
             raise store.IntegrityError(f"{place}: the weights of the members add up to {total}")
         for (name, _), model in zip(names, models, strict=True):
-            if model.labels != models[0].labels or model.target != "label":
+            if (model.labels, model.target) != (models[0].labels, models[0].target) or model.target == "stars":
                 raise store.IntegrityError(
                     f"{place}: {name} has the labels {', '.join(model.labels)}, and {names[0][0]} "
                     f"{', '.join(models[0].labels)}"
                 )
         parts = tuple(Member(str(name), model, weight) for (name, weight), model in zip(names, models, strict=True))
-        return Ensemble(path, parts, read_temperature(members), members)
+        thresholds = read_thresholds(members, models[0].labels)
+        return Ensemble(path, parts, read_temperature(members), members, thresholds)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise store.IntegrityError(f"{place} is damaged: {error!r:.200}") from error
 

@@ -1,4 +1,4 @@
-"""The loss functions of classification and of star ratings."""
+"""The loss functions of the targets: single labels, several labels, ranks and star ratings."""
 
 import functools
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import Batch
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
+from sentiment_cli.data.corpus.targets import is_binary
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.gradients import Objective
 
@@ -17,6 +18,8 @@ def build_objective(experiment: Experiment) -> Objective:
     """Return the loss function for the experiment's target and head."""
     if experiment.data.target == "stars":
         return stars_loss
+    if is_binary(experiment.data.target):
+        return binary_loss
     loss = steps_loss if experiment.model.head == "steps" else classification_loss
     smoothing = experiment.train.label_smoothing
     return functools.partial(loss, smoothing=smoothing) if smoothing else loss
@@ -32,6 +35,11 @@ def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.
         truth_B = batch.label_B.to(logits.dtype) * (1 - smoothing) + smoothing / 2
         return F.binary_cross_entropy_with_logits(logits, truth_B)
     return F.cross_entropy(logits, _truth(batch, logits), label_smoothing=smoothing)
+
+
+def binary_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the mean binary cross-entropy of the yes or no of each output; label_B holds label_BC."""
+    return F.binary_cross_entropy_with_logits(model(batch.ids_BL, batch.length_B), batch.label_B)
 
 
 def stars_loss(model: nn.Module, batch: Batch) -> Tensor:

@@ -95,7 +95,7 @@ def _write_state(state: TrainState, status: str, tokens_per_second: float | None
     is_present = (progress.refit and status == "finished") or not best.weights
     weights = weights_of(state.validated) if is_present else best.weights
     model, calibration = state.validated, None
-    if isinstance(model, AnyClassifier) and status == "finished" and state.job.experiment.data.target == "label":
+    if isinstance(model, AnyClassifier) and status == "finished" and state.job.experiment.data.target != "stars":
         calibration = calibrate_run(state.job, model)
     write_model(state.job, weights, calibration, status, tokens_per_second)
 
@@ -167,8 +167,11 @@ def calibrate_run(job: TrainJob, model: AnyClassifier) -> Calibration:
     device = next(itertools.chain(model.parameters(), model.buffers())).device
     logits = score_rows(model, rows_on(device, valid), valid.length_N, job.experiment.text)
     ids = corpus.ids("valid")
-    save_validation(job.run, ValidationOutputs(corpus.labels, ids, valid.group_N, valid.label_N, logits, corpus.texts))
-    found, reason = find_calibration(logits, valid.label_N)
+    target = job.experiment.data.target
+    of_rows = (valid.group_N, valid.label_N, logits)
+    kept = ValidationOutputs(corpus.labels, ids, *of_rows, corpus.texts, target, valid.sets_KC)
+    save_validation(job.run, kept)
+    found, reason = find_calibration(*kept.as_binary())
     if reason is not None:
         console.say(f"calibration: no temperature is kept: {reason}; loss {found.loss_before:.4f}")
         return found

@@ -21,7 +21,7 @@ from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import copy_rows, read_ids, writing
 from sentiment_cli.data.corpus.duplicates import Hashes, is_among, normalised_hashes, row_hashes
 from sentiment_cli.data.corpus.fit_settings import settle
-from sentiment_cli.data.corpus.packed import ABOUT, COLUMNS, SPLITS, Corpus, digests_file, open_corpus
+from sentiment_cli.data.corpus.packed import ABOUT, COLUMNS, LABEL_SETS, SPLITS, Corpus, digests_file, open_corpus
 from sentiment_cli.data.corpus.ratings import check_ratings, check_source
 from sentiment_cli.data.corpus.raw_texts import SPLITS_OF, Texts, find_fingerprint, key_of, prepare_texts
 from sentiment_cli.data.corpus.row_checks import about_rows, check_labels_of, check_splits, warn_of_rows
@@ -185,6 +185,8 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
             draft.write(digests_file(name), hash_N_of[of][is_wanted_N].tobytes())
         write_tokens(draft, experiment, tokenizer, entries)
         draft.write("labels.json", store.dump_json(labelled.labels))
+        if labelled.sets_KC is not None:
+            draft.write(LABEL_SETS, store.dump_json([np.flatnonzero(of_row).tolist() for of_row in labelled.sets_KC]))
         draft.write(ABOUT, store.dump_json(about_rows(labelled, splits, hash_N_of)))
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
 
