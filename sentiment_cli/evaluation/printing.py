@@ -16,7 +16,8 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
     """Print scores for a reader, accuracy first; of slices the worst few, or more of those asked for."""
     scores, unseen, calibration = evaluation.scores, evaluation.unseen, evaluation.calibration
     low, high = scores.accuracy_ci95
-    console.result(f"accuracy {scores.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}   n {scores.n:,}")
+    what = "accuracy" if scores.rows_per_label is None else "subset accuracy"
+    console.result(f"{what} {scores.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}   n {scores.n:,}")
     if unseen is not None:
         low, high = unseen.accuracy_ci95
         console.result(
@@ -50,9 +51,9 @@ def _print_labels(scores: Scores) -> None:
     labels = tuple(scores.f1_per_label)
     width = max(len("all, macro"), *(len(console.one_line(label)) for label in labels))
     console.result(f"{'label':<{width}}  precision  recall      F1        n")
-    for i, label in enumerate(labels):
+    for label, n in zip(labels, scores.counts(), strict=True):
         precision, recall = scores.precision_per_label[label], scores.recall_per_label[label]
-        f1, n = scores.f1_per_label[label], sum(scores.confusion[i])
+        f1 = scores.f1_per_label[label]
         console.result(f"{console.one_line(label):<{width}}  {precision:>9.4f}  {recall:.4f}  {f1:.4f}  {n:>7,}")
     console.result(
         f"{'all, macro':<{width}}  {scores.precision:>9.4f}  {scores.recall:.4f}  {scores.f1:.4f}  {scores.n:>7,}"
@@ -61,6 +62,8 @@ def _print_labels(scores: Scores) -> None:
 
 def _print_confusion(scores: Scores) -> None:
     """Print the confusion matrix, as many columns at a time as the terminal is wide enough for."""
+    if scores.rows_per_label is not None:  # several labels a row are not confused one for one
+        return
     labels, corner = tuple(map(console.one_line, scores.f1_per_label)), "truth \\ predicted"
     width = max(8, *(len(label) + 2 for label in labels))
     margin = max(len(corner), width)

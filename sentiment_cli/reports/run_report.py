@@ -42,7 +42,16 @@ from sentiment_cli.runs.predictions import Predictions, read_predictions
 
 _MISTAKES = 10
 _WORST = 10  # values shown of a slice; the rest is folded
-_KEY_METRICS = ("mae", "rmse", "f1", "auc", "loss")  # beside accuracy, the first two that a run has
+_KEY_METRICS = (
+    "micro_f1",
+    "qwk",
+    "rank_mae",
+    "mae",
+    "rmse",
+    "f1",
+    "auc",
+    "loss",
+)  # beside accuracy, the first two that a run has
 _HEAD, _TAIL = 600, 400  # characters shown of a long text
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
@@ -105,8 +114,8 @@ def _results(run: RunFiles) -> list[Block]:
     split, scores = known
     shown = [metric for key in _KEY_METRICS if (metric := METRICS[key]).write(scores)][:2]
     figures = [(metric.write(scores), metric.title) for metric in (METRICS["accuracy"], *shown)]
-    labels = list(scores["f1_per_label"])
-    return [*missing(run), KeyFigures(figures), _confusion(split, scores, labels)]
+    confusion = [] if scores.get("rows_per_label") else [_confusion(split, scores, list(scores["f1_per_label"]))]
+    return [*missing(run), KeyFigures(figures), *confusion]
 
 
 def _about_validation(run: RunFiles) -> str:
@@ -151,12 +160,18 @@ def _scores(run: RunFiles) -> list[Block]:
 
 
 def _per_label(split: str, scores: dict[str, Any], labels: list[str]) -> Table:
+    head = ["label", "n", "precision", "recall", "F1"]
+    caption = f"By label, {split_name(split)} reviews"
+    if (counts := scores.get("rows_per_label")) is not None:
+        of_labels = [scores[f"{name}_per_label"] for name in ("precision", "recall", "f1")]
+        cells = [[label, f"{counts[label]:,}", *(decimal(one[label]) for one in of_labels)] for label in labels]
+        return Table(head, cells, caption=caption)
     rows = []
     for i, (label, truth) in enumerate(zip(labels, scores["confusion"], strict=True)):
         n, said = sum(truth), sum(row[i] for row in scores["confusion"])
         precision, recall = (truth[i] / of if of else None for of in (said, n))
         rows.append([label, f"{n:,}", decimal(precision), decimal(recall), decimal(scores["f1_per_label"][label])])
-    return Table(["label", "n", "precision", "recall", "F1"], rows, caption=f"By label, {split_name(split)} reviews")
+    return Table(head, rows, caption=caption)
 
 
 def _confusion(split: str, scores: dict[str, Any], labels: list[str]) -> Table:

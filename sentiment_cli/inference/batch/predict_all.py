@@ -2,8 +2,9 @@
 
 import contextlib
 import gzip
+import json
 import shlex
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -189,6 +190,8 @@ def _added_columns(
     answer = Prediction("", "", 0.0, each, tokens=0, unknown=0, truncated=False, low_evidence=False)
     if predictor.target == "stars":
         answer = answer._replace(probability=None, probabilities=None, stars=0.0)
+    elif predictor.target == "multilabel":
+        answer = answer._replace(labels=())
     names, name_of, kinds = set(taken), {}, {}
     for name, value in _fields(answer, is_flat=is_flat, shown=shown).items():
         free = name
@@ -213,13 +216,33 @@ def _fields(answer: "Prediction", *, is_flat: bool, shown: Callable[[str], str])
     else:
         each = {f"probability_{shown(label)}": probability for label, probability in answer.probabilities.items()}
         figures = {"probability": answer.probability, **each}
-    return {"label": shown(answer.label), **figures, **{name: fields[name] for name in COUNTED}}
+    of_several = {} if answer.labels is None else {"labels": _joined(answer.labels, shown)}
+    return {**of_several, "label": shown(answer.label), **figures, **{name: fields[name] for name in COUNTED}}
+
+
+def _joined(labels: Sequence[str], shown: Callable[[str], str]) -> str:
+    """Return several labels as the text of a cell: with | between them, or as a JSON list where one has a |."""
+    if any("|" in label for label in labels):
+        return json.dumps([shown(label) for label in labels], ensure_ascii=False)
+    return "|".join(map(shown, labels))
 
 
 def plain_line(answer: "Prediction", width: int | None = None) -> str:
-    """Return label, figure and text; on a terminal so wide no more of a text than fits."""
-    figure = f"{answer.probability:.4f}" if answer.stars is None else f"{answer.stars:.1f} stars"
-    line = f"{console.one_line(answer.label)}\t{figure}\t{console.sanitize(' '.join(answer.text.split()))}"
+    """Return label, figure and text; on a terminal so wide no more of a text than fits.
+
+    Of several labels all that are given, or (none) with the probability of the likeliest.
+    """
+    label, figure = said_of(answer)
+    line = f"{label}\t{figure}\t{console.sanitize(' '.join(answer.text.split()))}"
     if width is None or len(line.expandtabs()) <= width:
         return line
     return line[: width - 1 - len(line.expandtabs()) + len(line)] + "…"
+
+
+def said_of(answer: "Prediction") -> tuple[str, str]:
+    """Return an answer's label, or all that are given, and its figures."""
+    if answer.labels and answer.probabilities is not None:
+        figures = (f"{answer.probabilities[label]:.4f}" for label in answer.labels)
+        return ", ".join(map(console.one_line, answer.labels)), ", ".join(figures)
+    label = console.one_line(answer.label) if answer.labels is None else "(none)"
+    return label, f"{answer.probability:.4f}" if answer.stars is None else f"{answer.stars:.1f} stars"

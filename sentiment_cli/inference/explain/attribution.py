@@ -1,7 +1,8 @@
 """Attribution: the contribution of each word to the model's output.
 
 The output is what the answer is made of: the log-odds of the second of two labels, calibrated as the probability is;
-of more labels the answer's logit less the mean of the others'; or stars. Four methods share it out among the words:
+of more labels the answer's logit less the mean of the others'; of several labels a row the log-odds of one; of ordered
+labels the mean log-odds of a higher one; or stars. Four methods share it out among the words:
 
     gradients  integrated gradients, from every word read as unknown (Sundararajan et al. 2017); needs torch
     occlusion  what the output loses where a word is read as unknown (Li, Monroe & Jurafsky 2016); needs outputs alone
@@ -27,7 +28,14 @@ from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.explain.linear_weights import NgramWeights, find_features, load_ngram_weights, share_out
 from sentiment_cli.inference.explain.words import ExplainedRow, WordSpan, read_text
-from sentiment_cli.inference.predictor import AnyPredictor, EnsemblePredictor, Predictor, class_probabilities, likeliest
+from sentiment_cli.inference.predictor import (
+    AnyPredictor,
+    EnsemblePredictor,
+    Prediction,
+    Predictor,
+    class_probabilities,
+    likeliest,
+)
 
 if TYPE_CHECKING:
     from sentiment_cli.models.classifier import Classifier
@@ -132,13 +140,18 @@ class Explainer:
             self._weights = load_ngram_weights(predictor.artefact) if self.method == "weights" else None
             self._model = None if self.method == "weights" else _load_torch(predictor, self.method)
 
-    def explain(self, text: str) -> Explanation:
-        """Return the contribution of each word of a text."""
+    def explain_answer(self, answer: Prediction) -> list[Explanation]:
+        """Return an explanation of an answer or, where it gives several labels, one of each."""
+        places = [self._predictor.labels.index(label) for label in answer.labels or ()]
+        return [self.explain(answer.text, place) for place in places] or [self.explain(answer.text)]
+
+    def explain(self, text: str, label: int | None = None) -> Explanation:
+        """Return the contribution of each word of a text; to a label of its own, where there are several a row."""
         predictor, method, notes = self._predictor, self.method, []
         rows = read_text(predictor, text)
         row, parts = rows[0], list(zip(predictor.parts, rows, strict=True))
         outputs = predictor.combined([part.outputs([row.ids_L]) for part, row in parts])
-        aim = aim_at(predictor, outputs)
+        aim = aim_at(predictor, outputs, label)
         if not any(any(map(part.vocabulary.is_word, row.ids_K.tolist())) for part, row in parts):
             notes.append("low evidence: the model reads no word that it knows")
         if method == "gradients" and len(row.kept_K) > _MOST_WITH_GRADIENTS:
@@ -171,11 +184,19 @@ def best_method(predictor: AnyPredictor) -> AttributionMethod:
     return "gradients" if find_spec("torch") is not None else "occlusion"
 
 
-def aim_at(predictor: AnyPredictor, outputs: NDArray[np.float64]) -> Target:
+def aim_at(predictor: AnyPredictor, outputs: NDArray[np.float64], label: int | None = None) -> Target:
     """Return the explained output for a text with these outputs of one row."""
     labels = predictor.labels
     if predictor.target == "stars":
         return Target("stars", np.array([REACH]), MIDDLE)
+    if predictor.target == "ordinal":
+        n = len(labels) - 1
+        return Target("mean log-odds of a higher label", np.full(n, 1 / n / predictor.temperature))
+    if predictor.target == "multilabel":
+        place = int(outputs[0].argmax()) if label is None else label
+        direction_C = np.zeros(len(labels))
+        direction_C[place] = 1 / predictor.temperature
+        return Target(f"log-odds of {console.one_line(labels[place])}", direction_C)
     if len(labels) == 2:
         return Target(f"log-odds of {console.one_line(labels[1])}", np.array([1 / predictor.temperature]))
     best = int(likeliest(class_probabilities(outputs / predictor.temperature))[0])
