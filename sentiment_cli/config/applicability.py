@@ -70,7 +70,7 @@ TASKS_OF_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "text": {"pad_to": _CLASSIFY},
     "vocabulary": {"vectors": _CLASSIFY, "from_": _REVIEWS},
     "data": {
-        "target": _CLASSIFY,
+        **dict.fromkeys(("target", "label_separator", "label_order"), _CLASSIFY),
         **dict.fromkeys(
             ("test", "unlabelled", "group_column", "label_map", "without_label", "deduplicate"),
             _REVIEWS,

@@ -26,6 +26,7 @@ from sentiment_cli.data.corpus.ratings import check_ratings, check_source
 from sentiment_cli.data.corpus.raw_texts import SPLITS_OF, Texts, find_fingerprint, key_of, prepare_texts
 from sentiment_cli.data.corpus.row_checks import about_rows, check_labels_of, check_splits, warn_of_rows
 from sentiment_cli.data.corpus.splits import assign_rows
+from sentiment_cli.data.corpus.targets import check_ranks
 from sentiment_cli.data.sources.download import archive_path
 from sentiment_cli.data.sources.review import Subset
 from sentiment_cli.data.sources.source import Source, find_source
@@ -48,7 +49,7 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     Only the named splits (train, valid, test, unsup) are read and checked, so that training never opens test; a
     source without unlabelled rows has no unsup. With `key`, the rows_key of a corpus, an entry of labelled rows serves
     without a look at its source, and a source that gives another key is refused with a DataError. Raises UsageError or
-    DataError where data.target is stars and there are none to learn from.
+    DataError where data.target is stars or ordinal and there are none to learn from.
     """
     started = time.monotonic()
     cache.sweep_cache()  # a run that finds its data takes no lock and would not sweep
@@ -60,6 +61,8 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     if experiment.data.target == "stars":
         check_source(source)
     corpus = _prepare_labelled(source, experiment, labelled, key and key.partition("+")[0])
+    if experiment.data.target == "ordinal":
+        check_ranks(corpus.labels, experiment.data.label_order)
     if experiment.data.target == "stars":
         check_ratings(source, {split: corpus.split(split).stars_N for split in labelled if split != "test"})
     if "unsup" in splits and source.has_unlabelled:

@@ -11,6 +11,7 @@ the outputs of a row as that many binary rows (`as_binary`).
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.data.sources.labels import find_separator, load_labels, said, sort_labels
-from sentiment_cli.errors import Change, DataError
+from sentiment_cli.errors import Change, DataError, UsageError
 
 Target = Literal["label", "multilabel", "ordinal", "stars"]
 
@@ -121,3 +122,25 @@ def check_order(path: Path | None, order: Sequence[str], found: Counter[str]) ->
         f"data.label_order is {', '.join(order)}, and the training rows of {path} are labelled {said(found)}",
         Change("--set", f"data.label_order={json.dumps(whole, ensure_ascii=False)}"),
     )
+
+
+def check_ranks(labels: Sequence[str], order: Sequence[str]) -> None:
+    """Raise UsageError for labels without ranks: fewer than three, or words whose order is not given."""
+    if len(labels) < 3:
+        raise UsageError(
+            f"data.target is ordinal, and there are {len(labels)} labels, {', '.join(labels)}: of two none is between",
+            Change("--set", "data.target=label"),
+        )
+    if not order and not all(map(_is_number, labels)):
+        raise UsageError(
+            f"data.target is ordinal, and the labels {', '.join(labels)} are not numbers: data.label_order says their "
+            "order, from the lowest to the highest",
+            Change("--set", f"data.label_order={json.dumps(list(labels), ensure_ascii=False)}"),
+        )
+
+
+def _is_number(label: str) -> bool:
+    try:
+        return math.isfinite(float(label))
+    except ValueError:
+        return False

@@ -62,6 +62,8 @@ def find_label(value: Any, renamed: Mapping[str, str]) -> tuple[str | None, str 
     for spelling in _spellings(value) if renamed else ():
         if spelling in renamed:
             return spelling, renamed[spelling]
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        (value,) = value
     label = parse_label(value)
     return label, label if label is None else renamed.get(label, label)
 
@@ -84,7 +86,7 @@ def _parts(value: Any, separator: str | None) -> Sequence[Any]:
     if isinstance(value, str):
         text = value.strip()
         if _is_list(text):
-            value = _read_list(text)
+            value = read_list(text)
         elif separator is not None:
             value = [part for part in text.split(separator) if part.strip()]
     if isinstance(value, (list, tuple)):
@@ -92,8 +94,10 @@ def _parts(value: Any, separator: str | None) -> Sequence[Any]:
     return [] if parse_label(value) is None else [value]
 
 
-def _read_list(text: str) -> Any:
+def read_list(text: str) -> Any:
     """Return the list that a text is in JSON, or as Python prints one; the text itself where it is neither."""
+    if not _is_list(text):
+        return text
     for read in (json.loads, ast.literal_eval) if len(text) <= _LONGEST_LIST else ():
         try:
             with warnings.catch_warnings():

@@ -24,6 +24,10 @@ def check_model(model: AnyModel) -> Artefact:
         raise refusal(model, "it is an ensemble, and a page holds one model")
     if not model.has_weights:
         raise refusal(model, "it is packed without weights; a page is made from a run")
+    if model.target not in ("label", "stars"):
+        raise refusal(model, f"data.target is {model.target}, which a page does not compute")
+    if model.threshold_C is not None:
+        raise refusal(model, "its labels have thresholds, which a page does not compare")
     settings = model.settings["model"]
     if settings["kind"] == "linear":
         linear = settings["linear"]
