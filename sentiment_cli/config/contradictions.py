@@ -102,6 +102,11 @@ def _of_the_target(experiment: Experiment) -> Iterator[Contradiction]:
             if is_set:
                 said = f"{key} as it is set is of single labels, and data.target is {data.target}"
                 yield Contradiction((key, "data.target"), said)
+    if train.class_weight != "none":
+        for key, is_set in (("data.target", data.target == "stars"), ("teacher.run", bool(experiment.teacher.run))):
+            if is_set:
+                message = f"train.class_weight weighs rows by their label, and {key} has other numbers learnt"
+                yield Contradiction(("train.class_weight", key), message)
     for key, value, target in (
         ("data.label_separator", data.label_separator is not None, "multilabel"),
         ("data.without_label", data.without_label == "none", "multilabel"),

@@ -16,6 +16,8 @@ from sentiment_cli.config.values import (
     Rate,
     Share,
     as_list,
+    weight_pairs,
+    weights_of,
     without_repeats,
 )
 from sentiment_cli.config.values import Section as Section
@@ -118,6 +120,18 @@ class Train(Section):
     )
     tensorboard: bool = Field(
         False, description="also write each evaluation for TensorBoard; needs the extra tensorboard"
+    )
+    class_weight: Annotated[
+        Literal["none", "balanced"] | tuple[str, ...],
+        BeforeValidator(
+            weight_pairs, json_schema_input_type=Literal["none", "balanced"] | list[str] | dict[str, float]
+        ),
+        AfterValidator(weights_of),
+    ] = Field(
+        "none",
+        strict=False,
+        description="weight of each row in the training loss by its label: none, balanced (every label the same in "
+        "all), or a mapping (spam: 3; 1 for the others)",
     )
     label_smoothing: Rate = Field(0.0, description="label smoothing: share of the target spread evenly over the labels")
 

@@ -12,6 +12,7 @@ from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.evaluation.target_scores import score_outputs, truth_of
 from sentiment_cli.inference.torch_model import count_batches, score_rows
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
+from sentiment_cli.training.class_weights import class_weights
 from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader, build_row_loader
 from sentiment_cli.training.losses import build_objective
@@ -53,8 +54,15 @@ def build_review_loader(state: TrainState) -> BatchLoader:
 
 
 def build_loss(state: TrainState) -> Objective:
-    """Return the loss function for the experiment's target and head."""
-    return build_objective(state.job.experiment)
+    """Return the loss function for the experiment's target, head and class weights."""
+    experiment, corpus, progress = state.job.experiment, state.job.corpus, state.job.progress
+    label_N = corpus.split("train").label_N
+    if progress.refit:
+        label_N = np.concatenate([label_N, corpus.split("valid").label_N])
+    weight_CJ = class_weights(experiment, corpus, label_N)
+    if weight_CJ is None:
+        return build_objective(experiment)
+    return build_objective(experiment, torch.from_numpy(weight_CJ).float().to(state.job.device))
 
 
 def validate_reviews(state: TrainState) -> Scores | None:

@@ -30,6 +30,7 @@ from sentiment_cli.inference.torch_model import score_rows
 from sentiment_cli.models.layers.ngrams import Counted, count_ngrams
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.training.checkpoints import Best, TrainProgress, weights_of
+from sentiment_cli.training.class_weights import class_weights
 from sentiment_cli.training.history import epoch_row
 
 _CPU = torch.device("cpu")
@@ -168,7 +169,13 @@ def _train_on(
         if presence.bag is not None:
             scale_GC[corpus.vocabulary.n_whole : model.n_entries] *= _PIECE_SCALE
     counted_s = time.monotonic() - began
-    solution = solve(presence, scale_GC, label_NC, settings.penalty, is_softmax=n_logits > 1 and not is_binary(target))
+    weight_CJ, weight_NC = class_weights(experiment, corpus, label_N), None
+    if weight_CJ is not None:  # by row or, of several labels, by yes and no
+        is_several = weight_CJ.shape[1] == 2
+        weight_NC = np.where(code_KC[label_N], weight_CJ[:, 1], weight_CJ[:, 0]) if is_several else weight_CJ[label_N]
+    is_softmax = n_logits > 1 and not is_binary(target)
+    link = Link(is_softmax, None if weight_NC is None else torch.from_numpy(weight_NC))
+    solution = solve(presence, scale_GC, label_NC, settings.penalty, link=link)
     weight_GC = presence.folded(scale_GC * solution.weight_GC).float()
     model.keys = torch.from_numpy(counted.key_K)
     model.weight, model.bias = weight_GC[:-1].clone(), weight_GC[-1].clone()
@@ -286,23 +293,24 @@ def solve(
     penalty: float,
     tolerance: float = _TOLERANCE,
     *,
-    is_softmax: bool | None = None,
+    link: "Link | None" = None,
 ) -> Solution:
     """Minimize the sum of the rows' log losses plus `penalty` / 2 times the squared weights without the bias.
 
     Newton's method with conjugate gradients (Lin, Weng & Keerthi 2008, with a line search for the trust region), until
     the gradient's norm is `tolerance` times that at weights of 0. The problem is convex, so there is no random draw.
-    With one logit, that of the first label is 0; with more, the probabilities are their softmax, unless each is a
-    sigmoid of its own (`is_softmax` false).
+    With one logit, that of the first label is 0; with more, the probabilities are their softmax, unless `link` says
+    that each is a sigmoid of its own, or weighs the rows.
     """
-    link = Link(label_NC.shape[1] > 1 if is_softmax is None else is_softmax)
+    link = link or Link(label_NC.shape[1] > 1)
     penalty_G1 = torch.full((len(scale_GC), 1), penalty, dtype=torch.float64)
     penalty_G1[-1] = 0.0
     weight_GC, logit_NC = torch.zeros_like(scale_GC), torch.zeros_like(label_NC)
     value, probability_NC = _penalized_loss(link, logit_NC, label_NC, weight_GC, penalty_G1)
     n_steps, n_products, first = 0, 0, math.inf
     while True:
-        gradient_GC = scale_GC * presence.sums(probability_NC - label_NC, presence.share_N1) + penalty_G1 * weight_GC
+        rest_NC = link.weighed(probability_NC - label_NC)
+        gradient_GC = scale_GC * presence.sums(rest_NC, presence.share_N1) + penalty_G1 * weight_GC
         norm = float(gradient_GC.norm())
         first, n_products = (norm if n_steps == 0 else first), n_products + 1
         if norm <= tolerance * first or n_steps == _MOST_STEPS:
@@ -358,9 +366,17 @@ def _penalized_loss(
 
 
 class Link(NamedTuple):
-    """How logits are probabilities: by the softmax of a row's, or by the sigmoid of each."""
+    """How logits are probabilities: by the softmax of a row's, or by the sigmoid of each.
+
+    Losses are multiplied by weight_N1, of a row, or weight_NC, of each sigmoid; None means 1.
+    """
 
     is_softmax: bool
+    weight_NC: Tensor | None = None
+
+    def weighed(self, value_NC: Tensor) -> Tensor:
+        """Return values multiplied by the weights."""
+        return value_NC if self.weight_NC is None else value_NC * self.weight_NC
 
     def probabilities(self, logit_NC: Tensor) -> Tensor:
         """Return probability_NC."""
@@ -368,11 +384,14 @@ class Link(NamedTuple):
 
     def losses(self, logit_NC: Tensor, label_NC: Tensor) -> Tensor:
         """Return the log loss of each row, over all its sigmoids."""
+        if self.weight_NC is not None and not self.is_softmax:
+            return self.weighed(F.softplus(logit_NC) - logit_NC * label_NC).sum(dim=1)
         total_N = logit_NC.logsumexp(dim=1) if self.is_softmax else F.softplus(logit_NC).sum(dim=1)
-        return total_N - (logit_NC * label_NC).sum(dim=1)
+        loss_N = total_N - (logit_NC * label_NC).sum(dim=1)
+        return self.weighed(loss_N[:, None])[:, 0]
 
     def moved(self, probability_NC: Tensor, logit_NC: Tensor) -> Tensor:
-        """Return the derivative of the probabilities along some logits."""
+        """Return the derivative of the probabilities along some logits, weighed."""
         if not self.is_softmax:
-            return probability_NC * (logit_NC - probability_NC * logit_NC)
-        return probability_NC * (logit_NC - (probability_NC * logit_NC).sum(1, keepdim=True))
+            return self.weighed(probability_NC * (logit_NC - probability_NC * logit_NC))
+        return self.weighed(probability_NC * (logit_NC - (probability_NC * logit_NC).sum(1, keepdim=True)))
