@@ -123,7 +123,9 @@ def _of_labels(override: Sequence[str]) -> list[str]:
     if form is None:
         return []
     console.say(form.said)
-    return form.overrides()
+    # Few rows have all labels right at first, and accuracy counts these alone: it would choose the first epochs.
+    monitor = [] if any(one.startswith("train.monitor=") for one in override) else ["train.monitor=loss"]
+    return [*form.overrides(), *monitor]
 
 
 def _of_linear(override: Sequence[str]) -> list[str]:

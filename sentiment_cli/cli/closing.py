@@ -10,6 +10,7 @@ from sentiment_cli import console
 def say_done(run: Path, seconds: float, kept: str | None, scores: Any) -> None:
     """Say on stderr how long it took, what was kept with its validation score, and the next commands."""
     from sentiment_cli.config.paths import runs_dir
+    from sentiment_cli.runs.metric_table import leading
     from sentiment_cli.runs.records import read_summary
 
     if kept is None:
@@ -17,8 +18,11 @@ def say_done(run: Path, seconds: float, kept: str | None, scores: Any) -> None:
         kept = "the model" if epoch is None else f"epoch {epoch}"
     elif kept == "ensemble":
         kept = "the ensemble"
-    accuracy = getattr(scores, "accuracy", None)
-    reached = "" if accuracy is None else f": {accuracy:.2%} on validation"
+    values = {} if scores is None else scores.to_json()
+    metrics = leading(values) if values.get("accuracy") is not None else []
+    named = [f"{metric.label} {metric.write(values)}" for metric in metrics]
+    figures = named if len(metrics) > 1 else [metric.write(values) for metric in metrics]
+    reached = f": {', '.join(figures)} on validation" if figures else ""
     console.say(f"Done in {spoken(seconds)}. Kept {kept}{reached}.")
     name = shlex.quote(run.name if run.parent.resolve() == runs_dir().resolve() else str(run))
     width = len(f"sentiment report {name}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sentiment_cli import console
 from sentiment_cli.layout import Column, table, wrapped
+from sentiment_cli.runs.metric_table import leading
 
 if TYPE_CHECKING:
     from sentiment_cli.evaluation.evaluate import Evaluation
@@ -37,10 +38,12 @@ def score_lines(run: Path, found: "Evaluation", width: int) -> Iterator[str]:
     yield ""
     low, high = scores.accuracy_ci95
     interval = f"95 % interval {_percent(low)} to {_percent(high)}"
-    what = "accuracy" if scores.rows_per_label is None else "subset accuracy"
-    yield f"  {what}  {_percent(scores.accuracy)} %   {interval}"
-    figures = {"micro F1": scores.micro_f1, "Hamming loss": scores.hamming}
-    figures |= {"QWK": scores.qwk, "MAE in ranks": scores.rank_mae, "within one rank": scores.within_one}
+    values = scores.to_json()
+    *first, accuracy = leading(values)
+    if first:
+        yield "  " + "   ".join(f"{metric.label} {metric.write(values)}" for metric in first)
+    yield f"  {accuracy.label}  {_percent(scores.accuracy)} %   {interval}"
+    figures = {"Hamming loss": scores.hamming, "within one rank": scores.within_one}
     figures |= {"F1": scores.f1, "AUC": scores.auc, "log loss": scores.loss, "calibration error": scores.ece}
     figures |= {"MAE": scores.mae, "RMSE": scores.rmse}
     line = "   ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)

@@ -1,7 +1,7 @@
 """Metrics as pure functions of true labels and model outputs."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,20 +56,8 @@ class Scores:
         """Return the number of rows of each label."""
         return [*map(sum, self.confusion)] if self.rows_per_label is None else list(self.rows_per_label.values())
 
-    @property
-    def is_unbalanced(self) -> bool:
-        """Return whether labels have rows so unlike in number that macro F1 tells more than accuracy."""
-        return is_unbalanced(self.counts())
-
 
 _OF_SOME = ("mae", "rmse", "micro_f1", "hamming", "rows_per_label", "rank_mae", "qwk", "within_one")
-_UNBALANCED = 1.5  # times the mean of the other labels' rows: 60 of 100 rows are of one of two labels
-
-
-def is_unbalanced(counts: Sequence[int]) -> bool:
-    """Return whether the commonest label has 1.5 times the rows that the others have on average."""
-    most, n_others = max(counts), len(counts) - 1
-    return most * n_others >= _UNBALANCED * (sum(counts) - most)
 
 
 def score(

@@ -9,15 +9,18 @@ from sentiment_cli.evaluation.ensembling import FOLDS, Ensembled
 from sentiment_cli.evaluation.evaluate import Evaluation
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.evaluation.slices import print_slices
-from sentiment_cli.runs.metric_table import METRICS
+from sentiment_cli.runs.metric_table import METRICS, leading
 
 
 def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reliability: bool = False) -> None:
     """Print scores for a reader, accuracy first; of slices the worst few, or more of those asked for."""
     scores, unseen, calibration = evaluation.scores, evaluation.unseen, evaluation.calibration
     low, high = scores.accuracy_ci95
-    what = "accuracy" if scores.rows_per_label is None else "subset accuracy"
-    console.result(f"{what} {scores.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}   n {scores.n:,}")
+    values = scores.to_json()
+    *first, accuracy = leading(values)
+    if first:
+        console.result("   ".join(f"{metric.label} {metric.write(values)}" for metric in first))
+    console.result(f"{accuracy.label} {scores.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}   n {scores.n:,}")
     if unseen is not None:
         low, high = unseen.accuracy_ci95
         console.result(
@@ -32,7 +35,6 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
     if evaluation.openings is not None:
         times = "once" if evaluation.openings == 1 else f"{evaluation.openings:,} times"
         console.result(f"  test opened {times} for this run")
-    values = scores.to_json()
     for shown, unit in (("stars", " stars"), ("line", "")):
         written = [(metric.label, metric.write(values)) for metric in METRICS.values() if metric.shown == shown]
         if line := "   ".join(f"{label} {value}{unit}" for label, value in written if value):

@@ -37,7 +37,7 @@ from sentiment_cli.reports.text import (
     score_columns,
     split_name,
 )
-from sentiment_cli.runs.metric_table import METRICS, TOKEN_METRICS
+from sentiment_cli.runs.metric_table import METRICS, TOKEN_METRICS, leading
 from sentiment_cli.runs.predictions import Predictions, read_predictions
 
 _MISTAKES = 10
@@ -51,7 +51,7 @@ _KEY_METRICS = (
     "f1",
     "auc",
     "loss",
-)  # beside accuracy, the first two that a run has
+)  # beside what leads, the first that a run has
 _HEAD, _TAIL = 600, 400  # characters shown of a long text
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
@@ -98,7 +98,9 @@ def _lead(run: RunFiles) -> str:
         return "Not scored yet."
     split, scores = known
     n = f"{scores['n']:,} {split_name(split)} reviews"
-    return f"{percent(scores['accuracy'])} accuracy on {n} (95 % interval {interval(scores)})"
+    *first, accuracy = leading(scores)
+    before = "".join(f"{metric.title} {metric.write(scores)}, " for metric in first)
+    return f"{before}{percent(scores['accuracy'])} {accuracy.title} on {n} (95 % interval {interval(scores)})"
 
 
 def _results(run: RunFiles) -> list[Block]:
@@ -112,8 +114,10 @@ def _results(run: RunFiles) -> list[Block]:
     if known is None:
         return list(missing(run))
     split, scores = known
-    shown = [metric for key in _KEY_METRICS if (metric := METRICS[key]).write(scores)][:2]
-    figures = [(metric.write(scores), metric.title) for metric in (METRICS["accuracy"], *shown)]
+    first = leading(scores)
+    named = {metric.key for metric in first}
+    shown = [metric for key in _KEY_METRICS if key not in named and (metric := METRICS[key]).write(scores)]
+    figures = [(metric.write(scores), metric.title) for metric in (*first, *shown)][:3]
     confusion = [] if scores.get("rows_per_label") else [_confusion(split, scores, list(scores["f1_per_label"]))]
     return [*missing(run), KeyFigures(figures), *confusion]
 
