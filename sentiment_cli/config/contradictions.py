@@ -102,6 +102,9 @@ def _of_the_target(experiment: Experiment) -> Iterator[Contradiction]:
             if is_set:
                 said = f"{key} as it is set is of single labels, and data.target is {data.target}"
                 yield Contradiction((key, "data.target"), said)
+    if train.thresholds == "fitted" and data.target not in ("label", "multilabel"):
+        message = f"train.thresholds are of labels that are likely or not, and data.target is {data.target}"
+        yield Contradiction(("train.thresholds", "data.target"), message)
     if train.class_weight != "none":
         for key, is_set in (("data.target", data.target == "stars"), ("teacher.run", bool(experiment.teacher.run))):
             if is_set:

@@ -122,16 +122,20 @@ class Train(Section):
         False, description="also write each evaluation for TensorBoard; needs the extra tensorboard"
     )
     class_weight: Annotated[
-        Literal["none", "balanced"] | tuple[str, ...],
+        Literal["none", "balanced"] | Annotated[tuple[str, ...], Field(strict=False)],
         BeforeValidator(
             weight_pairs, json_schema_input_type=Literal["none", "balanced"] | list[str] | dict[str, float]
         ),
         AfterValidator(weights_of),
     ] = Field(
         "none",
-        strict=False,
         description="weight of each row in the training loss by its label: none, balanced (every label the same in "
         "all), or a mapping (spam: 3; 1 for the others)",
+    )
+    thresholds: Literal["fixed", "fitted"] = Field(
+        "fixed",
+        description="give each label from its likeliest on (target: multilabel: from 0.5 on), or from the probability "
+        "on with the highest macro F1 on validation",
     )
     label_smoothing: Rate = Field(0.0, description="label smoothing: share of the target spread evenly over the labels")
 

@@ -78,6 +78,8 @@ def weight_pairs(value: object) -> object:
     """Return a mapping of labels to weights as LABEL=WEIGHT pairs, and a word as it is."""
     if isinstance(value, dict):
         return [join_pair(str(label), str(weight)) for label, weight in value.items()]
+    if isinstance(value, str) and value not in ("none", "balanced"):
+        raise ValueError(f"{value!r} is neither none nor balanced nor a mapping of labels to weights")
     return value
 
 

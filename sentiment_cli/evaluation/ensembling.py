@@ -26,6 +26,7 @@ from sentiment_cli.evaluation.calibration import calibrate, measure_calibration
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.evaluation.stacking import fit_weights
 from sentiment_cli.evaluation.target_scores import Truth, score_outputs
+from sentiment_cli.evaluation.thresholds import fit_thresholds
 from sentiment_cli.runs.directory import find_model, is_run
 from sentiment_cli.runs.ensemble_model import Ensemble, Member, combine, open_model, save_ensemble
 from sentiment_cli.runs.files import EXPERIMENT, MODEL, SUMMARY
@@ -86,6 +87,9 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
         weight_K = _weigh(logits, rows, weighing)
         joined = combine(logits, weight_K.tolist(), rows.target)
         calibration = calibrate(*rows._replace(logits=joined).as_binary())
+        if models[0].settings["train"].get("thresholds") == "fitted":
+            fitted = fit_thresholds(rows, joined / calibration.temperature)
+            calibration = calibration._replace(thresholds=fitted)
         judged = _judge_folds(logits, rows, weighing)
         valid = None if judged is None else _score(judged, rows)
         scores = {name: _score(of_member, rows) for name, of_member in zip(names, logits, strict=True)}

@@ -105,6 +105,13 @@ def score(
     )
 
 
+def macro_f1(truth_NC: NDArray[np.bool_], said_NC: NDArray[np.bool_]) -> float:
+    """Return the mean F1 of the labels that stand in truth or predictions."""
+    right_C, both_C = (truth_NC & said_NC).sum(axis=0), truth_NC.sum(axis=0) + said_NC.sum(axis=0)
+    is_seen_C = both_C > 0
+    return float((2 * right_C[is_seen_C] / both_C[is_seen_C]).mean()) if is_seen_C.any() else 0.0
+
+
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
     """Return the 95 % interval of a share (Wilson 1927), sound near 0 and 1 too."""
     share, z2 = right / n, _Z95**2
@@ -133,6 +140,15 @@ def average_precision(is_positive_N: NDArray[np.bool_], score_N: NDArray[np.floa
     _, place_N, count = np.unique(-score_N, return_inverse=True, return_counts=True)
     found = np.bincount(place_N, weights=is_positive_N)
     return float((found * np.cumsum(found) / np.cumsum(count)).sum() / n_positive)
+
+
+def precision_recall_curve(
+    is_positive_N: NDArray[np.bool_], score_N: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return recall and precision of the rows with at least each score, from the highest score to the lowest."""
+    _, place_N, count = np.unique(-score_N, return_inverse=True, return_counts=True)
+    right = np.cumsum(np.bincount(place_N, weights=is_positive_N))
+    return right / max(1, int(is_positive_N.sum())), right / np.cumsum(count)
 
 
 def log_loss(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64]) -> float:

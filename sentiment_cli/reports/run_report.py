@@ -17,7 +17,7 @@ from sentiment_cli.reports.blocks import (
     SideBySide,
     Table,
 )
-from sentiment_cli.reports.figures import curves_figure, reliability_figure
+from sentiment_cli.reports.figures import curves_figure, precision_recall_figure, reliability_figure
 from sentiment_cli.reports.provenance import (
     data_blocks,
     environment_blocks,
@@ -42,16 +42,7 @@ from sentiment_cli.runs.predictions import Predictions, read_predictions
 
 _MISTAKES = 10
 _WORST = 10  # values shown of a slice; the rest is folded
-_KEY_METRICS = (
-    "micro_f1",
-    "qwk",
-    "rank_mae",
-    "mae",
-    "rmse",
-    "f1",
-    "auc",
-    "loss",
-)  # beside what leads, the first that a run has
+_KEY_METRICS = ("mae", "rmse", "f1", "auc", "loss")  # beside what leads, the first that a run has
 _HEAD, _TAIL = 600, 400  # characters shown of a long text
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
@@ -65,6 +56,7 @@ def build_report(run: RunFiles) -> Document:
         ReportSection("Scores", _scores(run)),
         ReportSection("Slices", _slices(run)),
         ReportSection("Most confident mistakes", _mistakes(run, answers)),
+        ReportSection("Precision and recall", _precision_recall(run, answers)),
         ReportSection("Calibration", _calibration(run, answers)),
         ReportSection("Model", model_blocks(run)),
         ReportSection("Intended use and limits", purpose_blocks(run)),
@@ -186,6 +178,18 @@ def _confusion(split: str, scores: dict[str, Any], labels: list[str]) -> Table:
         caption=f"Confusion, {split_name(split)} reviews",
         shade=[[count / max(1, sum(row)) for count in row] for row in counts],
     )
+
+
+def _precision_recall(run: RunFiles, answers: Predictions | None) -> list[Block]:
+    if run.main is None or answers is None:
+        return []
+    figure = precision_recall_figure(answers, split_name(run.main))
+    found = (run.calibration or {}).get("thresholds")
+    blocks: list[Block] = [] if figure is None else [figure]
+    if found:
+        rows = [[label, decimal(value)] for label, value in found.items()]
+        blocks.append(Table(["label", "threshold"], rows, caption="Fitted on validation for macro F1"))
+    return blocks
 
 
 def _calibration(run: RunFiles, answers: Predictions | None) -> list[Block]:

@@ -17,6 +17,7 @@ from sentiment_cli.data.batching.batches import rows_on
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.evaluation.calibration import find_calibration
 from sentiment_cli.evaluation.evaluate import discard_scores
+from sentiment_cli.evaluation.thresholds import fit_thresholds
 from sentiment_cli.inference.parity import checked_graph, rows_to_compare
 from sentiment_cli.inference.torch_model import model_of, score_rows
 from sentiment_cli.models.classifier import AnyClassifier
@@ -174,9 +175,12 @@ def calibrate_run(job: TrainJob, model: AnyClassifier) -> Calibration:
     found, reason = find_calibration(*kept.as_binary())
     if reason is not None:
         console.say(f"calibration: no temperature is kept: {reason}; loss {found.loss_before:.4f}")
-        return found
-    console.say(
-        f"calibration: temperature {found.temperature:.3f} on {len(valid.label_N):,} validation reviews, "
-        f"loss {found.loss_before:.4f} to {found.loss_after:.4f}, ECE {found.ece_before:.4f} to {found.ece_after:.4f}"
-    )
+    else:
+        eces = f"ECE {found.ece_before:.4f} to {found.ece_after:.4f}"
+        console.say(
+            f"calibration: temperature {found.temperature:.3f} on {len(valid.label_N):,} validation reviews, "
+            f"loss {found.loss_before:.4f} to {found.loss_after:.4f}, {eces}"
+        )
+    if job.experiment.train.thresholds == "fitted":
+        return found._replace(thresholds=fit_thresholds(kept, logits / found.temperature))
     return found
