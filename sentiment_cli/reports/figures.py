@@ -82,7 +82,7 @@ def precision_recall_figure(answers: Predictions, split: str) -> Figure | None:
     shown = [c for c in np.argsort(-count_C, kind="stable").tolist() if count_C[c]]
     if not shown:
         return None
-    lines, rows = [], []
+    lines, rows = list[Line](), list[list[str]]()
     for c in shown:
         recall_N, precision_N = precision_recall_curve(truth_NC[:, c], answers.probability_NC[:, c])
         area = average_precision(truth_NC[:, c], answers.probability_NC[:, c])
