@@ -160,6 +160,8 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
 def _as_model(data: Data, model: AnyModel) -> Data:
     """Return settings that read labels as the model has them, several a row or one."""
     if model.target != "multilabel":
+        if data.target == "multilabel":
+            raise UsageError(f"{model.path} gives one label a row, and --set reads several", Change(without=["--set"]))
         return data
     own = experiment_of(model.first).data
     separator = own.label_separator if data.label_separator is None else data.label_separator

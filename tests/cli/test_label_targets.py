@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from sentiment_cli.evaluation.metrics import log_loss
+from sentiment_cli.inference.predictor import class_probabilities
+from sentiment_cli.runs.predictions import load_validation
+
 TOPICS = {
     "sport": "goal match team",
     "money": "bank tax shares",
@@ -16,11 +20,12 @@ TOPICS = {
     "trips": "train hotel beach",
 }
 WORDS = {"1": "awful dreadful", "2": "poor weak", "3": "plain usual", "4": "nice solid", "5": "superb perfect"}
+SEPARATOR = 'data.label_separator="|"'
 FILLER = "the a today we saw about it was and new".split()
 SMALL = (
     "model.embedding.width=16 model.encoder.width=16 text.max_tokens=16 train.batch_tokens=256 train.lr=2e-2".split()
 )
-SMALL += ["train.device=cpu", "train.epochs=6", "model.embedding.word_dropout=0", "vocabulary.min_count=1"]
+SMALL += ["train.device=cpu", "train.epochs=15", "model.embedding.word_dropout=0", "vocabulary.min_count=1"]
 SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
 
 
@@ -191,7 +196,7 @@ def test_150_labels_are_learnt_scored_predicted_explained_and_exported(
 ) -> None:
     rows = [(f"{FILLER[i % 7]} word{i % 150} {FILLER[i % 3]}", f"intent {i % 150}") for i in range(900)]
     data = table(tmp_path / "intents.csv", rows)
-    settings = [*SETTINGS, "--set", "train.epochs=10"] if model == "gru" else []
+    settings = [*SETTINGS, "--set", "train.epochs=30"] if model == "gru" else []
     run = done(typed("train", data, "--model", model, *settings)).out.strip()
     scores = json.loads(done(typed("eval", run, "--json")).out)
     assert len(scores["f1_per_label"]) == len(scores["average_precision_per_label"]) == 150
@@ -224,8 +229,8 @@ def test_40_rows_are_learnt_scored_predicted_explained_and_exported(typed: Calla
     ("rows", "settings", "said", "hint"),
     [
         ([("a b", "x"), ("c d", "y")] * 30, ["data.target=multilabel"], "no row of", "data.target=label"),
-        ([("a b", "x|y"), ("c d", "y")] * 30, ["data.target=multilabel"], "'|' may separate", "data.label_separator=|"),
-        ([("a b", "x|y"), ("c d", "y"), ("c", "")] * 9, ["data.target=multilabel", "data.label_separator=|"], "missing",
+        ([("a b", "x|y"), ("c d", "y")] * 30, ["data.target=multilabel"], "'|' may separate", "data.label_separator="),
+        ([("a b", "x|y"), ("c d", "y"), ("c", "")] * 9, ["data.target=multilabel", SEPARATOR], "missing",
          "data.without_label=none"),
         ([("a b", '["x", "y"]'), ("c d", "y")] * 30, ["train.class_weight={z: 2}"], "names 'z'", "train.class_weight"),
         ([("a b", "x"), ("c d", "y")] * 30, ["train.class_weight={z: 2}"], "names 'z'", "train.class_weight"),
@@ -242,26 +247,51 @@ def test_what_does_not_go_together_is_refused_with_a_command_that_does(
     assert hint in found.hint
 
 
+def rare(path: Path, n: int = 1200) -> str:
+    """Rows of which one in twelve is labelled yes, told by one of four words."""
+    draw = random.Random(3)
+    odd, plain = ["odd", "rare", "new"], ["plain", "usual", "old"]
+    rows = []
+    for i in range(n):
+        words = draw.choices(odd if i % 12 == 0 else plain, k=1) + draw.choices(odd + plain, k=3)
+        rows.append((" ".join(words), "no" if i % 12 else "yes"))
+    return table(path, rows)
+
+
 @pytest.mark.parametrize("model", ["linear", "gru"])
-def test_balanced_class_weights_find_more_of_a_rare_label(
+def test_class_weights_find_more_of_a_rare_label_and_the_loss_that_is_reported_has_none(
     typed: Callable[..., Any], tmp_path: Path, model: str
 ) -> None:
-    draw = random.Random(3)
-    rare, common = ["odd", "rare", "new"], ["plain", "usual", "old"]
-    rows = []
-    for i in range(600):
-        is_rare = i % 12 == 0
-        words = draw.choices(rare if is_rare else common, k=1) + draw.choices(rare + common, k=3)
-        rows.append((" ".join(words), "yes" if is_rare else "no"))
-    data = table(tmp_path / "rare.csv", rows)
-    recalls, losses = [], []
+    data, recalls = rare(tmp_path / "rare.csv"), []
     for weight in ("none", "balanced", '{"yes": 11}'):
-        settings = (*SETTINGS,) if model == "gru" else ()
-        ask = ("train", data, "--model", model, "--set", f"train.class_weight={weight}", *settings)
-        run = done(typed(*ask)).out.strip()
-        scores = json.loads(done(typed("eval", run, "--split", "train", "--json")).out)
-        recalls.append(scores["recall_per_label"]["yes"])
-        losses.append(scores["loss"])
-    assert recalls[1] > recalls[0] + 0.2
-    assert recalls[2] > recalls[0] + 0.2
-    assert losses[1] > losses[0]  # the loss that is reported is not weighed
+        ask = ("train", data, "--model", model, "--set", f"train.class_weight={weight}")
+        run = Path(done(typed(*ask, *(SETTINGS if model == "gru" else ()), "--set", "train.monitor=loss")).out.strip())
+        found = json.loads(done(typed("eval", str(run), "--json")).out)
+        recalls.append(found["recall_per_label"]["yes"])
+        kept = load_validation(run)
+        assert kept is not None
+        own = log_loss(kept.label_N, class_probabilities(kept.logits))
+        assert json.loads((run / "summary.json").read_text())["valid"]["loss"] == pytest.approx(own, abs=1e-6)
+    assert min(recalls[1:]) > recalls[0] + 0.2
+
+
+def test_fitted_thresholds_are_stored_with_the_model_said_and_used(typed: Callable[..., Any], tmp_path: Path) -> None:
+    data = rare(tmp_path / "rare.csv")
+    plain, moved = (
+        done(typed("train", data, "--model", "linear", "--set", f"train.thresholds={one}")).out.strip()
+        for one in ("fixed", "fitted")
+    )
+    stored = json.loads((Path(moved) / "model" / "calibration.json").read_text())["thresholds"]
+    assert set(stored) == {"no", "yes"}
+    packed = str(tmp_path / "moved.model")
+    done(typed("export", moved, "--pack", packed))
+    text = "odd rare plain new"
+    by_plain, by_run, by_pack = (
+        json.loads(done(typed("predict", "--run", one, "--json", text)).out) for one in (plain, moved, packed)
+    )
+    assert by_run["probabilities"] == pytest.approx(by_plain["probabilities"], abs=1e-6)
+    ratio = by_run["probabilities"]["yes"] / stored["yes"] - by_run["probabilities"]["no"] / stored["no"]
+    assert by_run["label"] == by_pack["label"] == ("yes" if ratio >= 0 else "no")
+    scores = [json.loads(done(typed("eval", one, "--json")).out) for one in (plain, moved)]
+    assert scores[1]["recall_per_label"]["yes"] > scores[0]["recall_per_label"]["yes"]
+    assert "Fitted on validation" in Path(done(typed("report", moved)).out.strip()).read_text()

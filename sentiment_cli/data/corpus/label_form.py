@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentiment_cli.config.schema import CORPORA, Data
-from sentiment_cli.data.sources.labels import find_separator, read_list
+from sentiment_cli.data.sources.label_lists import find_separator, read_list
 from sentiment_cli.data.sources.path_kinds import columns_of, format_of, kind_of_path
 from sentiment_cli.data.tables.readers import Rejects, read_table
 
@@ -43,7 +43,7 @@ def find_label_form(data: Data) -> LabelForm | None:
         return _form({"data.target": "multilabel"}, len(several), len(found), several[0])
     texts = [label.strip() for label in found if isinstance(label, str)]
     separator = find_separator(texts)
-    if separator is None or not any(map(str.isalpha, "".join(texts))):  # 4,5 is a number
+    if separator is None:
         return None
     parts = [split for text in texts if len(split := [part.strip() for part in text.split(separator)]) > 1]
     settings = {"data.target": "multilabel", "data.label_separator": separator}

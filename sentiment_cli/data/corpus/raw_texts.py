@@ -27,7 +27,8 @@ from sentiment_cli.data.corpus.split_writer import COLUMNS, ROWS_AT_ONCE, Reject
 from sentiment_cli.data.corpus.targets import check_order, count_labels, refuse_single_labels
 from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.imdb_source import say_other_archive
-from sentiment_cli.data.sources.labels import load_labels, parse_label_map, refuse_unknown, said, sort_labels
+from sentiment_cli.data.sources.label_lists import find_separator, load_labels
+from sentiment_cli.data.sources.labels import parse_label_map, refuse_unknown, said, sort_labels
 from sentiment_cli.data.sources.review import Subset
 from sentiment_cli.data.sources.source import Source
 from sentiment_cli.data.tables.readers import Rejects, unless_all_fail
@@ -218,6 +219,9 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
             refuse_unknown(f"the {split} split of {source.path}", other.labels, names, renamed)
         for columns in splits.values():
             columns.flush()
+        if source.is_table and not is_multilabel and (separator := find_separator(first.labels)):
+            asked = f"--set data.target=multilabel --set 'data.label_separator={json.dumps(separator)}'"
+            say(f"data: {separator!r} may separate several labels of a row, which are learnt as one here; {asked}")
         if found_out:
             draft.write(_MESSAGES_FILE, store.dump_json(found_out))
         about = {"labels": list(labels), "groups": list(groups), "rejected": rejected.n}

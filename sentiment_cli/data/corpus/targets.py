@@ -20,7 +20,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.data.sources.labels import find_separator, load_labels, said, sort_labels
+from sentiment_cli.data.sources.label_lists import find_separator, load_labels
+from sentiment_cli.data.sources.labels import said, sort_labels
 from sentiment_cli.errors import Change, DataError, UsageError
 
 Target = Literal["label", "multilabel", "ordinal", "stars"]
@@ -105,11 +106,11 @@ def refuse_single_labels(path: Path | None, sets: Iterable[str]) -> None:
     """Raise DataError where no row has several labels."""
     if any(len(load_labels(text)) > 1 for text in sets):
         return
-    separator = find_separator([label for text in sets for label in load_labels(text)])
+    separator = find_separator([label for text in sets for label in load_labels(text)], is_told=True)
     raise DataError(
         f"data.target is multilabel, and no row of {path} has several labels"
         + (f"; {separator!r} may separate them" if separator else ""),
-        Change("--set", f"data.label_separator={separator}" if separator else "data.target=label"),
+        Change("--set", f"data.label_separator={json.dumps(separator)}" if separator else "data.target=label"),
     )
 
 

@@ -1,11 +1,9 @@
 """What a row's label is: a text, whatever type the file gave it, renamed as the user asked; and which labels agree."""
 
-import ast
 import json
 import math
 import re
 import shlex
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,8 +17,6 @@ MOST_LABELS = 1000
 _MISSING = frozenset(
     ("nan", "n/a", "na", "n.a.", "null", "none", "nil", "<na>", "nat", "#n/a", "#na", "-", "--", "?", "missing", "\\n")
 )
-SEPARATORS = ("|", ";", ",")  # of the labels of a row, the clearest first
-_LONGEST_LIST = 100_000  # characters
 _MOST_NUMBERS = 20  # fractions that a hint spells out
 _PLAIN = re.compile(r"[\w.+-]+")  # a label that needs no quoting in OLD=NEW,OLD=NEW
 
@@ -66,73 +62,6 @@ def find_label(value: Any, renamed: Mapping[str, str]) -> tuple[str | None, str 
         (value,) = value
     label = parse_label(value)
     return label, label if label is None else renamed.get(label, label)
-
-
-def find_labels(value: Any, renamed: Mapping[str, str], separator: str | None) -> tuple[str | None, str | None]:
-    """Return a value's labels, of which there may be several or none, as `dump_labels` writes them: named and renamed.
-
-    They are a list, a text that is a list in JSON or in Python, or a text with a separator between them. Both are None
-    where the value is missing; a label that is renamed to nothing is left out. Raises ValueError for what is no list of
-    classes.
-    """
-    found = [find_label(one, renamed) for one in _parts(value, separator)]
-    if not found and not isinstance(value, (list, tuple)) and not _is_list(value):
-        return None, None
-    named = [name for name, _ in found if name is not None]
-    return dump_labels(named), dump_labels([label for _, label in found if label])
-
-
-def _parts(value: Any, separator: str | None) -> Sequence[Any]:
-    if isinstance(value, str):
-        text = value.strip()
-        if _is_list(text):
-            value = read_list(text)
-        elif separator is not None:
-            value = [part for part in text.split(separator) if part.strip()]
-    if isinstance(value, (list, tuple)):
-        return [one for one in value if one is not None and one != ""]
-    return [] if parse_label(value) is None else [value]
-
-
-def read_list(text: str) -> Any:
-    """Return the list that a text is in JSON, or as Python prints one; the text itself where it is neither."""
-    if not _is_list(text):
-        return text
-    for read in (json.loads, ast.literal_eval) if len(text) <= _LONGEST_LIST else ():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of escapes that Python does not know
-                return read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return text
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]")
-
-
-def find_separator(labels: Iterable[str]) -> str | None:
-    """Return what separates labels that stand together: it takes them apart into fewer labels than they are.
-
-    The parts of names such as "movies, music" do not recur alone or with other parts, so that they would be more.
-    """
-    known = set(labels)
-    for separator in SEPARATORS:
-        parts = {part.strip() for label in known for part in label.split(separator) if part.strip()}
-        if len(parts) < len(known) and any(separator in label for label in known):
-            return separator
-    return None
-
-
-def dump_labels(labels: Iterable[str]) -> str:
-    """Write the labels of a row as one text, the same for the same labels."""
-    return json.dumps(sorted(set(labels)), ensure_ascii=False)
-
-
-def load_labels(text: str) -> tuple[str, ...]:
-    """Return the labels of a text that `dump_labels` wrote."""
-    return tuple(json.loads(text))
 
 
 def _spellings(value: Any) -> Iterator[str]:

@@ -12,7 +12,8 @@ from sentiment_cli.config.schema import Data
 from sentiment_cli.data.sources import folders, imdb
 from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.imdb_source import has_unlabelled_folder
-from sentiment_cli.data.sources.labels import MOST_LABELS, check_labels, load_labels, parse_label_map, refuse_unused
+from sentiment_cli.data.sources.label_lists import load_labels
+from sentiment_cli.data.sources.labels import MOST_LABELS, check_labels, parse_label_map, refuse_unused
 from sentiment_cli.data.sources.own_folder import hash_folder, read_folder_rows, unread_folders
 from sentiment_cli.data.sources.own_table import read_table_rows
 from sentiment_cli.data.sources.path_kinds import kind_of_path

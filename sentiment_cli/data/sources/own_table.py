@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sentiment_cli.config.schema import Data
-from sentiment_cli.data.sources.labels import find_label, find_labels, halves_of, map_setting
+from sentiment_cli.data.sources.label_lists import find_labels
+from sentiment_cli.data.sources.labels import find_label, halves_of, map_setting
 from sentiment_cli.data.sources.path_kinds import columns_of, format_of
 from sentiment_cli.data.sources.review import Review
 from sentiment_cli.data.tables.readers import LabelledRow, Rejects, read_table, why_no_text
