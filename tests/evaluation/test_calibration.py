@@ -92,7 +92,7 @@ def test_calibration_leaves_labels_and_ranks_as_they_are(n_labels: int) -> None:
     if n_labels == 2:
         assert before.auc == pytest.approx(after.auc, abs=1e-12)
     found = measure_calibration(logits, label_N, 1.7)
-    assert found == (1.7, before.ece, after.ece, before.loss, after.loss)
+    assert found == (1.7, before.ece, after.ece, before.loss, after.loss, None)
 
 
 def test_reliability_bins_add_up_to_the_calibration_error(capsys) -> None:
