@@ -103,7 +103,7 @@ def predict(
     from sentiment_cli.inference.predictor import open_predictor
 
     predictor = open_predictor(path)
-    if (thresholds := predictor.artefact.threshold_C) is not None:
+    if (thresholds := predictor.model.threshold_C) is not None:
         pairs = [f"{label} {value:.2f}" for label, value in zip(predictor.labels, thresholds, strict=True)][:_SHOWN]
         more = ", …" if len(predictor.labels) > _SHOWN else ""
         console.say(f"labels are given by thresholds that were fitted on validation: {', '.join(pairs)}{more}")

@@ -38,7 +38,7 @@ from sentiment_cli.evaluation.target_scores import score_outputs, truth_of
 from sentiment_cli.inference.predictor import class_probabilities, decide, given_labels, likeliest, probabilities_of
 from sentiment_cli.inference.torch_model import experiment_of
 from sentiment_cli.runs.directory import is_run
-from sentiment_cli.runs.ensemble_model import AnyModel, open_model
+from sentiment_cli.runs.ensemble_model import SavedModel, open_model
 from sentiment_cli.runs.files import predictions_paths, scores_name, scores_paths
 from sentiment_cli.runs.known_rows import home_of, read_known
 from sentiment_cli.runs.ledger import record_opening
@@ -108,7 +108,7 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
         )
     model = open_model(run)
     openings = record_opening(run, split, command) if split == "test" else None
-    is_learnt = split == "valid" and has_learnt_validation(model)
+    is_learnt = split == "valid" and has_learnt_validation(model.models)
     if is_learnt:
         console.warn(f"{run} was trained on its validation rows, too (train.refit): these scores are those of training")
     scored = score_split(model, split)
@@ -157,7 +157,7 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     return evaluation
 
 
-def _as_model(data: Data, model: AnyModel) -> Data:
+def _as_model(data: Data, model: SavedModel) -> Data:
     """Return settings that read labels as the model has them, several a row or one."""
     if model.target != "multilabel":
         if data.target == "multilabel":
@@ -169,7 +169,7 @@ def _as_model(data: Data, model: AnyModel) -> Data:
     return data.model_copy(update={key: value for key, value in read.items() if key not in data.model_fields_set})
 
 
-def _record_opening(path: Path, model: AnyModel, command: str) -> int | None:
+def _record_opening(path: Path, model: SavedModel, command: str) -> int | None:
     """Record an evaluation on test in the ledger of the model's run; warn if the run is not present."""
     run = home_of(path, model)
     if run is None:
@@ -178,9 +178,9 @@ def _record_opening(path: Path, model: AnyModel, command: str) -> int | None:
     return record_opening(run, "test", command)
 
 
-def _known_of_split(run: Path, model: AnyModel, split: str, scored: ScoredSplit) -> NDArray[np.bool_] | None:
+def _known_of_split(run: Path, model: SavedModel, split: str, scored: ScoredSplit) -> NDArray[np.bool_] | None:
     """Return which rows of a split occur in training rows of the run, its teachers or its starting points."""
-    if split == "train" or (split == "valid" and has_learnt_validation(model)):
+    if split == "train" or (split == "valid" and has_learnt_validation(model.models)):
         return None
     in_train_N, known = scored.packed.in_train_N, read_known(run, model)
     if known is None or scored.digest_N is None:
@@ -226,7 +226,7 @@ def _read_values(source: Source, column: str, ids: Sequence[str]) -> list[Any]:
 
 
 def _judge(
-    model: AnyModel,
+    model: SavedModel,
     name: str,
     packed: Packed,
     output: NDArray[np.float64],
@@ -268,7 +268,7 @@ def _keep(
     name: str,
     evaluation: Evaluation,
     scored: ScoredSplit,
-    model: AnyModel,
+    model: SavedModel,
     *,
     is_learnt: bool = False,
 ) -> None:
@@ -300,7 +300,7 @@ def _keep(
     write_result(run, scores_name(name), store.dump_json(about))
 
 
-def _said(output: NDArray[np.float64], model: AnyModel) -> list[dict[str, Any]]:
+def _said(output: NDArray[np.float64], model: SavedModel) -> list[dict[str, Any]]:
     """Return what is predicted of each row, where that need not be the likeliest label."""
     probability_NC = probabilities_of(output, model.target)
     if model.target == "multilabel":
