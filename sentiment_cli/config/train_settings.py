@@ -16,8 +16,8 @@ from sentiment_cli.config.values import (
     Rate,
     Share,
     as_list,
+    checked_weights,
     weight_pairs,
-    weights_of,
     without_repeats,
 )
 from sentiment_cli.config.values import Section as Section
@@ -126,7 +126,7 @@ class Train(Section):
         BeforeValidator(
             weight_pairs, json_schema_input_type=Literal["none", "balanced"] | list[str] | dict[str, float]
         ),
-        AfterValidator(weights_of),
+        AfterValidator(checked_weights),
     ] = Field(
         "none",
         description="weight of each row in the training loss by its label: none, balanced (every label the same in "

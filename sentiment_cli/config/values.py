@@ -83,7 +83,7 @@ def weight_pairs(value: object) -> object:
     return value
 
 
-def weights_of(pairs: tuple[str, ...] | str) -> tuple[str, ...] | str:
+def checked_weights(pairs: tuple[str, ...] | str) -> tuple[str, ...] | str:
     if not isinstance(pairs, str):
         label_weights(pairs)
     return pairs

@@ -15,7 +15,7 @@ from sentiment_cli.data.sources.source import name_of_source
 from sentiment_cli.data.tables.readers import SUFFIXES, Columns, Rejects, read_table, table_kind
 from sentiment_cli.errors import DataError
 from sentiment_cli.evaluation.behaviour import AxisShare, keep_outcomes, predict_pairs, refuse_several, shorten
-from sentiment_cli.evaluation.evaluate import free_name
+from sentiment_cli.evaluation.kept_scores import free_name
 from sentiment_cli.runs.ensemble_model import open_model
 from sentiment_cli.storage import store
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,10 @@ from sentiment_cli import console
 from sentiment_cli.config.loader import experiment_from_values, experiment_yaml
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.data.corpus.packed import open_corpus
-from sentiment_cli.data.corpus.splits import folds_of
-from sentiment_cli.data.corpus.targets import strata_of
 from sentiment_cli.errors import MachineError, UsageError
 from sentiment_cli.evaluation.calibration import calibrate, measure_calibration
 from sentiment_cli.evaluation.metrics import Scores
-from sentiment_cli.evaluation.stacking import fit_weights
+from sentiment_cli.evaluation.stacking import Weighing, judge_folds, weigh
 from sentiment_cli.evaluation.target_scores import Truth, score_outputs
 from sentiment_cli.evaluation.thresholds import fit_thresholds
 from sentiment_cli.runs.directory import find_model, is_run
@@ -37,8 +35,6 @@ from sentiment_cli.runs.saved_model import Artefact
 from sentiment_cli.runs.seals import write_result
 from sentiment_cli.storage import locks, store
 
-Weighing = Literal["fitted", "equal"]
-FOLDS = 5
 _MAKING = ".making"  # in the directory of a run that is not whole yet
 
 
@@ -84,13 +80,13 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
     if kept:
         rows = kept[0]
         logits = [one.logits / model.temperature for one, model in zip(kept, models, strict=True)]
-        weight_K = _weigh(logits, rows, weighing)
+        weight_K = weigh(logits, rows, weighing)
         joined = combine(logits, weight_K.tolist(), rows.target)
         calibration = calibrate(*rows._replace(logits=joined).as_binary())
         if models[0].settings["train"].get("thresholds") == "fitted":
             fitted = fit_thresholds(rows, joined / calibration.temperature)
             calibration = calibration._replace(thresholds=fitted)
-        judged = _judge_folds(logits, rows, weighing)
+        judged = judge_folds(logits, rows, weighing)
         valid = None if judged is None else _score(judged, rows)
         scores = {name: _score(of_member, rows) for name, of_member in zip(names, logits, strict=True)}
     members = [Member(*one) for one in zip(names, [one.first for one in models], weight_K.tolist(), strict=True)]
@@ -256,37 +252,6 @@ def _names(paths: Sequence[Path]) -> list[str]:
             name, n = f"{path.resolve().name} ({n})", n + 1
         names.append(name)
     return names
-
-
-def _weigh(logits: Sequence[NDArray[np.float64]], rows: ValidationOutputs, weighing: Weighing) -> NDArray[np.float64]:
-    if weighing == "equal":
-        return np.full(len(logits), 1 / len(logits))
-    of_members = [rows._replace(logits=of_member).as_binary() for of_member in logits]
-    return fit_weights([of_member for of_member, _ in of_members], of_members[0][1])
-
-
-def _judge_folds(
-    logits: Sequence[NDArray[np.float64]], rows: ValidationOutputs, weighing: Weighing
-) -> NDArray[np.float64] | None:
-    """Return the calibrated outputs of each fold of the rows, with weights and temperature of the other folds.
-
-    A movie's rows are in one fold; None for those of a single one, which has no others.
-    """
-    groups = len(set(rows.group_N.tolist()) - {-1}) + int((rows.group_N < 0).sum())
-    if groups < 2:
-        console.warn("the validation reviews are of one group, which no fold can be held out of: there is no score")
-        return None
-    stratum_N = strata_of(rows.label_N, len(rows.labels), rows.sets_KC)
-    fold_N = folds_of(stratum_N, rows.group_N, "auto", min(FOLDS, groups), seed=0)
-    output = np.zeros_like(logits[0])
-    for fold in np.unique(fold_N):
-        held_N = fold_N == fold
-        others, rest = [of_member[~held_N] for of_member in logits], rows._replace(label_N=rows.label_N[~held_N])
-        weights = _weigh(others, rest, weighing).tolist()
-        joined = combine(others, weights, rows.target)
-        temperature = calibrate(*rest._replace(logits=joined).as_binary()).temperature
-        output[held_N] = combine([of_member[held_N] for of_member in logits], weights, rows.target) / temperature
-    return output
 
 
 def _score(output: NDArray[np.float64], rows: ValidationOutputs) -> Scores:

@@ -15,7 +15,6 @@ from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus.duplicates import is_among, normalised_hashes
 from sentiment_cli.data.corpus.packed import Packed
-from sentiment_cli.data.corpus.ratings import ratings_of
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.corpus.targets import as_binary
 from sentiment_cli.data.sources.download import archive_path
@@ -25,6 +24,7 @@ from sentiment_cli.data.sources.source import Source, find_source
 from sentiment_cli.data.tables.readers import Rejects, column_names, read_table
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, reliability_bins
+from sentiment_cli.evaluation.kept_scores import free_name, keep_evaluation
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.evaluation.scoring import ScoredSplit, has_learnt_validation, score_split, score_texts
 from sentiment_cli.evaluation.slices import (
@@ -39,14 +39,9 @@ from sentiment_cli.inference.predictor import class_probabilities, decide, given
 from sentiment_cli.inference.torch_model import experiment_of
 from sentiment_cli.runs.directory import is_run
 from sentiment_cli.runs.ensemble_model import SavedModel, open_model
-from sentiment_cli.runs.files import predictions_paths, scores_name, scores_paths
 from sentiment_cli.runs.known_rows import home_of, read_known
 from sentiment_cli.runs.ledger import record_opening
-from sentiment_cli.runs.predictions import write_predictions
-from sentiment_cli.runs.records import read_scores
 from sentiment_cli.runs.saved_model import Calibration
-from sentiment_cli.runs.seals import write_result
-from sentiment_cli.storage import store
 
 
 @dataclass(frozen=True)
@@ -114,7 +109,7 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
     scored = score_split(model, split)
     is_known_N = _known_of_split(run, model, split, scored)
     evaluation = _judge(model, split, scored.packed, scored.output, scored.partitions(), openings, is_known_N)
-    _keep(run, split, evaluation, scored, model, is_learnt=is_learnt)
+    keep_evaluation(run, split, evaluation.to_json(), scored, model, is_learnt=is_learnt)
     return evaluation
 
 
@@ -153,7 +148,7 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     scored = score_texts(model, texts, split, source.name)
     partitions = [*by_columns, *(one for one in scored.partitions() if one.name not in columns)]
     evaluation = _judge(model, source.name, scored.packed, scored.output, partitions, openings, is_known_N)
-    _keep(run, free_name(run, f"data-{source.name}", texts.fingerprint), evaluation, scored, model)
+    keep_evaluation(run, free_name(run, f"data-{source.name}", texts.fingerprint), evaluation.to_json(), scored, model)
     return evaluation
 
 
@@ -187,19 +182,6 @@ def _known_of_split(run: Path, model: SavedModel, split: str, scored: ScoredSpli
         return in_train_N if split == "test" else None
     is_learnt_N = is_among(scored.digest_N, known.learnt)
     return is_learnt_N | in_train_N if split == "test" else is_learnt_N
-
-
-def discard_scores(run: Path) -> None:
-    """Remove scores and predictions of an earlier model of a resumed run; the ledger stays."""
-    for path in (*scores_paths(run), *predictions_paths(run)):
-        store.remove_file(path)
-
-
-def free_name(run: Path, name: str, fingerprint: str) -> str:
-    """Return the name to keep scores of some rows under: one that is not taken by the scores of others."""
-    path = run / scores_name(name)
-    is_taken = is_run(run) and store.is_there(path) and read_scores(path).get("texts", fingerprint) != fingerprint
-    return f"{name}-{fingerprint[-8:]}" if is_taken else name
 
 
 def _opens_test(data: Data, own: Data) -> bool:
@@ -261,53 +243,3 @@ def _judge(
     slices = [one for partition in partitions for one in slice_scores(partition, is_right_N)]
     scores = scores_of(slice(None))
     return Evaluation(name, scores, unseen, calibration, tuple(bins), tuple(slices), openings, n_known)
-
-
-def _keep(
-    run: Path,
-    name: str,
-    evaluation: Evaluation,
-    scored: ScoredSplit,
-    model: SavedModel,
-    *,
-    is_learnt: bool = False,
-) -> None:
-    """Write RUN/evaluation/NAME.json and NAME-predictions.jsonl, one line per row in its order, with its true label.
-
-    NAME.json says which texts they are of, and whether the model was trained on them in the end. Of a model without
-    its run nothing is kept.
-    """
-    if not is_run(run):
-        return
-    labels, output = model.labels, scored.output
-    answers: list[dict[str, Any]]
-    if model.target == "stars":
-        answers = [{"stars": rating} for rating in ratings_of(output).tolist()]
-    else:
-        rows = probabilities_of(output / model.temperature, model.target).tolist()
-        said = _said(output / model.temperature, model)
-        answers = [
-            {"probabilities": dict(zip(labels, row, strict=True))} | one for row, one in zip(rows, said, strict=True)
-        ]
-    true_labels: list[str | list[str]]
-    if (sets_KC := scored.packed.sets_KC) is not None:
-        names = [[label for label, is_in in zip(labels, of_row, strict=True) if is_in] for of_row in sets_KC.tolist()]
-        true_labels = [names[number] for number in scored.packed.label_N.tolist()]
-    else:
-        true_labels = [labels[label] for label in scored.packed.label_N.tolist()]
-    about = {"run": run.name, "texts": scored.texts, "trained_on": is_learnt, **evaluation.to_json()}
-    write_predictions(run, name, scored.ids, true_labels, answers)
-    write_result(run, scores_name(name), store.dump_json(about))
-
-
-def _said(output: NDArray[np.float64], model: SavedModel) -> list[dict[str, Any]]:
-    """Return what is predicted of each row, where that need not be the likeliest label."""
-    probability_NC = probabilities_of(output, model.target)
-    if model.target == "multilabel":
-        given_NC = given_labels(probability_NC, model.threshold_C).tolist()
-        return [
-            {"predicted": [name for name, is_in in zip(model.labels, row, strict=True) if is_in]} for row in given_NC
-        ]
-    if model.target == "label" and model.threshold_C is None:
-        return [{}] * len(output)
-    return [{"predicted": model.labels[i]} for i in decide(probability_NC, model.target, model.threshold_C).tolist()]

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from sentiment_cli import console
 from sentiment_cli.evaluation.calibration import print_reliability
-from sentiment_cli.evaluation.ensembling import FOLDS, Ensembled
+from sentiment_cli.evaluation.ensembling import Ensembled
 from sentiment_cli.evaluation.evaluate import Evaluation
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.evaluation.slices import print_slices
+from sentiment_cli.evaluation.stacking import FOLDS
 from sentiment_cli.runs.metric_table import METRICS, leading
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH, ratings_of
-from sentiment_cli.data.corpus.targets import Target, sigmoid
+from sentiment_cli.data.corpus.targets import TargetName, sigmoid
 from sentiment_cli.evaluation.metrics import (
     SMALLEST_PROBABILITY,
     Scores,
@@ -43,7 +43,7 @@ def score_outputs(
     output: NDArray[np.float64],
     truth: Truth,
     labels: tuple[str, ...],
-    target: Target,
+    target: TargetName,
     threshold_C: Sequence[float] | None = None,
 ) -> Scores:
     """Score a model's outputs, which are logits or, with data.target stars, ratings on their scale."""

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli import console
-from sentiment_cli.data.corpus.targets import Target
+from sentiment_cli.data.corpus.targets import TargetName
+from sentiment_cli.evaluation.calibration import FEWEST_ROWS
 from sentiment_cli.evaluation.metrics import macro_f1
 from sentiment_cli.inference.predictor import decide, given_labels, probabilities_of
 from sentiment_cli.runs.predictions import ValidationOutputs
@@ -22,7 +23,6 @@ PLAIN = 0.5  # a threshold that changes nothing
 _GRID = np.arange(0.02, 0.99, 0.02)
 _ROUNDS = 2
 _FOLDS = 5
-FEWEST_ROWS = 50
 _SHOWN = 8
 
 
@@ -37,7 +37,7 @@ class Thresholds(NamedTuple):
 def find_thresholds(
     probability_NC: NDArray[np.float64],
     label_N: NDArray[np.int64],
-    target: Target,
+    target: TargetName,
     sets_KC: NDArray[np.bool_] | None = None,
 ) -> Thresholds:
     """Fit thresholds on rows with calibrated probabilities; keep them where folds of the rows say that they help."""
@@ -73,7 +73,7 @@ def fit_thresholds(rows: ValidationOutputs, calibrated: NDArray[np.float64]) -> 
 
 
 def _said(
-    probability_NC: NDArray[np.float64], target: Target, threshold_C: Sequence[float] | NDArray[np.float64] | None
+    probability_NC: NDArray[np.float64], target: TargetName, threshold_C: Sequence[float] | NDArray[np.float64] | None
 ) -> NDArray[np.bool_]:
     found_C = None if threshold_C is None else tuple(threshold_C)
     if target == "multilabel":
@@ -81,7 +81,7 @@ def _said(
     return np.eye(probability_NC.shape[1], dtype=np.bool_)[decide(probability_NC, target, found_C)]
 
 
-def _fit(probability_NC: NDArray[np.float64], truth_NC: NDArray[np.bool_], target: Target) -> NDArray[np.float64]:
+def _fit(probability_NC: NDArray[np.float64], truth_NC: NDArray[np.bool_], target: TargetName) -> NDArray[np.float64]:
     if target == "multilabel":
         return np.array([_best_of_one(*columns) for columns in zip(probability_NC.T, truth_NC.T, strict=True)])
     threshold_C, true_C = np.full(probability_NC.shape[1], PLAIN), truth_NC.sum(axis=0)

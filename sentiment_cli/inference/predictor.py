@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sentiment_cli import console
 from sentiment_cli.data.batching.truncation import kept_positions, max_own_tokens
 from sentiment_cli.data.corpus.ratings import ratings_of
-from sentiment_cli.data.corpus.targets import Target, rank_probabilities, sigmoid
+from sentiment_cli.data.corpus.targets import TargetName, rank_probabilities, sigmoid
 from sentiment_cli.data.tokens.saved_tokenizer import panics
 from sentiment_cli.data.tokens.tokenizer import encode
 from sentiment_cli.inference.scoring import score_ids
@@ -208,7 +208,7 @@ def likeliest(probability_NC: NDArray[np.float64]) -> NDArray[np.int64]:
     return likeliest_N
 
 
-def probabilities_of(outputs: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
+def probabilities_of(outputs: NDArray[np.float64], target: TargetName) -> NDArray[np.float64]:
     """Return probability_NC from a model's outputs, which are divided by its temperature; not of stars.
 
     They sum to 1 over the labels of a row, but for a target of several labels a row.
@@ -219,7 +219,7 @@ def probabilities_of(outputs: NDArray[np.float64], target: Target) -> NDArray[np
 
 
 def decide(
-    probability_NC: NDArray[np.float64], target: Target, threshold_C: Sequence[float] | None = None
+    probability_NC: NDArray[np.float64], target: TargetName, threshold_C: Sequence[float] | None = None
 ) -> NDArray[np.int64]:
     """Return the label of each row: the likeliest, or of ordered labels the median, which is nearest on average.
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.corpus.targets import Target, n_outputs
+from sentiment_cli.data.corpus.targets import TargetName, n_outputs
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.models.cells.lstm_2d import end_marks, sentence_ends
 from sentiment_cli.models.layers.context import Context
@@ -34,7 +34,7 @@ class Classifier(nn.Module):
         *,
         pad_is_input: bool,
         is_mark_V: Tensor | None = None,
-        target: Target = "label",
+        target: TargetName = "label",
     ) -> None:
         super().__init__()
         assert n_labels >= 2

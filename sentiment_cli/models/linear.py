@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
-from sentiment_cli.data.corpus.targets import Target, n_outputs
+from sentiment_cli.data.corpus.targets import TargetName, n_outputs
 from sentiment_cli.data.tokens.vocabulary import PAD_ID
 from sentiment_cli.models.layers.ngrams import NONE, longer_features, word_features
 
@@ -27,7 +27,7 @@ class LinearClassifier(nn.Module):
     bias: Tensor
 
     def __init__(
-        self, settings: schema.Linear, n_entries: int, unknown_id: int, n_labels: int, target: Target = "label"
+        self, settings: schema.Linear, n_entries: int, unknown_id: int, n_labels: int, target: TargetName = "label"
     ) -> None:
         super().__init__()
         assert n_labels >= 2

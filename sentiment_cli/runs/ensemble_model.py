@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.data.corpus.targets import Target, is_binary
+from sentiment_cli.data.corpus.targets import TargetName, is_binary
 from sentiment_cli.errors import UsageError
 from sentiment_cli.runs.files import MODEL
 from sentiment_cli.runs.model_files import ENSEMBLE, ModelFiles, pack
@@ -76,7 +76,7 @@ class SavedModel:
         return self.first.labels
 
     @property
-    def target(self) -> Target:
+    def target(self) -> TargetName:
         return self.first.target
 
     @property
@@ -103,7 +103,7 @@ class SavedModel:
 
 
 def combine(
-    calibrated: Sequence[NDArray[np.float64]], weights: Sequence[float], target: Target = "label"
+    calibrated: Sequence[NDArray[np.float64]], weights: Sequence[float], target: TargetName = "label"
 ) -> NDArray[np.float64]:
     """Return the weighted sum of log-odds, or of the logarithms of the probabilities of labels that logit_NC say."""
     is_odds = calibrated[0].ndim == 1 or is_binary(target)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.data.corpus.packed import SPLITS
-from sentiment_cli.data.corpus.targets import Target, as_binary, n_outputs
+from sentiment_cli.data.corpus.targets import TargetName, as_binary, n_outputs
 from sentiment_cli.runs.files import VALIDATION, predictions_name
 from sentiment_cli.runs.records import ANSWER, parse_row
 from sentiment_cli.runs.seals import write_result
@@ -134,7 +134,7 @@ class ValidationOutputs(NamedTuple):
     label_N: NDArray[np.int64]
     logits: NDArray[np.float64]
     texts: str | None = None
-    target: Target = "label"
+    target: TargetName = "label"
     sets_KC: NDArray[np.bool_] | None = None
 
     def of_rows(self, ids: list[str]) -> "ValidationOutputs":

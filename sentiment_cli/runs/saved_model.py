@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from tokenizers import Tokenizer
 
 from sentiment_cli.data.batching.truncation import SavedTextLimits
-from sentiment_cli.data.corpus.targets import Target, n_outputs
+from sentiment_cli.data.corpus.targets import TargetName, n_outputs
 from sentiment_cli.data.tokens.saved_tokenizer import rebuild_tokenizer
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError, UsageError
@@ -69,7 +69,7 @@ class Artefact:
     labels: tuple[str, ...]
     data_key: str
     settings: dict[str, Any]
-    target: Target
+    target: TargetName
     reading: SavedTextLimits
     no_graph: str | None
     temperature: float
@@ -150,7 +150,7 @@ def read_artefact(path: Path, files: ModelFiles, task: str | None = "classify") 
         if not _DATA_KEY.fullmatch(about["data_key"]):
             raise store.IntegrityError(f"{place}: data_key is {about['data_key']!r:.80}, no name of prepared data")
         target = about["experiment"]["data"].get("target", "label")
-        if target not in get_args(Target):
+        if target not in get_args(TargetName):
             raise store.IntegrityError(f"{place}: data.target is {target!r:.40}, which this version does not know")
         return Artefact(
             path=path,

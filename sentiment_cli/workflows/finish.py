@@ -16,7 +16,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import rows_on
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.evaluation.calibration import find_calibration
-from sentiment_cli.evaluation.evaluate import discard_scores
+from sentiment_cli.evaluation.kept_scores import discard_scores
 from sentiment_cli.evaluation.thresholds import fit_thresholds
 from sentiment_cli.inference.parity import checked_graph, rows_to_compare
 from sentiment_cli.inference.torch_model import model_of, score_rows

@@ -12,7 +12,7 @@ from torch import Tensor
 from sentiment_cli.config.schema import Experiment, Text, Train
 from sentiment_cli.data.batching.truncation import cut_batches
 from sentiment_cli.data.corpus.packed import Packed
-from sentiment_cli.data.corpus.targets import Target, codes_of
+from sentiment_cli.data.corpus.targets import TargetName, codes_of
 from sentiment_cli.data.tokens.vocabulary import PAD_ID, START_ID
 from sentiment_cli.errors import DataError
 
@@ -41,7 +41,7 @@ class DeviceRows(NamedTuple):
     code_KC: Tensor | None = None  # what a batch has in place of the number of a label, or of a set of labels
 
 
-def rows_on(device: torch.device, packed: Packed, target: Target = "label", n_labels: int = 0) -> DeviceRows:
+def rows_on(device: torch.device, packed: Packed, target: TargetName = "label", n_labels: int = 0) -> DeviceRows:
     """Put a split on the device, once, with one padding token behind it for empty rows to point at.
 
     `target` says what label_N is to hold: the star ratings or, in each batch, the labels as that target has them.

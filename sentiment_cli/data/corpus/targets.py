@@ -24,15 +24,15 @@ from sentiment_cli.data.sources.label_lists import find_separator, load_labels
 from sentiment_cli.data.sources.labels import said, sort_labels
 from sentiment_cli.errors import Change, DataError, UsageError
 
-Target = Literal["label", "multilabel", "ordinal", "stars"]
+TargetName = Literal["label", "multilabel", "ordinal", "stars"]
 
 
-def is_binary(target: Target) -> bool:
+def is_binary(target: TargetName) -> bool:
     """Return whether each output is the log-odds of a yes or no of its own."""
     return target in ("multilabel", "ordinal")
 
 
-def n_outputs(target: Target, n_labels: int) -> int:
+def n_outputs(target: TargetName, n_labels: int) -> int:
     """Return how many numbers a model puts out per row."""
     if target == "multilabel":
         return n_labels
@@ -41,7 +41,7 @@ def n_outputs(target: Target, n_labels: int) -> int:
     return 1 if n_labels == 2 or target == "stars" else n_labels
 
 
-def codes_of(target: Target, n_labels: int, sets_KC: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+def codes_of(target: TargetName, n_labels: int, sets_KC: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
     """Return code_KC: the yes and no of each value of label_N; None where the label itself is learnt.
 
     `sets_KC` are the label sets that label_N numbers where rows have several labels.
@@ -54,7 +54,7 @@ def codes_of(target: Target, n_labels: int, sets_KC: NDArray[np.bool_] | None) -
 def as_binary(
     logits: NDArray[np.float64],
     label_N: NDArray[np.int64],
-    target: Target,
+    target: TargetName,
     sets_KC: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return logits and labels as one yes or no each; those of single labels as they are."""

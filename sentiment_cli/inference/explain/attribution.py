@@ -24,16 +24,14 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console
 from sentiment_cli.data.batching.truncation import concatenate_rows, gather_rows, read_lengths
-from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
+from sentiment_cli.inference.explain.aims import Target, aim_at
 from sentiment_cli.inference.explain.linear_weights import NgramWeights, find_features, load_ngram_weights, share_out
 from sentiment_cli.inference.explain.words import ExplainedRow, WordSpan, read_text
 from sentiment_cli.inference.predictor import (
     MemberPredictor,
     Prediction,
     Predictor,
-    class_probabilities,
-    likeliest,
 )
 
 if TYPE_CHECKING:
@@ -53,19 +51,6 @@ _TOKENS_READ = 400_000
 _FEWEST_WINDOWS = 16
 _MOST_WITH_GRADIENTS = 16_384  # tokens of a row, of which all states are kept at once
 _NGRAMS_LISTED = 10
-
-
-class Target(NamedTuple):
-    """The explained output: the model's outputs times direction_C, summed, plus an offset; `of` is its name."""
-
-    of: str
-    direction_C: NDArray[np.float64]
-    offset: float = 0.0
-
-    def values(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return value_N for the outputs of `Predictor.outputs`."""
-        value_N: NDArray[np.float64] = outputs.reshape(len(outputs), -1) @ self.direction_C + self.offset
-        return value_N
 
 
 class Attribution(NamedTuple):
@@ -183,29 +168,6 @@ def best_method(predictor: Predictor) -> AttributionMethod:
     if predictor.settings["model"]["kind"] == "linear":
         return "weights"
     return "gradients" if find_spec("torch") is not None else "occlusion"
-
-
-def aim_at(predictor: Predictor, outputs: NDArray[np.float64], label: int | None = None) -> Target:
-    """Return the explained output for a text with these outputs of one row."""
-    labels = predictor.labels
-    if predictor.target == "stars":
-        return Target("stars", np.array([REACH]), MIDDLE)
-    if predictor.target == "ordinal":
-        n = len(labels) - 1
-        return Target("mean log-odds of a higher label", np.full(n, 1 / n / predictor.temperature))
-    if predictor.target == "multilabel":
-        place = int(outputs[0].argmax()) if label is None else label
-        direction_C = np.zeros(len(labels))
-        direction_C[place] = 1 / predictor.temperature
-        return Target(f"log-odds of {console.one_line(labels[place])}", direction_C)
-    if len(labels) == 2:
-        return Target(f"log-odds of {console.one_line(labels[1])}", np.array([1 / predictor.temperature]))
-    best = int(likeliest(class_probabilities(outputs / predictor.temperature))[0])
-    direction_C = np.full(len(labels), -1 / (len(labels) - 1))
-    direction_C[best] = 1.0
-    return Target(
-        f"logit of {console.one_line(labels[best])} less the others' mean", direction_C / predictor.temperature
-    )
 
 
 def occlude(predictor: Predictor, rows: Sequence[ExplainedRow], aim: Target) -> Attribution:
