@@ -21,12 +21,12 @@ from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import copy_rows, read_ids, writing
 from sentiment_cli.data.corpus.duplicates import Hashes, is_among, normalised_hashes, row_hashes
 from sentiment_cli.data.corpus.fit_settings import settle
+from sentiment_cli.data.corpus.label_checks import check_ranks
 from sentiment_cli.data.corpus.packed import ABOUT, COLUMNS, LABEL_SETS, SPLITS, Corpus, digests_file, open_corpus
 from sentiment_cli.data.corpus.ratings import check_ratings, check_source
 from sentiment_cli.data.corpus.raw_texts import SPLITS_OF, Texts, find_fingerprint, key_of, prepare_texts
 from sentiment_cli.data.corpus.row_checks import about_rows, check_labels_of, check_splits, warn_of_rows
 from sentiment_cli.data.corpus.splits import assign_rows
-from sentiment_cli.data.corpus.targets import check_ranks
 from sentiment_cli.data.sources.download import archive_path
 from sentiment_cli.data.sources.review import Subset
 from sentiment_cli.data.sources.source import Source, find_source

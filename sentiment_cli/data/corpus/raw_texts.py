@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from sentiment_cli import console
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import read_column, read_ids, writing
+from sentiment_cli.data.corpus.label_checks import check_order, refuse_single_labels
 from sentiment_cli.data.corpus.split_writer import COLUMNS, ROWS_AT_ONCE, RejectsWriter, SplitWriter
-from sentiment_cli.data.corpus.targets import check_order, count_labels, refuse_single_labels
+from sentiment_cli.data.corpus.targets import count_labels
 from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.imdb_source import say_other_archive
 from sentiment_cli.data.sources.label_lists import find_separator, load_labels
