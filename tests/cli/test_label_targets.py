@@ -131,6 +131,8 @@ def test_predictions_of_a_table_are_read_again_as_rows_with_several_labels(
     settings = ("--label-column", "labels", "--set", "data.without_label=none")
     scores = json.loads(done(typed("eval", run, "--data", str(tmp_path / "said.csv"), *settings, "--json")).out)
     assert (scores["accuracy"], scores["micro_f1"]) == (1.0, 1.0)
+    alone = table(tmp_path / "alone.csv", [("we saw a bank", "money"), ("the new goal", "sport")])
+    assert json.loads(done(typed("eval", run, "--data", alone, "--json")).out)["rows_per_label"]["money"] == 1
 
 
 def test_the_ensemble_of_two_models_of_several_labels_answers_with_several(

@@ -3,21 +3,24 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from sentiment_cli.data.sources.label_lists import find_separator, load_labels
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_cli.data.sources.label_lists import find_separator
 from sentiment_cli.data.sources.labels import said, sort_labels
 from sentiment_cli.errors import Change, DataError, UsageError
 
 
-def refuse_single_labels(path: Path | None, sets: Iterable[str]) -> None:
+def refuse_single_labels(source: str, labels: Sequence[str], sets_KC: NDArray[np.bool_]) -> None:
     """Raise DataError where no row has several labels."""
-    if any(len(load_labels(text)) > 1 for text in sets):
+    if (sets_KC.sum(axis=1) > 1).any():
         return
-    separator = find_separator([label for text in sets for label in load_labels(text)], is_told=True)
+    separator = find_separator(labels, is_told=True)
     raise DataError(
-        f"data.target is multilabel, and no row of {path} has several labels"
+        f"data.target is multilabel, and no row of {source} has several labels"
         + (f"; {separator!r} may separate them" if separator else ""),
         Change("--set", f"data.label_separator={json.dumps(separator)}" if separator else "data.target=label"),
     )

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sentiment_cli import console
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import read_column, read_ids, writing
-from sentiment_cli.data.corpus.label_checks import check_order, refuse_single_labels
+from sentiment_cli.data.corpus.label_checks import check_order
 from sentiment_cli.data.corpus.split_writer import COLUMNS, ROWS_AT_ONCE, RejectsWriter, SplitWriter
 from sentiment_cli.data.corpus.targets import count_labels
 from sentiment_cli.data.sources.digests import FilesDigest
@@ -227,7 +227,6 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
             draft.write(_MESSAGES_FILE, store.dump_json(found_out))
         about = {"labels": list(labels), "groups": list(groups), "rejected": rejected.n}
         if is_multilabel:
-            refuse_single_labels(source.path, labels)
             about["is_multilabel"] = True
         if order := source.settings.label_order:
             about["order"] = check_order(source.path, order, first.labels)

@@ -10,6 +10,7 @@ import numpy as np
 from sentiment_cli import console
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus.duplicates import Hashes, is_among
+from sentiment_cli.data.corpus.label_checks import refuse_single_labels
 from sentiment_cli.data.corpus.packed import SPLITS, Corpus
 from sentiment_cli.data.corpus.raw_texts import Texts
 from sentiment_cli.data.corpus.splits import Splits, is_by_group
@@ -25,6 +26,8 @@ _FEWEST_IDS = 20  # labels, from which on one of every row is an id and no class
 
 def check_labels_of(texts: Texts, data: Data) -> None:
     """Raise DataError for labels that no classifier can be trained on: one in all, or one for nearly every row."""
+    if texts.sets_KC is not None:
+        refuse_single_labels(data.source, texts.labels, texts.sets_KC)
     n_rows, counts = len(texts.rows("train")), texts.counts("train")
     if len(texts.labels) < 2:
         raise DataError(
