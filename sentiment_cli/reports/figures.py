@@ -90,10 +90,11 @@ def precision_recall_figure(answers: Predictions, split: str) -> Figure | None:
         if len(lines) < _CURVES:
             places = np.unique(np.linspace(0, len(recall_N) - 1, _CURVE_POINTS).round().astype(np.int64))
             lines.append(Line(answers.labels[c], recall_N[places].tolist(), precision_N[places].tolist()))
-    best, least = (pick(rows, key=lambda row: row[2]) for pick in (max, min))
+    areas = [row[2] for row in rows]
+    # Labels are the user's, and stand in the table alone: a description is an attribute of the page.
     alt = (
         f"Precision over recall on {len(truth_NC):,} {split} reviews, of {len(lines)} of {len(answers.labels)} labels. "
-        f"Average precision is highest for {best[0]}, {best[2]}, and lowest for {least[0]}, {least[2]}."
+        f"The average precision of the labels is from {min(areas)} to {max(areas)}."
     )
     table = Table(["label", "n", "average precision", "by chance"], rows)
     chart = LineChart("recall", "precision", lines, is_share=True)
