@@ -14,8 +14,8 @@ from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.errors import DataError, MachineError, UsageError
-from sentiment_cli.evaluation import ensembling
 from sentiment_cli.evaluation import scoring as outputs_module
+from sentiment_cli.evaluation import stacking
 from sentiment_cli.evaluation.behaviour import evaluate_behaviour
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
@@ -172,7 +172,7 @@ def test_the_validation_score_is_of_rows_that_did_not_weigh_the_members(runs: Pa
         seen.append(logits[0])
         return np.array([0.25, 0.75])
 
-    monkeypatch.setattr(ensembling, "fit_weights", recorded)
+    monkeypatch.setattr(stacking, "fit_weights", recorded)
     made = make_ensemble(["linear", "forward"])
     everything, *others = seen
     assert len(others) == 5
