@@ -14,8 +14,8 @@ from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.errors import DataError, MachineError, UsageError
-from sentiment_cli.evaluation import scoring as outputs_module
 from sentiment_cli.evaluation import ensembling, stacking
+from sentiment_cli.evaluation import scoring as outputs_module
 from sentiment_cli.evaluation.behaviour import evaluate_behaviour
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
