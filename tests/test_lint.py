@@ -265,6 +265,7 @@ LARGER = {
     "cli": "a file per command",
     "config": "the schema and what reads, checks and explains a configuration: half of the files serve its messages",
     "data/sources": "a file per kind of place, and five that fetch and open the archive of IMDb",
+    "evaluation": "a file per kind of score, and for each thing made of scores: comparisons, weights, thresholds",
     "training": "the loop and what it is made of lie side by side, so that the imports of epochs.py show all of it",
 }
 

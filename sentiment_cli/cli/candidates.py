@@ -65,6 +65,7 @@ def choose_candidates(
 
         if n_launched() > 1 and has_launcher():
             raise UsageError("processes of a launcher share one experiment", "sentiment train own --help")
+    override = [*override, *_of_labels(override)]
     settings = {_LINEAR: _of_linear(override), _OWN: _of_network(override)}
     if model is not None:
         recipe, own = (_LINEAR, settings[_LINEAR]) if model == _LINEAR else (_OWN, settings[_OWN])
@@ -110,6 +111,21 @@ def _source_of(source: str, override: Sequence[str]) -> list[str]:
     if twice is not None:
         raise UsageError(f"{source} and --set {twice} both name the data", Change(words={twice: None}))
     return [f"data.source={json.dumps(source, ensure_ascii=False)}"]
+
+
+def _of_labels(override: Sequence[str]) -> list[str]:
+    """Return the settings that read several labels a row, where the data have them and none says how."""
+    from sentiment_cli.data.corpus.label_form import find_label_form
+
+    if any(one.startswith(("data.target=", "data.label_separator=")) for one in override):
+        return []
+    form = find_label_form(_load(_LINEAR, _of_linear(override)).data)
+    if form is None:
+        return []
+    console.say(form.said)
+    # Few rows have all labels right at first, and accuracy counts these alone: it would choose the first epochs.
+    monitor = [] if any(one.startswith("train.monitor=") for one in override) else ["train.monitor=loss"]
+    return [*form.overrides(), *monitor]
 
 
 def _of_linear(override: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ def say_done(run: Path, seconds: float, kept: str | None, scores: Any) -> None:
     from sentiment_cli.config.loader import load_experiment
     from sentiment_cli.config.paths import runs_dir
     from sentiment_cli.runs.files import EXPERIMENT
+    from sentiment_cli.runs.metric_table import leading
     from sentiment_cli.runs.records import read_summary
 
     if kept is None:
@@ -20,8 +21,11 @@ def say_done(run: Path, seconds: float, kept: str | None, scores: Any) -> None:
         kept = "the model" if is_one else f"epoch {epoch} of {experiment.train.epochs}"
     elif kept == "ensemble":
         kept = "the ensemble"
-    accuracy = getattr(scores, "accuracy", None)
-    reached = "" if accuracy is None else f": {accuracy:.2%} on validation"
+    values = {} if scores is None else scores.to_json()
+    metrics = leading(values) if values.get("accuracy") is not None else []
+    named = [f"{metric.label} {metric.write(values)}" for metric in metrics]
+    figures = named if len(metrics) > 1 else [metric.write(values) for metric in metrics]
+    reached = f": {', '.join(figures)} on validation" if figures else ""
     console.say(f"Done in {spoken(seconds)}. Kept {kept}{reached}.")
     name = shlex.quote(run.name if run.parent.resolve() == runs_dir().resolve() else str(run))
     nexts = {

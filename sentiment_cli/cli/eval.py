@@ -168,6 +168,8 @@ def _own(source: str, values: dict[str, Any], further: Sequence[str] = ()) -> "D
     settings = [
         f"data.{key}={value if is_map[key] else json.dumps(value, ensure_ascii=False)}" for key, value in given.items()
     ]
+    if any(one.startswith(("data.label_separator=", "data.without_label=none")) for one in further):
+        further = [*further, "data.target=multilabel"]
     return load_experiment("default", [*settings, *further]).data
 
 

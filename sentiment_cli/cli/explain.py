@@ -70,17 +70,17 @@ def answer_with_reasons(
         if page is not None:
             page.write(page_start().encode())
         for answer in (answer for chunk in texts for answer in predictor.predict(chunk)):
-            explanation = explainer.explain(answer.text) if explainer is not None else None
+            explanations = explainer.explain_answer(answer) if explainer is not None else []
             trace = trace_text(predictor, answer.text) if wishes.trace else None
             if page is not None:
-                page.write(page_part(answer, explanation, trace).encode())
+                page.write(page_part(answer, explanations, trace).encode())
             if is_coloured:
-                _print_coloured(line_of(answer), answer.text, explanation, trace)
+                _print_coloured(line_of(answer), answer.text, explanations, trace)
                 continue
             if wishes.as_json:
-                said = _json_of(answer, explanation, trace)
+                said = _json_of(answer, explanations, trace)
             else:
-                said = "\n".join([line_of(answer), *_plain_lines(explanation, trace)])
+                said = "\n".join([line_of(answer), *_plain_lines(explanations, trace)])
             if lines is None:
                 console.result(said)
             else:
@@ -90,17 +90,19 @@ def answer_with_reasons(
             page.write(seal(page.sha256, "html"))
 
 
-def _json_of(answer: "Prediction", explanation: "Explanation | None", trace: "Trace | None") -> str:
+def _json_of(answer: "Prediction", explanations: "Sequence[Explanation]", trace: "Trace | None") -> str:
     found = answer.to_json()
-    if explanation is not None:
-        found["explanation"] = explanation.to_json()
+    if answer.labels is not None and explanations:
+        found["explanations"] = [one.to_json() for one in explanations]
+    elif explanations:
+        found["explanation"] = explanations[0].to_json()
     if trace is not None:
         found["trace"] = trace.to_json()
     return json.dumps(found)
 
 
-def _plain_lines(explanation: "Explanation | None", trace: "Trace | None") -> Iterator[str]:
-    if explanation is not None:
+def _plain_lines(explanations: "Sequence[Explanation]", trace: "Trace | None") -> Iterator[str]:
+    for explanation in explanations:
         yield f"  {explanation.summary()}"
         for word, added in zip(explanation.words, explanation.added, strict=True):
             state = "" if word.read else "\tnot read"
@@ -111,11 +113,11 @@ def _plain_lines(explanation: "Explanation | None", trace: "Trace | None") -> It
         yield from _trace_lines(trace)
 
 
-def _print_coloured(line: str, text: str, explanation: "Explanation | None", trace: "Trace | None") -> None:
+def _print_coloured(line: str, text: str, explanations: "Sequence[Explanation]", trace: "Trace | None") -> None:
     from sentiment_cli.inference.explain.words import cut_text
 
     console.coloured_result([(line, "")])
-    if explanation is not None:
+    for explanation in explanations:
         console.coloured_result([(explanation.summary(), "")], "  ")
         levels = explanation.levels(len(_MORE) - 1)
         pieces = []

@@ -1,8 +1,9 @@
 """`sentiment init`: a commented experiment file to edit."""
 
+import contextlib
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
@@ -10,8 +11,11 @@ from sentiment_cli import console
 from sentiment_cli.cli import completion
 from sentiment_cli.cli.nested import Line, nested_yaml
 from sentiment_cli.config.recipes import recipe_names
-from sentiment_cli.errors import Change, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.storage import store
+
+if TYPE_CHECKING:
+    from sentiment_cli.config.schema import Data
 
 # The settings that people change first; `sentiment config show` prints them all.
 _FIRST = (
@@ -94,8 +98,21 @@ def _experiment(file: Path, data: str | None, recipe: str) -> str:
     opening = (
         f"# Settings that are not here have those of `{recipe}`; sentiment config show {file.name} prints them all."
     )
-    settings = (Line(key, values[key], meaning[key]) for key in _FIRST)
+    own = _label_settings(experiment.data) if data is not None else {}
+    place = _FIRST.index("data.label_map")
+    keys = [*_FIRST[:place], *own, *_FIRST[place:]]
+    settings = (Line(key, own.get(key, values[key]), meaning[key]) for key in keys)
     return "\n".join([opening, "", f"extends: {recipe}", *nested_yaml(settings, _COMMENTS_FROM)]) + "\n"
+
+
+def _label_settings(data: "Data") -> dict[str, str]:
+    """Return the settings that read several labels a row; none where the file cannot be read yet."""
+    from sentiment_cli.data.corpus.label_form import find_label_form
+
+    with contextlib.suppress(DataError):
+        form = find_label_form(data)
+        return {} if form is None else form.settings
+    return {}
 
 
 def _name(file: Path) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from sentiment_cli import console
 from sentiment_cli.cli import completion
 from sentiment_cli.cli.explain import ExplainOptions, Method, answer_with_reasons
 from sentiment_cli.cli.parameters import OnError
@@ -38,6 +39,7 @@ _FORMAT_OF: dict[str, Format | None] = {
 
 
 _READ = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz")
+_SHOWN = 8  # thresholds
 _WITH_REASONS = 'sentiment predict --explain "I just really loved the movie"'
 
 
@@ -101,6 +103,10 @@ def predict(
     from sentiment_cli.inference.predictor import open_predictor
 
     predictor = open_predictor(path)
+    if (thresholds := predictor.model.threshold_C) is not None:
+        pairs = [f"{label} {value:.2f}" for label, value in zip(predictor.labels, thresholds, strict=True)][:_SHOWN]
+        more = ", …" if len(predictor.labels) > _SHOWN else ""
+        console.say(f"labels are given by thresholds that were fitted on validation: {', '.join(pairs)}{more}")
     if wishes.is_any:
         answer_with_reasons(predictor, source.texts(), wishes, plain_line, out)
         return

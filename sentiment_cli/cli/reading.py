@@ -23,7 +23,7 @@ Reading = Annotated[
     ),
 ]
 OF_TEXTS = ("header", "encoding", "delimiter", "quoting", "text_column")
-OF_LABELS = (*OF_TEXTS, "on_error", "label_column", "group_column", "without_label")
+OF_LABELS = (*OF_TEXTS, "on_error", "label_column", "group_column", "without_label", "label_separator")
 
 
 def check_keys(settings: Sequence[str], allowed: Sequence[str], command: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sentiment_cli import console
 from sentiment_cli.layout import Column, counted, table, wrapped
+from sentiment_cli.runs.metric_table import leading
 
 if TYPE_CHECKING:
     from sentiment_cli.evaluation.evaluate import Evaluation
@@ -37,8 +38,13 @@ def score_lines(run: Path, found: "Evaluation", width: int) -> Iterator[str]:
     yield ""
     low, high = scores.accuracy_ci95
     interval = f"95 % interval {_percent(low)} to {_percent(high)}"
-    yield f"  accuracy  {_percent(scores.accuracy)} %   {interval}"
-    figures = {"F1": scores.f1, "AUC": scores.auc, "log loss": scores.loss, "calibration error": scores.ece}
+    values = scores.to_json()
+    *first, accuracy = leading(values)
+    if first:
+        yield "  " + "   ".join(f"{metric.label} {metric.write(values)}" for metric in first)
+    yield f"  {accuracy.label}  {_percent(scores.accuracy)} %   {interval}"
+    figures = {"Hamming loss": scores.hamming, "within one rank": scores.within_one}
+    figures |= {"F1": scores.f1, "AUC": scores.auc, "log loss": scores.loss, "calibration error": scores.ece}
     figures |= {"MAE": scores.mae, "RMSE": scores.rmse}
     line = "   ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
     yield from (f"  {part}" for part in wrapped(line, width - 2))
@@ -75,7 +81,7 @@ def _labels(scores: "Scores", width: int) -> list[str]:
     """Return the confusion matrix beside the recall, or with many labels precision and recall of each."""
     labels = [console.one_line(label) for label in scores.f1_per_label]
     recalls = [f"{_percent(value)} %" for value in scores.recall_per_label.values()]
-    if len(labels) <= _MOST_CONFUSION:
+    if len(labels) <= _MOST_CONFUSION and scores.rows_per_label is None:
         columns = [Column(""), *(Column(f"predicted {label}", is_right=True) for label in labels)]
         rows = [
             (f"truly {label}", *(f"{count:,}" for count in counts), recall)
@@ -85,13 +91,13 @@ def _labels(scores: "Scores", width: int) -> list[str]:
         if max(map(len, lines)) <= width:
             return lines
     rows = [
-        (label, f"{_percent(precision)} %", recall, f"{f1:.3f}", f"{sum(counts):,}")
-        for label, precision, recall, f1, counts in zip(
+        (label, f"{_percent(precision)} %", recall, f"{f1:.3f}", f"{n:,}")
+        for label, precision, recall, f1, n in zip(
             labels,
             scores.precision_per_label.values(),
             recalls,
             scores.f1_per_label.values(),
-            scores.confusion,
+            scores.counts(),
             strict=True,
         )
     ]

@@ -81,9 +81,9 @@ def suspects(
 
 def _check(experiment: "Experiment", split: Split, folds: int) -> None:
     """Raise UsageError for an experiment whose models could not judge; warn where they could have seen the labels."""
-    if experiment.data.target == "stars":
+    if experiment.data.target != "label":
         raise UsageError(
-            "data.target is stars, and a model of star ratings gives labels no probability",
+            f"data.target is {experiment.data.target}, and suspects are of rows that have a single label",
             Change("--set", "data.target=label"),
         )
     if split == Split.test:

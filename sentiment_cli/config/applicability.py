@@ -65,12 +65,14 @@ TASKS_OF_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "train": {
         "window": (*_LANGUAGE, "vectors"),
         **dict.fromkeys(("activation_penalty", "temporal_penalty"), _LANGUAGE),
-        **dict.fromkeys(("refit", "label_smoothing", "layer_decay", "unfreeze"), _CLASSIFY),
+        **dict.fromkeys(
+            ("refit", "label_smoothing", "class_weight", "thresholds", "layer_decay", "unfreeze"), _CLASSIFY
+        ),
     },
     "text": {"pad_to": _CLASSIFY},
     "vocabulary": {"vectors": _CLASSIFY, "from_": _REVIEWS},
     "data": {
-        "target": _CLASSIFY,
+        **dict.fromkeys(("target", "label_separator", "label_order"), _CLASSIFY),
         **dict.fromkeys(
             ("test", "unlabelled", "group_column", "label_map", "without_label", "deduplicate"),
             _REVIEWS,

@@ -88,14 +88,38 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
     if width is not None and train.batch_tokens is not None and train.batch_tokens < width:
         message = f"train.batch_tokens is {train.batch_tokens}, less than one row of {widest} {width}"
         yield Contradiction(("train.batch_tokens", widest), message)
-    if data.target == "stars":
+    yield from _of_the_target(experiment)
+
+
+def _of_the_target(experiment: Experiment) -> Iterator[Contradiction]:
+    data, train = experiment.data, experiment.train
+    if data.target != "label":
         for key, is_set in (
             ("train.label_smoothing", train.label_smoothing > 0),
             ("model.head", experiment.model.head == "steps"),
-            ("model.kind", experiment.model.kind == "linear"),
+            ("model.kind", experiment.model.kind == "linear" and data.target == "stars"),
         ):
             if is_set:
-                yield Contradiction((key, "data.target"), f"{key} as it is set is of labels, and data.target is stars")
+                said = f"{key} as it is set is of single labels, and data.target is {data.target}"
+                yield Contradiction((key, "data.target"), said)
+    if train.thresholds == "fitted" and data.target not in ("label", "multilabel"):
+        message = f"train.thresholds are of labels that are likely or not, and data.target is {data.target}"
+        yield Contradiction(("train.thresholds", "data.target"), message)
+    if train.class_weight != "none":
+        for key, is_set in (("data.target", data.target == "stars"), ("teacher.run", bool(experiment.teacher.run))):
+            if is_set:
+                message = f"train.class_weight weighs rows by their label, and {key} has other numbers learnt"
+                yield Contradiction(("train.class_weight", key), message)
+    for key, value, target in (
+        ("data.label_separator", data.label_separator is not None, "multilabel"),
+        ("data.without_label", data.without_label == "none", "multilabel"),
+        ("train.monitor", train.monitor == "micro_f1", "multilabel"),
+        ("data.label_order", bool(data.label_order), "ordinal"),
+        ("train.monitor", train.monitor == "qwk", "ordinal"),
+    ):
+        if value and data.target != target:
+            message = f"{key} as it is set is of target {target}, and data.target is {data.target}"
+            yield Contradiction((key, "data.target"), message)
 
 
 def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:
@@ -155,7 +179,8 @@ def _of_training(experiment: Experiment) -> Iterator[Contradiction]:
 
 
 def _of_the_teacher(experiment: Experiment) -> Iterator[Contradiction]:
-    teacher, others = experiment.teacher, {"data.target": "stars", "model.kind": "linear"}
+    teacher, target = experiment.teacher, experiment.data.target
+    others = {"data.target": target if target != "label" else "", "model.kind": "linear"}
     said = {key for key, field in Teacher.model_fields.items() if getattr(teacher, key) != field.default}
     for key in sorted(said) if not teacher.run else ():
         message = f"teacher.{key} says how a teacher is learnt from, and teacher.run names none"

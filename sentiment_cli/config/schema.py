@@ -121,16 +121,31 @@ class Data(Section):
         description="labels to rename, as a mapping (Positive: pos) or a list of OLD=NEW; rows of a label with an "
         "empty target (2: or 2=) are left out",
     )
-    without_label: Literal["refuse", "unlabelled"] = Field(
-        "refuse", description="treat rows without a label as errors, or as the unlabelled rows"
+    label_separator: str | None = Field(
+        None,
+        min_length=1,
+        max_length=8,
+        description="what separates the labels of a row in a CSV or TSV file, such as | (target: multilabel); null "
+        "reads lists alone, of JSON and of fastText",
+    )
+    label_order: Annotated[tuple[str, ...], AfterValidator(without_repeats)] = Field(
+        (),
+        strict=False,
+        description="all labels from the lowest to the highest (target: ordinal); numbers need no order",
+    )
+    without_label: Literal["refuse", "unlabelled", "none"] = Field(
+        "refuse",
+        description="treat rows without a label as errors, as the unlabelled rows, or as rows that no label applies to "
+        "(target: multilabel)",
     )
     on_error: Literal["stop", "skip"] = Field(
         "stop", description="stop at a row that cannot be read, or leave it out and list it"
     )
     deduplicate: bool = Field(False, description="drop duplicate training texts, keeping the first")
-    target: Literal["label", "stars"] = Field(
+    target: Literal["label", "multilabel", "ordinal", "stars"] = Field(
         "label",
-        description="what to learn: the label, or the star rating by regression (IMDb and the sample have ratings)",
+        description="what to learn: one label a row, several (multi-label), the rank of an ordered label, or the star "
+        "rating by regression (IMDb and the sample have ratings)",
     )
     valid: Valid = Valid()
 

@@ -16,6 +16,8 @@ from sentiment_cli.config.values import (
     Rate,
     Share,
     as_list,
+    checked_weights,
+    weight_pairs,
     without_repeats,
 )
 from sentiment_cli.config.values import Section as Section
@@ -77,8 +79,10 @@ class Train(Section):
     temporal_penalty: Annotated[float, Field(ge=0)] = Field(
         0.0, description="weight of the squared change of the states from token to token in a language model's loss"
     )
-    monitor: Literal["loss", "accuracy", "f1", "auc"] = Field(
-        "loss", description="validation metric that chooses the best epoch"
+    monitor: Literal["loss", "accuracy", "f1", "micro_f1", "auc", "qwk"] = Field(
+        "loss",
+        description="validation metric that chooses the best epoch; f1 is the macro mean over the labels, micro_f1 is "
+        "of target multilabel, qwk (quadratic weighted kappa) of target ordinal",
     )
     patience: Count | None = Field(None, description="early stopping: stop after this many epochs without improvement")
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = Field(
@@ -116,6 +120,22 @@ class Train(Section):
     )
     tensorboard: bool = Field(
         False, description="also write each evaluation for TensorBoard; needs the extra tensorboard"
+    )
+    class_weight: Annotated[
+        Literal["none", "balanced"] | Annotated[tuple[str, ...], Field(strict=False)],
+        BeforeValidator(
+            weight_pairs, json_schema_input_type=Literal["none", "balanced"] | list[str] | dict[str, float]
+        ),
+        AfterValidator(checked_weights),
+    ] = Field(
+        "none",
+        description="weight of each row in the training loss by its label: none, balanced (every label the same in "
+        "all), or a mapping (spam: 3; 1 for the others)",
+    )
+    thresholds: Literal["fixed", "fitted"] = Field(
+        "fixed",
+        description="give each label from its likeliest on (target: multilabel: from 0.5 on), or from the probability "
+        "on with the highest macro F1 on validation",
     )
     label_smoothing: Rate = Field(0.0, description="label smoothing: share of the target spread evenly over the labels")
 

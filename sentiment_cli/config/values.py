@@ -1,6 +1,7 @@
 """The types of single settings, and the checks of their values."""
 
 import codecs
+import math
 import re
 from typing import Annotated
 
@@ -71,6 +72,38 @@ def label_pairs(pairs: tuple[str, ...]) -> tuple[str, ...]:
             raise ValueError(f"{found[0]!r} is renamed twice, to {seen[found[0]]!r} and to {found[1]!r}")
         seen[found[0]] = found[1]
     return without_repeats(pairs)
+
+
+def weight_pairs(value: object) -> object:
+    """Return a mapping of labels to weights as LABEL=WEIGHT pairs, and a word as it is."""
+    if isinstance(value, dict):
+        return [join_pair(str(label), str(weight)) for label, weight in value.items()]
+    if isinstance(value, str) and value not in ("none", "balanced"):
+        raise ValueError(f"{value!r} is neither none nor balanced nor a mapping of labels to weights")
+    return value
+
+
+def checked_weights(pairs: tuple[str, ...] | str) -> tuple[str, ...] | str:
+    if not isinstance(pairs, str):
+        label_weights(pairs)
+    return pairs
+
+
+def label_weights(pairs: tuple[str, ...]) -> dict[str, float]:
+    """Return the weight of each label of LABEL=WEIGHT pairs. Raises ValueError for others, and for odd weights."""
+    found: dict[str, float] = {}
+    for pair in pairs:
+        both = split_pair(pair)
+        try:
+            weight = float(both[1]) if both else math.nan
+        except ValueError:
+            weight = math.nan
+        if both is None or not 0 < weight < math.inf:
+            raise ValueError(f"{pair!r} is not LABEL=WEIGHT with a weight above 0")
+        if both[0] in found:
+            raise ValueError(f"{both[0]!r} has two weights")
+        found[both[0]] = weight
+    return found
 
 
 def column_name(name: object) -> object:

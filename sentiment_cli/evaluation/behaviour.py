@@ -9,6 +9,7 @@ of minimum functionality, direction and invariance these are):
     stays                   the label is the same, and the score within 0.1 of its value before
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,7 @@ def evaluate_behaviour(run: Path) -> Behaviour:
     Raises UsageError where its labels do not say which of them are good and bad.
     """
     model = open_model(run)
+    refuse_several(model)
     goodness = _goodness_of(model.labels)
     pairs = minimal_pairs()
     answers = predict_pairs(model, [(pair.original, pair.contrast) for pair in pairs])
@@ -179,6 +181,15 @@ def _goodness_of(labels: tuple[str, ...]) -> dict[str, float]:
             "sentiment eval --help",
         )
     return goodness
+
+
+def refuse_several(model: SavedModel) -> None:
+    """Raise UsageError for a model of several labels a row, which pairs of texts do not tell apart."""
+    if model.target == "multilabel":
+        raise UsageError(
+            f"{model.path} gives a text several labels, and the texts of a pair have one each",
+            f"sentiment eval {shlex.quote(str(model.path))}",
+        )
 
 
 def print_behaviour(behaviour: Behaviour) -> None:

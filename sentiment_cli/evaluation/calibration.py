@@ -143,7 +143,7 @@ def measure_calibration(logits: NDArray[np.float64], label_N: NDArray[np.int64],
         is_right_N = likeliest(probability_NC) == label_N
         errors.append(expected_calibration_error(is_right_N, probability_NC.max(axis=1)))
         losses.append(log_loss(label_N, probability_NC))
-    return Calibration(temperature, *errors, *losses)
+    return Calibration(temperature, errors[0], errors[1], losses[0], losses[1])
 
 
 def reliability_bins(is_right_N: NDArray[np.bool_], confidence_N: NDArray[np.float64]) -> list[Bin]:

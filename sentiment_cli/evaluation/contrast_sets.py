@@ -14,8 +14,8 @@ from sentiment_cli.data.sources.labels import find_label, parse_label_map, refus
 from sentiment_cli.data.sources.source import name_of_source
 from sentiment_cli.data.tables.readers import SUFFIXES, Columns, Rejects, read_table, table_kind
 from sentiment_cli.errors import DataError
-from sentiment_cli.evaluation.behaviour import AxisShare, keep_outcomes, predict_pairs, shorten
-from sentiment_cli.evaluation.evaluate import free_name
+from sentiment_cli.evaluation.behaviour import AxisShare, keep_outcomes, predict_pairs, refuse_several, shorten
+from sentiment_cli.evaluation.kept_scores import free_name
 from sentiment_cli.runs.ensemble_model import open_model
 from sentiment_cli.storage import store
 
@@ -70,6 +70,7 @@ def evaluate_pairs(run: Path, data: Data) -> PairScores:
     that is none, and, both sides' labels shown, where its labels are not the run's.
     """
     model, path = open_model(run), Path(data.source)
+    refuse_several(model)
     pairs = read_contrast_pairs(path, data.label_map)
     counts = Counter(label for pair in pairs for label in pair[2:])
     refuse_unknown(str(path), counts, model.labels, parse_label_map(data.label_map), is_eval=True)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,12 @@ from sentiment_cli import console
 from sentiment_cli.config.loader import experiment_from_values, experiment_yaml
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.data.corpus.packed import open_corpus
-from sentiment_cli.data.corpus.splits import folds_of
 from sentiment_cli.errors import MachineError, UsageError
 from sentiment_cli.evaluation.calibration import calibrate, measure_calibration
-from sentiment_cli.evaluation.metrics import Scores, score_outputs
-from sentiment_cli.evaluation.stacking import fit_weights
+from sentiment_cli.evaluation.metrics import Scores
+from sentiment_cli.evaluation.stacking import Weighing, judge_folds, weigh
+from sentiment_cli.evaluation.target_scores import Truth, score_outputs
+from sentiment_cli.evaluation.thresholds import fit_thresholds
 from sentiment_cli.runs.directory import find_model, is_run
 from sentiment_cli.runs.ensemble_model import Member, SavedModel, combine, open_model, save_ensemble
 from sentiment_cli.runs.files import EXPERIMENT, MODEL, SUMMARY
@@ -34,8 +35,6 @@ from sentiment_cli.runs.saved_model import Artefact
 from sentiment_cli.runs.seals import write_result
 from sentiment_cli.storage import locks, store
 
-Weighing = Literal["fitted", "equal"]
-FOLDS = 5
 _MAKING = ".making"  # in the directory of a run that is not whole yet
 
 
@@ -81,9 +80,13 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
     if kept:
         rows = kept[0]
         logits = [one.logits / model.temperature for one, model in zip(kept, models, strict=True)]
-        weight_K = _weigh(logits, rows.label_N, weighing)
-        calibration = calibrate(combine(logits, weight_K.tolist()), rows.label_N)
-        judged = _judge_folds(logits, rows, weighing)
+        weight_K = weigh(logits, rows, weighing)
+        joined = combine(logits, weight_K.tolist(), rows.target)
+        calibration = calibrate(*rows._replace(logits=joined).as_binary())
+        if models[0].settings["train"].get("thresholds") == "fitted":
+            fitted = fit_thresholds(rows, joined / calibration.temperature)
+            calibration = calibration._replace(thresholds=fitted)
+        judged = judge_folds(logits, rows, weighing)
         valid = None if judged is None else _score(judged, rows)
         scores = {name: _score(of_member, rows) for name, of_member in zip(names, logits, strict=True)}
     members = [Member(*one) for one in zip(names, [one.first for one in models], weight_K.tolist(), strict=True)]
@@ -163,6 +166,12 @@ def _check_same(paths: Sequence[Path], models: Sequence[SavedModel]) -> None:
     for i, (path, model) in enumerate(zip(paths, models, strict=True)):
         if any(path.samefile(earlier) for earlier in paths[:i]):
             raise UsageError(f"{path} is given twice", "sentiment runs list")
+        if model.target != models[0].target:
+            raise UsageError(
+                f"{paths[0]} learnt data.target {models[0].target}, and {path} {model.target}; the members of an "
+                "ensemble have the same target",
+                "sentiment runs list",
+            )
         if model.labels != models[0].labels:
             ours, theirs = (", ".join(one.labels) for one in (models[0], model))
             raise UsageError(
@@ -226,7 +235,7 @@ def _is_of(kept: ValidationOutputs, model: SavedModel) -> bool:
     with store.damage(place):
         about = store.parse_json(model.files.read("calibration.json"), place)
         loss_before = float(about["loss_before"])
-    found = measure_calibration(kept.logits, kept.label_N, 1.0)
+    found = measure_calibration(*kept.as_binary(), 1.0)
     return abs(found.loss_before - loss_before) < 1e-9 * max(1.0, loss_before)
 
 
@@ -245,36 +254,8 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _weigh(
-    logits: Sequence[NDArray[np.float64]], label_N: NDArray[np.int64], weighing: Weighing
-) -> NDArray[np.float64]:
-    return fit_weights(logits, label_N) if weighing == "fitted" else np.full(len(logits), 1 / len(logits))
-
-
-def _judge_folds(
-    logits: Sequence[NDArray[np.float64]], rows: ValidationOutputs, weighing: Weighing
-) -> NDArray[np.float64] | None:
-    """Return the calibrated outputs of each fold of the rows, with weights and temperature of the other folds.
-
-    A movie's rows are in one fold; None for those of a single one, which has no others.
-    """
-    groups = len(set(rows.group_N.tolist()) - {-1}) + int((rows.group_N < 0).sum())
-    if groups < 2:
-        console.warn("the validation reviews are of one group, which no fold can be held out of: there is no score")
-        return None
-    fold_N = folds_of(rows.label_N, rows.group_N, "auto", min(FOLDS, groups), seed=0)
-    output = np.zeros_like(logits[0])
-    for fold in np.unique(fold_N):
-        held_N = fold_N == fold
-        others, label_N = [of_member[~held_N] for of_member in logits], rows.label_N[~held_N]
-        weights = _weigh(others, label_N, weighing).tolist()
-        temperature = calibrate(combine(others, weights), label_N).temperature
-        output[held_N] = combine([of_member[held_N] for of_member in logits], weights) / temperature
-    return output
-
-
 def _score(output: NDArray[np.float64], rows: ValidationOutputs) -> Scores:
-    return score_outputs(output, rows.label_N, np.zeros_like(rows.label_N), rows.labels, "label")
+    return score_outputs(output, Truth(rows.label_N, None, rows.sets_KC), rows.labels, rows.target)
 
 
 def _write_about(made: Ensembled, name: str, first: Artefact, weighing: Weighing, seconds: float) -> None:

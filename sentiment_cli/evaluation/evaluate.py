@@ -15,8 +15,8 @@ from sentiment_cli.config.paths import local_imdb
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus.duplicates import is_among, normalised_hashes
 from sentiment_cli.data.corpus.packed import Packed
-from sentiment_cli.data.corpus.ratings import ratings_of
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
+from sentiment_cli.data.corpus.targets import as_binary
 from sentiment_cli.data.sources.download import archive_path
 from sentiment_cli.data.sources.labels import LabelError, map_option, parse_label_map, refuse_unknown, straight_map
 from sentiment_cli.data.sources.path_kinds import columns_of, format_of
@@ -24,7 +24,8 @@ from sentiment_cli.data.sources.source import Source, find_source
 from sentiment_cli.data.tables.readers import Rejects, column_names, read_table
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, reliability_bins
-from sentiment_cli.evaluation.metrics import Scores, score_outputs
+from sentiment_cli.evaluation.kept_scores import free_name, keep_evaluation
+from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.evaluation.scoring import ScoredSplit, has_learnt_validation, score_split, score_texts
 from sentiment_cli.evaluation.slices import (
     BUILT_IN,
@@ -33,17 +34,13 @@ from sentiment_cli.evaluation.slices import (
     by_column,
     slice_scores,
 )
-from sentiment_cli.inference.predictor import class_probabilities, likeliest
+from sentiment_cli.evaluation.target_scores import score_outputs, truth_of
+from sentiment_cli.inference.predictor import class_probabilities, decide, given_labels, likeliest, probabilities_of
 from sentiment_cli.runs.directory import is_run
 from sentiment_cli.runs.ensemble_model import SavedModel, open_model
-from sentiment_cli.runs.files import predictions_paths, scores_name, scores_paths
 from sentiment_cli.runs.known_rows import home_of, read_known
 from sentiment_cli.runs.ledger import record_opening
-from sentiment_cli.runs.predictions import write_predictions
-from sentiment_cli.runs.records import read_scores
 from sentiment_cli.runs.saved_model import Calibration, experiment_of
-from sentiment_cli.runs.seals import write_result
-from sentiment_cli.storage import store
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,9 @@ class Evaluation:
         if absent := self.absent():
             found["labels_without_rows"] = absent
         if self.calibration is not None:
-            found["calibration"] = self.calibration._asdict()
+            found["calibration"] = {
+                key: value for key, value in self.calibration._asdict().items() if value is not None
+            }
         if self.openings is not None:
             found["test_openings"] = self.openings
         found["reliability"] = [one.to_json() for one in self.reliability]
@@ -86,8 +85,8 @@ class Evaluation:
 
     def absent(self) -> list[str]:
         """Return the labels that no row has."""
-        rows = zip(self.scores.f1_per_label, self.scores.confusion, strict=True)
-        return [label for label, counts in rows if not sum(counts)]
+        rows = zip(self.scores.f1_per_label, self.scores.counts(), strict=True)
+        return [label for label, count in rows if not count]
 
 
 def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
@@ -109,7 +108,7 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
     scored = score_split(model, split)
     is_known_N = _known_of_split(run, model, split, scored)
     evaluation = _judge(model, split, scored.packed, scored.output, scored.partitions(), openings, is_known_N)
-    _keep(run, split, evaluation, scored, model, is_learnt=is_learnt)
+    keep_evaluation(run, split, evaluation.to_json(), scored, model, is_learnt=is_learnt)
     return evaluation
 
 
@@ -119,7 +118,9 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     Of `slices` those that a table has as columns are these columns. Raises DataError, both sides' labels shown, where
     rows are labelled otherwise than the run's, and for a slice that is neither built in nor a column.
     """
-    model, source = open_model(run), find_source(data)
+    model = open_model(run)
+    data = _as_model(data, model)
+    source = find_source(data)
     renamed = parse_label_map(data.label_map)
     try:
         texts = prepare_texts(source, "labelled")
@@ -128,7 +129,7 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
             error.hint = map_option(straight)
         raise
     split = "test" if len(texts.rows("test")) else "train"
-    rows, ids = texts.rows(split), texts.ids(split)
+    ids = texts.ids(split)
     hash_N, known = normalised_hashes(texts.read(split)), read_known(run, model)
     if known is None:  # of a run of an earlier version, whose data are no longer prepared
         is_own = any(_opens_test(data, experiment_of(one).data) for one in model.models)
@@ -136,7 +137,7 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
         is_own = bool(is_among(hash_N, known.test).any())
     openings = _record_opening(run, model, f"eval --data {data.source}") if is_own else None
     is_known_N = None if known is None else is_among(hash_N, known.learnt)
-    counts = Counter({label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels)})
+    counts = Counter(dict(zip(texts.labels, texts.counts(split).tolist(), strict=True)))
     refuse_unknown(str(source.path or source.name), +counts, model.labels, renamed, is_eval=True)
     is_table = source.is_table and source.path is not None
     there = column_names(source.path, format_of(data), columns_of(data)) if is_table and source.path else []
@@ -147,8 +148,20 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     scored = score_texts(model, texts, split, source.name)
     partitions = [*by_columns, *(one for one in scored.partitions() if one.name not in columns)]
     evaluation = _judge(model, source.name, scored.packed, scored.output, partitions, openings, is_known_N)
-    _keep(run, free_name(run, f"data-{source.name}", texts.fingerprint), evaluation, scored, model)
+    keep_evaluation(run, free_name(run, f"data-{source.name}", texts.fingerprint), evaluation.to_json(), scored, model)
     return evaluation
+
+
+def _as_model(data: Data, model: SavedModel) -> Data:
+    """Return settings that read labels as the model has them, several a row or one."""
+    if model.target != "multilabel":
+        if data.target == "multilabel":
+            raise UsageError(f"{model.path} gives one label a row, and --set reads several", Change(without=["--set"]))
+        return data
+    own = experiment_of(model.first).data
+    separator = own.label_separator if data.label_separator is None else data.label_separator
+    read = {"target": "multilabel", "label_separator": separator, "without_label": own.without_label}
+    return data.model_copy(update={key: value for key, value in read.items() if key not in data.model_fields_set})
 
 
 def _record_opening(path: Path, model: SavedModel, command: str) -> int | None:
@@ -169,19 +182,6 @@ def _known_of_split(run: Path, model: SavedModel, split: str, scored: ScoredSpli
         return in_train_N if split == "test" else None
     is_learnt_N = is_among(scored.digest_N, known.learnt)
     return is_learnt_N | in_train_N if split == "test" else is_learnt_N
-
-
-def discard_scores(run: Path) -> None:
-    """Remove scores and predictions of an earlier model of a resumed run; the ledger stays."""
-    for path in (*scores_paths(run), *predictions_paths(run)):
-        store.remove_file(path)
-
-
-def free_name(run: Path, name: str, fingerprint: str) -> str:
-    """Return the name to keep scores of some rows under: one that is not taken by the scores of others."""
-    path = run / scores_name(name)
-    is_taken = is_run(run) and store.is_there(path) and read_scores(path).get("texts", fingerprint) != fingerprint
-    return f"{name}-{fingerprint[-8:]}" if is_taken else name
 
 
 def _opens_test(data: Data, own: Data) -> bool:
@@ -217,10 +217,10 @@ def _judge(
     is_known_N: NDArray[np.bool_] | None,
 ) -> Evaluation:
     """Score a model's outputs, which are not divided by its temperature yet; `is_known_N` were trained on."""
-    label_N, target = packed.label_N, model.target
+    label_N, target, truth = packed.label_N, model.target, truth_of(packed)
 
     def scores_of(of: NDArray[np.bool_] | slice) -> Scores:
-        return score_outputs(scaled[of], label_N[of], packed.stars_N[of], model.labels, target)
+        return score_outputs(scaled[of], truth.rows(of), model.labels, target, model.threshold_C)
 
     scaled, unseen, calibration, bins = output / model.temperature, None, None, list[Bin]()
     n_known = None if is_known_N is None else int(is_known_N.sum())
@@ -229,39 +229,17 @@ def _judge(
     if target == "stars":
         is_right_N = (output >= 0) == label_N
     else:
-        probability_NC = class_probabilities(scaled)
-        is_right_N = likeliest(probability_NC) == label_N
-        calibration = measure_calibration(output, label_N, model.temperature)
-        bins = reliability_bins(is_right_N, probability_NC.max(axis=1))
+        probability_NC = probabilities_of(scaled, target)
+        logits, answer_N = as_binary(output, label_N, target, packed.sets_KC)
+        calibration = measure_calibration(logits, answer_N, model.temperature)
+        if packed.sets_KC is not None:
+            is_right_N = (given_labels(probability_NC, model.threshold_C) == packed.sets_KC[label_N]).all(axis=1)
+            sure_NC = class_probabilities(logits / model.temperature)
+            bins = reliability_bins(likeliest(sure_NC) == answer_N, sure_NC.max(axis=1))
+        else:
+            decided_N = decide(probability_NC, target, model.threshold_C)
+            is_right_N = decided_N == label_N
+            bins = reliability_bins(is_right_N, probability_NC[np.arange(len(label_N)), decided_N])
     slices = [one for partition in partitions for one in slice_scores(partition, is_right_N)]
     scores = scores_of(slice(None))
     return Evaluation(name, scores, unseen, calibration, tuple(bins), tuple(slices), openings, n_known)
-
-
-def _keep(
-    run: Path,
-    name: str,
-    evaluation: Evaluation,
-    scored: ScoredSplit,
-    model: SavedModel,
-    *,
-    is_learnt: bool = False,
-) -> None:
-    """Write RUN/evaluation/NAME.json and NAME-predictions.jsonl, one line per row in its order, with its true label.
-
-    NAME.json says which texts they are of, and whether the model was trained on them in the end. Of a model without
-    its run nothing is kept.
-    """
-    if not is_run(run):
-        return
-    labels, output = model.labels, scored.output
-    answers: list[dict[str, Any]]
-    if model.target == "stars":
-        answers = [{"stars": rating} for rating in ratings_of(output).tolist()]
-    else:
-        rows = class_probabilities(output / model.temperature).tolist()
-        answers = [{"probabilities": dict(zip(labels, row, strict=True))} for row in rows]
-    true_labels = [labels[label] for label in scored.packed.label_N.tolist()]
-    about = {"run": run.name, "texts": scored.texts, "trained_on": is_learnt, **evaluation.to_json()}
-    write_predictions(run, name, scored.ids, true_labels, answers)
-    write_result(run, scores_name(name), store.dump_json(about))

@@ -21,7 +21,7 @@ from sentiment_cli.evaluation.metrics import wilson_interval
 from sentiment_cli.evaluation.scoring import has_learnt_validation
 from sentiment_cli.inference.export import graphs_of
 from sentiment_cli.inference.parity import MOST_APART, made_up_rows
-from sentiment_cli.inference.predictor import class_probabilities, likeliest
+from sentiment_cli.inference.predictor import decide, given_labels, probabilities_of
 from sentiment_cli.inference.scoring import score_ids
 from sentiment_cli.layout import Column, table, wrapped
 from sentiment_cli.onnx.quantize import Precision
@@ -40,7 +40,7 @@ class EvalRows(NamedTuple):
     """Rows to test graphs on: token ids, labels (None for random rows) and expected outputs."""
 
     rows_ids: Sequence[NDArray[np.int32]]
-    label_N: NDArray[np.int64] | None
+    label_N: NDArray[Any] | None
     output: NDArray[np.float64]
 
 
@@ -147,7 +147,11 @@ def prepare_eval_rows(artefact: Artefact) -> EvalRows:
         packed = corpus.split("valid")
         rows_ids = np.split(packed.ids_T, packed.starts_N1[1:-1])
         place = {label: i for i, label in enumerate(artefact.labels)}
-        label_N = np.array([place[label] for label in corpus.labels])[packed.label_N]
+        place_C = np.array([place[label] for label in corpus.labels])
+        if packed.sets_KC is None:
+            label_N = place_C[packed.label_N]
+        else:
+            label_N = packed.sets_KC[:, np.argsort(place_C)][packed.label_N]
     return EvalRows(rows_ids, label_N, _ask(_reference(artefact), artefact, rows_ids, "asking the model"))
 
 
@@ -167,14 +171,14 @@ def measure(graph: bytes, artefact: Artefact, trial: EvalRows, name: str) -> Gra
         return worth
     n = len(trial.label_N)
     (found_N, shown), (expected_N, expected) = (_decide(artefact, values) for values in (output, trial.output))
-    right = int((found_N == trial.label_N).sum())
+    right = int(_rows_alike(found_N, trial.label_N).sum())
     is_learnt = has_learnt_validation([artefact])
     return dataclasses.replace(
         worth,
         n=n,
         accuracy=None if is_learnt else right / n,
         accuracy_ci95=None if is_learnt else wilson_interval(right, n),
-        agreement=float((found_N == expected_N).mean()),
+        agreement=float(_rows_alike(found_N, expected_N).mean()),
         apart=float(np.abs(shown - expected).max()),
     )
 
@@ -248,12 +252,19 @@ def _ask(answers: ScoreFn, artefact: Artefact, rows_ids: Sequence[NDArray[np.int
         return score_ids(counted, rows_ids, artefact.reading, artefact.n_logits)
 
 
-def _decide(artefact: Artefact, output: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return each row's label, and the probabilities or the rating that a user is shown."""
+def _decide(artefact: Artefact, output: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return each row's label, or which it has of several, and the probabilities or the rating that a user is shown."""
     if artefact.target == "stars":
         return (output >= 0).astype(np.int64), ratings_of(output)
-    probability_NC = class_probabilities(output / artefact.temperature)
-    return likeliest(probability_NC), probability_NC
+    probability_NC = probabilities_of(output / artefact.temperature, artefact.target)
+    if artefact.target == "multilabel":
+        return given_labels(probability_NC, artefact.threshold_C), probability_NC
+    return decide(probability_NC, artefact.target, artefact.threshold_C), probability_NC
+
+
+def _rows_alike(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+    alike = one == other
+    return np.asarray(alike if alike.ndim == 1 else alike.all(axis=1))
 
 
 def _median_s(work: Callable[[], _Found], times: int) -> tuple[float, _Found]:

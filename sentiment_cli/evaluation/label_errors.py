@@ -112,7 +112,10 @@ def judge_split(run: Path, split: str, experiment: Experiment, texts: Texts) -> 
         fold=experiment.data.valid.fold if split == "valid" else None,
         of=of,
         place_N=np.flatnonzero(is_held_out_N),
-        **answers._asdict(),
+        labels=answers.labels,
+        ids=answers.ids,
+        label_N=answers.label_N,
+        probability_NC=answers.probability_NC,
         openings=openings,
     )
 

@@ -2,18 +2,17 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_cli.data.corpus.ratings import MIDDLE, REACH, ratings_of
-from sentiment_cli.inference.predictor import class_probabilities, likeliest
+from sentiment_cli.inference.predictor import likeliest
 
 CONFIDENCE_BINS = 15
 _Z95 = 1.959963984540054
-_SMALLEST_PROBABILITY = 1e-12  # keeps the log loss of a confident mistake finite
+SMALLEST_PROBABILITY = 1e-12  # keeps the log loss of a confident mistake finite
 
 
 @dataclass(frozen=True)
@@ -39,60 +38,35 @@ class Scores:
     recall: float | None = None
     recall_per_label: dict[str, float] = field(default_factory=dict)
     average_precision: float | None = None
+    average_precision_per_label: dict[str, float | None] = field(default_factory=dict)
     mae: float | None = None
     rmse: float | None = None
+    micro_f1: float | None = None
+    hamming: float | None = None
+    rows_per_label: dict[str, int] | None = None
+    rank_mae: float | None = None
+    qwk: float | None = None
+    within_one: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields; mae and rmse only where star ratings are scored."""
-        return {name: value for name, value in vars(self).items() if name not in ("mae", "rmse") or value is not None}
+        """Return the fields; those of stars, several labels and ranks only where these are scored."""
+        return {name: value for name, value in vars(self).items() if name not in _OF_SOME or value is not None}
+
+    def counts(self) -> list[int]:
+        """Return the number of rows of each label."""
+        return [*map(sum, self.confusion)] if self.rows_per_label is None else list(self.rows_per_label.values())
 
 
-def score_outputs(
-    output: NDArray[np.float64],
+_OF_SOME = ("mae", "rmse", "micro_f1", "hamming", "rows_per_label", "rank_mae", "qwk", "within_one")
+
+
+def score(
     label_N: NDArray[np.int64],
-    stars_N: NDArray[np.int64],
+    probability_NC: NDArray[np.float64],
     labels: tuple[str, ...],
-    target: Literal["label", "stars"],
+    predicted_N: NDArray[np.int64] | None = None,
 ) -> Scores:
-    """Score a model's outputs, which are logits or, with data.target stars, ratings on their scale."""
-    if target == "stars":
-        return score_stars(output, label_N, stars_N, labels)
-    return score(label_N, class_probabilities(output), labels)
-
-
-def score_stars(
-    output_N: NDArray[np.float64], label_N: NDArray[np.int64], stars_N: NDArray[np.int64], labels: tuple[str, ...]
-) -> Scores:
-    """Score predicted star ratings, and their signs as labels: the second of the two from the middle of the scale on.
-
-    loss is the mean squared error of the outputs, in the training loss's unit; mae and rmse are in stars, of ratings
-    brought within the scale; the three are None where no row has stars (0: none). auc and average_precision rank by the
-    rating.
-    """
-    signs = score(label_N, np.eye(len(labels))[(output_N >= 0).astype(np.int64)], labels)
-    scores = replace(
-        signs,
-        loss=None,
-        auc=area_under_roc(label_N == 1, output_N),
-        average_precision=average_precision(label_N == 1, output_N),
-        brier=None,
-        ece=None,
-    )
-    is_rated_N = stars_N > 0
-    if not is_rated_N.any():
-        return scores
-    rated_N, truth_N = output_N[is_rated_N], stars_N[is_rated_N]
-    error_N = ratings_of(rated_N) - truth_N
-    return replace(
-        scores,
-        loss=float(((rated_N - (truth_N - MIDDLE) / REACH) ** 2).mean()),
-        mae=float(np.abs(error_N).mean()),
-        rmse=float(np.sqrt((error_N**2).mean())),
-    )
-
-
-def score(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64], labels: tuple[str, ...]) -> Scores:
-    """Score predictions; the predicted label is the likeliest one.
+    """Score predictions; the predicted label is the likeliest one, unless `predicted_N` says another.
 
     loss is the mean natural-log loss; precision, recall and f1 are macro over the labels that stand in truth or
     predictions, 0 where they divide by nothing; auc and average_precision are of the second of two labels or macro over
@@ -100,7 +74,7 @@ def score(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64], label
     for any number of labels; ece is over 15 equally wide bins of confidence.
     """
     n = len(label_N)
-    predicted_N = likeliest(probability_NC)
+    predicted_N = likeliest(probability_NC) if predicted_N is None else predicted_N
     confusion_CC = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(confusion_CC, (label_N, predicted_N), 1)
     right = int(confusion_CC.trace())
@@ -125,7 +99,17 @@ def score(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64], label
         recall=float(recall_C[is_seen_C].mean()),
         recall_per_label=dict(zip(labels, recall_C.tolist(), strict=True)),
         average_precision=_macro(average_precision, label_N, probability_NC),
+        average_precision_per_label={
+            label: average_precision(label_N == c, probability_NC[:, c]) for c, label in enumerate(labels)
+        },
     )
+
+
+def macro_f1(truth_NC: NDArray[np.bool_], said_NC: NDArray[np.bool_]) -> float:
+    """Return the mean F1 of the labels that stand in truth or predictions."""
+    right_C, both_C = (truth_NC & said_NC).sum(axis=0), truth_NC.sum(axis=0) + said_NC.sum(axis=0)
+    is_seen_C = both_C > 0
+    return float((2 * right_C[is_seen_C] / both_C[is_seen_C]).mean()) if is_seen_C.any() else 0.0
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
@@ -158,10 +142,19 @@ def average_precision(is_positive_N: NDArray[np.bool_], score_N: NDArray[np.floa
     return float((found * np.cumsum(found) / np.cumsum(count)).sum() / n_positive)
 
 
+def precision_recall_curve(
+    is_positive_N: NDArray[np.bool_], score_N: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return recall and precision of the rows with at least each score, from the highest score to the lowest."""
+    _, place_N, count = np.unique(-score_N, return_inverse=True, return_counts=True)
+    right = np.cumsum(np.bincount(place_N, weights=is_positive_N))
+    return right / max(1, int(is_positive_N.sum())), right / np.cumsum(count)
+
+
 def log_loss(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64]) -> float:
     """Return the mean negative natural logarithm of the true labels' probabilities."""
     own_N = probability_NC[np.arange(len(label_N)), label_N]
-    return max(0.0, float(-np.log(np.maximum(own_N, _SMALLEST_PROBABILITY)).mean()))  # and never -0.0
+    return max(0.0, float(-np.log(np.maximum(own_N, SMALLEST_PROBABILITY)).mean()))  # and never -0.0
 
 
 def expected_calibration_error(is_right_N: NDArray[np.bool_], confidence_N: NDArray[np.float64]) -> float:

@@ -5,18 +5,23 @@ from collections.abc import Sequence
 
 from sentiment_cli import console
 from sentiment_cli.evaluation.calibration import print_reliability
-from sentiment_cli.evaluation.ensembling import FOLDS, Ensembled
+from sentiment_cli.evaluation.ensembling import Ensembled
 from sentiment_cli.evaluation.evaluate import Evaluation
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.evaluation.slices import print_slices
-from sentiment_cli.runs.metric_table import METRICS
+from sentiment_cli.evaluation.stacking import FOLDS
+from sentiment_cli.runs.metric_table import METRICS, leading
 
 
 def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reliability: bool = False) -> None:
     """Print scores for a reader, accuracy first; of slices the worst few, or more of those asked for."""
     scores, unseen, calibration = evaluation.scores, evaluation.unseen, evaluation.calibration
     low, high = scores.accuracy_ci95
-    console.result(f"accuracy {scores.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}   n {scores.n:,}")
+    values = scores.to_json()
+    *first, accuracy = leading(values)
+    if first:
+        console.result("   ".join(f"{metric.label} {metric.write(values)}" for metric in first))
+    console.result(f"{accuracy.label} {scores.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}   n {scores.n:,}")
     if unseen is not None:
         low, high = unseen.accuracy_ci95
         console.result(
@@ -31,7 +36,6 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
     if evaluation.openings is not None:
         times = "once" if evaluation.openings == 1 else f"{evaluation.openings:,} times"
         console.result(f"  test opened {times} for this run")
-    values = scores.to_json()
     for shown, unit in (("stars", " stars"), ("line", "")):
         written = [(metric.label, metric.write(values)) for metric in METRICS.values() if metric.shown == shown]
         if line := "   ".join(f"{label} {value}{unit}" for label, value in written if value):
@@ -50,9 +54,9 @@ def _print_labels(scores: Scores) -> None:
     labels = tuple(scores.f1_per_label)
     width = max(len("all, macro"), *(len(console.one_line(label)) for label in labels))
     console.result(f"{'label':<{width}}  precision  recall      F1        n")
-    for i, label in enumerate(labels):
+    for label, n in zip(labels, scores.counts(), strict=True):
         precision, recall = scores.precision_per_label[label], scores.recall_per_label[label]
-        f1, n = scores.f1_per_label[label], sum(scores.confusion[i])
+        f1 = scores.f1_per_label[label]
         console.result(f"{console.one_line(label):<{width}}  {precision:>9.4f}  {recall:.4f}  {f1:.4f}  {n:>7,}")
     console.result(
         f"{'all, macro':<{width}}  {scores.precision:>9.4f}  {scores.recall:.4f}  {scores.f1:.4f}  {scores.n:>7,}"
@@ -61,6 +65,8 @@ def _print_labels(scores: Scores) -> None:
 
 def _print_confusion(scores: Scores) -> None:
     """Print the confusion matrix, as many columns at a time as the terminal is wide enough for."""
+    if scores.rows_per_label is not None:  # several labels a row are not confused one for one
+        return
     labels, corner = tuple(map(console.one_line, scores.f1_per_label)), "truth \\ predicted"
     width = max(8, *(len(label) + 2 for label in labels))
     margin = max(len(corner), width)

@@ -96,7 +96,14 @@ def _in_order(scored: ScoredSplit, first: ScoredSplit, run: Path) -> NDArray[np.
 
 
 def _relabelled(packed: Packed, labels: Sequence[str], of_model: Sequence[str]) -> Packed:
-    """Return rows with labels as indices into the model's labels, in any order of the data's labels."""
+    """Return rows with labels as indices into the model's labels, in any order of the data's labels.
+
+    Of sets of labels the columns are put in the model's order; a set itself keeps its number.
+    """
+    if packed.sets_KC is not None:
+        empty_K = np.zeros(len(packed.sets_KC), dtype=np.bool_)
+        columns = [packed.sets_KC[:, labels.index(label)] if label in labels else empty_K for label in of_model]
+        return dataclasses.replace(packed, sets_KC=np.stack(columns, axis=1))
     place_of = np.array([of_model.index(label) if label in of_model else -1 for label in labels])
     return dataclasses.replace(packed, label_N=place_of[packed.label_N])
 
@@ -112,6 +119,7 @@ def _encode(artefact: Artefact, texts: Texts, split: str) -> Packed:
         stars_N=rows.stars_N.astype(np.int64),
         group_N=rows.group_N.astype(np.int64),
         in_train_N=np.zeros(len(ids), dtype=bool),
+        sets_KC=texts.sets_KC,
     )
 
 

@@ -17,7 +17,6 @@ from sentiment_cli import console
 from sentiment_cli.config.loader import differences, load_experiment
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
-from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.layout import wrapped
 from sentiment_cli.runs.directory import members_of
 from sentiment_cli.runs.files import EXPERIMENT, scores_name
@@ -267,8 +266,8 @@ def _names(runs: Sequence[Path]) -> list[str]:
 
 def _mark(run: Path, name: str, split: str, answers: Predictions) -> MarkedRun:
     order = np.argsort(answers.ids, kind="stable")
-    label_of = {answers.ids[i]: answers.labels[answers.label_N[i]] for i in order}
-    is_right_N = (likeliest(answers.probability_NC) == answers.label_N)[order]
+    label_of = {answers.ids[i]: answers.named(i)[0] for i in order}
+    is_right_N = answers.is_right_N[order]
     scores = run / scores_name(split)
     return MarkedRun(
         run, name, label_of, is_right_N, read_scores(scores, how_to_score(run, split)) if store.is_there(scores) else {}

@@ -1,16 +1,58 @@
 """Weights of an ensemble's members (stacking): those with the smallest log loss on validation."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sentiment_cli import console
+from sentiment_cli.data.corpus.splits import folds_of
+from sentiment_cli.data.corpus.targets import strata_of
+from sentiment_cli.evaluation.calibration import calibrate
+from sentiment_cli.runs.ensemble_model import combine
+from sentiment_cli.runs.predictions import ValidationOutputs
 
 # How far from an equal share a weight is expected to lie before any row is seen: members of one quality then stay near
 # it on a few hundred rows. A row says p (1 - p) times the squared distance of two members' log-odds, some 0.1, about
 # the difference of their weights, so that 2,500 rows say ten times as much as the prior.
 PRIOR_STD = 0.2
+Weighing = Literal["fitted", "equal"]
+FOLDS = 5
 _MOST_STEPS = 100
 _TOLERANCE = 1e-10  # of the gradient, by row
+
+
+def weigh(logits: Sequence[NDArray[np.float64]], rows: ValidationOutputs, weighing: Weighing) -> NDArray[np.float64]:
+    """Return the weights of members by their calibrated outputs of validation rows: fitted, or equal shares."""
+    if weighing == "equal":
+        return np.full(len(logits), 1 / len(logits))
+    of_members = [rows._replace(logits=of_member).as_binary() for of_member in logits]
+    return fit_weights([of_member for of_member, _ in of_members], of_members[0][1])
+
+
+def judge_folds(
+    logits: Sequence[NDArray[np.float64]], rows: ValidationOutputs, weighing: Weighing
+) -> NDArray[np.float64] | None:
+    """Return the calibrated outputs of each fold of the rows, with weights and temperature of the other folds.
+
+    A movie's rows are in one fold; None for those of a single one, which has no others.
+    """
+    groups = len(set(rows.group_N.tolist()) - {-1}) + int((rows.group_N < 0).sum())
+    if groups < 2:
+        console.warn("the validation reviews are of one group, which no fold can be held out of: there is no score")
+        return None
+    stratum_N = strata_of(rows.label_N, len(rows.labels), rows.sets_KC)
+    fold_N = folds_of(stratum_N, rows.group_N, "auto", min(FOLDS, groups), seed=0)
+    output = np.zeros_like(logits[0])
+    for fold in np.unique(fold_N):
+        held_N = fold_N == fold
+        others, rest = [of_member[~held_N] for of_member in logits], rows._replace(label_N=rows.label_N[~held_N])
+        weights = weigh(others, rest, weighing).tolist()
+        joined = combine(others, weights, rows.target)
+        temperature = calibrate(*rest._replace(logits=joined).as_binary()).temperature
+        output[held_N] = combine([of_member[held_N] for of_member in logits], weights, rows.target) / temperature
+    return output
 
 
 def fit_weights(logits: Sequence[NDArray[np.float64]], label_N: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sentiment_cli import console
 from sentiment_cli.data.batching.truncation import kept_positions, max_own_tokens
 from sentiment_cli.data.corpus.ratings import ratings_of
+from sentiment_cli.data.corpus.targets import TargetName, rank_probabilities, sigmoid
 from sentiment_cli.data.tokens.saved_tokenizer import panics
 from sentiment_cli.data.tokens.tokenizer import encode
 from sentiment_cli.inference.scoring import score_ids
@@ -18,12 +19,15 @@ from sentiment_cli.runs.ensemble_model import SavedModel, open_model
 from sentiment_cli.runs.saved_model import GRAPH, Artefact
 from sentiment_cli.storage import store
 
+_OF_SOME = ("stars", "labels")  # fields that models of some targets have
+
 
 class Prediction(NamedTuple):
     """One text's answer; `probability` is the label's, tokens are counted before truncation, without the start token.
 
-    A model of star ratings gives `stars`, whose sign is the label, and no probabilities: a mean rating does not say how
-    far the truth may lie from it.
+    A model of several labels a row gives those from their thresholds on, the likeliest first, as `labels`, which may be
+    empty; `label` is then the likeliest of all. A model of star ratings gives `stars`, whose sign is the label, and no
+    probabilities: a mean rating does not say how far the truth may lie from it.
     """
 
     text: str
@@ -35,11 +39,11 @@ class Prediction(NamedTuple):
     truncated: bool
     low_evidence: bool
     stars: float | None = None
+    labels: tuple[str, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields; stars only of a model that predicts them."""
-        fields = self._asdict()
-        return fields if self.stars is not None else {name: fields[name] for name in fields if name != "stars"}
+        """Return the fields; stars and labels only of a model that predicts them."""
+        return {name: value for name, value in self._asdict().items() if name not in _OF_SOME or value is not None}
 
 
 class Evidence(NamedTuple):
@@ -140,11 +144,15 @@ def _predictions(
     model: SavedModel, texts: Sequence[str], output: NDArray[np.float64], evidence: Sequence[Evidence]
 ) -> list[Prediction]:
     said: list[tuple[list[float] | None, float | None]]
+    given: list[tuple[str, ...] | None] = [None] * len(texts)
     if model.target == "stars":
         best_N, said = (output >= 0).astype(np.int64), [(None, stars) for stars in ratings_of(output).tolist()]
     else:
-        probability_NC = class_probabilities(output / model.temperature)
-        best_N, said = likeliest(probability_NC), [(row, None) for row in probability_NC.tolist()]
+        probability_NC = probabilities_of(output / model.temperature, model.target)
+        best_N = decide(probability_NC, model.target, model.threshold_C)
+        said = [(row, None) for row in probability_NC.tolist()]
+        if model.target == "multilabel":
+            given = _given(probability_NC, model.labels, model.threshold_C)
     return [
         Prediction(
             text=text,
@@ -152,9 +160,24 @@ def _predictions(
             probability=None if probabilities is None else probabilities[best],
             probabilities=None if probabilities is None else dict(zip(model.labels, probabilities, strict=True)),
             stars=stars,
+            labels=labels,
             **known._asdict(),
         )
-        for text, best, (probabilities, stars), known in zip(texts, best_N.tolist(), said, evidence, strict=True)
+        for text, best, (probabilities, stars), labels, known in zip(
+            texts, best_N.tolist(), said, given, evidence, strict=True
+        )
+    ]
+
+
+def _given(
+    probability_NC: NDArray[np.float64], labels: Sequence[str], threshold_C: Sequence[float] | None
+) -> list[tuple[str, ...] | None]:
+    """Return the labels that each row is given, the likeliest first."""
+    is_given_NC = given_labels(probability_NC, threshold_C)
+    order_NC = np.argsort(-probability_NC, axis=1, kind="stable")
+    return [
+        tuple(labels[c] for c in order_C if is_given_C[c])
+        for order_C, is_given_C in zip(order_NC.tolist(), is_given_NC.tolist(), strict=True)
     ]
 
 
@@ -185,10 +208,38 @@ def likeliest(probability_NC: NDArray[np.float64]) -> NDArray[np.int64]:
     return likeliest_N
 
 
+def probabilities_of(outputs: NDArray[np.float64], target: TargetName) -> NDArray[np.float64]:
+    """Return probability_NC from a model's outputs, which are divided by its temperature; not of stars.
+
+    They sum to 1 over the labels of a row, but for a target of several labels a row.
+    """
+    if target == "multilabel":
+        return sigmoid(outputs)
+    return rank_probabilities(outputs) if target == "ordinal" else class_probabilities(outputs)
+
+
+def decide(
+    probability_NC: NDArray[np.float64], target: TargetName, threshold_C: Sequence[float] | None = None
+) -> NDArray[np.int64]:
+    """Return the label of each row: the likeliest, or of ordered labels the median, which is nearest on average.
+
+    With thresholds a label's probability counts in proportion to its own.
+    """
+    if target == "ordinal":
+        above_NC = 1 - np.cumsum(probability_NC, axis=1)[:, :-1]
+        return np.asarray((above_NC >= 0.5).sum(axis=1), dtype=np.int64)
+    return likeliest(probability_NC if threshold_C is None else probability_NC / np.array(threshold_C))
+
+
+def given_labels(probability_NC: NDArray[np.float64], threshold_C: Sequence[float] | None) -> NDArray[np.bool_]:
+    """Return which labels each row is given, of any number: those from their threshold on, 0.5 if none was fitted."""
+    return np.asarray(probability_NC >= (0.5 if threshold_C is None else np.array(threshold_C)))
+
+
 def class_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return probability_NC from logit_NC, or from logit_N of the second of two labels, without overflow."""
     if logits.ndim == 1:
-        positive_N = 0.5 * (1.0 + np.tanh(0.5 * logits))  # the sigmoid
+        positive_N = sigmoid(logits)
         return np.stack([1.0 - positive_N, positive_N], axis=1)
     odds_NC = np.exp(logits - logits.max(axis=1, keepdims=True))
     probability_NC: NDArray[np.float64] = odds_NC / odds_NC.sum(axis=1, keepdims=True)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
+from sentiment_cli.data.corpus.targets import TargetName, n_outputs
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.models.cells.lstm_2d import end_marks, sentence_ends
 from sentiment_cli.models.layers.context import Context
@@ -16,6 +17,8 @@ from sentiment_cli.models.linear import LinearClassifier
 
 class Classifier(nn.Module):
     """A neural classifier: one logit, that of the second label, for two labels; otherwise one logit per label.
+
+    Of other targets it has as many logits as `targets.n_outputs` says.
 
     `is_mark_V` marks the vocabulary entries that end a sentence, for an encoder that needs sentence ends.
     """
@@ -31,10 +34,11 @@ class Classifier(nn.Module):
         *,
         pad_is_input: bool,
         is_mark_V: Tensor | None = None,
+        target: TargetName = "label",
     ) -> None:
         super().__init__()
         assert n_labels >= 2
-        self.n_logits = 1 if n_labels == 2 else n_labels
+        self.n_logits = n_outputs(target, n_labels)
         self.embedding = WordEmbedding(settings.embedding, n_entries, unknown_id, pad_is_input=pad_is_input)
         self.encoder = _build_encoder(settings)
         if self.encoder.needs_ends:
@@ -90,12 +94,19 @@ def build_classifier(experiment: schema.Experiment, vocabulary: Vocabulary, n_la
     """Build the experiment's model, with weights from torch's global random generator (a linear model draws none)."""
     n_entries = len(vocabulary.entries)
     if experiment.model.kind == "linear":
-        return LinearClassifier(experiment.model.linear, n_entries, vocabulary.unknown_id, n_labels)
+        linear = experiment.model.linear
+        return LinearClassifier(linear, n_entries, vocabulary.unknown_id, n_labels, experiment.data.target)
     with torch.device("cpu"):  # what is no weight is there where weights are not drawn, on the device meta
         is_mark_V = end_marks(vocabulary.entries)
     pad_is_input = experiment.text.pad != "none"
     return Classifier(
-        experiment.model, n_entries, vocabulary.unknown_id, n_labels, pad_is_input=pad_is_input, is_mark_V=is_mark_V
+        experiment.model,
+        n_entries,
+        vocabulary.unknown_id,
+        n_labels,
+        pad_is_input=pad_is_input,
+        is_mark_V=is_mark_V,
+        target=experiment.data.target,
     )
 
 

@@ -5,12 +5,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
+from sentiment_cli.data.corpus.targets import TargetName, n_outputs
 from sentiment_cli.data.tokens.vocabulary import PAD_ID
 from sentiment_cli.models.layers.ngrams import NONE, longer_features, word_features
 
 
 class LinearClassifier(nn.Module):
     """A linear classifier: one logit, that of the second label, for two labels; otherwise one logit per label.
+
+    Of other targets it has as many logits as `targets.n_outputs` says.
 
     Features are binary: whether a word or n-gram is in a row. `keys` (int64) are the keys of the n-grams; training fits
     `weight` (features × logits) and `bias`: an untrained model has no n-grams, and weights of 0. With `normalize` the
@@ -23,10 +26,12 @@ class LinearClassifier(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, settings: schema.Linear, n_entries: int, unknown_id: int, n_labels: int) -> None:
+    def __init__(
+        self, settings: schema.Linear, n_entries: int, unknown_id: int, n_labels: int, target: TargetName = "label"
+    ) -> None:
         super().__init__()
         assert n_labels >= 2
-        self.n_logits = 1 if n_labels == 2 else n_labels
+        self.n_logits = n_outputs(target, n_labels)
         assert settings.ngrams is not None
         self.longest, self.n_entries, self.unknown_id = settings.ngrams, n_entries, unknown_id
         self.is_normalized = bool(settings.normalize)

@@ -85,7 +85,12 @@ def _scored_on(run: RunFiles) -> tuple[Any, ...]:
     split, scores = known
     data = run.experiment.data
     drawn = () if split == "test" and data.source in ("imdb", "sample") else (data.valid, data.test, data.test_share)
-    return (split, scores["n"], tuple(map(sum, scores["confusion"])), data.source, *drawn)
+    return (split, scores["n"], _counts_of(scores), data.source, *drawn)
+
+
+def _counts_of(scores: dict[str, Any]) -> tuple[int, ...]:
+    of_labels = scores.get("rows_per_label")
+    return tuple(map(sum, scores["confusion"])) if of_labels is None else tuple(of_labels.values())
 
 
 def _curves(named: Sequence[tuple[str, RunFiles]]) -> list[Block]:

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.evaluation.calibration import reliability_bins
-from sentiment_cli.evaluation.metrics import expected_calibration_error
-from sentiment_cli.inference.predictor import likeliest
+from sentiment_cli.evaluation.metrics import average_precision, expected_calibration_error, precision_recall_curve
 from sentiment_cli.reports.blocks import Figure, Histogram, Line, LineChart, Reliability, Table
 from sentiment_cli.reports.run_files import RunFiles
 from sentiment_cli.reports.text import decimal, percent
 from sentiment_cli.runs.predictions import Predictions
 
 _LENGTH_BINS = 24
+_CURVES, _CURVE_POINTS = 8, 100
 
 
 def curves_figure(name: str, title: str, key: str, runs: Sequence[tuple[str, RunFiles]], keys: Sequence[str]) -> Figure:
@@ -45,8 +45,12 @@ def _ends(written: Sequence[str]) -> str:
 
 def reliability_figure(answers: Predictions, split: str) -> Figure:
     """Draw accuracy over confidence (Niculescu-Mizil and Caruana 2005; Guo et al. 2017)."""
-    is_right_N = likeliest(answers.probability_NC) == answers.label_N
-    confidence_N = answers.probability_NC.max(axis=1)
+    if answers.truth_NC is not None:  # of each yes or no
+        confidence_N = np.maximum(answers.probability_NC, 1 - answers.probability_NC).ravel()
+        is_right_N = ((answers.probability_NC >= 0.5) == answers.truth_NC).ravel()
+    else:
+        is_right_N = answers.is_right_N
+        confidence_N = answers.probability_NC[np.arange(len(answers.ids)), answers.predicted_N]
     bins = reliability_bins(is_right_N, confidence_N)
     fullest = max(bins, key=lambda found: found.n)
     error = expected_calibration_error(is_right_N, confidence_N)
@@ -67,6 +71,34 @@ def reliability_figure(answers: Predictions, split: str) -> Figure:
     ]
     table = Table(["confidence", "n", "mean confidence", "accuracy", "95 % interval"], rows)
     return Figure("reliability", f"Reliability, {split} reviews", Reliability(bins), alt, table)
+
+
+def precision_recall_figure(answers: Predictions, split: str) -> Figure | None:
+    """Draw precision over recall of the commonest labels, by their probability; None where no label has a row."""
+    truth_NC = answers.truth_NC
+    if truth_NC is None:
+        truth_NC = answers.label_N[:, None] == np.arange(len(answers.labels))
+    count_C = truth_NC.sum(axis=0)
+    shown = [c for c in np.argsort(-count_C, kind="stable").tolist() if count_C[c]]
+    if not shown:
+        return None
+    lines, rows = list[Line](), list[list[str]]()
+    for c in shown:
+        recall_N, precision_N = precision_recall_curve(truth_NC[:, c], answers.probability_NC[:, c])
+        area = average_precision(truth_NC[:, c], answers.probability_NC[:, c])
+        rows.append([answers.labels[c], f"{count_C[c]:,}", decimal(area), percent(count_C[c] / len(truth_NC))])
+        if len(lines) < _CURVES:
+            places = np.unique(np.linspace(0, len(recall_N) - 1, _CURVE_POINTS).round().astype(np.int64))
+            lines.append(Line(answers.labels[c], recall_N[places].tolist(), precision_N[places].tolist()))
+    areas = [row[2] for row in rows]
+    # Labels are the user's, and stand in the table alone: a description is an attribute of the page.
+    alt = (
+        f"Precision over recall on {len(truth_NC):,} {split} reviews, of {len(lines)} of {len(answers.labels)} labels. "
+        f"The average precision of the labels is from {min(areas)} to {max(areas)}."
+    )
+    table = Table(["label", "n", "average precision", "by chance"], rows)
+    chart = LineChart("recall", "precision", lines, is_share=True)
+    return Figure("precision-recall", f"Precision and recall, {split} reviews", chart, alt, table)
 
 
 def lengths_figure(length_N: NDArray[np.int64], max_tokens: int | None) -> Figure:

@@ -13,7 +13,6 @@ from sentiment_cli.config.loader import experiment_from_values, experiment_value
 from sentiment_cli.config.schema import CORPORA, PATH_KEYS, Experiment
 from sentiment_cli.data.corpus.packed import open_corpus
 from sentiment_cli.data.corpus.raw_texts import find_texts
-from sentiment_cli.inference.predictor import likeliest
 from sentiment_cli.runs import records
 from sentiment_cli.runs.ensemble_model import is_ensemble
 from sentiment_cli.runs.files import EXPERIMENT, METRICS_LOG, MODEL, scores_paths
@@ -132,19 +131,19 @@ def labels_of(run: RunFiles) -> list[str]:
 
 def find_mistakes(run: RunFiles, split: str, answers: Predictions, most: int) -> list[Mistake]:
     """Return the mistakes that a run was surest of, with their texts where these are still prepared."""
-    said_N, sure_N = likeliest(answers.probability_NC), answers.probability_NC.max(axis=1)
-    wrong = np.flatnonzero(said_N != answers.label_N)
+    sure_N = answers.probability_NC[np.arange(len(answers.ids)), answers.predicted_N]
+    wrong = np.flatnonzero(~answers.is_right_N)
     wrong = wrong[np.argsort(-sure_N[wrong], kind="stable")][:most]
     texts = _texts_of(run, split, {answers.ids[row] for row in wrong})
     return [
         Mistake(
             id=answers.ids[row],
-            label=answers.labels[answers.label_N[row]],
-            said=answers.labels[said_N[row]],
+            label=answers.named(row)[0],
+            said=answers.named(row)[1],
             probability=float(sure_N[row]),
             text=texts.get(answers.ids[row]),
         )
-        for row in wrong
+        for row in wrong.tolist()
     ]
 
 

@@ -18,7 +18,7 @@ from sentiment_cli.reports.blocks import (
     Table,
 )
 from sentiment_cli.reports.coloured_words import explain_texts
-from sentiment_cli.reports.figures import curves_figure, reliability_figure
+from sentiment_cli.reports.figures import curves_figure, precision_recall_figure, reliability_figure
 from sentiment_cli.reports.provenance import (
     data_blocks,
     environment_blocks,
@@ -38,12 +38,12 @@ from sentiment_cli.reports.text import (
     score_columns,
     split_name,
 )
-from sentiment_cli.runs.metric_table import METRICS, TOKEN_METRICS
+from sentiment_cli.runs.metric_table import METRICS, TOKEN_METRICS, leading
 from sentiment_cli.runs.predictions import Predictions, read_predictions
 
 _MISTAKES = 10
 _WORST = 10  # values shown of a slice; the rest is folded
-_KEY_METRICS = ("mae", "rmse", "f1", "auc", "loss")  # beside accuracy, the first two that a run has
+_KEY_METRICS = ("mae", "rmse", "f1", "auc", "loss")  # beside what leads, the first that a run has
 _HEAD, _TAIL = 600, 400  # characters shown of a long text
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
@@ -57,6 +57,7 @@ def build_report(run: RunFiles) -> Document:
         ReportSection("Scores", _scores(run)),
         ReportSection("Slices", _slices(run)),
         ReportSection("Most confident mistakes", _mistakes(run, answers)),
+        ReportSection("Precision and recall", _precision_recall(run, answers)),
         ReportSection("Calibration", _calibration(run, answers)),
         ReportSection("Model", model_blocks(run)),
         ReportSection("Intended use and limits", purpose_blocks(run)),
@@ -90,7 +91,9 @@ def _lead(run: RunFiles) -> str:
         return "Not scored yet."
     split, scores = known
     n = f"{scores['n']:,} {split_name(split)} reviews"
-    return f"{percent(scores['accuracy'])} accuracy on {n} (95 % interval {interval(scores)})"
+    *first, accuracy = leading(scores)
+    before = "".join(f"{metric.title} {metric.write(scores)}, " for metric in first)
+    return f"{before}{percent(scores['accuracy'])} {accuracy.title} on {n} (95 % interval {interval(scores)})"
 
 
 def _results(run: RunFiles) -> list[Block]:
@@ -104,10 +107,12 @@ def _results(run: RunFiles) -> list[Block]:
     if known is None:
         return list(missing(run))
     split, scores = known
-    shown = [metric for key in _KEY_METRICS if (metric := METRICS[key]).write(scores)][:2]
-    figures = [(metric.write(scores), metric.title) for metric in (METRICS["accuracy"], *shown)]
-    labels = list(scores["f1_per_label"])
-    return [*missing(run), KeyFigures(figures), _confusion(split, scores, labels)]
+    first = leading(scores)
+    named = {metric.key for metric in first}
+    shown = [metric for key in _KEY_METRICS if key not in named and (metric := METRICS[key]).write(scores)]
+    figures = [(metric.write(scores), metric.title) for metric in (*first, *shown)][:3]
+    confusion = [] if scores.get("rows_per_label") else [_confusion(split, scores, list(scores["f1_per_label"]))]
+    return [*missing(run), KeyFigures(figures), *confusion]
 
 
 def _about_validation(run: RunFiles) -> str:
@@ -152,12 +157,18 @@ def _scores(run: RunFiles) -> list[Block]:
 
 
 def _per_label(split: str, scores: dict[str, Any], labels: list[str]) -> Table:
+    head = ["label", "n", "precision", "recall", "F1"]
+    caption = f"By label, {split_name(split)} reviews"
+    if (counts := scores.get("rows_per_label")) is not None:
+        of_labels = [scores[f"{name}_per_label"] for name in ("precision", "recall", "f1")]
+        cells = [[label, f"{counts[label]:,}", *(decimal(one[label]) for one in of_labels)] for label in labels]
+        return Table(head, cells, caption=caption)
     rows = []
     for i, (label, truth) in enumerate(zip(labels, scores["confusion"], strict=True)):
         n, said = sum(truth), sum(row[i] for row in scores["confusion"])
         precision, recall = (truth[i] / of if of else None for of in (said, n))
         rows.append([label, f"{n:,}", decimal(precision), decimal(recall), decimal(scores["f1_per_label"][label])])
-    return Table(["label", "n", "precision", "recall", "F1"], rows, caption=f"By label, {split_name(split)} reviews")
+    return Table(head, rows, caption=caption)
 
 
 def _confusion(split: str, scores: dict[str, Any], labels: list[str]) -> Table:
@@ -168,6 +179,18 @@ def _confusion(split: str, scores: dict[str, Any], labels: list[str]) -> Table:
         caption=f"Confusion, {split_name(split)} reviews",
         shade=[[count / max(1, sum(row)) for count in row] for row in counts],
     )
+
+
+def _precision_recall(run: RunFiles, answers: Predictions | None) -> list[Block]:
+    if run.main is None or answers is None:
+        return []
+    figure = precision_recall_figure(answers, split_name(run.main))
+    found = (run.calibration or {}).get("thresholds")
+    blocks: list[Block] = [] if figure is None else [figure]
+    if found:
+        rows = [[label, decimal(value)] for label, value in found.items()]
+        blocks.append(Table(["label", "threshold"], rows, caption="Fitted on validation for macro F1"))
+    return blocks
 
 
 def _calibration(run: RunFiles, answers: Predictions | None) -> list[Block]:

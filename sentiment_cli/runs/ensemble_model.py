@@ -11,11 +11,12 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_cli.data.corpus.targets import TargetName, is_binary
 from sentiment_cli.errors import UsageError
 from sentiment_cli.runs.files import MODEL
 from sentiment_cli.runs.model_files import ENSEMBLE, ModelFiles, pack
@@ -23,11 +24,13 @@ from sentiment_cli.runs.saved_model import (
     Artefact,
     Calibration,
     check_files,
+    dump_calibration,
     hashes_of,
     open_files,
     packed_files,
     read_artefact,
     read_temperature,
+    read_thresholds,
 )
 from sentiment_cli.storage import store
 
@@ -54,6 +57,7 @@ class SavedModel:
     members: tuple[Member, ...]
     temperature: float
     files: ModelFiles
+    threshold_C: tuple[float, ...] | None = None
 
     @property
     def is_ensemble(self) -> bool:
@@ -68,12 +72,12 @@ class SavedModel:
         return self.members[0].model
 
     @property
-    def target(self) -> Literal["label", "stars"]:
-        return self.first.target
-
-    @property
     def labels(self) -> tuple[str, ...]:
         return self.first.labels
+
+    @property
+    def target(self) -> TargetName:
+        return self.first.target
 
     @property
     def n_logits(self) -> int:
@@ -94,14 +98,18 @@ class SavedModel:
         return combine(
             [output / member.model.temperature for output, member in zip(outputs, self.members, strict=True)],
             [member.weight for member in self.members],
+            self.target,
         )
 
 
-def combine(calibrated: Sequence[NDArray[np.float64]], weights: Sequence[float]) -> NDArray[np.float64]:
-    """Return the weighted sum of logit_N, or of the logarithms of the probabilities that logit_NC say."""
+def combine(
+    calibrated: Sequence[NDArray[np.float64]], weights: Sequence[float], target: TargetName = "label"
+) -> NDArray[np.float64]:
+    """Return the weighted sum of log-odds, or of the logarithms of the probabilities of labels that logit_NC say."""
+    is_odds = calibrated[0].ndim == 1 or is_binary(target)
     total = np.zeros_like(calibrated[0], dtype=np.float64)
     for logits, weight in zip(calibrated, weights, strict=True):
-        total += weight * (logits if logits.ndim == 1 else log_probabilities(logits))
+        total += weight * (logits if is_odds else log_probabilities(logits))
     return total
 
 
@@ -133,7 +141,8 @@ def open_model(path: Path, task: str | None = "classify") -> SavedModel:
     if ENSEMBLE in files.entries:
         return _open_ensemble(path, files)
     artefact = read_artefact(path, files, task)
-    return SavedModel(path, (Member(path.name, artefact, 1.0),), artefact.temperature, files)
+    members = (Member(path.name, artefact, 1.0),)
+    return SavedModel(path, members, artefact.temperature, files, artefact.threshold_C)
 
 
 def save_ensemble(run: Path, members: Sequence[Member], calibration: Calibration | None = None) -> None:
@@ -144,7 +153,7 @@ def save_ensemble(run: Path, members: Sequence[Member], calibration: Calibration
         for name in sorted(member.model.files.entries)
     }
     if calibration is not None:
-        files["calibration.json"] = store.dump_json(calibration._asdict())
+        files["calibration.json"] = dump_calibration(calibration)
     with store.new_directory(run / MODEL) as draft:
         for name, data in {**files, ENSEMBLE: _about(members, files)}.items():
             draft.write(name, data)
@@ -177,13 +186,13 @@ def _open_ensemble(path: Path, files: ModelFiles) -> SavedModel:
         if not 0 < (total := sum(weight for _, weight in names)):
             raise store.IntegrityError(f"{place}: the weights of the members add up to {total}")
         for (name, _), model in zip(names, models, strict=True):
-            if model.labels != models[0].labels or model.target != "label":
+            if (model.labels, model.target) != (models[0].labels, models[0].target) or model.target == "stars":
                 raise store.IntegrityError(
                     f"{place}: {name} has the labels {', '.join(model.labels)}, and {names[0][0]} "
                     f"{', '.join(models[0].labels)}"
                 )
         members = tuple(Member(str(name), model, weight) for (name, weight), model in zip(names, models, strict=True))
-        return SavedModel(path, members, read_temperature(files), files)
+        return SavedModel(path, members, read_temperature(files), files, read_thresholds(files, models[0].labels))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise store.IntegrityError(f"{place} is damaged: {error!r:.200}") from error
 

@@ -4,7 +4,7 @@ Adding a metric takes a row here and a function in `evaluation.metrics`. Checks 
 and comparisons of runs read this table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 
@@ -42,6 +42,11 @@ METRICS = _table(
     Metric("accuracy", "accuracy", "accuracy", ".2%", shown="first"),
     Metric("loss", "log loss", "loss", better="lower"),
     Metric("f1", "F1", "F1"),
+    Metric("micro_f1", "micro F1", "micro F1"),
+    Metric("hamming", "Hamming loss", "Hamming", better="lower"),
+    Metric("qwk", "quadratic weighted kappa", "QWK"),
+    Metric("rank_mae", "MAE, ranks", "MAE in ranks", ".3f", "lower"),
+    Metric("within_one", "within one rank", "within one rank", ".2%"),
     Metric("auc", "AUC", "AUC"),
     Metric("average_precision", "average precision", "AP"),
     Metric("brier", "Brier score", "Brier", better="lower"),
@@ -68,3 +73,26 @@ HEADLINES = {
     "pairs": TOKEN_METRICS["exact"],
     "vectors": TOKEN_METRICS["loss"]._replace(title="loss per token"),
 }
+_UNBALANCED = 1.5  # times the mean of the other labels' rows: 60 of 100 rows are of one of two labels
+
+
+def is_unbalanced(counts: Sequence[int]) -> bool:
+    """Return whether the commonest label has 1.5 times the rows that the others have on average."""
+    most, n_others = max(counts, default=0), len(counts) - 1
+    return n_others > 0 and most * n_others >= _UNBALANCED * (sum(counts) - most)
+
+
+def leading(scores: Mapping[str, Any]) -> list[Metric]:
+    """Return the metrics that tell most of a classifier's scores, first what the others are beside.
+
+    Of several labels a row that is macro F1, of ranks the kappa, where the labels are unbalanced macro F1, and else
+    accuracy.
+    """
+    macro, accuracy = METRICS["f1"]._replace(label="macro F1", title="macro F1"), METRICS["accuracy"]
+    if scores.get("rows_per_label") is not None:
+        subset = accuracy._replace(label="subset accuracy", title="subset accuracy")
+        return [macro, METRICS["micro_f1"], subset]
+    if scores.get("qwk") is not None:
+        return [METRICS["qwk"], METRICS["rank_mae"], accuracy]
+    counts = [sum(row) for row in scores.get("confusion", ())]
+    return [macro, accuracy] if is_unbalanced(counts) else [accuracy]

@@ -61,7 +61,8 @@ def read_calibration(path: Path) -> dict[str, Any] | None:
     if not store.is_there(path):
         return None
     figures = ("ece_before", "ece_after", "loss_before", "loss_after")
-    return _read(path, {"temperature": NUMBER, **{f"?{name}": _or_none(NUMBER) for name in figures}})
+    optional = {f"?{name}": _or_none(NUMBER) for name in figures} | {"?thresholds": _or_none(mapping(SHARE))}
+    return _read(path, {"temperature": NUMBER, **optional})
 
 
 def _read(path: Path, keys: "Mapping[str, Check]", hint: str | None = None) -> dict[str, Any]:
@@ -171,10 +172,10 @@ def _unseen(value: Any, key: str) -> None:
 
 
 def _scores(value: Any, key: str) -> None:
-    """Check scores, and that their confusion has a row and a column for each label."""
+    """Check scores, and that their confusion has a row and a column for each label, but where rows have several."""
     _object(_SCORES)(value, key)
     labels, confusion = value.get("f1_per_label"), value.get("confusion")
-    if labels is not None and confusion is not None:
+    if labels is not None and confusion is not None and value.get("rows_per_label") is None:
         _list(_list(COUNT, len(labels)), len(labels))(confusion, f"{key}.confusion" if key else "confusion")
 
 
@@ -186,6 +187,8 @@ _SCORES: dict[str, Check] = {
     "f1_per_label": mapping(SHARE),
     "confusion": _list(_list(COUNT)),
     **{f"?{name}_per_label": mapping(SHARE) for name in ("precision", "recall")},
+    "?average_precision_per_label": mapping(_or_none(SHARE)),
+    "?rows_per_label": _or_none(mapping(COUNT)),
     "?unseen": _or_none(_unseen),
     "?slices": _list(_SLICE),
     "?calibration": _or_none(mapping(NUMBER)),
@@ -234,4 +237,11 @@ _METRICS: dict[str, Check] = {
     "?best": truth,
     "?stage": text,
 }
-ANSWER: dict[str, Check] = {"id": text, "label": text, "?probabilities": mapping(SHARE), "?stars": NUMBER}
+ANSWER: dict[str, Check] = {
+    "id": text,
+    "?label": text,
+    "?labels": _list(text),
+    "?predicted": ANYTHING,
+    "?probabilities": mapping(SHARE),
+    "?stars": NUMBER,
+}

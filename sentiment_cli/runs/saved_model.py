@@ -13,14 +13,16 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from tokenizers import Tokenizer
 
 from sentiment_cli.data.batching.truncation import SavedTextLimits
+from sentiment_cli.data.corpus.targets import TargetName, n_outputs
 from sentiment_cli.data.tokens.saved_tokenizer import rebuild_tokenizer
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError, UsageError
@@ -44,13 +46,14 @@ _NO_GRAPH = "the run was trained by a version that made no graphs"
 
 
 class Calibration(NamedTuple):
-    """Temperature, with calibration error and log loss before and after scaling by it."""
+    """Temperature, with calibration error and log loss before and after scaling by it, and thresholds if fitted."""
 
     temperature: float
     ece_before: float
     ece_after: float
     loss_before: float
     loss_after: float
+    thresholds: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,19 @@ class Artefact:
 
     `path` is what was opened, `settings` the experiment's as plain values, `reading` those of them that say what is
     read of a row; `data_key` names the prepared corpus that it was trained on; `no_graph` says why there is no graph,
-    None where there is one.
+    None where there is one. `threshold_C` are the probabilities from which each label is given, where some were fitted.
     """
 
     path: Path
     labels: tuple[str, ...]
     data_key: str
     settings: dict[str, Any]
-    target: Literal["label", "stars"]
+    target: TargetName
     reading: SavedTextLimits
     no_graph: str | None
     temperature: float
     files: ModelFiles
+    threshold_C: tuple[float, ...] | None = None
 
     @property
     def has_weights(self) -> bool:
@@ -78,8 +82,8 @@ class Artefact:
 
     @property
     def n_logits(self) -> int:
-        """How many numbers the model puts out per row: one for two labels or stars, else one per label."""
-        return 1 if len(self.labels) == 2 else len(self.labels)
+        """How many numbers the model puts out per row."""
+        return n_outputs(self.target, len(self.labels))
 
     def read(self, name: str) -> bytes:
         """Return the content of a file; raise IntegrityError if it differs from the manifest."""
@@ -145,16 +149,20 @@ def read_artefact(path: Path, files: ModelFiles, task: str | None = "classify") 
             raise store.IntegrityError(f"{place}: the labels {labels!r:.200} are not two or more different names")
         if not _DATA_KEY.fullmatch(about["data_key"]):
             raise store.IntegrityError(f"{place}: data_key is {about['data_key']!r:.80}, no name of prepared data")
+        target = about["experiment"]["data"].get("target", "label")
+        if target not in get_args(TargetName):
+            raise store.IntegrityError(f"{place}: data.target is {target!r:.40}, which this version does not know")
         return Artefact(
             path=path,
             labels=tuple(labels),
             data_key=about["data_key"],
             settings=about["experiment"],
-            target="stars" if about["experiment"]["data"].get("target") == "stars" else "label",
+            target=target,
             reading=SavedTextLimits.from_json(about["experiment"]["text"]),
             no_graph=None if GRAPH in files.entries else about.get("graph") or _NO_GRAPH,
             temperature=read_temperature(files),
             files=files,
+            threshold_C=read_thresholds(files, labels),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise store.IntegrityError(f"{place} is damaged: {error!r}") from error
@@ -192,7 +200,7 @@ def save_artefact(
         WEIGHTS: safetensors.torch.save(weights),
     }
     if calibration is not None:
-        files["calibration.json"] = store.dump_json(calibration._asdict())
+        files["calibration.json"] = dump_calibration(calibration)
     if isinstance(graph, bytes):
         files[GRAPH] = graph
     about = {
@@ -243,6 +251,26 @@ def check_files(files: ModelFiles, of_model: dict[str, str], by: str = "model.js
                 f"{files.path} holds the files of several models: {name} has sha256 {found.get(name)}, and the one "
                 f"that {by} belongs to {of_model.get(name)}"
             )
+
+
+def dump_calibration(calibration: Calibration) -> bytes:
+    """Return calibration.json; without fitted thresholds as earlier versions wrote it."""
+    return store.dump_json({name: value for name, value in calibration._asdict().items() if value is not None})
+
+
+def read_thresholds(files: ModelFiles, labels: Sequence[str]) -> tuple[float, ...] | None:
+    """Return the threshold of each label in calibration.json; None without. Raises IntegrityError for invalid ones."""
+    if "calibration.json" not in files.entries:
+        return None
+    place = files.place("calibration.json")
+    with store.damage(place):
+        found = store.parse_json(files.read("calibration.json"), place).get("thresholds")
+        if found is None:
+            return None
+        values = tuple(found[label] for label in labels)
+    if len(found) != len(labels) or not all(type(value) is float and 0 < value < 1 for value in values):
+        raise store.IntegrityError(f"{place}: the thresholds {found!r:.80} are not a probability for each label")
+    return values
 
 
 def read_temperature(files: ModelFiles) -> float:

@@ -5,6 +5,7 @@ import numpy as np
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import DataError, UsageError
+from sentiment_cli.training.class_weights import class_weights
 
 
 def check_corpus(experiment: Experiment, corpus: Corpus) -> None:
@@ -12,6 +13,7 @@ def check_corpus(experiment: Experiment, corpus: Corpus) -> None:
     if experiment.task != "classify":
         return
     _check_monitor(experiment, corpus)
+    class_weights(experiment, corpus, corpus.split("train").label_N)  # refuses labels that there are not
     _check_tokens(experiment, corpus)
 
 
@@ -19,7 +21,9 @@ def _check_monitor(experiment: Experiment, corpus: Corpus) -> None:
     monitor = experiment.train.monitor
     if experiment.model.kind == "linear" or monitor not in ("auc", "f1"):
         return
-    counts = np.bincount(corpus.split("valid").label_N, minlength=len(corpus.labels))
+    counts = corpus.counts("valid")
+    if corpus.sets_KC is not None and counts.any():  # the mean is over the labels that have a row
+        return
     absent = [label for label, count in zip(corpus.labels, counts, strict=True) if not count]
     if absent if monitor == "auc" else len(absent) > len(corpus.labels) - 2:
         named = ", ".join(map(repr, absent[:8])) + (", …" if len(absent) > 8 else "")

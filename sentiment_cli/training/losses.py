@@ -1,4 +1,4 @@
-"""The loss functions of classification and of star ratings."""
+"""The loss functions of the targets: single labels, several labels, ranks and star ratings."""
 
 import functools
 
@@ -9,29 +9,55 @@ from torch import Tensor, nn
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import Batch
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
+from sentiment_cli.data.corpus.targets import is_binary
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.gradients import Objective
 
 
-def build_objective(experiment: Experiment) -> Objective:
-    """Return the loss function for the experiment's target and head."""
+def build_objective(experiment: Experiment, weight_CJ: Tensor | None = None) -> Objective:
+    """Return the loss function for the experiment's target and head, with class weights where they are given."""
     if experiment.data.target == "stars":
         return stars_loss
+    if is_binary(experiment.data.target):
+        return binary_loss if weight_CJ is None else functools.partial(binary_loss, weight_CJ=weight_CJ)
     loss = steps_loss if experiment.model.head == "steps" else classification_loss
     smoothing = experiment.train.label_smoothing
-    return functools.partial(loss, smoothing=smoothing) if smoothing else loss
+    weight_C = None if weight_CJ is None else weight_CJ[:, 0]
+    return (
+        functools.partial(loss, smoothing=smoothing, weight_C=weight_C) if smoothing or weight_C is not None else loss
+    )
 
 
-def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
+def classification_loss(
+    model: nn.Module, batch: Batch, *, smoothing: float = 0.0, weight_C: Tensor | None = None
+) -> Tensor:
     """Return the mean cross-entropy of the batch's logits in nats; binary cross-entropy where a row has one logit.
 
-    Label smoothing (Szegedy et al. 2016) spreads that share of the target evenly over all labels.
+    Label smoothing (Szegedy et al. 2016) spreads that share of the target evenly over all labels. With `weight_C` each
+    row's loss is multiplied by the weight of its label; the mean is still over the rows.
     """
     logits = model(batch.ids_BL, batch.length_B)
+    weight_B = None if weight_C is None else weight_C[batch.label_B]
     if logits.dim() == 1:
         truth_B = batch.label_B.to(logits.dtype) * (1 - smoothing) + smoothing / 2
-        return F.binary_cross_entropy_with_logits(logits, truth_B)
-    return F.cross_entropy(logits, _truth(batch, logits), label_smoothing=smoothing)
+        return F.binary_cross_entropy_with_logits(logits, truth_B, weight_B)
+    if weight_B is None:
+        return F.cross_entropy(logits, _truth(batch, logits), label_smoothing=smoothing)
+    loss_B = F.cross_entropy(logits, batch.label_B, label_smoothing=smoothing, reduction="none")
+    return (loss_B * weight_B).mean()
+
+
+def binary_loss(model: nn.Module, batch: Batch, *, weight_CJ: Tensor | None = None) -> Tensor:
+    """Return the mean binary cross-entropy of the yes or no of each output; label_B holds label_BC.
+
+    weight_C2 weighs the no and the yes of each label, and weight_C1 the rows of each rank.
+    """
+    logits, weight_BJ = model(batch.ids_BL, batch.length_B), None
+    if weight_CJ is not None and weight_CJ.shape[1] == 2:
+        weight_BJ = torch.where(batch.label_B > 0, weight_CJ[:, 1], weight_CJ[:, 0])
+    elif weight_CJ is not None:
+        weight_BJ = weight_CJ[batch.label_B.sum(dim=1).long()]
+    return F.binary_cross_entropy_with_logits(logits, batch.label_B, weight_BJ)
 
 
 def stars_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -39,16 +65,18 @@ def stars_loss(model: nn.Module, batch: Batch) -> Tensor:
     return F.mse_loss(model(batch.ids_BL, batch.length_B), (batch.label_B - MIDDLE) / REACH)
 
 
-def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
+def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0, weight_C: Tensor | None = None) -> Tensor:
     """Return the cross-entropy of a row's label at each of its tokens, averaged over tokens and then over rows.
 
-    For a model with `head: steps`; every row has the same weight, whatever its length.
+    For a model with `head: steps`; every row has the same weight, whatever its length, or that of its label.
     """
     assert isinstance(model, Classifier)
     logits = model.step_logits(batch.ids_BL, batch.length_B)
     n_rows, length = batch.ids_BL.shape
     is_token_BL = torch.arange(length, device=batch.length_B.device) < batch.length_B[:, None]
     weight_BL = is_token_BL / (batch.length_B[:, None] * n_rows)
+    if weight_C is not None:
+        weight_BL = weight_BL * weight_C[batch.label_B][:, None]
     label_BL = _truth(batch, logits)[:, None].expand(n_rows, length, *batch.label_B.shape[1:])
     if logits.dim() == 2:
         truth_BL = label_BL.to(logits.dtype) * (1 - smoothing) + smoothing / 2

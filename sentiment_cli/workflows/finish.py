@@ -16,7 +16,8 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import rows_on
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.evaluation.calibration import find_calibration
-from sentiment_cli.evaluation.evaluate import discard_scores
+from sentiment_cli.evaluation.kept_scores import discard_scores
+from sentiment_cli.evaluation.thresholds import fit_thresholds
 from sentiment_cli.inference.parity import checked_graph, rows_to_compare
 from sentiment_cli.inference.torch_model import model_of, score_rows
 from sentiment_cli.models.classifier import AnyClassifier
@@ -95,7 +96,7 @@ def _write_state(state: TrainState, status: str, tokens_per_second: float | None
     is_present = (progress.refit and status == "finished") or not best.weights
     weights = weights_of(state.validated) if is_present else best.weights
     model, calibration = state.validated, None
-    if isinstance(model, AnyClassifier) and status == "finished" and state.job.experiment.data.target == "label":
+    if isinstance(model, AnyClassifier) and status == "finished" and state.job.experiment.data.target != "stars":
         calibration = calibrate_run(state.job, model)
     write_model(state.job, weights, calibration, status, tokens_per_second)
 
@@ -167,13 +168,19 @@ def calibrate_run(job: TrainJob, model: AnyClassifier) -> Calibration:
     device = next(itertools.chain(model.parameters(), model.buffers())).device
     logits = score_rows(model, rows_on(device, valid), valid.length_N, job.experiment.text)
     ids = corpus.ids("valid")
-    save_validation(job.run, ValidationOutputs(corpus.labels, ids, valid.group_N, valid.label_N, logits, corpus.texts))
-    found, reason = find_calibration(logits, valid.label_N)
+    target = job.experiment.data.target
+    of_rows = (valid.group_N, valid.label_N, logits)
+    kept = ValidationOutputs(corpus.labels, ids, *of_rows, corpus.texts, target, valid.sets_KC)
+    save_validation(job.run, kept)
+    found, reason = find_calibration(*kept.as_binary())
     if reason is not None:
         console.say(f"calibration: no temperature is kept: {reason}; loss {found.loss_before:.4f}")
-        return found
-    console.say(
-        f"calibration: temperature {found.temperature:.3f} on {len(valid.label_N):,} validation reviews, "
-        f"loss {found.loss_before:.4f} to {found.loss_after:.4f}, ECE {found.ece_before:.4f} to {found.ece_after:.4f}"
-    )
+    else:
+        eces = f"ECE {found.ece_before:.4f} to {found.ece_after:.4f}"
+        console.say(
+            f"calibration: temperature {found.temperature:.3f} on {len(valid.label_N):,} validation reviews, "
+            f"loss {found.loss_before:.4f} to {found.loss_after:.4f}, {eces}"
+        )
+    if job.experiment.train.thresholds == "fitted":
+        return found._replace(thresholds=fit_thresholds(kept, logits / found.temperature))
     return found

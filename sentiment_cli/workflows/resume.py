@@ -49,6 +49,8 @@ SAFE_KEYS = frozenset(
         "train.plateau_factor",
         "train.plateau_patience",
         "train.label_smoothing",
+        "train.class_weight",
+        "train.thresholds",
         "train.activation_penalty",
         "train.temporal_penalty",
         "train.momentum",

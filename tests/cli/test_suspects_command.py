@@ -88,7 +88,7 @@ def test_test_reviews_are_judged_only_when_asked_by_the_run_of_the_experiment(cl
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--set", "data.target=stars"], "data.target is stars, and a model of star ratings gives labels no probabil"),
+        (["--set", "data.target=stars"], "data.target is stars, and suspects are of rows"),
         (["--set", "data.valid.folds=3", "--set", "data.valid.fold=1"], "each of 5 folds is used in turn"),
         (["--out", "suspects.html"], "the name should end in .jsonl or .csv"),
         (["--folds", "1"], "'--folds'"),

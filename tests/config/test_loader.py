@@ -527,7 +527,7 @@ def test_paths_in_a_file_are_meant_from_where_it_lies(tmp_path: Path, monkeypatc
         (["model.head=steps", "model.pooling=max"], "model.head steps is read at the last step"),
         (["model.context_window=3"], "model.context_window is of local context, and model.context is none"),
         (["model.embedding.uniform=0.1", "model.embedding.std=0.2"], "both say how the fresh vectors are drawn"),
-        (["data.target=stars", "train.label_smoothing=0.1"], "train.label_smoothing as it is set is of labels"),
+        (["data.target=stars", "train.label_smoothing=0.1"], "train.label_smoothing as it is set is of single labels"),
     ],
 )
 def test_b04_settings_of_a_model_that_do_not_go_together(write, settings_: list[str], said: str) -> None:

@@ -16,7 +16,8 @@ from sentiment_cli.evaluation.calibration import (
     print_reliability,
     reliability_bins,
 )
-from sentiment_cli.evaluation.metrics import expected_calibration_error, log_loss, score_outputs
+from sentiment_cli.evaluation.metrics import expected_calibration_error, log_loss
+from sentiment_cli.evaluation.target_scores import Truth, score_outputs
 from sentiment_cli.runs.saved_model import open_artefact
 from sentiment_cli.storage import store
 from sentiment_cli.workflows.train import fit
@@ -85,13 +86,13 @@ def test_a_perfect_and_a_hopeless_model_have_finite_temperatures() -> None:
 def test_calibration_leaves_labels_and_ranks_as_they_are(n_labels: int) -> None:
     logits, label_N = drawn(n_labels, 2, n=500)
     stars_N, labels = np.zeros(500, dtype=np.int64), tuple("abcd"[:n_labels])
-    before, after = (score_outputs(logits / t, label_N, stars_N, labels, "label") for t in (1, 1.7))
+    before, after = (score_outputs(logits / t, Truth(label_N, stars_N), labels, "label") for t in (1, 1.7))
     assert before.confusion == after.confusion
     assert before.loss != after.loss
     if n_labels == 2:
         assert before.auc == pytest.approx(after.auc, abs=1e-12)
     found = measure_calibration(logits, label_N, 1.7)
-    assert found == (1.7, before.ece, after.ece, before.loss, after.loss)
+    assert found == (1.7, before.ece, after.ece, before.loss, after.loss, None)
 
 
 def test_reliability_bins_add_up_to_the_calibration_error(capsys) -> None:

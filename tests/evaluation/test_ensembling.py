@@ -14,14 +14,14 @@ from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.errors import DataError, MachineError, UsageError
-from sentiment_cli.evaluation import ensembling
+from sentiment_cli.evaluation import ensembling, stacking
 from sentiment_cli.evaluation import scoring as outputs_module
 from sentiment_cli.evaluation.behaviour import evaluate_behaviour
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
-from sentiment_cli.evaluation.metrics import score_outputs
 from sentiment_cli.evaluation.printing import print_ensemble
 from sentiment_cli.evaluation.significance import compare_runs
+from sentiment_cli.evaluation.target_scores import score_outputs, truth_of
 from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import load_model, score_rows
 from sentiment_cli.reports.markdown import render_card
@@ -87,7 +87,7 @@ def test_the_validation_outputs_that_are_kept_are_those_before_the_refit(runs: P
         assert (kept.labels, kept.ids) == (("neg", "pos"), corpus.ids("valid"))
         np.testing.assert_array_equal(kept.label_N, valid.label_N)
         np.testing.assert_array_equal(kept.group_N, valid.group_N)
-        scores = score_outputs(kept.logits, kept.label_N, valid.stars_N, kept.labels, "label")
+        scores = score_outputs(kept.logits, truth_of(valid), kept.labels, "label")
         assert (scores.accuracy, scores.n) == (summary["accuracy"], summary["n"])
         assert scores.loss == pytest.approx(summary["loss"], abs=1e-6)
         rows = (load_model(open_artefact(runs / name)), valid, experiment)
@@ -172,7 +172,7 @@ def test_the_validation_score_is_of_rows_that_did_not_weigh_the_members(runs: Pa
         seen.append(logits[0])
         return np.array([0.25, 0.75])
 
-    monkeypatch.setattr(ensembling, "fit_weights", recorded)
+    monkeypatch.setattr(stacking, "fit_weights", recorded)
     made = make_ensemble(["linear", "forward"])
     everything, *others = seen
     assert len(others) == 5

@@ -8,8 +8,9 @@ import pytest
 from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.evaluation import scoring as outputs_module
 from sentiment_cli.evaluation.evaluate import Evaluation, evaluate
-from sentiment_cli.evaluation.metrics import score, score_stars
+from sentiment_cli.evaluation.metrics import score
 from sentiment_cli.evaluation.printing import print_scores
+from sentiment_cli.evaluation.target_scores import score_stars
 
 
 def test_three_labels_are_scored_and_kept_in_their_order(

@@ -12,10 +12,9 @@ from sentiment_cli.evaluation.metrics import (
     average_precision,
     expected_calibration_error,
     score,
-    score_outputs,
-    score_stars,
     wilson_interval,
 )
+from sentiment_cli.evaluation.target_scores import Truth, score_outputs, score_stars
 
 GENERATOR = np.random.default_rng(0)
 
@@ -208,7 +207,9 @@ def test_rows_without_stars_count_for_the_sign_alone() -> None:
 
 
 def test_scores_of_labels_have_no_keys_for_stars() -> None:
-    found = score_outputs(np.array([2.0, -1.0]), np.array([1, 1]), np.array([9, 9]), ("neg", "pos"), "label").to_json()
+    found = score_outputs(
+        np.array([2.0, -1.0]), Truth(np.array([1, 1]), np.array([9, 9])), ("neg", "pos"), "label"
+    ).to_json()
     assert found["accuracy"] == 0.5
     assert not found.keys() & {"mae", "rmse"}
     assert found["brier"] is not None

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from sentiment_cli.config import schema
 from sentiment_cli.data.batching.batches import Batch, DeviceRows
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
-from sentiment_cli.evaluation.metrics import score, score_stars
+from sentiment_cli.evaluation.metrics import score
+from sentiment_cli.evaluation.target_scores import score_stars
 from sentiment_cli.inference.predictor import class_probabilities
 from sentiment_cli.inference.torch_model import score_rows
 from sentiment_cli.models.classifier import Classifier, build_classifier

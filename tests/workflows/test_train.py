@@ -9,7 +9,7 @@ import torch
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import DataError, DivergedError, InterruptedRun, MachineError, UsageError
-from sentiment_cli.evaluation.metrics import score_outputs
+from sentiment_cli.evaluation.target_scores import score_outputs
 from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import load_model, score_rows
 from sentiment_cli.runs.saved_model import open_artefact, save_artefact

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from sentiment_cli.config.schema import Experiment, Text, Train
 from sentiment_cli.data.batching.truncation import cut_batches
 from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.data.corpus.targets import TargetName, codes_of
 from sentiment_cli.data.tokens.vocabulary import PAD_ID, START_ID
 from sentiment_cli.errors import DataError
 
@@ -23,6 +24,7 @@ class Batch(NamedTuple):
     """ids_BL int64, padded with 0; length_B int64, at least 1; label_B int64, what is learnt: labels or stars.
 
     Where a teacher's answers are learnt, label_B is float32: the probability of the second of two labels, or label_BC.
+    Of the targets multilabel and ordinal it is label_BC, the yes and no of each output as float32.
     """
 
     ids_BL: Tensor
@@ -36,16 +38,21 @@ class DeviceRows(NamedTuple):
     ids_T: Tensor
     starts_N1: Tensor
     label_N: Tensor
+    code_KC: Tensor | None = None  # what a batch has in place of the number of a label, or of a set of labels
 
 
-def rows_on(device: torch.device, packed: Packed, target: Literal["label", "stars"] = "label") -> DeviceRows:
+def rows_on(device: torch.device, packed: Packed, target: TargetName = "label", n_labels: int = 0) -> DeviceRows:
     """Put a split on the device, once, with one padding token behind it for empty rows to point at.
 
-    `target` says whether label_N is to hold the labels or the star ratings.
+    `target` says what label_N is to hold: the star ratings or, in each batch, the labels as that target has them.
     """
-    ids_T = torch.from_numpy(np.append(packed.ids_T, np.int32(PAD_ID)))
-    label_N = packed.label_N if target == "label" else packed.stars_N
-    return DeviceRows(*(tensor.to(device) for tensor in (ids_T, *map(torch.from_numpy, (packed.starts_N1, label_N)))))
+    ids_T = torch.from_numpy(np.append(packed.ids_T, np.int32(PAD_ID))).to(device)
+    label_N = torch.from_numpy(packed.stars_N if target == "stars" else packed.label_N).to(device)
+    rows = DeviceRows(ids_T, torch.from_numpy(packed.starts_N1).to(device), label_N)
+    code_KC = codes_of(target, n_labels, packed.sets_KC)
+    if code_KC is None:
+        return rows
+    return rows._replace(code_KC=torch.from_numpy(code_KC.astype(np.float32)).to(device))
 
 
 def gather(rows: DeviceRows, row_B: Tensor, width: int, text: Text) -> Batch:
@@ -71,7 +78,8 @@ def gather(rows: DeviceRows, row_B: Tensor, width: int, text: Text) -> Batch:
     ids_BL = rows.ids_T[torch.where(inside_BL, position_BL, -1)].masked_fill(~inside_BL, PAD_ID)
     if text.start:  # in the packed rows its place holds the last token of the row before
         ids_BL = ids_BL.masked_fill(inside_BL & (position_BL == start_B[:, None]), START_ID)
-    return Batch(ids_BL.long(), length_B, rows.label_N[row_B])
+    label_B = rows.label_N[row_B]
+    return Batch(ids_BL.long(), length_B, label_B if rows.code_KC is None else rows.code_KC[label_B])
 
 
 def plan_batches(length_N: NDArray[np.int64], batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:

@@ -104,7 +104,7 @@ def check_data(data: Data) -> Report:
 
 def _label_findings(labelled: Texts) -> list[Finding]:
     findings = []
-    counts = np.bincount(labelled.rows("train").label_N, minlength=len(labelled.labels))
+    counts = labelled.counts("train")
     if len(labelled.labels) < 2:
         findings.append(Finding("error", f"every training row is labelled {labelled.labels[0]}", int(counts.sum())))
     rarest = int(counts.argmin())
@@ -124,7 +124,8 @@ def _label_findings(labelled: Texts) -> list[Finding]:
             for split, rows in rows_of.items()
             for i in np.flatnonzero(np.isin(rows.digest_N, conflicts))[:_EXAMPLES]
         ]
-        findings.append(Finding("warning", "texts with more than one label", len(conflicts), tuple(named[:_EXAMPLES])))
+        what = "texts with more than one label" if labelled.sets_KC is None else "texts with other labels elsewhere"
+        findings.append(Finding("warning", what, len(conflicts), tuple(named[:_EXAMPLES])))
     return findings
 
 
@@ -132,8 +133,7 @@ def _missing_findings(labelled: Texts, data: Data) -> list[Finding]:
     """Find labels that spell a missing value, those that are left out, and those that a split cannot have."""
     counts = Counter[str]()
     for split in SPLITS_OF["labelled"]:
-        rows = np.bincount(labelled.rows(split).label_N, minlength=len(labelled.labels))
-        counts.update(dict(zip(labelled.labels, rows.tolist(), strict=True)))
+        counts.update(dict(zip(labelled.labels, labelled.counts(split).tolist(), strict=True)))
     renamed = parse_label_map(data.label_map)
     findings = [
         Finding(
@@ -149,7 +149,7 @@ def _missing_findings(labelled: Texts, data: Data) -> list[Finding]:
         for label, count in labelled.left_out.items()
     ]
     drawn = 1 + sum(not len(labelled.rows(split)) for split in ("valid", "test"))
-    for label, count in zip(labelled.labels, np.bincount(labelled.rows("train").label_N).tolist(), strict=False):
+    for label, count in zip(labelled.labels, labelled.counts("train").tolist(), strict=True):
         if 0 < count < drawn:
             findings.append(Finding("warning", f"too few rows labelled {label} for one in each split", count))
     return findings

@@ -14,6 +14,7 @@ from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.data.corpus.packed import SPLITS, Corpus, Packed
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.data.corpus.raw_texts import SPLITS_OF, prepare_texts
+from sentiment_cli.data.corpus.targets import count_labels
 from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 
@@ -44,9 +45,9 @@ def corpus_facts(experiment: Experiment) -> dict[str, Any]:
             groups[split] = {texts.groups[number] for number in numbers}
             came[split] = {
                 "rows": len(rows),
-                "labels": {
-                    label: int((rows.label_N == i).sum()) for i, label in enumerate(texts.labels) if part == "labelled"
-                },
+                "labels": dict(
+                    zip(texts.labels, texts.counts(split).tolist(), strict=True) if part == "labelled" else ()
+                ),
                 "bytes": int(rows.end_N[-1]),
                 "words": {"mean": float(words_N.mean()), "longest": int(words_N.max()), "in_all": int(words_N.sum())},
                 "characters_longest": int(characters_N.max()),
@@ -86,7 +87,7 @@ def _lengths(chunks: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _split_facts(packed: Packed, corpus: Corpus, experiment: Experiment) -> dict[str, Any]:
     length_N, most = packed.length_N, max_own_tokens(experiment.text)
     n_tokens = int(length_N.sum())
-    counts = np.bincount(packed.label_N[packed.label_N >= 0], minlength=len(corpus.labels))
+    counts = count_labels(packed.label_N, len(corpus.labels), packed.sets_KC)
     return {
         "rows": len(length_N),
         "labels": dict(zip(corpus.labels, counts.tolist(), strict=True)),

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import read_column, read_ids
 from sentiment_cli.data.corpus.raw_texts import find_texts
+from sentiment_cli.data.corpus.targets import count_labels
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.storage import store
 
 SPLITS = ("train", "valid", "test")
+LABEL_SETS = "label-sets.json"  # the labels of each set, by number, where rows have several
 ABOUT = "about.json"  # counts of rows by split and label, and of rows that are in several splits
 COLUMNS = {  # of a packed split, by the kind of their numbers
     "ids_T": "int32",
@@ -32,6 +34,7 @@ class Packed:
 
     ids_T int32, starts_N1 int64, label_N and group_N int64 (-1: none), stars_N int64 (0: none), in_train_N bool (the
     same text, as `duplicates.normalise` reads it, is another split's too among the rows to train and validate on).
+    Where rows have several labels, label_N numbers `sets_KC`, the sets of labels that there are.
     """
 
     ids_T: NDArray[np.int32]
@@ -40,6 +43,7 @@ class Packed:
     stars_N: NDArray[np.int64]
     group_N: NDArray[np.int64]
     in_train_N: NDArray[np.bool_]
+    sets_KC: NDArray[np.bool_] | None = None
 
     @property
     def length_N(self) -> NDArray[np.int64]:
@@ -55,6 +59,7 @@ class Corpus:
     vocabulary: Vocabulary
     directory: Path
     directories: dict[str, Path]
+    sets_KC: NDArray[np.bool_] | None = None
 
     @property
     def rows_key(self) -> str:
@@ -77,7 +82,11 @@ class Corpus:
         """Map a split's arrays into memory."""
         columns = {column: read_column(self.directories[name], name, column, kind) for column, kind in COLUMNS.items()}
         starts_N1 = np.concatenate([np.zeros(1, np.int64), columns.pop("end_N")])
-        return Packed(starts_N1=starts_N1, **columns)
+        return Packed(starts_N1=starts_N1, sets_KC=self.sets_KC, **columns)
+
+    def counts(self, name: str) -> NDArray[np.int64]:
+        """Count a split's rows of each label."""
+        return count_labels(self.split(name).label_N, len(self.labels), self.sets_KC)
 
     def digests(self, name: str) -> NDArray[np.uint64] | None:
         """Return a hash of each row's text, as `duplicates.normalise` reads it; None of an earlier version's corpus.
@@ -117,21 +126,29 @@ def open_corpus(name: str, splits: tuple[str, ...]) -> Corpus | None:
         return None
     vocabulary = Vocabulary.from_json(store.read_json(directory / "vocabulary.json"))
     labels = tuple(store.read_json(directory / "labels.json"))
-    return Corpus(name, labels, vocabulary, directory, dict.fromkeys(splits, directory))
+    sets_KC = None
+    if (directory / LABEL_SETS).exists():
+        sets = store.read_json(directory / LABEL_SETS)
+        sets_KC = np.array([np.isin(np.arange(len(labels)), of_row) for of_row in sets], dtype=np.bool_)
+    return Corpus(name, labels, vocabulary, directory, dict.fromkeys(splits, directory), sets_KC)
 
 
 def join_rows(one: Packed, other: Packed) -> Packed:
     """Return the rows of both."""
-    fields = [field.name for field in dataclasses.fields(one)]
-    joined = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in fields}
+    joined = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in _arrays_of(one)}
     joined["starts_N1"] = np.concatenate([one.starts_N1, one.starts_N1[-1] + other.starts_N1[1:]])
-    return Packed(**joined)
+    return Packed(sets_KC=one.sets_KC, **joined)
 
 
 def select_rows(packed: Packed, is_wanted_N: NDArray[np.bool_]) -> Packed:
     """Return the rows that are wanted."""
-    fields = [field.name for field in dataclasses.fields(packed) if field.name not in ("ids_T", "starts_N1")]
+    fields = [name for name in _arrays_of(packed) if name not in ("ids_T", "starts_N1")]
     rows = {name: getattr(packed, name)[is_wanted_N] for name in fields}
     is_wanted_T = np.repeat(is_wanted_N, packed.length_N)
     starts_N1 = np.concatenate([[0], np.cumsum(packed.length_N[is_wanted_N])])
-    return Packed(ids_T=packed.ids_T[is_wanted_T], starts_N1=starts_N1, **rows)
+    return Packed(ids_T=packed.ids_T[is_wanted_T], starts_N1=starts_N1, sets_KC=packed.sets_KC, **rows)
+
+
+def _arrays_of(packed: Packed) -> list[str]:
+    """Return the names of the arrays that have a value per row or token."""
+    return [field.name for field in dataclasses.fields(packed) if field.name != "sets_KC"]

@@ -21,7 +21,8 @@ from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import copy_rows, read_ids, writing
 from sentiment_cli.data.corpus.duplicates import Hashes, is_among, normalised_hashes, row_hashes
 from sentiment_cli.data.corpus.fit_settings import settle
-from sentiment_cli.data.corpus.packed import ABOUT, COLUMNS, SPLITS, Corpus, digests_file, open_corpus
+from sentiment_cli.data.corpus.label_checks import check_ranks
+from sentiment_cli.data.corpus.packed import ABOUT, COLUMNS, LABEL_SETS, SPLITS, Corpus, digests_file, open_corpus
 from sentiment_cli.data.corpus.ratings import check_ratings, check_source
 from sentiment_cli.data.corpus.raw_texts import SPLITS_OF, Texts, find_fingerprint, key_of, prepare_texts
 from sentiment_cli.data.corpus.row_checks import about_rows, check_labels_of, check_splits, warn_of_rows
@@ -48,7 +49,7 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     Only the named splits (train, valid, test, unsup) are read and checked, so that training never opens test; a
     source without unlabelled rows has no unsup. With `key`, the rows_key of a corpus, an entry of labelled rows serves
     without a look at its source, and a source that gives another key is refused with a DataError. Raises UsageError or
-    DataError where data.target is stars and there are none to learn from.
+    DataError where data.target is stars or ordinal and there are none to learn from.
     """
     started = time.monotonic()
     cache.sweep_cache()  # a run that finds its data takes no lock and would not sweep
@@ -60,6 +61,8 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
     if experiment.data.target == "stars":
         check_source(source)
     corpus = _prepare_labelled(source, experiment, labelled, key and key.partition("+")[0])
+    if experiment.data.target == "ordinal":
+        check_ranks(corpus.labels, experiment.data.label_order)
     if experiment.data.target == "stars":
         check_ratings(source, {split: corpus.split(split).stars_N for split in labelled if split != "test"})
     if "unsup" in splits and source.has_unlabelled:
@@ -185,6 +188,8 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
             draft.write(digests_file(name), hash_N_of[of][is_wanted_N].tobytes())
         write_tokens(draft, experiment, tokenizer, entries)
         draft.write("labels.json", store.dump_json(labelled.labels))
+        if labelled.sets_KC is not None:
+            draft.write(LABEL_SETS, store.dump_json([np.flatnonzero(of_row).tolist() for of_row in labelled.sets_KC]))
         draft.write(ABOUT, store.dump_json(about_rows(labelled, splits, hash_N_of)))
         draft.write(cache.KEY_FILE, store.dump_json(key.depends_on))
 

@@ -23,10 +23,13 @@ from numpy.typing import NDArray
 from sentiment_cli import console
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import read_column, read_ids, writing
+from sentiment_cli.data.corpus.label_checks import check_order
 from sentiment_cli.data.corpus.split_writer import COLUMNS, ROWS_AT_ONCE, RejectsWriter, SplitWriter
+from sentiment_cli.data.corpus.targets import count_labels
 from sentiment_cli.data.files.file_kinds import show_command
 from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.imdb_source import say_other_archive
+from sentiment_cli.data.sources.label_lists import find_separator, load_labels
 from sentiment_cli.data.sources.labels import parse_label_map, refuse_unknown, said, sort_labels
 from sentiment_cli.data.sources.review import Subset
 from sentiment_cli.data.sources.source import Source
@@ -64,11 +67,13 @@ class TextRows:
 class Texts:
     """A part's reviews on disk: their labels and groups in order, and the rank of each as it was first met.
 
-    `left_out` counts the rows that data.label_map leaves out, by their label in the file.
+    `left_out` counts the rows that data.label_map leaves out, by their label in the file. Where rows have several
+    labels, `sets_KC` are the sets of labels that there are, and label_N numbers these instead.
     """
 
     directory: Path
     labels: tuple[str, ...]
+    sets_KC: NDArray[np.bool_] | None
     groups: tuple[str, ...]
     fingerprint: str
     rejected: int
@@ -86,6 +91,11 @@ class Texts:
         columns["label_N"] = self._label_ranks[columns["label_N"]]
         columns["group_N"] = self._group_ranks[columns["group_N"]]
         return TextRows(**columns)
+
+    def counts(self, split: str, is_wanted_N: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Count the rows of each label."""
+        label_N = self.rows(split).label_N
+        return count_labels(label_N if is_wanted_N is None else label_N[is_wanted_N], len(self.labels), self.sets_KC)
 
     def ids(self, split: str) -> list[str]:
         """Return the rows' ids."""
@@ -166,6 +176,7 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
         found_out.append(line)
         console.say(line)
 
+    is_multilabel = source.settings.target == "multilabel" and part == "labelled"
     labels: dict[str, int] = {}
     groups: dict[str, int] = {}
     n_damaged, n_rows = 0, 0
@@ -190,7 +201,7 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
             label = group = -1
             if review.label is not None:
                 label = labels.setdefault(review.label, len(labels))
-                splits[split].labels[review.label] += 1
+                splits[split].labels.update(load_labels(review.label) if is_multilabel else [review.label])
             if review.group is not None:
                 group = groups.setdefault(review.group, len(groups))
             splits[split].add(review, label, group)
@@ -211,9 +222,16 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
             refuse_unknown(f"the {split} split of {source.path}", other.labels, names, renamed)
         for columns in splits.values():
             columns.flush()
+        if source.is_table and not is_multilabel and (separator := find_separator(first.labels)):
+            asked = f"--set data.target=multilabel --set 'data.label_separator={json.dumps(separator)}'"
+            say(f"data: {separator!r} may separate several labels of a row, which are learnt as one here; {asked}")
         if found_out:
             draft.write(_MESSAGES_FILE, store.dump_json(found_out))
         about = {"labels": list(labels), "groups": list(groups), "rejected": rejected.n}
+        if is_multilabel:
+            about["is_multilabel"] = True
+        if order := source.settings.label_order:
+            about["order"] = check_order(source.path, order, first.labels)
         if +left_out:  # without it the fingerprint is that of earlier versions
             about["left_out"] = dict(left_out)
         draft.write("about.json", store.dump_json(about))
@@ -235,10 +253,25 @@ def _say_nothing(line: str) -> None:
 
 def _load(directory: Path) -> Texts:
     about = store.read_json(directory / "about.json")
-    labels, groups = sort_labels(about["labels"]), tuple(sorted(about["groups"]))
-    ranks = [_ranks(about["labels"], labels), _ranks(about["groups"], groups)]
+    groups, sets_KC = tuple(sorted(about["groups"])), None
+    if about.get("is_multilabel"):
+        sets = [load_labels(text) for text in about["labels"]]
+        labels = sort_labels({label for of_row in sets for label in of_row})
+        sets_KC = np.array([[label in of_row for label in labels] for of_row in sets], dtype=np.bool_)
+        label_ranks = np.array([*range(len(sets)), -1], dtype=np.int32)
+    else:
+        labels = tuple(about.get("order") or sort_labels(about["labels"]))
+        label_ranks = _ranks(about["labels"], labels)
     return Texts(
-        directory, labels, groups, _fingerprint(directory), about["rejected"], about.get("left_out", {}), *ranks
+        directory,
+        labels,
+        sets_KC,
+        groups,
+        _fingerprint(directory),
+        about["rejected"],
+        about.get("left_out", {}),
+        label_ranks,
+        _ranks(about["groups"], groups),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from sentiment_cli import console
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus.duplicates import Hashes, is_among
+from sentiment_cli.data.corpus.label_checks import refuse_single_labels
 from sentiment_cli.data.corpus.packed import SPLITS, Corpus
 from sentiment_cli.data.corpus.raw_texts import Texts
 from sentiment_cli.data.corpus.splits import Splits, is_by_group
@@ -25,8 +26,9 @@ _FEWEST_IDS = 20  # labels, from which on one of every row is an id and no class
 
 def check_labels_of(texts: Texts, data: Data) -> None:
     """Raise DataError for labels that no classifier can be trained on: one in all, or one for nearly every row."""
-    label_N = texts.rows("train").label_N
-    n_rows, counts = len(label_N), np.bincount(label_N, minlength=len(texts.labels))
+    if texts.sets_KC is not None:
+        refuse_single_labels(data.source, texts.labels, texts.sets_KC)
+    n_rows, counts = len(texts.rows("train")), texts.counts("train")
     if len(texts.labels) < 2:
         raise DataError(
             f"every training row is labelled {texts.labels[0]!r}; a classifier needs two labels at least",
@@ -66,7 +68,7 @@ def check_splits(texts: Texts, splits: Splits, data: Data) -> None:
             f"{n_groups:,} groups cannot give {named} rows: groups stay whole, and each label needs one in each split",
             Change("--set", "data.valid.by=row"),
         )
-    counts = np.bincount(rows.label_N, minlength=len(texts.labels))
+    counts = texts.counts("train")
     labels = said(Counter(dict(zip(texts.labels, counts.tolist(), strict=True))))
     drawn = " and ".join(name for name in ("test", "valid") if splits[name][0] == "train")
     without = f"{named} {'get' if len(empty) > 1 else 'gets'} none of them"
@@ -81,15 +83,11 @@ def about_rows(texts: Texts, splits: Splits, hash_N_of: dict[str, Hashes]) -> di
     """Count the rows of each split by label, and those whose text another split has, too."""
     hashes = {name: hash_N_of[of][is_wanted_N] for name, (of, is_wanted_N) in splits.items()}
     known = {"valid": hashes["train"], "test": np.concatenate([hashes["train"], hashes["valid"]])}
+    of_several = {} if texts.sets_KC is None else {"rows": {name: int(of[1].sum()) for name, of in splits.items()}}
     return {
+        **of_several,
         "labels": {
-            name: dict(
-                zip(
-                    texts.labels,
-                    np.bincount(texts.rows(of).label_N[is_wanted_N], minlength=len(texts.labels)).tolist(),
-                    strict=True,
-                )
-            )
+            name: dict(zip(texts.labels, texts.counts(of, is_wanted_N).tolist(), strict=True))
             for name, (of, is_wanted_N) in splits.items()
         },
         "known": {name: int(is_among(hashes[name], others).sum()) for name, others in known.items()},
@@ -115,7 +113,7 @@ def row_warnings(about: dict[str, Any], data: Data) -> list[str]:
             rows_of = Counter({label: sum(labels[name][label] for name in SPLITS) for label in absent})
             found.append(f"no {split} row is labelled {said(rows_of)}, rows in all: {_ABSENT[split]}")
     for split, n_known in about["known"].items():
-        n_rows = sum(labels[split].values())
+        n_rows = about.get("rows", {}).get(split, sum(labels[split].values()))
         if n_rows and n_known == n_rows:
             found.append(
                 f"all {n_rows:,} {split} rows are also in {'train' if split == 'valid' else 'train or valid'}: the "

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.corpus.raw_texts import Texts
+from sentiment_cli.data.corpus.targets import strata_of
 from sentiment_cli.errors import Change, UsageError
 
 Splits = dict[str, tuple[str, NDArray[np.bool_]]]  # of each split, the split of the texts and which of its rows
@@ -16,15 +17,16 @@ def assign_rows(texts: Texts, data: Data, *, rounds: bool = False) -> Splits:
     A label of three rows or more has one in each split, unless `rounds`: earlier versions rounded its share.
     """
     train, n_test, n_valid = texts.rows("train"), len(texts.rows("test")), len(texts.rows("valid"))
+    stratum_N = strata_of(train.label_N, len(texts.labels), texts.sets_KC)
     valid = data.valid
     is_drawn_valid = valid.folds is not None or not n_valid
     is_test_N = np.zeros(len(train), dtype=bool)
     if n_test == 0:
         left = 0 if rounds else 1 + is_drawn_valid
-        is_test_N = held_out(train.label_N, train.group_N, valid.by, data.test_share, valid.seed, left)
+        is_test_N = held_out(stratum_N, train.group_N, valid.by, data.test_share, valid.seed, left)
     rest = np.flatnonzero(~is_test_N)
     is_valid_N = np.zeros(len(train), dtype=bool)
-    label_N, group_N = train.label_N[rest], train.group_N[rest]
+    label_N, group_N = stratum_N[rest], train.group_N[rest]
     if valid.folds is not None:
         is_valid_N[rest] = folds_of(label_N, group_N, valid.by, valid.folds, valid.seed) == valid.fold
     elif is_drawn_valid:

@@ -61,6 +61,8 @@ def find_label(value: Any, renamed: Mapping[str, str]) -> tuple[str | None, str 
     for spelling in _spellings(value) if renamed else ():
         if spelling in renamed:
             return spelling, renamed[spelling]
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        (value,) = value
     label = parse_label(value)
     return label, label if label is None else renamed.get(label, label)
 

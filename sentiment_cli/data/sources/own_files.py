@@ -14,6 +14,7 @@ from sentiment_cli.config.schema import Data
 from sentiment_cli.data.sources import folders, imdb
 from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.imdb_source import has_unlabelled_folder
+from sentiment_cli.data.sources.label_lists import load_labels
 from sentiment_cli.data.sources.labels import MOST_LABELS, check_labels, parse_label_map, refuse_unused
 from sentiment_cli.data.sources.own_folder import hash_folder, read_folder_rows, unread_folders
 from sentiment_cli.data.sources.own_table import labels_by_schema, read_split_rows, read_table_rows
@@ -64,7 +65,13 @@ class OwnFiles:
         return is_in_files or self.valid_folder is not None
 
     def settings_read(self) -> dict[str, Any]:
-        return self.settings.model_dump(mode="json", include=_READ)
+        is_set = {name for name in ("label_separator", "label_order") if getattr(self.settings, name)}
+        if self.settings.target == "multilabel":  # else keys are those of earlier versions
+            is_set.add("target")
+        return self.settings.model_dump(mode="json", include=_READ | is_set)
+
+    def _labels_in(self, label: str) -> tuple[str, ...]:
+        return load_labels(label) if self.settings.target == "multilabel" else (label,)
 
     def rows(
         self,
@@ -88,10 +95,10 @@ class OwnFiles:
             counts, raw = Counter[str](), Counter[str]()
             for found, label, review in self._rows_of(files, split, rejects, renamed, say):
                 if label is not None:
-                    raw[well_formed(label)] += 1
+                    raw.update(self._labels_in(well_formed(label)))
                     if not review.label:  # which the map leaves out
                         continue
-                    counts[well_formed(review.label)] += 1
+                    counts.update(self._labels_in(well_formed(review.label)))
                     if len(counts) > MOST_LABELS:
                         break
                 yield found, _without_surrogates(review)
@@ -99,7 +106,7 @@ class OwnFiles:
             seen += raw
         if part == "labelled":
             refuse_unused(renamed, seen)
-            if left_out is not None:
+            if left_out is not None and data.target != "multilabel":  # of whose rows single labels are left out
                 left_out.update({old: seen[old] for old, new in renamed.items() if not new})
 
     def digest(self, part: Subset, read: FilesDigest | None = None) -> str:

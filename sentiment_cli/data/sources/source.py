@@ -89,6 +89,11 @@ def find_source(data: Data) -> Source:
                 "labels of its own",
                 Change("--set", f"data.{key}={'[]' if key == 'label_map' else 'null'}"),
             )
+    if data.target == "multilabel" and not source.is_table:
+        raise UsageError(
+            f"data.target is multilabel, and each text of {data.source} has one label: rows of tables alone have more",
+            Change("--set", "data.target=label"),
+        )
     return source
 
 

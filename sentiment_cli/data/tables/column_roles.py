@@ -13,7 +13,7 @@ from sentiment_cli.errors import DataError
 Role = Literal["text", "label", "group"]
 NAMES_OF: dict[Role, tuple[str, ...]] = {
     "text": ("text", "review", "review_text", "content", "sentence", "comment", "body", "message", "tweet"),
-    "label": ("label", "sentiment", "class", "category", "polarity", "target"),
+    "label": ("label", "sentiment", "class", "category", "polarity", "target", "labels"),
     "group": ("group", "movie"),
 }
 # Parts of names that labels have, for a hint alone.
@@ -94,12 +94,16 @@ class _Contents:
     """What one column holds, counted."""
 
     def __init__(self) -> None:
-        self.n = self.n_characters = self.n_words = self.n_numbers = self.n_odd = self.n_missing = 0
+        self.n = self.n_characters = self.n_words = self.n_numbers = self.n_odd = self.n_missing = self.n_lists = 0
         self.distinct: set[str] = set()
 
     def take(self, value: Any) -> None:
         if value is None or value == "" or value != value:
             self.n_missing += 1
+            return
+        if isinstance(value, list) and all(isinstance(one, str) and len(one) <= _LONGEST_LABEL for one in value):
+            self.n_lists += 1
+            self.distinct.update(value if len(self.distinct) < _MOST_DISTINCT else ())
             return
         if isinstance(value, (list, dict, bytes)):
             self.n_odd += 1
@@ -121,7 +125,7 @@ class _Contents:
 
     @property
     def is_any_text(self) -> bool:
-        return self.n > 0 and not self.n_odd and self.n_numbers * 2 <= self.n
+        return self.n > 0 and not self.n_odd and not self.n_lists and self.n_numbers * 2 <= self.n
 
     @property
     def _is_codes(self) -> bool:
@@ -131,6 +135,8 @@ class _Contents:
     @property
     def is_label(self) -> bool:
         n = len(self.distinct)
+        if self.n_lists:  # several labels a row
+            return not self.n and not self.n_odd and 2 <= n <= max(2, self.n_lists // _ROWS_PER_LABEL)
         return (
             2 <= n <= max(2, min(_MOST_LABELS, self.n // _ROWS_PER_LABEL))
             and n < self.n

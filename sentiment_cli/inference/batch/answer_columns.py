@@ -1,6 +1,7 @@
 """The columns that an answer adds to a table: their names beside the table's own, their kinds and their values."""
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sentiment_cli import console
@@ -21,6 +22,8 @@ def added_columns(
     answer = Prediction("", "", 0.0, each, tokens=0, unknown=0, truncated=False, low_evidence=False)
     if predictor.target == "stars":
         answer = answer._replace(probability=None, probabilities=None, stars=0.0)
+    elif predictor.target == "multilabel":
+        answer = answer._replace(labels=())
     names, name_of, kinds = set(taken), {}, {}
     for name, value in answer_fields(answer, is_flat=is_flat, shown=shown).items():
         free = name
@@ -45,4 +48,12 @@ def answer_fields(answer: "Prediction", *, is_flat: bool, shown: Callable[[str],
     else:
         each = {f"probability_{shown(label)}": probability for label, probability in answer.probabilities.items()}
         figures = {"probability": answer.probability, **each}
-    return {"label": shown(answer.label), **figures, **{name: fields[name] for name in COUNTED}}
+    of_several = {} if answer.labels is None else {"labels": _joined(answer.labels, shown)}
+    return {**of_several, "label": shown(answer.label), **figures, **{name: fields[name] for name in COUNTED}}
+
+
+def _joined(labels: Sequence[str], shown: Callable[[str], str]) -> str:
+    """Return several labels as the text of a cell: with | between them, or as a JSON list where one has a |."""
+    if any("|" in label for label in labels):
+        return json.dumps([shown(label) for label in labels], ensure_ascii=False)
+    return "|".join(map(shown, labels))

@@ -28,7 +28,7 @@ COLUMN_PREFIX = "prediction_"  # before the name of an added column that the inp
 COUNTED = ("tokens", "unknown", "truncated", "low_evidence")
 _REJECT = ("file", "row", "line", "reason", "content", "seal")
 _LARGEST_ROW = 1 << 20
-_LINE_OF_ANSWER = re.compile(r"[^\t\n]+\t(?:[01]\.\d{4}|-?\d+\.\d stars)\t")
+_LINE_OF_ANSWER = re.compile(r"[^\t\n]+\t(?:[01]\.\d{4}(?:, [01]\.\d{4})*|-?\d+\.\d stars)\t")
 
 
 class Seal:

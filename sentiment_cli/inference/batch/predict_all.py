@@ -181,9 +181,21 @@ def _writing(
 
 
 def plain_line(answer: "Prediction", width: int | None = None) -> str:
-    """Return label, figure and text; on a terminal so wide no more of a text than fits."""
-    figure = f"{answer.probability:.4f}" if answer.stars is None else f"{answer.stars:.1f} stars"
-    line = f"{console.one_line(answer.label)}\t{figure}\t{console.sanitize(' '.join(answer.text.split()))}"
+    """Return label, figure and text; on a terminal so wide no more of a text than fits.
+
+    Of several labels all that are given, or (none) with the probability of the likeliest.
+    """
+    label, figure = said_of(answer)
+    line = f"{label}\t{figure}\t{console.sanitize(' '.join(answer.text.split()))}"
     if width is None or len(line.expandtabs()) <= width:
         return line
     return line[: width - 1 - len(line.expandtabs()) + len(line)] + "…"
+
+
+def said_of(answer: "Prediction") -> tuple[str, str]:
+    """Return an answer's label, or all that are given, and its figures."""
+    if answer.labels and answer.probabilities is not None:
+        figures = (f"{answer.probabilities[label]:.4f}" for label in answer.labels)
+        return ", ".join(map(console.one_line, answer.labels)), ", ".join(figures)
+    label = console.one_line(answer.label) if answer.labels is None else "(none)"
+    return label, f"{answer.probability:.4f}" if answer.stars is None else f"{answer.stars:.1f} stars"

@@ -24,6 +24,10 @@ def check_model(model: SavedModel) -> Artefact:
     """Return the network of a model; raise UsageError with the reason for one that a page cannot hold."""
     if model.is_ensemble:
         raise refusal(model.path, "it is an ensemble, and a page holds one model")
+    if model.target not in ("label", "stars"):
+        raise refusal(model.path, f"data.target is {model.target}, which a page does not compute")
+    if model.threshold_C is not None:
+        raise refusal(model.path, "its labels have thresholds, which a page does not compare")
     settings = model.settings["model"]
     if not (has_ngram_weights(model.first) if settings["kind"] == "linear" else model.first.has_weights):
         raise refusal(model.path, "it is packed without weights; a page is made from a run")

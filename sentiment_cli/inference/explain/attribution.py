@@ -1,7 +1,8 @@
 """Attribution: the contribution of each word to the model's output.
 
 The output is what the answer is made of: the log-odds of the second of two labels, calibrated as the probability is;
-of more labels the answer's logit less the mean of the others'; or stars. Four methods share it out among the words:
+of more labels the answer's logit less the mean of the others'; of several labels a row the log-odds of one; of ordered
+labels the mean log-odds of a higher one; or stars. Four methods share it out among the words:
 
     gradients  integrated gradients, from every word read as unknown (Sundararajan et al. 2017); needs torch
     occlusion  what the output loses where a word is read as unknown (Li, Monroe & Jurafsky 2016); needs outputs alone
@@ -22,12 +23,16 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console, extras
 from sentiment_cli.data.batching.truncation import concatenate_rows, gather_rows, read_lengths
-from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.explain import linear_weights
+from sentiment_cli.inference.explain.aims import Target, aim_at
 from sentiment_cli.inference.explain.linear_weights import NgramWeights, find_features, load_ngram_weights, share_out
 from sentiment_cli.inference.explain.words import ExplainedRow, WordSpan, read_text
-from sentiment_cli.inference.predictor import MemberPredictor, Predictor, class_probabilities, likeliest
+from sentiment_cli.inference.predictor import (
+    MemberPredictor,
+    Prediction,
+    Predictor,
+)
 
 if TYPE_CHECKING:
     from sentiment_cli.models.classifier import Classifier
@@ -46,19 +51,6 @@ _TOKENS_READ = 400_000
 _FEWEST_WINDOWS = 16
 _MOST_WITH_GRADIENTS = 16_384  # tokens of a row, of which all states are kept at once
 _NGRAMS_LISTED = 10
-
-
-class Target(NamedTuple):
-    """The explained output: the model's outputs times direction_C, summed, plus an offset; `of` is its name."""
-
-    of: str
-    direction_C: NDArray[np.float64]
-    offset: float = 0.0
-
-    def values(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return value_N for the outputs of `Predictor.outputs`."""
-        value_N: NDArray[np.float64] = outputs.reshape(len(outputs), -1) @ self.direction_C + self.offset
-        return value_N
 
 
 class Attribution(NamedTuple):
@@ -133,13 +125,18 @@ class Explainer:
         elif self.method != "occlusion":
             self._model = _load_torch(predictor.members[0], self.method)
 
-    def explain(self, text: str) -> Explanation:
-        """Return the contribution of each word of a text."""
+    def explain_answer(self, answer: Prediction) -> list[Explanation]:
+        """Return an explanation of an answer or, where it gives several labels, one of each."""
+        places = [self._predictor.labels.index(label) for label in answer.labels or ()]
+        return [self.explain(answer.text, place) for place in places] or [self.explain(answer.text)]
+
+    def explain(self, text: str, label: int | None = None) -> Explanation:
+        """Return the contribution of each word of a text; to a label of its own, where there are several a row."""
         predictor, method, notes = self._predictor, self.method, []
         rows = read_text(predictor, text)
         row, member = rows[0], predictor.members[0]
         outputs = predictor.outputs([[one.ids_L] for one in rows])
-        aim = aim_at(predictor, outputs)
+        aim = aim_at(predictor, outputs, label)
         read = zip(predictor.members, rows, strict=True)
         if not any(any(map(one.vocabulary.is_word, its.ids_K.tolist())) for one, its in read):
             notes.append("low evidence: the model reads no word that it knows")
@@ -174,21 +171,6 @@ def best_method(predictor: Predictor) -> AttributionMethod:
     if not artefact.has_weights:
         return "occlusion"
     return "gradients" if extras.is_installed("torch") else "occlusion"
-
-
-def aim_at(predictor: Predictor, outputs: NDArray[np.float64]) -> Target:
-    """Return the explained output for a text with these outputs of one row."""
-    labels = predictor.labels
-    if predictor.target == "stars":
-        return Target("stars", np.array([REACH]), MIDDLE)
-    if len(labels) == 2:
-        return Target(f"log-odds of {console.one_line(labels[1])}", np.array([1 / predictor.temperature]))
-    best = int(likeliest(class_probabilities(outputs / predictor.temperature))[0])
-    direction_C = np.full(len(labels), -1 / (len(labels) - 1))
-    direction_C[best] = 1.0
-    return Target(
-        f"logit of {console.one_line(labels[best])} less the others' mean", direction_C / predictor.temperature
-    )
 
 
 def occlude(predictor: Predictor, rows: Sequence[ExplainedRow], aim: Target) -> Attribution:

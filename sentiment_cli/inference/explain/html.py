@@ -7,7 +7,7 @@ a `title`. The content policy lets the page load nothing, and apply no style but
 import base64
 import hashlib
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sentiment_cli import console
 from sentiment_cli.inference.explain.attribution import Explanation
@@ -67,14 +67,18 @@ def page_end() -> str:
     return "</main></body></html>\n"
 
 
-def page_part(answer: Prediction, explanation: Explanation | None, trace: Trace | None) -> str:
+def page_part(answer: Prediction, explanations: Sequence[Explanation], trace: Trace | None) -> str:
     """Return the part of one text."""
     figure = f"{answer.probability:.1%}" if answer.probability is not None else f"{answer.stars:.1f} stars"
+    title = f"{_safe(answer.label)}, {figure}"
+    if answer.labels is not None and answer.probabilities is not None:
+        given = [f"{_safe(label)}, {answer.probabilities[label]:.1%}" for label in answer.labels]
+        title = "; ".join(given) or f"No label; the likeliest is {title}"
     evidence = "<p>Low evidence: no word that the model knows.</p>" if answer.low_evidence else ""
-    parts = [f"<section><h2>{_safe(answer.label)}, {figure}</h2>{evidence}"]
-    if explanation is not None:
+    parts = [f"<section><h2>{title}</h2>{evidence}"]
+    for explanation in explanations:
         parts += _explanation(answer.text, explanation)
-    else:
+    if not explanations:
         parts.append(f'<p class="text" dir="auto">{_safe(answer.text)}</p>')
     if trace is not None:
         parts += _trace(trace)

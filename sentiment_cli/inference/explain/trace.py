@@ -8,7 +8,7 @@ import numpy as np
 from sentiment_cli import console
 from sentiment_cli.data.corpus.ratings import LEAST, MIDDLE, MOST, ratings_of
 from sentiment_cli.inference.explain.words import WordSpan, read_text
-from sentiment_cli.inference.predictor import Predictor, class_probabilities, likeliest
+from sentiment_cli.inference.predictor import Predictor, decide, probabilities_of
 
 _MOST_STEPS = 400
 _TOKENS_READ = 4_000_000  # in all: of a text of ten thousand words and more, fewer beginnings are read
@@ -95,8 +95,8 @@ def trace_text(predictor: Predictor, text: str) -> Trace:
         said = [labels[int(output >= 0)] for output in outputs]
         steps = list(map(TraceStep, words, said, ratings_of(outputs).tolist()))
         return Trace("stars", steps, len(read_W), float(LEAST), float(MOST), MIDDLE)
-    probability_NC = class_probabilities(outputs / predictor.temperature)
-    best_N = likeliest(probability_NC).tolist()
+    probability_NC = probabilities_of(outputs / predictor.temperature, predictor.target)
+    best_N = decide(probability_NC, predictor.target, predictor.model.threshold_C).tolist()
     values = probability_NC[:, best_N[-1]].tolist()
     steps = list(map(TraceStep, words, (labels[best] for best in best_N), values))
     middle = 0.5 if len(labels) == 2 else None

@@ -8,9 +8,11 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import cut, plan_steps, rows_on
 from sentiment_cli.data.batching.truncation import trained_lengths
 from sentiment_cli.data.corpus.packed import Corpus, join_rows
-from sentiment_cli.evaluation.metrics import Scores, score_outputs
+from sentiment_cli.evaluation.metrics import Scores
+from sentiment_cli.evaluation.target_scores import score_outputs, truth_of
 from sentiment_cli.inference.torch_model import count_batches, score_rows
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
+from sentiment_cli.training.class_weights import class_weights
 from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader, build_row_loader
 from sentiment_cli.training.losses import build_objective
@@ -45,15 +47,22 @@ def build_review_loader(state: TrainState) -> BatchLoader:
     plan = plan_steps(read_N, settings, seed)
     if progress.refit:
         console.say(f"refit: {plan.n_steps:,} steps on all {len(packed.label_N):,} reviews, validation included")
-    rows = rows_on(state.job.device, packed, experiment.data.target)
+    rows = rows_on(state.job.device, packed, experiment.data.target, len(corpus.labels))
     if truth_N is not None:
         rows = rows._replace(label_N=truth_N.to(state.job.device))
     return build_row_loader(plan, lambda start: cut(plan, rows, read_N, experiment, start), read_N, ids)
 
 
 def build_loss(state: TrainState) -> Objective:
-    """Return the loss function for the experiment's target and head."""
-    return build_objective(state.job.experiment)
+    """Return the loss function for the experiment's target, head and class weights."""
+    experiment, corpus, progress = state.job.experiment, state.job.corpus, state.job.progress
+    label_N = corpus.split("train").label_N
+    if progress.refit:
+        label_N = np.concatenate([label_N, corpus.split("valid").label_N])
+    weight_CJ = class_weights(experiment, corpus, label_N)
+    if weight_CJ is None:
+        return build_objective(experiment)
+    return build_objective(experiment, torch.from_numpy(weight_CJ).float().to(state.job.device))
 
 
 def validate_reviews(state: TrainState) -> Scores | None:
@@ -76,4 +85,4 @@ def validate_reviews(state: TrainState) -> Scores | None:
     group.all_reduce_sum([torch.from_numpy(output)])
     if not np.isfinite(output).all():
         return None
-    return score_outputs(output, valid.label_N, valid.stars_N, corpus.labels, experiment.data.target)
+    return score_outputs(output, truth_of(valid), corpus.labels, experiment.data.target)

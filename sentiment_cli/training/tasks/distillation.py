@@ -72,9 +72,9 @@ def check_can_teach(path: Path, its: Experiment, labels: tuple[str, ...], corpus
 
 
 def _check_target(path: Path, target: str) -> None:
-    if target == "stars":
+    if target != "label":
         raise UsageError(
-            f"teacher.run: {path} predicts star ratings, and distillation needs probabilities of labels",
+            f"teacher.run: {path} learnt data.target {target}, and distillation needs probabilities of single labels",
             "sentiment runs list",
         )
 

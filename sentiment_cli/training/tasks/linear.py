@@ -23,15 +23,16 @@ from sentiment_cli.config.schema import Experiment, Text
 from sentiment_cli.data.batching.batches import gather, rows_on
 from sentiment_cli.data.batching.truncation import cut_batches, read_lengths
 from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows
+from sentiment_cli.data.corpus.targets import codes_of, is_binary
 from sentiment_cli.data.tokens.subwords import find_bags
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
-from sentiment_cli.evaluation.metrics import score
-from sentiment_cli.inference.predictor import class_probabilities
+from sentiment_cli.evaluation.target_scores import score_outputs, truth_of
 from sentiment_cli.inference.torch_model import score_rows
 from sentiment_cli.models.layers.ngrams import Counted, count_ngrams
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.training.checkpoints import Best, TrainProgress, weights_of
+from sentiment_cli.training.class_weights import class_weights
 from sentiment_cli.training.history import epoch_row
 
 _CPU = torch.device("cpu")
@@ -114,7 +115,7 @@ def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus
     loss, rate = train_on(model, train, experiment, corpus, progress)
     began = time.monotonic()
     logits = score_rows(model, rows_on(_CPU, valid), valid.length_N, experiment.text)
-    scores = score(valid.label_N, class_probabilities(logits), corpus.labels)
+    scores = score_outputs(logits, truth_of(valid), corpus.labels, experiment.data.target)
     progress.seconds["validate"] += time.monotonic() - began
     console.say(f"validation: accuracy {scores.accuracy:.2%}, loss {scores.loss:.4f}")
     row = epoch_row(progress, scores, experiment, train_loss=loss, lr=None, tokens_per_second=rate, is_best=True)
@@ -159,7 +160,10 @@ def train_on(
         total_N1 = presence.row_NG @ size_G[:, None]
         presence = presence._replace(share_N1=total_N1.clamp(min=1).rsqrt())
         model.size = size_G[:-1].float()
-    label_NC = F.one_hot(torch.from_numpy(label_N), len(corpus.labels))[:, -n_logits:].double()
+    target = experiment.data.target
+    code_KC = codes_of(target, len(corpus.labels), corpus.sets_KC)
+    code_KC = np.eye(len(corpus.labels), dtype=np.bool_)[:, -n_logits:] if code_KC is None else code_KC
+    label_NC = torch.from_numpy(code_KC[label_N].astype(np.float64))
     if settings.weighting == "idf":
         scale_GC = inverse_frequencies(presence, settings.min_count).expand(-1, n_logits)
     else:
@@ -167,7 +171,13 @@ def train_on(
         if presence.bag is not None:
             scale_GC[corpus.vocabulary.n_whole : model.n_entries] *= _PIECE_SCALE
     counted_s = time.monotonic() - began
-    solution = solve(presence, scale_GC, label_NC, settings.penalty)
+    weight_CJ, weight_NC = class_weights(experiment, corpus, label_N), None
+    if weight_CJ is not None:  # by row or, of several labels, by yes and no
+        is_several = weight_CJ.shape[1] == 2
+        weight_NC = np.where(code_KC[label_N], weight_CJ[:, 1], weight_CJ[:, 0]) if is_several else weight_CJ[label_N]
+    is_softmax = n_logits > 1 and not is_binary(target)
+    link = Link(is_softmax, None if weight_NC is None else torch.from_numpy(weight_NC))
+    solution = solve(presence, scale_GC, label_NC, settings.penalty, link=link)
     weight_GC = presence.folded(scale_GC * solution.weight_GC).float()
     model.keys = torch.from_numpy(counted.key_K)
     model.weight, model.bias = weight_GC[:-1].clone(), weight_GC[-1].clone()
@@ -279,40 +289,50 @@ def inverse_frequencies(presence: Presence, min_count: int) -> Tensor:
 
 
 def solve(
-    presence: Presence, scale_GC: Tensor, label_NC: Tensor, penalty: float, tolerance: float = _TOLERANCE
+    presence: Presence,
+    scale_GC: Tensor,
+    label_NC: Tensor,
+    penalty: float,
+    tolerance: float = _TOLERANCE,
+    *,
+    link: "Link | None" = None,
 ) -> Solution:
     """Minimize the sum of the rows' log losses plus `penalty` / 2 times the squared weights without the bias.
 
     Newton's method with conjugate gradients (Lin, Weng & Keerthi 2008, with a line search for the trust region), until
     the gradient's norm is `tolerance` times that at weights of 0. The problem is convex, so there is no random draw.
-    With one logit, that of the first label is 0; with more, the probabilities are their softmax.
+    With one logit, that of the first label is 0; with more, the probabilities are their softmax, unless `link` says
+    that each is a sigmoid of its own, or weighs the rows.
     """
+    link = link or Link(label_NC.shape[1] > 1)
     penalty_G1 = torch.full((len(scale_GC), 1), penalty, dtype=torch.float64)
     penalty_G1[-1] = 0.0
     weight_GC, logit_NC = torch.zeros_like(scale_GC), torch.zeros_like(label_NC)
-    value, probability_NC = _penalized_loss(logit_NC, label_NC, weight_GC, penalty_G1)
+    value, probability_NC = _penalized_loss(link, logit_NC, label_NC, weight_GC, penalty_G1)
     n_steps, n_products, first = 0, 0, math.inf
     while True:
-        gradient_GC = scale_GC * presence.sums(probability_NC - label_NC, presence.share_N1) + penalty_G1 * weight_GC
+        rest_NC = link.weighed(probability_NC - label_NC)
+        gradient_GC = scale_GC * presence.sums(rest_NC, presence.share_N1) + penalty_G1 * weight_GC
         norm = float(gradient_GC.norm())
         first, n_products = (norm if n_steps == 0 else first), n_products + 1
         if norm <= tolerance * first or n_steps == _MOST_STEPS:
             break
-        step_GC, step_NC, n = _newton_step(presence, scale_GC, penalty_G1, probability_NC, gradient_GC)
+        step_GC, step_NC, n = _newton_step(link, presence, scale_GC, penalty_G1, probability_NC, gradient_GC)
         slope, size = float((gradient_GC * step_GC).sum()), 1.0
         while True:
             new_GC, new_NC = weight_GC + size * step_GC, logit_NC + size * step_NC
-            new, probability_NC = _penalized_loss(new_NC, label_NC, new_GC, penalty_G1)
+            new, probability_NC = _penalized_loss(link, new_NC, label_NC, new_GC, penalty_G1)
             if new <= value + 1e-4 * size * slope or size < 1e-6:
                 break
             size /= 2
         weight_GC, logit_NC, value = new_GC, new_NC, new
         n_steps, n_products = n_steps + 1, n_products + n
-    loss = max(0.0, float(_log_losses(logit_NC, label_NC).mean()))
+    loss = max(0.0, float(link.losses(logit_NC, label_NC).mean()) / (1 if link.is_softmax else logit_NC.shape[1]))
     return Solution(weight_GC, n_steps, n_products, norm / first if first else 0.0, loss)
 
 
 def _newton_step(
+    link: "Link",
     presence: Presence,
     scale_GC: Tensor,
     penalty_G1: Tensor,
@@ -327,8 +347,7 @@ def _newton_step(
     enough, n_products = squared * _REST**2, 0
     while squared > enough:
         logit_NC = presence.logits(scale_GC * direction_GC)
-        # The derivative of sigmoid, or softmax, along these logits.
-        moved_NC = probability_NC * (logit_NC - (probability_NC * logit_NC).sum(1, keepdim=True))
+        moved_NC = link.moved(probability_NC, logit_NC)
         curved_GC = scale_GC * presence.sums(moved_NC, presence.share_N1) + penalty_G1 * direction_GC
         n_products += 2
         size = squared / float((direction_GC * curved_GC).sum())
@@ -340,13 +359,41 @@ def _newton_step(
     return step_GC, step_NC, n_products
 
 
-def _penalized_loss(logit_NC: Tensor, label_NC: Tensor, weight_GC: Tensor, penalty_G1: Tensor) -> tuple[float, Tensor]:
+def _penalized_loss(
+    link: "Link", logit_NC: Tensor, label_NC: Tensor, weight_GC: Tensor, penalty_G1: Tensor
+) -> tuple[float, Tensor]:
     """Return the penalized loss, and probability_NC."""
-    loss = _log_losses(logit_NC, label_NC).sum() + 0.5 * (penalty_G1 * weight_GC.square()).sum()
-    probability_NC = logit_NC.sigmoid() if logit_NC.shape[1] == 1 else logit_NC.softmax(dim=1)
-    return float(loss), probability_NC
+    loss = link.losses(logit_NC, label_NC).sum() + 0.5 * (penalty_G1 * weight_GC.square()).sum()
+    return float(loss), link.probabilities(logit_NC)
 
 
-def _log_losses(logit_NC: Tensor, label_NC: Tensor) -> Tensor:
-    total_N = F.softplus(logit_NC[:, 0]) if logit_NC.shape[1] == 1 else logit_NC.logsumexp(dim=1)
-    return total_N - (logit_NC * label_NC).sum(dim=1)
+class Link(NamedTuple):
+    """How logits are probabilities: by the softmax of a row's, or by the sigmoid of each.
+
+    Losses are multiplied by weight_N1, of a row, or weight_NC, of each sigmoid; None means 1.
+    """
+
+    is_softmax: bool
+    weight_NC: Tensor | None = None
+
+    def weighed(self, value_NC: Tensor) -> Tensor:
+        """Return values multiplied by the weights."""
+        return value_NC if self.weight_NC is None else value_NC * self.weight_NC
+
+    def probabilities(self, logit_NC: Tensor) -> Tensor:
+        """Return probability_NC."""
+        return logit_NC.softmax(dim=1) if self.is_softmax else logit_NC.sigmoid()
+
+    def losses(self, logit_NC: Tensor, label_NC: Tensor) -> Tensor:
+        """Return the log loss of each row, over all its sigmoids."""
+        if self.weight_NC is not None and not self.is_softmax:
+            return self.weighed(F.softplus(logit_NC) - logit_NC * label_NC).sum(dim=1)
+        total_N = logit_NC.logsumexp(dim=1) if self.is_softmax else F.softplus(logit_NC).sum(dim=1)
+        loss_N = total_N - (logit_NC * label_NC).sum(dim=1)
+        return self.weighed(loss_N[:, None])[:, 0]
+
+    def moved(self, probability_NC: Tensor, logit_NC: Tensor) -> Tensor:
+        """Return the derivative of the probabilities along some logits, weighed."""
+        if not self.is_softmax:
+            return self.weighed(probability_NC * (logit_NC - probability_NC * logit_NC))
+        return self.weighed(probability_NC * (logit_NC - (probability_NC * logit_NC).sum(1, keepdim=True)))

@@ -137,7 +137,7 @@ BAD_ROWS = [
     ("x.jsonl", json_lines(GOOD, [1], GOOD), 2, 2, "a JSON list where an object should be"),
     ("x.jsonl", json_lines(GOOD, GOOD, {"label": 1}), 3, 3, "its text is missing, not text"),
     ("x.jsonl", json_lines(GOOD, GOOD, {"text": 5, "label": 1}), 3, 3, "its text is a int, not text"),
-    ("x.jsonl", json_lines(GOOD, {"text": "b", "label": ["x"]}, GOOD), 2, 2, "its label is a list, not a class"),
+    ("x.jsonl", json_lines(GOOD, {"text": "b", "label": {"x": 1}}, GOOD), 2, 2, "its label is a dict, not a class"),
     ("x.jsonl", json_lines(GOOD, {"text": "b", "label": float("nan")}, GOOD), 2, 2, "its label is missing"),
     ("x.parquet", parquet_of(text=["a", None, "c"], label=["x", "y", "z"]), 2, None, "its text is missing, not text"),
     ("x.parquet", parquet_of(text=["a", "b", "c"], label=[1.0, None, 2.0]), 2, None, "its label is missing"),

@@ -471,7 +471,7 @@ def test_m09_texts_are_text_in_the_page_and_nothing_else(ask: Ask) -> None:
         found = Explainer(predictor).explain(text)
         found = found._replace(ngrams=[(text[::-1], 1.0)])
         page = Page()
-        page.feed(page_start() + page_part(answer, found, trace_text(predictor, text)) + page_end())
+        page.feed(page_start() + page_part(answer, [found], trace_text(predictor, text)) + page_end())
         pages.append(page)
     plain, hostile = pages
     assert {tag for tag, _ in hostile.tags} == {tag for tag, _ in plain.tags}

@@ -37,6 +37,7 @@ def counting(experiment) -> Callable[..., Any]:
             labels=labels,
             target=target,
             temperature=1.0,
+            model=SimpleNamespace(threshold_C=None),
             kept=lambda ids: kept_positions(len(ids), reading),
             outputs=lambda rows: outputs(*rows),
         )

@@ -192,7 +192,7 @@ def test_three_labels_and_folds(experiment, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_at_once_and_resuming_starts_over(experiment, monkeypatch, capsys, number, exit_code) -> None:
-    def interrupt(*args: Any) -> None:
+    def interrupt(*args: Any, **kwargs: Any) -> None:
         os.kill(os.getpid(), number)
         pytest.fail("the signal came to nothing")
 
