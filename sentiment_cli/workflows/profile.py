@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEventAvg
 
 from sentiment_cli.config.schema import Experiment
@@ -105,6 +106,7 @@ def own_shares(events: Iterable[FunctionEventAvg], device: torch.device, n_steps
     own_us = [
         (event.key, event.self_device_time_total if on_device else event.self_cpu_time_total, event.count)
         for event in events
+        if event.device_type == DeviceType.CPU  # kernels come by themselves, too, and would be counted twice
     ]
     total = sum(us for _, us, _ in own_us)
     shares = [PhaseShare(key, us / total, us / 1000 / n_steps, count / n_steps) for key, us, count in own_us]

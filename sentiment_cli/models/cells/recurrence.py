@@ -42,12 +42,36 @@ def state_mask(state_BD: Tensor, share: float, training: bool) -> Tensor | None:
 def read_fused(
     kernel: Callable[..., tuple[Tensor, ...]], layer: nn.RNNBase, input_BLD: Tensor, start: State, state_weight: Tensor
 ) -> tuple[Tensor, State]:
-    """Read one direction with torch's own kernel, with `state_weight` instead of the layer's own."""
+    """Read one direction with torch's own kernel, with `state_weight` instead of the layer's own.
+
+    Under autocast on CUDA, torch would call cuDNN in float16 even where autocast's dtype is bfloat16 and no loss scaling
+    protects small gradients (aten/src/ATen/cudnn/AutocastRNN.cpp). The kernel is therefore called outside autocast.
+    """
     weights = [layer.weight_ih_l0, state_weight, layer.bias_ih_l0, layer.bias_hh_l0]
+    low = input_BLD.dtype
+    if input_BLD.is_cuda and torch.is_autocast_enabled("cuda"):
+        low = torch.get_autocast_dtype("cuda")
+        dtype = torch.float32 if low == torch.bfloat16 and not _cudnn_has_bf16() else low
+        input_BLD, weights = input_BLD.to(dtype), _in_one_piece(weights, dtype)
+    elif input_BLD.is_cuda and state_weight is not layer.weight_hh_l0:
+        weights = _in_one_piece(weights, input_BLD.dtype)
     start_1BD = [tensor_BD[None].to(input_BLD.dtype) for tensor_BD in start]
     one_or_all = start_1BD[0] if len(start) == 1 else start_1BD
-    states_BLD, *last = kernel(input_BLD, one_or_all, weights, True, 1, 0.0, layer.training, False, True)
-    return states_BLD, tuple(tensor_1BD[0] for tensor_1BD in last)
+    with torch.autocast("cuda", enabled=False):
+        states_BLD, *last = kernel(input_BLD, one_or_all, weights, True, 1, 0.0, layer.training, False, True)
+    return states_BLD.to(low), tuple(tensor_1BD[0].to(low) for tensor_1BD in last)
+
+
+def _cudnn_has_bf16() -> bool:
+    """Return whether torch calls cuDNN for bfloat16: from 9.13 on. Otherwise it would take three kernels a step."""
+    return (torch.backends.cudnn.version() or 0) >= 91300
+
+
+def _in_one_piece(weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Return the weights one after the other in memory, as cuDNN wants them; others it copies at each call, warning."""
+    flat = torch.cat([weight.flatten() for weight in weights]).to(dtype)
+    parts = flat.split([weight.numel() for weight in weights])
+    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
 
 
 def tanh(values: Tensor, out: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.errors import MachineError, SentimentError
+from sentiment_cli.errors import Change, MachineError, SentimentError, UsageError
 from sentiment_cli.storage import failpoints
 from sentiment_cli.training.processes.launching import LAUNCHER, LISTENING, check_shared, n_launched, n_restarts
 from sentiment_cli.training.processes.signals import Stop
@@ -139,6 +139,8 @@ class Group:
         try:
             collective()
         except RuntimeError as error:
+            if "CUDA error" in str(error) and "NCCL" not in str(error):  # of this process: a kernel's assertion, say
+                raise
             raise LostProcessError(str(error).partition("\n")[0], self._find_note()) from error
         failpoints.reach("after collective")
 
@@ -218,10 +220,27 @@ def _meet() -> "tuple[Store, int, int]":
     return met
 
 
-def own_device(device: torch.device) -> torch.device:
-    """Return the GPU of this process, by its local rank, where several share a machine."""
-    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+def own_device(device: torch.device, slices: int) -> torch.device:
+    """Return the GPU of this process, by its local rank, where several share a machine.
+
+    Raises UsageError, in the first of them alone, where there is not one GPU for each.
+    """
+    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", n_launched()))
+    if device.type != "cuda" or n_local == 1 or "LOCAL_RANK" not in os.environ:
         return device
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    n_gpus, rank = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
+    reason = None
+    if device.index is not None:
+        reason = f"train.device is {device}, and {n_local} processes on this machine need a GPU each"
+    elif n_local > n_gpus:
+        reason = f"{n_local} processes on this machine need a GPU each, and it has {n_gpus}"
+    if reason is not None:
+        if rank:
+            raise SystemExit(UsageError.exit_code)
+        most = max(n for n in range(1, max(n_gpus, 1) + 1) if slices % n == 0)
+        if device.index is not None and n_local <= n_gpus:
+            raise UsageError(reason, Change("--nproc", str(n_local), "--set", "train.device=cuda"))
+        raise UsageError(reason, Change("--nproc", str(most), "--set", "train.device=cuda"))
+    device = torch.device("cuda", rank)
     torch.cuda.set_device(device)
     return device

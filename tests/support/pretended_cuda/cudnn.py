@@ -4,11 +4,12 @@ torch calls cuDNN in float16 whenever autocast is on, whatever its dtype is (ate
 """
 
 import collections
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 CPU = torch.device("cpu")
 calls: collections.Counter[tuple[str, torch.dtype]] = collections.Counter()  # of a kind, in a dtype
@@ -24,6 +25,8 @@ def stand_in(kind: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
         given = [input_BLD, *starts, *weights]
         if torch.is_autocast_enabled("cuda"):
             given = [tensor.half() for tensor in given]
+        elif not _are_one_piece(weights):
+            warnings.warn("RNN module weights are not part of single contiguous chunk of memory.", stacklevel=2)
         dtypes = {tensor.dtype for tensor in given}
         if len(dtypes) > 1:
             raise RuntimeError(f"Input and parameter tensors are not the same dtype, found {dtypes}")
@@ -56,6 +59,23 @@ class _OnCpu(torch.autograd.Function):
         given = [torch.ops.pretended.renamed(grad.contiguous(), CPU).to(wide) for grad in grads]
         found = torch.autograd.grad(ctx.results, ctx.leaves, given)
         return None, None, None, *(_renamed(grad.to(ctx.dtype), ctx.device) for grad in found)
+
+
+def _are_one_piece(weights: list[Tensor]) -> bool:
+    """Return whether the weights lie one after the other, as cuDNN wants them. torch itself flattens what it casts."""
+    ends = [weight.data_ptr() + weight.nbytes for weight in weights]
+    return all(weight.data_ptr() == end for weight, end in zip(weights[1:], ends, strict=False))
+
+
+@torch.no_grad()
+def flatten_parameters(layer: nn.RNNBase) -> None:
+    """Lay a layer's weights one after the other in memory, in the place of torch's method, which asks cuDNN to."""
+    weights = [weight for weight in layer._flat_weights if weight is not None and weight.is_cuda]
+    if weights and not _are_one_piece(weights):
+        flat = torch.cat([weight.flatten() for weight in weights])
+        parts = flat.split([weight.numel() for weight in weights])
+        for weight, part in zip(weights, parts, strict=True):
+            weight.data = part.view_as(weight)
 
 
 def _renamed(tensor: Tensor, device: torch.device) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from pretended_cuda.cudnn import stand_in
+from pretended_cuda.cudnn import flatten_parameters, stand_in
 
 N_GPUS = int(os.environ.get("PRETENDED_GPUS", "1"))
 GENERATOR = torch.Generator()  # of every pretended device, beside that of the CPU
@@ -40,6 +40,8 @@ def replace() -> None:
     torch.backends.cudnn.is_acceptable = lambda tensor: False  # of torch.nn's own layers
     torch.backends.cudnn.version = lambda: 92000
     torch.version.cuda = "13.0"
+    torch.nn.RNNBase.flatten_parameters = flatten_parameters
+    torch._C._set_only_lift_cpu_tensors(True)  # so that a mode sees torch.tensor(..., device="cuda") copy
     for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         setattr(torch, kind, stand_in(kind, getattr(torch, kind)))
     join = dist.init_process_group
