@@ -2,6 +2,7 @@
 
 import os
 import types
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,9 +45,24 @@ def replace() -> None:
     torch._C._set_only_lift_cpu_tensors(True)  # so that a mode sees torch.tensor(..., device="cuda") copy
     for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         setattr(torch, kind, stand_in(kind, getattr(torch, kind)))
+    _replace_nccl()
+
+
+def _replace_nccl() -> None:
+    """Let gloo reduce what lies on the pretended device, in the memory that it shares with the CPU."""
     join = dist.init_process_group
 
     def init_process_group(backend: str, **options: Any) -> None:
         join("gloo" if backend == "nccl" else backend, **options)
 
     dist.init_process_group = init_process_group
+    for name in ("all_reduce", "broadcast"):
+        setattr(dist, name, _on_host(getattr(dist, name)))
+
+
+def _on_host(collective: Callable[..., Any]) -> Callable[..., Any]:
+    def call(tensor: torch.Tensor, *others: Any, **options: Any) -> Any:
+        shared = torch.ops.pretended.renamed(tensor, torch.device("cpu")) if tensor.is_cuda else tensor
+        return collective(shared, *others, **options)
+
+    return call
