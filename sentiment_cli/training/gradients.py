@@ -40,10 +40,10 @@ def accumulate_gradients(
     loss = _accumulate(model, objective, batch, slices, own, seed, step, dtype)
     if group.size > 1:
         found = [(p, p.grad) for p in model.parameters() if p.grad is not None]
-        summed = [grad.to_dense() for _, grad in found]
-        group.all_reduce_sum([loss, *summed])
-        for (p, grad), total in zip(found, summed, strict=True):
-            p.grad = _merged(total.to_sparse(1)) if grad.is_sparse else total
+        group.all_reduce_sum([loss, *(grad for _, grad in found if not grad.is_sparse)])
+        tables = [(p, grad) for p, grad in found if grad.is_sparse]
+        for (p, _), whole in zip(tables, group.gather_sparse([grad for _, grad in tables]), strict=True):
+            p.grad = _merged(whole)
     return loss
 
 

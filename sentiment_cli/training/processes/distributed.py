@@ -2,8 +2,9 @@
 
     torchrun --nproc-per-node 2 -m sentiment_cli train --set train.slices=2
 
-Gradients and loss are summed as one flat tensor per step over gloo (CPU) or NCCL (CUDA). DistributedDataParallel would
-divide by the number of processes and needs rows in every process; a plain sum is exact for two and needs neither.
+Gradients and loss are summed as one flat tensor per step over gloo (CPU) or NCCL (CUDA); of a sparse gradient the rows
+are gathered. DistributedDataParallel would divide by the number of processes and needs rows in every process; a plain
+sum is exact for two and needs neither.
 """
 
 import contextlib
@@ -77,6 +78,28 @@ class Group:
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, total in zip(tensors, parts, strict=True):
             tensor.copy_(total.view_as(tensor))
+
+    def gather_sparse(self, grads: Sequence[Tensor]) -> list[Tensor]:
+        """Return each sparse gradient with the entries of all processes, by rank; only rows that were read are sent."""
+        if self.size == 1 or not grads:
+            return list(grads)
+        n_entries_KN = torch.zeros(self.size, len(grads), dtype=torch.long)
+        n_entries_KN[self.rank] = torch.tensor([grad._nnz() for grad in grads])
+        self._reach(lambda: dist.all_reduce(n_entries_KN, group=self._talk))
+        found = []
+        for grad, n_entries in zip(grads, n_entries_KN.t().tolist(), strict=True):
+            own = (grad._indices()[0], grad._values())
+            rows, values = (self._gather_ragged(tensor, n_entries) for tensor in own)
+            found.append(torch.sparse_coo_tensor(rows[None], values, grad.shape, check_invariants=False))
+        return found
+
+    def _gather_ragged(self, tensor: Tensor, lengths: list[int]) -> Tensor:
+        """Concatenate the tensors of all processes, of these lengths; they travel padded to the longest."""
+        padded = tensor.new_zeros(max(lengths), *tensor.shape[1:])
+        padded[: len(tensor)] = tensor
+        parts = [torch.empty_like(padded) for _ in lengths]
+        self._reach(lambda: dist.all_gather(parts, padded))
+        return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
     def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
         """Return the maximum of each number over all processes."""

@@ -286,7 +286,7 @@ Tensor renamed(const Tensor& tensor, Device device) {
 TORCH_LIBRARY_IMPL(_, CUDA, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&on_cpu>()); }
 TORCH_LIBRARY_IMPL(_, SparseCUDA, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&on_cpu>()); }
 TORCH_LIBRARY_IMPL(aten, CUDA, m) {
-  for (const char* name : {"copy_", "resize_", "set_.source_Storage_storage_offset"})
+  for (const char* name : {"copy_", "resize_", "set_.source_Storage_storage_offset", "mse_loss"})
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&on_cpu>());
 }
 TORCH_LIBRARY_IMPL(aten, SparseCUDA, m) {

@@ -56,13 +56,18 @@ def _replace_nccl() -> None:
         join("gloo" if backend == "nccl" else backend, **options)
 
     dist.init_process_group = init_process_group
-    for name in ("all_reduce", "broadcast"):
+    for name in ("all_reduce", "all_gather", "broadcast"):
         setattr(dist, name, _on_host(getattr(dist, name)))
 
 
 def _on_host(collective: Callable[..., Any]) -> Callable[..., Any]:
-    def call(tensor: torch.Tensor, *others: Any, **options: Any) -> Any:
-        shared = torch.ops.pretended.renamed(tensor, torch.device("cpu")) if tensor.is_cuda else tensor
-        return collective(shared, *others, **options)
+    def on_host(given: Any) -> Any:
+        if isinstance(given, list):
+            return [on_host(one) for one in given]
+        is_ours = isinstance(given, torch.Tensor) and given.is_cuda
+        return torch.ops.pretended.renamed(given, torch.device("cpu")) if is_ours else given
+
+    def call(*given: Any, **options: Any) -> Any:
+        return collective(*map(on_host, given), **options)
 
     return call
