@@ -13,30 +13,34 @@ from sentiment_cli.errors import UsageError
 from sentiment_cli.training.processes.distributed import own_device
 
 SMALL = (
-    "train.device=cuda train.precision=fp32 train.slices=2 train.epochs=1 train.max_steps=3 "
-    "model.embedding.width=8 model.encoder.width=8 text.max_tokens=40"
+    "train.device=cuda train.precision=fp32 train.slices=2 train.epochs=1 train.max_steps=3 data.source=sample "
+    "model.embedding.width=8 model.encoder.width=8"
 ).split()
+LAZY = "train.lazy_embeddings=true model.embedding.ngrams=3 model.embedding.buckets=50 text.max_tokens=40".split()
+WORDS = "train.window=16 train.batch_tokens=512 vocabulary.size=300 data.valid.unsup_share=0.02".split()
 
 
-def train(*settings: str, n: int, name: str) -> list[tuple[int, str]]:
-    """Train in `n` processes as torchrun starts them; return their exit codes and what they say."""
+def train(*arguments: str, settings: list[str], n: int) -> list[str]:
+    """Train in `n` processes as torchrun starts them; return what they say."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     together = []
-    command = [sys.executable, "-m", "pretended_cuda", "-m", "sentiment_cli", "train", "sample", "--name", name]
+    command = [sys.executable, "-m", "pretended_cuda", "-m", "sentiment_cli", *arguments, "--name", f"of-{n}"]
     for rank in range(n):
-        shared = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n)}
-        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        shared = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "MASTER_PORT": port}
+        numbers = {key: str(value) for key, value in shared.items()} if n > 1 else {}
         together.append(
             subprocess.Popen(
                 [*command, *(part for setting in (*SMALL, *settings) for part in ("--set", setting))],
-                env={**os.environ, "PRETENDED_GPUS": "2", **(shared if n > 1 else {})},
+                env={**os.environ, "PRETENDED_GPUS": "2", "MASTER_ADDR": "127.0.0.1", **numbers},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
             )
         )
-    return [(process.wait(), said) for process in together for said in [process.communicate()[1]]]
+    said = [process.communicate()[1] for process in together]
+    assert [process.returncode for process in together] == [0] * n, said
+    return said
 
 
 @pytest.mark.parametrize(
@@ -62,13 +66,13 @@ def test_processes_without_a_gpu_each_are_refused_by_the_first(
     assert silent.value.code == 2
 
 
-@pytest.mark.parametrize("settings", [[], ["train.lazy_embeddings=true", "model.embedding.ngrams=2"]])
-def test_two_processes_train_the_bytes_of_one_on_cuda(settings: list[str], tmp_path: Path) -> None:
-    ngrams = ["model.embedding.buckets=50"] if settings else []
-    outcomes = {}
-    for n in (1, 2):
-        name = f"of-{n}"
-        for code, said in train(*settings, *ngrams, n=n, name=name):
-            assert code == 0, said
-        outcomes[n] = (tmp_path / "runs" / name / "model" / "weights.safetensors").read_bytes()
-    assert outcomes[1] == outcomes[2]
+@pytest.mark.parametrize(
+    ("command", "settings"),
+    [(["train", "sample"], ["text.max_tokens=40"]), (["train", "sample"], LAZY), (["pretrain", "imdb-lm"], WORDS)],
+    ids=["dense", "lazy", "language model"],
+)
+def test_two_processes_train_the_bytes_of_one(command: list[str], settings: list[str], tmp_path: Path) -> None:
+    said = {n: train(*command, settings=settings, n=n)[0] for n in (1, 2)}
+    assert "on 2 processes, cuda:0" in said[2]
+    one, two = ((tmp_path / "runs" / f"of-{n}" / "model" / "weights.safetensors").read_bytes() for n in (1, 2))
+    assert one == two
