@@ -2,9 +2,9 @@
 
     python benchmarks/gpu.py [--seconds 540] [--only SECTION ...] [--out gpu.json] [--page docs/gpu.md]
 
-Results go to a JSON file; with --page also into that page, between its marks, with the GPU and the commit. A section
-that fails says so, and the next one begins; none begins after --seconds. `train` and `memory` need IMDb (SENTIMENT_IMDB,
-or the prepared corpus in SENTIMENT_DATA). With --dry everything is small, for the pretended device:
+Results go to a JSON file; with --page also into that page, between its marks, with GPU and commit. A section that
+fails says so, and the next one begins; none begins after --seconds. The sections `train` and `memory` need IMDb, in
+SENTIMENT_IMDB or prepared in SENTIMENT_DATA. With --dry everything is small, for the pretended device:
 
     PYTHONPATH=tests/support:benchmarks python -m pretended_cuda benchmarks/gpu.py --dry
 """
@@ -64,7 +64,7 @@ def versions(dry: bool) -> Iterator[tuple[str, Any]]:
 
 
 def precision(dry: bool) -> Iterator[tuple[str, Any]]:
-    """Errors of an LSTM's gradients under autocast against float32, at the scale that mean pooling gives; its kernels."""
+    """Errors of an LSTM's gradients under autocast against float32, at the scale of mean pooling; its kernels."""
     torch.manual_seed(0)
     rows, length, width = (4, 20, 8) if dry else (80, 400, 128)
     layer, input_BLD = Lstm(width, width).cuda(), torch.randn(rows, length, width, device=CUDA)
@@ -110,7 +110,7 @@ def train(dry: bool) -> Iterator[tuple[str, Any]]:
 
 
 def recipes(dry: bool) -> Iterator[tuple[str, Any]]:
-    """A step of every recipe at its own size: time, tokens/s, kernels, how busy the GPU is, waits of the host, memory."""
+    """A step of every recipe at its own size: time, tokens/s, kernels, share of time they take, waits, memory."""
     draw = np.random.default_rng(0)
     length_N = np.clip(draw.lognormal(5.2, 0.65, 2500), 10, 2400).astype(np.int64)  # as IMDb's reviews
     for name in recipe_names():

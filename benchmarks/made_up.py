@@ -1,6 +1,5 @@
 """Made-up corpora, and shipped recipes made small: for benchmarks and tests that need no data."""
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,10 +76,7 @@ def made_small(name: str, length: int, settings: Sequence[str] = ()) -> Experime
 
 
 def corpus_for(experiment: Experiment, n_rows: int = 24, n_entries: int = 200) -> MadeUp:
-    """Return rows that fill the experiment's batches: of one length, or for windows of several."""
+    """Return rows of one length that fill the experiment's batches."""
     longest = experiment.text.max_tokens or experiment.train.window
-    if experiment.task == "vectors":
-        lengths = [4 * longest]
-    else:
-        lengths = [longest - int(experiment.text.start)]
-    return MadeUp(list(itertools.islice(itertools.cycle(lengths), n_rows)), n_entries, ("neg", "pos"))
+    length = 4 * longest if experiment.task == "vectors" else longest - int(experiment.text.start)
+    return MadeUp([length] * n_rows, n_entries, ("neg", "pos"))

@@ -132,11 +132,16 @@ def _out_of_memory(error: BaseException) -> OutOfMemory:
     )
 
 
+def cudnn_version() -> int:
+    """Return the version of cuDNN as it says it itself, such as 91300; 0 without it."""
+    return torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
+
+
 def gpu_facts(device: torch.device) -> dict[str, str]:
     """Return the model of a GPU and the versions of cuDNN and CUDA; nothing for other devices."""
     if device.type != "cuda":
         return {}
-    version = torch.backends.cudnn.version() or 0
+    version = cudnn_version()
     thousand = 10_000 if version >= 90_000 else 1000  # 8.9.7 is 8907, and 9.20.0 is 92000
     cudnn = f"{version // thousand}.{version % thousand // 100}.{version % 100}"
     return {"gpu": torch.cuda.get_device_name(device), "cudnn": cudnn, "cuda": torch.version.cuda or "none"}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEventAvg
 
 from sentiment_cli.config.schema import Experiment
@@ -104,9 +103,9 @@ def own_shares(events: Iterable[FunctionEventAvg], device: torch.device, n_steps
     """Return each operator's own time and its share of all, the slowest first."""
     on_device = device.type == "cuda"
     own_us = [
-        (event.key, event.self_device_time_total if on_device else event.self_cpu_time_total, event.count)
+        (str(event.key), event.self_device_time_total if on_device else event.self_cpu_time_total, event.count)
         for event in events
-        if event.device_type == DeviceType.CPU  # kernels come by themselves, too, and would be counted twice
+        if event.device_type == torch.profiler.DeviceType.CPU  # kernels come again by themselves
     ]
     total = sum(us for _, us, _ in own_us)
     shares = [PhaseShare(key, us / total, us / 1000 / n_steps, count / n_steps) for key, us, count in own_us]

@@ -1,4 +1,4 @@
-"""Tests on a pretended CUDA device, which must be there before torch: `make pretended` runs them in their own process."""
+"""Tests on a pretended CUDA device, which must be there before torch: `make pretended` gives them a process."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence

@@ -139,7 +139,8 @@ def test_the_mean_over_steps_is_computed_in_float32(begun) -> None:
     model.step_logits = lambda *given: wide(*given)[..., None].expand(-1, -1, 3) * torch.arange(3, device=CUDA)
     exact = losses.steps_loss(model, batch)
     with torch.autocast("cuda", dtype=torch.bfloat16):
-        model.step_logits = lambda *given, logits=model.step_logits(batch.ids_BL, batch.length_B): logits.float()
+        logits_BLC = model.step_logits(batch.ids_BL, batch.length_B).float()
+        model.step_logits = lambda *given: logits_BLC
         found = losses.steps_loss(model, batch)
     assert found.dtype == torch.float32
     assert float(found.detach()) == pytest.approx(float(exact.detach()), rel=5e-3)

@@ -1,4 +1,4 @@
-"""The branches that a GPU takes give the numbers of the CPU's: every cell, pooling, softmax and optimizer, in float32."""
+"""The branches that a GPU takes give the CPU's numbers: every cell, pooling, softmax and optimizer, in float32."""
 
 import pytest
 import torch
@@ -21,7 +21,10 @@ SETTINGS = [
     ("bag", []),
     ("imdb-vectors", []),
     *(
-        ("imdb-best-lm", ["model.encoder.weight_dropout=0", "model.encoder.dropout=0", f"model.language.softmax={softmax}"])
+        (
+            "imdb-best-lm",
+            ["model.encoder.weight_dropout=0", "model.encoder.dropout=0", f"model.language.softmax={softmax}"],
+        )
         for softmax in ("full", "sampled", "adaptive")
     ),
     ("imdb-autoencoder", ["model.encoder.dropout=0", "model.encoder.cell=lstm"]),

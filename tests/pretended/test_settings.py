@@ -12,14 +12,21 @@ from sentiment_cli.training.checkpoints import read_checkpoint, restore
 # One line covers several settings; each recipe runs in test_budgets, each cell alone in test_parity.
 TWO_LAYERS = ["model.encoder.layers=2", "model.encoder.dropout=0.2"]
 SETTINGS: list[tuple[str, list[str]]] = [
-    *(("default", [f"model.encoder.cell={cell}", *TWO_LAYERS]) for cell in CELLS if cell not in ("lstm-2d", "lstm-grid")),
+    *(
+        ("default", [f"model.encoder.cell={cell}", *TWO_LAYERS])
+        for cell in CELLS
+        if cell not in ("lstm-2d", "lstm-grid")
+    ),
     *(
         ("lstm", [f"model.encoder.cell={cell}", "model.encoder.state_dropout=0.2"])
         for cell in ("lstm-1997", "lstm-peephole", "gru", "rnn", "orthogonal", "goru", "lstm-grid", "rnn-output")
     ),
     ("lstm-2d", ["model.encoder.state_dropout=0.2", "model.encoder.bidirectional=true"]),
     ("lstm", ["model.encoder.weight_dropout=0.2", "model.encoder.chop=5", "train.ema=0.99", "model.pooling=concat"]),
-    ("default", ["model.encoder.skip=highway", "model.encoder.direction_maps=true", *TWO_LAYERS, "model.context=global"]),
+    (
+        "default",
+        ["model.encoder.skip=highway", "model.encoder.direction_maps=true", *TWO_LAYERS, "model.context=global"],
+    ),
     ("default", ["model.head=steps", "model.pooling=last", "train.label_smoothing=0.1", "train.unfreeze=1"]),
     ("default", ["model.embedding.element_dropout=0.1", "model.embedding.type_dropout=0.1", "train.layer_decay=0.5"]),
     ("default", ["data.target=stars", "train.monitor=loss", "text.pad=left", "text.pad_to=16", "text.start=true"]),
@@ -27,7 +34,10 @@ SETTINGS: list[tuple[str, list[str]]] = [
     ("default", ["model.embedding.ngrams=3", "model.embedding.buckets=500", "train.lazy_embeddings=true"]),
     ("transformer", ["model.context=local", "model.context_window=4"]),
     ("imdb-best-lm", ["model.language.softmax=sampled", "model.language.samples=16", "train.lazy_embeddings=true"]),
-    ("imdb-best-lm", ["model.language.softmax=adaptive", "model.language.cutoffs=[50,100]", "model.language.label=true"]),
+    (
+        "imdb-best-lm",
+        ["model.language.softmax=adaptive", "model.language.cutoffs=[50,100]", "model.language.label=true"],
+    ),
     ("imdb-best-lm", ["model.language.tied=false", "model.encoder.cell=gru", "train.slices=2"]),
     *(
         ("imdb-autoencoder", [f"model.decoding.attention={attention}", f"model.encoder.cell={cell}"])

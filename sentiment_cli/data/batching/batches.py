@@ -112,7 +112,7 @@ class Plan:
             begin = end
             if steps:
                 row_N = torch.from_numpy(np.concatenate(steps)).to(device)
-                yield from zip(steps, row_N.split([len(row_B) for row_B in steps]), strict=True)
+                yield from zip(steps, torch.split(row_N, [len(row_B) for row_B in steps]), strict=True)
 
 
 def plan_steps(length_N: NDArray[np.int64], settings: Train, seed: int) -> Plan:

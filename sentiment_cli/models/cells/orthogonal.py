@@ -128,7 +128,8 @@ def exp_by_squaring(matrix_DD: Tensor) -> Tensor:
     less_one_DD = low_DD + fourth_DD @ high_DD  # beside 1, small numbers would lose their digits
     for _ in range(_SQUARINGS):
         less_one_DD = torch.addmm(2 * less_one_DD, less_one_DD, less_one_DD)
-    return one_DD + less_one_DD
+    result_DD: Tensor = one_DD + less_one_DD
+    return result_DD
 
 
 def _apply_modrelu(values_BD: Tensor, bias_D: Tensor, sign_BD: Tensor) -> None:

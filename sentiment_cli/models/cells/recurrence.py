@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sentiment_cli.models.device import cudnn_version
+
 # Numbers of one tensor, of the ten or so that a block of steps works on. Between 2^14 and 2^24 the gradient of SRU and
 # of QRNN was fastest with this many, that of others nearly: SRU 3.1 µs a token, 3.4 with half (2 cores of an EPYC).
 _IN_CACHE = 131_072
@@ -44,10 +46,12 @@ def read_fused(
 ) -> tuple[Tensor, State]:
     """Read one direction with torch's own kernel, with `state_weight` instead of the layer's own.
 
-    Under autocast on CUDA, torch would call cuDNN in float16 even where autocast's dtype is bfloat16 and no loss scaling
-    protects small gradients (aten/src/ATen/cudnn/AutocastRNN.cpp). The kernel is therefore called outside autocast.
+    Under autocast on CUDA, torch would call cuDNN in float16 even where autocast's dtype is bfloat16 and no loss
+    scaling protects small gradients (aten/src/ATen/cudnn/AutocastRNN.cpp). So the kernel is called outside autocast.
     """
-    weights = [layer.weight_ih_l0, state_weight, layer.bias_ih_l0, layer.bias_hh_l0]
+    parameters = (layer.weight_ih_l0, layer.bias_ih_l0, layer.bias_hh_l0)
+    input_weight, *biases = (tensor for tensor in parameters if isinstance(tensor, Tensor))
+    weights = [input_weight, state_weight, *biases]
     low = input_BLD.dtype
     if input_BLD.is_cuda and torch.is_autocast_enabled("cuda"):
         low = torch.get_autocast_dtype("cuda")
@@ -64,13 +68,13 @@ def read_fused(
 
 def _cudnn_has_bf16() -> bool:
     """Return whether torch calls cuDNN for bfloat16: from 9.13 on. Otherwise it would take three kernels a step."""
-    return (torch.backends.cudnn.version() or 0) >= 91300
+    return cudnn_version() >= 91300
 
 
 def _in_one_piece(weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
     """Return the weights one after the other in memory, as cuDNN wants them; others it copies at each call, warning."""
     flat = torch.cat([weight.flatten() for weight in weights]).to(dtype)
-    parts = flat.split([weight.numel() for weight in weights])
+    parts = torch.split(flat, [weight.numel() for weight in weights])
     return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
 
 

@@ -1,6 +1,6 @@
 """Launches and waits of a step of each recipe, as docs/gpu.md lists them.
 
-    PYTHONPATH=tests/support:benchmarks python -m pretended_cuda -m pretended_cuda.budgets    # writes them there
+PYTHONPATH=tests/support:benchmarks python -m pretended_cuda -m pretended_cuda.budgets    # writes them there
 """
 
 import re

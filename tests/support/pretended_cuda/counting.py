@@ -55,11 +55,11 @@ class Counting(TorchDispatchMode):
             source, target = (args[1], args[0]) if name == "copy_" else (args[0], result)
             if source.device.type != target.device.type:
                 self.waits[f"copy to {target.device.type} at {_line()}"] += 1
-        elif name in _READ:
+        elif name in _READ or (name == "repeat_interleave" and func._overloadname == "Tensor"):
             self.waits[f"{name} at {_line()}"] += 1
-        elif name == "repeat_interleave" and func._overloadname == "Tensor":
-            self.waits[f"{name} at {_line()}"] += 1
-        elif name in _INDEXED and any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]):
+        elif name in _INDEXED and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        ):
             self.waits[f"mask at {_line()}"] += 1
         if name not in _WITHOUT_KERNEL and not func.is_view:
             self.launches[name] += 1
