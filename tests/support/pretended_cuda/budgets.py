@@ -4,7 +4,6 @@ PYTHONPATH=tests/support:benchmarks python -m pretended_cuda -m pretended_cuda.b
 """
 
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.workflows.profile import begin_training, endless_steps
 
 PAGE = Path(__file__).parents[3] / "docs" / "gpu.md"
-TABLE = r"(?s)<!-- budgets -->\n.*?\n<!-- end of budgets -->"
+TABLE = r"(?s)<!-- budgets -->\n.*?<!-- end of budgets -->"
 _SHORT, _LONG = 64, 256
 
 
@@ -97,7 +96,6 @@ def main() -> None:
             lines.append(" | ".join([f"| `{name}`", *map(str, cells)]) + " |")
     page = PAGE.read_text("utf-8")
     PAGE.write_text(re.sub(TABLE, lambda _: "\n".join([*lines, "<!-- end of budgets -->"]), page), "utf-8")
-    print("\n".join(lines), file=sys.stderr)
 
 
 if __name__ == "__main__":
