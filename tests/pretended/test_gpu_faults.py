@@ -2,6 +2,7 @@
 
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,9 @@ from sentiment_cli.models.device import set_up
 from sentiment_cli.storage import failpoints
 from sentiment_cli.training import gradients, losses
 from sentiment_cli.training.ema import EMA
+from sentiment_cli.training.processes.distributed import ALONE, LostProcessError
 from sentiment_cli.workflows.fingerprint import machine
+from sentiment_cli.workflows.profile import own_shares
 from sentiment_cli.workflows.train import fit, resume
 
 CUDA = torch.device("cuda")
@@ -174,6 +177,33 @@ def test_a_run_resumes_on_another_gpu_only_where_that_is_allowed(monkeypatch) ->
     with pytest.raises(UsageError, match=r"machine\.gpu"):
         resume(runs_dir() / "moved", experiment, ())
     assert resume(runs_dir() / "moved", experiment, ("machine.gpu",)).directory.exists()
+
+
+def test_a_profile_counts_the_time_of_a_kernel_once() -> None:
+    """torch lists the operator with its kernels' time, and the kernels again."""
+    kinds = torch.profiler.DeviceType
+    events = [
+        SimpleNamespace(key="aten::mm", device_type=kinds.CPU, self_device_time_total=30.0, count=2),
+        SimpleNamespace(key="aten::add", device_type=kinds.CPU, self_device_time_total=10.0, count=1),
+        SimpleNamespace(key="gemm_kernel", device_type=kinds.CUDA, self_device_time_total=30.0, count=2),
+        SimpleNamespace(key="add_kernel", device_type=kinds.CUDA, self_device_time_total=10.0, count=1),
+    ]
+    shares = own_shares(events, CUDA, n_steps=1)
+    assert [(share.operator, share.share) for share in shares] == [("aten::mm", 0.75), ("aten::add", 0.25)]
+    assert sum(share.ms_per_step for share in shares) == pytest.approx(0.04)
+
+
+def test_an_error_of_the_gpu_is_not_taken_for_a_lost_process() -> None:
+    def failing() -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    def lost() -> None:
+        raise RuntimeError("NCCL communicator was aborted. Last error: CUDA error: unknown")
+
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        ALONE._reach(failing)
+    with pytest.raises(LostProcessError, match="NCCL"):
+        ALONE._reach(lost)
 
 
 def test_deterministic_training_does_not_fill_memory() -> None:
