@@ -1,4 +1,4 @@
-"""What `sentiment` does on a real GPU, in under ten minutes: the most telling section first, each by itself.
+"""What `sentiment` does on a real GPU: the most telling section first, each by itself, none begun after nine minutes.
 
     python benchmarks/gpu.py [--seconds 540] [--only SECTION ...] [--out gpu.json] [--page docs/gpu.md]
 
