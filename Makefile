@@ -28,12 +28,16 @@ coverage: $(READY)  ## Run the test suite and print which lines it covers
 slow: $(READY)  ## Run the tests that take minutes
 	$(BIN)/pytest -q -m slow
 
+pretended: $(READY)  ## Run the tests of the GPU path on a pretended CUDA device (one minute; needs a C++ compiler)
+	PYTHONPATH=tests/support:benchmarks OMP_NUM_THREADS=1 $(BIN)/pytest -q -p pretended_cuda.plugin -m "pretended or gpu" tests/pretended tests/models
+
 check: $(READY)  ## Check format, lint, types and imports, then run the test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test
+	$(MAKE) pretended
 
 docs: $(READY)  ## Write the documentation as a site to site/, which needs no network
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
@@ -60,8 +64,8 @@ pocket: $(READY)  ## Train the model that comes with the package, and compare it
 	  { echo "another model: $$run/pocket.model"; exit 1; }; }
 
 clean:  ## Remove the virtual environment and what tools cached; data and runs stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install demo test coverage slow docs faults check train clean imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder
+.PHONY: help install demo test coverage slow docs faults pretended check train clean imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder
 .PHONY: pocket imdb-best-lm linear best-labels imdb-student imdb-best-cpu imdb-best

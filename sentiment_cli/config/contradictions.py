@@ -170,6 +170,13 @@ def _of_training(experiment: Experiment) -> Iterator[Contradiction]:
     if train.precision == "fp16" and train.device in ("cpu", "mps"):
         message = f"train.precision is fp16, which needs a CUDA device, and train.device is {train.device}"
         yield Contradiction(("train.precision", "train.device"), message)
+    # PyTorch for Metal has no float64 and no matrix exponential, which these compute with.
+    if train.device == "mps" and experiment.task != "classify":
+        message = f"train.device mps trains classifiers only, and task is {experiment.task}"
+        yield Contradiction(("train.device", "task"), message)
+    if train.device == "mps" and experiment.model.encoder.cell in ("orthogonal", "goru"):
+        message = f"train.device is mps, which cannot compute model.encoder.cell {experiment.model.encoder.cell}"
+        yield Contradiction(("train.device", "model.encoder.cell"), message)
     if train.schedule == "one-cycle" and not train.warmup:
         message = "train.schedule is one-cycle, whose rise takes the share train.warmup of the steps, which is 0"
         yield Contradiction(("train.schedule", "train.warmup"), message)

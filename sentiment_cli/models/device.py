@@ -15,7 +15,9 @@ from sentiment_cli.layout import counted
 
 
 def select_device(name: str) -> torch.device:
-    """Return the device that `train.device` names; auto takes CUDA, then MPS, then the CPU.
+    """Return the device that `train.device` names; auto takes CUDA, otherwise the CPU.
+
+    MPS must be named: no training was ever run on it.
 
     Raises UsageError for a device that this machine or this build of torch does not have.
     """
@@ -26,7 +28,7 @@ def select_device(name: str) -> torch.device:
         if not n_cuda and nvidia_driver():
             built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
             console.warn(f"an NVIDIA GPU is here, but torch {torch.__version__} (built for {built}) cannot use it")
-        name = "cuda" if n_cuda else "mps" if "mps" in available else "cpu"
+        name = "cuda" if n_cuda else "cpu"
     elif name not in available:
         raise UsageError(
             f"train.device is {name}, which torch {torch.__version__} does not find here; "
@@ -87,10 +89,10 @@ def set_up(device: torch.device, n_threads: int | None, *, deterministic: bool =
         )  # otherwise cuBLAS and cuDNN's LSTM may differ between runs
         # This says what use_deterministic_algorithms says, without 3 s of imports.
         torch.set_deterministic_debug_mode("error")
+        # Filling fresh memory costs a write of every output and only shows up bugs.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type != "cpu":
         return
-    # Filling fresh memory costs a write of every output and only shows up bugs.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # oneDNN keeps a prepared LSTM with its buffers for each shape of batch, and hardly a shape comes twice: the run of
     # default.yaml grew to 5.8 GB with that cache. The variable is read when the first LSTM runs.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
@@ -129,6 +131,30 @@ def _out_of_memory(error: BaseException) -> OutOfMemory:
         "model.encoder.width needs less",
         "sentiment doctor",
     )
+
+
+def cudnn_version() -> int:
+    """Return the version of cuDNN as it says it itself, such as 91300; 0 without it."""
+    return torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
+
+
+def gpu_facts(device: torch.device) -> dict[str, str]:
+    """Return the model of a GPU and the versions of cuDNN and CUDA; nothing for other devices."""
+    if device.type != "cuda":
+        return {}
+    version = cudnn_version()
+    thousand = 10_000 if version >= 90_000 else 1000  # 8.9.7 is 8907, and 9.20.0 is 92000
+    cudnn = f"{version // thousand}.{version % thousand // 100}.{version % 100}"
+    return {"gpu": torch.cuda.get_device_name(device), "cudnn": cudnn, "cuda": torch.version.cuda or "none"}
+
+
+def free_cache(device: torch.device) -> None:
+    """Return memory that torch keeps for itself to the GPU.
+
+    What a failed step has allocated is free only after its error has been handled: until then its frames hold it.
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def describe(device: torch.device) -> str:

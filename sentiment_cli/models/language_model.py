@@ -166,10 +166,12 @@ def activation_penalty(dropped_TD: Tensor) -> Tensor:
     return dropped_TD.float().square().mean()
 
 
-def temporal_penalty(hidden_BLD: Tensor, is_read_BL: Tensor) -> Tensor:
+def temporal_penalty(hidden_BLD: Tensor, place_T: Tensor) -> Tensor:
     """Return the mean square of the change of the states from step to step, before dropout (TAR of the same paper).
 
-    The authors' weight is beta = 1. Steps that are not read do not count; with fewer than two steps it is 0.
+    The authors' weight is beta = 1. `place_T` are the flat places of the steps that are read, without the first of
+    each row; with none it is 0.
     """
-    change_TD = (hidden_BLD[:, 1:] - hidden_BLD[:, :-1])[is_read_BL[:, 1:]].float()
+    change_BLD = hidden_BLD[:, 1:] - hidden_BLD[:, :-1]
+    change_TD = change_BLD.flatten(0, 1).index_select(0, place_T).float()
     return change_TD.square().mean() if len(change_TD) else hidden_BLD.new_zeros(())

@@ -15,6 +15,7 @@ from sentiment_cli.models.cells.recurrence import State
 from sentiment_cli.models.layers.attention import Attending, Attention, Memory
 from sentiment_cli.models.layers.embedding import WordEmbedding
 from sentiment_cli.models.layers.encoders import RecurrentEncoder, build_layer, drop_columns, last_of, lower_layer
+from sentiment_cli.models.layers.lookup import marked_places
 from sentiment_cli.models.layers.softmax import Softmax, build_softmax
 
 _TOKENS_AT_ONCE = 512  # whose probabilities of all words are in memory at a time
@@ -100,7 +101,7 @@ class EncoderDecoder(nn.Module):
 
     def start(self, source: tuple[Tensor, Tensor]) -> tuple[Tensor, Writing]:
         """Encode (source_BL, source_length_B); return the start tokens that the first step reads, and its state."""
-        return torch.full_like(source[1], START_ID), self._encode(*source)
+        return torch.full_like(source[1], START_ID), self._encode(*source, source[1].tolist())
 
     def step(self, token_N: Tensor, state: Writing) -> tuple[Tensor, Writing, Tensor | None]:
         """Read a token of each row; return log_probability_NV of the next, the state, and weight_NL of attention."""
@@ -116,15 +117,15 @@ class EncoderDecoder(nn.Module):
     def _teach(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
         """Return hidden_TD, which predict each target token from those before it, and target_T."""
         before_BM = F.pad(batch.target_BM[:, :-1], (1, 0), value=START_ID)
-        state = self._encode(batch.source_BL, batch.source_length_B)
+        state = self._encode(batch.source_BL, batch.source_length_B, batch.host_B2[:, 0].tolist())
         hidden_BMD, _, _ = self.decoder(self.embedding(before_BM), state)
         hidden_BMD = drop_columns(hidden_BMD, self.dropout, self.training)
         column_M = torch.arange(before_BM.shape[1], device=before_BM.device)
-        place_T = (column_M < batch.target_length_B[:, None]).flatten().nonzero().squeeze(1)
+        is_target_BM = column_M < batch.target_length_B[:, None]
+        place_T = marked_places(is_target_BM, int(batch.host_B2[:, 1].sum()))
         return hidden_BMD.flatten(0, 1).index_select(0, place_T), batch.target_BM.flatten().index_select(0, place_T)
 
-    def _encode(self, ids_BL: Tensor, length_B: Tensor) -> Writing:
-        lengths = length_B.tolist() if self.has_memory else []
+    def _encode(self, ids_BL: Tensor, length_B: Tensor, lengths: list[int]) -> Writing:
         lasts: list[State] = []
 
         def read(layer: nn.Module, input_BLD: Tensor) -> Tensor:

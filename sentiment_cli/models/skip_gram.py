@@ -43,4 +43,5 @@ class SkipGram(nn.Module):
         )
         score_TK = (word_BLD.flatten(0, 1) @ look_up(drawn_K, self.context).t()).float()
         weight_T = is_pair_BLL.sum(dim=2).flatten() * (self.negatives / self.samples)
-        return (total + weight_T.to(score_TK.dtype) @ F.softplus(score_TK).sum(dim=1)) / ids_BL.numel()
+        # torch.dot, and not @, which autocast would compute in half precision: a sum of 395,000 is infinite in float16.
+        return (total + torch.dot(weight_T.to(score_TK.dtype), F.softplus(score_TK).sum(dim=1))) / ids_BL.numel()

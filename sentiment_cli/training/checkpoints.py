@@ -27,6 +27,7 @@ from sentiment_cli.runs.files import CHECKPOINTS, EXPERIMENT
 from sentiment_cli.storage import store
 
 _FORMAT = 2
+_GPU_FACTS = {"gpu", "cudnn", "cuda"}
 # The fields of TrainProgress that state.json holds.
 _PLAIN = ("step", "history", "n_tokens", "epoch_s", "split", "refit", "selection", "offset", "planned", "seconds")
 
@@ -206,7 +207,8 @@ def fingerprint_differences(old: RunFingerprint, new: RunFingerprint) -> list[tu
     found = differences(old.experiment, new.experiment)
     for section in ("versions", "machine"):
         one, other = getattr(old, section), getattr(new, section)
-        keys = sorted(one.keys() | other.keys())
+        unknown = _GPU_FACTS - one.keys()  # to a checkpoint of an earlier version
+        keys = sorted((one.keys() | other.keys()) - unknown)
         found += [(f"{section}.{k}", one.get(k), other.get(k)) for k in keys if one.get(k) != other.get(k)]
     return found
 

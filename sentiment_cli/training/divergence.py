@@ -3,8 +3,6 @@
 import math
 import shlex
 
-import torch
-
 from sentiment_cli import console
 from sentiment_cli.errors import DivergedError
 from sentiment_cli.models.device import OutOfMemory
@@ -63,8 +61,6 @@ def split_batch(state: TrainState, error: OutOfMemory, most_rows: int) -> None:
         console.warn(f"{error}, at step {progress.step + 1}; reading the same batch in {2 * slices} slices")
         state.optimizer.zero_grad(set_to_none=True)
         progress.split *= 2
-        if state.job.device.type == "cuda":
-            torch.cuda.empty_cache()
         return
     more = f"train.slices={2 * settings.slices}"
     command = state.job.experiment.command

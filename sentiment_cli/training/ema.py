@@ -14,6 +14,9 @@ class EMA:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False)
+        for layer in self.model.modules():
+            if isinstance(layer, nn.RNNBase):  # copied one by one, its weights are no longer in one piece, for cuDNN
+                layer.flatten_parameters()
         self.decay = decay
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from sentiment_cli import console
 from sentiment_cli.data.corpus.fit_settings import warn_of_few_steps
 from sentiment_cli.layout import counted
-from sentiment_cli.models.device import OutOfMemory
+from sentiment_cli.models.device import OutOfMemory, free_cache
 from sentiment_cli.runs.files import METRICS_LOG
 from sentiment_cli.runs.metric_table import HEADLINES, METRICS
 from sentiment_cli.storage import failpoints, store
@@ -45,10 +45,13 @@ def run_epochs(state: TrainState) -> str:
     try:
         while (reason := _reason_to_end(state, plan.loader)) is None:
             end = plan.loader.epoch_ends[len(progress.history)]
+            n_slices = state.slices
             try:
                 _take_steps(state, plan, end)
             except OutOfMemory as error:
                 split_batch(state, error, plan.loader.most_rows)
+            if state.slices != n_slices:
+                free_cache(state.job.device)
                 continue
             scores = None
             if not progress.refit:
@@ -127,7 +130,10 @@ def _take_steps(state: TrainState, plan: TrainPlan, end: int) -> None:
             carried = [tensor.clone() for tensor in state.carried]
             try:
                 step = next(steps)
-            except OutOfMemory:  # some micro-batches may have moved their states on
+            except OutOfMemory:
+                for one in unread:  # on a GPU: the next generator of steps would take no notice of them
+                    check_finite(state, one, plan.loader)
+                # Some micro-batches may have moved their states on.
                 for tensor, before in zip(state.carried, carried, strict=True):
                     tensor.copy_(before)
                 raise

@@ -83,7 +83,7 @@ def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0, weight
         return F.binary_cross_entropy_with_logits(logits, truth_BL, weight_BL, reduction="sum")
     label_T = label_BL.flatten(0, 1)
     loss_T = F.cross_entropy(logits.flatten(0, 1), label_T, reduction="none", label_smoothing=smoothing)
-    return loss_T @ weight_BL.flatten().to(loss_T.dtype)
+    return torch.dot(loss_T, weight_BL.flatten().to(loss_T.dtype))  # @ would be rounded to autocast's dtype
 
 
 def _truth(batch: Batch, logits: Tensor) -> Tensor:

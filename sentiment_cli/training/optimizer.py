@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sentiment_cli.config.schema import Train
-from sentiment_cli.training.sparse_rows import with_sparse_rows
+from sentiment_cli.training.sparse_rows import with_sparse_rows, zero_moments
 
 
 def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
@@ -36,10 +36,16 @@ def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
         }
         for (depth, is_decayed), parameters in sorted(found.items(), key=lambda group: (group[0][0], not group[0][1]))
     ]
+    optimizer: torch.optim.Optimizer
     if settings.optimizer == "sgd":
-        return with_sparse_rows(torch.optim.SGD)(groups, lr=settings.lr, momentum=settings.momentum, fused=True)  # type: ignore[call-arg]
-    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return with_sparse_rows(kind)(groups, lr=settings.lr, eps=settings.eps, fused=True)  # type: ignore[call-arg]
+        optimizer = with_sparse_rows(torch.optim.SGD)(groups, lr=settings.lr, momentum=settings.momentum, fused=True)  # type: ignore[call-arg]
+    else:
+        kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+        optimizer = with_sparse_rows(kind)(groups, lr=settings.lr, eps=settings.eps, fused=True)  # type: ignore[call-arg]
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter] = zero_moments(parameter, group)
+    return optimizer
 
 
 def depth_of(name: str, model: nn.Module) -> int:

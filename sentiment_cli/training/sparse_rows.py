@@ -34,6 +34,20 @@ def with_sparse_rows(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Opti
     return type(kind.__name__, (kind,), methods)
 
 
+def zero_moments(weight: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the state of a parameter before its first step.
+
+    torch allocates it in the first step. Where fp16 skips that step, torch's fused SGD would leave the momentum as
+    uninitialized memory; and where memory runs out there, a part of the state.
+    """
+    found = {name: torch.zeros_like(weight) for name in _moments(group)}
+    return found | ({"step": torch.zeros((), device=weight.device)} if "betas" in group else {})
+
+
+def _moments(group: dict[str, Any]) -> tuple[str, ...]:
+    return ("exp_avg", "exp_avg_sq") if "betas" in group else ("momentum_buffer",) if group["momentum"] else ()
+
+
 def _update_rows(
     weight_VD: Tensor, grad: Tensor, group: dict[str, Any], state: dict[str, Tensor], found_inf: Tensor | None
 ) -> None:
@@ -42,12 +56,7 @@ def _update_rows(
     The moments of all other rows stay as they are. Nothing changes where `found_inf` is 1.
     """
     rows_U, grad_UD = grad._indices()[0], grad._values()
-    is_adam = "betas" in group
-    moments = ("exp_avg", "exp_avg_sq") if is_adam else ("momentum_buffer",) if group["momentum"] else ()
-    if not state:
-        state.update({name: torch.zeros_like(weight_VD) for name in moments})
-        if is_adam:
-            state["step"] = torch.zeros((), device=weight_VD.device)
+    is_adam, moments = "betas" in group, _moments(group)
     taken = 1.0 if found_inf is None else 1.0 - found_inf
     old = [state[name].index_select(0, rows_U) for name in moments]
     if is_adam:

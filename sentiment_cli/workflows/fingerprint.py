@@ -8,7 +8,7 @@ import torch
 import sentiment_cli
 from sentiment_cli.config.paths import PACKAGE_DIR
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.models.device import precision_name
+from sentiment_cli.models.device import gpu_facts, precision_name
 from sentiment_cli.storage import store
 from sentiment_cli.training.checkpoints import RunFingerprint
 from sentiment_cli.training.init_from import pretrained_hashes
@@ -29,10 +29,13 @@ def versions(experiment: Experiment) -> dict[str, str]:
 
 
 def machine(experiment: Experiment, device: torch.device) -> dict[str, str]:
-    """Return the kind of device, the precision and the number of CPU threads."""
+    """Return the kind of device, the precision and the number of CPU threads; of CUDA, the GPU and its libraries.
+
+    Dropout's draws follow from the number of a GPU's multiprocessors, and cuDNN's sums from its version.
+    """
     precision = precision_name(device, experiment.train.precision)
     threads = str(torch.get_num_threads()) if device.type == "cpu" else "any"
-    return {"device": device.type, "precision": precision, "threads": threads}
+    return {"device": device.type, "precision": precision, "threads": threads, **gpu_facts(device)}
 
 
 def code_sha256() -> str:

@@ -2,14 +2,16 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch.autograd.profiler_util import FunctionEventAvg
 
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.fit_settings import settle
+from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.models.device import check_precision, select_device, set_up
 from sentiment_cli.training.checkpoints import RunFingerprint, TrainProgress
@@ -58,23 +60,8 @@ def measure_steps(experiment: Experiment) -> Measured:
     set_up(device, settings.threads, deterministic=settings.deterministic)
     check_vectors(experiment)
     corpus = prepare_for(experiment)
-    model = build_initial_model(experiment, corpus, ())  # the speed does not depend on the weights
-    fingerprint = RunFingerprint("", experiment, corpus.key, {}, {})
-    job = TrainJob(Path(), fingerprint, corpus, device, TrainProgress(), Stop(), ALONE)
-    state = build_state(job, task_of(experiment), model)
-    loader = state.task.build_loader(state)
-    steps = train_steps(
-        state.model.train(),
-        state.task.build_objective(state),
-        itertools.chain.from_iterable(loader.batches(0) for _ in itertools.count()),
-        state.optimizer,
-        lambda step: settings.lr,
-        seed=experiment.seed,
-        bf16=state.bf16,
-        max_grad_norm=settings.max_grad_norm,
-        slices=settings.slices,
-        scaler=state.scaler,
-    )
+    state, loader = begin_training(experiment, corpus, device)
+    steps = endless_steps(state, loader)
     taken = list(itertools.islice(steps, _WARM_UP))
     began = time.perf_counter()
     taken = list(itertools.islice(steps, _STEPS))
@@ -89,17 +76,54 @@ def profile_steps(experiment: Experiment) -> Profile:
     if experiment.model.kind == "linear":
         raise UsageError("model.kind is linear, which has no training steps to profile", Change(without=["--profile"]))
     measured = measure_steps(settle(experiment))
-    on_device = measured.state.job.device.type == "cuda"
+    device = measured.state.job.device
     activities = [torch.profiler.ProfilerActivity.CPU]
-    if on_device:
+    if device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=activities) as profiler:
         float(list(itertools.islice(measured.steps, _STEPS))[-1].loss)
+    shares = own_shares(profiler.key_averages(), device, _STEPS)
+    return Profile(measured.tokens_per_second, 1000 * measured.seconds_per_step, shares)
+
+
+def begin_training(
+    experiment: Experiment, corpus: Corpus, device: torch.device, run: Path = Path()
+) -> tuple[TrainState, BatchLoader]:
+    """Return the state of a training before its first step, and its data loader, without a run."""
+    torch.manual_seed(experiment.seed)
+    model = build_initial_model(experiment, corpus, ())  # the speed does not depend on the weights
+    fingerprint = RunFingerprint("", experiment, corpus.key, {}, {})
+    job = TrainJob(run, fingerprint, corpus, device, TrainProgress(), Stop(), ALONE)
+    state = build_state(job, task_of(experiment), model)
+    return state, state.task.build_loader(state)
+
+
+def endless_steps(state: TrainState, loader: BatchLoader) -> Iterator[Step]:
+    """Yield optimizer steps at the full learning rate; after the last batch the first one comes again."""
+    settings = state.job.experiment.train
+    return train_steps(
+        state.model.train(),
+        state.task.build_objective(state),
+        itertools.chain.from_iterable(loader.batches(0) for _ in itertools.count()),
+        state.optimizer,
+        lambda step: settings.lr,
+        seed=state.job.experiment.seed,
+        bf16=state.bf16,
+        max_grad_norm=settings.max_grad_norm,
+        slices=settings.slices,
+        ema=state.ema,
+        scaler=state.scaler,
+    )
+
+
+def own_shares(events: Iterable[FunctionEventAvg], device: torch.device, n_steps: int) -> list[PhaseShare]:
+    """Return each operator's own time and its share of all, the slowest first."""
+    on_device = device.type == "cuda"
     own_us = [
-        (event.key, event.self_device_time_total if on_device else event.self_cpu_time_total, event.count)
-        for event in profiler.key_averages()
+        (str(event.key), event.self_device_time_total if on_device else event.self_cpu_time_total, event.count)
+        for event in events
+        if event.device_type == torch.profiler.DeviceType.CPU  # kernels come again by themselves
     ]
     total = sum(us for _, us, _ in own_us)
-    shares = [PhaseShare(key, us / total, us / 1000 / _STEPS, count / _STEPS) for key, us, count in own_us]
-    shares.sort(key=lambda share: -share.share)
-    return Profile(measured.tokens_per_second, 1000 * measured.seconds_per_step, shares)
+    shares = [PhaseShare(key, us / total, us / 1000 / n_steps, count / n_steps) for key, us, count in own_us]
+    return sorted(shares, key=lambda share: -share.share)

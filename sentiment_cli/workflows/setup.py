@@ -38,7 +38,7 @@ def check_machine(experiment: Experiment) -> torch.device:
 @contextlib.contextmanager
 def set_up_training(experiment: Experiment, purpose: str) -> Iterator[tuple[torch.device, Group, Stop]]:
     """Set up the device, handle signals and join the other processes, which must have the same purpose and settings."""
-    device = own_device(check_machine(experiment))
+    device = own_device(check_machine(experiment), experiment.train.slices)
     set_up(device, experiment.train.threads, deterministic=experiment.train.deterministic)
     is_launched = n_launched() > 1 and has_launcher()
     with (

@@ -211,6 +211,8 @@ def test_b03_a_duplicate_key_shows_both_lines_and_does_not_stop_the_other_checks
         (["train.device=gpu"], "train.device is 'gpu': it should be auto, cpu, cuda, cuda:1 or mps"),
         (["train.precision=fp8"], "it should be 'auto', 'fp32', 'bf16' or 'fp16'"),
         (["train.precision=fp16", "train.device=cpu"], "is fp16, which needs a CUDA device, and train.device is cpu"),
+        (["train.device=mps", "model.encoder.cell=goru"], "is mps, which cannot compute model.encoder.cell goru"),
+        (["train.device=mps", "task=vectors"], "train.device mps trains classifiers only, and task is vectors"),
         (["seed=2147483648"], "seed is 2147483648"),
         (["text.pad=left"], "text.pad is left and text.pad_to is null: left and a length go together"),
         (["text.pad_to=512"], "text.pad is none and text.pad_to is 512: left and a length go together"),

@@ -37,6 +37,14 @@ def test_auto_takes_the_cpu_without_a_gpu_and_warns_of_one_it_cannot_use(monkeyp
     assert "warning: an NVIDIA GPU is here" in capsys.readouterr().err
 
 
+def test_auto_never_takes_mps(monkeypatch) -> None:
+    """No training was ever run on it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert select_device("auto") == torch.device("cpu")
+    assert select_device("mps") == torch.device("mps")
+
+
 def test_precision_is_as_set() -> None:
     assert runs_bf16(torch.device("cpu"), "bf16")
     assert not runs_bf16(torch.device("cpu"), "fp32")
@@ -82,16 +90,20 @@ def test_a_run_stopped_in_mid_epoch_resumes_to_the_same_bytes(experiment, monkey
 
 
 def stops_and_goes_on(settings: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sentiment_cli.training import epochs
+    from sentiment_cli.training.state import Agreement, TrainState
     from sentiment_cli.workflows.train import fit, resume
 
-    def stop_beside_the_third(state, step, loader) -> None:
-        if step.number == 2:  # which is read when the processes have agreed to go on
+    agree, asked = TrainState.agree, []
+
+    def stop_at_the_fourth(state, *, is_due: bool = False) -> Agreement:
+        asked.append(state)  # each step asks once; on a GPU, losses are not read after each
+        if len(asked) == 4:
             os.kill(os.getpid(), signal.SIGINT)
+        return agree(state, is_due=is_due)
 
     whole = fit(settings).directory
     with monkeypatch.context() as patched:
-        patched.setattr(epochs, "check_finite", stop_beside_the_third)
+        patched.setattr(TrainState, "agree", stop_at_the_fourth)
         with pytest.raises(InterruptedRun, match="after step 4"):
             fit(settings, "stopped")
     again = resume(runs_dir() / "stopped", settings, ()).directory

@@ -189,11 +189,13 @@ def test_penalties_match_the_papers() -> None:
     hidden_BLD = torch.randn(2, 3, 4)
     expected = sum(float((hidden_BLD[:, t] - hidden_BLD[:, t - 1]).square().sum()) for t in (1, 2)) / (2 * 2 * 4)
     is_read_BL = torch.ones(2, 3, dtype=torch.bool)
-    assert float(temporal_penalty(hidden_BLD, is_read_BL)) == pytest.approx(expected)
-    padded_BLD, is_padding_BL = F.pad(hidden_BLD, (0, 0, 0, 2), value=7.0), F.pad(is_read_BL, (0, 2))
-    assert float(temporal_penalty(padded_BLD, is_padding_BL)) == pytest.approx(expected)
+    later_T = is_read_BL[:, 1:].flatten().nonzero().squeeze(1)
+    assert float(temporal_penalty(hidden_BLD, later_T)) == pytest.approx(expected)
+    padded_BLD, is_read_BL = F.pad(hidden_BLD, (0, 0, 0, 2), value=7.0), F.pad(is_read_BL, (0, 2))
+    later_T = is_read_BL[:, 1:].flatten().nonzero().squeeze(1)
+    assert float(temporal_penalty(padded_BLD, later_T)) == pytest.approx(expected)
     assert float(activation_penalty(hidden_BLD)) == pytest.approx(float(hidden_BLD.square().sum()) / 24)
-    assert float(temporal_penalty(hidden_BLD[:, :1], is_read_BL[:, :1])) == 0
+    assert float(temporal_penalty(hidden_BLD[:, :1], later_T[:0])) == 0
 
 
 @EVERY_CELL

@@ -53,7 +53,8 @@ def batch_of(*lengths: tuple[int, int]) -> PairBatch:
     for row, (source, target) in enumerate(lengths):
         source_BL[row, source:] = 0
         target_BM[row, target - 1 :] = torch.tensor([START_ID] + [0] * (target_BM.shape[1] - target))
-    return PairBatch(source_BL, source_B, target_BM, target_B, target_B.double().mean().expand(len(lengths)))
+    mean_B, host_B2 = target_B.double().mean().expand(len(lengths)), torch.tensor(lengths)
+    return PairBatch(source_BL, source_B, target_BM, target_B, mean_B, host_B2)
 
 
 def rows_of(batch: PairBatch, rows: slice) -> PairBatch:
@@ -61,8 +62,8 @@ def rows_of(batch: PairBatch, rows: slice) -> PairBatch:
 
 
 def alone(batch: PairBatch, row: int) -> PairBatch:
-    source_BL, source_B, target_BM, target_B, mean_B = rows_of(batch, slice(row, row + 1))
-    return PairBatch(source_BL[:, : int(source_B)], source_B, target_BM[:, : int(target_B)], target_B, mean_B)
+    source_BL, source_B, target_BM, target_B, *others = rows_of(batch, slice(row, row + 1))
+    return PairBatch(source_BL[:, : int(source_B)], source_B, target_BM[:, : int(target_B)], target_B, *others)
 
 
 LENGTHS = [(4, 3), (1, 5), (6, 2), (4, 1), (3, 4)]

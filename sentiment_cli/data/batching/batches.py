@@ -109,6 +109,19 @@ class Plan:
     def n_steps(self) -> int:
         return len(self.rows)
 
+    def rows_on(self, device: torch.device, start: int = 0) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Yield the rows of each step from `start` on, also on the device, to which an epoch's are copied at once.
+
+        A copy for each step would wait each time until the GPU has taken the step before.
+        """
+        begin = 0
+        for end in self.epoch_ends:
+            steps = self.rows[max(begin, start) : end]
+            begin = end
+            if steps:
+                row_N = torch.from_numpy(np.concatenate(steps)).to(device)
+                yield from zip(steps, torch.split(row_N, [len(row_B) for row_B in steps]), strict=True)
+
 
 def plan_steps(length_N: NDArray[np.int64], settings: Train, seed: int) -> Plan:
     """Plan every step of the run. Rows without a token (length 0) are left out of training.
@@ -135,6 +148,5 @@ def cut(
     plan: Plan, rows: DeviceRows, read_N: NDArray[np.int64], experiment: Experiment, start: int = 0
 ) -> Iterator[Batch]:
     """Cut the planned batches, from step `start` on, out of the rows on their device."""
-    device = rows.starts_N1.device
-    for row_B in plan.rows[start:]:
-        yield gather(rows, torch.from_numpy(row_B).to(device), int(read_N[row_B].max()), experiment.text)
+    for row_B, on_device_B in plan.rows_on(rows.starts_N1.device, start):
+        yield gather(rows, on_device_B, int(read_N[row_B].max()), experiment.text)

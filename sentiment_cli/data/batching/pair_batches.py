@@ -19,6 +19,7 @@ class PairBatch(NamedTuple):
     """Sources and their targets: ids int64, padded with 0; lengths int64, at least 1; a target ends with the end token.
 
     mean_length_B, at each row, is the mean of target_length_B over the whole batch, so that a slice of rows knows it.
+    The lengths in host_B2, of source and target, lie on the CPU, where they are read without waiting for a GPU.
     """
 
     source_BL: Tensor
@@ -26,6 +27,7 @@ class PairBatch(NamedTuple):
     target_BM: Tensor
     target_length_B: Tensor
     mean_length_B: Tensor
+    host_B2: Tensor
 
 
 def pair_rows_on(device: torch.device, packed: PackedPairs) -> tuple[DeviceRows, DeviceRows]:
@@ -46,7 +48,13 @@ def lengths_read(packed: PackedPairs, text: Text) -> tuple[NDArray[np.int64], ND
 
 
 def gather_pairs(
-    sides: tuple[DeviceRows, DeviceRows], row_B: Tensor, widths: tuple[int, int], text: Text, *, reverse: bool = False
+    sides: tuple[DeviceRows, DeviceRows],
+    row_B: Tensor,
+    widths: tuple[int, int],
+    text: Text,
+    *,
+    reverse: bool = False,
+    host_B2: Tensor | None = None,
 ) -> PairBatch:
     """Cut pairs into two rectangles of these widths; a source as `text` says, of a target its first max_tokens.
 
@@ -58,19 +66,20 @@ def gather_pairs(
     if reverse:
         has_end_B = target_BM.gather(1, target_length_B[:, None] - 1).squeeze(1) == END_ID
         target_BM = _turned(target_BM, target_length_B - has_end_B.long())
-    return _pair(source, target_BM, target_length_B)
+    return _pair(source, target_BM, target_length_B, host_B2)
 
 
-def reconstruction(batch: Batch, *, reverse: bool = False) -> PairBatch:
+def reconstruction(batch: Batch, *, reverse: bool = False, host_B: Tensor | None = None) -> PairBatch:
     """Make each row, which begins with the start token, its own target: the other tokens, then the end token.
 
-    `reverse` reverses the target's words, but not its end token.
+    `reverse` reverses the target's words, but not its end token. `host_B` is length_B on the CPU, where it is known.
     """
     n_words_B = batch.length_B - 1
     target_BM = F.pad(batch.ids_BL[:, 1:], (0, 1), value=PAD_ID)
     if reverse:
         target_BM = _turned(target_BM, n_words_B)
-    return _pair(batch, target_BM.scatter(1, n_words_B[:, None], END_ID), batch.length_B)
+    host_B2 = None if host_B is None else torch.stack([host_B, host_B], dim=1)
+    return _pair(batch, target_BM.scatter(1, n_words_B[:, None], END_ID), batch.length_B, host_B2)
 
 
 def _turned(ids_BM: Tensor, n_words_B: Tensor) -> Tensor:
@@ -79,6 +88,8 @@ def _turned(ids_BM: Tensor, n_words_B: Tensor) -> Tensor:
     return ids_BM.gather(1, torch.where(column_M < n_words_B1, n_words_B1 - 1 - column_M, column_M))
 
 
-def _pair(source: Batch, target_BM: Tensor, target_length_B: Tensor) -> PairBatch:
+def _pair(source: Batch, target_BM: Tensor, target_length_B: Tensor, host_B2: Tensor | None) -> PairBatch:
     mean_length_B = target_length_B.float().mean().expand(len(target_BM))
-    return PairBatch(source.ids_BL, source.length_B, target_BM, target_length_B, mean_length_B)
+    if host_B2 is None:
+        host_B2 = torch.stack([source.length_B, target_length_B], dim=1).cpu()
+    return PairBatch(source.ids_BL, source.length_B, target_BM, target_length_B, mean_length_B, host_B2)

@@ -70,7 +70,8 @@ def skew(length_B: Tensor, ends_BL: Tensor) -> Layout:
     has_near_BL2 = torch.stack([~begins_BL, (line_BL > 0) & (above_BL < line_BL)], dim=2)
 
     diagonal_BL = torch.where(inside_BL, begins_BL.cumsum(1) - 1 + word_BL, length)  # padding comes last
-    sizes = [size for size in torch.bincount(diagonal_BL.flatten())[:length].tolist() if size]
+    size_L = column_L.new_zeros(length + 1).index_add_(0, diagonal_BL.flatten(), torch.ones_like(diagonal_BL).flatten())
+    sizes = [size for size in size_L[:length].tolist() if size]  # on a GPU the one wait: each size is that of a product
     tokens = sum(sizes)
     order_T = diagonal_BL.flatten().argsort(stable=True)[:tokens]
     rank_T = torch.arange(tokens, device=order_T.device)

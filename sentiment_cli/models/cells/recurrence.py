@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sentiment_cli.models.device import cudnn_version
+
 # Numbers of one tensor, of the ten or so that a block of steps works on. Between 2^14 and 2^24 the gradient of SRU and
 # of QRNN was fastest with this many, that of others nearly: SRU 3.1 µs a token, 3.4 with half (2 cores of an EPYC).
 _IN_CACHE = 131_072
@@ -42,20 +44,48 @@ def state_mask(state_BD: Tensor, share: float, training: bool) -> Tensor | None:
 def read_fused(
     kernel: Callable[..., tuple[Tensor, ...]], layer: nn.RNNBase, input_BLD: Tensor, start: State, state_weight: Tensor
 ) -> tuple[Tensor, State]:
-    """Read one direction with torch's own kernel, with `state_weight` instead of the layer's own."""
-    weights = [layer.weight_ih_l0, state_weight, layer.bias_ih_l0, layer.bias_hh_l0]
+    """Read one direction with torch's own kernel, with `state_weight` instead of the layer's own.
+
+    Under autocast on CUDA, torch would call cuDNN in float16 even where autocast's dtype is bfloat16 and no loss
+    scaling protects small gradients (aten/src/ATen/cudnn/AutocastRNN.cpp). So the kernel is called outside autocast.
+    """
+    parameters = (layer.weight_ih_l0, layer.bias_ih_l0, layer.bias_hh_l0)
+    input_weight, *biases = (tensor for tensor in parameters if isinstance(tensor, Tensor))
+    weights = [input_weight, state_weight, *biases]
+    low = input_BLD.dtype
+    if input_BLD.is_cuda and torch.is_autocast_enabled("cuda"):
+        low = torch.get_autocast_dtype("cuda")
+        dtype = torch.float32 if low == torch.bfloat16 and not _cudnn_has_bf16() else low
+        input_BLD, weights = input_BLD.to(dtype), _in_one_piece(weights, dtype)
+    elif input_BLD.is_cuda and state_weight is not layer.weight_hh_l0:
+        weights = _in_one_piece(weights, input_BLD.dtype)
     start_1BD = [tensor_BD[None].to(input_BLD.dtype) for tensor_BD in start]
     one_or_all = start_1BD[0] if len(start) == 1 else start_1BD
-    states_BLD, *last = kernel(input_BLD, one_or_all, weights, True, 1, 0.0, layer.training, False, True)
-    return states_BLD, tuple(tensor_1BD[0] for tensor_1BD in last)
+    with torch.autocast("cuda", enabled=False):
+        states_BLD, *last = kernel(input_BLD, one_or_all, weights, True, 1, 0.0, layer.training, False, True)
+    return states_BLD.to(low), tuple(tensor_1BD[0].to(low) for tensor_1BD in last)
+
+
+def _cudnn_has_bf16() -> bool:
+    """Return whether torch calls cuDNN for bfloat16: from 9.13 on. Otherwise it would take three kernels a step."""
+    return cudnn_version() >= 91300
+
+
+def _in_one_piece(weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Return the weights one after the other in memory, as cuDNN wants them; others it copies at each call, warning."""
+    flat = torch.cat([weight.flatten() for weight in weights]).to(dtype)
+    parts = torch.split(flat, [weight.numel() for weight in weights])
+    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
 
 
 def tanh(values: Tensor, out: Tensor) -> Tensor:
     """Write tanh x = 2 sigmoid(2 x) - 1, good to one unit in the last place of 1.
 
     torch.tanh distributes even 32 x 128 values over all threads, which costs 18 us of each, and more beside other jobs;
-    this takes 11 us on a CPU. On a GPU, where it is four kernels instead of one, it has not been timed.
+    this takes 11 us on a CPU. On a GPU it would be four kernels instead of one.
     """
+    if values.is_cuda:
+        return torch.tanh(values, out=out)
     return torch.mul(values, 2, out=out).sigmoid_().mul_(2).sub_(1)
 
 

@@ -2,8 +2,9 @@
 
     torchrun --nproc-per-node 2 -m sentiment_cli train --set train.slices=2
 
-Gradients and loss are summed as one flat tensor per step over gloo (CPU) or NCCL (CUDA). DistributedDataParallel would
-divide by the number of processes and needs rows in every process; a plain sum is exact for two and needs neither.
+Gradients and loss are summed as one flat tensor per step over gloo (CPU) or NCCL (CUDA); of a sparse gradient the rows
+are gathered. DistributedDataParallel would divide by the number of processes and needs rows in every process; a plain
+sum is exact for two and needs neither.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.errors import MachineError, SentimentError
+from sentiment_cli.errors import Change, MachineError, SentimentError, UsageError
 from sentiment_cli.storage import failpoints
 from sentiment_cli.training.processes.launching import LAUNCHER, LISTENING, check_shared, n_launched, n_restarts
 from sentiment_cli.training.processes.signals import Stop
@@ -77,6 +78,28 @@ class Group:
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, total in zip(tensors, parts, strict=True):
             tensor.copy_(total.view_as(tensor))
+
+    def gather_sparse(self, grads: Sequence[Tensor]) -> list[Tensor]:
+        """Return each sparse gradient with the entries of all processes, by rank; only rows that were read are sent."""
+        if self.size == 1 or not grads:
+            return list(grads)
+        n_entries_KN = torch.zeros(self.size, len(grads), dtype=torch.long)
+        n_entries_KN[self.rank] = torch.tensor([grad._nnz() for grad in grads])
+        self._reach(lambda: dist.all_reduce(n_entries_KN, group=self._talk))
+        found = []
+        for grad, n_entries in zip(grads, n_entries_KN.t().tolist(), strict=True):
+            own = (grad._indices()[0], grad._values())
+            rows, values = (self._gather_ragged(tensor, n_entries) for tensor in own)
+            found.append(torch.sparse_coo_tensor(rows[None], values, grad.shape, check_invariants=False))
+        return found
+
+    def _gather_ragged(self, tensor: Tensor, lengths: list[int]) -> Tensor:
+        """Concatenate the tensors of all processes, of these lengths; they travel padded to the longest."""
+        padded = tensor.new_zeros(max(lengths), *tensor.shape[1:])
+        padded[: len(tensor)] = tensor
+        parts = [torch.empty_like(padded) for _ in lengths]
+        self._reach(lambda: dist.all_gather(parts, padded))
+        return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
     def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
         """Return the maximum of each number over all processes."""
@@ -139,6 +162,8 @@ class Group:
         try:
             collective()
         except RuntimeError as error:
+            if "CUDA error" in str(error) and "NCCL" not in str(error):  # of this process: a kernel's assertion, say
+                raise
             raise LostProcessError(str(error).partition("\n")[0], self._find_note()) from error
         failpoints.reach("after collective")
 
@@ -218,10 +243,27 @@ def _meet() -> "tuple[Store, int, int]":
     return met
 
 
-def own_device(device: torch.device) -> torch.device:
-    """Return the GPU of this process, by its local rank, where several share a machine."""
-    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+def own_device(device: torch.device, slices: int) -> torch.device:
+    """Return the GPU of this process, by its local rank, where several share a machine.
+
+    Raises UsageError, in the first of them alone, where there is not one GPU for each.
+    """
+    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", n_launched()))
+    if device.type != "cuda" or n_local == 1 or "LOCAL_RANK" not in os.environ:
         return device
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    n_gpus, rank = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
+    reason = None
+    if device.index is not None:
+        reason = f"train.device is {device}, and {n_local} processes on this machine need a GPU each"
+    elif n_local > n_gpus:
+        reason = f"{n_local} processes on this machine need a GPU each, and it has {n_gpus}"
+    if reason is not None:
+        if rank:
+            raise SystemExit(UsageError.exit_code)
+        most = max(n for n in range(1, max(n_gpus, 1) + 1) if slices % n == 0)
+        if device.index is not None and n_local <= n_gpus:
+            raise UsageError(reason, Change("--nproc", str(n_local), "--set", "train.device=cuda"))
+        raise UsageError(reason, Change("--nproc", str(most), "--set", "train.device=cuda"))
+    device = torch.device("cuda", rank)
     torch.cuda.set_device(device)
     return device

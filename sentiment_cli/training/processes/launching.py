@@ -71,6 +71,10 @@ def check_shared(n_processes: int, experiment: Experiment, alone: str | None = N
         raise UsageError(
             f"{name}: model.kind is linear, which one process trains", alone or Change(without=["--nproc"])
         )
+    if n_processes > 1 and experiment.train.device == "mps":
+        raise UsageError(
+            f"{name}: train.device is mps, on which one process trains", alone or Change(without=["--nproc"])
+        )
     if slices % n_processes:
         raise UsageError(
             f"{name}: {n_processes} processes do not divide train.slices, which is {slices}",

@@ -25,7 +25,7 @@ class Window(NamedTuple):
     label_BL holds the label of each token's review, from 1 on, or 0 for none. length_B is the number of tokens that are
     read, and predicted, in each row. stream_B is the number of a row's stream; rows of is_fresh_B start from zeros,
     because a review or the epoch begins there. mean_length_B, the same in each row, is the mean of length_B over the
-    whole batch, for the loss of a micro-batch.
+    whole batch, for the loss of a micro-batch. host_length_B is length_B on the CPU, where it is read without waiting.
     """
 
     ids_BL: Tensor
@@ -34,6 +34,7 @@ class Window(NamedTuple):
     stream_B: Tensor
     is_fresh_B: Tensor
     mean_length_B: Tensor
+    host_length_B: Tensor
 
 
 class Streams(NamedTuple):
@@ -63,6 +64,7 @@ def read_streams(lay_out: LayOut, n_windows: Iterable[int], device: torch.device
             break
     starts = [0, *epoch_ends]
     laid_out = functools.lru_cache(maxsize=1)(lay_out)
+    on_device = functools.lru_cache(maxsize=1)(lambda epoch: streams_on(device, laid_out(epoch)))
 
     def place_of(step: int) -> tuple[int, int]:
         epoch = bisect.bisect_right(epoch_ends, step)
@@ -71,7 +73,7 @@ def read_streams(lay_out: LayOut, n_windows: Iterable[int], device: torch.device
     def batches(start: int) -> Iterator[Window]:
         for step in range(start, epoch_ends[-1]):
             epoch, i = place_of(step)
-            yield window_of(laid_out(epoch), i, device)
+            yield window_of(on_device(epoch), laid_out(epoch).length_SW, i)
 
     def tokens(step: int) -> int:
         epoch, i = place_of(step)
@@ -86,15 +88,29 @@ def streams_of(settings: Train) -> tuple[int, int]:
     return settings.batch_tokens // settings.window, settings.window
 
 
-def window_of(streams: Streams, i: int, device: torch.device) -> Window:
+class DeviceStreams(NamedTuple):
+    """Streams on the device, to which those of an epoch are copied at once."""
+
+    ids_SL: Tensor
+    label_SL: Tensor
+    length_SW: Tensor
+
+
+def streams_on(device: torch.device, streams: Streams) -> DeviceStreams:
+    """Put streams on the device."""
+    return DeviceStreams(*(torch.from_numpy(array).to(device) for array in streams))
+
+
+def window_of(streams: DeviceStreams, host_length_SW: NDArray[np.int64], i: int) -> Window:
     """Return the i-th window of every stream."""
     window = (streams.ids_SL.shape[1] - 1) // streams.length_SW.shape[1]
     parts = (tokens_SL[:, i * window : (i + 1) * window + 1] for tokens_SL in (streams.ids_SL, streams.label_SL))
-    ids_BL, label_BL = (torch.from_numpy(part_BL).to(device).long() for part_BL in parts)
-    length_B = torch.from_numpy(streams.length_SW[:, i].copy()).to(device)
-    stream_B = torch.arange(len(ids_BL), device=device)
+    ids_BL, label_BL = (part_BL.long() for part_BL in parts)
+    length_B, host_length_B = streams.length_SW[:, i], torch.from_numpy(host_length_SW[:, i])
+    stream_B = torch.arange(len(ids_BL), device=ids_BL.device)
     is_fresh_B = torch.ones_like(stream_B, dtype=torch.bool) if i == 0 else ids_BL[:, 0] == START_ID
-    return Window(ids_BL, label_BL, length_B, stream_B, is_fresh_B, length_B.float().mean().expand(len(ids_BL)))
+    mean_length_B = length_B.float().mean().expand(len(ids_BL))
+    return Window(ids_BL, label_BL, length_B, stream_B, is_fresh_B, mean_length_B, host_length_B)
 
 
 def count_windows(packed: Packed, window: int) -> int:

@@ -19,6 +19,7 @@ from sentiment_cli.models.language_model import (
     temporal_penalty,
     vocabulary_rows,
 )
+from sentiment_cli.models.layers.lookup import marked_places
 from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader
 from sentiment_cli.training.state import TrainState
@@ -30,6 +31,7 @@ from sentiment_cli.training.tasks.bptt_streams import (
     lay_out_reviews,
     read_streams,
     streams_of,
+    streams_on,
     window_of,
 )
 from sentiment_cli.training.tasks.pretraining_rows import held_out_rows, reading_rows
@@ -78,13 +80,13 @@ def build_loss(state: TrainState) -> Objective:
         before = forget(vocabulary_rows(layers, window.stream_B), window.is_fresh_B)
         hidden_BLD, last = model(window.ids_BL[:, :-1], before, window.label_BL[:, :-1])
         put_rows(layers, window.stream_B, last)
-        is_read_BL = _mark_read(window)
-        dropped_TD = model.drop(hidden_BLD)[is_read_BL]
-        found = model.loss(dropped_TD, window.ids_BL[:, 1:][is_read_BL])
+        place_T = places_read(window)
+        dropped_TD = model.drop(hidden_BLD).flatten(0, 1).index_select(0, place_T)
+        found = model.loss(dropped_TD, window.ids_BL[:, 1:].flatten().index_select(0, place_T))
         if settings.activation_penalty:
             found = found + settings.activation_penalty * activation_penalty(dropped_TD)
         if settings.temporal_penalty:
-            found = found + settings.temporal_penalty * temporal_penalty(hidden_BLD, is_read_BL)
+            found = found + settings.temporal_penalty * temporal_penalty(hidden_BLD, places_read(window, later=True))
         return found * (window.length_B.float().mean() / window.mean_length_B[0])
 
     return loss
@@ -119,16 +121,20 @@ def score_text(
         row_B = row_N[first : first + _ROWS]
         width = int(packed.length_N[row_B[-1]]) + 1
         streams = lay_out_reviews(packed, row_B, len(row_B), 1, width, experiment.model.language)
-        window = window_of(streams, 0, device)
+        window = window_of(streams_on(device, streams), streams.length_SW, 0)
         hidden_BLD, _ = model(window.ids_BL[:, :-1], None, window.label_BL[:, :-1])
-        is_read_BL = _mark_read(window)
-        loss = model.loss(hidden_BLD[is_read_BL], window.ids_BL[:, 1:][is_read_BL])
+        place_T = places_read(window)
+        target_T = window.ids_BL[:, 1:].flatten().index_select(0, place_T)
+        loss = model.loss(hidden_BLD.flatten(0, 1).index_select(0, place_T), target_T)
         total += float(loss) * int(streams.length_SW.sum())
         n_tokens += int(streams.length_SW.sum())
         batch_done()
     return total, n_tokens
 
 
-def _mark_read(window: Window) -> Tensor:
-    place_L = torch.arange(window.ids_BL.shape[1] - 1, device=window.length_B.device)
-    return place_L < window.length_B[:, None]
+def places_read(window: Window, *, later: bool = False) -> Tensor:
+    """Return the flat places of the tokens that are read; with `later`, counted from the second of each row."""
+    first = int(later)
+    column_L = torch.arange(first, window.ids_BL.shape[1] - 1, device=window.length_B.device)
+    n_read = int((window.host_length_B - first).clamp(min=0).sum())
+    return marked_places(column_L < window.length_B[:, None], n_read)

@@ -1,6 +1,7 @@
 """The sequence-to-sequence tasks: autoencoder (write the review that was read) and pairs (write the second text)."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -24,7 +25,7 @@ from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tasks.pretraining_rows import held_out_rows, reading_rows
 
 PAIR_SPLITS = ("train", "valid")
-Gathered = Callable[[NDArray[np.int64]], PairBatch]  # of row numbers
+Gathered = Callable[..., PairBatch]  # of row numbers, and where they are known of the same on the device
 _WRITTEN = 100  # validation targets that greedy search also writes
 
 
@@ -55,7 +56,8 @@ def build_reconstruction_loader(state: TrainState) -> BatchLoader:
     rows, reverse = rows_on(state.job.device, packed), experiment.model.decoding.reverse
 
     def batches(start: int) -> Iterator[PairBatch]:
-        return (reconstruction(one, reverse=reverse) for one in cut(plan, rows, read_N, experiment, start))
+        for batch, row_B in zip(cut(plan, rows, read_N, experiment, start), plan.rows[start:], strict=True):
+            yield reconstruction(batch, reverse=reverse, host_B=torch.from_numpy(read_N[row_B]))
 
     return build_row_loader(plan, batches, 2 * read_N, ids)
 
@@ -66,7 +68,12 @@ def build_pair_loader(state: TrainState) -> BatchLoader:
     length_N, gathered = _open_pairs(state, "train")
     plan = plan_steps(length_N, experiment.train, experiment.seed)
     ids = state.job.corpus.ids("train")
-    return build_row_loader(plan, lambda start: map(gathered, plan.rows[start:]), length_N, ids)
+    device = state.job.device
+
+    def batches(start: int) -> Iterator[PairBatch]:
+        return itertools.starmap(gathered, plan.rows_on(device, start))
+
+    return build_row_loader(plan, batches, length_N, ids)
 
 
 def validate_reconstruction(state: TrainState) -> SequenceScores | None:
@@ -107,9 +114,12 @@ def _open_pairs(state: TrainState, split: str) -> tuple[NDArray[np.int64], Gathe
     packed = open_pairs(state.job.corpus.directories[split], split)
     sides, (source_N, target_N) = pair_rows_on(state.job.device, packed), lengths_read(packed, text)
 
-    def gathered(row_N: NDArray[np.int64]) -> PairBatch:
-        widths = int(source_N[row_N].max()), int(target_N[row_N].max())
-        return gather_pairs(sides, torch.from_numpy(row_N).to(state.job.device), widths, text, reverse=reverse)
+    def gathered(row_N: NDArray[np.int64], row_B: Tensor | None = None) -> PairBatch:
+        if row_B is None:
+            row_B = torch.from_numpy(row_N).to(state.job.device)
+        read_B2 = np.stack([source_N[row_N], target_N[row_N]], axis=1)
+        widths, host_B2 = (int(read_B2[:, 0].max()), int(read_B2[:, 1].max())), torch.from_numpy(read_B2)
+        return gather_pairs(sides, row_B, widths, text, reverse=reverse, host_B2=host_B2)
 
     return source_N + target_N, gathered
 

@@ -187,9 +187,9 @@ def test_a_decoded_sequence_has_the_probability_of_teacher_forcing(cell: str, at
         for one in hypotheses:
             written = [*one.tokens, *([START_ID] if one.has_ended else [])]
             target_1M, length_1 = torch.tensor([written]), torch.tensor([len(written)])
-            pair = PairBatch(
-                sources.ids_BL[row : row + 1], sources.length_B[row : row + 1], target_1M, length_1, length_1
-            )
+            source_1L, source_1 = sources.ids_BL[row : row + 1], sources.length_B[row : row + 1]
+            both_12 = torch.stack([source_1, length_1], dim=1)
+            pair = PairBatch(source_1L, source_1, target_1M, length_1, length_1, both_12)
             expected = model.judge(pair)[0].sum().item()
             assert one.log_probability == pytest.approx(expected, abs=1e-10)
             if attention != "none":

@@ -185,6 +185,9 @@ def test_processes_that_do_not_divide_the_slices_are_refused(cli) -> None:
     linear = schema.Experiment(name="two", model=schema.Model(kind="linear"), train=schema.Train(slices=2))
     with pytest.raises(UsageError, match=r"two: model.kind is linear, which one process trains"):
         check_shared(2, linear)
+    apple = schema.Experiment(name="three", train=schema.Train(slices=2, device="mps"))
+    with pytest.raises(UsageError, match=r"three: train.device is mps, on which one process trains"):
+        check_shared(2, apple)
 
 
 def test_an_experiment_to_start_from_that_processes_cannot_share_is_named(alone: Path) -> None:
