@@ -48,7 +48,12 @@ def main() -> None:
         found[name] |= {"models": models, "load": os.getloadavg()[0], "cores": os.cpu_count(), "commit": commit()}
         print(name, json.dumps(models), flush=True)
         RESULTS.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
-        PAGE.write_text(page(dict(sorted(found.items()))))
+        write_page()
+
+
+def write_page() -> None:
+    """Write docs/datasets.md from all results."""
+    PAGE.write_text(page(json.loads(RESULTS.read_text())))
 
 
 def read_rows(path: Path) -> Rows:
