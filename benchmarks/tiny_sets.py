@@ -2,8 +2,8 @@
 
     python benchmarks/tiny_sets.py SETS [--only NAME …] [--rows N …] [--draws N]
 
-SETS is as for datasets.py. A draw takes the same rows of each label's share from NAME-train.csv; all of NAME-test.csv is
-scored, once for each model. The result of a set and a size replaces that of an earlier run in results/tiny-sets.json,
+SETS is as for datasets.py. A draw takes rows from NAME-train.csv, of each label its share, and each model is scored
+once on all of NAME-test.csv. The result of a set and a size replaces that of an earlier run in results/tiny-sets.json,
 from which datasets.py writes its page. Everything runs in this process, one model after another.
 """
 
@@ -92,7 +92,12 @@ def ours(train: Rows, test: Rows) -> dict[str, Any]:
             answers.append(json.loads(out.getvalue()))
     made, scores = answers
     valid = made["valid"]
-    return {"accuracy": scores["accuracy"], "f1": scores["f1"], "kept": made["kept"], "valid_accuracy": valid["accuracy"]}
+    return {
+        "accuracy": scores["accuracy"],
+        "f1": scores["f1"],
+        "kept": made["kept"],
+        **{f"valid_{key}": valid.get(key) for key in ("accuracy", "accuracy_se")},
+    }
 
 
 def summary(draws: list[dict[str, Any]]) -> dict[str, float]:

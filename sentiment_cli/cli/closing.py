@@ -19,6 +19,8 @@ def say_done(run: Path, seconds: float, kept: str | None, scores: Any) -> None:
         kept = "the ensemble"
     accuracy = getattr(scores, "accuracy", None)
     reached = "" if accuracy is None else f": {accuracy:.2%} on validation"
+    if (folds := getattr(scores, "folds", None)) is not None:
+        reached = f": {accuracy:.2%} ± {scores.accuracy_se:.2%} (standard error) by cross-validation in {folds} folds"
     console.say(f"Done in {spoken(seconds)}. Kept {kept}{reached}.")
     name = shlex.quote(run.name if run.parent.resolve() == runs_dir().resolve() else str(run))
     width = len(f"sentiment report {name}")

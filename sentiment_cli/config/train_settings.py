@@ -114,6 +114,12 @@ class Train(Section):
         False,
         description="train again on training and validation rows for the chosen number of steps, and keep that model",
     )
+    folds: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="cross-validation of a linear model with refit: each of this many folds of the training and "
+        "validation rows is scored by a model of the others, and the model that is kept is trained on all; null scores "
+        "the validation rows",
+    )
     tensorboard: bool = Field(
         False, description="also write each evaluation for TensorBoard; needs the extra tensorboard"
     )

@@ -3,7 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,14 @@ from sentiment_cli.data.sources.source import Source, find_source
 from sentiment_cli.data.tables.readers import Rejects, column_names, read_table
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, reliability_bins
-from sentiment_cli.evaluation.metrics import Scores, score_outputs
-from sentiment_cli.evaluation.scoring import ScoredSplit, has_learnt_validation, score_split, score_texts
+from sentiment_cli.evaluation.metrics import Scores, cross_validated, score_outputs
+from sentiment_cli.evaluation.scoring import (
+    ScoredSplit,
+    has_learnt_validation,
+    score_crossed,
+    score_split,
+    score_texts,
+)
 from sentiment_cli.evaluation.slices import (
     BUILT_IN,
     Partition,
@@ -41,7 +47,7 @@ from sentiment_cli.runs.files import predictions_paths, scores_name, scores_path
 from sentiment_cli.runs.known_rows import home_of, read_known
 from sentiment_cli.runs.ledger import record_opening
 from sentiment_cli.runs.predictions import write_predictions
-from sentiment_cli.runs.records import read_scores
+from sentiment_cli.runs.records import read_scores, read_summary
 from sentiment_cli.runs.saved_model import Calibration
 from sentiment_cli.runs.seals import write_result
 from sentiment_cli.storage import store
@@ -104,12 +110,15 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
         )
     model = open_model(run)
     openings = record_opening(run, split, command) if split == "test" else None
-    is_learnt = split == "valid" and has_learnt_validation(model)
+    folds = _crossed_folds(run) if split == "valid" else None
+    is_learnt = split == "valid" and folds is None and has_learnt_validation(model)
     if is_learnt:
         console.warn(f"{run} was trained on its validation rows, too (train.refit): these scores are those of training")
-    scored = score_split(model, split)
+    scored = score_split(model, split) if folds is None else score_crossed(run, model)
     is_known_N = _known_of_split(run, model, split, scored)
     evaluation = _judge(model, split, scored.packed, scored.output, scored.partitions(), openings, is_known_N)
+    if folds is not None:
+        evaluation = replace(evaluation, scores=cross_validated(evaluation.scores, folds))
     _keep(run, split, evaluation, scored, model, is_learnt=is_learnt)
     return evaluation
 
@@ -158,6 +167,12 @@ def _record_opening(path: Path, model: AnyModel, command: str) -> int | None:
         console.say(f"these are test rows of {path}, whose run is not here: no ledger counts this opening")
         return None
     return record_opening(run, "test", command)
+
+
+def _crossed_folds(run: Path) -> int | None:
+    """Return the number of folds that a run was cross-validated in; None for one that was not."""
+    folds: int | None = (read_summary(run).get("valid") or {}).get("folds")
+    return folds
 
 
 def _known_of_split(run: Path, model: AnyModel, split: str, scored: ScoredSplit) -> NDArray[np.bool_] | None:

@@ -13,6 +13,7 @@ from sentiment_cli.inference.predictor import class_probabilities, likeliest
 
 CONFIDENCE_BINS = 15
 _Z95 = 1.959963984540054
+_RARE = ("mae", "rmse", "folds", "accuracy_se")
 _SMALLEST_PROBABILITY = 1e-12  # keeps the log loss of a confident mistake finite
 
 
@@ -21,7 +22,7 @@ class Scores:
     """Scores of one model on n rows; accuracies are fractions, confusion has the truth in rows.
 
     None is what does not exist: Brier score and calibration error of star ratings, mae and rmse of labels. Fields with
-    a default are those that older runs' files lack.
+    a default are those that older runs' files lack. `folds` are those of cross-validation, None without it.
     """
 
     n: int
@@ -41,10 +42,12 @@ class Scores:
     average_precision: float | None = None
     mae: float | None = None
     rmse: float | None = None
+    folds: int | None = None
+    accuracy_se: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields; mae and rmse only where star ratings are scored."""
-        return {name: value for name, value in vars(self).items() if name not in ("mae", "rmse") or value is not None}
+        """Return the fields; those of star ratings and of cross-validation only where there are some."""
+        return {name: value for name, value in vars(self).items() if name not in _RARE or value is not None}
 
 
 def score_outputs(
@@ -126,6 +129,15 @@ def score(label_N: NDArray[np.int64], probability_NC: NDArray[np.float64], label
         recall_per_label=dict(zip(labels, recall_C.tolist(), strict=True)),
         average_precision=_macro(average_precision, label_N, probability_NC),
     )
+
+
+def cross_validated(scores: Scores, folds: int) -> Scores:
+    """Return scores of rows that models of the other folds were scored on, with the standard error of the accuracy.
+
+    It is that of a share of the pooled rows, sqrt(p (1 - p) / n): folds of a few rows vary too much to tell it.
+    """
+    error = math.sqrt(scores.accuracy * (1 - scores.accuracy) / scores.n)
+    return replace(scores, folds=folds, accuracy_se=error)
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:

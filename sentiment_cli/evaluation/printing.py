@@ -17,6 +17,8 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
     scores, unseen, calibration = evaluation.scores, evaluation.unseen, evaluation.calibration
     low, high = scores.accuracy_ci95
     console.result(f"accuracy {scores.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}   n {scores.n:,}")
+    if scores.folds is not None:
+        console.result(f"  {cross_validated_in(scores)}")
     if unseen is not None:
         low, high = unseen.accuracy_ci95
         console.result(
@@ -44,6 +46,14 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
     if with_reliability and evaluation.reliability:
         print_reliability(evaluation.reliability)
     print_slices(evaluation.slices, asked)
+
+
+def cross_validated_in(scores: Scores) -> str:
+    """Return a sentence on where cross-validated scores come from."""
+    return (
+        f"cross-validated in {scores.folds} folds, standard error {scores.accuracy_se:.2%}: "
+        "each row is scored by a model of the other folds"
+    )
 
 
 def _print_labels(scores: Scores) -> None:

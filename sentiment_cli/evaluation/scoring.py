@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sentiment_cli import console
 from sentiment_cli.data.batching.batches import rows_on
 from sentiment_cli.data.batching.truncation import read_lengths
-from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.data.corpus.packed import Packed, join_rows
 from sentiment_cli.data.corpus.prepare import encode_ahead, prepare
 from sentiment_cli.data.corpus.raw_texts import Texts
 from sentiment_cli.data.tokens.chunks import ChunkEncoder
@@ -23,6 +23,7 @@ from sentiment_cli.inference.predictor import Predictor
 from sentiment_cli.inference.torch_model import experiment_of, load_model, score_rows
 from sentiment_cli.models.device import memory_errors, select_device, set_up
 from sentiment_cli.runs.ensemble_model import AnyModel
+from sentiment_cli.runs.predictions import load_validation
 from sentiment_cli.runs.saved_model import Artefact
 from sentiment_cli.storage import store
 
@@ -65,6 +66,20 @@ def score_texts(model: AnyModel, texts: Texts, split: str, name: str) -> ScoredS
     return ScoredSplit(
         of_parts[0], texts.ids(split), texts.groups, model.first, texts.fingerprint, model.combined(outputs)
     )
+
+
+def score_crossed(run: Path, model: AnyModel) -> ScoredSplit:
+    """Return the training and validation rows of a cross-validated run with the outputs that it kept of them.
+
+    Each is of a model that was trained on the other folds. Raises IntegrityError where they are not all there.
+    """
+    artefact, kept = model.first, load_validation(run)
+    corpus = prepare(experiment_of(artefact), ("train", "valid"), artefact.data_key)
+    ids = corpus.ids("train") + corpus.ids("valid")
+    if kept is None or kept.labels != artefact.labels or sorted(kept.ids) != sorted(ids):
+        raise store.IntegrityError(f"{run}: the outputs of cross-validation kept in it are not those of its rows")
+    packed = _relabelled(join_rows(corpus.split("train"), corpus.split("valid")), corpus.labels, artefact.labels)
+    return ScoredSplit(packed, ids, corpus.groups(), artefact, corpus.texts, kept.of_rows(ids).logits)
 
 
 def has_learnt_validation(model: AnyModel) -> bool:

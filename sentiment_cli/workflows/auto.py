@@ -16,7 +16,7 @@ from sentiment_cli import console
 from sentiment_cli.config.loader import differences
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus.fit_settings import read_facts, settle
+from sentiment_cli.data.corpus.fit_settings import cross_validate_few, read_facts, settle
 from sentiment_cli.errors import InterruptedRun
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.evaluation.metrics import Scores
@@ -117,7 +117,7 @@ def _for_size(candidates: Mapping[str, Experiment]) -> dict[str, Experiment]:
 
 
 def _train_alone(model: str, experiment: Experiment, name: str, time_s: float | None, began: float) -> AutoRun:
-    limited = _limited(experiment, name, time_s, began, is_alone=True)
+    limited = _limited(cross_validate_few(experiment), name, time_s, began, is_alone=True)
     assert limited is not None
     finished = fit(resolve_dependencies(limited, name), name)
     scores = finished.scores

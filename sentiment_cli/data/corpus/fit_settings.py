@@ -29,6 +29,7 @@ _FEW_STEPS = 200
 _STEPS = 800  # of a network's whole training, about
 _BATCH_TOKENS = (512, 32_768)  # smallest and largest: powers of two
 _EPOCHS = (7, 40)
+FEW_ROWS, _FOLDS = 2_000, 10
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _NETWORK = ("vocabulary.min_count", "train.batch_tokens", "train.epochs")  # of a network, what can be null
 _LINEAR = (
@@ -42,13 +43,17 @@ _LINEAR = (
 
 
 class Facts(NamedTuple):
-    """Facts of the training rows; characters and tokens are means per row, unspaced ones a share of the letters."""
+    """Facts of the training rows; characters and tokens are means per row, unspaced ones a share of the letters.
+
+    `is_drawn` says that the validation rows were drawn from the training rows.
+    """
 
     n_rows: int
     n_labels: int
     characters: float
     unspaced_share: float
     tokens: float
+    is_drawn: bool = True
 
 
 class Chosen(NamedTuple):
@@ -99,6 +104,23 @@ def choose_network(facts: Facts, max_tokens: int | None) -> list[Chosen]:
         Chosen("train.epochs", epochs, f"about {epochs * per_epoch:,} steps in all"),
         Chosen("vocabulary.min_count", min_count, f"{facts.n_rows:,} rows to learn words from"),
     ]
+
+
+def cross_validate_few(experiment: Experiment) -> Experiment:
+    """Return a linear experiment that is cross-validated where its rows are few; another one as it is.
+
+    Fewer than 2,000 rows leave 200 or fewer to validate on, a standard error of two points or more.
+    """
+    if experiment.model.kind != "linear" or experiment.train.folds is not None or not experiment.train.refit:
+        return experiment
+    facts = read_facts(experiment.data)
+    if facts.n_rows >= FEW_ROWS or not facts.is_drawn or experiment.data.valid.folds is not None:
+        return experiment
+    reason = f"{facts.n_rows:,} training rows are few, so each is a validation row once"
+    console.say(f"chosen: train.folds {_FOLDS}, vocabulary.from [train, valid]: {reason}")
+    train = experiment.train.model_copy(update={"folds": _FOLDS})
+    vocabulary = experiment.vocabulary.model_copy(update={"from_": ("train", "valid")})
+    return experiment.model_copy(update={"train": train, "vocabulary": vocabulary})
 
 
 def warn_of_few_steps(experiment: Experiment, n_steps: int) -> None:
@@ -173,7 +195,8 @@ def _shown(value: Any) -> str:
 def read_facts(data: Data) -> Facts:
     """Return the facts of a source's training rows, validation and test left out."""
     texts = prepare_texts(find_source(data), "labelled")
-    of, is_wanted_N = assign_rows(texts, data)["train"]
+    splits = assign_rows(texts, data)
+    of, is_wanted_N = splits["train"]
     wanted = np.flatnonzero(is_wanted_N)
     is_read_N = np.zeros_like(is_wanted_N)
     is_read_N[wanted[:: max(1, len(wanted) // _ROWS_READ)]] = True
@@ -190,4 +213,5 @@ def read_facts(data: Data) -> Facts:
         n_characters / max(1, n_read),
         n_unspaced / max(1, n_letters),
         n_tokens / max(1, n_read),
+        is_drawn=splits["valid"][0] == "train",
     )
