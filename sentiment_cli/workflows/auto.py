@@ -9,6 +9,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,22 +17,27 @@ from sentiment_cli import console
 from sentiment_cli.config.loader import differences
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus.fit_settings import cross_validate_few, read_facts, settle
+from sentiment_cli.data.corpus.fit_settings import (
+    FEW_ROWS,
+    cross_validate_few,
+    read_facts,
+    settle,
+    with_characters,
+)
 from sentiment_cli.errors import InterruptedRun
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.runs.directory import is_run, members_of
-from sentiment_cli.runs.files import SUMMARY
-from sentiment_cli.runs.records import read_summary
+from sentiment_cli.runs.files import MODEL, SUMMARY
+from sentiment_cli.runs.records import read_calibration, read_summary
 from sentiment_cli.storage import store
 from sentiment_cli.workflows.dependencies import find_or_train, resolve_dependencies, runs_called
 from sentiment_cli.workflows.finish import load_finished
 from sentiment_cli.workflows.profile import profile_steps
 from sentiment_cli.workflows.train import fit
 
-ROWS_FOR_A_NETWORK = 500  # fewer, and the linear model is trained alone
 CANDIDATES, TRIED = "candidates", "tried.json"
-_ENSEMBLE = "ensemble"
+_ENSEMBLE, _CHARACTERS = "ensemble", "characters"
 _LONGEST_NAME = 40  # before "-candidate-transformer": 64 characters in all
 _LEAST_EPOCHS = 3
 # Validation chose a network's epoch, so its log loss there is too low; alone it is kept only by this margin.
@@ -77,8 +83,8 @@ class AutoRun(NamedTuple):
 def train_auto(candidates: Mapping[str, Experiment], name: str, time_s: float | None = None) -> AutoRun:
     """Train each candidate and the ensemble of them, and keep the one with the lowest log loss on validation.
 
-    With fewer than 500 training rows, and with a time limit that leaves no room for a network, only a linear model
-    among the candidates is trained. Raises InterruptedRun after a signal; the same call then continues.
+    Of fewer than 2,000 training rows linear models are cross-validated instead. With a time limit that leaves no room
+    for a network, only the linear model is trained. Raises InterruptedRun after a signal; the same call then continues.
     """
     began = time.monotonic()
     store.check_name(name)
@@ -107,13 +113,16 @@ def train_one_model(model: str, experiment: Experiment, name: str, time_s: float
 
 
 def _for_size(candidates: Mapping[str, Experiment]) -> dict[str, Experiment]:
-    """Return the candidates that the number of training rows suits."""
+    """Return the candidates that the number of training rows suits: for few, linear models, cross-validated."""
     n_rows = read_facts(next(iter(candidates.values())).data).n_rows
     linear = {name: experiment for name, experiment in candidates.items() if experiment.model.kind == "linear"}
-    if n_rows >= ROWS_FOR_A_NETWORK or not linear:
+    if n_rows >= FEW_ROWS or not linear:
         return dict(candidates)
-    console.say(f"{n_rows:,} training rows are few for a network, so the linear model is trained alone")
-    return linear
+    console.say(f"{n_rows:,} training rows are few for a network, so linear models are trained")
+    ((name, experiment),) = linear.items()
+    crossed = cross_validate_few(experiment)
+    characters = with_characters(crossed) if crossed.train.folds is not None else None
+    return {name: crossed} if characters is None else {name: crossed, _CHARACTERS: characters}
 
 
 def _train_alone(model: str, experiment: Experiment, name: str, time_s: float | None, began: float) -> AutoRun:
@@ -175,6 +184,8 @@ def _keep_best(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
         assert isinstance(finished.scores, Scores)
         tried = [Tried(kept, finished.scores, seconds[kept])]
         return _finish(_file_single(run, {}, name), kept, finished.scores, tried, began)
+    if all(_folds_of(run) is not None for run in runs.values()):
+        return _keep_crossed(runs, name, began)
     made = make_ensemble([str(run) for run in runs.values()], name)
     # Members are calibrated on all validation rows, the ensemble on other folds than those it is scored on.
     tried = [
@@ -201,6 +212,28 @@ def _keep_best(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
     return _finish(_file_single(runs[best.name], others, name), best.name, best.scores, rows, began)
 
 
+def _keep_crossed(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
+    """Keep the run with the lowest log loss by cross-validation, calibrated."""
+    tried = []
+    for candidate, run in runs.items():
+        finished, calibration = load_finished(run), read_calibration(run / MODEL / "calibration.json")
+        assert finished is not None
+        assert isinstance(finished.scores, Scores)
+        assert calibration is not None
+        scores = replace(finished.scores, loss=calibration["loss_after"])
+        tried.append(Tried(candidate, scores, sum(finished.seconds.values())))
+    _print_tried(tried)
+    best = min(tried, key=lambda one: one.loss)
+    console.say(f"kept: {best.name}; its log loss by cross-validation, {best.loss:.4f}, is the lowest")
+    others = {candidate: run for candidate, run in runs.items() if candidate != best.name}
+    return _finish(_file_single(runs[best.name], others, name), best.name, best.scores, tried, began)
+
+
+def _folds_of(run: Path) -> int | None:
+    finished = load_finished(run)
+    return finished.scores.folds if finished is not None and isinstance(finished.scores, Scores) else None
+
+
 def _fair_loss(one: Tried) -> float:
     """Return a member's log loss as it counts against an ensemble's, which is cross-validated."""
     return one.loss if one.name == "linear" else one.loss * (1 + _OPTIMISM)
@@ -214,11 +247,15 @@ def _seconds_of(run: Path) -> float:
 def _print_tried(rows: Sequence[Tried]) -> None:
     width = max(len("tried"), *(len(one.name) for one in rows))
     n = rows[0].scores.n
-    console.say(f"{'tried':<{width}}  accuracy  macro F1  log loss  seconds  weight   on {n:,} validation rows")
+    where = f"on {n:,} validation rows"
+    if (folds := rows[0].scores.folds) is not None:
+        where = f"on {n:,} rows, cross-validated in {folds} folds; standard error of the accuracy"
+    console.say(f"{'tried':<{width}}  accuracy  macro F1  log loss  seconds  weight   {where}")
     for one in rows:
         weight = "" if one.weight is None else f"{one.weight:>6.3f}"
         figures = f"{one.scores.accuracy:>8.2%}  {one.scores.f1:>8.2%}  {one.loss:>8.4f}  {one.seconds:>7.1f}"
-        console.say(f"{one.name:<{width}}  {figures}  {weight}".rstrip())
+        error = "" if one.scores.accuracy_se is None else f"{'':<9}± {one.scores.accuracy_se:.2%}"
+        console.say(f"{one.name:<{width}}  {figures}  {weight}{error}".rstrip())
 
 
 def _file_members(runs: Mapping[str, Path], run: Path) -> None:

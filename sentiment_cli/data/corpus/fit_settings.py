@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sentiment_cli import console
-from sentiment_cli.config.schema import CORPORA, Data, Experiment
+from sentiment_cli.config.schema import CORPORA, Data, Experiment, Linear
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.corpus.splits import assign_rows
 from sentiment_cli.data.sources.source import find_source
@@ -84,6 +84,18 @@ def choose_linear(facts: Facts) -> list[Chosen]:
     return [Chosen(f"model.linear.{key}", value, reason) for key, value in values.items()]
 
 
+def choose_characters(facts: Facts) -> list[Chosen]:
+    """Choose other settings of the linear model for few rows: those that characters 2-5 + LR has, nearly.
+
+    Cross-validation tells which suits the rows (docs/training.md). Of scripts without spaces there are none.
+    """
+    if facts.unspaced_share > _UNSPACED:
+        return []
+    reason = f"{facts.n_rows:,} rows share pieces of words, more than words"
+    values = {"ngrams": 3, "char_ngrams": (2, 5), "min_count": 1, "weighting": "idf", "normalize": True, "penalty": 1.0}
+    return [Chosen(f"model.linear.{key}", value, reason) for key, value in values.items()]
+
+
 def choose_network(facts: Facts, max_tokens: int | None) -> list[Chosen]:
     """Choose the settings of a network that reads up to `max_tokens` tokens of a row.
 
@@ -104,6 +116,21 @@ def choose_network(facts: Facts, max_tokens: int | None) -> list[Chosen]:
         Chosen("train.epochs", epochs, f"about {epochs * per_epoch:,} steps in all"),
         Chosen("vocabulary.min_count", min_count, f"{facts.n_rows:,} rows to learn words from"),
     ]
+
+
+def with_characters(experiment: Experiment) -> Experiment | None:
+    """Return a linear experiment for few rows with other values for what is null; None where there are none."""
+    linear = experiment.model.linear
+    chosen = [one for one in choose_characters(read_facts(experiment.data)) if _is_unset(linear, one.key)]
+    if experiment.text.tokenizer != "words" or not chosen:
+        return None
+    values = {one.key.rpartition(".")[2]: one.value for one in chosen}
+    model = experiment.model.model_copy(update={"linear": linear.model_copy(update=values)})
+    return experiment.model_copy(update={"model": model})
+
+
+def _is_unset(linear: Linear, key: str) -> bool:
+    return getattr(linear, key.rpartition(".")[2]) is None
 
 
 def cross_validate_few(experiment: Experiment) -> Experiment:
