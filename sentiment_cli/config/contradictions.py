@@ -42,6 +42,8 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
         yield Contradiction(("model.linear.char_ngrams", "text.tokenizer"), message)
     following = {
         "vocabulary.min_count": experiment.vocabulary.min_count,
+        "model.embedding.dropout": experiment.model.embedding.dropout,
+        "train.lr": train.lr,
         "train.batch_tokens": train.batch_tokens,
         "train.epochs": train.epochs,
     }

@@ -73,7 +73,7 @@ def missing(run: RunFiles) -> list[Notice]:
     found = []
     if run.status != "finished":
         said = {"unfinished": "did not finish", "interrupted": "was interrupted"}.get(run.status, run.status)
-        lower = f"{shlex.quote(run.path.name)}/experiment.yaml --set train.lr={run.experiment.train.lr / 10:.1g}"
+        lower = f"{shlex.quote(run.path.name)}/experiment.yaml --set train.lr={run.experiment.train.peak_lr / 10:.1g}"
         how = f"--resume {name}" if run.status != "diverged" else lower
         found.append(Notice(f"Training of {run.path.name} {said}.", f"{run.experiment.command} {how}"))
     if "test" not in run.scores and run.n_bytes is not None and run.classifies:

@@ -59,7 +59,7 @@ def profile_steps(experiment: Experiment) -> Profile:
         state.task.build_objective(state),
         itertools.chain.from_iterable(loader.batches(0) for _ in itertools.count()),
         state.optimizer,
-        lambda step: settings.lr,
+        lambda step: settings.peak_lr,
         seed=experiment.seed,
         bf16=state.bf16,
         max_grad_norm=settings.max_grad_norm,

@@ -4,16 +4,19 @@ A setting that is null is chosen here before anything is prepared. What was chos
 experiment as plain values, so that the run repeats whatever becomes of the rules.
 """
 
+import functools
 import itertools
 import math
 import re
 import shlex
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import CORPORA, Data, Experiment, Linear
+from sentiment_cli.config.values import Section
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.corpus.splits import assign_rows
 from sentiment_cli.data.sources.source import find_source
@@ -26,12 +29,18 @@ _MANY_LABELS = 20
 _MANY_ROWS = 15_000
 _STEPS_PER_EPOCH = 100  # of a network, about
 _FEW_STEPS = 200
-_STEPS = 800  # of a network's whole training, about
 _BATCH_TOKENS = (512, 32_768)  # smallest and largest: powers of two
-_EPOCHS = (7, 40)
+_SHORT = 60  # tokens of a row on average
 FEW_ROWS, _FOLDS = 2_000, 10
+_Section = TypeVar("_Section", bound=Section)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_NETWORK = ("vocabulary.min_count", "train.batch_tokens", "train.epochs")  # of a network, what can be null
+_NETWORK = (  # of a network, what can be null
+    "vocabulary.min_count",
+    "model.embedding.dropout",
+    "train.lr",
+    "train.batch_tokens",
+    "train.epochs",
+)
 _LINEAR = (
     "ngrams",
     "char_ngrams",
@@ -54,6 +63,22 @@ class Facts(NamedTuple):
     unspaced_share: float
     tokens: float
     is_drawn: bool = True
+
+
+class _Pace(NamedTuple):
+    """How a network learns: learning rate, dropout of the vectors, fewest epochs, and about how many steps in all."""
+
+    lr: float
+    dropout: float
+    epochs: int
+    steps: int
+
+
+# Few words of a row say what it means, and a network soon knows them by heart: more dropout and smaller steps.
+_SLOWLY, _FAST, _MOST_EPOCHS = _Pace(1e-3, 0.5, 10, 1_300), _Pace(3e-3, 0.3, 7, 800), 40
+_LONGER = _Pace(
+    3e-3, 0.3, 14, 1_800
+)  # many labels have few rows each, and no row is seen too often before the last epochs
 
 
 class Chosen(NamedTuple):
@@ -107,11 +132,16 @@ def choose_network(facts: Facts, max_tokens: int | None) -> list[Chosen]:
     power = 2 ** round(math.log2(max(1.0, n_tokens / _STEPS_PER_EPOCH)))
     batch_tokens = max(smallest, min(largest, power), max_tokens or 1)
     per_epoch = max(1, math.ceil(n_tokens / batch_tokens))
-    least, most = _EPOCHS
-    epochs = max(least, min(most, math.ceil(_STEPS / per_epoch)))
+    how = _LONGER if facts.n_labels > _MANY_LABELS else _SLOWLY if facts.tokens <= _SHORT else _FAST
+    epochs = max(how.epochs, min(_MOST_EPOCHS, math.ceil(how.steps / per_epoch)))
     size = f"{facts.n_rows:,} rows of {facts.tokens:,.0f} tokens make about {per_epoch:,} steps per epoch"
     min_count = 2 if facts.n_rows > _MANY_ROWS else 1
+    length = f"rows of {facts.tokens:,.0f} tokens are {'short' if how is _SLOWLY else 'long'}"
+    if how is _LONGER:
+        length = f"{facts.n_labels:,} labels"
     return [
+        Chosen("train.lr", how.lr, length),
+        Chosen("model.embedding.dropout", how.dropout, length),
         Chosen("train.batch_tokens", batch_tokens, size),
         Chosen("train.epochs", epochs, f"about {epochs * per_epoch:,} steps in all"),
         Chosen("vocabulary.min_count", min_count, f"{facts.n_rows:,} rows to learn words from"),
@@ -124,9 +154,8 @@ def with_characters(experiment: Experiment) -> Experiment | None:
     chosen = [one for one in choose_characters(read_facts(experiment.data)) if _is_unset(linear, one.key)]
     if experiment.text.tokenizer != "words" or not chosen:
         return None
-    values = {one.key.rpartition(".")[2]: one.value for one in chosen}
-    model = experiment.model.model_copy(update={"linear": linear.model_copy(update=values)})
-    return experiment.model_copy(update={"model": model})
+    _say(chosen)
+    return _with(experiment, chosen)
 
 
 def _is_unset(linear: Linear, key: str) -> bool:
@@ -144,10 +173,9 @@ def cross_validate_few(experiment: Experiment) -> Experiment:
     if facts.n_rows >= FEW_ROWS or not facts.is_drawn or experiment.data.valid.folds is not None:
         return experiment
     reason = f"{facts.n_rows:,} training rows are few, so each is a validation row once"
-    console.say(f"chosen: train.folds {_FOLDS}, vocabulary.from [train, valid]: {reason}")
-    train = experiment.train.model_copy(update={"folds": _FOLDS})
-    vocabulary = experiment.vocabulary.model_copy(update={"from_": ("train", "valid")})
-    return experiment.model_copy(update={"train": train, "vocabulary": vocabulary})
+    chosen = [Chosen("train.folds", _FOLDS, reason), Chosen("vocabulary.from_", ("train", "valid"), reason)]
+    _say(chosen)
+    return _with(experiment, chosen)
 
 
 def warn_of_few_steps(experiment: Experiment, n_steps: int) -> None:
@@ -167,7 +195,8 @@ def settle(experiment: Experiment, *, is_said: bool = False) -> Experiment:
     if experiment.model.kind == "linear":
         return _settle_linear(experiment, is_said=is_said)
     vocabulary, train = experiment.vocabulary, experiment.train
-    now = (vocabulary.min_count, train.batch_tokens, train.epochs)
+    embedding = experiment.model.embedding
+    now = (vocabulary.min_count, embedding.dropout, train.lr, train.batch_tokens, train.epochs)
     unset = {key for key, value in zip(_NETWORK, now, strict=True) if value is None}
     if not unset:
         return experiment
@@ -175,15 +204,18 @@ def settle(experiment: Experiment, *, is_said: bool = False) -> Experiment:
     chosen = [one for one in choose_network(read_facts(experiment.data), width) if one.key in unset]
     if is_said:
         _say(chosen)
-    values = {one.key: one.value for one in chosen}
-    return experiment.model_copy(
-        update={
-            section: settings.model_copy(
-                update={key.partition(".")[2]: values[key] for key in values if key.startswith(f"{section}.")}
-            )
-            for section, settings in (("vocabulary", vocabulary), ("train", train))
-        }
-    )
+    return _with(experiment, chosen)
+
+
+def _with(experiment: Experiment, chosen: Sequence[Chosen]) -> Experiment:
+    """Return the experiment with what was chosen."""
+    return functools.reduce(lambda section, one: _replaced(section, one.key, one.value), chosen, experiment)
+
+
+def _replaced(section: _Section, key: str, value: Any) -> _Section:
+    name, _, rest = key.partition(".")
+    inner = _replaced(getattr(section, name), rest, value) if rest else value
+    return section.model_copy(update={name: inner})
 
 
 def _settle_linear(experiment: Experiment, *, is_said: bool) -> Experiment:
@@ -197,21 +229,20 @@ def _settle_linear(experiment: Experiment, *, is_said: bool) -> Experiment:
     if tokenizer != "words" and pieces in unset:
         chosen = [one for one in chosen if one.key != pieces]
         chosen.append(Chosen(pieces, (), f"pieces are of words, and text.tokenizer is {tokenizer}"))
-    linear = linear.model_copy(update={one.key.rpartition(".")[2]: one.value for one in chosen})
+    experiment = _with(experiment, chosen)
+    linear = experiment.model.linear
     if vocabulary.min_count is None:  # pieces come from all words; else a rarer word than a feature is needed nowhere
         of_words = 1 if linear.char_ngrams else linear.min_count
-        vocabulary = vocabulary.model_copy(update={"min_count": of_words})
         reason = "words are made of pieces" if linear.char_ngrams else "rarer words are no features"
         chosen.append(Chosen("vocabulary.min_count", of_words, reason))
     if is_said:
         _say(chosen)
-    model = experiment.model.model_copy(update={"linear": linear})
-    return experiment.model_copy(update={"model": model, "vocabulary": vocabulary})
+    return _with(experiment, chosen)
 
 
 def _say(chosen: list[Chosen]) -> None:
     for reason, some in itertools.groupby(chosen, key=lambda one: one.reason):
-        values = ", ".join(f"{one.key} {_shown(one.value)}" for one in some)
+        values = ", ".join(f"{one.key.rstrip('_')} {_shown(one.value)}" for one in some)
         console.say(f"chosen: {values}: {reason}")
 
 
