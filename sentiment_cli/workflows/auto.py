@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from sentiment_cli import console
 from sentiment_cli.config.loader import differences
@@ -35,49 +34,15 @@ from sentiment_cli.workflows.dependencies import find_or_train, resolve_dependen
 from sentiment_cli.workflows.finish import load_finished
 from sentiment_cli.workflows.profile import profile_steps
 from sentiment_cli.workflows.train import fit
+from sentiment_cli.workflows.tried import ENSEMBLE, AutoRun, Tried, print_tried
 
 CANDIDATES, TRIED = "candidates", "tried.json"
-_ENSEMBLE, _CHARACTERS = "ensemble", "characters"
+_CHARACTERS = "characters"
 _LONGEST_NAME = 40  # before "-candidate-transformer": 64 characters in all
 _LEAST_EPOCHS = 3
 # Validation chose a network's epoch, so its log loss there is too low; alone it is kept only by this margin.
 _OPTIMISM = 0.05
 _PADDING = 1.2  # padding and validation, times the tokens of the training rows
-
-
-class Tried(NamedTuple):
-    """A candidate: its validation scores, calibrated, the seconds that it took, and its weight in the ensemble."""
-
-    name: str
-    scores: Scores
-    seconds: float
-    weight: float | None = None
-
-    @property
-    def loss(self) -> float:
-        assert self.scores.loss is not None  # None of star ratings alone
-        return self.scores.loss
-
-
-class AutoRun(NamedTuple):
-    """The run that was kept, what it is, its validation scores, and all that was tried."""
-
-    directory: Path
-    kept: str
-    scores: Scores | None
-    tried: tuple[Tried, ...]
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it, scores as `eval` gives them."""
-        return {
-            "run": str(self.directory),
-            "kept": self.kept,
-            "valid": None if self.scores is None else self.scores.to_json(),
-            "seconds": {**{one.name: one.seconds for one in self.tried if one.name != _ENSEMBLE}, "all": self.seconds},
-            "tokens_per_second": None,
-            "tried": [{**one._asdict(), "scores": one.scores.to_json()} for one in self.tried],
-        }
 
 
 def train_auto(candidates: Mapping[str, Experiment], name: str, time_s: float | None = None) -> AutoRun:
@@ -194,9 +159,9 @@ def _keep_best(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
     ]
     best = min(tried, key=_fair_loss)
     ensemble_s = sum(seconds.values())
-    ensemble = None if made.valid is None else Tried(_ENSEMBLE, made.valid, ensemble_s)
+    ensemble = None if made.valid is None else Tried(ENSEMBLE, made.valid, ensemble_s)
     rows = [*tried] if ensemble is None else [*tried, ensemble]
-    _print_tried(rows)
+    print_tried(rows)
     if ensemble is not None and ensemble.loss < _fair_loss(best):
         chosen = "" if best.loss == _fair_loss(best) else f", whose epoch these rows chose (+{_OPTIMISM:.0%})"
         console.say(
@@ -204,7 +169,7 @@ def _keep_best(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
             f"{best.loss:.4f} of {best.name}{chosen}"
         )
         _file_members(runs, made.directory)
-        return _finish(made.directory, _ENSEMBLE, ensemble.scores, rows, began)
+        return _finish(made.directory, ENSEMBLE, ensemble.scores, rows, began)
     why = "could not be scored" if ensemble is None else f"has {ensemble.loss:.4f}, cross-validated"
     console.say(f"kept: {best.name}; its log loss is {best.loss:.4f}, and the ensemble {why}")
     store.remove_directory(made.directory)
@@ -222,7 +187,7 @@ def _keep_crossed(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
         assert calibration is not None
         scores = replace(finished.scores, loss=calibration["loss_after"])
         tried.append(Tried(candidate, scores, sum(finished.seconds.values())))
-    _print_tried(tried)
+    print_tried(tried)
     best = min(tried, key=lambda one: one.loss)
     console.say(f"kept: {best.name}; its log loss by cross-validation, {best.loss:.4f}, is the lowest")
     others = {candidate: run for candidate, run in runs.items() if candidate != best.name}
@@ -242,20 +207,6 @@ def _fair_loss(one: Tried) -> float:
 def _seconds_of(run: Path) -> float:
     finished = load_finished(run)
     return 0.0 if finished is None else sum(finished.seconds.values())
-
-
-def _print_tried(rows: Sequence[Tried]) -> None:
-    width = max(len("tried"), *(len(one.name) for one in rows))
-    n = rows[0].scores.n
-    where = f"on {n:,} validation rows"
-    if (folds := rows[0].scores.folds) is not None:
-        where = f"on {n:,} rows, cross-validated in {folds} folds; standard error of the accuracy"
-    console.say(f"{'tried':<{width}}  accuracy  macro F1  log loss  seconds  weight   {where}")
-    for one in rows:
-        weight = "" if one.weight is None else f"{one.weight:>6.3f}"
-        figures = f"{one.scores.accuracy:>8.2%}  {one.scores.f1:>8.2%}  {one.loss:>8.4f}  {one.seconds:>7.1f}"
-        error = "" if one.scores.accuracy_se is None else f"{'':<9}± {one.scores.accuracy_se:.2%}"
-        console.say(f"{one.name:<{width}}  {figures}  {weight}{error}".rstrip())
 
 
 def _file_members(runs: Mapping[str, Path], run: Path) -> None:
@@ -294,7 +245,7 @@ def _filed_late(name: str) -> AutoRun | None:
             _file_members(waiting, run)
             finished = load_finished(run)
             scores = None if finished is None or not isinstance(finished.scores, Scores) else finished.scores
-            return _finish(run, _ENSEMBLE, scores, [], time.monotonic())
+            return _finish(run, ENSEMBLE, scores, [], time.monotonic())
     return None
 
 
