@@ -30,7 +30,7 @@ _MANY_ROWS = 15_000
 _STEPS_PER_EPOCH = 100  # of a network, about
 _FEW_STEPS = 200
 _BATCH_TOKENS = (512, 32_768)  # smallest and largest: powers of two
-_SHORT = 60  # tokens of a row on average
+_SHORT = (15, 60)  # tokens of a row on average
 FEW_ROWS, _FOLDS = 2_000, 10
 _Section = TypeVar("_Section", bound=Section)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -74,7 +74,8 @@ class _Pace(NamedTuple):
     steps: int
 
 
-# Few words of a row say what it means, and a network soon knows them by heart: more dropout and smaller steps.
+# A network soon knows short rows by heart, unless dropout is strong and steps are small; of the few words of even shorter
+# ones, such as questions, it leaves too little.
 _SLOWLY, _FAST, _MOST_EPOCHS = _Pace(1e-3, 0.5, 10, 1_300), _Pace(3e-3, 0.3, 7, 800), 40
 # Each of many labels has few rows, and it takes more steps to tell it from the others.
 _LONGER = _Pace(2e-3, 0.5, 14, 1_800)
@@ -131,16 +132,15 @@ def choose_network(facts: Facts, max_tokens: int | None) -> list[Chosen]:
     power = 2 ** round(math.log2(max(1.0, n_tokens / _STEPS_PER_EPOCH)))
     batch_tokens = max(smallest, min(largest, power), max_tokens or 1)
     per_epoch = max(1, math.ceil(n_tokens / batch_tokens))
-    how = _LONGER if facts.n_labels > _MANY_LABELS else _SLOWLY if facts.tokens <= _SHORT else _FAST
+    is_short = _SHORT[0] <= facts.tokens <= _SHORT[1]
+    how = _LONGER if facts.n_labels > _MANY_LABELS else _SLOWLY if is_short else _FAST
     epochs = max(how.epochs, min(_MOST_EPOCHS, math.ceil(how.steps / per_epoch)))
     size = f"{facts.n_rows:,} rows of {facts.tokens:,.0f} tokens make about {per_epoch:,} steps per epoch"
     min_count = 2 if facts.n_rows > _MANY_ROWS else 1
-    length = f"rows of {facts.tokens:,.0f} tokens are {'short' if how is _SLOWLY else 'long'}"
-    if how is _LONGER:
-        length = f"{facts.n_labels:,} labels"
+    reason = f"rows of {facts.tokens:,.0f} tokens" if how is not _LONGER else f"{facts.n_labels:,} labels"
     return [
-        Chosen("train.lr", how.lr, length),
-        Chosen("model.embedding.dropout", how.dropout, length),
+        Chosen("train.lr", how.lr, reason),
+        Chosen("model.embedding.dropout", how.dropout, reason),
         Chosen("train.batch_tokens", batch_tokens, size),
         Chosen("train.epochs", epochs, f"about {epochs * per_epoch:,} steps in all"),
         Chosen("vocabulary.min_count", min_count, f"{facts.n_rows:,} rows to learn words from"),
