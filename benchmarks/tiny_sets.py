@@ -14,15 +14,13 @@ import io
 import json
 import os
 import random
-import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from datasets import CHARACTERS, OURS, WORDS, Rows, commit, read_rows, regression, write_page
+from datasets import CHARACTERS, OURS, TINY, WORDS, Rows, commit, gain_of, read_rows, regression, write_page
 
-RESULTS = Path(__file__).parent / "results" / "tiny-sets.json"
 NAMES, SIZES, DRAWS = ("sms", "sst2", "waimai"), (50, 200, 1000), 5
 
 
@@ -38,7 +36,7 @@ def main() -> None:
         for n_rows in asked.rows:
             began = time.monotonic()
             draws = [score_draw(draw(train, n_rows, seed), test) for seed in range(asked.draws)]
-            found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+            found: dict[str, Any] = json.loads(TINY.read_text()) if TINY.exists() else {}
             found[f"{name}-{n_rows}"] = {
                 "set": name,
                 "rows": n_rows,
@@ -47,8 +45,8 @@ def main() -> None:
                 "load": os.getloadavg()[0],
                 "commit": commit(),
             }
-            print(name, n_rows, json.dumps(summary(draws)), flush=True)
-            RESULTS.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
+            print(name, n_rows, *(f"{100 * figure:+.2f}" for figure in gain_of(draws)), flush=True)
+            TINY.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
             write_page()
 
 
@@ -98,16 +96,6 @@ def ours(train: Rows, test: Rows) -> dict[str, Any]:
         "kept": made["kept"],
         **{f"valid_{key}": valid.get(key) for key in ("accuracy", "accuracy_se")},
     }
-
-
-def summary(draws: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the means of ours and of the better reference, their difference and its standard error over the draws."""
-    accuracy = {model: [one[model]["accuracy"] for one in draws] for model in draws[0]}
-    best = max((model for model in accuracy if model != OURS), key=lambda model: statistics.fmean(accuracy[model]))
-    gains = [mine - theirs for mine, theirs in zip(accuracy[OURS], accuracy[best], strict=True)]
-    error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
-    means = {"ours": statistics.fmean(accuracy[OURS]), "best": statistics.fmean(accuracy[best])}
-    return {**means, "gain": statistics.fmean(gains), "error": error}
 
 
 if __name__ == "__main__":

@@ -74,8 +74,8 @@ class _Pace(NamedTuple):
     steps: int
 
 
-# A network soon knows short rows by heart, unless dropout is strong and steps are small; of the few words of even shorter
-# ones, such as questions, it leaves too little.
+# A network soon knows short rows by heart unless dropout is strong and steps are small. Of the few words of even
+# shorter ones, such as questions, strong dropout leaves too little.
 _SLOWLY, _FAST, _MOST_EPOCHS = _Pace(1e-3, 0.5, 10, 1_300), _Pace(3e-3, 0.3, 7, 800), 40
 # Each of many labels has few rows, and it takes more steps to tell it from the others.
 _LONGER = _Pace(2e-3, 0.5, 14, 1_800)
