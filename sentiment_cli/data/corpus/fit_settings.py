@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import CORPORA, Data, Experiment, Linear
@@ -22,7 +23,7 @@ from sentiment_cli.data.corpus.splits import assign_rows
 from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tokens.characters import is_unspaced
 
-_ROWS_READ = 2_000  # of which lengths and script are known well enough
+_ROWS_READ = 2_000
 _LONG = 500  # characters of a row on average
 _UNSPACED = 0.3  # of the letters
 _MANY_LABELS = 20
@@ -249,14 +250,21 @@ def _shown(value: Any) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value).lower()
 
 
+def spread_rows(n_rows: int) -> NDArray[np.bool_]:
+    """Mark about 2,000 rows, evenly spread, of which lengths and script are known well enough."""
+    is_read_N = np.zeros(n_rows, dtype=np.bool_)
+    is_read_N[:: max(1, n_rows // _ROWS_READ)] = True
+    return is_read_N
+
+
 def read_facts(data: Data) -> Facts:
     """Return the facts of a source's training rows, validation and test left out."""
     texts = prepare_texts(find_source(data), "labelled")
     splits = assign_rows(texts, data)
     of, is_wanted_N = splits["train"]
-    wanted = np.flatnonzero(is_wanted_N)
+    n_rows = int(is_wanted_N.sum())
     is_read_N = np.zeros_like(is_wanted_N)
-    is_read_N[wanted[:: max(1, len(wanted) // _ROWS_READ)]] = True
+    is_read_N[is_wanted_N] = spread_rows(n_rows)
     n_read = n_characters = n_letters = n_unspaced = n_tokens = 0
     for text in itertools.chain.from_iterable(texts.read(of, is_read_N)):
         letters = [character for character in text if character.isalpha()]
@@ -265,7 +273,7 @@ def read_facts(data: Data) -> Facts:
         n_unspaced += unspaced
         n_tokens += unspaced + len(_TOKEN.findall(text))
     return Facts(
-        len(wanted),
+        n_rows,
         len(texts.labels),
         n_characters / max(1, n_read),
         n_unspaced / max(1, n_letters),
