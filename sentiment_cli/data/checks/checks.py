@@ -112,7 +112,7 @@ def _label_findings(labelled: Texts) -> list[Finding]:
     if len(labelled.labels) > 1 and counts[rarest] * len(counts) < _RAREST_SHARE * counts.sum():
         what = f"few training rows are labelled {labelled.labels[rarest]}: {counts[rarest] / counts.sum():.1%}"
         findings.append(Finding("warning", what, int(counts[rarest])))
-    most = min(_FEW_ROWS, counts.mean())  # a label is not rare where all are
+    most = min(_FEW_ROWS, counts.mean() / 2)  # a label is not rare where all are
     few = [(int(count), label) for count, label in zip(counts, labelled.labels, strict=True) if 0 < count < most]
     if few:
         said = ", ".join(f"{label} {count}" for count, label in sorted(few)[:_SHOWN])
