@@ -23,12 +23,12 @@ def say_done(run: Path, seconds: float, kept: str | None, scores: Any) -> None:
         reached = f": {accuracy:.2%} ± {scores.accuracy_se:.2%} (standard error) by cross-validation in {folds} folds"
     console.say(f"Done in {spoken(seconds)}. Kept {kept}{reached}.")
     name = shlex.quote(run.name if run.parent.resolve() == runs_dir().resolve() else str(run))
-    width = len(f"sentiment report {name}")
     nexts = {
         f"sentiment eval {name}": "score it on the held-out test rows",
         'sentiment predict "…"': "try it",
         f"sentiment report {name}": "see curves and mistakes",
     }
+    width = max(map(len, nexts))
     for i, (command, what) in enumerate(nexts.items()):
         console.say(f"{'Next:' if i == 0 else '':<6}{command:<{width}}   {what}")
 
