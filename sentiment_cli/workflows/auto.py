@@ -34,7 +34,7 @@ from sentiment_cli.workflows.dependencies import find_or_train, resolve_dependen
 from sentiment_cli.workflows.finish import load_finished
 from sentiment_cli.workflows.profile import profile_steps
 from sentiment_cli.workflows.train import fit
-from sentiment_cli.workflows.tried import ENSEMBLE, AutoRun, Tried, print_tried
+from sentiment_cli.workflows.tried import COMBINED, AutoRun, Tried, print_tried
 
 CANDIDATES, TRIED = "candidates", "tried.json"
 _CHARACTERS = "characters"
@@ -159,7 +159,7 @@ def _keep_best(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
     ]
     best = min(tried, key=_fair_loss)
     ensemble_s = sum(seconds.values())
-    ensemble = None if made.valid is None else Tried(ENSEMBLE, made.valid, ensemble_s)
+    ensemble = None if made.valid is None else Tried(COMBINED, made.valid, ensemble_s)
     rows = [*tried] if ensemble is None else [*tried, ensemble]
     print_tried(rows)
     if ensemble is not None and ensemble.loss < _fair_loss(best):
@@ -169,7 +169,7 @@ def _keep_best(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
             f"{best.loss:.4f} of {best.name}{chosen}"
         )
         _file_members(runs, made.directory)
-        return _finish(made.directory, ENSEMBLE, ensemble.scores, rows, began)
+        return _finish(made.directory, COMBINED, ensemble.scores, rows, began)
     why = "could not be scored" if ensemble is None else f"has {ensemble.loss:.4f}, cross-validated"
     console.say(f"kept: {best.name}; its log loss is {best.loss:.4f}, and the ensemble {why}")
     store.remove_directory(made.directory)
@@ -245,7 +245,7 @@ def _filed_late(name: str) -> AutoRun | None:
             _file_members(waiting, run)
             finished = load_finished(run)
             scores = None if finished is None or not isinstance(finished.scores, Scores) else finished.scores
-            return _finish(run, ENSEMBLE, scores, [], time.monotonic())
+            return _finish(run, COMBINED, scores, [], time.monotonic())
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sentiment_cli import console
 from sentiment_cli.evaluation.metrics import Scores
 
-ENSEMBLE = "ensemble"
+COMBINED = "ensemble"
 
 
 class Tried(NamedTuple):
@@ -39,7 +39,7 @@ class AutoRun(NamedTuple):
             "run": str(self.directory),
             "kept": self.kept,
             "valid": None if self.scores is None else self.scores.to_json(),
-            "seconds": {**{one.name: one.seconds for one in self.tried if one.name != ENSEMBLE}, "all": self.seconds},
+            "seconds": {**{one.name: one.seconds for one in self.tried if one.name != COMBINED}, "all": self.seconds},
             "tokens_per_second": None,
             "tried": [{**one._asdict(), "scores": one.scores.to_json()} for one in self.tried],
         }
