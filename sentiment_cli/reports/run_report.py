@@ -118,6 +118,10 @@ def _about_validation(run: RunFiles) -> str:
             "The validation reviews fitted the members' weights. Each validation score uses weights that were "
             "fitted on the other folds."
         )
+    if (folds := (run.summary.get("valid") or {}).get("folds")) is not None:
+        return (
+            f"Each of these reviews was scored by a model of the other folds, of {folds}; they fitted the temperature."
+        )
     use = "fitted the temperature" if run.is_linear else "chose the epoch"
     return f"The validation reviews {use}, so their scores are slightly optimistic."
 

@@ -84,6 +84,9 @@ def test_forty_rows_are_trained_scored_asked_explained_and_packed(typed: Callabl
     assert answer["label"] == "pos"
     assert typed("predict", "a lovely story", "--explain").code == 0
     assert typed("report", "my").code == 0
+    report = (run / "report.html").read_text()
+    assert "40 reviews, cross-validated in 10 folds" in report
+    assert "scored by a model of the other folds, of 10" in report
     assert typed("export", "my", "--pack", str(tmp_path / "my.model")).code == 0
     assert json.loads(typed("predict", "--run", str(tmp_path / "my.model"), "a lovely story", "--json").out) == answer
 
