@@ -13,16 +13,22 @@ import csv
 import importlib.util
 import json
 import os
-import platform
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-RESULTS, PAGE = HERE / "results" / "datasets.json", HERE.parent / "docs" / "datasets.md"
+RESULTS, TINY, PAGE = (
+    HERE / "results" / "datasets.json",
+    HERE / "results" / "tiny-sets.json",
+    HERE.parent / "docs" / "datasets.md",
+)
 OURS, WORDS, CHARACTERS, FASTTEXT = "sentiment train FILE", "words 1-2 + LR", "characters 2-5 + LR", "fastText"
 Rows = list[tuple[str, str]]
 
@@ -48,7 +54,13 @@ def main() -> None:
         found[name] |= {"models": models, "load": os.getloadavg()[0], "cores": os.cpu_count(), "commit": commit()}
         print(name, json.dumps(models), flush=True)
         RESULTS.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
-        PAGE.write_text(page(dict(sorted(found.items()))))
+        write_page()
+
+
+def write_page() -> None:
+    """Write docs/datasets.md from all results."""
+    found, tiny = (json.loads(path.read_text()) if path.exists() else {} for path in (RESULTS, TINY))
+    PAGE.write_text(page(found, tiny))
 
 
 def read_rows(path: Path) -> Rows:
@@ -63,10 +75,10 @@ def ours(train: Path, test: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         env = {**os.environ, "SENTIMENT_DATA": f"{scratch}/data", "SENTIMENT_RUNS": f"{scratch}/runs"}
         env.setdefault("GOMP_SPINCOUNT", "1000")
-        began = time.monotonic()
+        began, before = time.monotonic(), cpu_seconds()
         command = [*sentiment, "train", str(train), "--test", str(test), "--json"]
         done = subprocess.run(command, check=True, capture_output=True, env=env)
-        seconds, made = time.monotonic() - began, json.loads(done.stdout)
+        seconds, cpu, made = time.monotonic() - began, cpu_seconds() - before, json.loads(done.stdout)
         scored = subprocess.run([*sentiment, "eval", made["run"], "--json"], check=True, capture_output=True, env=env)
         scores = json.loads(scored.stdout)
     chosen = [
@@ -80,8 +92,14 @@ def ours(train: Path, test: Path) -> dict[str, Any]:
         }
         for one in made["tried"]
     }
-    found = {"accuracy": scores["accuracy"], "f1": scores["f1"], "seconds": seconds}
+    found = {"accuracy": scores["accuracy"], "f1": scores["f1"], "seconds": seconds, "cpu_seconds": cpu}
     return {**found, "kept": made["kept"], "tried": tried, "chosen": chosen}
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds of the processes that were started and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def regression(train: Rows, test: Rows, analyzer: str) -> dict[str, float]:
@@ -122,8 +140,8 @@ def commit() -> str:
     return done.stdout.strip()
 
 
-def page(found: dict[str, Any]) -> str:
-    """Return docs/datasets.md."""
+def page(found: dict[str, Any], tiny: dict[str, Any]) -> str:
+    """Return docs/datasets.md: the sets as they are, then a few of their rows."""
     names = [
         name for name in (OURS, WORDS, CHARACTERS, FASTTEXT) if any(name in one["models"] for one in found.values())
     ]
@@ -132,9 +150,9 @@ def page(found: dict[str, Any]) -> str:
         "",
         "Test accuracy in % (macro F1; seconds) of `sentiment train FILE --test FILE` and of references",
         "trained on the same files: logistic regression (C = 10) on TF-IDF of words and word pairs, and of characters",
-        "within words (`char_wb`, 2 to 5). Settings were chosen on validation rows of the training files; one seed;",
-        "the test rows of each set were opened once. Seconds are of the whole command, with the load that the last",
-        f"table gives, on {platform.machine()}. Written by `python benchmarks/datasets.py SETS`.",
+        "within words (`char_wb`, 2 to 5). Settings were chosen on validation rows of the training files, by no",
+        "test row; one seed. Seconds are of the whole command, with the load that the next table gives. Written by",
+        "`python benchmarks/datasets.py SETS`.",
         "",
         f"| set | train / test | labels | {' | '.join(f'`{name}`' if name == OURS else name for name in names)} |",
         f"|---|---:|---:|{'---:|' * len(names)}",
@@ -142,16 +160,68 @@ def page(found: dict[str, Any]) -> str:
     for name, one in found.items():
         cells = [cell(one["models"].get(model)) for model in names]
         lines.append(f"| {name} | {one['train']:,} / {one['test']:,} | {one['labels']} | {' | '.join(cells)} |")
-    lines += ["", "What was tried, by validation accuracy in % (log loss; seconds of training), and what was kept:", ""]
-    lines += ["| set | linear | network | ensemble | kept | load, cores | commit |", "|---|---:|---:|---:|---|---|---|"]
+    if found:
+        lines.append(f"| mean of {len(found)} | | | {' | '.join(mean_of(found, model) for model in names)} |")
+    lines += [
+        "",
+        "What was tried, by validation accuracy in % (log loss; seconds of training), and what was kept. CPU seconds",
+        "are of the whole command, all threads together:",
+        "",
+        "| set | linear | characters | network | ensemble | kept | CPU s | load, cores | commit |",
+        "|---|---:|---:|---:|---:|---|---:|---|---|",
+    ]
     for name, one in found.items():
         mine = one["models"][OURS]
         tried = mine["tried"]
-        network = next((model for model in tried if model not in ("linear", "ensemble")), "")
-        cells = [tried_cell(tried.get(model)) for model in ("linear", network, "ensemble")]
+        network = next((model for model in tried if model not in ("linear", "characters", "ensemble")), "")
+        cells = [tried_cell(tried.get(model)) for model in ("linear", "characters", network, "ensemble")]
+        cpu = f"{mine['cpu_seconds']:.0f}" if "cpu_seconds" in mine else "-"
         where = f"{one['load']:.1f}, {one['cores']} | {one['commit']}"
-        lines.append(f"| {name} | {' | '.join(cells)} | {mine['kept']} | {where} |")
-    return "\n".join(lines) + "\n"
+        lines.append(f"| {name} | {' | '.join(cells)} | {mine['kept']} | {cpu} | {where} |")
+    return "\n".join([*lines, *tiny_lines(tiny)]) + "\n"
+
+
+def tiny_lines(tiny: dict[str, Any]) -> list[str]:
+    """Return the section on a few rows."""
+    if not tiny:
+        return []
+    lines = [
+        "",
+        "## A few rows",
+        "",
+        "Mean test accuracy in %, and its standard deviation over the draws. The gain is over the better reference of",
+        "each line, on the same draws, with its standard error. Written by `python benchmarks/tiny_sets.py SETS`.",
+        "",
+        f"| set | rows | draws | `{OURS}` | {WORDS} | {CHARACTERS} | gain | kept | commit |",
+        "|---|---:|---:|---:|---:|---:|---:|---|---|",
+    ]
+    for one in sorted(tiny.values(), key=lambda one: (one["set"], one["rows"])):
+        draws = one["draws"]
+        of = {model: [draw[model]["accuracy"] for draw in draws] for model in (OURS, WORDS, CHARACTERS)}
+        spreads = [f"{100 * statistics.fmean(of[model]):.1f} ± {100 * deviation(of[model]):.1f}" for model in of]
+        gain, error = gain_of(draws)
+        kept = Counter(draw[OURS]["kept"] for draw in draws)
+        said = ", ".join(f"{model} {n}" for model, n in sorted(kept.items()))
+        cells = f"{' | '.join(spreads)} | {100 * gain:+.1f} ± {100 * error:.1f} | {said} | {one['commit']}"
+        lines.append(f"| {one['set']} | {one['rows']:,} | {len(draws)} | {cells} |")
+    return lines
+
+
+def gain_of(draws: list[dict[str, Any]]) -> tuple[float, float]:
+    """Return the mean gain over the reference that is better on average, and its standard error over the draws."""
+    references = (WORDS, CHARACTERS)
+    best = max(references, key=lambda model: statistics.fmean(draw[model]["accuracy"] for draw in draws))
+    gains = [draw[OURS]["accuracy"] - draw[best]["accuracy"] for draw in draws]
+    return statistics.fmean(gains), deviation(gains) / len(gains) ** 0.5
+
+
+def deviation(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def mean_of(found: dict[str, Any], model: str) -> str:
+    scores = [one["models"].get(model) for one in found.values()]
+    return "-" if None in scores else f"{100 * statistics.fmean(one['accuracy'] for one in scores):.1f}"
 
 
 def cell(scores: dict[str, float] | None) -> str:

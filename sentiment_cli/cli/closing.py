@@ -25,7 +25,11 @@ def say_done(run: Path, seconds: float, kept: str | None, scores: Any) -> None:
     metrics = leading(values) if values.get("accuracy") is not None else []
     named = [f"{metric.label} {metric.write(values)}" for metric in metrics]
     figures = named if len(metrics) > 1 else [metric.write(values) for metric in metrics]
-    reached = f": {', '.join(figures)} on validation" if figures else ""
+    where = "on validation"
+    if (folds := values.get("folds")) is not None:
+        figures[-1] += f" ± {values['accuracy_se']:.2%} (standard error)"
+        where = f"by cross-validation in {folds} folds"
+    reached = f": {', '.join(figures)} {where}" if figures else ""
     console.say(f"Done in {spoken(seconds)}. Kept {kept}{reached}.")
     name = shlex.quote(run.name if run.parent.resolve() == runs_dir().resolve() else str(run))
     nexts = {

@@ -75,6 +75,10 @@ def info(
             f"{split:<6} {came['rows']:>9,} reviews ({balance}), {came['bytes'] / 1e6:.1f} MB{groups}; "
             f"words: mean {words['mean']:.1f}, longest {words['longest']:,}"
         )
+    if found["scripts"]:
+        shares = ", ".join(f"{script} {share:.1%}" for script, share in found["scripts"].items())
+        tells = f"; the script tells {found['language']}" if found["language"] else ""
+        _print_wrapped(f"script of the training rows: {shares} of the letters{tells}")
     if found["left_out"]:
         left_out = ", ".join(f"{label} {count:,}" for label, count in found["left_out"].items())
         console.result(f"left out by data.label_map: {left_out}")

@@ -48,6 +48,10 @@ def score_lines(run: Path, found: "Evaluation", width: int) -> Iterator[str]:
     figures |= {"MAE": scores.mae, "RMSE": scores.rmse}
     line = "   ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
     yield from (f"  {part}" for part in wrapped(line, width - 2))
+    if scores.folds is not None:
+        from sentiment_cli.evaluation.printing import cross_validated_in
+
+        yield from (f"  {part}" for part in wrapped(cross_validated_in(scores), width - 2))
     yield from (f"  {part}" for said in _notes(found) for part in wrapped(said, width - 2, "  "))
     yield ""
     yield from (f"  {line}".rstrip() for line in _labels(scores, width - 2))

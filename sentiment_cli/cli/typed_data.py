@@ -1,5 +1,7 @@
 """Data on the command line: --data and --test as settings, and a CONFIG argument that is a data file or folder."""
 
+import contextlib
+import difflib
 import json
 import os
 import re
@@ -9,7 +11,7 @@ from typing import Annotated
 
 from typer import Option
 
-from sentiment_cli.errors import Change, UsageError
+from sentiment_cli.errors import Change, DataError, UsageError
 
 DataOption = Annotated[
     str | None, Option("--data", metavar="FILE", help="File or folder of the rows (data.source), or imdb or sample.")
@@ -66,18 +68,37 @@ def is_data(config: str | None) -> bool:
 
 
 def refuse_missing_data(config: str) -> None:
-    """Raise DataError, which names the nearest file, for a CONFIG argument with the name of a table that is missing."""
+    """Raise DataError for a CONFIG argument with the name of a table that is missing, or nearly that of one at hand.
+
+    The error names the nearest file.
+    """
     from sentiment_cli.data.files.file_kinds import missing_file, table_suffix
 
     path = Path(config)
-    if table_suffix(path.name) is None or os.path.lexists(path) or re.match(r"[A-Za-z]+://", config):
+    if os.path.lexists(path) or re.match(r"[A-Za-z]+://", config):
         return
-    found = missing_file(path, "CONFIG")
-    near = re.search(r"--set CONFIG=(.*)$", str(found.hint))
-    hint: str | None = found.hint
-    if near is not None:
-        hint = Change(words={config: near[1]}, otherwise=found.hint)
-    raise type(found)(f"{config}: there is no such file or folder", hint)
+    if (near := _nearest_table(path)) is not None:
+        raise DataError(f"{config}: there is no such file or folder", Change(words={config: near}))
+    if table_suffix(path.name) is not None:
+        found = missing_file(path, "CONFIG")
+        raise type(found)(f"{config}: there is no such file or folder", found.hint)
+
+
+def _nearest_table(path: Path) -> str | None:
+    """Return the table beside a missing file that its name may mean: my.csv for my.cvs, and for my unless a recipe."""
+    from sentiment_cli.config.recipes import recipe_names
+    from sentiment_cli.data.files.file_kinds import table_suffix
+
+    names: list[str] = []
+    with contextlib.suppress(OSError):
+        names = [one.name for one in path.parent.iterdir() if table_suffix(one.name) is not None]
+    if path.suffix in _YAML or path.name in (*recipe_names(), "auto"):
+        return None
+    if not path.suffix:
+        near = [name for name in sorted(names) if Path(name).stem == path.name]
+    else:
+        near = difflib.get_close_matches(path.name, names, n=1)
+    return str(path.parent / near[0]) if near else None
 
 
 def seconds_of(text: str | None) -> float | None:

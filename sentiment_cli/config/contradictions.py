@@ -42,6 +42,8 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
         yield Contradiction(("model.linear.char_ngrams", "text.tokenizer"), message)
     following = {
         "vocabulary.min_count": experiment.vocabulary.min_count,
+        "model.embedding.dropout": experiment.model.embedding.dropout,
+        "train.lr": train.lr,
         "train.batch_tokens": train.batch_tokens,
         "train.epochs": train.epochs,
     }
@@ -183,6 +185,22 @@ def _of_training(experiment: Experiment) -> Iterator[Contradiction]:
     if train.patience is not None and train.epochs is not None and train.patience >= train.epochs:
         message = f"train.patience is {train.patience}, not less than train.epochs {train.epochs}"
         yield Contradiction(("train.patience", "train.epochs"), message)
+    if train.folds is not None:
+        yield from _of_cross_validation(experiment)
+
+
+def _of_cross_validation(experiment: Experiment) -> Iterator[Contradiction]:
+    said = f"train.folds is {experiment.train.folds}, which cross-validates"
+    if experiment.model.kind != "linear":
+        message = f"{said} a linear model, and model.kind is {experiment.model.kind}"
+        yield Contradiction(("train.folds", "model.kind"), message)
+    if not experiment.train.refit:
+        message = f"{said} and then trains on all rows: train.refit is false"
+        yield Contradiction(("train.folds", "train.refit"), message)
+    for key in ("source", "folds"):
+        if (value := getattr(experiment.data.valid, key)) is not None:
+            message = f"{said}, and data.valid.{key} is {value}, which chooses the validation rows"
+            yield Contradiction(("train.folds", f"data.valid.{key}"), message)
 
 
 def _of_the_teacher(experiment: Experiment) -> Iterator[Contradiction]:

@@ -33,8 +33,10 @@ class Embedding(Section):
     buckets: Annotated[int, Field(ge=1, le=2**24)] = Field(
         200_000, description="number of vectors that the n-grams share by hashing"
     )
-    dropout: Rate = Field(
-        0.0, description="share of the components zeroed, with one mask for all steps of a row (variational dropout)"
+    dropout: Rate | None = Field(
+        0.0,
+        description="share of the components zeroed, with one mask for all steps of a row (variational dropout); null: "
+        "chosen from the data (task: classify)",
     )
     word_dropout: Rate = Field(0.0, description="share of the words of a row read as unknown in training")
     element_dropout: Rate = Field(0.0, description="share of the components zeroed, with a new mask at every step")

@@ -241,6 +241,11 @@ class Experiment(Section):
         return (orders[0], orders[1]) if self.model.kind == "linear" and orders else None
 
     @property
+    def piece_words(self) -> int:
+        """How many words of the vocabulary a piece is in at least."""
+        return min(2, self.model.linear.min_count or 2)
+
+    @property
     def command(self) -> str:
         """The command that trains it."""
         return "sentiment train" if self.task == "classify" else "sentiment pretrain"

@@ -42,7 +42,9 @@ class Train(Section):
     optimizer: Literal["adamw", "adam", "sgd"] = Field(
         "adamw", description="AdamW decouples weight decay from the gradient; SGD uses train.momentum"
     )
-    lr: Annotated[float, Field(gt=0)] = Field(1e-3, description="peak learning rate")
+    lr: Annotated[float, Field(gt=0)] | None = Field(
+        1e-3, description="peak learning rate; null: chosen from the data (task: classify)"
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(
         0.0, description="weight decay of matrices, not of biases and embeddings"
     )
@@ -118,6 +120,12 @@ class Train(Section):
         False,
         description="train again on training and validation rows for the chosen number of steps, and keep that model",
     )
+    folds: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="cross-validation of a linear model with refit: each of this many folds of the training and "
+        "validation rows is scored by a model of the others, and the model that is kept is trained on all; null scores "
+        "the validation rows",
+    )
     tensorboard: bool = Field(
         False, description="also write each evaluation for TensorBoard; needs the extra tensorboard"
     )
@@ -138,6 +146,12 @@ class Train(Section):
         "on with the highest macro F1 on validation",
     )
     label_smoothing: Rate = Field(0.0, description="label smoothing: share of the target spread evenly over the labels")
+
+    @property
+    def peak_lr(self) -> float:
+        """The peak learning rate, where it is set or was chosen."""
+        assert self.lr is not None  # where it follows from the data, `fit_settings` has set it
+        return self.lr
 
 
 class Teacher(Section):

@@ -3,7 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,14 @@ from sentiment_cli.data.tables.readers import Rejects, column_names, read_table
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, reliability_bins
 from sentiment_cli.evaluation.kept_scores import free_name, keep_evaluation
-from sentiment_cli.evaluation.metrics import Scores
-from sentiment_cli.evaluation.scoring import ScoredSplit, has_learnt_validation, score_split, score_texts
+from sentiment_cli.evaluation.metrics import Scores, cross_validated
+from sentiment_cli.evaluation.scoring import (
+    ScoredSplit,
+    has_learnt_validation,
+    score_crossed,
+    score_split,
+    score_texts,
+)
 from sentiment_cli.evaluation.slices import (
     BUILT_IN,
     Partition,
@@ -40,6 +46,7 @@ from sentiment_cli.runs.directory import is_run
 from sentiment_cli.runs.ensemble_model import SavedModel, open_model
 from sentiment_cli.runs.known_rows import home_of, read_known
 from sentiment_cli.runs.ledger import record_opening
+from sentiment_cli.runs.records import read_summary
 from sentiment_cli.runs.saved_model import Calibration, experiment_of
 
 
@@ -102,12 +109,15 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
         )
     model = open_model(run)
     openings = record_opening(run, split, command) if split == "test" else None
-    is_learnt = split == "valid" and has_learnt_validation(model.models)
+    folds = _crossed_folds(run) if split == "valid" else None
+    is_learnt = split == "valid" and folds is None and has_learnt_validation(model.models)
     if is_learnt:
         console.warn(f"{run} was trained on its validation rows, too (train.refit): these scores are those of training")
-    scored = score_split(model, split)
+    scored = score_split(model, split) if folds is None else score_crossed(run, model)
     is_known_N = _known_of_split(run, model, split, scored)
     evaluation = _judge(model, split, scored.packed, scored.output, scored.partitions(), openings, is_known_N)
+    if folds is not None:
+        evaluation = replace(evaluation, scores=cross_validated(evaluation.scores, folds))
     keep_evaluation(run, split, evaluation.to_json(), scored, model, is_learnt=is_learnt)
     return evaluation
 
@@ -171,6 +181,12 @@ def _record_opening(path: Path, model: SavedModel, command: str) -> int | None:
         console.say(f"these are test rows of {path}, whose run is not here: no ledger counts this opening")
         return None
     return record_opening(run, "test", command)
+
+
+def _crossed_folds(run: Path) -> int | None:
+    """Return the number of folds that a run was cross-validated in; None for one that was not."""
+    folds: int | None = (read_summary(run).get("valid") or {}).get("folds")
+    return folds
 
 
 def _known_of_split(run: Path, model: SavedModel, split: str, scored: ScoredSplit) -> NDArray[np.bool_] | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ class Scores:
     """Scores of one model on n rows; accuracies are fractions, confusion has the truth in rows.
 
     None is what does not exist: Brier score and calibration error of star ratings, mae and rmse of labels. Fields with
-    a default are those that older runs' files lack.
+    a default are those that older runs' files lack. `folds` are those of cross-validation, None without it.
     """
 
     n: int
@@ -47,9 +47,11 @@ class Scores:
     rank_mae: float | None = None
     qwk: float | None = None
     within_one: float | None = None
+    folds: int | None = None
+    accuracy_se: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields; those of stars, several labels and ranks only where these are scored."""
+        """Return the fields; those of stars, several labels, ranks and cross-validation only where there are some."""
         return {name: value for name, value in vars(self).items() if name not in _OF_SOME or value is not None}
 
     def counts(self) -> list[int]:
@@ -57,7 +59,18 @@ class Scores:
         return [*map(sum, self.confusion)] if self.rows_per_label is None else list(self.rows_per_label.values())
 
 
-_OF_SOME = ("mae", "rmse", "micro_f1", "hamming", "rows_per_label", "rank_mae", "qwk", "within_one")
+_OF_SOME = (
+    "mae",
+    "rmse",
+    "micro_f1",
+    "hamming",
+    "rows_per_label",
+    "rank_mae",
+    "qwk",
+    "within_one",
+    "folds",
+    "accuracy_se",
+)
 
 
 def score(
@@ -110,6 +123,15 @@ def macro_f1(truth_NC: NDArray[np.bool_], said_NC: NDArray[np.bool_]) -> float:
     right_C, both_C = (truth_NC & said_NC).sum(axis=0), truth_NC.sum(axis=0) + said_NC.sum(axis=0)
     is_seen_C = both_C > 0
     return float((2 * right_C[is_seen_C] / both_C[is_seen_C]).mean()) if is_seen_C.any() else 0.0
+
+
+def cross_validated(scores: Scores, folds: int) -> Scores:
+    """Return scores of rows that models of the other folds were scored on, with the standard error of the accuracy.
+
+    It is that of a share of the pooled rows, sqrt(p (1 - p) / n): folds of a few rows vary too much to tell it.
+    """
+    error = math.sqrt(scores.accuracy * (1 - scores.accuracy) / scores.n)
+    return replace(scores, folds=folds, accuracy_se=error)
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:

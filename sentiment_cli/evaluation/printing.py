@@ -22,6 +22,8 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
     if first:
         console.result("   ".join(f"{metric.label} {metric.write(values)}" for metric in first))
     console.result(f"{accuracy.label} {scores.accuracy:.2%}   95 % interval {low:.2%} to {high:.2%}   n {scores.n:,}")
+    if scores.folds is not None:
+        console.result(f"  {cross_validated_in(scores)}")
     if unseen is not None:
         low, high = unseen.accuracy_ci95
         console.result(
@@ -48,6 +50,14 @@ def print_scores(evaluation: Evaluation, asked: Sequence[str] = (), *, with_reli
     if with_reliability and evaluation.reliability:
         print_reliability(evaluation.reliability)
     print_slices(evaluation.slices, asked)
+
+
+def cross_validated_in(scores: Scores) -> str:
+    """Return a sentence on where cross-validated scores come from."""
+    return (
+        f"cross-validated in {scores.folds} folds, standard error {scores.accuracy_se:.2%}: "
+        "each row is scored by a model of the other folds"
+    )
 
 
 def _print_labels(scores: Scores) -> None:

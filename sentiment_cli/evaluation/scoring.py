@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sentiment_cli import console, extras
 from sentiment_cli.data.batching.truncation import read_lengths
-from sentiment_cli.data.corpus.packed import Packed
+from sentiment_cli.data.corpus.packed import Packed, join_rows
 from sentiment_cli.data.corpus.prepare import encode_ahead, prepare
 from sentiment_cli.data.corpus.raw_texts import Texts
 from sentiment_cli.data.tokens.chunks import ChunkEncoder
@@ -19,6 +19,7 @@ from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.slices import Partition, partition_rows
 from sentiment_cli.inference.predictor import MemberPredictor
 from sentiment_cli.runs.ensemble_model import SavedModel
+from sentiment_cli.runs.predictions import load_validation
 from sentiment_cli.runs.saved_model import Artefact, experiment_of
 from sentiment_cli.storage import store
 
@@ -64,6 +65,20 @@ def score_texts(model: SavedModel, texts: Texts, split: str, name: str) -> Score
     return ScoredSplit(
         of_members[0], texts.ids(split), texts.groups, model.first, texts.fingerprint, model.combined(outputs)
     )
+
+
+def score_crossed(run: Path, model: SavedModel) -> ScoredSplit:
+    """Return the training and validation rows of a cross-validated run with the outputs that it kept of them.
+
+    Each is of a model that was trained on the other folds. Raises IntegrityError where they are not all there.
+    """
+    artefact, kept = model.first, load_validation(run)
+    corpus = prepare(experiment_of(artefact), ("train", "valid"), artefact.data_key)
+    ids = corpus.ids("train") + corpus.ids("valid")
+    if kept is None or kept.labels != artefact.labels or sorted(kept.ids) != sorted(ids):
+        raise store.IntegrityError(f"{run}: the outputs of cross-validation kept in it are not those of its rows")
+    packed = _relabelled(join_rows(corpus.split("train"), corpus.split("valid")), corpus.labels, artefact.labels)
+    return ScoredSplit(packed, ids, corpus.groups(), artefact, corpus.texts, kept.of_rows(ids).logits)
 
 
 def has_learnt_validation(models: Sequence[Artefact]) -> bool:

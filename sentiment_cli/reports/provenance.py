@@ -40,7 +40,10 @@ def _trained_on(run: RunFiles) -> str:
     if run.prepared is not None and run.classifies:
         rows = run.prepared.rows
         use = "validation" if run.is_linear else "validation, which chose the epoch"
-        said += f": {rows['train']:,} reviews, and {rows['valid']:,} held out for {use}"
+        if (folds := (run.summary.get("valid") or {}).get("folds")) is not None:
+            said += f": {rows['train'] + rows['valid']:,} reviews, cross-validated in {folds} folds"
+        else:
+            said += f": {rows['train']:,} reviews, and {rows['valid']:,} held out for {use}"
     steps = run.summary.get("refit_steps")
     if not steps:
         return said

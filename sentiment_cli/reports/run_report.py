@@ -75,7 +75,7 @@ def missing(run: RunFiles) -> list[Notice]:
     found = []
     if run.status != "finished":
         said = {"unfinished": "did not finish", "interrupted": "was interrupted"}.get(run.status, run.status)
-        lower = f"{shlex.quote(run.path.name)}/experiment.yaml --set train.lr={run.experiment.train.lr / 10:.1g}"
+        lower = f"{shlex.quote(run.path.name)}/experiment.yaml --set train.lr={run.experiment.train.peak_lr / 10:.1g}"
         how = f"--resume {name}" if run.status != "diverged" else lower
         found.append(Notice(f"Training of {run.path.name} {said}.", f"{run.experiment.command} {how}"))
     if "test" not in run.scores and run.n_bytes is not None and run.classifies:
@@ -123,6 +123,10 @@ def _about_validation(run: RunFiles) -> str:
         return (
             "The validation reviews fitted the members' weights. Each validation score uses weights that were "
             "fitted on the other folds."
+        )
+    if (folds := (run.summary.get("valid") or {}).get("folds")) is not None:
+        return (
+            f"Each of these reviews was scored by a model of the other folds, of {folds}; they fitted the temperature."
         )
     use = "fitted the temperature" if run.is_linear else "chose the epoch"
     return f"The validation reviews {use}, so their scores are slightly optimistic."

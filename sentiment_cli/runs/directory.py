@@ -190,6 +190,7 @@ def describe_run(path: Path) -> list[str]:
         written = [(metric.key, metric.write(scores)) for metric in TOKEN_METRICS.values()]
         found = [f"{key} {value}" for key, value in written if value]
         found += [f"n {scores['n']:,}"] if scores.get("n") is not None else []
+        found += [f"cross-validated in {scores['folds']} folds"] if scores.get("folds") is not None else []
         lines.append(f"validation: {', '.join(found)}")
     if summary:
         after = ["seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary.get("seconds", {}).items())]

@@ -42,7 +42,7 @@ def check_finite(state: TrainState, step: Step, loader: BatchLoader) -> None:
 def diverged(state: TrainState, what: str, lr: float) -> DivergedError:
     """Return the error that names what was not finite, the last good checkpoint and what to try."""
     last = newest_path(state.job.run)
-    lower = f"train.lr={state.job.experiment.train.lr / 10:.1g}"
+    lower = f"train.lr={state.job.experiment.train.peak_lr / 10:.1g}"
     config = shlex.quote(str(state.job.run / EXPERIMENT))
     command = state.job.experiment.command
     from_last = f"{command} --resume {shlex.quote(str(state.job.run))} --set {lower} --allow-change train.lr"

@@ -38,10 +38,12 @@ def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     ]
     optimizer: torch.optim.Optimizer
     if settings.optimizer == "sgd":
-        optimizer = with_sparse_rows(torch.optim.SGD)(groups, lr=settings.lr, momentum=settings.momentum, fused=True)  # type: ignore[call-arg]
+        optimizer = with_sparse_rows(torch.optim.SGD)(
+            groups, lr=settings.peak_lr, momentum=settings.momentum, fused=True
+        )  # type: ignore[call-arg]
     else:
         kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-        optimizer = with_sparse_rows(kind)(groups, lr=settings.lr, eps=settings.eps, fused=True)  # type: ignore[call-arg]
+        optimizer = with_sparse_rows(kind)(groups, lr=settings.peak_lr, eps=settings.eps, fused=True)  # type: ignore[call-arg]
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             optimizer.state[parameter] = zero_moments(parameter, group)
@@ -77,18 +79,18 @@ def learning_rate_at(step: int, n_steps: int, settings: Train, n_reductions: int
     if settings.schedule == "one-cycle":
         top = n_warmup - 1
         if step <= top:
-            return _half_cosine(settings.lr / 25, settings.lr, step / max(1, top))
-        return _half_cosine(settings.lr, settings.lr / 250_000, (step - top) / (n_steps - 1 - top))
+            return _half_cosine(settings.peak_lr / 25, settings.peak_lr, step / max(1, top))
+        return _half_cosine(settings.peak_lr, settings.peak_lr / 250_000, (step - top) / (n_steps - 1 - top))
     if step < n_warmup:
-        return settings.lr * (step + 1) / n_warmup
+        return settings.peak_lr * (step + 1) / n_warmup
     share = (step - n_warmup) / max(1, n_steps - n_warmup)
     if settings.schedule == "linear":
-        return settings.lr * (1 - share)
+        return settings.peak_lr * (1 - share)
     if settings.schedule == "cosine":
-        return settings.lr * 0.5 * (1 + math.cos(math.pi * share))
+        return settings.peak_lr * 0.5 * (1 + math.cos(math.pi * share))
     if settings.schedule == "plateau":
-        return settings.lr * settings.plateau_factor**n_reductions
-    return settings.lr
+        return settings.peak_lr * settings.plateau_factor**n_reductions
+    return settings.peak_lr
 
 
 def count_plateaus(gains: Sequence[float], patience: int) -> int:

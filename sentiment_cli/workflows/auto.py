@@ -9,29 +9,35 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from sentiment_cli import console
 from sentiment_cli.config.loader import differences
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.corpus.fit_settings import read_facts, settle
+from sentiment_cli.data.corpus.fit_settings import (
+    FEW_ROWS,
+    cross_validate_few,
+    read_facts,
+    settle,
+    with_characters,
+)
 from sentiment_cli.errors import InterruptedRun
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.runs.directory import is_run, members_of
-from sentiment_cli.runs.files import SUMMARY
-from sentiment_cli.runs.records import read_summary
+from sentiment_cli.runs.files import MODEL, SUMMARY
+from sentiment_cli.runs.records import read_calibration, read_summary
 from sentiment_cli.storage import store
 from sentiment_cli.workflows.dependencies import find_or_train, resolve_dependencies, runs_called
 from sentiment_cli.workflows.finish import load_finished
 from sentiment_cli.workflows.profile import profile_steps
 from sentiment_cli.workflows.train import fit
+from sentiment_cli.workflows.tried import COMBINED, AutoRun, Tried, print_tried
 
-ROWS_FOR_A_NETWORK = 500  # fewer, and the linear model is trained alone
 CANDIDATES, TRIED = "candidates", "tried.json"
-_ENSEMBLE = "ensemble"
+_CHARACTERS = "characters"
 _LONGEST_NAME = 40  # before "-candidate-transformer": 64 characters in all
 _LEAST_EPOCHS = 3
 # Validation chose a network's epoch, so its log loss there is too low; alone it is kept only by this margin.
@@ -39,46 +45,11 @@ _OPTIMISM = 0.05
 _PADDING = 1.2  # padding and validation, times the tokens of the training rows
 
 
-class Tried(NamedTuple):
-    """A candidate: its validation scores, calibrated, the seconds that it took, and its weight in the ensemble."""
-
-    name: str
-    scores: Scores
-    seconds: float
-    weight: float | None = None
-
-    @property
-    def loss(self) -> float:
-        assert self.scores.loss is not None  # None of star ratings alone
-        return self.scores.loss
-
-
-class AutoRun(NamedTuple):
-    """The run that was kept, what it is, its validation scores, and all that was tried."""
-
-    directory: Path
-    kept: str
-    scores: Scores | None
-    tried: tuple[Tried, ...]
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it, scores as `eval` gives them."""
-        return {
-            "run": str(self.directory),
-            "kept": self.kept,
-            "valid": None if self.scores is None else self.scores.to_json(),
-            "seconds": {**{one.name: one.seconds for one in self.tried if one.name != _ENSEMBLE}, "all": self.seconds},
-            "tokens_per_second": None,
-            "tried": [{**one._asdict(), "scores": one.scores.to_json()} for one in self.tried],
-        }
-
-
 def train_auto(candidates: Mapping[str, Experiment], name: str, time_s: float | None = None) -> AutoRun:
     """Train each candidate and the ensemble of them, and keep the one with the lowest log loss on validation.
 
-    With fewer than 500 training rows, and with a time limit that leaves no room for a network, only a linear model
-    among the candidates is trained. Raises InterruptedRun after a signal; the same call then continues.
+    Of fewer than 2,000 training rows linear models are cross-validated instead. With a time limit that leaves no room
+    for a network, only the linear model is trained. Raises InterruptedRun after a signal; the same call then continues.
     """
     began = time.monotonic()
     store.check_name(name)
@@ -107,17 +78,20 @@ def train_one_model(model: str, experiment: Experiment, name: str, time_s: float
 
 
 def _for_size(candidates: Mapping[str, Experiment]) -> dict[str, Experiment]:
-    """Return the candidates that the number of training rows suits."""
+    """Return the candidates that the number of training rows suits: for few, linear models, cross-validated."""
     n_rows = read_facts(next(iter(candidates.values())).data).n_rows
     linear = {name: experiment for name, experiment in candidates.items() if experiment.model.kind == "linear"}
-    if n_rows >= ROWS_FOR_A_NETWORK or not linear:
+    if n_rows >= FEW_ROWS or not linear:
         return dict(candidates)
-    console.say(f"{n_rows:,} training rows are few for a network, so the linear model is trained alone")
-    return linear
+    console.say(f"{n_rows:,} training rows are few for a network, so linear models are trained")
+    ((name, experiment),) = linear.items()
+    crossed = cross_validate_few(experiment)
+    characters = with_characters(crossed) if crossed.train.folds is not None else None
+    return {name: crossed} if characters is None else {name: crossed, _CHARACTERS: characters}
 
 
 def _train_alone(model: str, experiment: Experiment, name: str, time_s: float | None, began: float) -> AutoRun:
-    limited = _limited(experiment, name, time_s, began, is_alone=True)
+    limited = _limited(cross_validate_few(experiment), name, time_s, began, is_alone=True)
     assert limited is not None
     finished = fit(resolve_dependencies(limited, name), name)
     scores = finished.scores
@@ -175,6 +149,8 @@ def _keep_best(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
         assert isinstance(finished.scores, Scores)
         tried = [Tried(kept, finished.scores, seconds[kept])]
         return _finish(_file_single(run, {}, name), kept, finished.scores, tried, began)
+    if all(_folds_of(run) is not None for run in runs.values()):
+        return _keep_crossed(runs, name, began)
     made = make_ensemble([str(run) for run in runs.values()], name)
     # Members are calibrated on all validation rows, the ensemble on other folds than those it is scored on.
     tried = [
@@ -183,9 +159,9 @@ def _keep_best(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
     ]
     best = min(tried, key=_fair_loss)
     ensemble_s = sum(seconds.values())
-    ensemble = None if made.valid is None else Tried(_ENSEMBLE, made.valid, ensemble_s)
+    ensemble = None if made.valid is None else Tried(COMBINED, made.valid, ensemble_s)
     rows = [*tried] if ensemble is None else [*tried, ensemble]
-    _print_tried(rows)
+    print_tried(rows)
     if ensemble is not None and ensemble.loss < _fair_loss(best):
         chosen = "" if best.loss == _fair_loss(best) else f", whose epoch these rows chose (+{_OPTIMISM:.0%})"
         console.say(
@@ -193,12 +169,34 @@ def _keep_best(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
             f"{best.loss:.4f} of {best.name}{chosen}"
         )
         _file_members(runs, made.directory)
-        return _finish(made.directory, _ENSEMBLE, ensemble.scores, rows, began)
+        return _finish(made.directory, COMBINED, ensemble.scores, rows, began)
     why = "could not be scored" if ensemble is None else f"has {ensemble.loss:.4f}, cross-validated"
     console.say(f"kept: {best.name}; its log loss is {best.loss:.4f}, and the ensemble {why}")
     store.remove_directory(made.directory)
     others = {candidate: run for candidate, run in runs.items() if candidate != best.name}
     return _finish(_file_single(runs[best.name], others, name), best.name, best.scores, rows, began)
+
+
+def _keep_crossed(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
+    """Keep the run with the lowest log loss by cross-validation, calibrated."""
+    tried = []
+    for candidate, run in runs.items():
+        finished, calibration = load_finished(run), read_calibration(run / MODEL / "calibration.json")
+        assert finished is not None
+        assert isinstance(finished.scores, Scores)
+        assert calibration is not None
+        scores = replace(finished.scores, loss=calibration["loss_after"])
+        tried.append(Tried(candidate, scores, sum(finished.seconds.values())))
+    print_tried(tried)
+    best = min(tried, key=lambda one: one.loss)
+    console.say(f"kept: {best.name}; its log loss by cross-validation, {best.loss:.4f}, is the lowest")
+    others = {candidate: run for candidate, run in runs.items() if candidate != best.name}
+    return _finish(_file_single(runs[best.name], others, name), best.name, best.scores, tried, began)
+
+
+def _folds_of(run: Path) -> int | None:
+    finished = load_finished(run)
+    return finished.scores.folds if finished is not None and isinstance(finished.scores, Scores) else None
 
 
 def _fair_loss(one: Tried) -> float:
@@ -209,16 +207,6 @@ def _fair_loss(one: Tried) -> float:
 def _seconds_of(run: Path) -> float:
     finished = load_finished(run)
     return 0.0 if finished is None else sum(finished.seconds.values())
-
-
-def _print_tried(rows: Sequence[Tried]) -> None:
-    width = max(len("tried"), *(len(one.name) for one in rows))
-    n = rows[0].scores.n
-    console.say(f"{'tried':<{width}}  accuracy  macro F1  log loss  seconds  weight   on {n:,} validation rows")
-    for one in rows:
-        weight = "" if one.weight is None else f"{one.weight:>6.3f}"
-        figures = f"{one.scores.accuracy:>8.2%}  {one.scores.f1:>8.2%}  {one.loss:>8.4f}  {one.seconds:>7.1f}"
-        console.say(f"{one.name:<{width}}  {figures}  {weight}".rstrip())
 
 
 def _file_members(runs: Mapping[str, Path], run: Path) -> None:
@@ -257,7 +245,7 @@ def _filed_late(name: str) -> AutoRun | None:
             _file_members(waiting, run)
             finished = load_finished(run)
             scores = None if finished is None or not isinstance(finished.scores, Scores) else finished.scores
-            return _finish(run, _ENSEMBLE, scores, [], time.monotonic())
+            return _finish(run, COMBINED, scores, [], time.monotonic())
     return None
 
 

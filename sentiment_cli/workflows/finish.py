@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import rows_on
-from sentiment_cli.data.corpus.packed import Corpus
+from sentiment_cli.data.corpus.packed import Corpus, Packed
 from sentiment_cli.evaluation.calibration import find_calibration
 from sentiment_cli.evaluation.kept_scores import discard_scores
 from sentiment_cli.evaluation.thresholds import fit_thresholds
@@ -163,14 +165,21 @@ def calibrate_run(job: TrainJob, model: AnyClassifier) -> Calibration:
 
     Saves the logits of the validation rows in the run, and leaves the best weights in the model.
     """
-    corpus, valid = job.corpus, job.corpus.split("valid")
+    valid = job.corpus.split("valid")
     model.load_state_dict(job.progress.best.weights)
     device = next(itertools.chain(model.parameters(), model.buffers())).device
     logits = score_rows(model, rows_on(device, valid), valid.length_N, job.experiment.text)
-    ids = corpus.ids("valid")
-    target = job.experiment.data.target
-    of_rows = (valid.group_N, valid.label_N, logits)
-    kept = ValidationOutputs(corpus.labels, ids, *of_rows, corpus.texts, target, valid.sets_KC)
+    return calibrate_on(job, valid, job.corpus.ids("valid"), logits)
+
+
+def calibrate_on(job: TrainJob, rows: Packed, ids: list[str], logits: NDArray[np.float64]) -> Calibration:
+    """Fit a temperature on logits of rows that the models were not trained on, and save the logits.
+
+    With train.thresholds fitted the labels' thresholds are fitted on the same rows.
+    """
+    corpus, target = job.corpus, job.experiment.data.target
+    of_rows = (rows.group_N, rows.label_N, logits)
+    kept = ValidationOutputs(corpus.labels, ids, *of_rows, corpus.texts, target, rows.sets_KC)
     save_validation(job.run, kept)
     found, reason = find_calibration(*kept.as_binary())
     if reason is not None:
@@ -178,7 +187,7 @@ def calibrate_run(job: TrainJob, model: AnyClassifier) -> Calibration:
     else:
         eces = f"ECE {found.ece_before:.4f} to {found.ece_after:.4f}"
         console.say(
-            f"calibration: temperature {found.temperature:.3f} on {len(valid.label_N):,} validation reviews, "
+            f"calibration: temperature {found.temperature:.3f} on {len(rows.label_N):,} validation reviews, "
             f"loss {found.loss_before:.4f} to {found.loss_after:.4f}, {eces}"
         )
     if job.experiment.train.thresholds == "fitted":

@@ -106,7 +106,7 @@ def endless_steps(state: TrainState, loader: BatchLoader) -> Iterator[Step]:
         state.task.build_objective(state),
         itertools.chain.from_iterable(loader.batches(0) for _ in itertools.count()),
         state.optimizer,
-        lambda step: settings.lr,
+        lambda step: settings.peak_lr,
         seed=state.job.experiment.seed,
         bf16=state.bf16,
         max_grad_norm=settings.max_grad_norm,

@@ -38,13 +38,13 @@ from sentiment_cli.training.processes.launching import n_restarts
 from sentiment_cli.training.processes.signals import Stop, StopNow
 from sentiment_cli.training.state import TrainJob, build_state
 from sentiment_cli.training.tasks.distillation import cache_teacher_logits, open_teachers
-from sentiment_cli.training.tasks.linear import train_linear
+from sentiment_cli.training.tasks.linear_stages import train_linear
 from sentiment_cli.training.tasks.table import prepare_for, task_of
 from sentiment_cli.training.weights_init import build_initial_model, load_all_pretrained
 from sentiment_cli.workflows.fingerprint import fingerprint_of
 from sentiment_cli.workflows.finish import (
     Finished,
-    calibrate_run,
+    calibrate_on,
     free_checkpoints,
     load_finished,
     write_model,
@@ -236,11 +236,11 @@ def _train_linear(job: TrainJob, model: LinearClassifier) -> Finished:
     progress = job.progress
     console.say(f"run: {job.run} on {describe(torch.device('cpu'))}")
     with job.stop.at_once():
-        train_linear(model, job.experiment, job.corpus, progress)
+        judged = train_linear(model, job.experiment, job.corpus, progress)
     store.write_file(job.run / METRICS_LOG, metrics_lines(progress))
     rate = progress.n_tokens / progress.seconds["train"]
     weights = weights_of(model)
-    write_model(job, weights, calibrate_run(job, model), "finished", rate)
+    write_model(job, weights, calibrate_on(job, judged.rows, judged.ids, judged.logits), "finished", rate)
     assert progress.best.scores is not None
     return Finished(job.run, progress.best.scores, progress.seconds, rate)
 

@@ -1,7 +1,9 @@
 """Data on the command line: which CONFIG arguments are data, and what --data, --test and --time mean."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,34 @@ def test_a_file_is_data_where_the_readers_take_it(
     (tmp_path / name).write_text(content)
     assert is_data(name) is expected
     assert is_data(str(tmp_path / name)) is expected
+
+
+@pytest.mark.parametrize(
+    ("typed_name", "beside", "hint"),
+    [
+        ("my.cvs", "my.csv", "sentiment train my.csv --name x"),
+        ("my.xls", "my.csv", "sentiment train my.csv --name x"),
+        ("my", "my.csv", "sentiment train my.csv --name x"),
+        ("myy.csv", "my.csv", "sentiment train my.csv --name x"),
+        ("it's.cvs", "it's.csv", """sentiment train 'it'"'"'s.csv' --name x"""),
+        ("lunear", "linear.csv", "sentiment train linear --name x"),
+        ("my.yml", "my.csv", "sentiment recipes list"),
+        ("my.cvs", "other.txt.bak", "sentiment recipes list"),
+    ],
+)
+def test_a_misspelt_table_is_hinted_at(
+    typed: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    typed_name: str,
+    beside: str,
+    hint: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / beside).write_text(ROWS)
+    made = typed("train", typed_name, "--name", "x")
+    assert made.code != 0
+    assert made.hint == hint
 
 
 def test_a_folder_is_data_unless_it_is_a_run_or_has_the_name_of_a_recipe(

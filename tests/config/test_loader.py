@@ -167,7 +167,7 @@ def test_b03_plain_values(write, setting: str, value: object) -> None:
         'train.epochs="64"',
         "train.epochs=3.0",
         "train.epochs=true",
-        "train.lr=null",
+        "train.warmup=null",
         "train.epochs=[1]",
         "train.epochs=12:30:45",
         "train.lr=nan",

@@ -27,6 +27,12 @@ THREE = {**ENGLISH, "so-so": "average okay middling plain usual"}
 SMALL = ["model.encoder.width=4", "model.embedding.width=4", "train.epochs=2", "train.threads=1"]
 
 
+@pytest.fixture(autouse=True)
+def rows_for_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a network need 500 rows instead of 2,000."""
+    monkeypatch.setattr(auto, "FEW_ROWS", 500)
+
+
 def write_rows(path: Path, words: dict[str, str], n_rows: int, joint: str = " ") -> Path:
     """Write a table of short rows, each with two words that tell its label."""
     draw = random.Random(0)
@@ -236,8 +242,39 @@ def test_auto_with_data_is_what_the_file_alone_is(typed: Callable[..., Any], tmp
     made = typed("train", "auto", "--data", str(source), "--json")
     found = json.loads(made.out)
     assert found["run"] == str(runs_dir() / "my")
-    assert found["kept"] == "linear"
     assert found["valid"]["accuracy"] > 0.5
+
+
+def test_of_few_rows_the_linear_model_that_cross_validation_prefers_is_kept(
+    typed: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = train_auto(candidates(write_rows(tmp_path / "my.csv", ENGLISH, 60)), "my")
+    said = capsys.readouterr().err
+    losses = {one.name: one.loss for one in made.tried}
+    assert set(losses) == {"linear", "characters"}
+    assert made.kept == min(losses, key=lambda name: losses[name])
+    assert "on 54 rows, cross-validated in 10 folds" in said
+    assert f"kept: {made.kept}; its log loss by cross-validation" in said
+    assert {path.name for path in (made.directory / "candidates").iterdir()} == {*losses, "tried.json"} - {made.kept}
+    scored = json.loads(typed("eval", "--split", "valid", "--json").out)
+    assert scored["loss"] == pytest.approx(losses[made.kept], abs=1e-6)
+    linear = load_experiment(made.directory / "experiment.yaml").model.linear
+    assert (linear.weighting, linear.min_count) == (("bayes", 2) if made.kept == "linear" else ("idf", 1))
+
+
+@pytest.mark.parametrize(
+    ("words", "joint", "settings"),
+    [(CHINESE, "", []), (ENGLISH, " ", ["text.tokenizer=whitespace"]), (ENGLISH, " ", ["train.refit=false"])],
+    ids=["no spaces", "another tokenizer", "no refit"],
+)
+def test_of_some_few_rows_one_linear_model_is_trained(
+    tmp_path: Path, words: dict[str, str], joint: str, settings: list[str]
+) -> None:
+    source = write_rows(tmp_path / "my.csv", words, 60, joint)
+    made = train_auto({"linear": load_experiment("linear", [f"data.source={source}", *settings])}, "my")
+    assert [one.name for one in made.tried] == ["linear"]
+    assert made.scores is not None
+    assert (made.scores.folds is None) is ("train.refit=false" in settings)
 
 
 def test_a_name_that_is_none_is_refused_before_anything_is_read(tmp_path: Path) -> None:

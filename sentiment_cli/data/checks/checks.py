@@ -24,6 +24,7 @@ Severity = Literal["error", "warning", "note"]
 _MOJIBAKE = re.compile(r"Ã[\x80-\xbf]|â€|Â[\x80-\xbf]")  # UTF-8 that was read as Latin-1 and written again
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _RAREST_SHARE = 0.05
+_FEW_ROWS, _SHOWN = 10, 5  # training rows of a label, and labels named
 _EXAMPLES = 3
 
 
@@ -111,6 +112,13 @@ def _label_findings(labelled: Texts) -> list[Finding]:
     if len(labelled.labels) > 1 and counts[rarest] * len(counts) < _RAREST_SHARE * counts.sum():
         what = f"few training rows are labelled {labelled.labels[rarest]}: {counts[rarest] / counts.sum():.1%}"
         findings.append(Finding("warning", what, int(counts[rarest])))
+    most = min(_FEW_ROWS, counts.mean() / 2)  # a label is not rare where all are
+    few = [(int(count), label) for count, label in zip(counts, labelled.labels, strict=True) if 0 < count < most]
+    if few:
+        said = ", ".join(f"{label} {count}" for count, label in sorted(few)[:_SHOWN])
+        more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""
+        what = f"labels with fewer than {_FEW_ROWS} training rows, of which little is learnt: {said}{more}"
+        findings.append(Finding("warning", what, sum(count for count, _ in few)))
     rows_of = {split: labelled.rows(split) for split in SPLITS_OF["labelled"]}
     digest_N = np.concatenate([rows.digest_N for rows in rows_of.values()])
     label_N = np.concatenate([rows.label_N for rows in rows_of.values()])

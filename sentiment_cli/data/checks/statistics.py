@@ -1,5 +1,6 @@
 """What is in a corpus: rows, labels, lengths, words, and how much of it a model of an experiment reads."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.truncation import max_own_tokens
 from sentiment_cli.data.checks.coverage import unknown_share
+from sentiment_cli.data.checks.scripts import language_of, script_shares
 from sentiment_cli.data.corpus.duplicates import PAIRS
-from sentiment_cli.data.corpus.fit_settings import settle
+from sentiment_cli.data.corpus.fit_settings import settle, spread_rows
 from sentiment_cli.data.corpus.packed import SPLITS, Corpus, Packed
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.data.corpus.raw_texts import SPLITS_OF, prepare_texts
@@ -26,6 +28,7 @@ def corpus_facts(experiment: Experiment) -> dict[str, Any]:
     """Return the facts as plain values.
 
     `source` is of the splits as they came: rows of each label, bytes, words (by white space), characters, groups.
+    `scripts` are the shares of the letters of the training rows (of 2,000 of them), `language` what they tell.
     `splits` is of the rows as a model gets them: tokens, those cut off at text.max_tokens, those unknown.
     """
     experiment = settle(experiment)
@@ -53,11 +56,15 @@ def corpus_facts(experiment: Experiment) -> dict[str, Any]:
                 "characters_longest": int(characters_N.max()),
                 "groups": len(groups[split]),
             }
+    train = parts[0].rows("train")
+    shares = script_shares(itertools.chain.from_iterable(parts[0].read("train", spread_rows(len(train)))))
     pairs = [(one, other) for one, other in PAIRS if one != other and one in came and other in came]
     return {
         "name": source.name,
         "labels": list(corpus.labels),
         "source": came,
+        "scripts": shares,
+        "language": language_of(shares),
         "left_out": parts[0].left_out,
         "groups_shared": {f"{one}_{other}": len(groups[one] & groups[other]) for one, other in pairs},
         "splits": {

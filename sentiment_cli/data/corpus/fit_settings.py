@@ -4,33 +4,44 @@ A setting that is null is chosen here before anything is prepared. What was chos
 experiment as plain values, so that the run repeats whatever becomes of the rules.
 """
 
+import functools
 import itertools
 import math
 import re
 import shlex
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sentiment_cli import console
-from sentiment_cli.config.schema import CORPORA, Data, Experiment
+from sentiment_cli.config.schema import CORPORA, Data, Experiment, Linear
+from sentiment_cli.config.values import Section
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.corpus.splits import assign_rows
 from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tokens.characters import is_unspaced
 
-_ROWS_READ = 2_000  # of which lengths and script are known well enough
+_ROWS_READ = 2_000
 _LONG = 500  # characters of a row on average
 _UNSPACED = 0.3  # of the letters
 _MANY_LABELS = 20
 _MANY_ROWS = 15_000
 _STEPS_PER_EPOCH = 100  # of a network, about
 _FEW_STEPS = 200
-_STEPS = 800  # of a network's whole training, about
 _BATCH_TOKENS = (512, 32_768)  # smallest and largest: powers of two
-_EPOCHS = (7, 40)
+_SHORT = (15, 60)  # tokens of a row on average
+FEW_ROWS, _FOLDS = 2_000, 10
+_Section = TypeVar("_Section", bound=Section)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_NETWORK = ("vocabulary.min_count", "train.batch_tokens", "train.epochs")  # of a network, what can be null
+_NETWORK = (  # of a network, what can be null
+    "vocabulary.min_count",
+    "model.embedding.dropout",
+    "train.lr",
+    "train.batch_tokens",
+    "train.epochs",
+)
 _LINEAR = (
     "ngrams",
     "char_ngrams",
@@ -42,13 +53,33 @@ _LINEAR = (
 
 
 class Facts(NamedTuple):
-    """Facts of the training rows; characters and tokens are means per row, unspaced ones a share of the letters."""
+    """Facts of the training rows; characters and tokens are means per row, unspaced ones a share of the letters.
+
+    `is_drawn` says that the validation rows were drawn from the training rows.
+    """
 
     n_rows: int
     n_labels: int
     characters: float
     unspaced_share: float
     tokens: float
+    is_drawn: bool = True
+
+
+class _Pace(NamedTuple):
+    """How a network learns: learning rate, dropout of the vectors, fewest epochs, and about how many steps in all."""
+
+    lr: float
+    dropout: float
+    epochs: int
+    steps: int
+
+
+# A network soon knows short rows by heart unless dropout is strong and steps are small. Of the few words of even
+# shorter ones, such as questions, strong dropout leaves too little.
+_SLOWLY, _FAST, _MOST_EPOCHS = _Pace(1e-3, 0.5, 10, 1_300), _Pace(3e-3, 0.3, 7, 800), 40
+# Each of many labels has few rows, and it takes more steps to tell it from the others.
+_LONGER = _Pace(2e-3, 0.5, 14, 1_800)
 
 
 class Chosen(NamedTuple):
@@ -79,6 +110,18 @@ def choose_linear(facts: Facts) -> list[Chosen]:
     return [Chosen(f"model.linear.{key}", value, reason) for key, value in values.items()]
 
 
+def choose_characters(facts: Facts) -> list[Chosen]:
+    """Choose other settings of the linear model for few rows: those that characters 2-5 + LR has, nearly.
+
+    Cross-validation tells which suits the rows (docs/training.md). Of scripts without spaces there are none.
+    """
+    if facts.unspaced_share > _UNSPACED:
+        return []
+    reason = f"{facts.n_rows:,} rows share pieces of words, more than words"
+    values = {"ngrams": 3, "char_ngrams": (2, 5), "min_count": 1, "weighting": "idf", "normalize": True, "penalty": 1.0}
+    return [Chosen(f"model.linear.{key}", value, reason) for key, value in values.items()]
+
+
 def choose_network(facts: Facts, max_tokens: int | None) -> list[Chosen]:
     """Choose the settings of a network that reads up to `max_tokens` tokens of a row.
 
@@ -90,15 +133,49 @@ def choose_network(facts: Facts, max_tokens: int | None) -> list[Chosen]:
     power = 2 ** round(math.log2(max(1.0, n_tokens / _STEPS_PER_EPOCH)))
     batch_tokens = max(smallest, min(largest, power), max_tokens or 1)
     per_epoch = max(1, math.ceil(n_tokens / batch_tokens))
-    least, most = _EPOCHS
-    epochs = max(least, min(most, math.ceil(_STEPS / per_epoch)))
+    is_short = _SHORT[0] <= facts.tokens <= _SHORT[1]
+    how = _LONGER if facts.n_labels > _MANY_LABELS else _SLOWLY if is_short else _FAST
+    epochs = max(how.epochs, min(_MOST_EPOCHS, math.ceil(how.steps / per_epoch)))
     size = f"{facts.n_rows:,} rows of {facts.tokens:,.0f} tokens make about {per_epoch:,} steps per epoch"
     min_count = 2 if facts.n_rows > _MANY_ROWS else 1
+    reason = f"rows of {facts.tokens:,.0f} tokens" if how is not _LONGER else f"{facts.n_labels:,} labels"
     return [
+        Chosen("train.lr", how.lr, reason),
+        Chosen("model.embedding.dropout", how.dropout, reason),
         Chosen("train.batch_tokens", batch_tokens, size),
         Chosen("train.epochs", epochs, f"about {epochs * per_epoch:,} steps in all"),
         Chosen("vocabulary.min_count", min_count, f"{facts.n_rows:,} rows to learn words from"),
     ]
+
+
+def with_characters(experiment: Experiment) -> Experiment | None:
+    """Return a linear experiment for few rows with other values for what is null; None where there are none."""
+    linear = experiment.model.linear
+    chosen = [one for one in choose_characters(read_facts(experiment.data)) if _is_unset(linear, one.key)]
+    if experiment.text.tokenizer != "words" or not chosen:
+        return None
+    _say(chosen)
+    return _with(experiment, chosen)
+
+
+def _is_unset(linear: Linear, key: str) -> bool:
+    return getattr(linear, key.rpartition(".")[2]) is None
+
+
+def cross_validate_few(experiment: Experiment) -> Experiment:
+    """Return a linear experiment that is cross-validated where its rows are few; another one as it is.
+
+    Fewer than 2,000 rows leave 200 or fewer to validate on, a standard error of two points or more.
+    """
+    if experiment.model.kind != "linear" or experiment.train.folds is not None or not experiment.train.refit:
+        return experiment
+    facts = read_facts(experiment.data)
+    if facts.n_rows >= FEW_ROWS or not facts.is_drawn or experiment.data.valid.folds is not None:
+        return experiment
+    reason = f"{facts.n_rows:,} training rows are few, so each is a validation row once"
+    chosen = [Chosen("train.folds", _FOLDS, reason), Chosen("vocabulary.from_", ("train", "valid"), reason)]
+    _say(chosen)
+    return _with(experiment, chosen)
 
 
 def warn_of_few_steps(experiment: Experiment, n_steps: int) -> None:
@@ -118,7 +195,8 @@ def settle(experiment: Experiment, *, is_said: bool = False) -> Experiment:
     if experiment.model.kind == "linear":
         return _settle_linear(experiment, is_said=is_said)
     vocabulary, train = experiment.vocabulary, experiment.train
-    now = (vocabulary.min_count, train.batch_tokens, train.epochs)
+    embedding = experiment.model.embedding
+    now = (vocabulary.min_count, embedding.dropout, train.lr, train.batch_tokens, train.epochs)
     unset = {key for key, value in zip(_NETWORK, now, strict=True) if value is None}
     if not unset:
         return experiment
@@ -126,15 +204,18 @@ def settle(experiment: Experiment, *, is_said: bool = False) -> Experiment:
     chosen = [one for one in choose_network(read_facts(experiment.data), width) if one.key in unset]
     if is_said:
         _say(chosen)
-    values = {one.key: one.value for one in chosen}
-    return experiment.model_copy(
-        update={
-            section: settings.model_copy(
-                update={key.partition(".")[2]: values[key] for key in values if key.startswith(f"{section}.")}
-            )
-            for section, settings in (("vocabulary", vocabulary), ("train", train))
-        }
-    )
+    return _with(experiment, chosen)
+
+
+def _with(experiment: Experiment, chosen: Sequence[Chosen]) -> Experiment:
+    """Return the experiment with what was chosen."""
+    return functools.reduce(lambda section, one: _replaced(section, one.key, one.value), chosen, experiment)
+
+
+def _replaced(section: _Section, key: str, value: Any) -> _Section:
+    name, _, rest = key.partition(".")
+    inner = _replaced(getattr(section, name), rest, value) if rest else value
+    return section.model_copy(update={name: inner})
 
 
 def _settle_linear(experiment: Experiment, *, is_said: bool) -> Experiment:
@@ -148,21 +229,20 @@ def _settle_linear(experiment: Experiment, *, is_said: bool) -> Experiment:
     if tokenizer != "words" and pieces in unset:
         chosen = [one for one in chosen if one.key != pieces]
         chosen.append(Chosen(pieces, (), f"pieces are of words, and text.tokenizer is {tokenizer}"))
-    linear = linear.model_copy(update={one.key.rpartition(".")[2]: one.value for one in chosen})
+    experiment = _with(experiment, chosen)
+    linear = experiment.model.linear
     if vocabulary.min_count is None:  # pieces come from all words; else a rarer word than a feature is needed nowhere
         of_words = 1 if linear.char_ngrams else linear.min_count
-        vocabulary = vocabulary.model_copy(update={"min_count": of_words})
         reason = "words are made of pieces" if linear.char_ngrams else "rarer words are no features"
         chosen.append(Chosen("vocabulary.min_count", of_words, reason))
     if is_said:
         _say(chosen)
-    model = experiment.model.model_copy(update={"linear": linear})
-    return experiment.model_copy(update={"model": model, "vocabulary": vocabulary})
+    return _with(experiment, chosen)
 
 
 def _say(chosen: list[Chosen]) -> None:
     for reason, some in itertools.groupby(chosen, key=lambda one: one.reason):
-        values = ", ".join(f"{one.key} {_shown(one.value)}" for one in some)
+        values = ", ".join(f"{one.key.rstrip('_')} {_shown(one.value)}" for one in some)
         console.say(f"chosen: {values}: {reason}")
 
 
@@ -170,13 +250,21 @@ def _shown(value: Any) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value).lower()
 
 
+def spread_rows(n_rows: int) -> NDArray[np.bool_]:
+    """Mark about 2,000 rows, evenly spread, of which lengths and script are known well enough."""
+    is_read_N = np.zeros(n_rows, dtype=np.bool_)
+    is_read_N[:: max(1, n_rows // _ROWS_READ)] = True
+    return is_read_N
+
+
 def read_facts(data: Data) -> Facts:
     """Return the facts of a source's training rows, validation and test left out."""
     texts = prepare_texts(find_source(data), "labelled")
-    of, is_wanted_N = assign_rows(texts, data)["train"]
-    wanted = np.flatnonzero(is_wanted_N)
+    splits = assign_rows(texts, data)
+    of, is_wanted_N = splits["train"]
+    n_rows = int(is_wanted_N.sum())
     is_read_N = np.zeros_like(is_wanted_N)
-    is_read_N[wanted[:: max(1, len(wanted) // _ROWS_READ)]] = True
+    is_read_N[is_wanted_N] = spread_rows(n_rows)
     n_read = n_characters = n_letters = n_unspaced = n_tokens = 0
     for text in itertools.chain.from_iterable(texts.read(of, is_read_N)):
         letters = [character for character in text if character.isalpha()]
@@ -185,9 +273,10 @@ def read_facts(data: Data) -> Facts:
         n_unspaced += unspaced
         n_tokens += unspaced + len(_TOKEN.findall(text))
     return Facts(
-        len(wanted),
+        n_rows,
         len(texts.labels),
         n_characters / max(1, n_read),
         n_unspaced / max(1, n_letters),
         n_tokens / max(1, n_read),
+        is_drawn=splits["valid"][0] == "train",
     )

@@ -151,6 +151,7 @@ def about_tokens(experiment: Experiment) -> dict[str, Any]:
     return {
         **({} if reading == 1 else {"reading": reading}),  # packs of the first are found under the key they had
         **({} if experiment.pieces is None else {"pieces": list(experiment.pieces)}),
+        **({} if experiment.pieces is None or experiment.piece_words > 1 else {"piece_words": 1}),
         "tokenizers": tokenizers.__version__,
         "text": experiment.text.model_dump(mode="json", include=of_text),
         "vocabulary": experiment.vocabulary.model_dump(mode="json", by_alias=True, exclude={"vectors"}),
@@ -177,7 +178,9 @@ def _build(texts: list[Texts], experiment: Experiment, key: cache.Key) -> None:
                 yield from labelled.read(*splits[name])
 
     console.say(f"data: learning the vocabulary from {' and '.join(vocabulary.from_)}")
-    tokenizer, entries = train_tokenizer(experiment.text, vocabulary, counted(), experiment.pieces)
+    tokenizer, entries = train_tokenizer(
+        experiment.text, vocabulary, counted(), experiment.pieces, experiment.piece_words
+    )
     encode = ChunkEncoder(tokenizer)
     with store.new_directory(cache.directory_of(key.directory_name)) as draft:
         for name, (of, is_wanted_N) in splits.items():

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 MARK = "##"
 LONGEST = 8
 _READ = 64  # characters of a word that are read
-_FEWEST_WORDS = 2  # of a piece: that of one word says what the word says
+# Words that have a piece: that of one word says what the word says, and more only of unknown words.
+FEWEST_WORDS = 2
 
 
 def pieces_of(word: str, shortest: int, longest: int) -> list[str]:
@@ -25,10 +26,10 @@ def pieces_of(word: str, shortest: int, longest: int) -> list[str]:
     return list(dict.fromkeys(MARK + padded[i : i + n] for n in lengths for i in range(len(padded) - n + 1)))
 
 
-def learn_pieces(words: Iterable[str], orders: tuple[int, int]) -> list[str]:
-    """Return the pieces of two words or more, those of most words first; the first entry is the mark by itself."""
+def learn_pieces(words: Iterable[str], orders: tuple[int, int], fewest: int = FEWEST_WORDS) -> list[str]:
+    """Return the pieces of `fewest` words or more, those of most words first; the first entry is the mark by itself."""
     counts = Counter(piece for word in words for piece in pieces_of(word, *orders))
-    kept = [piece for piece, n in counts.items() if n >= _FEWEST_WORDS]
+    kept = [piece for piece, n in counts.items() if n >= fewest]
     return [MARK, *sorted(kept, key=lambda piece: (-counts[piece], piece))]
 
 

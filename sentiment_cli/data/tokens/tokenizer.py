@@ -13,7 +13,7 @@ from sentiment_cli.data.tokens.characters import Spelled, reads_entities, spell_
 from sentiment_cli.data.tokens.chunks import count_words
 from sentiment_cli.data.tokens.encoding import batches
 from sentiment_cli.data.tokens.encoding import encode as encode
-from sentiment_cli.data.tokens.subwords import Subwords, has_pieces, learn_pieces
+from sentiment_cli.data.tokens.subwords import FEWEST_WORDS, Subwords, has_pieces, learn_pieces
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Text, Vocabulary
@@ -29,6 +29,7 @@ def train_tokenizer(
     vocabulary: "Vocabulary",
     rows: Iterable[Sequence[str]],
     pieces: tuple[int, int] | None = None,
+    piece_words: int = FEWEST_WORDS,
 ) -> tuple[Tokenizer, list[str]]:
     """Learn a tokenizer from the counted rows, given some at a time; return it with its entries in order of their ids.
 
@@ -64,7 +65,7 @@ def train_tokenizer(
     frequent = [word for word, n in counts.items() if n >= vocabulary.min_count and word not in specials]
     words = sorted(frequent, key=lambda word: (-counts[word], word))
     kept = words[: most - len(specials)]
-    entries = [*specials, *kept, *(learn_pieces(kept, pieces) if pieces else ())]
+    entries = [*specials, *kept, *(learn_pieces(kept, pieces, piece_words) if pieces else ())]
     return build_tokenizer(text, entries, unknown), entries
 
 

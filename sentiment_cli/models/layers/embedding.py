@@ -28,6 +28,7 @@ class WordEmbedding(nn.Embedding):
             weight_VD.normal_()
         super().__init__(n_entries, settings.width, _weight=weight_VD)
         self.unknown_id = unknown_id
+        assert settings.dropout is not None  # where it follows from the data, `fit_settings` has set it
         self.word_dropout, self.dropout = settings.word_dropout, settings.dropout
         self.element_dropout, self.type_dropout = settings.element_dropout, settings.type_dropout
         self.longest, self.buckets, self.ngrams = settings.ngrams, settings.buckets, None

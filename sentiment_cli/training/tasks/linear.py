@@ -22,18 +22,15 @@ from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment, Text
 from sentiment_cli.data.batching.batches import gather, rows_on
 from sentiment_cli.data.batching.truncation import cut_batches, read_lengths
-from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows
+from sentiment_cli.data.corpus.packed import Corpus, Packed
 from sentiment_cli.data.corpus.targets import codes_of, is_binary
 from sentiment_cli.data.tokens.subwords import find_bags
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
-from sentiment_cli.evaluation.target_scores import score_outputs, truth_of
-from sentiment_cli.inference.torch_model import score_rows
 from sentiment_cli.models.layers.ngrams import Counted, count_ngrams
 from sentiment_cli.models.linear import LinearClassifier
-from sentiment_cli.training.checkpoints import Best, TrainProgress, weights_of
+from sentiment_cli.training.checkpoints import TrainProgress
 from sentiment_cli.training.class_weights import class_weights
-from sentiment_cli.training.history import epoch_row
 
 _CPU = torch.device("cpu")
 _READ_AT_ONCE = 2**18  # tokens, padding included, so that they fit in the CPU caches
@@ -106,36 +103,19 @@ class Solution(NamedTuple):
     loss: float
 
 
-def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus, progress: TrainProgress) -> None:
-    """Train and validate; with train.refit train once more, on training and validation rows.
-
-    Adds the scores, the rows of metrics.jsonl, tokens and seconds to `progress`; a step is one Newton step.
-    """
-    train, valid = corpus.split("train"), corpus.split("valid")
-    loss, rate = train_on(model, train, experiment, corpus, progress)
-    began = time.monotonic()
-    logits = score_rows(model, rows_on(_CPU, valid), valid.length_N, experiment.text)
-    scores = score_outputs(logits, truth_of(valid), corpus.labels, experiment.data.target)
-    progress.seconds["validate"] += time.monotonic() - began
-    console.say(f"validation: accuracy {scores.accuracy:.2%}, loss {scores.loss:.4f}")
-    row = epoch_row(progress, scores, experiment, train_loss=loss, lr=None, tokens_per_second=rate, is_best=True)
-    progress.history.append(row)
-    progress.best = Best(scores, 1, progress.step, weights_of(model))
-    if experiment.train.refit:
-        progress.begin_refit()
-        console.say("refit: on all reviews, validation included")
-        loss, rate = train_on(model, join_rows(train, valid), experiment, corpus, progress)
-        row = epoch_row(progress, None, experiment, train_loss=loss, lr=None, tokens_per_second=rate, is_best=False)
-        progress.history.append(row)
-
-
 def train_on(
-    model: LinearClassifier, packed: Packed, experiment: Experiment, corpus: Corpus, progress: TrainProgress
+    model: LinearClassifier,
+    packed: Packed,
+    experiment: Experiment,
+    corpus: Corpus,
+    progress: TrainProgress,
+    *,
+    is_said: bool = True,
 ) -> tuple[float, float]:
     """Train the model from scratch on some rows; return the mean training loss and the tokens per second."""
     settings, n_logits = experiment.model.linear, model.n_logits
     began = time.monotonic()
-    ids_T, row_T, label_N = read_rows(packed, experiment.text)
+    ids_T, row_T, label_N = read_rows(packed, experiment.text, is_said=is_said)
     assert settings.min_count is not None
     assert settings.penalty is not None
     counted = count_ngrams(
@@ -182,17 +162,20 @@ def train_on(
     model.keys = torch.from_numpy(counted.key_K)
     model.weight, model.bias = weight_GC[:-1].clone(), weight_GC[-1].clone()
     spent, n_tokens = time.monotonic() - began, len(ids_T) - len(label_N)
-    console.say(
-        f"linear: {int(np.count_nonzero(np.diff(counted.start_F1))):,} features in {len(label_N):,} reviews "
-        f"({counted_s:.1f} s); {solution.n_steps} Newton steps, {solution.n_products} products, gradient "
-        f"{solution.gradient:.1e} of the first ({spent - counted_s:.1f} s); train loss {solution.loss:.4f}"
-    )
+    if is_said:
+        console.say(
+            f"linear: {int(np.count_nonzero(np.diff(counted.start_F1))):,} features in {len(label_N):,} reviews "
+            f"({counted_s:.1f} s); {solution.n_steps} Newton steps, {solution.n_products} products, gradient "
+            f"{solution.gradient:.1e} of the first ({spent - counted_s:.1f} s); train loss {solution.loss:.4f}"
+        )
     progress.step, progress.n_tokens = solution.n_steps, progress.n_tokens + n_tokens
     progress.seconds["train"] += spent
     return solution.loss, n_tokens / spent
 
 
-def read_rows(packed: Packed, text: Text) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+def read_rows(
+    packed: Packed, text: Text, *, is_said: bool = True
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """Return the tokens that the model reads of all rows with a token, the shortest row first, padding after each.
 
     Returns ids_T, row_T (the row of each token among these) and label_N.
@@ -202,7 +185,7 @@ def read_rows(packed: Packed, text: Text) -> tuple[NDArray[np.int64], NDArray[np
     if not len(order_N):
         raise DataError("no training review has a token", "sentiment data check")
     order_N = order_N[np.argsort(read_N[order_N], kind="stable")]
-    if dropped := len(read_N) - len(order_N):
+    if is_said and (dropped := len(read_N) - len(order_N)):
         console.say(f"{dropped:,} training reviews without a token are left out")
     rows, ids = rows_on(_CPU, packed), []
     for row_B in cut_batches(order_N, read_N, _READ_AT_ONCE):

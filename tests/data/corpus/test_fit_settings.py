@@ -138,6 +138,22 @@ def test_batches_and_epochs_follow_from_the_number_of_tokens(
     assert chosen["vocabulary.min_count"] == (2 if facts.n_rows > 15_000 else 1)
 
 
+@pytest.mark.parametrize(
+    ("facts", "lr", "dropout"),
+    [
+        (Facts(22_489, 2, 1_333.0, 0.0, 270.0), 3e-3, 0.3),  # IMDb, whose default experiment has the same
+        (Facts(6_291, 2, 126.0, 0.99, 135.0), 3e-3, 0.3),  # hotel reviews of chnsenti
+        (Facts(6_228, 2, 100.0, 0.0, 21.0), 1e-3, 0.5),  # SST-2
+        (Facts(9_709, 2, 25.0, 0.99, 28.0), 1e-3, 0.5),  # Waimai
+        (Facts(9_000, 77, 59.0, 0.0, 14.0), 2e-3, 0.5),  # Banking77
+        (Facts(4_906, 6, 50.0, 0.0, 10.6), 3e-3, 0.3),  # TREC
+    ],
+)
+def test_the_learning_rate_follows_from_lengths_and_labels(facts: Facts, lr: float, dropout: float) -> None:
+    chosen = {one.key: one.value for one in choose_network(facts, 400)}
+    assert (chosen["train.lr"], chosen["model.embedding.dropout"]) == (lr, dropout)
+
+
 def test_more_rows_never_get_smaller_batches_or_more_epochs() -> None:
     sizes = [int(500 * 1.3**i) for i in range(40)]
     chosen = [{one.key: one.value for one in choose_network(Facts(n, 2, 100.0, 0.0, 20.0), 400)} for n in sizes]
@@ -182,7 +198,9 @@ def test_too_few_steps_are_warned_of_with_the_command_to_type(
     assert ("warning" in said) is is_warned
 
 
-@pytest.mark.parametrize("key", ["train.batch_tokens", "train.epochs", "vocabulary.min_count"])
+@pytest.mark.parametrize(
+    "key", ["train.batch_tokens", "train.epochs", "train.lr", "model.embedding.dropout", "vocabulary.min_count"]
+)
 @pytest.mark.parametrize("recipe", ["imdb-lm", "imdb-vectors", "linear"])
 def test_null_is_for_networks_that_classify(recipe: str, key: str) -> None:
     if (recipe, key) == ("linear", "vocabulary.min_count"):
