@@ -60,12 +60,12 @@ class Predictor:
     predictor.answer(texts)                               the same
     """
 
-    def __init__(self, artefact: Artefact) -> None:
+    def __init__(self, artefact: Artefact, n_threads: int | None = None) -> None:
         self.artefact, self.settings, self.combined = artefact, artefact.settings, artefact.combined
         self.labels, self.target, self.temperature = artefact.labels, artefact.target, artefact.temperature
         self.vocabulary, self.tokenizer = artefact.vocabulary, artefact.tokenizer
         self._most_read = max_own_tokens(artefact.reading)
-        self._answers = _load(artefact)
+        self._answers = _load(artefact, n_threads)
 
     @property
     def parts(self) -> "list[Predictor]":
@@ -121,10 +121,10 @@ class EnsemblePredictor:
     it is so for every model.
     """
 
-    def __init__(self, ensemble: Ensemble) -> None:
+    def __init__(self, ensemble: Ensemble, n_threads: int | None = None) -> None:
         self.artefact, self.settings, self.combined = ensemble, ensemble.settings, ensemble.combined
         self.labels, self.target, self.temperature = ensemble.labels, ensemble.target, ensemble.temperature
-        self.parts = [Predictor(part.model) for part in ensemble.parts]
+        self.parts = [Predictor(part.model, n_threads) for part in ensemble.parts]
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return one prediction per text, in order."""
@@ -154,14 +154,14 @@ class EnsemblePredictor:
 AnyPredictor = Predictor | EnsemblePredictor
 
 
-def open_predictor(path: Path) -> AnyPredictor:
-    """Open a classifier for prediction. Raises as `open_model` does."""
-    return predictor_of(open_model(path))
+def open_predictor(path: Path, n_threads: int | None = None) -> AnyPredictor:
+    """Open a classifier for prediction, by default with a thread for each core. Raises as `open_model` does."""
+    return predictor_of(open_model(path), n_threads)
 
 
-def predictor_of(model: AnyModel) -> AnyPredictor:
+def predictor_of(model: AnyModel, n_threads: int | None = None) -> AnyPredictor:
     """Return the predictor of a model or an ensemble."""
-    return Predictor(model) if isinstance(model, Artefact) else EnsemblePredictor(model)
+    return Predictor(model, n_threads) if isinstance(model, Artefact) else EnsemblePredictor(model, n_threads)
 
 
 def _predictions(
@@ -186,13 +186,13 @@ def _predictions(
     ]
 
 
-def _load(artefact: Artefact) -> ScoreFn:
+def _load(artefact: Artefact, n_threads: int | None) -> ScoreFn:
     if artefact.no_graph is None:
         from sentiment_cli.onnx.runtime import open_graph
 
         graph = artefact.read(GRAPH)
         try:
-            answers, n_logits = open_graph(graph)
+            answers, n_logits = open_graph(graph, n_threads)
         except store.IntegrityError as error:
             raise store.IntegrityError(f"{artefact.members.place(GRAPH)}: {error}") from error
         if n_logits != artefact.n_logits:

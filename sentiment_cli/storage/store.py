@@ -170,6 +170,19 @@ def append_line(path: Path, line: str) -> None:
 
 
 @contextlib.contextmanager
+def passing_directory(root: Path) -> Iterator[Draft]:
+    """Yield a directory below `root` that goes when the block ends, or, after a kill, when the next one is made."""
+    with refusals.write_errors(root):
+        disk.make_directories(root)
+        draft = Draft(disk.new_draft(root / "passing"), root)
+        try:
+            disk.make_directory(draft.path)
+            yield draft
+        finally:
+            draft.abandon()
+
+
+@contextlib.contextmanager
 def new_directory(path: Path) -> Iterator[Draft]:
     """Yield a draft that becomes the directory `path`, manifest last, when the block ends well.
 
@@ -282,6 +295,12 @@ def claim_directory(root: Path, name: str) -> Path:
                 n += 1
                 continue
             return path
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it, where they are missing."""
+    with refusals.write_errors(path):
+        disk.make_directories(path)
 
 
 def move_directory(path: Path, target: Path) -> None:

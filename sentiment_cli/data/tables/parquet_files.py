@@ -38,7 +38,7 @@ def reading_parquet(path: Path) -> Iterator[Any]:
 
 
 def batches_from(file: Any, row: int, n_rows: int, names: list[str] | None) -> Iterator[Any]:
-    """Yield the rows of an open file from the `row`-th on, in batches of `n_rows`; groups of rows before are not read."""
+    """Yield the rows of an open file but the first `row`, in batches of `n_rows`; groups before are not read."""
     pyarrow, _ = import_parquet("a Parquet file")
     first = 0
     while first < file.num_row_groups and row >= file.metadata.row_group(first).num_rows:

@@ -39,6 +39,7 @@ __all__ = [
     "Format",
     "LabelledRow",
     "Rejects",
+    "Say",
     "Start",
     "TableRecord",
     "TextColumns",

@@ -18,6 +18,7 @@ from sentiment_cli.data.tables.readers import (
     Columns,
     Format,
     Rejects,
+    Say,
     Start,
     TextColumns,
     fields_of_lines,
@@ -67,6 +68,7 @@ def open_file(
     on_error: str,
     how: Format = Format(),  # noqa: B008
     known: Known | None = None,
+    say: Say = console.say,
 ) -> BatchSource:
     """Return the rows of a table, or the lines of any other text file, after reading through it once.
 
@@ -103,13 +105,13 @@ def open_file(
             f"cat {shlex.quote(str(path))} > rows{kind} && sentiment predict --file rows{kind}",
         )
     if kind == ".parquet":
-        return _parquet_file(path, text_column, on_error, how, known)
+        return _parquet_file(path, text_column, on_error, how, known, say)
     if kind is None:
-        return _text_file(path, on_error, how, known)
-    return _table_file(path, text_column, on_error, how, kind, known)
+        return _text_file(path, on_error, how, known, say)
+    return _table_file(path, text_column, on_error, how, kind, known, say)
 
 
-def _text_file(path: Path, on_error: str, how: Format, known: Known | None) -> BatchSource:
+def _text_file(path: Path, on_error: str, how: Format, known: Known | None, say: Say) -> BatchSource:
     encoding = find_encoding(path, how.encoding)
 
     def read_from(rejects: Rejects, start: Range = _BEGINNING) -> Iterator[Chunk]:
@@ -118,11 +120,11 @@ def _text_file(path: Path, on_error: str, how: Format, known: Known | None) -> B
             yield from group_rows(_whole_lines(path, lines, rejects, start.line))
 
     known = known or _look_through(read_from, on_error, lambda chunk: _Place(chunk.numbers[-1], chunk.numbers[-1]))
-    console.say(f"data: {path.name}: a text a line; {encoding.said}")
+    say(f"data: {path.name}: a text a line; {encoding.said}")
     if encoding.warning:
         console.warn(encoding.warning)
     if fields_of_lines(path, how) > 1:
-        console.say(f"data: {path.name}: each line has tabs; --set data.delimiter=tab reads it as a table")
+        say(f"data: {path.name}: each line has tabs; --set data.delimiter=tab reads it as a table")
     return BatchSource(
         path.name,
         LINE_COLUMNS,
@@ -137,7 +139,7 @@ def _text_file(path: Path, on_error: str, how: Format, known: Known | None) -> B
 
 
 def _table_file(
-    path: Path, asked: TextColumns, on_error: str, how: Format, kind: str, known: Known | None
+    path: Path, asked: TextColumns, on_error: str, how: Format, kind: str, known: Known | None, say: Say
 ) -> BatchSource:
     columns: dict[str, Kind | None] = {}
     found: Columns | None = None
@@ -148,7 +150,7 @@ def _table_file(
     def choose(names: Sequence[str]) -> Sequence[str]:
         nonlocal found
         if found is None:
-            found = find_columns(path, names, wanted, how, needs_label=False, say=console.say)
+            found = find_columns(path, names, wanted, how, needs_label=False, say=say)
         for name in names:
             columns.setdefault(name, None if is_json else "text")
         return names
@@ -193,11 +195,13 @@ def _table_file(
     )
 
 
-def _parquet_file(path: Path, asked: TextColumns, on_error: str, how: Format, known: Known | None) -> BatchSource:
+def _parquet_file(
+    path: Path, asked: TextColumns, on_error: str, how: Format, known: Known | None, say: Say
+) -> BatchSource:
     with reading(path), reading_parquet(path) as file:
         schema = file.schema_arrow
     names = list(schema.names)
-    found = find_columns(path, names, Columns(asked), how, needs_label=False, say=console.say)
+    found = find_columns(path, names, Columns(asked), how, needs_label=False, say=say)
     of_text = Columns(found.text).named()
 
     number = 0

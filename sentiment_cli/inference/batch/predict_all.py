@@ -3,9 +3,9 @@
 import contextlib
 import gzip
 import shlex
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from sentiment_cli import console
 from sentiment_cli.data.tables.readers import Rejects
@@ -13,7 +13,9 @@ from sentiment_cli.data.tables.writers import Cells, JsonLines, Kind, Parquet, T
 from sentiment_cli.errors import DataError
 from sentiment_cli.inference.batch.chunks import BatchSource, Chunk
 from sentiment_cli.inference.batch.inputs import SKIP_OPTION
+from sentiment_cli.inference.batch.parts import Parts
 from sentiment_cli.inference.batch.places import COLUMN_PREFIX, COUNTED, Seal, check_places, is_rejects, rejects_path
+from sentiment_cli.inference.batch.pool import Answering, Answers, answer_here
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "text"]
 
 _PLACES_SAID = 5
-_Item = TypeVar("_Item")
 
 
 def predict_all(
@@ -41,18 +42,35 @@ def predict_all(
     files would replace the input, or what predict did not write.
     """
     check_places(source, out, form, on_error)
+    answering = answer_here(predictor, reads_ahead=source.is_file)
+    write_answers(predictor, answering, source, form, out, on_error=on_error, is_safe=is_safe)
+
+
+def write_answers(
+    model: Answers,
+    answering: Answering,
+    source: BatchSource,
+    form: OutputFormat,
+    out: Path | None,
+    *,
+    on_error: str,
+    is_safe: bool,
+    parts: Parts | None = None,
+) -> None:
+    """Write what `answering` answers, as `predict_all` does, whose checks of the places have been made.
+
+    With `parts` the answers that they keep are not computed again.
+    """
     rejects = rejects_path(source, out)
     shows_progress = source.is_file and (out is not None or console.terminal_width() is None)
     n_written, notes = 0, _Notes("row" if source.is_table else "text")
     with contextlib.ExitStack() as stack:
         rejected = _Rejected(rejects, stack)
-        write = stack.enter_context(_writing(predictor, source, form, out, is_safe))
+        write = stack.enter_context(_writing(model, source, form, out, is_safe))
         shown = stack.enter_context(console.progress("predicting", source.n_rows)) if shows_progress else None
         read = source.read(Rejects(on_error, rejected.keep, SKIP_OPTION))
-        encoded: Generator[tuple[Chunk, Any], None, None] = ((chunk, predictor.encode(chunk.texts)) for chunk in read)
-        chunks = stack.enter_context(contextlib.closing(_ahead(encoded) if source.is_file else encoded))
-        for chunk, rows_ids in chunks:
-            answers = predictor.judge(chunk.texts, rows_ids)
+        answered = answering((chunk, None) for chunk in read) if parts is None else parts.answers(read, answering)
+        for chunk, answers in stack.enter_context(contextlib.closing(answered)):
             write(chunk, answers)
             n_written += len(answers)
             notes.take(chunk.numbers, answers)
@@ -60,8 +78,8 @@ def predict_all(
                 notes.say()
             if shown is not None:
                 shown.update(n_written + rejected.n, f"{n_written + rejected.n:,} rows")
-        if source.is_table and n_written + rejected.n != source.n_rows:
-            raise DataError(f"{source.name} was changed while it was read", shlex.join(["ls", "-l", str(source.path)]))
+        if (source.is_table or parts is not None) and n_written + rejected.n != source.n_rows:
+            raise changed(source)
     notes.say()
     if rejected.n:
         console.warn(f"{rejected.n:,} of {n_written + rejected.n:,} rows were left out; they are listed in {rejects}")
@@ -69,6 +87,10 @@ def predict_all(
         store.remove_file(rejects, is_rejects)  # that of an earlier time
     if out is not None or rejected.n:
         console.say(f"{n_written + rejected.n:,} rows in, {n_written:,} out, {rejected.n:,} rejected")
+
+
+def changed(source: BatchSource) -> DataError:
+    return DataError(f"{source.name} was changed while it was read", shlex.join(["ls", "-l", str(source.path)]))
 
 
 class _Rejected:
@@ -125,20 +147,9 @@ class _Notes:
         self._found[what] = (n + 1, places)
 
 
-def _ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
-    """Yield the items, each of which another thread makes while the one before is worked on."""
-    from concurrent.futures import ThreadPoolExecutor  # 10 ms that a single text does without
-
-    with ThreadPoolExecutor(1) as maker:
-        coming = maker.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = maker.submit(next, items, None)
-            yield item
-
-
 @contextlib.contextmanager
 def _writing(
-    predictor: "AnyPredictor", source: BatchSource, form: OutputFormat, out: Path | None, is_safe: bool
+    predictor: Answers, source: BatchSource, form: OutputFormat, out: Path | None, is_safe: bool
 ) -> "Iterator[Callable[[Chunk, list[Prediction]], None]]":
     """Yield the function that writes the predictions of a chunk."""
     with contextlib.ExitStack() as stack:
@@ -180,7 +191,7 @@ def _writing(
 
 
 def _added_columns(
-    predictor: "AnyPredictor", taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
+    predictor: Answers, taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
 ) -> tuple[dict[str, str], dict[str, Kind]]:
     """Return the column name of each prediction field beside the input's columns, and the kinds of columns."""
     from sentiment_cli.inference.predictor import Prediction
