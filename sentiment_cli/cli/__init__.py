@@ -29,6 +29,7 @@ from sentiment_cli.cli import (
     runs,
     serve,
     train,
+    tune,
 )
 from sentiment_cli.cli import eval as eval_command
 from sentiment_cli.cli.help import App
@@ -56,6 +57,7 @@ _COMMANDS: dict[str, dict[str, "Callable[..., None] | App"]] = {
         "init": init.init,
         "recipes": recipes.app,
         "config": config.app,
+        "tune": tune.tune,
         "models": models.models,
     },
     "Share": {

@@ -100,11 +100,13 @@ class Scale:
         is_safe: bool,
     ) -> None:
         """Write the predictions for a source, or with --shard keep those of its parts."""
-        from sentiment_cli.inference.batch.parts import Parts, holding
+        from sentiment_cli.inference.batch.parts import Parts
         from sentiment_cli.inference.batch.places import check_places
         from sentiment_cli.inference.batch.pool import answer_here, workers
         from sentiment_cli.inference.batch.predict_all import write_answers
         from sentiment_cli.runs.ensemble_model import open_model
+        from sentiment_cli.storage import store
+        from sentiment_cli.storage.holding import holding
 
         if self.shard is None:
             check_places(source, out, form, on_error)
@@ -113,7 +115,8 @@ class Scale:
         with contextlib.ExitStack() as stack:
             if self.parts is not None:
                 if self.shard is None:
-                    stack.enter_context(holding(self.parts))
+                    other = Change("--parts", str(store.free_path(self.parts)))
+                    stack.enter_context(holding(self.parts, console.say, other))
                 parts = Parts(self.parts, source, sha256, self._options, model.labels, self.merge)
             if parts is not None and self.merge:
                 parts.check_complete()

@@ -20,13 +20,13 @@ from typing import Any
 
 from sentiment_cli import __version__, console
 from sentiment_cli.data.tables.readers import Rejects
-from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.errors import Change, DataError
 from sentiment_cli.inference.batch.answers import digest_of, dump, packed, unpacked
 from sentiment_cli.inference.batch.chunks import BatchSource, Chunk, Known, Range
 from sentiment_cli.inference.batch.pool import Answered, Answering, Asked
 from sentiment_cli.storage import locks, store
 
-_ANSWERS, _HOLDER, _LOCK = "answers.jsonl", "holder.json", ".plan.lock"
+_ANSWERS, _LOCK = "answers.jsonl", ".plan.lock"
 _LOOKED_AT = 1 << 16  # bytes at either end of a file by which it is known
 _SAID = 5
 _STALE = "holds answers to other texts"
@@ -174,23 +174,6 @@ class Parts:
             raise DataError(f"{path} {said}", Change(without=["--merge"]))
         console.warn(f"{path} {said}; its rows are scored again")
         store.remove_directory(path)
-
-
-@contextlib.contextmanager
-def holding(directory: Path) -> Iterator[None]:
-    """Hold a folder of parts for this process. Raises UsageError where another one scores all of its parts."""
-    store.make_directory(directory)
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(locks.held(directory, console.say))
-        except BlockingIOError:
-            with store.damage(directory / _HOLDER):
-                pid = store.read_json(directory / _HOLDER)["pid"]
-            other = str(store.free_path(directory))
-            raise UsageError(f"process {pid} writes to {directory}", Change("--parts", other)) from None
-        locks.sweep_locks(directory)
-        store.write_file(directory / _HOLDER, store.dump_json({"pid": os.getpid()}))
-        yield
 
 
 def plan(

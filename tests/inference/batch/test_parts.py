@@ -19,11 +19,12 @@ from sentiment_cli.inference.batch import chunks, inputs
 from sentiment_cli.inference.batch import parts as parts_module
 from sentiment_cli.inference.batch.chunks import BatchSource
 from sentiment_cli.inference.batch.inputs import open_file
-from sentiment_cli.inference.batch.parts import Parts, holding, plan
+from sentiment_cli.inference.batch.parts import Parts, plan
 from sentiment_cli.inference.batch.pool import answer_here
 from sentiment_cli.inference.batch.predict_all import predict_all, write_answers
 from sentiment_cli.inference.batch.sources import Files, known_of, open_files
 from sentiment_cli.storage import failpoints
+from sentiment_cli.storage.holding import holding
 
 N_ROWS, MODEL = 190, "a" * 64
 FORMS = ("csv", "tsv", "jsonl", "parquet", "text")
@@ -145,7 +146,7 @@ def test_f01_d07_killed_at_every_place_it_continues_to_the_same_bytes(forked, pl
     source, expected = open_file(path, None, "skip"), one_process(path, "csv")
 
     def work() -> None:
-        with holding(Path("parts")):
+        with holding(Path("parts"), print, None):
             score(source, "csv", "out", parts_of(source))
 
     places = places_of(work)
@@ -247,16 +248,16 @@ def test_f17_a_second_process_at_the_same_parts_is_refused_by_the_first_one_s_nu
     ready, over = multiprocessing.Event(), multiprocessing.Event()
     child = os.fork()
     if child == 0:
-        with holding(tmp_path / "parts"):
+        with holding(tmp_path / "parts", print, None):
             ready.set()
             over.wait(60)
         os._exit(0)
     assert ready.wait(60)
-    with pytest.raises(UsageError, match=f"process {child} writes to"), holding(tmp_path / "parts"):
+    with pytest.raises(UsageError, match=f"process {child} writes to"), holding(tmp_path / "parts", print, None):
         pass
     over.set()
     os.waitpid(child, 0)
-    with holding(tmp_path / "parts"):
+    with holding(tmp_path / "parts", print, None):
         pass
 
 
