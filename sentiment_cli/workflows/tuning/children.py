@@ -73,11 +73,13 @@ class Child:
 
     def wait(self) -> None:
         self._process.wait()
+        self._listening.join()
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._said.append(line.decode("utf-8", "replace").rstrip("\n"))
+        with self._process.stderr as stream:
+            for line in stream:
+                self._said.append(line.decode("utf-8", "replace").rstrip("\n"))
 
 
 def is_begun(run: Path) -> bool:
