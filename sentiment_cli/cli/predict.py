@@ -211,7 +211,7 @@ def _source(
         raise UsageError("TEXT and --file are both given; one of them is enough", Change(words=dict.fromkeys(texts)))
     if file not in (None, "-"):
         files = files or Files([Path(str(file))], [None])
-        return (scale or Scale()).open(files, column.text, on_error.value, how)
+        return (scale or Scale()).read(files, column.text, on_error.value, how)
     if text_column is not None:
         raise UsageError("--text-column goes with a table", Change(without=["--text-column"]))
     if texts:

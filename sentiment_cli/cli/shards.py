@@ -65,15 +65,15 @@ class Scale:
         if out is not None:
             raise UsageError("--shard writes parts, which --merge joins, and has no --out", Change(without=["--out"]))
 
-    def open(self, files: "Files", text_column: "TextColumns", on_error: str, how: "Format") -> "BatchSource":
+    def read(self, files: "Files", text_column: "TextColumns", on_error: str, how: "Format") -> "BatchSource":
         """Return files as one source; with --shard what was found in them before is not looked for again."""
         from sentiment_cli.inference.batch.inputs import open_file
         from sentiment_cli.inference.batch.parts import plan
-        from sentiment_cli.inference.batch.sources import known_of, open_files
+        from sentiment_cli.inference.batch.sources import known_of, open_sources
 
         self._options = (text_column, how, on_error)
         if self.shard is None or self.parts is None:
-            source = open_files(files, text_column, on_error, how)
+            source = open_sources(files, text_column, on_error, how)
         else:
             known = plan(
                 self.parts,
@@ -84,7 +84,7 @@ class Scale:
                     known_of(open_file(path, text_column, on_error, how, say=lambda text: None)) for path in files.paths
                 ],
             )
-            source = open_files(files, text_column, on_error, how, known)
+            source = open_sources(files, text_column, on_error, how, known)
         if self.given:
             known_of(source)
         return source

@@ -52,6 +52,8 @@ def tune(
     until = None if hours is None else time.monotonic() + 3600 * hours
     found = run_sweep(wanted, directory, jobs=jobs, until=until)
     best, weights = best_of(wanted, found), importances(wanted, found)
+    again = shlex.join(["sentiment", "train", str(directory / BEST), "--seeds", "3"])
+    _write_report(wanted, directory, found, weights, again)
     if as_json:
         console.result(
             json.dumps(
@@ -69,11 +71,38 @@ def tune(
     _show(wanted, found, weights)
     if best is not None:
         n = sum(one.state == "complete" for one in found)
-        again = shlex.join(["sentiment", "train", str(directory / BEST), "--seeds", "3"])
         console.say(
             f"the best of {n} trials is flattered by the choice; see what it gives with other seeds:\n  {again}"
         )
     console.result(str(directory))
+
+
+def _write_report(
+    sweep: "Sweep", directory: Path, trials: "list[Trial]", weights: dict[str, float], again: str
+) -> None:
+    """Write SWEEP/report.html where matplotlib, which draws its picture, is installed."""
+    from sentiment_cli.errors import MachineError, UsageError
+    from sentiment_cli.reports.svg import check_matplotlib
+    from sentiment_cli.storage import store
+    from sentiment_cli.storage.sealed_pages import is_sealed, sealed
+    from sentiment_cli.workflows.tuning.sweep import shown_value
+
+    target = directory / "report.html"
+    try:
+        check_matplotlib()
+        store.check_replaceable(target, is_sealed)
+    except (MachineError, UsageError) as error:  # the sweep itself is finished
+        console.warn(f"no report: {error}")
+        return
+    from sentiment_cli.reports.html import render_page
+    from sentiment_cli.reports.sweep_report import TrialRow, build_sweep_report
+
+    rows = [
+        TrialRow(one.number, one.state, one.score, {key: shown_value(value) for key, value in one.values.items()})
+        for one in trials
+    ]
+    document = build_sweep_report(directory.name, sweep.monitor, rows, weights, again)
+    store.write_file(target, sealed(render_page(document), "html"))
 
 
 def _show(sweep: "Sweep", trials: "list[Trial]", weights: dict[str, float]) -> None:

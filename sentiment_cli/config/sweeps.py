@@ -20,7 +20,7 @@ from sentiment_cli.config.problems import field_of
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.config.yaml_text import KeyPath, Place, Problem, Remedy, YamlDocument
 
-Method = Literal["tpe", "random", "grid"]
+SearchMethod = Literal["tpe", "random", "grid"]
 _KEYS = ("tune", "search", "trials", "method", "prune", "monitor", "seed")
 _RANGE = ("from", "to", "scale")
 # Only what is chosen on validation: no data, no seed, and nothing that names test.
@@ -30,7 +30,7 @@ _MONITORS = ("loss", "accuracy", "f1", "auc")
 _MOST_TRIALS, _LARGEST_SEED = 100_000, 2**31 - 1
 
 
-class Range(NamedTuple):
+class SearchRange(NamedTuple):
     """Numbers between two ends, both included; whole where the setting is."""
 
     low: float
@@ -48,9 +48,9 @@ class Sweep:
 
     name: str
     experiment: Experiment
-    search: dict[str, Range | Choices]
+    search: dict[str, SearchRange | Choices]
     trials: int
-    method: Method
+    method: SearchMethod
     prune: Literal["median", "none"]
     seed: int
 
@@ -84,11 +84,11 @@ def load_sweep(path: Path, data: bytes, overrides: list[str]) -> Sweep:
         reader.add(("tune",), f"{experiment.name} is trained by {experiment.command}, and tune searches classifiers")
     monitor = reader.choice("monitor", _MONITORS, experiment.train.monitor)
     experiment = experiment.model_copy(update={"train": experiment.train.model_copy(update={"monitor": monitor})})
-    method = reader.choice("method", typing.get_args(Method), "tpe")
+    method = reader.choice("method", typing.get_args(SearchMethod), "tpe")
     prune = reader.choice("prune", ("median", "none"), "median")
     trials = reader.whole("trials", 1, _MOST_TRIALS, 30)
     seed = reader.whole("seed", 0, _LARGEST_SEED, 0)
-    search: dict[str, Range | Choices] = {}
+    search: dict[str, SearchRange | Choices] = {}
     wanted = values.get("search")
     if not isinstance(wanted, dict) or not wanted:
         reader.add(("search",), "search has the settings and their ranges, such as `model.dropout: {from: 0, to: 0.7}`")
@@ -97,7 +97,7 @@ def load_sweep(path: Path, data: bytes, overrides: list[str]) -> Sweep:
             found = reader.searched(layers, key, given)
             if found is not None:
                 search[key] = found
-                if method == "grid" and isinstance(found, Range):
+                if method == "grid" and isinstance(found, SearchRange):
                     reader.add(("search", key), f"{key} has a range, and a grid needs a list of values")
     problems = [*document.problems, *reader.problems]
     if problems:
@@ -133,7 +133,7 @@ class _Reader:
         self.add((key,), f"{key} is {value!r}, not a whole number from {least} to {most:,}")
         return default
 
-    def searched(self, layers: Layers, key: str, given: Any) -> Range | Choices | None:
+    def searched(self, layers: Layers, key: str, given: Any) -> SearchRange | Choices | None:
         """Return the range or the choices of a setting, each end or choice tried in the experiment."""
         path = tuple(key.split("."))
         if path[0] not in _SECTIONS or key in _NOT_SEARCHED:
@@ -169,7 +169,7 @@ class _Reader:
             what = "log of a number that is not above 0" if scale == "log" else f"{scale!r}, not linear or log"
             self.add(("search", key, "scale" if "scale" in given else "from"), f"{key} has the scale {what}")
             return None
-        return Range(low, high, scale == "log", _is_whole(path))
+        return SearchRange(low, high, scale == "log", _is_whole(path))
 
     def _try(self, layers: Layers, path: KeyPath, values: dict[KeyPath, Any]) -> bool:
         found: list[Problem] = []

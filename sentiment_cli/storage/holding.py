@@ -17,7 +17,7 @@ def holding(directory: Path, say: Callable[[str], None], hint: str | None) -> It
 
     Raises UsageError, with `hint`, where another process holds it.
     """
-    store.make_directory(directory)
+    store.ensure_directory(directory)
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locks.held(directory, say))

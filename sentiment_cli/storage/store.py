@@ -297,7 +297,7 @@ def claim_directory(root: Path, name: str) -> Path:
             return path
 
 
-def make_directory(path: Path) -> None:
+def ensure_directory(path: Path) -> None:
     """Make a directory, and those above it, where they are missing."""
     with refusals.write_errors(path):
         disk.make_directories(path)

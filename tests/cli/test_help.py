@@ -39,6 +39,7 @@ Understand:
 Data and experiments:
   prepare    Download and tokenize the data without training.
   init       Write a commented experiment file to start from.
+  tune       Search the settings of an experiment on validation.
   models     List model types, or count a model's parameters.
   data       Inspect, check and cache training data.
   recipes    List, print and copy the built-in experiments.

@@ -120,7 +120,7 @@ def test_an_interrupted_run_says_that_its_parts_are_kept(typed, here: Path, monk
     from sentiment_cli.inference.batch.sources import Files
     from sentiment_cli.runs.directory import find_run
 
-    source = scale.open(Files([Path("a.csv")], [1]), None, "stop", Format())
+    source = scale.read(Files([Path("a.csv")], [1]), None, "stop", Format())
     with pytest.raises(KeyboardInterrupt):
         scale.predict(find_run(None), source, "csv", Path("o.csv"), on_error="stop", is_safe=True)
     assert "interrupted: what is finished is in parts, and the same command continues" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_cli.config.sweeps import Range, Sweep, load_sweep
+from sentiment_cli.config.sweeps import SearchRange, Sweep, load_sweep
 from sentiment_cli.errors import UsageError
 
 GOOD = """tune: sample
@@ -28,10 +28,10 @@ def load(text: str, *overrides: str) -> Sweep:
 def test_ranges_choices_and_the_experiment_are_read() -> None:
     sweep = load(GOOD, "train.epochs=2")
     assert sweep.search == {
-        "train.lr": Range(1e-4, 1e-2, True, False),
+        "train.lr": SearchRange(1e-4, 1e-2, True, False),
         "model.encoder.width": (8, 16),
-        "model.dropout": Range(0, 0.7, False, False),
-        "vocabulary.size": Range(500, 4000, True, True),
+        "model.dropout": SearchRange(0, 0.7, False, False),
+        "vocabulary.size": SearchRange(500, 4000, True, True),
     }
     assert (sweep.trials, sweep.method, sweep.prune, sweep.monitor, sweep.seed) == (12, "random", "none", "accuracy", 3)
     assert sweep.experiment.train.epochs == 2
@@ -103,5 +103,5 @@ def test_mistakes_of_the_file_are_shown_where_they_are(text: str, expected: str)
 
 
 def test_all_mistakes_are_shown_at_once() -> None:
-    with pytest.raises(UsageError, match="3 problems in sweep.yaml"):
+    with pytest.raises(UsageError, match="3 problems in sweep"):
         load("tune: sample\nsearch:\n  model.dropout: [7]\n  train.lr: [0]\ntrials: x\n")

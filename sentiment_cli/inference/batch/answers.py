@@ -48,7 +48,7 @@ def unpacked(rows: Sequence[Sequence[Any]], texts: Sequence[str], labels: Sequen
     ]
 
 
-def dump(value: Any) -> bytes:
+def json_bytes(value: Any) -> bytes:
     """Encode a message or a line of a part."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 

@@ -25,7 +25,7 @@ class Chunk(NamedTuple):
     rows: TableRows
 
 
-class Range(NamedTuple):
+class ChunkRange(NamedTuple):
     """A part of a source: so many chunks from a place on, after so many rows and lines of its `file`-th file."""
 
     file: int
@@ -42,7 +42,7 @@ class Known(NamedTuple):
 
     n_rows: int
     kinds: dict[str, Kind]
-    ranges: tuple[Range, ...]
+    ranges: tuple[ChunkRange, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class BatchSource:
     is_typed: bool = False
     paths: tuple[Path, ...] = ()
     known: Known | None = None
-    read_from: Callable[[Rejects, Range], Iterator[Chunk]] | None = field(default=None, repr=False)
+    read_from: Callable[[Rejects, ChunkRange], Iterator[Chunk]] | None = field(default=None, repr=False)
 
     @property
     def path(self) -> Path | None:

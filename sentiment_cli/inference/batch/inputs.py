@@ -41,8 +41,8 @@ from sentiment_cli.inference.batch.chunks import (
     ROWS_AT_ONCE,
     BatchSource,
     Chunk,
+    ChunkRange,
     Known,
-    Range,
     group_rows,
 )
 from sentiment_cli.inference.batch.streams import lines_as_they_come
@@ -114,7 +114,7 @@ def open_file(
 def _text_file(path: Path, on_error: str, how: Format, known: Known | None, say: Say) -> BatchSource:
     encoding = find_encoding(path, how.encoding)
 
-    def read_from(rejects: Rejects, start: Range = _BEGINNING) -> Iterator[Chunk]:
+    def read_from(rejects: Rejects, start: ChunkRange = _BEGINNING) -> Iterator[Chunk]:
         with open_text(path, encoding.codec, "\n") as handle:
             lines = itertools.islice(bounded_lines(handle), start.line, None)
             yield from group_rows(_whole_lines(path, lines, rejects, start.line))
@@ -155,7 +155,7 @@ def _table_file(
             columns.setdefault(name, None if is_json else "text")
         return names
 
-    def rows(rejects: Rejects, start: Range) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    def rows(rejects: Rejects, start: ChunkRange) -> Iterator[tuple[int, str, dict[str, Any]]]:
         nonlocal place
         begin = Start(start.row, start.line, tuple(known.kinds)) if known is not None and start.row else None
         for number, line, values in read_records(path, choose, rejects, how, wanted, begin):
@@ -174,7 +174,7 @@ def _table_file(
                 columns[name] = kind_of(value, columns.get(name))
         return place
 
-    def read_from(rejects: Rejects, start: Range = _BEGINNING) -> Iterator[Chunk]:
+    def read_from(rejects: Rejects, start: ChunkRange = _BEGINNING) -> Iterator[Chunk]:
         return group_rows(rows(rejects, start))
 
     if known is None:
@@ -206,7 +206,7 @@ def _parquet_file(
 
     number = 0
 
-    def read_from(rejects: Rejects, start: Range = _BEGINNING, only: list[str] | None = None) -> Iterator[Chunk]:
+    def read_from(rejects: Rejects, start: ChunkRange = _BEGINNING, only: list[str] | None = None) -> Iterator[Chunk]:
         nonlocal number
         number = start.row
         with reading(path), reading_parquet(path) as file:
@@ -255,18 +255,18 @@ class _Place(NamedTuple):
     line: int
 
 
-_BEGINNING = Range(0, 0, 0, 0)
+_BEGINNING = ChunkRange(0, 0, 0, 0)
 
 
 def _look_through(
-    read: Callable[[Rejects, Range], Iterator[Chunk]], on_error: str, learn: Callable[[Chunk], _Place]
+    read: Callable[[Rejects, ChunkRange], Iterator[Chunk]], on_error: str, learn: Callable[[Chunk], _Place]
 ) -> Known:
     """Return the number of rows, good and bad, and the parts; raise DataError for a bad row unless it is to be skipped.
 
     `learn` looks at a chunk and returns the place after it.
     """
     n_rows, after = 0, _Place(0, 0)
-    ranges: list[Range] = []
+    ranges: list[ChunkRange] = []
 
     def count(place: dict[str, Any], content: Any) -> None:
         nonlocal n_rows
@@ -276,7 +276,7 @@ def _look_through(
         for chunk in read(Rejects(on_error, count, SKIP_OPTION), _BEGINNING):
             n_rows += len(chunk.texts)
             if not ranges or ranges[-1].n_chunks == CHUNKS_A_PART:
-                ranges.append(Range(0, after.row, after.line, 0))
+                ranges.append(ChunkRange(0, after.row, after.line, 0))
             ranges[-1] = ranges[-1]._replace(n_chunks=ranges[-1].n_chunks + 1)
             after = learn(chunk)
     return Known(n_rows, {}, tuple(ranges))

@@ -21,9 +21,9 @@ from typing import Any
 from sentiment_cli import __version__, console
 from sentiment_cli.data.tables.readers import Rejects
 from sentiment_cli.errors import Change, DataError
-from sentiment_cli.inference.batch.answers import digest_of, dump, packed, unpacked
-from sentiment_cli.inference.batch.chunks import BatchSource, Chunk, Known, Range
-from sentiment_cli.inference.batch.pool import Answered, Answering, Asked
+from sentiment_cli.inference.batch.answers import digest_of, json_bytes, packed, unpacked
+from sentiment_cli.inference.batch.chunks import BatchSource, Chunk, ChunkRange, Known
+from sentiment_cli.inference.batch.pool import AnsweredChunk, Answering, AskedChunk
 from sentiment_cli.storage import locks, store
 
 _ANSWERS, _LOCK = "answers.jsonl", ".plan.lock"
@@ -56,12 +56,12 @@ class Parts:
     def __post_init__(self) -> None:
         content = [content_of(path) for path in self.source.paths]
         self._names = [
-            "part-" + hashlib.sha256(dump([content, self.model, self.options, __version__, one])).hexdigest()[:16]
+            "part-" + hashlib.sha256(json_bytes([content, self.model, self.options, __version__, one])).hexdigest()[:16]
             for one in self.ranges
         ]
 
     @property
-    def ranges(self) -> tuple[Range, ...]:
+    def ranges(self) -> tuple[ChunkRange, ...]:
         assert self.source.known is not None, "a file"
         return self.source.known.ranges
 
@@ -82,7 +82,7 @@ class Parts:
 
     def answers(
         self, chunks: Iterator[Chunk], answering: Answering, numbers: range | None = None
-    ) -> Generator[Answered, None, None]:
+    ) -> Generator[AnsweredChunk, None, None]:
         """Yield chunks, those of the numbered parts, with their answers, and keep each part when it is finished.
 
         The answers of parts that were kept before are not computed again.
@@ -93,7 +93,7 @@ class Parts:
             for number in numbers:
                 lines = []
                 for chunk, answers in islice(answered, self.ranges[number].n_chunks):
-                    lines.append(dump([digest_of(chunk.texts), packed(answers)]) + b"\n")
+                    lines.append(json_bytes([digest_of(chunk.texts), packed(answers)]) + b"\n")
                     yield chunk, answers
                 if len(lines) == self.ranges[number].n_chunks and number not in kept:
                     with store.new_directory(self.directory / self._names[number]) as draft:
@@ -120,7 +120,9 @@ class Parts:
                 )
         return len(numbers), len(numbers) - len(to_do)
 
-    def _asked(self, chunks: Iterator[Chunk], numbers: Iterable[int], kept: set[int]) -> Generator[Asked, None, None]:
+    def _asked(
+        self, chunks: Iterator[Chunk], numbers: Iterable[int], kept: set[int]
+    ) -> Generator[AskedChunk, None, None]:
         for number in numbers:
             lines = self._load(number)
             if lines is not None:
@@ -139,7 +141,7 @@ class Parts:
                         lines = None
                 yield chunk, known
 
-    def _why(self, name: str, place: Range) -> str | None:
+    def _why(self, name: str, place: ChunkRange) -> str | None:
         """Return which part this is, if it is missing or damaged."""
         path = self.directory / name
         try:
@@ -188,9 +190,9 @@ def plan(
     A plan belongs to the content and the stamp of each file, such as its time of last change, and to the options.
     """
     content = [content_of(path) for path in paths]
-    key = hashlib.sha256(dump([content, stamps, options, __version__])).hexdigest()[:16]
+    key = hashlib.sha256(json_bytes([content, stamps, options, __version__])).hexdigest()[:16]
     path = directory / f"plan-{key}.json"
-    store.make_directory(directory)
+    store.ensure_directory(directory)
     with locks.lock(directory / _LOCK, console.say):
         if store.is_there(path):
             try:
@@ -199,13 +201,15 @@ def plan(
                 console.warn(f"{error}; it is made anew")
         found = look()
         body = [[one.n_rows, one.kinds, one.ranges] for one in found]
-        store.write_file(path, store.dump_json({"sha256": hashlib.sha256(dump(body)).hexdigest(), "files": body}))
+        store.write_file(path, store.dump_json({"sha256": hashlib.sha256(json_bytes(body)).hexdigest(), "files": body}))
         return found
 
 
 def _read_plan(path: Path, n_files: int) -> list[Known]:
     with store.damage(path):
         body = store.read_json(path)
-        if hashlib.sha256(dump(body["files"])).hexdigest() != body["sha256"] or len(body["files"]) != n_files:
+        if hashlib.sha256(json_bytes(body["files"])).hexdigest() != body["sha256"] or len(body["files"]) != n_files:
             raise store.IntegrityError(f"{path} is damaged")
-        return [Known(n_rows, kinds, tuple(Range(*one) for one in ranges)) for n_rows, kinds, ranges in body["files"]]
+        return [
+            Known(n_rows, kinds, tuple(ChunkRange(*one) for one in ranges)) for n_rows, kinds, ranges in body["files"]
+        ]

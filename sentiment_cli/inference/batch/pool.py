@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 _TRIES = 3
 _Item = TypeVar("_Item")
 # A chunk, and its answers where they are known already.
-Asked = tuple[Chunk, "list[Prediction] | None"]
-Answered = tuple[Chunk, "list[Prediction]"]
-Answering = Callable[[Generator[Asked, None, None]], Generator[Answered, None, None]]
+AskedChunk = tuple[Chunk, "list[Prediction] | None"]
+AnsweredChunk = tuple[Chunk, "list[Prediction]"]
+Answering = Callable[[Generator[AskedChunk, None, None]], Generator[AnsweredChunk, None, None]]
 # One thread each: the processes share the cores. What OpenMP and the tokenizer's library read at their start.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -42,7 +42,7 @@ class Answers(Protocol):
 def answer_here(predictor: "AnyPredictor", *, reads_ahead: bool = True) -> Answering:
     """Return the function that answers chunks in this process; a thread reads and tokenizes the next one meanwhile."""
 
-    def answer(asked: Generator[Asked, None, None]) -> Generator[Answered, None, None]:
+    def answer(asked: Generator[AskedChunk, None, None]) -> Generator[AnsweredChunk, None, None]:
         encoded: Generator[tuple[Chunk, Any, Any], None, None] = (
             (chunk, known, None if known is not None else predictor.encode(chunk.texts)) for chunk, known in asked
         )
@@ -68,15 +68,15 @@ def workers(run: Path, n: int, sha256: str, labels: Sequence[str]) -> Iterator[A
 
 
 def _in_order(
-    pool: "_Pool", asked: Generator[Asked, None, None], n: int, labels: Sequence[str]
-) -> Generator[Answered, None, None]:
+    pool: "_Pool", asked: Generator[AskedChunk, None, None], n: int, labels: Sequence[str]
+) -> Generator[AnsweredChunk, None, None]:
     from concurrent.futures import Future, ThreadPoolExecutor
 
     # One chunk more than there are workers is read, so that each has the next one at once.
     waiting: deque[tuple[Chunk, list[Prediction] | None, Future[_Reply] | None]] = deque()
     with ThreadPoolExecutor(n) as threads, contextlib.closing(asked):
 
-        def first() -> Answered:
+        def first() -> AnsweredChunk:
             chunk, known, future = waiting.popleft()
             if known is not None or future is None:
                 return chunk, known or []

@@ -20,7 +20,7 @@ from sentiment_cli.data.files.unpacking import table_kind
 from sentiment_cli.data.tables.readers import Format, Rejects, TextColumns
 from sentiment_cli.data.tables.writers import Kind, joined_kind
 from sentiment_cli.errors import DataError, MachineError, UsageError
-from sentiment_cli.inference.batch.chunks import BatchSource, Chunk, Known, Range
+from sentiment_cli.inference.batch.chunks import BatchSource, Chunk, ChunkRange, Known
 from sentiment_cli.inference.batch.inputs import open_file
 from sentiment_cli.storage import store
 
@@ -67,7 +67,7 @@ def _is_data(name: str) -> bool:
     return not name.startswith((".", "_"))
 
 
-def open_files(
+def open_sources(
     files: Files, text_column: TextColumns, on_error: str, how: Format, known: Sequence[Known] = ()
 ) -> BatchSource:
     """Return files as one source. Raises as `open_file` does, and DataError for tables that do not fit together."""
@@ -107,7 +107,7 @@ def _joined(sources: Sequence[BatchSource]) -> BatchSource:
     ranges = [each._replace(file=i) for i, one in enumerate(known) for each in one.ranges]
     n_rows = [one.n_rows for one in known]
 
-    def read_from(rejects: Rejects, start: Range = Range(0, 0, 0, 0)) -> Iterator[Chunk]:  # noqa: B008 - a tuple
+    def read_from(rejects: Rejects, start: ChunkRange = ChunkRange(0, 0, 0, 0)) -> Iterator[Chunk]:  # noqa: B008 - a tuple
         for i in range(start.file, len(sources)):
             reader = sources[i].read_from
             assert reader is not None, "a file"

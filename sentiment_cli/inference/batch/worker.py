@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from sentiment_cli import console
 from sentiment_cli.errors import SentimentError
-from sentiment_cli.inference.batch.answers import dump, packed
+from sentiment_cli.inference.batch.answers import json_bytes, packed
 from sentiment_cli.storage import failpoints, store
 
 _LENGTH = struct.Struct(">Q")
@@ -23,7 +23,7 @@ _LENGTH = struct.Struct(">Q")
 
 def send(stream: IO[bytes], message: Any) -> None:
     """Write a message: its length in bytes, then its JSON."""
-    data = dump(message)
+    data = json_bytes(message)
     stream.write(_LENGTH.pack(len(data)) + data)
     stream.flush()
 

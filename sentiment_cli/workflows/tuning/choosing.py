@@ -7,13 +7,11 @@ number of its trial, so a sweep that goes on chooses as one that was never stopp
 import hashlib
 import itertools
 import random
-import shlex
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from sentiment_cli.config.sweeps import Choices, Range, Sweep
+from sentiment_cli.config.sweeps import Choices, SearchRange, Sweep
 from sentiment_cli.errors import MachineError
 from sentiment_cli.runs.metric_table import METRICS
 from sentiment_cli.workflows.tuning.trials import Trial
@@ -27,8 +25,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        hint = shlex.join([sys.executable, "-m", "pip", "install", "sentiment-cli[tune]"])
-        raise MachineError("sentiment tune needs Optuna", hint) from None
+        raise MachineError("sentiment tune needs Optuna", "pip install 'sentiment-cli[tune]'") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
@@ -40,13 +37,13 @@ def n_planned(sweep: Sweep) -> int:
 
 def grid_of(sweep: Sweep) -> list[dict[str, Any]]:
     """Return all points of a grid, each once, in an order that follows from the seed."""
-    choices = [one for one in sweep.search.values() if isinstance(one, tuple) and not isinstance(one, Range)]
+    choices = [one for one in sweep.search.values() if isinstance(one, tuple) and not isinstance(one, SearchRange)]
     points = [dict(zip(sweep.search, values, strict=True)) for values in itertools.product(*choices)]
     random.Random(sweep.seed).shuffle(points)
     return points
 
 
-def choose(sweep: Sweep, number: int, trials: Sequence[Trial], *, is_alone: bool) -> dict[str, Any]:
+def next_values(sweep: Sweep, number: int, trials: Sequence[Trial], *, is_alone: bool) -> dict[str, Any]:
     """Return the values of a trial; with others that run at the same time they are kept apart from theirs."""
     if sweep.method == "grid":
         return grid_of(sweep)[number]
@@ -124,7 +121,7 @@ def _distributions(sweep: Sweep) -> dict[str, Any]:
     optuna = import_optuna()
     found: dict[str, Any] = {}
     for key, one in sweep.search.items():
-        if not isinstance(one, Range):
+        if not isinstance(one, SearchRange):
             found[key] = optuna.distributions.CategoricalDistribution(list(map(repr, one)))
         elif one.is_whole:
             found[key] = optuna.distributions.IntDistribution(int(one.low), int(one.high), log=one.is_log)
@@ -133,12 +130,12 @@ def _distributions(sweep: Sweep) -> dict[str, Any]:
     return found
 
 
-def _named(value: Any, one: Range | Choices) -> Any:
+def _named(value: Any, one: SearchRange | Choices) -> Any:
     """Return a choice as Optuna has it: by its name, because Optuna takes no lists."""
-    return value if isinstance(one, Range) else repr(value)
+    return value if isinstance(one, SearchRange) else repr(value)
 
 
-def _plain(value: Any, one: Range | Choices) -> Any:
-    if isinstance(one, Range):
+def _plain(value: Any, one: SearchRange | Choices) -> Any:
+    if isinstance(one, SearchRange):
         return value
     return next(each for each in one if repr(each) == value)

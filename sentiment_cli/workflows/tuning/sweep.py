@@ -30,7 +30,7 @@ from sentiment_cli.workflows.tuning.children import (
     values_of,
     wait_until_free,
 )
-from sentiment_cli.workflows.tuning.choosing import best_of, choose, import_optuna, is_pruned, n_planned
+from sentiment_cli.workflows.tuning.choosing import best_of, import_optuna, is_pruned, n_planned, next_values
 from sentiment_cli.workflows.tuning.trials import TRIALS, Trial, read_trials, write_table, write_trial
 
 BASE, BEST, _ABOUT = "base.yaml", "best.yaml", "sweep.json"
@@ -166,7 +166,7 @@ class _Coordinator:
         if is_begun(run):  # its line was cut off
             trial.values = values_of(run, list(self._sweep.search))
         else:
-            trial.values = choose(self._sweep, number, self.trials, is_alone=self._jobs == 1)
+            trial.values = next_values(self._sweep, number, self.trials, is_alone=self._jobs == 1)
         self.trials.append(trial)
         write_trial(self._directory, trial)
         return trial

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from sentiment_cli.storage import store
 
 JOURNAL, TABLE, TRIALS = "trials.jsonl", "trials.csv", "trials"
-State = Literal["running", "complete", "pruned", "diverged"]
+TrialState = Literal["running", "complete", "pruned", "diverged"]
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Trial:
 
     number: int
     values: dict[str, Any]
-    state: State = "running"
+    state: TrialState = "running"
     score: float | None = None
     epochs: list[float] = field(default_factory=list)
     seconds: float = 0.0

@@ -22,7 +22,7 @@ from sentiment_cli.inference.batch.inputs import open_file
 from sentiment_cli.inference.batch.parts import Parts, plan
 from sentiment_cli.inference.batch.pool import answer_here
 from sentiment_cli.inference.batch.predict_all import predict_all, write_answers
-from sentiment_cli.inference.batch.sources import Files, known_of, open_files
+from sentiment_cli.inference.batch.sources import Files, known_of, open_sources
 from sentiment_cli.storage import failpoints
 from sentiment_cli.storage.holding import holding
 
@@ -113,7 +113,7 @@ def test_d07_shards_in_any_order_merge_to_the_bytes_of_one_process(kind: str, n:
 
         known = plan(Path("parts"), [path], [1], options, look)
         assert bool(looked) == (k == order[0])  # the others read the plan
-        source = open_files(Files([path], [1]), None, "skip", Format(), known)
+        source = open_sources(Files([path], [1]), None, "skip", Format(), known)
         spy = Spy()
         found = parts_of(source).score(answer_here(spy), k, n)  # type: ignore[arg-type]
         scored += spy.n
@@ -294,7 +294,7 @@ def test_several_files_are_one_table_and_their_parts_end_with_each(rows) -> None
         rows(name, "id,text\n" + "".join(f"{first + i},{'word ' * (i % 5)}x\n" for i in range(30)))
     rows("all.csv", Path("logs/a.csv").read_text() + Path("logs/b.csv").read_text().partition("\n")[2])
     paths = [Path("logs/a.csv"), Path("logs/b.csv")]
-    source = open_files(Files(paths, [1, 1]), None, "stop", Format())
+    source = open_sources(Files(paths, [1, 1]), None, "stop", Format())
     assert source.n_rows == 60
     expected = one_process(Path("all.csv"), "csv")
     assert score(source, "csv", "out", None) == expected
@@ -316,11 +316,11 @@ def test_files_that_are_not_one_table_are_refused(rows, other: str, said: str) -
     rows("a.csv", "id,text\n1,x\n")
     rows("b.csv", other)
     with pytest.raises(DataError, match=said):
-        open_files(Files([Path("a.csv"), Path("b.csv")], [1, 1]), None, "stop", Format())
+        open_sources(Files([Path("a.csv"), Path("b.csv")], [1, 1]), None, "stop", Format())
 
 
 def test_objects_of_several_files_may_leave_out_columns_and_share_their_kinds(rows) -> None:
     rows("a.jsonl", '{"text": "x", "n": 1}\n')
     rows("b.jsonl", '{"text": "y", "n": 0.5, "more": "z"}\n')
-    source = open_files(Files([Path("a.jsonl"), Path("b.jsonl")], [1, 1]), None, "stop", Format())
+    source = open_sources(Files([Path("a.jsonl"), Path("b.jsonl")], [1, 1]), None, "stop", Format())
     assert source.columns == {"text": "text", "n": "number", "more": "text"}

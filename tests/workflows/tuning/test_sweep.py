@@ -17,7 +17,7 @@ from sentiment_cli.config.sweeps import Sweep, load_sweep
 from sentiment_cli.errors import DataError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.runs.files import METRICS_LOG
 from sentiment_cli.workflows.tuning import sweep as sweep_module
-from sentiment_cli.workflows.tuning.choosing import choose, grid_of, importances, is_pruned
+from sentiment_cli.workflows.tuning.choosing import grid_of, importances, is_pruned, next_values
 from sentiment_cli.workflows.tuning.sweep import run_sweep
 from sentiment_cli.workflows.tuning.trials import Trial, read_trials
 
@@ -219,7 +219,7 @@ def done(sweep: Sweep, n: int) -> list[Trial]:
     """Return trials as they come out of a function of their values."""
     trials: list[Trial] = []
     for number in range(n):
-        values = choose(sweep, number, trials, is_alone=True)
+        values = next_values(sweep, number, trials, is_alone=True)
         score = 1 - abs(values["model.dropout"] - 0.3)
         trials.append(Trial(number, values, "complete", score, [score / 2, score]))
     return trials
@@ -234,13 +234,13 @@ def optuna() -> Any:
 def test_d08_values_follow_from_seed_and_trial_and_not_from_the_process(optuna, method: str) -> None:
     sweep = sweep_of(TPE.replace("tpe", method))
     trials = done(sweep, 14)
-    assert [choose(sweep, n, trials[:n], is_alone=True) for n in range(14)] == [one.values for one in trials]
+    assert [next_values(sweep, n, trials[:n], is_alone=True) for n in range(14)] == [one.values for one in trials]
     assert len({one.values["model.dropout"] for one in trials}) == 14, "no draw is repeated"
     assert all(
         0 <= one.values["model.dropout"] <= 0.9 and one.values["model.encoder.width"] in (8, 16) for one in trials
     )
     other = sweep_of(TPE.replace("tpe", method) + "seed: 1\n")
-    assert choose(other, 0, [], is_alone=True) != trials[0].values
+    assert next_values(other, 0, [], is_alone=True) != trials[0].values
 
 
 def test_tpe_comes_nearer_than_random_draws(optuna) -> None:
