@@ -111,7 +111,7 @@ class Scale:
         if self.shard is None:
             check_places(source, out, form, on_error)
         model, parts = open_model(run), None
-        sha256 = model.members.sha256
+        sha256 = model.files.sha256
         with contextlib.ExitStack() as stack:
             if self.parts is not None:
                 if self.shard is None:
@@ -124,9 +124,9 @@ class Scale:
             elif self.workers > 1:
                 answering = stack.enter_context(workers(run, self.workers, sha256, model.labels))
             else:
-                from sentiment_cli.inference.predictor import predictor_of
+                from sentiment_cli.inference.predictor import Predictor
 
-                answering = answer_here(predictor_of(model))
+                answering = answer_here(Predictor(model))
             try:
                 if parts is not None and self.shard is not None:
                     n, n_before = parts.score(answering, *self._shard())

@@ -18,7 +18,7 @@ from sentiment_cli.inference.batch.worker import receive, send
 from sentiment_cli.storage.store import IntegrityError
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.predictor import AnyPredictor, Prediction
+    from sentiment_cli.inference.predictor import Predictor, Prediction
 
 _TRIES = 3
 _Item = TypeVar("_Item")
@@ -39,7 +39,7 @@ class Answers(Protocol):
     def target(self) -> str: ...
 
 
-def answer_here(predictor: "AnyPredictor", *, reads_ahead: bool = True) -> Answering:
+def answer_here(predictor: "Predictor", *, reads_ahead: bool = True) -> Answering:
     """Return the function that answers chunks in this process; a thread reads and tokenizes the next one meanwhile."""
 
     def answer(asked: Generator[AskedChunk, None, None]) -> Generator[AnsweredChunk, None, None]:

@@ -19,7 +19,7 @@ from sentiment_cli.inference.batch.pool import Answering, Answers, answer_here
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.predictor import AnyPredictor, Prediction
+    from sentiment_cli.inference.predictor import Prediction, Predictor
 
 OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "text"]
 
@@ -27,7 +27,7 @@ _PLACES_SAID = 5
 
 
 def predict_all(
-    predictor: "AnyPredictor",
+    predictor: "Predictor",
     source: BatchSource,
     form: OutputFormat,
     out: Path | None = None,

@@ -51,7 +51,7 @@ def main() -> None:
         from sentiment_cli.inference.predictor import open_predictor
 
         predictor = open_predictor(Path(sys.argv[1]), n_threads=1)
-        send(answers, {"model": predictor.artefact.members.sha256})
+        send(answers, {"model": predictor.model.files.sha256})
         while True:
             asked = receive(texts)
             failpoints.reach("worker")

@@ -16,7 +16,6 @@ from sentiment_cli.inference.batch.chunks import Chunk
 from sentiment_cli.inference.batch.inputs import open_file
 from sentiment_cli.inference.batch.predict_all import predict_all, write_answers
 from sentiment_cli.inference.predictor import Predictor, open_predictor
-from sentiment_cli.runs.saved_model import open_artefact
 from sentiment_cli.storage.store import IntegrityError
 
 # A worker whose answers are its process id and the texts' lengths, and that does what some texts say.
@@ -109,7 +108,7 @@ def quick(quick_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setattr(inputs, "ROWS_AT_ONCE", 8)
     rows = [f'{i},"the film was {word}, {word} and {i}"\n' for i, word in enumerate(["good", "bad", "fine"] * 20)]
     (tmp_path / "in.csv").write_text("id,text\n" + "".join(rows))
-    return Predictor(open_artefact(quick_run / "model"))
+    return open_predictor(quick_run)
 
 
 def test_d06_real_workers_that_die_after_each_chunk_give_the_bytes_of_one_process(
@@ -118,7 +117,7 @@ def test_d06_real_workers_that_die_after_each_chunk_give_the_bytes_of_one_proces
     source = open_file(Path("in.csv"), None, "stop", Format())
     predict_all(quick, source, "csv", Path("one.csv"))
     monkeypatch.setenv("SENTIMENT_FAIL", "worker:5:kill")  # of each process its fifth chunk
-    with pool.workers(quick_run, 1, quick.artefact.members.sha256, quick.labels) as answering:
+    with pool.workers(quick_run, 1, quick.model.files.sha256, quick.labels) as answering:
         write_answers(quick, answering, source, "csv", Path("two.csv"), on_error="stop", is_safe=True)
     assert Path("one.csv").read_bytes() == Path("two.csv").read_bytes()
     assert "a worker process was ended by signal 9; rows 33 to 40 are scored again" in capsys.readouterr().err
@@ -130,7 +129,7 @@ def test_a_thread_gives_the_bits_of_several(quick: Predictor, quick_run: Path) -
 
 
 def test_d06_the_signal_of_the_terminal_is_the_parent_s(quick: Predictor, quick_run: Path) -> None:
-    with pool.workers(quick_run, 1, quick.artefact.members.sha256, quick.labels) as answering:
+    with pool.workers(quick_run, 1, quick.model.files.sha256, quick.labels) as answering:
         items = answering(asked([["good"], ["bad"]]))
         assert next(items)[1][0].text == "good"
         assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
