@@ -18,7 +18,7 @@ from sentiment_cli.inference.batch.worker import receive, send
 from sentiment_cli.storage.store import IntegrityError
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.predictor import Predictor, Prediction
+    from sentiment_cli.inference.predictor import Prediction, Predictor
 
 _TRIES = 3
 _Item = TypeVar("_Item")
