@@ -28,6 +28,7 @@ from sentiment_cli.cli import (
     reproduce,
     runs,
     serve,
+    track,
     train,
     tune,
 )
@@ -65,6 +66,7 @@ _COMMANDS: dict[str, dict[str, "Callable[..., None] | App"]] = {
         "export": export.export,
         "ensemble": ensemble.ensemble,
         "reproduce": reproduce.reproduce,
+        "track": track.track,
     },
     "Unlabelled text": {"pretrain": pretrain.pretrain, "generate": generate.generate},
     "Help": {"doctor": doctor.doctor},

@@ -50,6 +50,7 @@ Share:
   export     Export a model as ONNX or as one portable file.
   ensemble   Combine several runs into one model.
   reproduce  Retrain a run and check that the result is identical.
+  track      Give a run's figures to MLflow, W&B or TensorBoard.
 
 Unlabelled text:
   pretrain   Train a language model or word vectors on unlabelled text.

@@ -24,7 +24,7 @@ COMMANDS += [
     "runs list",
     "runs show",
 ]
-COMMANDS += ["runs remove", "compare", "models", "report", "reproduce", "export", "doctor", "serve", "tune"]
+COMMANDS += ["runs remove", "compare", "models", "report", "reproduce", "export", "doctor", "serve", "tune", "track"]
 GROUPS = {"", "config", "recipes", "runs"}
 SENTIMENT = [sys.executable, "-m", "sentiment_cli"]
 
