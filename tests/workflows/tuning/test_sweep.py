@@ -16,6 +16,7 @@ import pytest
 from sentiment_cli.config.sweeps import Sweep, load_sweep
 from sentiment_cli.errors import DataError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.runs.files import METRICS_LOG
+from sentiment_cli.training.processes import launching
 from sentiment_cli.workflows.tuning import sweep as sweep_module
 from sentiment_cli.workflows.tuning.choosing import grid_of, importances, is_pruned, next_values
 from sentiment_cli.workflows.tuning.sweep import run_sweep
@@ -299,3 +300,15 @@ def test_grids_shuffle_by_seed() -> None:
     one, other = grid_of(sweep_of()), grid_of(sweep_of(GRID + "seed: 1\n"))
     assert one != other
     assert sorted(map(str, one)) == sorted(map(str, other))
+
+
+def test_a_trial_stops_with_its_coordinator_and_other_trainings_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[int] = []
+    monkeypatch.setattr(launching, "leave_with", watched.append)
+    launching.leave_with_launcher()
+    monkeypatch.setenv(launching.COORDINATOR, "1")  # that of a parent's parent
+    launching.leave_with_launcher()
+    assert watched == []
+    monkeypatch.setenv(launching.COORDINATOR, str(os.getppid()))
+    launching.leave_with_launcher()
+    assert watched == [os.getppid()]
