@@ -34,5 +34,5 @@ def track(
     from sentiment_cli.workflows import tracking
 
     path = named_run(run)
-    n = tracking.track(path, to.value, follow=follow)
+    n = tracking.send_run(path, to.value, follow=follow)
     console.say(f"{path}: {n:,} rows of figures went to {to}")

@@ -34,7 +34,7 @@ class Sink(Protocol):
     def summary(self, scores: Mapping[str, float]) -> None: ...
 
 
-def track(run: Path, to: Tracker, *, follow: bool = False) -> int:
+def send_run(run: Path, to: Tracker, *, follow: bool = False) -> int:
     """Give the figures of a run to a tracker, with `follow` until the run has ended; return the number of rows.
 
     Raises DataError for a run without figures, and MachineError for what the tracker refuses. The run is only read.

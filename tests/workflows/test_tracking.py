@@ -10,7 +10,7 @@ import pytest
 from sentiment_cli.errors import DataError, MachineError
 from sentiment_cli.runs.files import METRICS_LOG
 from sentiment_cli.workflows import tracking
-from sentiment_cli.workflows.tracking import scores_of, settings_of, track
+from sentiment_cli.workflows.tracking import scores_of, send_run, settings_of
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_run_is_not_changed_and_its_scores_are_numbers(run: Path) -> None:
 def test_tensorboard_gets_a_file_for_each_step(run: Path) -> None:
     pytest.importorskip("tensorboardX")
     rows = [json.loads(line) for line in (run / METRICS_LOG).read_text().splitlines()]
-    assert track(run, "tensorboard") == len(rows)
+    assert send_run(run, "tensorboard") == len(rows)
     assert len(list((run / "tensorboard").iterdir())) == len(rows)
 
 
@@ -66,7 +66,7 @@ def test_following_takes_rows_as_they_come_and_ends_with_the_run(run: Path, monk
             (run / "summary.json").write_bytes(summary)
 
     monkeypatch.setattr(tracking.time, "sleep", train)
-    assert track(run, "tensorboard", follow=True) == 3
+    assert send_run(run, "tensorboard", follow=True) == 3
     steps = sorted(path.name[-8:] for path in (run / "tensorboard").iterdir())
     assert steps == ["00000010", "00000020", "00000030"]
 
@@ -75,7 +75,7 @@ def test_a_tracker_that_is_missing_or_refuses_costs_the_run_nothing(run: Path, m
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     monkeypatch.setitem(__import__("sys").modules, "mlflow", None)
     with pytest.raises(MachineError, match="mlflow is not installed") as caught:
-        track(run, "mlflow")
+        send_run(run, "mlflow")
     assert caught.value.hint == "pip install mlflow-skinny"
 
     def refuse(*args: object) -> None:
@@ -83,10 +83,10 @@ def test_a_tracker_that_is_missing_or_refuses_costs_the_run_nothing(run: Path, m
 
     monkeypatch.setitem(tracking._SINKS, "wandb", refuse)
     with pytest.raises(MachineError, match=r"wandb does not take the run: .*no server"):
-        track(run, "wandb")
+        send_run(run, "wandb")
     (run / METRICS_LOG).unlink()
     with pytest.raises(DataError, match="nothing has been validated yet"):
-        track(run, "tensorboard")
+        send_run(run, "tensorboard")
     del before[run / METRICS_LOG]
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
@@ -96,7 +96,7 @@ def test_mlflow_with_a_folder_as_its_store_has_the_figures(run: Path, monkeypatc
     mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow.set_tracking_uri(f"file:{Path('store').absolute()}")
-    n = track(run, "mlflow")
+    n = send_run(run, "mlflow")
     client = mlflow.MlflowClient()
     (found,) = client.search_runs([client.get_experiment_by_name("sentiment").experiment_id])
     assert found.info.run_name == "mine"
@@ -111,7 +111,7 @@ def test_mlflow_with_a_folder_as_its_store_has_the_figures(run: Path, monkeypatc
 def test_wandb_offline_has_the_figures_and_not_the_machine(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb", reason="wandb is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert track(run, "wandb") >= 1
+    assert send_run(run, "wandb") >= 1
     (log,) = Path("wandb").glob("offline-run-*/*.wandb")
     data = log.read_bytes()
     assert b"model.encoder.width" in data
