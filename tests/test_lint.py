@@ -95,7 +95,7 @@ def _writes(call: ast.Call, handles: set[str]) -> bool:
         return _may_write(call, 1, "r")
     if isinstance(call.func, ast.Attribute):
         if call.func.attr == "open" and "timeout" not in keywords:  # that one is of a URL
-            return _may_write(call, 0, "r")
+            return _may_write(call, 1 if len(call.args) > 1 else 0, "r")  # of a path, or of a file system
         if call.func.attr == "replace":  # of a path; that of a string takes two arguments
             return len(call.args) == 1 and not keywords
         return call.func.attr in METHODS

@@ -28,7 +28,9 @@ from sentiment_cli.cli import (
     reproduce,
     runs,
     serve,
+    track,
     train,
+    tune,
 )
 from sentiment_cli.cli import eval as eval_command
 from sentiment_cli.cli.help import App
@@ -57,6 +59,7 @@ _COMMANDS: dict[str, dict[str, "Callable[..., None] | App"]] = {
         "init": init.init,
         "recipes": recipes.app,
         "config": config.app,
+        "tune": tune.tune,
         "models": models.models,
     },
     "Share": {
@@ -64,6 +67,7 @@ _COMMANDS: dict[str, dict[str, "Callable[..., None] | App"]] = {
         "export": export.export,
         "ensemble": ensemble.ensemble,
         "reproduce": reproduce.reproduce,
+        "track": track.track,
     },
     "Unlabelled text": {"pretrain": pretrain.pretrain, "generate": generate.generate},
     "Help": {"doctor": doctor.doctor},

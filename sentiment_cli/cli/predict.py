@@ -1,5 +1,6 @@
 """`sentiment predict`."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from sentiment_cli import console
 from sentiment_cli.cli import completion
 from sentiment_cli.cli.explain import ExplainOptions, Method, answer_with_reasons
 from sentiment_cli.cli.parameters import OnError
 from sentiment_cli.cli.reading import OF_TEXTS, Reading, check_keys, load_data
+from sentiment_cli.cli.shards import Scale, check_names
 from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.inference.batch.chunks import BatchSource
+    from sentiment_cli.inference.batch.sources import Files
 
 
 class Format(StrEnum):
@@ -39,7 +41,6 @@ _FORMAT_OF: dict[str, Format | None] = {
 
 
 _READ = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz")
-_SHOWN = 8  # thresholds
 _WITH_REASONS = 'sentiment predict --explain "I just really loved the movie"'
 
 
@@ -54,7 +55,11 @@ def predict(
     ] = None,
     file: Annotated[
         str | None,
-        Option(metavar="FILE", help="Classify the rows of a table or the lines of another file; - is standard input."),
+        Option(
+            metavar="FILE",
+            help="Classify the rows of a table or the lines of another file; also a folder, a pattern or a URL. - is "
+            "standard input.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, Option(metavar="FILE", help="Write to FILE (format from its extension) instead of stdout.")
@@ -75,6 +80,15 @@ def predict(
     method: Annotated[Method, Option(help="How to compute that.")] = Method.auto,
     trace: Annotated[bool, Option("--trace", help="Show the answer after each word.")] = False,
     html: Annotated[Path | None, Option(metavar="FILE", help="Also write them as an HTML page.")] = None,
+    workers: Annotated[int, Option(metavar="N", min=1, max=1024, help="Processes that score, one thread each.")] = 1,
+    parts: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="Keep the answers in parts, so that the same command continues after a stop."),
+    ] = None,
+    shard: Annotated[
+        str | None, Option(metavar="K/N", help="Score the K-th of N shards into --parts, and write nothing else.")
+    ] = None,
+    merge: Annotated[bool, Option("--merge", help="Write the answers that are in --parts; score nothing.")] = False,
 ) -> None:
     """Classify sentences, files or standard input.
 
@@ -88,29 +102,41 @@ def predict(
       sentiment predict --file reviews.txt --json
       sentiment predict --file reviews.csv --out answers.csv
       sentiment predict --file reviews.jsonl.gz --text-column body --on-error skip
+      sentiment predict --file 'logs/*.parquet' --out all.parquet --workers 8
+      sentiment predict --file big.csv --parts parts --shard 3/16
+      sentiment predict --file big.csv --parts parts --merge --out answers.csv
       tail -f reviews.txt | sentiment predict --run imdb-lstm
       sentiment predict "I loved the movie" --explain --trace --html why.html
     """
     from sentiment_cli.runs.directory import find_run
 
-    source = _source(text or [], file, text_column, on_error, run, settings or [])
-    form = _format(form, out, as_json, source)
-    wishes = ExplainOptions(explain, method, trace, html, form == Format.jsonl)
-    if wishes.is_any:
-        _check_wishes(form, source, on_error, {"--out": out, "--html": html})
-    path = find_run(run, or_bundled=True)
-    from sentiment_cli.inference.batch.predict_all import plain_line, predict_all
-    from sentiment_cli.inference.predictor import open_predictor
+    scale = Scale(workers, parts, shard, merge)
+    scale.check(file, out, has_reasons=explain or trace)
+    with contextlib.ExitStack() as stack:
+        files = None
+        if file not in (None, "-") and not text:
+            from sentiment_cli.inference.batch.sources import files_of
 
-    predictor = open_predictor(path)
-    if (thresholds := predictor.model.threshold_C) is not None:
-        pairs = [f"{label} {value:.2f}" for label, value in zip(predictor.labels, thresholds, strict=True)][:_SHOWN]
-        more = ", …" if len(predictor.labels) > _SHOWN else ""
-        console.say(f"labels are given by thresholds that were fitted on validation: {', '.join(pairs)}{more}")
-    if wishes.is_any:
-        answer_with_reasons(predictor, source.texts(), wishes, plain_line, out)
-        return
-    predict_all(predictor, source, form.value, out, on_error=on_error.value, is_safe=safe_csv)
+            files = stack.enter_context(files_of(str(file)))
+            check_names(str(file), files, out, parts)
+        source = _source(text or [], file, text_column, on_error, run, settings or [], files, scale)
+        form = _format(form, out, as_json, source)
+        wishes = ExplainOptions(explain, method, trace, html, form == Format.jsonl)
+        if wishes.is_any:
+            _check_wishes(form, source, on_error, {"--out": out, "--html": html})
+        path = find_run(run, or_bundled=True)
+        if scale.given:
+            scale.predict(path, source, form.value, out, on_error=on_error.value, is_safe=safe_csv)
+            return
+        from sentiment_cli.inference.batch.predict_all import plain_line, predict_all, say_thresholds
+        from sentiment_cli.inference.predictor import open_predictor
+
+        predictor = open_predictor(path)
+        say_thresholds(predictor.model)
+        if wishes.is_any:
+            answer_with_reasons(predictor, source.texts(), wishes, plain_line, out)
+            return
+        predict_all(predictor, source, form.value, out, on_error=on_error.value, is_safe=safe_csv)
 
 
 def _check_wishes(form: Format, source: "BatchSource", on_error: OnError, places: dict[str, Path | None]) -> None:
@@ -167,9 +193,12 @@ def _source(
     on_error: OnError,
     run: str | None = None,
     settings: Sequence[str] = (),
+    files: "Files | None" = None,
+    scale: Scale | None = None,
 ) -> "BatchSource":
     from sentiment_cli.data.tables.rows import Columns, Format
     from sentiment_cli.inference.batch import inputs, streams
+    from sentiment_cli.inference.batch.sources import Files
 
     check_keys(settings, OF_TEXTS, "predict")
     if settings and file is None and texts:
@@ -182,7 +211,8 @@ def _source(
     if texts and file is not None:
         raise UsageError("TEXT and --file are both given; one of them is enough", Change(words=dict.fromkeys(texts)))
     if file not in (None, "-"):
-        return inputs.open_file(Path(str(file)), column.text, on_error.value, how)
+        files = files or Files([Path(str(file))], [None])
+        return (scale or Scale()).read(files, column.text, on_error.value, how)
     if text_column is not None:
         raise UsageError("--text-column goes with a table", Change(without=["--text-column"]))
     if texts:

@@ -15,7 +15,7 @@ from sentiment_cli.config.layers import Layers, load_layers
 from sentiment_cli.config.problems import brought_by_init_from, is_consequence, last_set, problem_of, remove_value
 from sentiment_cli.config.problems import known_keys as known_keys
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.config.yaml_text import KeyPath, Problem
+from sentiment_cli.config.yaml_text import KeyPath, Problem, YamlDocument
 
 
 class Setting(NamedTuple):
@@ -31,13 +31,13 @@ def load_experiment(config: str | Path | None, overrides: Sequence[str] = ()) ->
 
     Raises UsageError that shows each problem's line and column. Needs neither torch nor the network.
     """
-    return _validate(load_layers(config, overrides))
+    return validated(load_layers(config, overrides))
 
 
 def load_settings(config: str | Path | None, overrides: Sequence[str] = ()) -> list[Setting]:
     """Load as `load_experiment` does and return every value with its origin, in the schema's order."""
     layers = load_layers(config, overrides)
-    experiment = _validate(layers)
+    experiment = validated(layers)
     settings = []
     for path, value in _leaves(experiment_values(experiment)):
         document = layers.source_of(path)
@@ -96,7 +96,27 @@ def flat_values(experiment: Experiment) -> dict[str, Any]:
     return {".".join(map(str, path)): value for path, value in _leaves(experiment_values(experiment))}
 
 
-def _validate(layers: Layers) -> Experiment:
+def validated(layers: Layers) -> Experiment:
+    """Return the experiment that layers describe. Raises UsageError as `load_experiment` does."""
+    experiment, problems = _examined(layers)
+    if problems:
+        yaml_text.fail(problems)
+    return experiment
+
+
+def problems_with(layers: Layers, document: YamlDocument, path: KeyPath, value: Any) -> list[Problem]:
+    """Return what is wrong when a document sets one more setting, over layers in which nothing is."""
+    values = copy.deepcopy(layers.values)
+    section: dict[Any, Any] = values
+    for part in path[:-1]:
+        inner = section.get(part)
+        section[part] = inner if isinstance(inner, dict) else {}
+        section = section[part]
+    section[path[-1]] = value
+    return _examined(Layers(values, [*layers.documents, document], layers.n_taken))[1]
+
+
+def _examined(layers: Layers) -> tuple[Experiment, list[Problem]]:
     """Validate; replace wrong values and continue, so that contradictions among the other settings are reported too."""
     problems = [problem for document in layers.documents for problem in document.problems]
     values = copy.deepcopy(layers.values)
@@ -121,9 +141,7 @@ def _validate(layers: Layers) -> Experiment:
             problems.append(
                 Problem(*last_set(layers, paths), contradiction.message + brought_by_init_from(layers, paths))
             )
-    if problems:
-        yaml_text.fail(problems)
-    return experiment
+    return experiment, problems
 
 
 def _leaves(values: dict[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:

@@ -69,7 +69,7 @@ def problem_of(layers: Layers, detail: Any) -> Problem:
         return Problem(document, place, said.removeprefix("Value error, "), 1)
     said = (said[0].lower() + said[1:]).replace("input should", "it should")
     if kind == "string_pattern_mismatch":
-        said = f"it should be {_field(path).description}"
+        said = f"it should be {field_of(path).description}"
     elif kind == "model_type":
         said = "it should be a section of settings"
     value = detail.get("input")
@@ -124,7 +124,8 @@ def _section(path: KeyPath) -> type[BaseModel] | None:
     return model
 
 
-def _field(path: KeyPath) -> FieldInfo:
+def field_of(path: KeyPath) -> FieldInfo:
+    """Return the field of a setting that there is."""
     model = _section(path[:-1])
     assert model is not None
     return model.model_fields[str(path[-1])]

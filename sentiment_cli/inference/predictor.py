@@ -58,10 +58,10 @@ class Evidence(NamedTuple):
 class MemberPredictor:
     """One network of a model, with the pipeline it was trained with; by its graph, else, with torch, by its weights."""
 
-    def __init__(self, artefact: Artefact) -> None:
+    def __init__(self, artefact: Artefact, n_threads: int | None = None) -> None:
         self.artefact, self.vocabulary, self.tokenizer = artefact, artefact.vocabulary, artefact.tokenizer
         self._most_read = max_own_tokens(artefact.reading)
-        self._answers = _load(artefact)
+        self._answers = _load(artefact, n_threads)
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the token ids of each text, all of them."""
@@ -105,10 +105,10 @@ class Predictor:
     evidence low, where it is so for every member.
     """
 
-    def __init__(self, model: SavedModel) -> None:
+    def __init__(self, model: SavedModel, n_threads: int | None = None) -> None:
         self.model, self.settings, self.combined = model, model.settings, model.combined
         self.labels, self.target, self.temperature = model.labels, model.target, model.temperature
-        self.members = [MemberPredictor(artefact) for artefact in model.models]
+        self.members = [MemberPredictor(artefact, n_threads) for artefact in model.models]
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return one prediction per text, in order; one with no known word has `low_evidence`."""
@@ -135,9 +135,9 @@ class Predictor:
         return self.combined([member.outputs(ids) for member, ids in zip(self.members, rows, strict=True)])
 
 
-def open_predictor(path: Path) -> Predictor:
-    """Open a classifier for prediction. Raises as `open_model` does."""
-    return Predictor(open_model(path))
+def open_predictor(path: Path, n_threads: int | None = None) -> Predictor:
+    """Open a classifier for prediction, by default with a thread for each core. Raises as `open_model` does."""
+    return Predictor(open_model(path), n_threads)
 
 
 def _predictions(
@@ -181,13 +181,13 @@ def _given(
     ]
 
 
-def _load(artefact: Artefact) -> ScoreFn:
+def _load(artefact: Artefact, n_threads: int | None) -> ScoreFn:
     if artefact.no_graph is None:
         from sentiment_cli.onnx.runtime import open_graph
 
         graph = artefact.read(GRAPH)
         try:
-            answers, n_logits = open_graph(graph)
+            answers, n_logits = open_graph(graph, n_threads)
         except store.IntegrityError as error:
             raise store.IntegrityError(f"{artefact.files.place(GRAPH)}: {error}") from error
         if n_logits != artefact.n_logits:

@@ -28,12 +28,15 @@ _ERRORS = (
 _INPUTS = {"ids_BL": "tensor(int64)", "length_B": "tensor(int64)"}
 
 
-def open_graph(data: bytes) -> tuple[ScoreFn, int]:
-    """Return a graph's function and its number of outputs per row. Raises IntegrityError for a foreign graph."""
+def open_graph(data: bytes, n_threads: int | None = None) -> tuple[ScoreFn, int]:
+    """Return a graph's function and its number of outputs per row; None takes a thread for each core.
+
+    Raises IntegrityError for a foreign graph.
+    """
     checked = check_graph(data)
     options = SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
-    options.intra_op_num_threads = _n_cores()
+    options.intra_op_num_threads = n_threads or _n_cores()
     # Threads that spin while they wait take 20 % more of the processor, and no less time, beside other work.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

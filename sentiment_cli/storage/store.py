@@ -176,6 +176,19 @@ def append_text(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
+def passing_directory(root: Path) -> Iterator[Draft]:
+    """Yield a directory below `root` that goes when the block ends, or, after a kill, when the next one is made."""
+    with refusals.write_errors(root):
+        disk.make_directories(root)
+        draft = Draft(disk.new_draft(root / "passing"), root)
+        try:
+            disk.make_directory(draft.path)
+            yield draft
+        finally:
+            draft.abandon()
+
+
+@contextlib.contextmanager
 def new_directory(path: Path) -> Iterator[Draft]:
     """Yield a draft that becomes the directory `path`, manifest last, when the block ends well.
 
@@ -297,6 +310,12 @@ def free_directory(root: Path, name: str) -> Path:
     check_name(name)
     paths = (root / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
     return next(path for path in paths if not is_there(path))
+
+
+def ensure_directory(path: Path) -> None:
+    """Make a directory, and those above it, where they are missing."""
+    with refusals.write_errors(path):
+        disk.make_directories(path)
 
 
 def move_directory(path: Path, target: Path) -> None:

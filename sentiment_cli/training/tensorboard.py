@@ -9,6 +9,7 @@ tensorboardX is used; its own writer writes from a thread.
 
 import struct
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ def check_tensorboard(settings: Train) -> None:
         extras.require("tensorboard", "train.tensorboard")
 
 
-def write_events(run: Path, step: int, row: dict[str, Any]) -> None:
+def write_events(run: Path, step: int, row: Mapping[str, Any]) -> None:
     """Write a row of metrics.jsonl as the events of a step; steps count through both trainings of train.refit."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.proto.summary_pb2 import Summary
 
     now = time.time()
-    found = [(name, row[name]) for name in _FIGURES if row[name] is not None]
+    found = [(name, row[name]) for name in _FIGURES if row.get(name) is not None]
     values = [Summary.Value(tag=name.replace("_", "/", 1), simple_value=value) for name, value in found]
     events = [
         Event(wall_time=now, file_version="brain.Event:2"),

@@ -43,6 +43,7 @@ Understand:
 Data and experiments:
   prepare    Download and tokenize the data without training.
   init       Write a commented experiment file to start from.
+  tune       Search the settings of an experiment on validation.
   models     List model types, or count a model's parameters.
   data       Inspect, check and cache training data.
   recipes    List, print and copy the built-in experiments.
@@ -53,6 +54,7 @@ Share:
   export     Export a model as ONNX or as one portable file.
   ensemble   Combine several runs into one model.
   reproduce  Retrain a run and check that the result is identical.
+  track      Give a run's figures to MLflow, W&B or TensorBoard.
 
 Unlabelled text:
   pretrain   Train a language model or word vectors on unlabelled text.

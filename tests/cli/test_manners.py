@@ -95,7 +95,7 @@ def test_m10_names_and_values_are_shown_not_obeyed(cli, tmp_path: Path) -> None:
 
 
 def test_unknown_things_suggest_the_nearest(cli) -> None:
-    assert "Did you mean 'train', 'pretrain'?" in cli("trian").stderr
+    assert "Did you mean 'train', 'pretrain', 'track'?" in cli("trian").stderr
     assert "sentiment recipes show default" in cli("recipes", "show", "defualt").stderr
     (runs_dir() / "imdb-lstm").mkdir(parents=True)
     (runs_dir() / "imdb-lstm" / "experiment.yaml").write_text("name: imdb-lstm\n")

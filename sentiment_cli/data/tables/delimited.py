@@ -9,21 +9,29 @@ from sentiment_cli.data.tables.csv_lines import CsvLines, bounded_lines
 from sentiment_cli.data.tables.dialects import Dialect, find_dialect
 from sentiment_cli.data.tables.protection import unprotected
 from sentiment_cli.data.tables.quoting import csv_rows
-from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, Rejects, TableRecord
+from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, Rejects, Start, TableRecord
 
 
-def csv_records(path: Path, choose: Choose, rejects: Rejects, how: Format, asked: list[str]) -> Iterator[TableRecord]:
+def csv_records(
+    path: Path,
+    choose: Choose,
+    rejects: Rejects,
+    how: Format,
+    asked: list[str],
+    start: Start = Start(),  # noqa: B008 - a tuple
+) -> Iterator[TableRecord]:
     """Yield the rows' values in the columns that `choose` names. Raises DataError for a file that is not a table."""
     dialect = find_dialect(path, how, asked)
     names = dialect.names
     places = [(name, names.index(name)) for name in choose(names)]
     with open_text(path, dialect.codec) as handle:
         unread = bounded_lines(handle)
-        for _ in range(dialect.n_before):
+        n_before = max(dialect.n_before, start.line)
+        for _ in range(n_before):
             next(unread, None)
-        lines = CsvLines(unread, dialect.n_before)
+        lines = CsvLines(unread, n_before)
         rows = csv_rows(lines, dialect.delimiter, dialect.quoting)
-        number = 0
+        number = start.row
         while True:
             number += 1
             lines.begin_row()

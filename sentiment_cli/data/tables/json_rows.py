@@ -1,6 +1,7 @@
 """Rows of JSON files: an object a line, one array of objects, or one object of records; some at a time."""
 
 import functools
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -11,7 +12,16 @@ from sentiment_cli.data.files.encodings import find_encoding, open_text
 from sentiment_cli.data.files.unpacking import Stamp, reading, stamp_of, table_kind
 from sentiment_cli.data.tables.column_roles import KNOWN_NAMES
 from sentiment_cli.data.tables.csv_lines import Overlong, bounded_lines
-from sentiment_cli.data.tables.rows import LONGEST_LINE, MOST_COLUMNS, MOST_NESTED, Choose, Format, Rejects, TableRecord
+from sentiment_cli.data.tables.rows import (
+    LONGEST_LINE,
+    MOST_COLUMNS,
+    MOST_NESTED,
+    Choose,
+    Format,
+    Rejects,
+    Start,
+    TableRecord,
+)
 from sentiment_cli.errors import DataError
 
 _LARGEST_OBJECT = 1 << 28
@@ -44,8 +54,14 @@ def find_layout(path: Path, how: Format) -> Layout:
         return _find(stamp_of(path), how.encoding)
 
 
-def json_records(path: Path, choose: Choose, rejects: Rejects, how: Format) -> Iterator[TableRecord]:
+def json_records(
+    path: Path, choose: Choose, rejects: Rejects, how: Format, start: Start | None = None
+) -> Iterator[TableRecord]:
     """Yield the objects of a JSON file whole; `choose` gets the names that any of them has."""
+    if start is not None:
+        choose(start.names)
+        yield from _objects(path, rejects, how, start)
+        return
     # An object may leave out what it has no value for, such as a label or a group: all of them name the columns.
     names = dict.fromkeys(name for record in _objects(path, Rejects("skip"), how) for name in record.values)
     if names:
@@ -92,11 +108,10 @@ def _begins_with_objects(path: Path, codec: str) -> bool:
     return False
 
 
-def _objects(path: Path, rejects: Rejects, how: Format) -> Iterator[TableRecord]:
+def _objects(path: Path, rejects: Rejects, how: Format, start: Start = Start()) -> Iterator[TableRecord]:  # noqa: B008
     layout = find_layout(path, how)
-    values = {"lines": _line_values, "array": _array_values, "records": _record_values}[layout.shape]
-    number, seen = 0, set[str]()
-    for number, (line, value, problem, content) in enumerate(values(path, layout.codec), 1):
+    values, number, seen = _values_of(path, layout, start), start.row, set(start.names)
+    for number, (line, value, problem, content) in enumerate(values, start.row + 1):
         problem = problem or _why_no_row(value, seen)
         if problem is None:
             yield TableRecord(number, line, value)
@@ -109,9 +124,16 @@ def _objects(path: Path, rejects: Rejects, how: Format) -> Iterator[TableRecord]
 Values = Iterator[tuple[int | None, Any, str | None, Any]]
 
 
-def _line_values(path: Path, codec: str) -> Values:
+def _values_of(path: Path, layout: Layout, start: Start) -> Values:
+    if layout.shape == "lines":
+        return _line_values(path, layout.codec, start.line)
+    values = {"array": _array_values, "records": _record_values}[layout.shape]
+    return itertools.islice(values(path, layout.codec), start.row, None)
+
+
+def _line_values(path: Path, codec: str, n_before: int) -> Values:
     with open_text(path, codec, "\n") as handle:
-        for number, line in enumerate(bounded_lines(handle), 1):
+        for number, line in enumerate(itertools.islice(bounded_lines(handle), n_before, None), n_before + 1):
             if type(line) is Overlong:
                 yield number, None, f"its line is longer than {LONGEST_LINE:,} characters", None
             elif line.strip():

@@ -38,6 +38,31 @@ def reading_parquet(path: Path) -> Iterator[Any]:
         raise DataError(f"{path} is not a readable Parquet file: {error}") from error
 
 
+def batches_from(file: Any, row: int, n_rows: int, names: list[str] | None) -> Iterator[Any]:
+    """Yield the rows of an open file but the first `row`, in batches of `n_rows`; groups before are not read."""
+    pyarrow, _ = import_parquet("a Parquet file")
+    first = 0
+    while first < file.num_row_groups and row >= file.metadata.row_group(first).num_rows:
+        row -= file.metadata.row_group(first).num_rows
+        first += 1
+    groups = list(range(first, file.num_row_groups))
+    rest: Any = None
+    for batch in file.iter_batches(n_rows, row_groups=groups, columns=names, use_threads=False):
+        # Where there are lists or dictionaries, pyarrow ends a batch at the end of each group of rows.
+        if rest is None and row == 0 and batch.num_rows == n_rows:
+            yield batch
+            continue
+        skipped = min(row, batch.num_rows)
+        row -= skipped
+        here = pyarrow.Table.from_batches([batch.slice(skipped)])
+        rest = here if rest is None else pyarrow.concat_tables([rest, here])
+        while rest is not None and rest.num_rows >= n_rows:
+            yield from rest.slice(0, n_rows).combine_chunks().to_batches()
+            rest = rest.slice(n_rows) if rest.num_rows > n_rows else None
+    if rest is not None and rest.num_rows:
+        yield from rest.combine_chunks().to_batches()
+
+
 def import_parquet(what: str) -> tuple[Any, Any]:
     """Return pyarrow and its module for Parquet. Raises MachineError where they are not installed."""
     extras.require("parquet", what)

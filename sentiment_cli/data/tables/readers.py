@@ -24,6 +24,7 @@ from sentiment_cli.data.tables.rows import (
     Format,
     LabelledRow,
     Rejects,
+    Start,
     TableRecord,
     TextColumns,
     text_of,
@@ -39,6 +40,8 @@ __all__ = [
     "Format",
     "LabelledRow",
     "Rejects",
+    "Say",
+    "Start",
     "TableRecord",
     "TextColumns",
     "column_names",
@@ -99,8 +102,11 @@ def read_records(
     rejects: Rejects,
     how: Format = Format(),  # noqa: B008
     asked: Columns = Columns(),  # noqa: B008
+    start: Start | None = None,
 ) -> Iterator[TableRecord]:
     """Yield what the rows of a table hold, in their order; `choose` gets the columns and names those to read.
+
+    With `start` the rows before it are left out.
 
     Raises DataError as `read_table` does. Objects of JSON come whole.
     """
@@ -113,9 +119,9 @@ def read_records(
         elif kind == ".fasttext":
             yield from labelled_records(path, choose, rejects, how)
         elif kind in JSON_SUFFIXES:
-            yield from json_records(path, choose, rejects, how)
+            yield from json_records(path, choose, rejects, how, start)
         else:
-            yield from csv_records(path, choose, rejects, how, asked.named())
+            yield from csv_records(path, choose, rejects, how, asked.named(), start or Start())
 
 
 def column_names(path: Path, how: Format = Format(), asked: Columns = Columns()) -> list[str]:  # noqa: B008

@@ -27,6 +27,17 @@ class Format(NamedTuple):
     quoting: Quoting | Literal["auto"] = "auto"
 
 
+class Start(NamedTuple):
+    """Where in a file reading begins: after so many rows and lines, with the names of its columns known.
+
+    A reader that cannot pass over lines begins at the first row all the same.
+    """
+
+    row: int = 0
+    line: int = 0
+    names: tuple[str, ...] = ()
+
+
 class Columns(NamedTuple):
     """Names of the columns; None is found by name or content, or absent. Several of text are joined."""
 

@@ -54,6 +54,11 @@ def kind_of(value: Any, before: Kind | None) -> Kind | None:
         kind = "truth"
     elif isinstance(value, float) or (isinstance(value, int) and value in _INT64):
         kind = "number" if isinstance(value, float) else "integer"
+    return joined_kind(before, kind)
+
+
+def joined_kind(before: Kind | None, kind: Kind) -> Kind:
+    """Return the kind of a column that has values of both."""
     if before in (None, kind):
         return kind
     return "number" if {before, kind} == {"integer", "number"} else "json"

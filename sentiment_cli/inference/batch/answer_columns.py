@@ -9,11 +9,12 @@ from sentiment_cli.data.tables.writers import Kind, kind_of
 from sentiment_cli.inference.batch.places import COLUMN_PREFIX, COUNTED
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.predictor import Prediction, Predictor
+    from sentiment_cli.inference.batch.pool import Answers
+    from sentiment_cli.inference.predictor import Prediction
 
 
 def added_columns(
-    predictor: "Predictor", taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
+    predictor: "Answers", taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
 ) -> tuple[dict[str, str], dict[str, Kind]]:
     """Return the column name of each prediction field beside the input's columns, and the kinds of columns."""
     from sentiment_cli.inference.predictor import Prediction

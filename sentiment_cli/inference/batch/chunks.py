@@ -1,16 +1,18 @@
 """Chunks of texts with the rows that they come from, and the source that yields them."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentiment_cli.data.tables.readers import Rejects
 from sentiment_cli.data.tables.rows import LONGEST_LINE
-from sentiment_cli.data.tables.writers import TableRows, well_formed
+from sentiment_cli.data.tables.writers import Kind, TableRows, well_formed
 
 # Enough rows to batch texts of similar length, and few enough to answer soon and to fit in memory.
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 2048, 4_000_000
+# A part of a file is scored again as a whole where its scoring was interrupted: seconds of one core for an LSTM.
+CHUNKS_A_PART = 16
 LINE_COLUMNS = {"text": "text"}  # of a source without columns
 OVERLONG = f"its line is longer than {LONGEST_LINE:,} characters"
 
@@ -23,12 +25,33 @@ class Chunk(NamedTuple):
     rows: TableRows
 
 
+class ChunkRange(NamedTuple):
+    """A part of a source: so many chunks from a place on, after so many rows and lines of its `file`-th file."""
+
+    file: int
+    row: int
+    line: int
+    n_chunks: int
+
+
+class Known(NamedTuple):
+    """What reading through a source has found: the number of its rows, the kinds of its columns, and its parts.
+
+    A Parquet file has its kinds in its schema, and none here.
+    """
+
+    n_rows: int
+    kinds: dict[str, Kind]
+    ranges: tuple[ChunkRange, ...]
+
+
 @dataclass(frozen=True)
 class BatchSource:
     """A source of texts and their rows.
 
     `columns` has the kind of each column, or is the schema of a Parquet file. `n_rows` counts the rows, bad ones too;
-    it is None where they are still to come. `read` yields the texts, in their order, again at each call of a file's.
+    it is None where they are still to come. `read` yields the texts, in their order, again at each call of a file's,
+    and `read_from` those from a range on. `paths` are the files.
     """
 
     name: str
@@ -39,7 +62,14 @@ class BatchSource:
     is_table: bool = False
     is_file: bool = False
     is_typed: bool = False
-    path: Path | None = None
+    paths: tuple[Path, ...] = ()
+    known: Known | None = None
+    read_from: Callable[[Rejects, ChunkRange], Iterator[Chunk]] | None = field(default=None, repr=False)
+
+    @property
+    def path(self) -> Path | None:
+        """The file, or the first of several."""
+        return self.paths[0] if self.paths else None
 
     @property
     def names(self) -> list[str]:

@@ -3,9 +3,9 @@
 import contextlib
 import gzip
 import shlex
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from sentiment_cli import console
 from sentiment_cli.data.tables.readers import Rejects
@@ -14,16 +14,19 @@ from sentiment_cli.errors import DataError
 from sentiment_cli.inference.batch.answer_columns import added_columns, answer_fields
 from sentiment_cli.inference.batch.chunks import BatchSource, Chunk
 from sentiment_cli.inference.batch.inputs import SKIP_OPTION
+from sentiment_cli.inference.batch.parts import Parts
 from sentiment_cli.inference.batch.places import Seal, check_places, is_rejects, rejects_path
+from sentiment_cli.inference.batch.pool import Answering, Answers, answer_here
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
     from sentiment_cli.inference.predictor import Prediction, Predictor
+    from sentiment_cli.runs.ensemble_model import SavedModel
 
 OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "text"]
 
 _PLACES_SAID = 5
-_Item = TypeVar("_Item")
+_THRESHOLDS_SAID = 8
 
 
 def predict_all(
@@ -42,18 +45,35 @@ def predict_all(
     files would replace the input, or what predict did not write.
     """
     check_places(source, out, form, on_error)
+    answering = answer_here(predictor, reads_ahead=source.is_file)
+    write_answers(predictor, answering, source, form, out, on_error=on_error, is_safe=is_safe)
+
+
+def write_answers(
+    model: Answers,
+    answering: Answering,
+    source: BatchSource,
+    form: OutputFormat,
+    out: Path | None,
+    *,
+    on_error: str,
+    is_safe: bool,
+    parts: Parts | None = None,
+) -> None:
+    """Write what `answering` answers, as `predict_all` does, whose checks of the places have been made.
+
+    With `parts` the answers that they keep are not computed again.
+    """
     rejects = rejects_path(source, out)
     shows_progress = source.is_file and (out is not None or console.terminal_width() is None)
     n_written, notes = 0, _Notes("row" if source.is_table else "text")
     with contextlib.ExitStack() as stack:
         rejected = _Rejected(rejects, stack)
-        write = stack.enter_context(_writing(predictor, source, form, out, is_safe))
+        write = stack.enter_context(_writing(model, source, form, out, is_safe))
         shown = stack.enter_context(console.progress("predicting", source.n_rows)) if shows_progress else None
         read = source.read(Rejects(on_error, rejected.keep, SKIP_OPTION))
-        encoded: Generator[tuple[Chunk, Any], None, None] = ((chunk, predictor.encode(chunk.texts)) for chunk in read)
-        chunks = stack.enter_context(contextlib.closing(_ahead(encoded) if source.is_file else encoded))
-        for chunk, rows_ids in chunks:
-            answers = predictor.judge(chunk.texts, rows_ids)
+        answered = answering((chunk, None) for chunk in read) if parts is None else parts.answers(read, answering)
+        for chunk, answers in stack.enter_context(contextlib.closing(answered)):
             write(chunk, answers)
             n_written += len(answers)
             notes.take(chunk.numbers, answers)
@@ -61,8 +81,8 @@ def predict_all(
                 notes.say()
             if shown is not None:
                 shown.update(n_written + rejected.n, f"{n_written + rejected.n:,} rows")
-        if source.is_table and n_written + rejected.n != source.n_rows:
-            raise DataError(f"{source.name} was changed while it was read", shlex.join(["ls", "-l", str(source.path)]))
+        if (source.is_table or parts is not None) and n_written + rejected.n != source.n_rows:
+            raise changed(source)
     notes.say()
     if rejected.n:
         console.warn(f"{rejected.n:,} of {n_written + rejected.n:,} rows were left out; they are listed in {rejects}")
@@ -70,6 +90,20 @@ def predict_all(
         store.remove_file(rejects, is_rejects)  # that of an earlier time
     if out is not None or rejected.n:
         console.say(f"{n_written + rejected.n:,} rows in, {n_written:,} out, {rejected.n:,} rejected")
+
+
+def say_thresholds(model: "SavedModel") -> None:
+    """Say which thresholds decide the labels, where some were fitted."""
+    if model.threshold_C is None:
+        return
+    pairs = [f"{label} {value:.2f}" for label, value in zip(model.labels, model.threshold_C, strict=True)]
+    more = ", …" if len(pairs) > _THRESHOLDS_SAID else ""
+    said = ", ".join(pairs[:_THRESHOLDS_SAID])
+    console.say(f"labels are given by thresholds that were fitted on validation: {said}{more}")
+
+
+def changed(source: BatchSource) -> DataError:
+    return DataError(f"{source.name} was changed while it was read", shlex.join(["ls", "-l", str(source.path)]))
 
 
 class _Rejected:
@@ -126,20 +160,9 @@ class _Notes:
         self._found[what] = (n + 1, places)
 
 
-def _ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
-    """Yield the items, each of which another thread makes while the one before is worked on."""
-    from concurrent.futures import ThreadPoolExecutor  # 10 ms that a single text does without
-
-    with ThreadPoolExecutor(1) as maker:
-        coming = maker.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = maker.submit(next, items, None)
-            yield item
-
-
 @contextlib.contextmanager
 def _writing(
-    predictor: "Predictor", source: BatchSource, form: OutputFormat, out: Path | None, is_safe: bool
+    predictor: Answers, source: BatchSource, form: OutputFormat, out: Path | None, is_safe: bool
 ) -> "Iterator[Callable[[Chunk, list[Prediction]], None]]":
     """Yield the function that writes the predictions of a chunk."""
     with contextlib.ExitStack() as stack:

@@ -24,6 +24,7 @@ from sentiment_cli.storage import failpoints
 from sentiment_cli.training.processes.signals import SIGNALS, handling, leave_with
 
 LAUNCHER, LISTENING = "SENTIMENT_LAUNCHER", "SENTIMENT_LAUNCHER_SOCKET"
+COORDINATOR = "SENTIMENT_COORDINATOR"  # the process of the sweep that this training is a trial of
 _TORCHRUN, _RESTARTS = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"
 _NUMBERS = {"WORLD_SIZE": 1, "RANK": 0, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": 0, _RESTARTS: 0}
 _NUMBERS |= {LAUNCHER: 1, LISTENING: 0}
@@ -93,8 +94,13 @@ def has_launcher() -> bool:
 
 
 def leave_with_launcher() -> None:
-    """Stop this process when its launcher dies. Processes that were started by hand outlive their shell."""
-    if n_launched() > 1 and has_launcher():
+    """Stop this process when its launcher dies, or the coordinator of its sweep, which then saves a checkpoint.
+
+    Processes that were started by hand outlive their shell.
+    """
+    if os.environ.get(COORDINATOR) == str(os.getppid()):
+        leave_with(os.getppid())
+    elif n_launched() > 1 and has_launcher():
         leave_with(int(os.environ.get(LAUNCHER) or os.getppid()))
 
 

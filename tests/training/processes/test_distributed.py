@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -151,6 +152,44 @@ def test_a_signal_to_one_process_stops_all_at_one_checkpoint(alone: Path) -> Non
     assert leftovers(alone) == []
     assert train(alone, "told", resumed=True)[0] == 0  # by one process
     assert outcome(directory) == outcome(alone / "runs" / "alone")
+
+
+def agents(root: Path, *args: str) -> list[subprocess.Popen[bytes]]:
+    """Start two agents of torchrun with one process each, as on two machines."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "two"]
+    ours = {**environment(root), "GLOO_SOCKET_IFNAME": "lo"}
+    return [
+        subprocess.Popen(
+            [*command, "-m", "sentiment_cli", *args], env=ours, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+
+
+def test_two_agents_of_torchrun_train_what_one_process_trains(alone: Path) -> None:
+    both = agents(alone, "train", *settings(alone), "--name", "agents")
+    said = [agent.communicate(timeout=600)[1].decode() for agent in both]
+    assert [agent.returncode for agent in both] == [0, 0], said
+    assert outcome(alone / "runs" / "agents") == outcome(alone / "runs" / "alone")
+
+
+@pytest.mark.slow
+def test_d06_an_agent_that_was_lost_comes_back_and_the_run_is_resumed(alone: Path) -> None:
+    both = agents(alone, "train", *settings(alone), "--name", "lost")
+    checkpoints = alone / "runs" / "lost" / "checkpoints"
+    while not list(checkpoints.glob("step-*")):
+        time.sleep(0.05)
+        assert all(agent.poll() is None for agent in both)
+    both[1].kill()
+    for agent in both:
+        agent.communicate(timeout=600)
+    again = agents(alone, "train", "--resume", str(checkpoints.parent))
+    said = [agent.communicate(timeout=600)[1].decode() for agent in again]
+    assert [agent.returncode for agent in again] == [0, 0], said
+    assert outcome(checkpoints.parent) == outcome(alone / "runs" / "alone")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
