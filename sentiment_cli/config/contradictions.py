@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sentiment_cli.config.applicability import CELLS_WITHOUT, KINDS_OF_SETTINGS, SEQUENCE_TASKS, TASKS_OF_SETTINGS
-from sentiment_cli.config.schema import CORPORA, SMALLEST_BPE, Embedding, Encoder, Experiment, Model, Teacher
+from sentiment_cli.config.schema import CORPORA, SMALLEST_BPE, Embedding, Encoder, Experiment, Model, Teacher, Wide
 from sentiment_cli.config.values import Section
 
 # Cells whose state is more than what is seen of it; an encoder calls them several times for a row.
@@ -93,6 +93,7 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
             ("train.label_smoothing", train.label_smoothing > 0),
             ("model.head", experiment.model.head == "steps"),
             ("model.kind", experiment.model.kind == "linear"),
+            ("model.wide.use", experiment.model.wide.use != "none"),
         ):
             if is_set:
                 yield Contradiction((key, "data.target"), f"{key} as it is set is of labels, and data.target is stars")
@@ -103,10 +104,24 @@ def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:
     for section, keys in KINDS_OF_SETTINGS.items():
         settings = model if not section else getattr(model, section)
         for key, kinds in keys.items():
-            if model.kind not in kinds and getattr(settings, key) != type(settings).model_fields[key].default:
+            is_beside = section == "linear" and key != "char_ngrams" and model.wide.use != "none"
+            if (
+                model.kind not in kinds
+                and not is_beside
+                and getattr(settings, key) != type(settings).model_fields[key].default
+            ):
                 name = ".".join(filter(None, ("model", section, key)))
                 message = f"{name} is of kind {' or '.join(kinds)}, and model.kind is {model.kind}"
                 yield Contradiction((name, "model.kind"), message)
+    defaults = Wide()
+    for key in ("folds", "width"):
+        uses = ("channel", "both") if key == "width" else ("channel", "skip", "both")
+        if getattr(model.wide, key) != getattr(defaults, key) and model.wide.use not in uses:
+            message = f"model.wide.{key} is of model.wide.use {' or '.join(uses)}, and that is {model.wide.use}"
+            yield Contradiction((f"model.wide.{key}", "model.wide.use"), message)
+    if model.wide.use in ("skip", "both") and model.head == "steps":
+        message = f"model.wide.use {model.wide.use} adds logits of whole rows, and model.head steps judges each token"
+        yield Contradiction(("model.wide.use", "model.head"), message)
     if model.kind == "bag" and model.pooling == "last":
         message = (
             "model.pooling last of model.kind bag would read the last word alone: take mean, max, both or attention"

@@ -27,7 +27,7 @@ def classification_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.
 
     Label smoothing (Szegedy et al. 2016) spreads that share of the target evenly over all labels.
     """
-    logits = model(batch.ids_BL, batch.length_B)
+    logits = model(batch.ids_BL, batch.length_B, **_folds(batch))
     if logits.dim() == 1:
         truth_B = batch.label_B.to(logits.dtype) * (1 - smoothing) + smoothing / 2
         return F.binary_cross_entropy_with_logits(logits, truth_B)
@@ -45,7 +45,7 @@ def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Ten
     For a model with `head: steps`; every row has the same weight, whatever its length.
     """
     assert isinstance(model, Classifier)
-    logits = model.step_logits(batch.ids_BL, batch.length_B)
+    logits = model.step_logits(batch.ids_BL, batch.length_B, batch.fold_B)
     n_rows, length = batch.ids_BL.shape
     is_token_BL = torch.arange(length, device=batch.length_B.device) < batch.length_B[:, None]
     weight_BL = is_token_BL / (batch.length_B[:, None] * n_rows)
@@ -56,6 +56,10 @@ def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> Ten
     label_T = label_BL.flatten(0, 1)
     loss_T = F.cross_entropy(logits.flatten(0, 1), label_T, reduction="none", label_smoothing=smoothing)
     return loss_T @ weight_BL.flatten().to(loss_T.dtype)
+
+
+def _folds(batch: Batch) -> dict[str, Tensor]:
+    return {} if batch.fold_B is None else {"fold_B": batch.fold_B}
 
 
 def _truth(batch: Batch, logits: Tensor) -> Tensor:

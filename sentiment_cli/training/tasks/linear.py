@@ -130,60 +130,105 @@ def _train_on(
     model: LinearClassifier, packed: Packed, experiment: Experiment, corpus: Corpus, progress: TrainProgress
 ) -> tuple[float, float]:
     """Train the model from scratch on some rows; return the mean training loss and the tokens per second."""
-    settings, n_logits = experiment.model.linear, model.n_logits
     began = time.monotonic()
-    ids_T, row_T, label_N = read_rows(packed, experiment.text)
+    features = read_features(packed, experiment, corpus.vocabulary)
+    label_N = torch.from_numpy(packed.label_N[features.order_N])
+    truth_NC = F.one_hot(label_N, len(corpus.labels))[:, -model.n_logits :].double()
+    counted_s = time.monotonic() - began
+    fitted = fit_weights(features, truth_NC, experiment, corpus.vocabulary)
+    solution = fitted.solution
+    model.keys, model.weight, model.bias = features.key_K, fitted.weight_FC, fitted.bias_C
+    if features.size_G is not None:
+        model.size = features.size_G[:-1].float()
+    spent, n_rows = time.monotonic() - began, len(features.order_N)
+    n_features = int((features.presence.feature_GN.crow_indices().diff() > 0).sum()) - 1  # without the bias
+    console.say(
+        f"linear: {n_features:,} features in {n_rows:,} reviews "
+        f"({counted_s:.1f} s); {solution.n_steps} Newton steps, {solution.n_products} products, gradient "
+        f"{solution.gradient:.1e} of the first ({spent - counted_s:.1f} s); train loss {solution.loss:.4f}"
+    )
+    progress.step, progress.n_tokens = solution.n_steps, progress.n_tokens + features.n_tokens
+    progress.seconds["train"] += spent
+    return solution.loss, features.n_tokens / spent
+
+
+class Features(NamedTuple):
+    """The n-grams of some rows: their keys, and which rows they are in.
+
+    `order_N` has the row of each of the matrix's rows, `size_G` the sizes of the features where they are normalized.
+    """
+
+    key_K: Tensor
+    presence: Presence
+    order_N: NDArray[np.int64]
+    n_tokens: int
+    size_G: Tensor | None
+
+
+class Fitted(NamedTuple):
+    """The weight of each feature and the bias, by logit, in float32."""
+
+    weight_FC: Tensor
+    bias_C: Tensor
+    solution: Solution
+
+
+def read_features(packed: Packed, experiment: Experiment, vocabulary: Vocabulary) -> Features:
+    """Find the features of some rows. Raises DataError where there are none."""
+    settings = experiment.model.linear
+    ids_T, row_T, order_N = read_rows(packed, experiment.text)
+    assert settings.ngrams is not None
     assert settings.min_count is not None
-    assert settings.penalty is not None
     counted = count_ngrams(
         ids_T,
         row_T,
-        model.n_entries,
-        model.unknown_id,
-        longest=model.longest,
+        len(vocabulary.entries),
+        vocabulary.unknown_id,
+        longest=settings.ngrams,
         min_count=settings.min_count,
-        n_pieces=corpus.vocabulary.n_pieces,
+        n_pieces=vocabulary.n_pieces,
     )
     if not len(counted.row_P):  # after text.max_tokens has cut the rows; check_corpus looks at whole rows
         raise DataError(
             f"no n-gram that is read is in {settings.min_count} training rows",
             "--set model.linear.min_count=1 --set vocabulary.min_count=1 --set text.max_tokens=null",
         )
-    presence = build_presence(counted, len(label_N))
+    presence, size_G = build_presence(counted, len(order_N)), None
     if experiment.pieces is not None:
-        presence = presence._replace(bag=build_bag(corpus.vocabulary, experiment.pieces))
-    if model.is_normalized:
+        presence = presence._replace(bag=build_bag(vocabulary, experiment.pieces))
+    if settings.normalize:
         size_G = sizes(presence, settings.min_count)
         total_N1 = presence.row_NG @ size_G[:, None]
         presence = presence._replace(share_N1=total_N1.clamp(min=1).rsqrt())
-        model.size = size_G[:-1].float()
-    label_NC = F.one_hot(torch.from_numpy(label_N), len(corpus.labels))[:, -n_logits:].double()
+    return Features(torch.from_numpy(counted.key_K), presence, order_N, len(ids_T) - len(order_N), size_G)
+
+
+def fit_weights(
+    features: Features,
+    truth_NC: Tensor,
+    experiment: Experiment,
+    vocabulary: Vocabulary,
+    kept_N1: Tensor | None = None,
+) -> Fitted:
+    """Fit the weights to truth_NC, the targets of the rows in their order; rows whose `kept_N1` is 0 have no part."""
+    settings, presence = experiment.model.linear, features.presence
+    assert settings.min_count is not None
+    assert settings.penalty is not None
     if settings.weighting == "idf":
-        scale_GC = inverse_frequencies(presence, settings.min_count).expand(-1, n_logits)
+        scale_GC = inverse_frequencies(presence, settings.min_count, kept_N1).expand(-1, truth_NC.shape[1])
     else:
-        scale_GC = log_count_ratios(presence, label_NC, settings.smoothing, settings.min_count)
+        scale_GC = log_count_ratios(presence, truth_NC, settings.smoothing, settings.min_count, kept_N1)
         if presence.bag is not None:
-            scale_GC[corpus.vocabulary.n_whole : model.n_entries] *= _PIECE_SCALE
-    counted_s = time.monotonic() - began
-    solution = solve(presence, scale_GC, label_NC, settings.penalty)
+            scale_GC[vocabulary.n_whole : len(vocabulary.entries)] *= _PIECE_SCALE
+    solution = solve(presence, scale_GC, truth_NC, settings.penalty, _TOLERANCE, kept_N1)
     weight_GC = presence.folded(scale_GC * solution.weight_GC).float()
-    model.keys = torch.from_numpy(counted.key_K)
-    model.weight, model.bias = weight_GC[:-1].clone(), weight_GC[-1].clone()
-    spent, n_tokens = time.monotonic() - began, len(ids_T) - len(label_N)
-    console.say(
-        f"linear: {int(np.count_nonzero(np.diff(counted.start_F1))):,} features in {len(label_N):,} reviews "
-        f"({counted_s:.1f} s); {solution.n_steps} Newton steps, {solution.n_products} products, gradient "
-        f"{solution.gradient:.1e} of the first ({spent - counted_s:.1f} s); train loss {solution.loss:.4f}"
-    )
-    progress.step, progress.n_tokens = solution.n_steps, progress.n_tokens + n_tokens
-    progress.seconds["train"] += spent
-    return solution.loss, n_tokens / spent
+    return Fitted(weight_GC[:-1].clone(), weight_GC[-1].clone(), solution)
 
 
 def read_rows(packed: Packed, text: Text) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """Return the tokens that the model reads of all rows with a token, the shortest row first, padding after each.
 
-    Returns ids_T, row_T (the row of each token among these) and label_N.
+    Returns ids_T, row_T (the place of each token's row among these) and order_N, the rows in that order.
     """
     read_N = read_lengths(packed.length_N, text)
     order_N = np.flatnonzero(packed.length_N)
@@ -199,7 +244,7 @@ def read_rows(packed: Packed, text: Text) -> tuple[NDArray[np.int64], NDArray[np
         is_kept_BL = torch.arange(width + 1) <= batch.length_B[:, None]
         ids.append(F.pad(batch.ids_BL, (0, 1))[is_kept_BL])
     row_T = np.repeat(np.arange(len(order_N), dtype=np.int32), read_N[order_N] + 1)
-    return torch.cat(ids).numpy(), row_T, packed.label_N[order_N]
+    return torch.cat(ids).numpy(), row_T, order_N
 
 
 def build_presence(counted: Counted, n_rows: int) -> Presence:
@@ -249,14 +294,16 @@ def sizes(presence: Presence, min_count: int) -> Tensor:
     return size_G
 
 
-def log_count_ratios(presence: Presence, label_NC: Tensor, smoothing: float, min_count: int = 1) -> Tensor:
+def log_count_ratios(
+    presence: Presence, label_NC: Tensor, smoothing: float, min_count: int = 1, kept_N1: Tensor | None = None
+) -> Tensor:
     """Return ratio_GC: the log ratio of a feature's share in the rows of a label to its share in all other rows.
 
-    It is 1 for the bias and 0 for a feature in fewer than `min_count` rows.
+    It is 1 for the bias and 0 for a feature in fewer than `min_count` rows. Rows whose `kept_N1` is 0 are not counted.
     """
-    count_GC = presence.sums(label_NC, None)
-    other_GC = presence.sums(1 - label_NC, None)
-    is_there_G = (count_GC + other_GC)[:, 0] >= min_count
+    one_NC, other_NC = (of if kept_N1 is None else of * kept_N1 for of in (label_NC, 1 - label_NC))
+    count_GC, other_GC = presence.sums(one_NC, None), presence.sums(other_NC, None)
+    is_there_G = (count_GC + other_GC)[:, 0] > min_count - 0.5  # the counts of soft labels are not whole
     is_there_G[-1] = False
     one_GC, other_GC = ((found_GC + smoothing) * is_there_G[:, None] for found_GC in (count_GC, other_GC))
     ratio_GC = torch.zeros_like(count_GC)
@@ -265,48 +312,56 @@ def log_count_ratios(presence: Presence, label_NC: Tensor, smoothing: float, min
     return ratio_GC
 
 
-def inverse_frequencies(presence: Presence, min_count: int) -> Tensor:
+def inverse_frequencies(presence: Presence, min_count: int, kept_N1: Tensor | None = None) -> Tensor:
     """Return scale_G1: 1 + log((1 + rows) / (1 + rows with the feature)), 0 below `min_count` rows, 1 for the bias.
 
     A piece counts once for each word that has it, up to the number of rows.
     """
-    n_rows = len(presence.row_NG)
-    count_G1 = presence.sums(torch.ones(n_rows, 1, dtype=torch.float64), None)
+    kept_N1 = torch.ones(len(presence.row_NG), 1, dtype=torch.float64) if kept_N1 is None else kept_N1
+    n_rows, count_G1 = int(kept_N1.sum()), presence.sums(kept_N1, None)
     scale_G1 = 1 + ((1 + n_rows) / (1 + count_G1.clamp(max=n_rows))).log()
     return scale_G1 * (count_G1 >= min_count)
 
 
 def solve(
-    presence: Presence, scale_GC: Tensor, label_NC: Tensor, penalty: float, tolerance: float = _TOLERANCE
+    presence: Presence,
+    scale_GC: Tensor,
+    label_NC: Tensor,
+    penalty: float,
+    tolerance: float = _TOLERANCE,
+    kept_N1: Tensor | None = None,
 ) -> Solution:
     """Minimize the sum of the rows' log losses plus `penalty` / 2 times the squared weights without the bias.
 
     Newton's method with conjugate gradients (Lin, Weng & Keerthi 2008, with a line search for the trust region), until
     the gradient's norm is `tolerance` times that at weights of 0. The problem is convex, so there is no random draw.
-    With one logit, that of the first label is 0; with more, the probabilities are their softmax.
+    With one logit, that of the first label is 0; with more, the probabilities are their softmax. The solution is
+    that of the rows whose `kept_N1` is not 0.
     """
     penalty_G1 = torch.full((len(scale_GC), 1), penalty, dtype=torch.float64)
     penalty_G1[-1] = 0.0
     weight_GC, logit_NC = torch.zeros_like(scale_GC), torch.zeros_like(label_NC)
-    value, probability_NC = _penalized_loss(logit_NC, label_NC, weight_GC, penalty_G1)
+    value, probability_NC = _penalized_loss(logit_NC, label_NC, weight_GC, penalty_G1, kept_N1)
     n_steps, n_products, first = 0, 0, math.inf
     while True:
-        gradient_GC = scale_GC * presence.sums(probability_NC - label_NC, presence.share_N1) + penalty_G1 * weight_GC
+        missed_NC = _of_kept(probability_NC - label_NC, kept_N1)
+        gradient_GC = scale_GC * presence.sums(missed_NC, presence.share_N1) + penalty_G1 * weight_GC
         norm = float(gradient_GC.norm())
         first, n_products = (norm if n_steps == 0 else first), n_products + 1
         if norm <= tolerance * first or n_steps == _MOST_STEPS:
             break
-        step_GC, step_NC, n = _newton_step(presence, scale_GC, penalty_G1, probability_NC, gradient_GC)
+        step_GC, step_NC, n = _newton_step(presence, scale_GC, penalty_G1, probability_NC, gradient_GC, kept_N1)
         slope, size = float((gradient_GC * step_GC).sum()), 1.0
         while True:
             new_GC, new_NC = weight_GC + size * step_GC, logit_NC + size * step_NC
-            new, probability_NC = _penalized_loss(new_NC, label_NC, new_GC, penalty_G1)
+            new, probability_NC = _penalized_loss(new_NC, label_NC, new_GC, penalty_G1, kept_N1)
             if new <= value + 1e-4 * size * slope or size < 1e-6:
                 break
             size /= 2
         weight_GC, logit_NC, value = new_GC, new_NC, new
         n_steps, n_products = n_steps + 1, n_products + n
-    loss = max(0.0, float(_log_losses(logit_NC, label_NC).mean()))
+    loss_N = _log_losses(logit_NC, label_NC)
+    loss = max(0.0, float(loss_N.mean() if kept_N1 is None else (loss_N @ kept_N1[:, 0]) / kept_N1.sum()))
     return Solution(weight_GC, n_steps, n_products, norm / first if first else 0.0, loss)
 
 
@@ -316,6 +371,7 @@ def _newton_step(
     penalty_G1: Tensor,
     probability_NC: Tensor,
     gradient_GC: Tensor,
+    kept_N1: Tensor | None,
 ) -> tuple[Tensor, Tensor, int]:
     """Solve Hessian × step = -gradient by conjugate gradients; return the step, its logits, the number of products."""
     step_GC, step_NC = torch.zeros_like(gradient_GC), torch.zeros_like(probability_NC)
@@ -327,6 +383,7 @@ def _newton_step(
         logit_NC = presence.logits(scale_GC * direction_GC)
         # The derivative of sigmoid, or softmax, along these logits.
         moved_NC = probability_NC * (logit_NC - (probability_NC * logit_NC).sum(1, keepdim=True))
+        moved_NC = _of_kept(moved_NC, kept_N1)
         curved_GC = scale_GC * presence.sums(moved_NC, presence.share_N1) + penalty_G1 * direction_GC
         n_products += 2
         size = squared / float((direction_GC * curved_GC).sum())
@@ -338,9 +395,16 @@ def _newton_step(
     return step_GC, step_NC, n_products
 
 
-def _penalized_loss(logit_NC: Tensor, label_NC: Tensor, weight_GC: Tensor, penalty_G1: Tensor) -> tuple[float, Tensor]:
-    """Return the penalized loss, and probability_NC."""
-    loss = _log_losses(logit_NC, label_NC).sum() + 0.5 * (penalty_G1 * weight_GC.square()).sum()
+def _of_kept(value_NC: Tensor, kept_N1: Tensor | None) -> Tensor:
+    return value_NC if kept_N1 is None else value_NC * kept_N1
+
+
+def _penalized_loss(
+    logit_NC: Tensor, label_NC: Tensor, weight_GC: Tensor, penalty_G1: Tensor, kept_N1: Tensor | None
+) -> tuple[float, Tensor]:
+    """Return the penalized loss of the kept rows, and probability_NC."""
+    loss_N = _log_losses(logit_NC, label_NC)
+    loss = (loss_N if kept_N1 is None else loss_N * kept_N1[:, 0]).sum() + 0.5 * (penalty_G1 * weight_GC.square()).sum()
     probability_NC = logit_NC.sigmoid() if logit_NC.shape[1] == 1 else logit_NC.softmax(dim=1)
     return float(loss), probability_NC
 
