@@ -25,7 +25,7 @@ from sentiment_cli import console
 from sentiment_cli.data.batching.truncation import concatenate_rows, gather_rows, read_lengths
 from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
-from sentiment_cli.inference.explain.linear_weights import NgramWeights, find_features, load_ngram_weights, share_out
+from sentiment_cli.inference.explain.linear_weights import NgramWeights, load_ngram_weights, share_weights
 from sentiment_cli.inference.explain.words import ExplainedRow, WordSpan, read_text
 from sentiment_cli.inference.predictor import AnyPredictor, EnsemblePredictor, Predictor, class_probabilities, likeliest
 
@@ -45,7 +45,6 @@ _NAMES: dict[AttributionMethod, str] = {
 _TOKENS_READ = 400_000
 _FEWEST_WINDOWS = 16
 _MOST_WITH_GRADIENTS = 16_384  # tokens of a row, of which all states are kept at once
-_NGRAMS_LISTED = 10
 
 
 class Target(NamedTuple):
@@ -129,7 +128,8 @@ class Explainer:
         self.method = _check(method, predictor) if method else best_method(predictor)
         self._weights, self._model = None, None
         if isinstance(predictor, Predictor) and self.method != "occlusion":
-            self._weights = load_ngram_weights(predictor.artefact) if self.method == "weights" else None
+            is_added = self.method == "gradients" and _has_skip(predictor)
+            self._weights = load_ngram_weights(predictor.artefact) if self.method == "weights" or is_added else None
             self._model = None if self.method == "weights" else _load_torch(predictor, self.method)
 
     def explain(self, text: str) -> Explanation:
@@ -147,10 +147,10 @@ class Explainer:
         if not any(len(row.kept_K) for row in rows):
             value = float(aim.values(outputs)[0])
             shared = Attribution([np.zeros(0) for _ in rows], value, value)
-        elif isinstance(predictor, Predictor) and self._weights is not None:
-            shared = _read_weights(predictor, self._weights, row, aim)
         elif isinstance(predictor, Predictor) and self._model is not None and method != "occlusion":
-            shared = _ask_torch(predictor, self._model, row, aim, method)
+            shared = _ask_torch(predictor, self._model, self._weights, row, aim, method)
+        elif isinstance(predictor, Predictor) and self._weights is not None and method == "weights":
+            shared = _read_weights(predictor, self._weights, row, aim)
         else:
             shared = occlude(predictor, rows, aim)
         notes += [shared.note] if shared.note else []
@@ -219,29 +219,24 @@ def occlude(predictor: AnyPredictor, rows: Sequence[ExplainedRow], aim: Target) 
 
 
 def _read_weights(predictor: Predictor, weights: NgramWeights, row: ExplainedRow, aim: Target) -> Attribution:
-    ids_K = row.ids_K
-    features = find_features(
-        weights,
-        ids_K,
-        aim.direction_C,
-        n_entries=len(predictor.vocabulary.entries),
-        unknown_id=predictor.vocabulary.unknown_id,
-        longest=predictor.settings["model"]["linear"]["ngrams"],
-    )
-    features.sort(key=lambda feature: -abs(feature.added))
-    ngrams = []
-    for places, n, added in features[:_NGRAMS_LISTED]:
-        words = dict.fromkeys(row.word_K[places[0] : places[0] + n].tolist())
-        ngrams.append((" ".join(row.words[word].text for word in words), added))
+    added_K, ngrams = share_weights(predictor, weights, row.ids_K, row, aim.direction_C)
     bias = float(aim.values(weights.bias_C[None].astype(np.float64))[0])
-    output = float(aim.values(predictor.outputs([ids_K]))[0])
-    return Attribution([share_out(features, len(ids_K))], bias, output, ngrams=ngrams)
+    output = float(aim.values(predictor.outputs([row.ids_K]))[0])
+    return Attribution([added_K], bias, output, ngrams=ngrams)
 
 
 def _ask_torch(
-    predictor: Predictor, model: "Classifier", row: ExplainedRow, aim: Target, method: AttributionMethod
+    predictor: Predictor,
+    model: "Classifier",
+    weights: NgramWeights | None,
+    row: ExplainedRow,
+    aim: Target,
+    method: AttributionMethod,
 ) -> Attribution:
-    """Explain with torch. The kept tokens come last in the row, after start token and padding."""
+    """Explain with torch. The kept tokens come last in the row, after start token and padding.
+
+    `weights` are those of a linear model whose logits are added: what its n-grams add is exact, and comes on top.
+    """
     from sentiment_cli.inference.explain import integrated_gradients
 
     reading, n_kept = predictor.artefact.reading, len(row.kept_K)
@@ -255,7 +250,17 @@ def _ask_torch(
     baseline_L = ids_L.copy()
     baseline_L[-n_kept:] = predictor.vocabulary.unknown_id
     found = integrated_gradients.integrate_row(model, baseline_L, ids_L, aim.direction_C)
-    return Attribution([found.added_L[-n_kept:]], found.before + aim.offset, found.after + aim.offset)
+    added_K, before, note, ngrams = found.added_L[-n_kept:], found.before + aim.offset, "", list[tuple[str, float]]()
+    if weights is not None:  # the integral leaves out what the linear model adds, which is the same at both ends
+        linear_K, ngrams = share_weights(predictor, weights, ids_L, row, aim.direction_C)
+        note = f"of which {added_K.sum():+.2f} by the network and {linear_K.sum():+.2f} by its linear part"
+        added_K, before = added_K + linear_K, before - float(linear_K.sum())
+    return Attribution([added_K], before, found.after + aim.offset, note, ngrams)
+
+
+def _has_skip(predictor: Predictor) -> bool:
+    """Say whether the logits of a linear model are added to those of the network."""
+    return predictor.settings["model"].get("wide", {}).get("use") in ("skip", "both")
 
 
 def _load_torch(predictor: Predictor, method: AttributionMethod) -> "Classifier":
