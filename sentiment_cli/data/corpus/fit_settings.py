@@ -120,13 +120,20 @@ def settle(experiment: Experiment, *, is_said: bool = False) -> Experiment:
     vocabulary, train = experiment.vocabulary, experiment.train
     now = (vocabulary.min_count, train.batch_tokens, train.epochs)
     unset = {key for key, value in zip(_NETWORK, now, strict=True) if value is None}
+    linear = experiment.model.linear
+    if experiment.model.wide.use != "none":
+        unset |= {f"model.linear.{key}" for key in _LINEAR if getattr(linear, key) is None}
     if not unset:
         return experiment
-    width = experiment.text.pad_to or experiment.text.max_tokens
-    chosen = [one for one in choose_network(read_facts(experiment.data), width) if one.key in unset]
+    facts, width = read_facts(experiment.data), experiment.text.pad_to or experiment.text.max_tokens
+    chosen = [one for one in (*choose_network(facts, width), *choose_linear(facts)) if one.key in unset]
     if is_said:
         _say(chosen)
     values = {one.key: one.value for one in chosen}
+    linear = linear.model_copy(
+        update={key.rpartition(".")[2]: value for key, value in values.items() if key.startswith("model.")}
+    )
+    experiment = experiment.model_copy(update={"model": experiment.model.model_copy(update={"linear": linear})})
     return experiment.model_copy(
         update={
             section: settings.model_copy(

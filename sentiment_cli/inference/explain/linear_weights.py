@@ -14,7 +14,6 @@ from sentiment_cli.inference.predictor import Predictor
 from sentiment_cli.runs.saved_model import WEIGHTS, Artefact
 from sentiment_cli.storage import store
 
-
 _NGRAMS_LISTED = 10
 
 
@@ -120,8 +119,9 @@ def share_weights(
     )
     features.sort(key=lambda feature: -abs(feature.added))
     ngrams, before = [], len(ids_L) - len(row.ids_K)
-    for places, n, added in features[:_NGRAMS_LISTED]:
+    for places, n, added in features:
         first = max(0, places[0] - before)
-        words = dict.fromkeys(row.word_K[first : places[0] - before + n].tolist())
-        ngrams.append((" ".join(row.words[word].text for word in words), added))
+        words = dict.fromkeys(row.word_K[first : max(0, places[0] - before + n)].tolist())
+        if words and len(ngrams) < _NGRAMS_LISTED:  # the start token alone is no word
+            ngrams.append((" ".join(row.words[word].text for word in words), added))
     return share_out(features, len(ids_L))[before:], ngrams
