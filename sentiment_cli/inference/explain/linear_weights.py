@@ -118,7 +118,7 @@ def share_weights(
         longest=predictor.settings["model"]["linear"]["ngrams"],
     )
     features.sort(key=lambda feature: -abs(feature.added))
-    ngrams, before = [], len(ids_L) - len(row.ids_K)
+    ngrams, before = list[tuple[str, float]](), len(ids_L) - len(row.ids_K)
     for places, n, added in features:
         first = max(0, places[0] - before)
         words = dict.fromkeys(row.word_K[first : max(0, places[0] - before + n)].tolist())

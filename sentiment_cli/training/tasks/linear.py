@@ -31,6 +31,7 @@ from sentiment_cli.models.layers.ngrams import Counted, count_ngrams
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.training.checkpoints import Best, TrainProgress, weights_of
 from sentiment_cli.training.history import epoch_row
+from sentiment_cli.training.tasks.distillation import add_soft_labels
 
 _CPU = torch.device("cpu")
 _READ_AT_ONCE = 2**18  # tokens, padding included, so that they fit in the CPU caches
@@ -106,10 +107,12 @@ class Solution(NamedTuple):
 def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus, progress: TrainProgress) -> None:
     """Train and validate; with train.refit train once more, on training and validation rows.
 
+    Rows with soft labels or pseudo-labels of teachers are added to both.
+
     Adds the scores, the rows of metrics.jsonl, tokens and seconds to `progress`; a step is one Newton step.
     """
     train, valid = corpus.split("train"), corpus.split("valid")
-    loss, rate = _train_on(model, train, experiment, corpus, progress)
+    loss, rate = _train_on(model, train, corpus.ids("train"), experiment, corpus, progress)
     began = time.monotonic()
     logits = score_rows(model, rows_on(_CPU, valid), valid.length_N, experiment.text)
     scores = score(valid.label_N, class_probabilities(logits), corpus.labels)
@@ -121,19 +124,28 @@ def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus
     if experiment.train.refit:
         progress.begin_refit()
         console.say("refit: on all reviews, validation included")
-        loss, rate = _train_on(model, join_rows(train, valid), experiment, corpus, progress)
+        ids = corpus.ids("train") + corpus.ids("valid")
+        loss, rate = _train_on(model, join_rows(train, valid), ids, experiment, corpus, progress)
         row = epoch_row(progress, None, experiment, train_loss=loss, lr=None, tokens_per_second=rate, is_best=False)
         progress.history.append(row)
 
 
 def _train_on(
-    model: LinearClassifier, packed: Packed, experiment: Experiment, corpus: Corpus, progress: TrainProgress
+    model: LinearClassifier,
+    packed: Packed,
+    ids: list[str],
+    experiment: Experiment,
+    corpus: Corpus,
+    progress: TrainProgress,
 ) -> tuple[float, float]:
     """Train the model from scratch on some rows; return the mean training loss and the tokens per second."""
+    truth_NC = F.one_hot(torch.from_numpy(packed.label_N), len(corpus.labels))[:, -model.n_logits :].double()
+    if experiment.teacher.run:
+        packed, _, taught_N = add_soft_labels(experiment, corpus, packed, ids)
+        truth_NC = taught_N.double().view(len(taught_N), -1)
     began = time.monotonic()
     features = read_features(packed, experiment, corpus.vocabulary)
-    label_N = torch.from_numpy(packed.label_N[features.order_N])
-    truth_NC = F.one_hot(label_N, len(corpus.labels))[:, -model.n_logits :].double()
+    truth_NC = truth_NC[torch.from_numpy(features.order_N)]
     counted_s = time.monotonic() - began
     fitted = fit_weights(features, truth_NC, experiment, corpus.vocabulary)
     solution = fitted.solution
