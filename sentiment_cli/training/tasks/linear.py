@@ -143,6 +143,8 @@ def _train_on(
     if experiment.teacher.run:
         packed, _, taught_N = add_soft_labels(experiment, corpus, packed, ids)
         truth_NC = taught_N.double().view(len(taught_N), -1)
+        if truth_NC.shape[1] > 1:  # float32 probabilities that do not add up to 1 have no solution in the biases
+            truth_NC /= truth_NC.sum(dim=1, keepdim=True)
     began = time.monotonic()
     features = read_features(packed, experiment, corpus.vocabulary)
     truth_NC = truth_NC[torch.from_numpy(features.order_N)]
