@@ -21,7 +21,7 @@ from sentiment_cli.data.batching.truncation import cut_batches, read_lengths
 from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.models.classifier import Classifier, build_classifier
-from sentiment_cli.models.wide import Wide
+from sentiment_cli.models.wide import WidePart
 from sentiment_cli.training.tasks.cross_fitting import cross_fit, row_folds
 from sentiment_cli.training.tasks.table import prepare_for
 
@@ -30,7 +30,7 @@ BATCH_TOKENS = 32_768
 
 
 @torch.inference_mode()
-def logits_of(wide: Wide, packed: Packed, fold_N: NDArray[np.int64] | None, experiment: Experiment) -> torch.Tensor:
+def logits_of(wide: WidePart, packed: Packed, fold_N: NDArray[np.int64] | None, experiment: Experiment) -> torch.Tensor:
     rows, read_N = rows_on(torch.device("cpu"), packed), read_lengths(packed.length_N, experiment.text)
     logits = torch.zeros(len(read_N), wide.linear.n_logits)
     for row_B in cut_batches(np.argsort(read_N, kind="stable"), read_N, BATCH_TOKENS):

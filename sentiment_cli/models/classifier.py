@@ -12,7 +12,7 @@ from sentiment_cli.models.layers.encoders import Bag, Encoded, RecurrentEncoder,
 from sentiment_cli.models.layers.pooling import Pooling
 from sentiment_cli.models.layers.transformer import TransformerEncoder
 from sentiment_cli.models.linear import LinearClassifier
-from sentiment_cli.models.wide import Wide
+from sentiment_cli.models.wide import WidePart
 
 
 class Classifier(nn.Module):
@@ -39,7 +39,7 @@ class Classifier(nn.Module):
         self.embedding = WordEmbedding(settings.embedding, n_entries, unknown_id, pad_is_input=pad_is_input)
         self.wide = None
         if settings.wide.use != "none":
-            self.wide = Wide(settings, n_entries, unknown_id, n_labels)
+            self.wide = WidePart(settings, n_entries, unknown_id, n_labels)
         self.encoder = _build_encoder(settings, settings.embedding.width + (self.wide.width if self.wide else 0))
         if self.encoder.needs_ends:
             self.register_buffer("is_mark_V", is_mark_V, persistent=False)

@@ -14,7 +14,7 @@ from sentiment_cli.models.layers.ngrams import NONE
 from sentiment_cli.models.linear import LinearClassifier
 
 
-class Wide(nn.Module):
+class WidePart(nn.Module):
     """The linear model of all training rows, those of the folds, and what the network makes of them.
 
     The channel of a token is a linear map of the weights of the n-grams that end with it, one per length and logit,

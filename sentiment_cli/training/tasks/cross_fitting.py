@@ -19,9 +19,9 @@ from sentiment_cli.data.corpus.column_files import read_column, writing
 from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows
 from sentiment_cli.data.corpus.splits import folds_of, is_by_group
 from sentiment_cli.errors import Change, DataError
-from sentiment_cli.models.wide import Wide
+from sentiment_cli.models.wide import WidePart
 from sentiment_cli.storage import store
-from sentiment_cli.training.tasks.linear import Features, fit_weights, read_features
+from sentiment_cli.training.tasks.linear import Features, fit_ngram_weights, read_features
 
 _FORMAT = 1
 _COLUMNS = {"key_K": "int64", "weight": "float32", "bias": "float32", "size_F": "float32", "gain": "float32"}
@@ -40,7 +40,7 @@ class CrossFitted(NamedTuple):
     gain: float
     size_F: Tensor | None
 
-    def install(self, wide: Wide) -> None:
+    def install(self, wide: WidePart) -> None:
         """Set them in a network's wide part."""
         wide.fit(self.key_K, self.weight_KFC, self.bias_KC, self.gain, self.size_F)
 
@@ -111,7 +111,7 @@ def fit_folds_of(packed: Packed, fold_N: NDArray[np.int64], experiment: Experime
     with console.progress("linear models fitted", n_folds + 1) as shown:
         for fold in range(n_folds + 1):
             kept_N1 = None if fold == 0 else (own_N != fold).double()[:, None]
-            fitted = fit_weights(features, truth_NC, experiment, vocabulary, kept_N1)
+            fitted = fit_ngram_weights(features, truth_NC, experiment, vocabulary, kept_N1)
             weights.append(fitted.weight_FC)
             biases.append(fitted.bias_C)
             shown.update(fold + 1)

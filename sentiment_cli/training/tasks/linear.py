@@ -149,7 +149,7 @@ def _train_on(
     features = read_features(packed, experiment, corpus.vocabulary)
     truth_NC = truth_NC[torch.from_numpy(features.order_N)]
     counted_s = time.monotonic() - began
-    fitted = fit_weights(features, truth_NC, experiment, corpus.vocabulary)
+    fitted = fit_ngram_weights(features, truth_NC, experiment, corpus.vocabulary)
     solution = fitted.solution
     model.keys, model.weight, model.bias = features.key_K, fitted.weight_FC, fitted.bias_C
     if features.size_G is not None:
@@ -217,7 +217,7 @@ def read_features(packed: Packed, experiment: Experiment, vocabulary: Vocabulary
     return Features(torch.from_numpy(counted.key_K), presence, order_N, len(ids_T) - len(order_N), size_G)
 
 
-def fit_weights(
+def fit_ngram_weights(
     features: Features,
     truth_NC: Tensor,
     experiment: Experiment,

@@ -30,7 +30,7 @@ from sentiment_cli.training.processes.signals import Stop
 from sentiment_cli.training.state import TrainJob, TrainState, build_state
 from sentiment_cli.training.tasks import cross_fitting
 from sentiment_cli.training.tasks.cross_fitting import cross_fit, fit_folds_of, row_folds
-from sentiment_cli.training.tasks.linear import fit_weights, read_features
+from sentiment_cli.training.tasks.linear import fit_ngram_weights, read_features
 from sentiment_cli.training.tasks.table import prepare_for, task_of
 from sentiment_cli.training.weights_init import build_initial_model
 from sentiment_cli.workflows.train import fit
@@ -143,7 +143,7 @@ def test_a_folds_model_is_that_of_the_other_rows_alone(
         features = read_features(rest, settings, vocabulary)
         label_M = torch.from_numpy(rest.label_N[features.order_N])
         truth_NC = torch.nn.functional.one_hot(label_M, n_labels)[:, -found.bias_KC.shape[1] :].double()
-        alone = fit_weights(features, truth_NC, settings, vocabulary)
+        alone = fit_ngram_weights(features, truth_NC, settings, vocabulary)
         place_K = torch.searchsorted(found.key_K[found.key_K < 36], features.key_K[features.key_K < 36])
         weight_FC = found.weight_KFC[fold]
         if normalize == "false":  # with it a row's number of n-grams is that of all rows' n-grams
@@ -178,7 +178,7 @@ def test_validation_reads_the_model_of_all_training_rows_and_the_refit_one_of_bo
     for is_refit, packed in ((False, train), (True, join_rows(train, valid))):
         features = read_features(packed, settings, corpus.vocabulary)
         truth_NC = torch.from_numpy(packed.label_N[features.order_N]).double()[:, None]
-        whole = fit_weights(features, truth_NC, settings, corpus.vocabulary)
+        whole = fit_ngram_weights(features, truth_NC, settings, corpus.vocabulary)
         progress = TrainProgress()
         if is_refit:
             progress.refit = True
