@@ -41,7 +41,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # no p
 from fault_case import ARCHIVE, FINDINGS, Case, Command, World, tree
 from fault_kinds import KINDS
 
-from sentiment_cli.config.paths import PACKAGE_DIR, sample_dir
+from sentiment_cli.config.paths import PACKAGE_DIR
 from sentiment_cli.data.sources import mirror, sample
 
 _SECONDS_BETWEEN_LINES = 15.0
@@ -161,7 +161,8 @@ def build_world(root: Path) -> World:
     for name, some in (("reviews.csv", rows[:300]), ("other.csv", rows[100:])):
         with (inputs / name).open("w", newline="") as handle:
             csv.writer(handle).writerows([("text", "label"), *some])
-    archive = pack(sample_dir())
+    sample.write_sample(root / "sample")
+    archive = pack(root / "sample")
     (inputs / ARCHIVE).write_bytes(archive)
     own = ["--set", "data.source=reviews.csv", "--set", "vocabulary.min_count=1"]
     url = ["--mirror", serve(archive), "--sha256", hashlib.sha256(archive).hexdigest()]

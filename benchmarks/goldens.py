@@ -25,6 +25,7 @@ CELLS = (
 )
 TINY = ["train.device=cpu", "train.threads=1", "train.epochs=1", "train.max_steps=4", "train.precision=fp32"]
 SMALL = [*TINY, "model.embedding.width=8", "model.encoder.width=8"]
+ENSEMBLES = {"two-members": ["cell-lstm", "linear"], "three-labels": ["three-linear", "three-lstm"]}
 TIMES = {"seconds", "tokens_per_second", "run", "bytes", "ms", "load_ms", "text_ms"}
 
 
@@ -54,10 +55,18 @@ def collect() -> dict[str, Any]:
         os.environ.update(SENTIMENT_DATA=str(root / "data"), SENTIMENT_RUNS=str(root / "runs"))
         os.environ.pop("SENTIMENT_IMDB", None)
         os.chdir(root)
+        write_reviews(root / "three.csv")
         for name, command, settings in experiments():
             run = root / "runs" / name
             sentiment(*command, "--name", name, *(part for one in settings for part in ("--set", one)))
             found |= {f"{name}/{key}": value for key, value in files_of(run).items()}
+        for name, members in ENSEMBLES.items():
+            found[f"json/{name}"] = without_times(
+                json.loads(sentiment("ensemble", *members, "--name", name, "--json")), root
+            )
+        name, command, settings = student()
+        sentiment(*command, "--name", name, *(part for one in settings for part in ("--set", one)))
+        found |= {f"{name}/{key}": value for key, value in files_of(root / "runs" / name).items()}
         for name, argv in commands().items():
             found[f"json/{name}"] = without_times(json.loads(sentiment(*argv)), root)
         found["cache"] = sorted(
@@ -78,11 +87,29 @@ def experiments() -> list[tuple[str, list[str], list[str]]]:
         ("attention", train, [*SMALL, "model.pooling=attention", "train.ema=0.9"]),
         ("refit", train, [*SMALL, "train.refit=true"]),
         ("stars", train, [*SMALL, "data.target=stars"]),
+        ("three-lstm", train, ["data.source=three.csv", *SMALL]),
+        ("three-linear", ["train", "linear"], ["data.source=three.csv", "train.threads=1"]),
         ("language-model", ["pretrain", "imdb-lm"], [small, *SMALL, "model.language.samples=32", "train.window=16"]),
         ("autoencoder", ["pretrain", "imdb-autoencoder"], [small, *SMALL, "model.language.samples=32"]),
         ("vectors", ["pretrain", "imdb-vectors"], [small, *TINY, "model.embedding.width=8", "train.window=16"]),
     ]
     return runs
+
+
+def student() -> tuple[str, list[str], list[str]]:
+    """Return a run that learns from an ensemble."""
+    return "student", ["train", "sample"], [*SMALL, "teacher.run=[two-members]", "teacher.rows=both"]
+
+
+def write_reviews(path: Path) -> None:
+    """Write a table of three labels."""
+    parts = {"good": "fine lovely great", "bad": "dull dreadful poor", "mixed": "uneven middling fair"}
+    rows = []
+    for i in range(180):
+        label = list(parts)[i % 3]
+        words = parts[label].split()
+        rows.append(f"film {i % 7} was {words[i % 3]} and the rest {words[(i // 3) % 3] if i % 5 else 'long'},{label}")
+    path.write_text("text,label\n" + "\n".join(rows) + "\n", "utf-8")
 
 
 def stacked(cell: str) -> list[str]:
@@ -98,6 +125,14 @@ def commands() -> dict[str, list[str]]:
         "predict-linear": ["predict", "--run", "linear", "--json", text],
         "explain-linear": ["predict", "--run", "linear", "--json", "--explain", text],
         "explain": ["predict", "--run", "cell-gru", "--json", "--explain", "--trace", text],
+        "predict-stars": ["predict", "--run", "stars", "--json", "--explain", "--trace", text],
+        "eval-stars": ["eval", "stars", "--json"],
+        "eval-ensemble": ["eval", "two-members", "--json"],
+        "predict-ensemble": ["predict", "--run", "two-members", "--json", "--explain", "--trace", text],
+        "eval-three": ["eval", "three-labels", "--data", "three.csv", "--json"],
+        "predict-three": ["predict", "--run", "three-labels", "--json", "--explain", "--trace", text],
+        "explain-three": ["predict", "--run", "three-linear", "--json", "--explain", "a dull film, and uneven"],
+        "explain-lstm-three": ["predict", "--run", "three-lstm", "--json", "--explain", "a dull film, and uneven"],
         "data-info": ["data", "info", "--set", "data.source=sample", "--json"],
         "data-check": ["data", "check", "--set", "data.source=sample", "--json"],
     }

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sentiment_cli.inference.predictor import AnyPredictor, open_predictor
+from sentiment_cli.inference.predictor import Predictor, open_predictor
 from sentiment_cli.runs.directory import find_run
 from sentiment_cli.storage import store
 
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def measure(
-    predictor: AnyPredictor, texts: list[str], pid: int, port: int, n_clients: int, rounds: int
+    predictor: Predictor, texts: list[str], pid: int, port: int, n_clients: int, rounds: int
 ) -> dict[str, float]:
     """Return medians over the rounds, in which the bare predictor and the server take turns."""
     bare, served = [], []
@@ -95,7 +95,7 @@ def measure(
     }
 
 
-def ask_bare(predictor: AnyPredictor, texts: list[str], at_once: int) -> tuple[float, float]:
+def ask_bare(predictor: Predictor, texts: list[str], at_once: int) -> tuple[float, float]:
     """Return processor and wall seconds of asking for so many texts at once."""
     cpu, began = time.process_time(), time.perf_counter()
     for start in range(0, len(texts), at_once):

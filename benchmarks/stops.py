@@ -3,10 +3,11 @@
     python benchmarks/stops.py                         200 stops, with two busy loops beside them
     python benchmarks/stops.py --stops 20 --busy 0
 
-Each stop starts `sentiment train --nproc 2` and sends, at a moment drawn evenly from its start to its end, SIGTERM to
-the launcher, SIGINT to the launcher and all its processes at once, as a terminal or a service manager may, or SIGTERM
-to one process. It then waits for all of them, and goes on with the run in one process: weights and metrics must be
-those of a training that nothing stopped.
+Each stop starts `sentiment train --nproc 2` and sends a signal. The moment of every second one is drawn evenly from the
+seconds that an unbroken training took, that of the others from its epochs: on a busy machine starting takes longest.
+The signal is SIGTERM to the launcher, SIGINT to the launcher and all its processes at once, as a terminal or a service
+manager may send it, or SIGTERM to one process. The script then waits for all of them, and resumes the run in one
+process: weights and metrics must be those of a training that nothing stopped.
 """
 
 import argparse
@@ -39,14 +40,22 @@ _SETTINGS += ["model.encoder.width=4", "model.embedding.width=4", "train.batch_t
 
 @dataclass
 class Stopped:
-    """One stop: what was done when, how long it took, and what is wrong with what it left ("" if nothing is)."""
+    """One stop: its moment, from the start or from the end of epoch `after`, and the seconds that it took.
+
+    `wrong` says what is wrong with it, or is empty.
+    """
 
     kind: str
+    after: int | None
     at_s: float
     code: int
     left_s: float
     outcome: str
     wrong: str
+
+    @property
+    def moment(self) -> str:
+        return f"{self.at_s:.2f} s" if self.after is None else f"epoch {self.after} + {self.at_s:.2f} s"
 
 
 def main() -> None:
@@ -77,10 +86,12 @@ def main() -> None:
             if asked.minutes is not None and time.monotonic() - started > asked.minutes * 60:
                 break
             kind = KINDS[len(found) % len(KINDS)]
-            found.append(_stop(root, asked.epochs, kind, draws.uniform(0, length_s), draws, expected))
+            after = draws.randrange(asked.epochs) if len(found) % 2 else None
+            at_s = draws.uniform(0, length_s if after is None else length_s / asked.epochs)
+            found.append(_stop(root, asked.epochs, kind, after, at_s, draws, expected))
             one = found[-1]
             line = (
-                f"{len(found):>4}  {one.kind:<24} {one.at_s:>6.2f} s  exit {one.code:>4}  left after {one.left_s:.2f} s"
+                f"{len(found):>4}  {one.kind:<24} {one.moment:>20}  exit {one.code:>4}  left after {one.left_s:.2f} s"
             )
             print(f"{line}  {one.outcome}{'  WRONG: ' + one.wrong if one.wrong else ''}", flush=True)
         _report(found)
@@ -88,11 +99,19 @@ def main() -> None:
 
 
 def _stop(
-    root: Path, epochs: int, kind: str, at_s: float, draws: random.Random, expected: tuple[str, list[object]]
+    root: Path,
+    epochs: int,
+    kind: str,
+    after: int | None,
+    at_s: float,
+    draws: random.Random,
+    expected: tuple[str, list[object]],
 ) -> Stopped:
     run = root / "runs" / "stopped"
     shutil.rmtree(run, ignore_errors=True)
     launcher = _start(root, epochs, "stopped")
+    while after is not None and launcher.poll() is None and _n_epochs(run) < after:
+        time.sleep(0.01)
     time.sleep(at_s)
     processes = _children(launcher.pid)
     number = signal.SIGINT if kind == KINDS[1] else signal.SIGTERM
@@ -125,7 +144,12 @@ def _stop(
     elif "Traceback" in said:
         wrong = said
     outcome, problem = _go_on(run, code, said, expected)
-    return Stopped(kind, at_s, code, left_s, outcome, wrong or problem)
+    return Stopped(kind, after, at_s, code, left_s, outcome, wrong or problem)
+
+
+def _n_epochs(run: Path) -> int:
+    metrics = run / "metrics.jsonl"
+    return metrics.read_bytes().count(b"\n") if metrics.exists() else -1
 
 
 def _go_on(run: Path, code: int, said: str, expected: tuple[str, list[object]]) -> tuple[str, str]:

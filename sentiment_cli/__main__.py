@@ -21,6 +21,7 @@ def main() -> NoReturn:
     handles = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell's background jobs ignore it
     if handles:
         signal.signal(signal.SIGINT, _leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the launcher of several processes starts them so
     from sentiment_cli.cli import main as run
 
     try:

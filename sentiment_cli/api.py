@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sentiment_cli.evaluation.evaluate import Evaluation
     from sentiment_cli.evaluation.metrics import Scores
     from sentiment_cli.inference.explain.attribution import AttributionMethod, Explanation
-    from sentiment_cli.inference.predictor import AnyPredictor, Prediction
+    from sentiment_cli.inference.predictor import Prediction, Predictor
 
 
 class Model:
@@ -33,12 +33,12 @@ class Model:
         from sentiment_cli.inference.predictor import open_predictor
 
         self.path = path
-        self._predictor: AnyPredictor = open_predictor(path)
+        self._predictor: Predictor = open_predictor(path)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that the model tells apart."""
-        return tuple(self._predictor.artefact.labels)
+        return tuple(self._predictor.labels)
 
     def predict(self, texts: Sequence[str]) -> "list[Prediction]":
         """Return a label, its probability and the probabilities of all labels for each text, in order."""

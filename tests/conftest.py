@@ -1,5 +1,6 @@
 """Shared by all tests: folders of their own, a tiny experiment, and the real corpus where there is one."""
 
+import gc
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import forking
 import pytest
 import torch
 from hints import complaint
@@ -91,13 +93,11 @@ def experiment() -> Callable[..., Experiment]:
 
 @pytest.fixture
 def cli() -> Cli:
-    """Run the command line in a process of its own."""
+    """Run the command line in a process of its own, a fork of one that has imported torch."""
 
     def run(*args: str, stdin: str | bytes = "", **env: str) -> "subprocess.CompletedProcess[str]":
         data = stdin.encode() if isinstance(stdin, str) else stdin
-        done = subprocess.run(
-            [sys.executable, "-m", "sentiment_cli", *args], input=data, capture_output=True, env={**os.environ, **env}
-        )
+        done = forking.run(args, data, {**os.environ, **env})
         said = done.stderr.decode()
         for hint in re.findall(r"^  try: (.*)$", said, re.MULTILINE):
             assert complaint(hint, args) is None, (args, hint, complaint(hint, args))
@@ -160,6 +160,22 @@ def three_labels(tmp_path: Path, experiment: Callable[..., Experiment]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled sample as a folder in IMDb's layout; tests copy it before they change it."""
+    from sentiment_cli.data.sources import sample
+
+    def write(path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    folder = tmp_path_factory.mktemp("sample")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sample.store, "write_file", write)  # does not wait for the disk 5,000 times
+        sample.write_sample(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small finished run on the sample."""
     from sentiment_cli.workflows.train import fit
@@ -183,6 +199,7 @@ def forked() -> Callable[..., int]:
         if child:
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         code = 1
+        gc.freeze()  # a session of onnxruntime that is collected here would wait for threads that only the parent has
         try:
             failpoints.arm(fail)
             work()

@@ -258,23 +258,14 @@ DEFINED_TWICE = {
 }
 MOST_LINES = 300
 LONGER = "This module is longer than 300 lines because"
-# Still to be split or explained.
-STILL_LONG = {
-    "cli/data.py",
-    "cli/train.py",
-    "config/contradictions.py",
-    "config/loader.py",
-    "config/schema.py",
-    "data/corpus/raw_texts.py",
-    "data/sources/source.py",
-    "evaluation/significance.py",
-    "storage/disk.py",
-    "storage/store.py",
-    "training/tasks/linear.py",
-}
 MOST_MODULES = 15
-# Still to be divided.
-STILL_LARGE = {"config", "data/sources", "training"}
+# Folders with more modules, with the reason.
+LARGER = {
+    "cli": "a file per command",
+    "config": "the schema and what reads, checks and explains a configuration: half of the files serve its messages",
+    "data/sources": "a file per kind of place, and five that fetch and open the archive of IMDb",
+    "training": "the loop and what it is made of lie side by side, so that the imports of epochs.py show all of it",
+}
 
 
 def top_level_names(source: str) -> set[str]:
@@ -295,8 +286,8 @@ def test_one_public_name_has_one_meaning() -> None:
     for path in sorted(PACKAGE.rglob("*.py")):
         for name in top_level_names(path.read_text("utf-8")):
             modules.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
-    twice = {name: where for name, where in modules.items() if len(where) > 1 and name not in DEFINED_TWICE}
-    assert not twice, "rename one of each, or give the reason in DEFINED_TWICE"
+    twice = {name for name, where in modules.items() if len(where) > 1}
+    assert twice == DEFINED_TWICE.keys(), "rename one of each, or give the reason in DEFINED_TWICE"
 
 
 def test_top_level_names_are_found_and_commands_are_not() -> None:
@@ -308,15 +299,14 @@ def test_folders_are_small() -> None:
     counts = {
         str(folder.relative_to(PACKAGE)): len({*folder.glob("*.py")} - {folder / "__init__.py"})
         for folder in (PACKAGE, *PACKAGE.rglob("*"))
-        if folder.is_dir() and folder != PACKAGE / "cli"
+        if folder.is_dir()
     }
-    assert not {folder: n for folder, n in counts.items() if n > MOST_MODULES and folder not in STILL_LARGE}
+    assert {folder for folder, n in counts.items() if n > MOST_MODULES} == LARGER.keys()
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_is_short_or_says_why_not(path: Path) -> None:
     source = path.read_text("utf-8")
-    if str(path.relative_to(PACKAGE)) in STILL_LONG or len(source.splitlines()) <= MOST_LINES:
-        return
     docstring = " ".join((ast.get_docstring(ast.parse(source)) or "").split())
-    assert LONGER in docstring, f"split it, or say in its docstring: {LONGER} …"
+    is_long = len(source.splitlines()) > MOST_LINES
+    assert (LONGER in docstring) is is_long, f"over {MOST_LINES} lines, and then only, a docstring says: {LONGER} …"

@@ -1,4 +1,7 @@
-"""`sentiment data …`."""
+"""`sentiment data …`.
+
+This module is longer than 300 lines because its six commands share their options and their tables.
+"""
 
 import dataclasses
 import io

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sentiment_cli.inference.explain.attribution import AttributionMethod as Named
     from sentiment_cli.inference.explain.attribution import Explanation
     from sentiment_cli.inference.explain.trace import Trace
-    from sentiment_cli.inference.predictor import AnyPredictor, Prediction
+    from sentiment_cli.inference.predictor import Prediction, Predictor
 
 # Styles from weak to strong that can be read on light and on dark terminals; one of fewer colours takes the nearest.
 _MORE = ("", "black on #deebf7", "black on #9ecae1", "white on #2171b5", "bold white on #084594")
@@ -47,7 +47,7 @@ class ExplainOptions(NamedTuple):
 
 
 def answer_with_reasons(
-    predictor: "AnyPredictor",
+    predictor: "Predictor",
     texts: Iterable[Sequence[str]],
     wishes: ExplainOptions,
     line_of: Callable[["Prediction"], str],

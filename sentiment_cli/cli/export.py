@@ -14,7 +14,7 @@ from sentiment_cli.errors import Change, DataError, UsageError
 
 if TYPE_CHECKING:
     from sentiment_cli.onnx.quantize import Precision
-    from sentiment_cli.runs.ensemble_model import Ensemble
+    from sentiment_cli.runs.ensemble_model import SavedModel
 
 
 class Choice(StrEnum):
@@ -65,10 +65,10 @@ def export(
             Change("--precision", asked[0], without=["--precision"]),
         )
     path = find_run(one_run(run, run_option))
-    from sentiment_cli.runs.ensemble_model import Ensemble, open_model
+    from sentiment_cli.runs.ensemble_model import open_model
 
     model = open_model(path)
-    if isinstance(model, Ensemble):
+    if model.is_ensemble:
         if pack is None or precision or out is not None:
             raise UsageError(
                 f"{path} is an ensemble, which is no one graph: it can be packed as it is, and its members exported",
@@ -87,13 +87,13 @@ def export(
         files = {one: out if is_file else (out or Path()) / f"{name}-{one}.onnx" for one in asked}
     found = {}
     try:
-        found = export_quality.export_run(model, files, pack, _elsewhere(out, pack, list(files.values())))
+        found = export_quality.export_run(model.first, files, pack, _elsewhere(out, pack, list(files.values())))
     except NoGraphError as error:
         if pack is None or precision or out is not None:
             raise DataError(f"{path} has no graph: {error}", f"{_command(path)} --pack {_packed(path)}") from error
         check_free(pack, is_packed, _elsewhere(out, pack, []))
         console.say(f"the weights are packed, which torch is loaded for: {error}")
-        pack_artefact(model, pack)
+        pack_artefact(model.first, pack)
     refused = [(name, one.refused) for name, one in found.items() if one.refused is not None]
     packed = None if pack is None or refused else str(pack)
     if as_json:
@@ -137,7 +137,7 @@ def _write_page(
     console.result(json.dumps({"run": str(path), "page": str(page), "bytes": len(html)}) if as_json else str(page))
 
 
-def _pack(ensemble: "Ensemble", pack: Path, path: Path, as_json: bool) -> None:
+def _pack(ensemble: "SavedModel", pack: Path, path: Path, as_json: bool) -> None:
     """Write an ensemble as one file, where nothing is there."""
     from sentiment_cli.runs.ensemble_model import pack_ensemble
     from sentiment_cli.runs.model_files import check_free, is_packed

@@ -132,7 +132,7 @@ def remove(
 
 
 def _remove_checkpoints(paths: list[Path]) -> None:
-    """Remove the checkpoints of finished runs. Raises UsageError for another, which goes on from its own."""
+    """Remove the checkpoints of finished runs. Raises UsageError for an unfinished one, which needs its own."""
     for path in paths:
         require_finished(path)
     for path in paths:

@@ -1,4 +1,4 @@
-"""Where things are: data, runs, the local copy of IMDb, the shipped experiments and the bundled sample."""
+"""Where things are: data, runs, the local copy of IMDb, and the shipped experiments."""
 
 import os
 import shlex
@@ -64,8 +64,3 @@ def recipes_dir() -> Path:
     """The shipped experiments: beside the package in a checkout (so that an edited one is used), else in the wheel."""
     beside = PACKAGE_DIR.parent / "configs"
     return beside if (beside / "default.yaml").is_file() else PACKAGE_DIR / "configs"
-
-
-def sample_dir() -> Path:
-    """The bundled sample beside the package; it need not exist, since its generator is packaged."""
-    return PACKAGE_DIR.parent / "data" / "sample"

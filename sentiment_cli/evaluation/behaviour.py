@@ -6,7 +6,7 @@ of minimum functionality, direction and invariance these are):
     rises, falls            the score of the good labels does
     turns-good, turns-bad   the label does: the original's is on the other side of the middle
     holds                   the label is the same
-    stays                   the label is the same, and the score within 0.1 of what it was
+    stays                   the label is the same, and the score within 0.1 of its value before
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from sentiment_cli import console
 from sentiment_cli.data.corpus.ratings import LEAST, MOST
 from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.metrics import wilson_interval
-from sentiment_cli.inference.predictor import Prediction, predictor_of
+from sentiment_cli.inference.predictor import Prediction, Predictor
 from sentiment_cli.runs.directory import is_run
-from sentiment_cli.runs.ensemble_model import AnyModel, open_model
+from sentiment_cli.runs.ensemble_model import SavedModel, open_model
 from sentiment_cli.runs.files import scores_name
 from sentiment_cli.runs.seals import write_result
 from sentiment_cli.storage import store
@@ -136,9 +136,9 @@ def keep_outcomes(run: Path, name: str, outcomes: dict[str, Any]) -> None:
         write_result(run, scores_name(name), store.dump_json({"run": run.name, **outcomes}))
 
 
-def predict_pairs(model: AnyModel, texts: Sequence[tuple[str, str]]) -> list[tuple[Prediction, Prediction]]:
+def predict_pairs(model: SavedModel, texts: Sequence[tuple[str, str]]) -> list[tuple[Prediction, Prediction]]:
     """Return a model's predictions for both texts of each pair."""
-    answers = predictor_of(model).predict([text for pair in texts for text in pair])
+    answers = Predictor(model).predict([text for pair in texts for text in pair])
     return list(zip(answers[::2], answers[1::2], strict=True))
 
 

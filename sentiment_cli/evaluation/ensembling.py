@@ -25,7 +25,7 @@ from sentiment_cli.evaluation.calibration import calibrate, measure_calibration
 from sentiment_cli.evaluation.metrics import Scores, score_outputs
 from sentiment_cli.evaluation.stacking import fit_weights
 from sentiment_cli.runs.directory import find_model, is_run
-from sentiment_cli.runs.ensemble_model import Ensemble, Member, combine, open_model, save_ensemble
+from sentiment_cli.runs.ensemble_model import Member, SavedModel, combine, open_model, save_ensemble
 from sentiment_cli.runs.files import EXPERIMENT, MODEL, SUMMARY
 from sentiment_cli.runs.known_rows import KnownRows, read_known, write_known
 from sentiment_cli.runs.predictions import ValidationOutputs, load_validation
@@ -86,12 +86,12 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
         judged = _judge_folds(logits, rows, weighing)
         valid = None if judged is None else _score(judged, rows)
         scores = {name: _score(of_member, rows) for name, of_member in zip(names, logits, strict=True)}
-    parts = [Member(*one) for one in zip(names, models, weight_K.tolist(), strict=True)]
+    members = [Member(*one) for one in zip(names, [one.first for one in models], weight_K.tolist(), strict=True)]
     with _new_run(name) as run:
-        save_ensemble(run, parts, calibration)
+        save_ensemble(run, members, calibration)
         _write_known(run, paths, models)
         made = Ensembled(run, dict(zip(names, weight_K.tolist(), strict=True)), valid, scores)
-        _write_about(made, name, models[0], weighing, time.monotonic() - began)
+        _write_about(made, name, models[0].first, weighing, time.monotonic() - began)
     return made
 
 
@@ -118,7 +118,7 @@ def _new_run(name: str) -> Iterator[Path]:
         store.remove_file(run / _MAKING)
 
 
-def _write_known(run: Path, paths: Sequence[Path], models: Sequence[Artefact]) -> None:
+def _write_known(run: Path, paths: Sequence[Path], models: Sequence[SavedModel]) -> None:
     """Write the known rows of the ensemble: those of its members."""
     found = [read_known(path, model) for path, model in zip(paths, models, strict=True)]
     for path, known in zip(paths, found, strict=True):
@@ -144,10 +144,10 @@ def _write_known(run: Path, paths: Sequence[Path], models: Sequence[Artefact]) -
     write_known(run, KnownRows(learnt, valid, test))
 
 
-def _open_member(path: Path) -> Artefact:
+def _open_member(path: Path) -> SavedModel:
     model = open_model(path)
-    if isinstance(model, Ensemble):
-        names = " ".join(shlex.quote(part.name) for part in model.parts)
+    if model.is_ensemble:
+        names = " ".join(shlex.quote(member.name) for member in model.members)
         raise UsageError(f"{path} is an ensemble itself; name its members instead", f"sentiment ensemble {names}")
     if model.target == "stars":
         raise UsageError(f"{path} gives star ratings, and an ensemble is of probabilities", "sentiment runs list")
@@ -158,7 +158,7 @@ def _open_member(path: Path) -> Artefact:
     return model
 
 
-def _check_same(paths: Sequence[Path], models: Sequence[Artefact]) -> None:
+def _check_same(paths: Sequence[Path], models: Sequence[SavedModel]) -> None:
     """Raise UsageError for a repeated member, or one with other labels than the first."""
     for i, (path, model) in enumerate(zip(paths, models, strict=True)):
         if any(path.samefile(earlier) for earlier in paths[:i]):
@@ -171,7 +171,7 @@ def _check_same(paths: Sequence[Path], models: Sequence[Artefact]) -> None:
             )
 
 
-def _find_kept(paths: Sequence[Path], models: Sequence[Artefact], weighing: Weighing) -> list[ValidationOutputs]:
+def _find_kept(paths: Sequence[Path], models: Sequence[SavedModel], weighing: Weighing) -> list[ValidationOutputs]:
     """Return the members' validation outputs, in the row order of the first member.
 
     Where they have not all kept some, or not of the same rows, nothing is returned for equal weights, and for fitted
@@ -211,20 +211,20 @@ def _find_kept(paths: Sequence[Path], models: Sequence[Artefact], weighing: Weig
     return []
 
 
-def _texts_of(kept: ValidationOutputs, model: Artefact) -> str:
+def _texts_of(kept: ValidationOutputs, model: SavedModel) -> str:
     """Return the fingerprint of the data of validation rows: stored, from the cache, or else the key of the data.
 
     Ids say too little: in a table they are the numbers of the rows.
     """
-    corpus = open_corpus(model.data_key, ()) if kept.texts is None else None
-    return kept.texts or (model.data_key if corpus is None else corpus.texts)
+    corpus = open_corpus(model.first.data_key, ()) if kept.texts is None else None
+    return kept.texts or (model.first.data_key if corpus is None else corpus.texts)
 
 
-def _is_of(kept: ValidationOutputs, model: Artefact) -> bool:
+def _is_of(kept: ValidationOutputs, model: SavedModel) -> bool:
     """Return whether the model's calibration was measured on these outputs."""
-    place = model.members.place("calibration.json")
+    place = model.files.place("calibration.json")
     with store.damage(place):
-        about = store.parse_json(model.read("calibration.json"), place)
+        about = store.parse_json(model.files.read("calibration.json"), place)
         loss_before = float(about["loss_before"])
     found = measure_calibration(kept.logits, kept.label_N, 1.0)
     return abs(found.loss_before - loss_before) < 1e-9 * max(1.0, loss_before)

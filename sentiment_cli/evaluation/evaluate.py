@@ -36,7 +36,7 @@ from sentiment_cli.evaluation.slices import (
 from sentiment_cli.inference.predictor import class_probabilities, likeliest
 from sentiment_cli.inference.torch_model import experiment_of
 from sentiment_cli.runs.directory import is_run
-from sentiment_cli.runs.ensemble_model import AnyModel, open_model
+from sentiment_cli.runs.ensemble_model import SavedModel, open_model
 from sentiment_cli.runs.files import predictions_paths, scores_name, scores_paths
 from sentiment_cli.runs.known_rows import home_of, read_known
 from sentiment_cli.runs.ledger import record_opening
@@ -104,7 +104,7 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
         )
     model = open_model(run)
     openings = record_opening(run, split, command) if split == "test" else None
-    is_learnt = split == "valid" and has_learnt_validation(model)
+    is_learnt = split == "valid" and has_learnt_validation(model.models)
     if is_learnt:
         console.warn(f"{run} was trained on its validation rows, too (train.refit): these scores are those of training")
     scored = score_split(model, split)
@@ -151,7 +151,7 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     return evaluation
 
 
-def _record_opening(path: Path, model: AnyModel, command: str) -> int | None:
+def _record_opening(path: Path, model: SavedModel, command: str) -> int | None:
     """Record an evaluation on test in the ledger of the model's run; warn if the run is not present."""
     run = home_of(path, model)
     if run is None:
@@ -160,9 +160,9 @@ def _record_opening(path: Path, model: AnyModel, command: str) -> int | None:
     return record_opening(run, "test", command)
 
 
-def _known_of_split(run: Path, model: AnyModel, split: str, scored: ScoredSplit) -> NDArray[np.bool_] | None:
+def _known_of_split(run: Path, model: SavedModel, split: str, scored: ScoredSplit) -> NDArray[np.bool_] | None:
     """Return which rows of a split occur in training rows of the run, its teachers or its starting points."""
-    if split == "train" or (split == "valid" and has_learnt_validation(model)):
+    if split == "train" or (split == "valid" and has_learnt_validation(model.models)):
         return None
     in_train_N, known = scored.packed.in_train_N, read_known(run, model)
     if known is None or scored.digest_N is None:
@@ -208,7 +208,7 @@ def _read_values(source: Source, column: str, ids: Sequence[str]) -> list[Any]:
 
 
 def _judge(
-    model: AnyModel,
+    model: SavedModel,
     name: str,
     packed: Packed,
     output: NDArray[np.float64],
@@ -243,7 +243,7 @@ def _keep(
     name: str,
     evaluation: Evaluation,
     scored: ScoredSplit,
-    model: AnyModel,
+    model: SavedModel,
     *,
     is_learnt: bool = False,
 ) -> None:

@@ -142,7 +142,7 @@ def prepare_eval_rows(artefact: Artefact) -> EvalRows:
     if corpus is None:
         rows_ids, label_N = made_up_rows(len(artefact.vocabulary.entries)), None
     else:
-        if has_learnt_validation(artefact):
+        if has_learnt_validation([artefact]):
             console.warn("the model was trained on its validation rows, too (train.refit), so there is no accuracy")
         packed = corpus.split("valid")
         rows_ids = np.split(packed.ids_T, packed.starts_N1[1:-1])
@@ -168,7 +168,7 @@ def measure(graph: bytes, artefact: Artefact, trial: EvalRows, name: str) -> Gra
     n = len(trial.label_N)
     (found_N, shown), (expected_N, expected) = (_decide(artefact, values) for values in (output, trial.output))
     right = int((found_N == trial.label_N).sum())
-    is_learnt = has_learnt_validation(artefact)
+    is_learnt = has_learnt_validation([artefact])
     return dataclasses.replace(
         worth,
         n=n,

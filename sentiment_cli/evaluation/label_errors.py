@@ -140,8 +140,8 @@ def find_suspects(
 ) -> tuple[list[Suspect], dict[str, Dispute]]:
     """Return the likely errors, the least probable label first, and the result for each split.
 
-    Disputed is a row whose label is not the predicted one, or which confident learning counts as an error; `top` keeps
-    the first so many. A split's thresholds are those of all its folds.
+    A row is disputed if its label is not the predicted one, or if confident learning counts it as an error. `top`
+    limits the number of rows. The thresholds of a split are computed over all its folds.
     """
     suspects: list[tuple[Suspect, str, int]] = []
     disputes: dict[str, Dispute] = {}

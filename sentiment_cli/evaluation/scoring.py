@@ -19,10 +19,10 @@ from sentiment_cli.data.corpus.raw_texts import Texts
 from sentiment_cli.data.tokens.chunks import ChunkEncoder
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.evaluation.slices import Partition, partition_rows
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import MemberPredictor
 from sentiment_cli.inference.torch_model import experiment_of, load_model, score_rows
 from sentiment_cli.models.device import memory_errors, select_device, set_up
-from sentiment_cli.runs.ensemble_model import AnyModel
+from sentiment_cli.runs.ensemble_model import SavedModel
 from sentiment_cli.runs.saved_model import Artefact
 from sentiment_cli.storage import store
 
@@ -46,30 +46,30 @@ class ScoredSplit(NamedTuple):
         return partition_rows(self.packed, self.groups, self.model.vocabulary, experiment_of(self.model).text)
 
 
-def score_split(model: AnyModel, split: str) -> ScoredSplit:
-    """Score a split of the corpus that a model was trained on; each part of an ensemble on its own, joined by row id.
+def score_split(model: SavedModel, split: str) -> ScoredSplit:
+    """Score a split of the corpus that a model was trained on; each member of an ensemble on its own, joined by row id.
 
-    Raises DataError where a corpus at hand is not that one, and where the parts have other rows in the split: ids are
-    numbers, in a table, and say nothing of the texts.
+    Raises DataError where the present corpus is another one, and where the members have different rows in the split:
+    the ids of a table are row numbers, so equal ids do not mean equal texts.
     """
-    of_parts = [_score_split(part, split) for part in model.models]
-    first = of_parts[0]
-    outputs = [_in_order(one, first, model.path) for one in of_parts]
+    of_members = [_score_split(artefact, split) for artefact in model.models]
+    first = of_members[0]
+    outputs = [_in_order(one, first, model.path) for one in of_members]
     return first._replace(output=model.combined(outputs))
 
 
-def score_texts(model: AnyModel, texts: Texts, split: str, name: str) -> ScoredSplit:
+def score_texts(model: SavedModel, texts: Texts, split: str, name: str) -> ScoredSplit:
     """Score a split of texts from any source; `name` is shown in the progress bar."""
-    of_parts = [_relabelled(_encode(part, texts, split), texts.labels, model.labels) for part in model.models]
-    outputs = [_outputs(part, packed, name) for part, packed in zip(model.models, of_parts, strict=True)]
+    of_members = [_relabelled(_encode(artefact, texts, split), texts.labels, model.labels) for artefact in model.models]
+    outputs = [_outputs(artefact, packed, name) for artefact, packed in zip(model.models, of_members, strict=True)]
     return ScoredSplit(
-        of_parts[0], texts.ids(split), texts.groups, model.first, texts.fingerprint, model.combined(outputs)
+        of_members[0], texts.ids(split), texts.groups, model.first, texts.fingerprint, model.combined(outputs)
     )
 
 
-def has_learnt_validation(model: AnyModel) -> bool:
-    """Return whether a model, or a member, was finally trained on its validation rows (train.refit)."""
-    return any(experiment_of(one).train.refit for one in model.models)
+def has_learnt_validation(models: Sequence[Artefact]) -> bool:
+    """Return whether one of some networks was finally trained on its validation rows (train.refit)."""
+    return any(experiment_of(one).train.refit for one in models)
 
 
 def _score_split(artefact: Artefact, split: str) -> ScoredSplit:
@@ -81,7 +81,7 @@ def _score_split(artefact: Artefact, split: str) -> ScoredSplit:
 
 
 def _in_order(scored: ScoredSplit, first: ScoredSplit, run: Path) -> NDArray[np.float64]:
-    """Return outputs in the order of the first part's rows."""
+    """Return outputs in the order of the first member's rows."""
     is_same = scored.texts == first.texts
     if is_same and scored.ids == first.ids:
         return scored.output
@@ -119,7 +119,7 @@ def _encode(artefact: Artefact, texts: Texts, split: str) -> Packed:
 def _outputs(artefact: Artefact, packed: Packed, name: str) -> NDArray[np.float64]:
     """Return the model's outputs of the rows, logits as they are or star ratings on their scale."""
     if not artefact.has_weights:
-        return Predictor(artefact).outputs(np.split(packed.ids_T, packed.starts_N1[1:-1]))
+        return MemberPredictor(artefact).outputs(np.split(packed.ids_T, packed.starts_N1[1:-1]))
     experiment, length_N = experiment_of(artefact), packed.length_N
     device = _device_of(experiment.train.device)
     set_up(device, experiment.train.threads)

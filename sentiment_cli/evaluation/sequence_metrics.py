@@ -11,8 +11,8 @@ _MOST_NATS = 700.0  # e^709.8 is the largest of a float
 class SequenceScores:
     """Scores of n predicted tokens: mean loss in nats, its exponential, and how many of them were likeliest.
 
-    `exact` is the share of sequences that are written without a mistake. None is what nobody counted, and the
-    perplexity of what foresees no next token.
+    `exact` is the share of sequences that are written without a mistake. Figures that were not measured are None, and
+    so is the perplexity of a model that predicts no next token.
     """
 
     n: int

@@ -288,12 +288,9 @@ def _refuse_other_rows(first: MarkedRun, other: MarkedRun) -> None:
         )
         if only
     ]
-    relabelled = [row_id for row_id in one if row_id in two and one[row_id] != two[row_id]]
-    if relabelled:
-        row_id = relabelled[0]
-        said.append(
-            f"{len(relabelled):,} are labelled otherwise, such as {row_id}: {one[row_id]!r} and {two[row_id]!r}"
-        )
+    if relabelled := [row_id for row_id in one if row_id in two and one[row_id] != two[row_id]]:
+        labels = f"{one[relabelled[0]]!r} and {two[relabelled[0]]!r}"
+        said.append(f"{len(relabelled):,} are labelled otherwise, such as {relabelled[0]}: {labels}")
     if one == two:
         said.append("the rows have the same ids and labels, and other texts")
     raise DataError(

@@ -27,7 +27,7 @@ _NEGATIONS = frozenset(
 
 
 class Partition(NamedTuple):
-    """Rows told apart by one thing: row i has `values[place_N[i]]`, and no value is without rows."""
+    """A partition of rows by one property: row i has `values[place_N[i]]`, and each value has rows."""
 
     name: str
     values: tuple[str, ...]

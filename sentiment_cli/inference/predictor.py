@@ -1,4 +1,4 @@
-"""Predictions of a model or an ensemble for texts."""
+"""Predictions of a model for texts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from sentiment_cli.data.tokens.saved_tokenizer import panics
 from sentiment_cli.data.tokens.tokenizer import encode
 from sentiment_cli.inference.scoring import score_ids
 from sentiment_cli.onnx.runtime import ScoreFn
-from sentiment_cli.runs.ensemble_model import AnyModel, Ensemble, open_model
+from sentiment_cli.runs.ensemble_model import SavedModel, open_model
 from sentiment_cli.runs.saved_model import GRAPH, Artefact
 from sentiment_cli.storage import store
 
@@ -51,37 +51,13 @@ class Evidence(NamedTuple):
     low_evidence: bool
 
 
-class Predictor:
-    """Answers for texts, with the pipeline the model was trained with: by its graph, else, with torch, by its weights.
-
-    predictor = Predictor(open_artefact(path))
-    predictor.predict(["I just really loved the movie"])
-    predictor.outputs(predictor.encode(texts))            logits, not divided by predictor.temperature
-    predictor.answer(texts)                               the same
-    """
+class MemberPredictor:
+    """One network of a model, with the pipeline it was trained with; by its graph, else, with torch, by its weights."""
 
     def __init__(self, artefact: Artefact) -> None:
-        self.artefact, self.settings, self.combined = artefact, artefact.settings, artefact.combined
-        self.labels, self.target, self.temperature = artefact.labels, artefact.target, artefact.temperature
-        self.vocabulary, self.tokenizer = artefact.vocabulary, artefact.tokenizer
+        self.artefact, self.vocabulary, self.tokenizer = artefact, artefact.vocabulary, artefact.tokenizer
         self._most_read = max_own_tokens(artefact.reading)
         self._answers = _load(artefact)
-
-    @property
-    def parts(self) -> "list[Predictor]":
-        return [self]
-
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Return one prediction per text, in order; one with no known word has `low_evidence`."""
-        return self.judge(texts, self.encode(texts))
-
-    def judge(self, texts: Sequence[str], rows_ids: Sequence[NDArray[np.int32]]) -> list[Prediction]:
-        """Return the predictions for texts whose token ids come from `encode`."""
-        return _predictions(self.artefact, texts, self.outputs(rows_ids), list(map(self.evidence, rows_ids)))
-
-    def answer(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Return the outputs of texts, in order."""
-        return self.outputs(self.encode(texts))
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the token ids of each text, all of them."""
@@ -93,10 +69,10 @@ class Predictor:
         return kept_positions(len(ids_L), self.artefact.reading)
 
     def outputs(self, rows_ids: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
-        """Return the model's outputs for rows of complete token ids, in order.
+        """Return the network's outputs for rows of complete token ids, in order.
 
         That is logit_N, of the second of two labels, or logit_NC, not divided by the temperature, or star ratings on
-        their scale. Raises IntegrityError for a model that puts out what is no finite number.
+        their scale. Raises IntegrityError for a network that puts out what is no finite number.
         """
         outputs = score_ids(self._answers, rows_ids, self.artefact.reading, self.artefact.n_logits)
         if not np.isfinite(outputs).all():
@@ -114,58 +90,54 @@ class Predictor:
         )
 
 
-class EnsemblePredictor:
-    """Answers for texts by all models of an ensemble, each with its own pipeline; used as a Predictor is.
+class Predictor:
+    """Answers for texts by a model's members, each with its own pipeline.
 
-    Tokens and unknown ones are counted as the first model has them; a text is truncated, and its evidence low, where
-    it is so for every model.
+        predictor = Predictor(open_model(path))
+        predictor.predict(["I just really loved the movie"])
+        predictor.outputs(predictor.encode(texts))            logits, not divided by predictor.temperature
+
+    Of an ensemble, tokens and unknown ones are counted as the first member has them; a text is truncated, and its
+    evidence low, where it is so for every member.
     """
 
-    def __init__(self, ensemble: Ensemble) -> None:
-        self.artefact, self.settings, self.combined = ensemble, ensemble.settings, ensemble.combined
-        self.labels, self.target, self.temperature = ensemble.labels, ensemble.target, ensemble.temperature
-        self.parts = [Predictor(part.model) for part in ensemble.parts]
+    def __init__(self, model: SavedModel) -> None:
+        self.model, self.settings, self.combined = model, model.settings, model.combined
+        self.labels, self.target, self.temperature = model.labels, model.target, model.temperature
+        self.members = [MemberPredictor(artefact) for artefact in model.models]
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Return one prediction per text, in order."""
+        """Return one prediction per text, in order; one with no known word has `low_evidence`."""
         return self.judge(texts, self.encode(texts))
 
     def encode(self, texts: Sequence[str]) -> list[list[NDArray[np.int32]]]:
-        """Return for each model the token ids of each text."""
-        return [part.encode(texts) for part in self.parts]
+        """Return for each member the token ids of each text."""
+        return [member.encode(texts) for member in self.members]
 
     def judge(self, texts: Sequence[str], rows: Sequence[Sequence[NDArray[np.int32]]]) -> list[Prediction]:
         """Return the predictions for texts whose token ids come from `encode`."""
-        output = self.combined([part.outputs(rows_ids) for part, rows_ids in zip(self.parts, rows, strict=True)])
-        known = [map(part.evidence, rows_ids) for part, rows_ids in zip(self.parts, rows, strict=True)]
+        known = [map(member.evidence, rows_ids) for member, rows_ids in zip(self.members, rows, strict=True)]
         evidence = [
-            of_parts[0]._replace(
-                truncated=all(one.truncated for one in of_parts), low_evidence=all(one.low_evidence for one in of_parts)
+            of_members[0]._replace(
+                truncated=all(one.truncated for one in of_members),
+                low_evidence=all(one.low_evidence for one in of_members),
             )
-            for of_parts in zip(*known, strict=True)
+            for of_members in zip(*known, strict=True)
         ]
-        return _predictions(self.artefact, texts, output, evidence)
+        return _predictions(self.model, texts, self.outputs(rows), evidence)
 
-    def answer(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Return the outputs of texts, in order, not divided by the temperature."""
-        return self.combined([part.answer(texts) for part in self.parts])
-
-
-AnyPredictor = Predictor | EnsemblePredictor
+    def outputs(self, rows: Sequence[Sequence[NDArray[np.int32]]]) -> NDArray[np.float64]:
+        """Return the outputs of texts whose token ids come from `encode`, not divided by the temperature."""
+        return self.combined([member.outputs(ids) for member, ids in zip(self.members, rows, strict=True)])
 
 
-def open_predictor(path: Path) -> AnyPredictor:
+def open_predictor(path: Path) -> Predictor:
     """Open a classifier for prediction. Raises as `open_model` does."""
-    return predictor_of(open_model(path))
-
-
-def predictor_of(model: AnyModel) -> AnyPredictor:
-    """Return the predictor of a model or an ensemble."""
-    return Predictor(model) if isinstance(model, Artefact) else EnsemblePredictor(model)
+    return Predictor(open_model(path))
 
 
 def _predictions(
-    model: AnyModel, texts: Sequence[str], output: NDArray[np.float64], evidence: Sequence[Evidence]
+    model: SavedModel, texts: Sequence[str], output: NDArray[np.float64], evidence: Sequence[Evidence]
 ) -> list[Prediction]:
     said: list[tuple[list[float] | None, float | None]]
     if model.target == "stars":
@@ -194,10 +166,10 @@ def _load(artefact: Artefact) -> ScoreFn:
         try:
             answers, n_logits = open_graph(graph)
         except store.IntegrityError as error:
-            raise store.IntegrityError(f"{artefact.members.place(GRAPH)}: {error}") from error
+            raise store.IntegrityError(f"{artefact.files.place(GRAPH)}: {error}") from error
         if n_logits != artefact.n_logits:
             raise store.IntegrityError(
-                f"{artefact.members.place(GRAPH)} puts out {n_logits} numbers a row, and {len(artefact.labels)} labels "
+                f"{artefact.files.place(GRAPH)} puts out {n_logits} numbers a row, and {len(artefact.labels)} labels "
                 f"want {artefact.n_logits}"
             )
         return answers

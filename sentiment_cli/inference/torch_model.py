@@ -32,7 +32,7 @@ def experiment_of(artefact: Artefact) -> Experiment:
         return experiment_from_values(artefact.settings)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise store.IntegrityError(f"{artefact.members.place('model.json')} holds no experiment: {wrong}") from error
+        raise store.IntegrityError(f"{artefact.files.place('model.json')} holds no experiment: {wrong}") from error
 
 
 def load_model(artefact: Artefact) -> AnyClassifier:
@@ -46,7 +46,7 @@ def load_built(artefact: Artefact, build: Callable[[Experiment, Vocabulary, int]
     Raises IntegrityError where the tensors are not the experiment's own: others, of other shapes or kinds, or with
     numbers that are not finite.
     """
-    place, weights = artefact.members.place(WEIGHTS), load_weights(artefact)
+    place, weights = artefact.files.place(WEIGHTS), load_weights(artefact)
     try:
         experiment, n_labels = experiment_of(artefact), len(artefact.labels)
         model = _filled(lambda: build(experiment, artefact.vocabulary, n_labels), weights)
@@ -63,7 +63,7 @@ def load_weights(artefact: Artefact) -> dict[str, Tensor]:
     try:
         weights: dict[str, Tensor] = safetensors.torch.load(artefact.read(WEIGHTS))
     except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
-        place = artefact.members.place(WEIGHTS)
+        place = artefact.files.place(WEIGHTS)
         raise store.IntegrityError(f"{place} does not hold the model's weights: {error}") from error
     return weights
 
@@ -128,9 +128,9 @@ def score_rows(
 ) -> NDArray[np.float64]:
     """Return the model's outputs of all rows, in their order, in float32; rows of like length are read together.
 
-    They are logit_N (or star ratings on their scale), or logit_NC where the model has a logit per label. Of several
-    processes each reads every so many-th batch, from its `first` on; the other rows' outputs are then 0. `on_read` is
-    told after each batch how many tokens have been read.
+    They are logit_N (or star ratings on their scale), or logit_NC where the model has a logit per label. With
+    several processes, each reads every `every`-th batch from `first` on, and the outputs of other rows are 0. `on_read`
+    is called after each batch with the number of tokens read so far.
     """
     was_training = model.training
     model.eval()

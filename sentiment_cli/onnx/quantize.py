@@ -1,8 +1,8 @@
 """Quantized graphs: weights in int8 or in half precision.
 
 Either way a row's answer depends on nothing else in its batch. That rules out the usual dynamic quantisation, whose
-scale is of whatever stands in the batch: it moved probabilities of 1,500 reviews, of an LSTM of width 128, by up to
-0.015 from one batch to another. Here scales are of the largest number that can come, where the graph tells it. The
+scale depends on the other rows of the batch: it moved probabilities of 1,500 reviews, of an LSTM of width 128, by up to
+0.015 from one batch to another. Here scales are of the largest number that can come, where the graph gives it. The
 operator of an LSTM chooses its own; what it finds largest are two more inputs and two more states, which no weight
 reads and which never change.
 """

@@ -1,7 +1,7 @@
-"""Whether a file is a graph such as this program writes, told from its bytes before anything else reads them.
+"""Check that a file is a graph as this program writes them, from its bytes, before anything else reads them.
 
 onnxruntime follows what a graph says: to other files for the numbers of a tensor, to operators of other libraries, into
-loops without an end. What this program writes needs none of that, so that a short list of what there may be is enough.
+loops without an end. What this program writes needs none of that, so a short list of what is allowed is enough.
 It is held against the protobuf messages themselves (https://protobuf.dev/programming-guides/encoding/), which takes
 milliseconds where importing onnx takes 150; numbers are stepped over, not copied. A message that two readers could take
 for different ones is refused too: a field given twice, of another wire type, or that is not in the list. What the

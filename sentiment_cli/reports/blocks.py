@@ -1,7 +1,7 @@
 """The blocks of a report, independent of HTML and Markdown: plain text and numbers, without markup.
 
-Whatever came from outside (a review, a label, a name) is only ever a string in one of these, so that whoever writes
-them down escapes it in one place and none of it can become an element, an attribute or a link.
+Text from outside (a review, a label, a name) is only ever a string in one of these blocks. Each writer escapes it in
+one place, so none of it can become an element, an attribute or a link.
 """
 
 from collections.abc import Sequence

@@ -27,6 +27,7 @@ _WIDTH = 100
 _SIGNS = re.compile(r"[\\`*_\[\]<>|~&$@]|(?<=http):|(?<=https):|(?<=ftp):|(?<=www)\.", re.IGNORECASE)
 # At the start of a line alone: a heading, a list, a rule.
 _OPENING = re.compile(r"^(?P<number>\d+(?=[.)](?: |$)))?(?P<sign>[#+=.)-])")
+_CLOSING = re.compile(r" (?=#+$)")  # signs at the end of a heading, which would close it
 
 
 def render_card(document: Document) -> bytes:
@@ -82,4 +83,5 @@ def _escape(text: str) -> str:
     """Return a text as one line in which no sign means more than itself."""
     line = " ".join(console.sanitize(text).split())
     line = _SIGNS.sub(lambda match: f"\\{match.group()}", line)
-    return _OPENING.sub(lambda match: f"{match['number'] or ''}\\{match['sign']}", line)
+    line = _OPENING.sub(lambda match: f"{match['number'] or ''}\\{match['sign']}", line)
+    return _CLOSING.sub(r" \\", line)

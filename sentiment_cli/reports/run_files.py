@@ -45,7 +45,7 @@ class RunFiles:
     summary: dict[str, Any]
     curves: list[dict[str, Any]]  # one row per evaluation, those of a refit left out
     changes: list[dict[str, Any]]
-    scores: dict[str, dict[str, Any]]  # of what eval scored, the most telling first
+    scores: dict[str, dict[str, Any]]  # by split or data set, the most important first
     openings: int | None
     calibration: dict[str, Any] | None
     n_parameters: int | None

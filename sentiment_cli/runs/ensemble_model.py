@@ -1,4 +1,4 @@
-"""Ensembles on disk, and how the outputs of their members are combined.
+"""Finished models of one or several members: a single network, or an ensemble, and how its outputs are combined.
 
     RUN/model/  manifest.json  ensemble.json  calibration.json  1.model.json  1.graph.onnx  …  2.model.json  …
 
@@ -36,7 +36,7 @@ _MOST_WEIGHT = 1e6
 
 
 class Member(NamedTuple):
-    """A member of an ensemble: its model, the name of its run, and its weight."""
+    """A trained network of a model: its run's name, its files, and its weight in an ensemble."""
 
     name: str
     model: Artefact
@@ -44,23 +44,32 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ensemble:
-    """A model made of models; those parts of `Artefact` that both have mean the same."""
+class SavedModel:
+    """A finished model: the network of a run, or the networks of an ensemble, which share their labels.
+
+    `path` is what was opened, `files` all files of the model; the temperature divides the output of `combined`.
+    """
 
     path: Path
-    parts: tuple[Member, ...]
+    members: tuple[Member, ...]
     temperature: float
-    members: ModelFiles
-    target: Literal["label"] = "label"
-    has_weights: Literal[False] = False  # of its own, for torch to load
+    files: ModelFiles
+
+    @property
+    def is_ensemble(self) -> bool:
+        return ENSEMBLE in self.files.entries
 
     @property
     def models(self) -> list[Artefact]:
-        return [part.model for part in self.parts]
+        return [member.model for member in self.members]
 
     @property
     def first(self) -> Artefact:
-        return self.parts[0].model
+        return self.members[0].model
+
+    @property
+    def target(self) -> Literal["label", "stars"]:
+        return self.first.target
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -75,14 +84,17 @@ class Ensemble:
         return self.first.settings
 
     def combined(self, outputs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Return the output of rows, not divided by the temperature, from those of each part."""
+        """Return the output of rows, not divided by the temperature, from that of each member.
+
+        The output of a single network is returned as it is.
+        """
+        if not self.is_ensemble:
+            (output,) = outputs
+            return output
         return combine(
-            [output / part.model.temperature for output, part in zip(outputs, self.parts, strict=True)],
-            [part.weight for part in self.parts],
+            [output / member.model.temperature for output, member in zip(outputs, self.members, strict=True)],
+            [member.weight for member in self.members],
         )
-
-
-AnyModel = Artefact | Ensemble
 
 
 def combine(calibrated: Sequence[NDArray[np.float64]], weights: Sequence[float]) -> NDArray[np.float64]:
@@ -108,57 +120,60 @@ def is_ensemble(path: Path) -> bool:
 def refuse_ensemble(run: Path, why: str) -> None:
     """Raise UsageError for an ensemble, with the command that builds it again."""
     if is_ensemble(run):
-        names = " ".join(shlex.quote(part.name) for part in _open_ensemble(run, open_files(run)).parts)
+        names = " ".join(shlex.quote(member.name) for member in open_model(run).members)
         raise UsageError(f"{run} is an ensemble: {why}", f"sentiment ensemble {names}")
 
 
-def open_model(path: Path) -> AnyModel:
-    """Open a classifier: a single model or an ensemble, from a run, its own directory or a packed file.
+def open_model(path: Path, task: str | None = "classify") -> SavedModel:
+    """Open a model: a single network or an ensemble, from a run, its own directory or a packed file.
 
-    Raises IntegrityError for damage, UsageError for a model of another task.
+    Raises IntegrityError for damage, and with `task` UsageError for a model of another task.
     """
-    members = open_files(path)
-    return _open_ensemble(path, members) if ENSEMBLE in members.files else read_artefact(path, members)
+    files = open_files(path)
+    if ENSEMBLE in files.entries:
+        return _open_ensemble(path, files)
+    artefact = read_artefact(path, files, task)
+    return SavedModel(path, (Member(path.name, artefact, 1.0),), artefact.temperature, files)
 
 
-def save_ensemble(run: Path, parts: Sequence[Member], calibration: Calibration | None = None) -> None:
-    """Write RUN/model/ with a copy of each part."""
+def save_ensemble(run: Path, members: Sequence[Member], calibration: Calibration | None = None) -> None:
+    """Write RUN/model/ with a copy of each member."""
     files = {
-        f"{i}.{name}": part.model.read(name)
-        for i, part in enumerate(parts, 1)
-        for name in sorted(part.model.members.files)
+        f"{i}.{name}": member.model.read(name)
+        for i, member in enumerate(members, 1)
+        for name in sorted(member.model.files.entries)
     }
     if calibration is not None:
         files["calibration.json"] = store.dump_json(calibration._asdict())
     with store.new_directory(run / MODEL) as draft:
-        for name, data in {**files, ENSEMBLE: _about(parts, files)}.items():
+        for name, data in {**files, ENSEMBLE: _about(members, files)}.items():
             draft.write(name, data)
 
 
-def pack_ensemble(ensemble: Ensemble, path: Path) -> int:
+def pack_ensemble(ensemble: SavedModel, path: Path) -> int:
     """Write an ensemble as one file, which answers as the directory does, and return its size; as `pack_artefact`."""
-    files = {name: ensemble.members.read(name) for name in ensemble.members.files if name == "calibration.json"}
-    for i, part in enumerate(ensemble.parts, 1):
-        files |= {f"{i}.{name}": data for name, data in packed_files(part.model).items()}
-    return pack({**files, ENSEMBLE: _about(ensemble.parts, files)}, path)
+    files = {name: ensemble.files.read(name) for name in ensemble.files.entries if name == "calibration.json"}
+    for i, member in enumerate(ensemble.members, 1):
+        files |= {f"{i}.{name}": data for name, data in packed_files(member.model).items()}
+    return pack({**files, ENSEMBLE: _about(ensemble.members, files)}, path)
 
 
-def _about(parts: Sequence[Member], files: dict[str, bytes]) -> bytes:
-    named = [{"name": part.name, "weight": part.weight} for part in parts]
+def _about(members: Sequence[Member], files: dict[str, bytes]) -> bytes:
+    named = [{"name": member.name, "weight": member.weight} for member in members]
     return store.dump_json({"format": _FORMAT, "members": named, "files": hashes_of(files)})
 
 
-def _open_ensemble(path: Path, members: ModelFiles) -> Ensemble:
-    place = members.place(ENSEMBLE)
-    about = store.parse_json(members.read(ENSEMBLE), place)
+def _open_ensemble(path: Path, files: ModelFiles) -> SavedModel:
+    place = files.place(ENSEMBLE)
+    about = store.parse_json(files.read(ENSEMBLE), place)
     try:
         if type(about["format"]) is not int or about["format"] != _FORMAT:
             raise store.IntegrityError(f"{place} has format {about['format']!r}; this version reads {_FORMAT}")
-        check_files(members, about["files"], by=ENSEMBLE)
+        check_files(files, about["files"], by=ENSEMBLE)
         names = [(member["name"], _weight(member["weight"], place)) for member in about["members"]]
-        models = [read_artefact(path, part) for part in members.parts()]
+        models = [read_artefact(path, part) for part in files.parts()]
         if len(names) != len(models):
-            raise store.IntegrityError(f"{place} names {len(names)} members, and {members.path} holds {len(models)}")
+            raise store.IntegrityError(f"{place} names {len(names)} members, and {files.path} holds {len(models)}")
         if not 0 < (total := sum(weight for _, weight in names)):
             raise store.IntegrityError(f"{place}: the weights of the members add up to {total}")
         for (name, _), model in zip(names, models, strict=True):
@@ -167,8 +182,8 @@ def _open_ensemble(path: Path, members: ModelFiles) -> Ensemble:
                     f"{place}: {name} has the labels {', '.join(model.labels)}, and {names[0][0]} "
                     f"{', '.join(models[0].labels)}"
                 )
-        parts = tuple(Member(str(name), model, weight) for (name, weight), model in zip(names, models, strict=True))
-        return Ensemble(path, parts, read_temperature(members), members)
+        members = tuple(Member(str(name), model, weight) for (name, weight), model in zip(names, models, strict=True))
+        return SavedModel(path, members, read_temperature(files), files)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise store.IntegrityError(f"{place} is damaged: {error!r:.200}") from error
 

@@ -19,7 +19,7 @@ from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.data.corpus.duplicates import Hashes
 from sentiment_cli.data.corpus.packed import Corpus, open_corpus
 from sentiment_cli.errors import SentimentError
-from sentiment_cli.runs.ensemble_model import AnyModel
+from sentiment_cli.runs.ensemble_model import SavedModel
 from sentiment_cli.runs.files import EXPERIMENT, MODEL, ROWS
 from sentiment_cli.runs.model_files import ENSEMBLE
 from sentiment_cli.runs.saved_model import GRAPH, WEIGHTS, Artefact, open_files
@@ -57,7 +57,7 @@ def write_known(run: Path, known: KnownRows) -> None:
             draft.write(f"{name}.uint64", hashes.tobytes())
 
 
-def read_known(path: Path, model: AnyModel) -> KnownRows | None:
+def read_known(path: Path, model: SavedModel) -> KnownRows | None:
     """Return the known rows of a model, from its run or from the cached data; None without either.
 
     `path` is a run, the model inside one, or a packed model, whose run is looked for.
@@ -75,16 +75,16 @@ def read_known(path: Path, model: AnyModel) -> KnownRows | None:
     return KnownRows(*(_union([getattr(one, name) for one in known]) for name in KnownRows._fields))
 
 
-def home_of(path: Path, model: AnyModel) -> Path | None:
+def home_of(path: Path, model: SavedModel) -> Path | None:
     """Return the run directory of a model; None if its run is not present."""
     if (path / MODEL).is_dir():
         return path
     if path.name == MODEL and (path.parent / EXPERIMENT).is_file():
         return path.parent
-    marks = _marks(model.members.files)
+    marks = _marks(model.files.entries)
     for experiment in sorted(runs_dir().glob(f"[!.]*/{EXPERIMENT}")):
         try:
-            files = open_files(experiment.parent).files
+            files = open_files(experiment.parent).entries
         except SentimentError:  # of a run that is damaged, or has no model yet
             continue
         if marks & _marks(files):
@@ -106,7 +106,7 @@ def _from_cache(model: Artefact) -> KnownRows | None:
         console.warn(f"{error}")
         return None
     if corpus is None or settings.get("teacher", {}).get("run") or settings.get("init_from"):
-        return None  # of what it learnt from others the cache says nothing
+        return None  # the cache does not hold the rows that other models learnt
     task, language = settings.get("task", "classify"), settings["model"].get("language", {})
     is_labelled = task == "classify" or bool(language.get("label"))
     return rows_of_corpus(corpus, is_labelled=is_labelled, is_refit=bool(settings["train"].get("refit")))

@@ -42,22 +42,22 @@ class ModelFiles:
     """The files of the model at `path` by its manifest, and their offsets in a packed file."""
 
     path: Path
-    files: dict[str, Any]
+    entries: dict[str, Any]
     _packed: "dict[str, _Packed] | None" = None
     prefix: str = ""
 
     def parts(self) -> "list[ModelFiles]":
         """Return the files of each part of an ensemble."""
-        return [ModelFiles(self.path, files, self._packed, prefix) for prefix, files in _parts(self.files).items()]
+        return [ModelFiles(self.path, own, self._packed, prefix) for prefix, own in _parts(self.entries).items()]
 
     @property
     def sha256(self) -> str:
         """The identity of a model: the hash of its manifest."""
-        return hashlib.sha256(store.dump_manifest(self.files)).hexdigest()
+        return hashlib.sha256(store.dump_manifest(self.entries)).hexdigest()
 
     def read(self, name: str) -> bytes:
         """Read a member; raise IntegrityError where size or hash are not the manifest's."""
-        size, place = self.files[name]["size"], self.place(name)
+        size, place = self.entries[name]["size"], self.place(name)
         if self._packed is None:
             data = store.read_file(place, size + 1)
         else:
@@ -69,7 +69,7 @@ class ModelFiles:
                     raise _damaged(self.path, f"the header of {place.name} is not its own")
                 data = handle.read(size)
         found = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        if found != self.files[name]:
+        if found != self.entries[name]:
             said = f"{place} is damaged: its size or checksum is not the one in the manifest"
             raise store.IntegrityError(said, _how_to_make_anew(self.path))
         return data
@@ -132,7 +132,7 @@ def pack(files: Mapping[str, bytes], path: Path) -> int:
     if sum(map(len, named.values())) > _LARGEST_PACKED:
         raise DataError(f"{path} would hold more than a zip can, 4 GiB")
     if store.is_there(path):
-        if not path.is_dir() and open_model_files(path).files == entries:  # of a command that was killed after it
+        if not path.is_dir() and open_model_files(path).entries == entries:  # of a command that was killed after it
             return path.stat().st_size
         raise UsageError(f"{path} is there already, with another model, and is not overwritten", _elsewhere(path))
     members = _lay_out({name: len(data) for name, data in named.items()}, list(map(zlib.crc32, named.values())))

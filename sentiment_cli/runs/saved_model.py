@@ -1,4 +1,4 @@
-"""Saved models: reading and writing a finished model, without torch, each file read on demand.
+"""Saved models: reading and writing one trained network, without torch, each file read on demand.
 
     RUN/model/  manifest.json  model.json  calibration.json  tokenizer.json  vocabulary.json
                 graph.onnx  weights.safetensors
@@ -13,14 +13,11 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from sentiment_cli.data.batching.truncation import SavedTextLimits
@@ -40,7 +37,7 @@ if TYPE_CHECKING:
 GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
 _FORMAT = 3
 _MOST_TEMPERATURE = 1e6  # one is fitted from 0.05 to 20
-# 1 is 2 without calibration.json, which whoever reads 1 alone would pass over; 2 is 3 without a graph and the hashes.
+# Format 2 added calibration.json, which a reader of format 1 would ignore; format 3 added the graph and the hashes.
 _READABLE = (1, 2, 3)
 _DATA_KEY = re.compile(r"[A-Za-z0-9-]+-[0-9a-f]{16}")  # as `data.cache` names what it keeps
 _NO_GRAPH = "the run was trained by a version that made no graphs"
@@ -58,7 +55,7 @@ class Calibration(NamedTuple):
 
 @dataclass(frozen=True)
 class Artefact:
-    """A finished model with all it needs to answer.
+    """A trained network with all it needs to answer; a `SavedModel` has one or several.
 
     `path` is what was opened, `settings` the experiment's as plain values, `reading` those of them that say what is
     read of a row; `data_key` names the prepared corpus that it was trained on; `no_graph` says why there is no graph,
@@ -73,38 +70,24 @@ class Artefact:
     reading: SavedTextLimits
     no_graph: str | None
     temperature: float
-    members: ModelFiles
+    files: ModelFiles
 
     @property
     def has_weights(self) -> bool:
-        return WEIGHTS in self.members.files
+        return WEIGHTS in self.files.entries
 
     @property
     def n_logits(self) -> int:
         """How many numbers the model puts out per row: one for two labels or stars, else one per label."""
         return 1 if len(self.labels) == 2 else len(self.labels)
 
-    @property
-    def models(self) -> "list[Artefact]":
-        """The models to run: this one; an ensemble has several."""
-        return [self]
-
-    @property
-    def first(self) -> "Artefact":
-        return self
-
-    def combined(self, outputs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Return the output of rows from that of each of `models`."""
-        (output,) = outputs
-        return output
-
     def read(self, name: str) -> bytes:
         """Return the content of a file; raise IntegrityError if it differs from the manifest."""
-        return self.members.read(name)
+        return self.files.read(name)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        place = self.members.place("vocabulary.json")
+        place = self.files.place("vocabulary.json")
         try:
             return Vocabulary.from_json(store.parse_json(self.read("vocabulary.json"), place))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -112,7 +95,7 @@ class Artefact:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        place = self.members.place("tokenizer.json")
+        place = self.files.place("tokenizer.json")
         data = self.read("tokenizer.json")
         try:
             return rebuild_tokenizer(data, self.vocabulary.entries, self.vocabulary.unknown_id, self.settings["text"])
@@ -126,11 +109,11 @@ def open_artefact(path: Path, task: str | None = "classify") -> Artefact:
     With `task` another kind of model is a UsageError. Raises IntegrityError for damage, for a format this version does
     not read, and for files of several models.
     """
-    members = open_files(path)
-    if ENSEMBLE in members.files:
+    files = open_files(path)
+    if ENSEMBLE in files.entries:
         show = f"sentiment runs show {shlex.quote(str(path))}"
         raise UsageError(f"{path} is an ensemble, and this command needs a single model", show)
-    return read_artefact(path, members, task)
+    return read_artefact(path, files, task)
 
 
 def open_files(path: Path) -> ModelFiles:
@@ -138,18 +121,18 @@ def open_files(path: Path) -> ModelFiles:
     return open_model_files(path / MODEL if (path / MODEL).is_dir() else path)
 
 
-def read_artefact(path: Path, members: ModelFiles, task: str | None = "classify") -> Artefact:
+def read_artefact(path: Path, files: ModelFiles, task: str | None = "classify") -> Artefact:
     """Return the model that these files are, those at `path` or of a part of it. Raises as `open_artefact` does."""
-    place = members.place("model.json")
-    about = store.parse_json(members.read("model.json"), place)
+    place = files.place("model.json")
+    about = store.parse_json(files.read("model.json"), place)
     try:
         if type(about["format"]) is not int or about["format"] not in _READABLE:
             known = ", ".join(map(str, _READABLE[:-1]))
             raise store.IntegrityError(
-                f"{members.path} has format {about['format']!r}; this version reads {known} and {_READABLE[-1]}"
+                f"{files.path} has format {about['format']!r}; this version reads {known} and {_READABLE[-1]}"
             )
         if about["format"] >= 3:
-            check_files(members, about["files"])
+            check_files(files, about["files"])
         if task not in (None, own_task := about["experiment"].get("task", "classify")):
             raise UsageError(
                 f"the task of {path} is {own_task}, and this command needs a model of task {task}",
@@ -169,9 +152,9 @@ def read_artefact(path: Path, members: ModelFiles, task: str | None = "classify"
             settings=about["experiment"],
             target="stars" if about["experiment"]["data"].get("target") == "stars" else "label",
             reading=SavedTextLimits.from_json(about["experiment"]["text"]),
-            no_graph=None if GRAPH in members.files else about.get("graph") or _NO_GRAPH,
-            temperature=read_temperature(members),
-            members=members,
+            no_graph=None if GRAPH in files.entries else about.get("graph") or _NO_GRAPH,
+            temperature=read_temperature(files),
+            files=files,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise store.IntegrityError(f"{place} is damaged: {error!r}") from error
@@ -222,7 +205,7 @@ def pack_artefact(artefact: Artefact, path: Path, graph: bytes | None = None) ->
 
 def packed_files(artefact: Artefact, graph: bytes | None = None) -> dict[str, bytes]:
     """Return the files of a model's packed form."""
-    names = artefact.members.files.keys() - {"model.json"}
+    names = artefact.files.entries.keys() - {"model.json"}
     if artefact.no_graph is None or graph is not None:
         names -= {WEIGHTS}
     files = {name: artefact.read(name) for name in names if name != GRAPH or graph is None}
@@ -238,23 +221,23 @@ def hashes_of(files: dict[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
 
 
-def check_files(members: ModelFiles, of_model: dict[str, str], by: str = "model.json") -> None:
+def check_files(files: ModelFiles, of_model: dict[str, str], by: str = "model.json") -> None:
     """Raise IntegrityError where the files are others than those that model.json, or another, was written with."""
-    found = {name: entry["sha256"] for name, entry in members.files.items() if name != by}
+    found = {name: entry["sha256"] for name, entry in files.entries.items() if name != by}
     for name in sorted(found.keys() | of_model.keys()):
         if found.get(name) != of_model.get(name):
             raise store.IntegrityError(
-                f"{members.path} holds the files of several models: {name} has sha256 {found.get(name)}, and the one "
+                f"{files.path} holds the files of several models: {name} has sha256 {found.get(name)}, and the one "
                 f"that {by} belongs to {of_model.get(name)}"
             )
 
 
-def read_temperature(members: ModelFiles) -> float:
+def read_temperature(files: ModelFiles) -> float:
     """Return the temperature in calibration.json, 1 without one. Raises IntegrityError for an invalid one."""
-    if "calibration.json" not in members.files:
+    if "calibration.json" not in files.entries:
         return 1.0
-    place = members.place("calibration.json")
-    about = store.parse_json(members.read("calibration.json"), place)
+    place = files.place("calibration.json")
+    about = store.parse_json(files.read("calibration.json"), place)
     with store.damage(place):
         temperature = about["temperature"]
     is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)

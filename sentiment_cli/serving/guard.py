@@ -75,7 +75,7 @@ class GuardedProtocol(H11Protocol):
         self.logger = _SILENT
         self.access_log = False
         self.since = loop.time()  # of the connection, or of the last thing the client did that counts
-        self._unread: tuple[float, int] | None = None  # since when the client has not read so many bytes
+        self._unread: tuple[float, int] | None = None  # the time since when the client has left this many bytes unread
         self._is_receiving = True  # a request, from its first byte, or from the connection on
         self._has_request = False
         self.on_gone: Callable[[], object] | None = None

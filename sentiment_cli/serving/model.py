@@ -11,7 +11,7 @@ from sentiment_cli import __version__
 from sentiment_cli.errors import DataError, SentimentError, UsageError
 from sentiment_cli.inference.explain.attribution import Explainer, Explanation, best_method
 from sentiment_cli.inference.explain.trace import Trace, trace_text
-from sentiment_cli.inference.predictor import AnyPredictor, Prediction, predictor_of
+from sentiment_cli.inference.predictor import Prediction, Predictor
 from sentiment_cli.runs.ensemble_model import open_model
 
 # An empty text, short ones, markup, other scripts, a long word and a long text: what a model must have an answer to.
@@ -33,7 +33,7 @@ class Served:
     path: Path
     name: str
     sha256: str
-    predictor: AnyPredictor
+    predictor: Predictor
     explainer: Explainer
 
     @property
@@ -60,12 +60,12 @@ class Served:
             "sentiment": __version__,
             "labels": list(self.labels),
             "target": self.predictor.target,
-            "kind": "ensemble" if len(self.predictor.parts) > 1 else model["kind"],
-            "encoder": recurrent if model["kind"] == "recurrent" and len(self.predictor.parts) == 1 else None,
-            "members": len(self.predictor.parts),
+            "kind": "ensemble" if len(self.predictor.members) > 1 else model["kind"],
+            "encoder": recurrent if model["kind"] == "recurrent" and len(self.predictor.members) == 1 else None,
+            "members": len(self.predictor.members),
             "tokenizer": text["tokenizer"],
             "max_tokens": text["max_tokens"],
-            "vocabulary": len(self.predictor.parts[0].vocabulary.entries),
+            "vocabulary": len(self.predictor.members[0].vocabulary.entries),
             "temperature": self.predictor.temperature,
             "explained_by": self.explainer.method,
         }
@@ -78,17 +78,17 @@ def open_served(path: Path) -> Served:
     for one that fails on the canary texts.
     """
     model = open_model(path)
-    for part in model.models:
-        if part.no_graph is not None:
+    for network in model.models:
+        if network.no_graph is not None:
             raise UsageError(
-                f"{path} has no inference graph ({part.no_graph}), and a server runs nothing else",
+                f"{path} has no inference graph ({network.no_graph}), and a server runs nothing else",
                 f'sentiment predict --run {shlex.quote(str(path))} "I just really loved the movie"',
             )
-    predictor = predictor_of(model)
+    predictor = Predictor(model)
     # Gradients would load torch; what else explains a model without it is kept in memory from here on.
     explainer = Explainer(predictor, "weights" if best_method(predictor) == "weights" else "occlusion")
     name = path.resolve().name
-    served = Served(path, name, model.members.sha256, predictor, explainer)
+    served = Served(path, name, model.files.sha256, predictor, explainer)
     check_canary(served)
     return served
 

@@ -98,7 +98,7 @@ class Server:
         self._stop.set()
 
     def reload(self) -> None:
-        """Load the model anew, beside the one that goes on answering, unless that is being done already."""
+        """Load the model again while the present one answers, unless a reload is under way."""
         if self._reloading is None or self._reloading.done():
             self._reloading = self._loop.create_task(self._reload())
 

@@ -45,7 +45,7 @@ class _Failure:
 
 @dataclass(frozen=True)
 class _List:
-    """A file that is told every place visited."""
+    """A file that lists every place visited."""
 
     file: Path
     action = "list"

@@ -25,8 +25,8 @@ _in_use: dict[Path, int] = {}  # directories that this process reads, and a desc
 def lock(path: Path, say: Callable[[str], None]) -> Iterator[bool]:
     """Let one process at a time into the block; `say` reports a wait of more than a second.
 
-    The kernel frees the lock of a process that was killed. A lock that cannot be taken is told too, and gone without
-    (False): it saves work done twice, and nothing's being right hangs on it.
+    The kernel frees the lock of a process that was killed. A lock that cannot be taken is reported, and
+    the block runs without it (False): the lock only saves doing work twice, and correctness does not depend on it.
     """
     import filelock  # 50 ms that only the makers of artefacts need
 

@@ -1,6 +1,6 @@
 """Write files all or nothing, flushed to disk, and check them when they are read.
 
-Longer than other modules, so that every artefact is written and read through one name, `store`.
+This module is longer than 300 lines because every artefact is written and read through one name, `store`.
 
     write_file(path, data)              one file, replaced atomically
     append_line(path, line)             one line of a log, flushed

@@ -66,8 +66,7 @@ def known_rows(experiment: Experiment, corpus: Corpus) -> KnownRows | None:
     others = []
     for key, name in named:
         path = find_model(name)
-        model = open_model(path) if key == "teacher.run" else open_artefact(path, task=None)
-        known = read_known(path, model)
+        known = read_known(path, open_model(path, "classify" if key == "teacher.run" else None))
         if known is None:
             console.say(f"{key}: which rows {path} was trained on is not known here, so they are not compared")
             continue

@@ -13,8 +13,7 @@ import pytest
 from sentiment_cli.cli.predict import Format, OnError
 from sentiment_cli.cli.predict import predict as command
 from sentiment_cli.errors import MachineError, SentimentError, UsageError
-from sentiment_cli.inference.predictor import Predictor
-from sentiment_cli.runs.saved_model import open_artefact
+from sentiment_cli.inference.predictor import Predictor, open_predictor
 
 SENTIMENT = [sys.executable, "-m", "sentiment_cli", "predict"]
 
@@ -29,7 +28,7 @@ def here(quick_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 @pytest.fixture(scope="session")
 def predictor(quick_run: Path) -> Predictor:
-    return Predictor(open_artefact(quick_run / "model"))
+    return open_predictor(quick_run / "model")
 
 
 SHAPES = {"10 MB": "a quite ordinary film, it's fine! " * 300_000, "one token": "x" * 1_000_000, "words": "a " * 10**6}

@@ -97,7 +97,7 @@ def test_a_model_without_a_graph_is_refused(cli: Any, quick_run: Path, tmp_path:
 
     shutil.copytree(quick_run, tmp_path / "plain")
     artefact = open_artefact(tmp_path / "plain")
-    files = {name: artefact.read(name) for name in artefact.members.files if name not in ("model.json", "graph.onnx")}
+    files = {name: artefact.read(name) for name in artefact.files.entries if name not in ("model.json", "graph.onnx")}
     about = json.loads(artefact.read("model.json")) | {"graph": "none was made", "files": hashes_of(files)}
     shutil.rmtree(tmp_path / "plain" / "model")
     with store.new_directory(tmp_path / "plain" / "model") as draft:

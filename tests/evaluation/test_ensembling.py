@@ -125,7 +125,7 @@ def test_test_scores_are_those_of_the_weighted_sum_of_the_members_predictions(ru
     assert made.directory == runs / "trio"
     model = open_model(made.directory)
     assert list(made.weights) == ["linear", "forward", "refit"]
-    assert [part.weight for part in model.parts] == list(made.weights.values())
+    assert [part.weight for part in model.members] == list(made.weights.values())
     for name in ("linear", "forward", "refit", "trio"):
         evaluate(runs / name, "test")
     own = [predictions(runs / name) for name in made.weights]

@@ -26,12 +26,12 @@ from sentiment_cli.inference.browser.patterns import ForeignPattern, translate
 from sentiment_cli.inference.browser.refusals import CELLS
 from sentiment_cli.inference.explain.attribution import Explainer
 from sentiment_cli.inference.explain.trace import trace_text
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import Predictor, open_predictor
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.layers.ngrams import count_ngrams
 from sentiment_cli.onnx.classifier import build_graph
 from sentiment_cli.runs.ensemble_model import open_model
-from sentiment_cli.runs.saved_model import Calibration, open_artefact, pack_artefact, save_artefact
+from sentiment_cli.runs.saved_model import Calibration, pack_artefact, save_artefact
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 from chromium import browser, find_chromium
@@ -144,14 +144,14 @@ def make(tmp_path: Path) -> Make:
         save_artefact(
             path, experiment, corpus, model.state_dict(), calibration, build_graph(model.eval()) if graph else "no"
         )
-        return Predictor(open_artefact(path))
+        return open_predictor(path)
 
     return build
 
 
 def ask_node(predictor: Predictor, texts: list[str], tmp_path: Path, storage: Any = "fp32") -> list[dict[str, Any]]:
     """Return what the page's script says of texts: the answer, its tokens, its trace and its explanation."""
-    (tmp_path / "model.json").write_text(json.dumps(describe_model(predictor.artefact, storage)))
+    (tmp_path / "model.json").write_text(json.dumps(describe_model(predictor.model.first, storage)))
     (tmp_path / "texts.json").write_text(json.dumps(texts))
     harness = """
     const fs = require("fs"), at = process.argv[2];
@@ -173,7 +173,7 @@ def ask_node(predictor: Predictor, texts: list[str], tmp_path: Path, storage: An
 
 
 def assert_parity(predictor: Predictor, texts: list[str], found: list[dict[str, Any]], tolerance: float = 1e-5) -> None:
-    for text, ids, one, answer in zip(texts, predictor.encode(texts), found, predictor.predict(texts), strict=True):
+    for text, ids, one, answer in zip(texts, *predictor.encode(texts), found, predictor.predict(texts), strict=True):
         assert one["ids"] == ids.tolist(), text
         expected, said = answer.to_json(), one["answer"]
         counted = ("tokens", "unknown", "truncated", "low_evidence")
@@ -255,7 +255,7 @@ def test_pages_of_several_labels(make: Make, tmp_path: Path, labels: tuple[str, 
 
 @needs_node
 def test_256_texts_of_a_trained_run_agree_to_a_ten_thousandth(quick_run: Path, tmp_path: Path) -> None:
-    predictor, texts = Predictor(open_artefact(quick_run)), texts_of(256)
+    predictor, texts = open_predictor(quick_run), texts_of(256)
     assert_parity(predictor, texts, ask_node(predictor, texts, tmp_path), tolerance=1e-4)
 
 
@@ -273,7 +273,7 @@ def test_long_texts_are_read_too(make: Make, tmp_path: Path, text: str) -> None:
 def test_smaller_weights_are_nearly_as_good(make: Make, tmp_path: Path, storage: str, most: float) -> None:
     predictor, texts = make("lstm", "model.pooling=attention"), texts_of(64)
     assert_parity(predictor, texts, ask_node(predictor, texts, tmp_path, storage), tolerance=most)
-    sizes = [len(model_page(predictor.artefact, one)) for one in ("fp32", storage)]
+    sizes = [len(model_page(predictor.model, one)) for one in ("fp32", storage)]
     assert sizes[1] < sizes[0]
 
 
@@ -334,16 +334,16 @@ def test_models_that_a_page_cannot_hold_are_refused_by_name(
 ) -> None:
     predictor = make(config, *settings, graph=False) if config in ("transformer", "bag") else make(config, *settings)
     with pytest.raises(UsageError, match=why) as refused:
-        model_page(predictor.artefact, "fp32")
+        model_page(predictor.model, "fp32")
     assert refused.value.hint.startswith("sentiment export ")
 
 
 def test_models_without_weights_and_int8_of_linear_ones_are_refused(make: Make, tmp_path: Path) -> None:
-    pack_artefact(make("lstm").artefact, tmp_path / "packed.model")
+    pack_artefact(make("lstm").model.first, tmp_path / "packed.model")
     with pytest.raises(UsageError, match="without weights"):
         model_page(open_model(tmp_path / "packed.model"), "fp32")
     with pytest.raises(UsageError, match="int8"):
-        model_page(make("linear").artefact, "int8")
+        model_page(make("linear").model, "int8")
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ def test_models_without_weights_and_int8_of_linear_ones_are_refused(make: Make, 
 def test_tokenizers_of_other_kinds_are_refused(make: Make, change: Any, monkeypatch: Any) -> None:
     from sentiment_cli.runs.saved_model import Artefact
 
-    artefact = make("lstm").artefact
+    artefact = make("lstm").model.first
     tokenizer = Tokenizer.from_buffer(artefact.read("tokenizer.json"))
     change(tokenizer)
     read = Artefact.read
@@ -385,7 +385,7 @@ class Tags(HTMLParser):
 
 def test_the_page_asks_for_nothing_and_labels_are_no_markup(make: Make) -> None:
     html = model_page(
-        make("lstm", labels=("<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>")).artefact, "fp32"
+        make("lstm", labels=("<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>")).model, "fp32"
     )
     tags = Tags()
     tags.feed(html)
@@ -414,9 +414,9 @@ def test_the_command_writes_a_page_once(cli: Any, quick_run: Path, tmp_path: Pat
 
 @pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium here")
 def test_the_page_answers_in_chromium_without_a_request(quick_run: Path, tmp_path: Path) -> None:
-    predictor, texts = Predictor(open_artefact(quick_run)), texts_of(256)
+    predictor, texts = open_predictor(quick_run), texts_of(256)
     place = tmp_path / "page.html"
-    place.write_text(model_page(predictor.artefact, "fp32"), "utf-8")
+    place.write_text(model_page(predictor.model, "fp32"), "utf-8")
     with browser(str(find_chromium()), tmp_path / "profile") as page:
         for width in (400, 1600):
             page.open(place, width)

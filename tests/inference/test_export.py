@@ -16,7 +16,7 @@ from sentiment_cli.errors import DataError, MachineError, UsageError
 from sentiment_cli.evaluation import export_quality
 from sentiment_cli.evaluation.export_quality import export_run
 from sentiment_cli.inference.export import graphs_of
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import load_model
 from sentiment_cli.onnx.builder import NoGraphError
 from sentiment_cli.onnx.classifier import build_graph
@@ -43,7 +43,7 @@ def with_graph(quick_run: Path, tmp_path: Path) -> Callable[[bytes | None], Path
 
         shutil.copytree(quick_run / "model", tmp_path / "old")
         about = store.read_json(tmp_path / "old" / "model.json") | {"format": 2}
-        names = [name for name in open_artefact(quick_run).members.files if name not in (GRAPH, "model.json")]
+        names = [name for name in open_artefact(quick_run).files.entries if name not in (GRAPH, "model.json")]
         with store.new_directory(tmp_path / "copy" / "model") as draft:
             for name in names:
                 draft.write(name, (quick_run / "model" / name).read_bytes())
@@ -56,8 +56,8 @@ def with_graph(quick_run: Path, tmp_path: Path) -> Callable[[bytes | None], Path
 
 
 def outputs(graph: bytes, artefact: Artefact) -> NDArray[np.float32]:
-    predictor = Predictor(artefact)
-    rows = [row if len(row) else np.zeros(1, np.int32) for row in predictor.encode(TEXTS)]
+    predictor = open_predictor(artefact.path)
+    rows = [row if len(row) else np.zeros(1, np.int32) for row in predictor.members[0].encode(TEXTS)]
     answers, _ = open_graph(graph)
     return np.concatenate([answers(row[None].astype(np.int64), np.array([len(row)])) for row in rows])
 
@@ -179,7 +179,7 @@ def test_a_packed_model_answers_as_its_graph_does(precision, with_data: Artefact
     export_run(with_data, {precision: None}, tmp_path / "packed")
     packed = open_artefact(tmp_path / "packed")
     expected = outputs(graphs_of(with_data, [precision])[precision].data, with_data)
-    predictor = Predictor(packed)
+    predictor = open_predictor(packed.path)
     np.testing.assert_allclose(predictor.outputs(predictor.encode(TEXTS)), expected, atol=1e-6)
     again = export_run(packed, {precision: tmp_path / "again.onnx"})[precision]
     assert (again.worth.agreement, again.worth.outputs_apart) == (1.0, 0.0)

@@ -9,7 +9,7 @@ from scipy.special import softmax
 from sentiment_cli.config.schema import Data, Text
 from sentiment_cli.evaluation.evaluate import evaluate_data
 from sentiment_cli.evaluation.printing import print_scores
-from sentiment_cli.inference.predictor import Prediction, Predictor, class_probabilities
+from sentiment_cli.inference.predictor import Prediction, Predictor, class_probabilities, open_predictor
 from sentiment_cli.inference.torch_model import load_model, rows_of, score_rows
 from sentiment_cli.runs.saved_model import Calibration, open_artefact
 from sentiment_cli.storage import store
@@ -20,7 +20,7 @@ TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=1", "t
 
 @pytest.fixture
 def predictor(experiment) -> Predictor:
-    return Predictor(open_artefact(fit(experiment(*TINY)).directory))
+    return open_predictor(fit(experiment(*TINY)).directory)
 
 
 def test_a_prediction_says_what_it_read(predictor: Predictor) -> None:
@@ -67,7 +67,7 @@ def test_a_model_of_three_labels_comes_back_and_answers_in_their_order(experimen
     artefact = open_artefact(three_labels)
     assert artefact.labels == ("so-so", "good", "bad")
     assert load_model(artefact).output.weight.shape[0] == 3
-    predictor = Predictor(artefact)
+    predictor = open_predictor(artefact.path)
     assert predictor.predict([]) == []
     answers = predictor.predict(["bad", "good", "so", "good good good", "zzzz"])
     assert [answer.label for answer in answers[:4]] == ["bad", "good", "so-so", "good"]
@@ -93,9 +93,9 @@ def rewritten(run: Path, *, calibration: Calibration | None = None, model_format
 def test_the_temperature_of_a_model_is_used_by_predict_and_eval(three_labels: Path, tmp_path: Path) -> None:
     texts = ["bad", "good", "so"]
     (tmp_path / "new.csv").write_text("text,label\nbad,bad\ngood,good\nso,so-so\n")
-    plain = Predictor(open_artefact(three_labels)).predict(texts)
+    plain = open_predictor(three_labels).predict(texts)
     rewritten(three_labels, calibration=Calibration(2.0, 0.1, 0.05, 0.4, 0.3))
-    warm = Predictor(open_artefact(three_labels)).predict(texts)
+    warm = open_predictor(three_labels).predict(texts)
     for one, other in zip(plain, warm, strict=True):
         assert one.label == other.label
         logits = np.log(list(one.probabilities.values()))
@@ -136,7 +136,7 @@ def test_invariant_2_a_damaged_model_is_refused(experiment) -> None:
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    assert Predictor(open_artefact(run)).predict(["The plot was good."])  # by the graph: the weights are not read
+    assert open_predictor(run).predict(["The plot was good."])  # by the graph: the weights are not read
     with pytest.raises(store.IntegrityError, match=r"weights\.safetensors is damaged"):
         load_model(open_artefact(run))
 
@@ -149,7 +149,7 @@ def test_padding_that_is_part_of_the_input_is_the_same_at_prediction(experiment)
     assert ids[3] == 0  # an unknown word reads as padding
     padded_BL = torch.tensor([[0] * (20 - len(ids)) + ids])
     logit = load_model(artefact)(padded_BL, torch.tensor([20])).item()
-    (answer,) = Predictor(artefact).predict(["The plot was zzzz good."])
+    (answer,) = open_predictor(artefact.path).predict(["The plot was zzzz good."])
     expected = class_probabilities(np.array([logit / artefact.temperature]))[0, 1]
     assert answer.probabilities["pos"] == pytest.approx(expected, abs=1e-5)
     assert load_model(artefact).embedding.weight[0].any()
@@ -158,7 +158,7 @@ def test_padding_that_is_part_of_the_input_is_the_same_at_prediction(experiment)
 def test_a_start_token_is_read_and_not_counted(experiment) -> None:
     start = ("text.start=true", "model.pooling=last")
     artefact = open_artefact(fit(experiment(*TINY, *start)).directory)
-    predictor = Predictor(artefact)
+    predictor = open_predictor(artefact.path)
     five, six, nothing = predictor.predict(["The plot was zzzz good", "The plot was zzzz good .", "zzzz"])
     assert (five.tokens, five.unknown, five.truncated) == (5, 1, False)
     assert (six.tokens, six.truncated) == (6, True)  # of max_tokens 6 the start token takes one

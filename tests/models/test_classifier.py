@@ -1,5 +1,8 @@
 """Every kind of model with every pooling, context and head: its neighbours, padding, gradients, bits."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -164,6 +167,30 @@ def test_weights_load_into_an_empty_model(name: str) -> None:
         empty = Classifier(settings, 20, 1, 2, pad_is_input=False).eval()
     empty.load_state_dict(model.state_dict(), assign=True)
     assert torch.equal(empty(*batch_of()), model(*batch_of()))
+
+
+def test_empty_models_of_every_kind_import_nothing_more() -> None:
+    """Every training ends with one, to make the graph: sympy and torch._dynamo take a second of CPU to import."""
+    program = """
+import sys
+from typing import get_args
+import torch
+from test_classifier import ENCODERS, schema, settings_of
+from sentiment_cli.models.classifier import Classifier
+cells = get_args(schema.Encoder.model_fields["cell"].annotation)
+assert len(cells) > 10
+ENCODERS |= {f"cell {cell}": schema.Encoder(cell=cell, width=4) for cell in cells}
+before = {name.partition(".")[0] for name in sys.modules} | {"sentiment_cli"}
+with torch.device("meta"):
+    for name in ENCODERS:
+        Classifier(settings_of(name, context="local", pooling="attention"), 20, 1, 2, pad_is_input=False)
+print({name.partition(".")[0] for name in sys.modules} - before, "torch._dynamo" in sys.modules)
+"""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.stdout == "set() False\n", done.stderr
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -12,7 +12,7 @@ from sentiment_cli.data.batching.truncation import SavedTextLimits
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.inference import parity
 from sentiment_cli.inference.parity import checked_graph, rows_to_compare
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.scoring import score_ids
 from sentiment_cli.inference.torch_model import load_model
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
@@ -99,8 +99,8 @@ def test_m08_a_graph_that_reads_or_gives_something_else_is_refused(inputs, outpu
 
 
 def test_a_model_that_answers_with_no_number_is_refused(three_labels: Path, monkeypatch) -> None:
-    predictor = Predictor(open_artefact(three_labels))
-    monkeypatch.setattr(predictor, "_answers", lambda ids_BL, length_B: np.full((len(ids_BL), 3), np.nan))
+    predictor = open_predictor(three_labels)
+    monkeypatch.setattr(predictor.members[0], "_answers", lambda ids_BL, length_B: np.full((len(ids_BL), 3), np.nan))
     with pytest.raises(store.IntegrityError, match="not finite"):
         predictor.predict(["good"])
 
@@ -151,20 +151,20 @@ def test_a_run_whose_graph_does_not_pass_predicts_through_torch_and_says_why(exp
     assert json.loads((run / "model" / "model.json").read_text())["graph"] == why
     assert not (run / "model" / GRAPH).exists()
     artefact = open_artefact(run)
-    predictor = Predictor(artefact)
+    predictor = open_predictor(artefact.path)
     assert capsys.readouterr().err == f"loading torch: {why}\n"
-    ids = predictor.encode(["The plot was good."])
+    (ids,) = predictor.encode(["The plot was good."])
     expected = load_model(artefact)(torch.from_numpy(np.stack(ids)), torch.tensor([len(ids[0])]))
-    np.testing.assert_allclose(predictor.outputs(ids), expected.detach().numpy(), atol=1e-6)
+    np.testing.assert_allclose(predictor.outputs([ids]), expected.detach().numpy(), atol=1e-6)
 
 
 def test_invariant_11_a_run_ends_with_a_graph_that_answers_for_any_neighbours(experiment) -> None:
     artefact = open_artefact(fit(experiment(*TINY)).directory)
     assert artefact.no_graph is None
-    predictor = Predictor(artefact)
-    rows = predictor.encode(
+    predictor = open_predictor(artefact.path)
+    (rows,) = predictor.encode(
         ["The plot was good.", "", "dull", "The music was dull and the ending was not lovely. " * 9]
     )
-    alone = np.concatenate([predictor.outputs([row]) for row in rows])
-    np.testing.assert_allclose(predictor.outputs(rows), alone, atol=1e-6)
-    assert predictor.outputs([]).shape == (0,)
+    alone = np.concatenate([predictor.outputs([[row]]) for row in rows])
+    np.testing.assert_allclose(predictor.outputs([rows]), alone, atol=1e-6)
+    assert predictor.outputs([[]]).shape == (0,)

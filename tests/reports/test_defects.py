@@ -75,8 +75,8 @@ def test_rows_and_labels_of_ones_own_data_may_come_in_any_order(quick_run: Path,
         ("data.deduplicate=true",),
     ],
 )
-def test_a_published_test_set_is_not_split_again(experiment, settings: tuple[str, ...]) -> None:
-    folder = Path(__file__).parents[2] / "data" / "sample" / "test"
+def test_a_published_test_set_is_not_split_again(experiment, settings: tuple[str, ...], sample_folder: Path) -> None:
+    folder = sample_folder / "test"
     published = {f"{label}/{path.stem}" for label in ("neg", "pos") for path in (folder / label).glob("*.txt")}
     corpus = prepare(experiment(*settings))
     test_ids = corpus.ids("test")

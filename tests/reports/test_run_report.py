@@ -184,6 +184,8 @@ def test_m09_no_text_becomes_an_element_or_an_attribute(text: str) -> None:
 @example("1. x")
 @example("1) x")
 @example("2024.")
+@example("0 #")
+@example("a ##")
 @example("---")
 @example("\\")
 @example("a\\|b")

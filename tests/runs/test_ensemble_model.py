@@ -18,8 +18,8 @@ from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.explain.attribution import Explainer, occlude
 from sentiment_cli.inference.explain.trace import trace_text
 from sentiment_cli.inference.explain.words import read_text
-from sentiment_cli.inference.predictor import Predictor, open_predictor
-from sentiment_cli.runs.ensemble_model import Ensemble, Member, combine, open_model, pack_ensemble, save_ensemble
+from sentiment_cli.inference.predictor import open_predictor
+from sentiment_cli.runs.ensemble_model import Member, combine, open_model, pack_ensemble, save_ensemble
 from sentiment_cli.runs.model_files import ENSEMBLE
 from sentiment_cli.runs.saved_model import Calibration, open_artefact, pack_artefact
 from sentiment_cli.storage import store
@@ -62,7 +62,7 @@ def save(run: Path, members: list[Path], weights: tuple[float, ...] = WEIGHTS) -
 
 
 def test_what_it_says_is_the_weighted_sum_of_what_its_members_say(members: list[Path], ensemble: Path) -> None:
-    answers = [Predictor(open_artefact(path)).predict(TEXTS) for path in members]
+    answers = [open_predictor(path).predict(TEXTS) for path in members]
     odds = [logit([one.probabilities["pos"] for one in of_member]) for of_member in answers]
     expected = 1 / (1 + np.exp(-(0.7 * odds[0] + 0.3 * odds[1]) / 0.8))
     found = open_predictor(ensemble).predict(TEXTS)
@@ -81,7 +81,8 @@ def test_several_labels_are_added_up_by_the_logarithms_of_their_probabilities(th
     expected = sum(weight * log_softmax(one, axis=1) for weight, one in zip((0.5, 0.2, 0.3), logits, strict=True))
     np.testing.assert_allclose(combine(logits, (0.5, 0.2, 0.3)), expected, atol=1e-12)
     save(tmp_path / "threes", [three_labels, three_labels])
-    (raw,) = Predictor(open_artefact(three_labels)).answer(["so good"])
+    alone = open_predictor(three_labels)
+    (raw,) = alone.outputs(alone.encode(["so good"]))
     (found,) = open_predictor(tmp_path / "threes").predict(["so good"])
     np.testing.assert_allclose(list(found.probabilities.values()), softmax(log_softmax(raw) / 0.8), atol=1e-12)
     assert found.low_evidence is False
@@ -91,7 +92,7 @@ def test_an_ensemble_of_one_is_its_member(members: list[Path], tmp_path: Path) -
     for path in members:
         alone = tmp_path / path.name
         save_ensemble(alone, [Member(path.name, open_artefact(path), 1.0)], None)
-        predictor = Predictor(open_artefact(path))
+        predictor = open_predictor(path)
         assert open_predictor(alone).predict(TEXTS) == predictor.predict(TEXTS)
         assert trace_text(open_predictor(alone), TEXTS[2]) == trace_text(predictor, TEXTS[2])
         own = Explainer(predictor, "occlusion").explain(TEXTS[2])
@@ -126,12 +127,12 @@ def test_it_holds_its_members_itself_and_the_packed_form_answers_alike(members, 
     ensemble = save(tmp_path / "own", copies)
     shutil.rmtree(tmp_path / "copies")
     model, path = open_model(ensemble), tmp_path / "own.model"
-    assert isinstance(model, Ensemble)
+    assert model.is_ensemble
     assert pack_ensemble(model, path) == path.stat().st_size
     packed = open_model(path)
     assert open_predictor(path).predict(TEXTS) == open_predictor(ensemble).predict(TEXTS)
-    assert [(part.name, part.weight) for part in packed.parts] == [("linear", 0.7), ("recurrent", 0.3)]
-    assert not any(part.model.has_weights for part in packed.parts)
+    assert [(part.name, part.weight) for part in packed.members] == [("linear", 0.7), ("recurrent", 0.3)]
+    assert not any(part.model.has_weights for part in packed.members)
     pack_ensemble(packed, tmp_path / "again.model")
     assert (tmp_path / "again.model").read_bytes() == path.read_bytes()
     with zipfile.ZipFile(path) as archive:
@@ -146,7 +147,7 @@ def test_packed_members_can_be_members(members: list[Path], tmp_path: Path, ense
     assert open_predictor(save(tmp_path / "packed", packed)).predict(TEXTS) == open_predictor(ensemble).predict(TEXTS)
 
 
-def test_words_add_up_over_members_that_cut_texts_otherwise(ensemble: Path) -> None:
+def test_words_add_up_over_members_that_cut_texts_otherwise(members: list[Path], ensemble: Path) -> None:
     text = "The plot was good,but long."
     predictor = open_predictor(ensemble)
     rows = read_text(predictor, text)
@@ -158,8 +159,9 @@ def test_words_add_up_over_members_that_cut_texts_otherwise(ensemble: Path) -> N
     assert found.output == pytest.approx(float(logit(predictor.predict([text])[0].probabilities["pos"])), abs=1e-9)
     shares = occlude(predictor, rows, direction(0.8))
     by_hand = np.zeros(len(rows[0].words))
-    for part, row, weight in zip(predictor.parts, rows, WEIGHTS, strict=True):
-        (own,) = occlude(part, [row], direction(0.8 * part.temperature / weight)).added
+    for path, row, weight in zip(members, rows, WEIGHTS, strict=True):
+        alone = open_predictor(path)
+        (own,) = occlude(alone, [row], direction(0.8 * alone.temperature / weight)).added
         by_hand += row.sum_words(own)
     np.testing.assert_allclose(found.added, by_hand, atol=1e-6)
     assert shares.output == found.output
@@ -191,7 +193,7 @@ def test_a_trace_ends_with_the_answer(ensemble: Path) -> None:
     assert [step.word.text for step in trace.steps[1:4]] == ["The", "music", "was"]
     assert len(trace_text(predictor, "").steps) == 1
     rows, outputs = read_text(predictor, TEXTS[2]), []
-    for part, row in zip(predictor.parts, rows, strict=True):
+    for part, row in zip(predictor.members, rows, strict=True):
         outputs.append(part.outputs([row.ids_K[: int((row.word_K <= 2).sum())]]))  # The, music and was
     odds = float(predictor.combined(outputs)[0]) / 0.8
     own = 1 / (1 + np.exp(-odds if answer.label == "pos" else odds))
@@ -227,8 +229,8 @@ def bound(files: Files, **about: object) -> Files:
 
 def read_all(path: Path) -> None:
     model = open_model(path)
-    for name in model.members.files:
-        model.members.read(name)
+    for name in model.files.entries:
+        model.files.read(name)
     open_predictor(path).predict(["so good"])
 
 

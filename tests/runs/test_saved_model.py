@@ -24,7 +24,7 @@ from sentiment_cli.data.batching import truncation
 from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.behaviour import evaluate_behaviour
 from sentiment_cli.evaluation.evaluate import evaluate, evaluate_data
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import experiment_of, load_model
 from sentiment_cli.runs.directory import find_run, named_run
 from sentiment_cli.runs.model_files import NAMES
@@ -93,7 +93,7 @@ def bound(files: Files, **about: Any) -> Files:
 
 def read_all(path: Path) -> None:
     artefact = open_artefact(path)
-    for name in artefact.members.files:
+    for name in artefact.files.entries:
         artefact.read(name)
 
 
@@ -102,7 +102,7 @@ def read_whole(path: Path) -> None:
     artefact = open_artefact(path)
     if artefact.has_weights:
         load_model(artefact)
-    Predictor(artefact).predict(["so good"])
+    open_predictor(artefact.path).predict(["so good"])
 
 
 def test_both_forms_answer_alike_and_the_packed_one_holds_no_weights(three_labels: Path, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_both_forms_answer_alike_and_the_packed_one_holds_no_weights(three_label
         artefact.settings,
     )
     texts = ["bad", "so good", ""]
-    assert Predictor(packed).predict(texts) == Predictor(artefact).predict(texts)
+    assert open_predictor(packed.path).predict(texts) == open_predictor(artefact.path).predict(texts)
     pack_artefact(packed, tmp_path / "again.model")
     assert (tmp_path / "again.model").read_bytes() == path.read_bytes()
 
@@ -153,12 +153,11 @@ def test_predicting_needs_neither_torch_nor_the_weights(three_labels: Path) -> N
     code = f"""
 import sys
 from pathlib import Path
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.runs.model_files import ModelFiles
-from sentiment_cli.runs.saved_model import open_artefact
 read, real = [], ModelFiles.read
 ModelFiles.read = lambda self, name: read.append(name) or real(self, name)
-print(Predictor(open_artefact(Path({str(three_labels)!r}))).predict(["good"])[0].label, sorted(read))
+print(open_predictor(Path({str(three_labels)!r})).predict(["good"])[0].label, sorted(read))
 print([name for name in ("torch", "pydantic", "onnx", "yaml", "rich", "safetensors") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -377,7 +376,7 @@ def test_f14_the_settings_of_another_run_are_refused_whatever_the_manifest_says(
 def test_f14_what_model_json_says_is_held_against_the_graph(files, write, form: str, about, said: str) -> None:
     path = write(bound(files, **about), form)
     with pytest.raises(store.IntegrityError, match=said) as caught:
-        Predictor(open_artefact(path))
+        open_predictor(path)
     assert path.name in str(caught.value)
 
 
@@ -398,7 +397,7 @@ def test_f14_vocabulary_and_tokenizer_are_held_against_each_other(files, write, 
     assert old in files[name]
     path = write(bound({**files, name: files[name].replace(old, new, 1)}), "directory")
     with pytest.raises(store.IntegrityError, match=said):
-        Predictor(open_artefact(path))
+        open_predictor(path)
 
 
 def with_settings(files: Files, section: str, **changes: Any) -> Files:
@@ -576,6 +575,6 @@ def test_a_packed_model_is_asked_and_scored_and_is_no_run(quick_run: Path, tmp_p
 def test_a_model_in_a_directory_of_its_own_is_asked_as_a_packed_one_is(three_labels: Path) -> None:
     model = three_labels / "model"
     assert find_run(str(model)) == model
-    assert Predictor(open_artefact(model)).predict(["good"])[0].label == "good"
+    assert open_predictor(model).predict(["good"])[0].label == "good"
     with pytest.raises(UsageError, match="is a model without its run"):
         named_run(str(model))

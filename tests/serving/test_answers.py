@@ -13,7 +13,7 @@ from clients import Running, Start, read_answer, request
 
 from sentiment_cli.inference.explain.attribution import Explainer
 from sentiment_cli.inference.explain.trace import trace_text
-from sentiment_cli.inference.predictor import AnyPredictor
+from sentiment_cli.inference.predictor import Predictor
 from sentiment_cli.serving.model import Served, open_served
 
 TEXTS = [
@@ -40,20 +40,20 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_one_text_has_the_answer_of_predict(everyone: Running, predictor: AnyPredictor, text: str) -> None:
+def test_one_text_has_the_answer_of_predict(everyone: Running, predictor: Predictor, text: str) -> None:
     answer = everyone.predict({"text": text})
     assert answer.status == 200
     assert_same(answer.json, without_text(predictor.predict([text])[0]))
 
 
-def test_texts_have_theirs_in_their_order(everyone: Running, predictor: AnyPredictor) -> None:
+def test_texts_have_theirs_in_their_order(everyone: Running, predictor: Predictor) -> None:
     found = everyone.predict({"texts": TEXTS}).json
     assert found.keys() == {"predictions"}
     for one, expected in zip(found["predictions"], predictor.predict(TEXTS), strict=True):
         assert_same(one, without_text(expected))
 
 
-def test_s01_many_at_once_have_the_answers_that_they_have_alone(start: Start, predictor: AnyPredictor) -> None:
+def test_s01_many_at_once_have_the_answers_that_they_have_alone(start: Start, predictor: Predictor) -> None:
     running = start(queue=64)
     texts = [f"{TEXTS[i % len(TEXTS)]} and {i} more" for i in range(640)]
     expected = [without_text(answer) for answer in predictor.predict(texts)]
@@ -75,7 +75,7 @@ def test_s01_many_at_once_have_the_answers_that_they_have_alone(start: Start, pr
     assert running.metrics.requests["/predict", 200] == 640
 
 
-def test_reasons_are_those_of_predict(everyone: Running, predictor: AnyPredictor) -> None:
+def test_reasons_are_those_of_predict(everyone: Running, predictor: Predictor) -> None:
     text = "I just really loved the movie"
     found = everyone.predict({"text": text}, "?explain=true&trace=true").json
     expected = Explainer(predictor, "occlusion").explain(text).to_json()
@@ -94,7 +94,7 @@ def test_a_bad_text_among_texts_has_an_error_in_its_place(everyone: Running, bad
 class Poisoned:
     """A predictor that fails at some texts, whatever else is in their batch."""
 
-    def __init__(self, predictor: AnyPredictor, error: Exception) -> None:
+    def __init__(self, predictor: Predictor, error: Exception) -> None:
         self._predictor, self._error = predictor, error
 
     def __getattr__(self, name: str) -> Any:
@@ -137,7 +137,7 @@ def lines_of(answer: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
-def test_json_lines_are_answered_line_by_line(everyone: Running, predictor: AnyPredictor, end: bytes) -> None:
+def test_json_lines_are_answered_line_by_line(everyone: Running, predictor: Predictor, end: bytes) -> None:
     body = b"\n".join(json.dumps({"text": text}).encode() for text in TEXTS) + end
     answer = everyone.ask("POST", "/predict", body, content_type="application/x-ndjson")
     assert answer.headers["content-type"] == "application/x-ndjson"
@@ -171,7 +171,7 @@ def test_lines_are_answered_while_others_are_still_to_come(everyone: Running) ->
 def test_what_is_known_of_the_model(everyone: Running, served: Served, quick_run: Path) -> None:
     card = everyone.ask("GET", "/model").json
     assert card["run"] == quick_run.name
-    assert card["model"] == served.predictor.artefact.members.sha256
+    assert card["model"] == served.predictor.model.files.sha256
     assert card["labels"] == ["neg", "pos"]
     assert card["encoder"]["cell"] == "lstm"
     assert everyone.ask("GET", "/health").json == {"status": "ok"}
@@ -195,7 +195,7 @@ def test_metrics_are_in_the_form_of_prometheus(start: Start) -> None:
         assert base in named or base.rsplit("_", 1)[0] in named
 
 
-def test_pipelined_requests_have_their_answers_in_order(everyone: Running, predictor: AnyPredictor) -> None:
+def test_pipelined_requests_have_their_answers_in_order(everyone: Running, predictor: Predictor) -> None:
     texts = ["lovely", "dull", "a film"]
     bodies = [json.dumps({"text": text}).encode() for text in texts]
     with everyone.connect() as client:

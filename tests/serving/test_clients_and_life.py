@@ -295,7 +295,7 @@ def calibrate(run: Path, temperature: float) -> None:
     from sentiment_cli.storage import store
 
     artefact = open_artefact(run)
-    files = {name: artefact.read(name) for name in artefact.members.files if name != "model.json"}
+    files = {name: artefact.read(name) for name in artefact.files.entries if name != "model.json"}
     calibration = {"temperature": temperature, "ece_before": 0, "ece_after": 0, "loss_before": 0, "loss_after": 0}
     files["calibration.json"] = store.dump_json(calibration)
     about = json.loads(artefact.read("model.json")) | {"files": hashes_of(files)}

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 from clients import Running, Start
 
-from sentiment_cli.inference.predictor import AnyPredictor
+from sentiment_cli.inference.predictor import Predictor
 from sentiment_cli.serving.model import Served
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
@@ -52,7 +52,7 @@ def submit(running: Running, text: str) -> Any:
     return running.ask("POST", "/", urlencode({"text": text}).encode(), **FORM)
 
 
-def test_the_form_is_answered_without_a_script(everyone: Running, predictor: AnyPredictor) -> None:
+def test_the_form_is_answered_without_a_script(everyone: Running, predictor: Predictor) -> None:
     text = "I just really loved the movie"
     answer = submit(everyone, text)
     (expected,) = predictor.predict([text])
@@ -143,7 +143,7 @@ def choose(page: Browser, name: str, content: str) -> None:
 
 @pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium here")
 def test_the_page_answers_while_one_types_and_judges_files(
-    everyone: Running, served: Served, predictor: AnyPredictor, tmp_path: Path
+    everyone: Running, served: Served, predictor: Predictor, tmp_path: Path
 ) -> None:
     text = "I just really loved <script>alert(1)</script> the movie"
     (expected,) = predictor.predict([text])

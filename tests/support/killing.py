@@ -7,7 +7,6 @@ import csv
 import dataclasses
 import importlib
 import json
-import multiprocessing
 import os
 import resource
 import signal
@@ -15,6 +14,8 @@ import socket
 import sys
 from pathlib import Path
 from typing import Any
+
+from forking import context
 
 from sentiment_cli.data.sources import sample
 
@@ -45,9 +46,6 @@ PLACES = {
 
 _PATIENCE_S = 300  # it only keeps a training that hangs from hanging the tests
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["sentiment_cli.workflows.train"])
-
 
 def write_reviews(root: Path) -> None:
     """Write the reviews that `train` reads, for four steps an epoch: hashing the sample's files would take longer."""
@@ -76,7 +74,7 @@ def train(
     """
     log = root / "stderr"
     arguments = (root, name, resumed, place, at, send, fail, settings, allowed, megabytes, log)
-    process = _context.Process(target=_train, args=arguments)
+    process = context.Process(target=_train, args=arguments)
     process.start()
     process.join(_PATIENCE_S)
     assert process.exitcode is not None, "the training hangs"
@@ -114,7 +112,7 @@ def train_together(
             shared, difference = listening if rank == 0 else None, differs if is_last else None
             log = root / f"stderr-{rank}"
             arguments = (root, name, fail, own, difference, environment, shared, log)
-            together.append(_context.Process(target=_train_together, args=arguments))
+            together.append(context.Process(target=_train_together, args=arguments))
             together[-1].start()
     found = []
     for rank, process in enumerate(together):

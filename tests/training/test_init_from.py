@@ -284,14 +284,14 @@ def test_every_parameter_has_the_depth_of_its_layer() -> None:
 
 
 def test_a_classifier_of_pooling_concat_trains_answers_and_has_a_graph(root: Path, classifier) -> None:
-    from sentiment_cli.inference.predictor import Predictor
+    from sentiment_cli.inference.predictor import open_predictor
     from sentiment_cli.runs.saved_model import open_artefact
 
     run = fit(classifier("init_from=forward", "model.pooling=concat", "train.max_steps=2"), "concat").directory
     artefact = open_artefact(run)
     assert artefact.no_graph is None
     assert weights_of(root, "concat")["output.weight"].shape == (1, 24)
-    assert math.isfinite(Predictor(artefact).predict(["The plot was good."])[0].probability)
+    assert math.isfinite(open_predictor(artefact.path).predict(["The plot was good."])[0].probability)
 
 
 def test_a_pretraining_can_start_from_one_of_its_own_task(root: Path, classifier) -> None:

@@ -1,6 +1,6 @@
 import json
-import os
 import struct
+import sys
 import time
 from pathlib import Path
 
@@ -80,16 +80,11 @@ def test_each_evaluation_is_logged_once_also_after_a_resume(experiment) -> None:
     assert [step for step, _ in scalars(run)] == [step for step, _ in before]
 
 
-def test_without_tensorboardx_training_is_refused(cli, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['tensorboardX'] = None\n")
-    done = cli(
-        "train",
-        "sample",
-        *(part for s in TINY for part in ("--set", s)),
-        PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}",
-    )
-    assert done.returncode == 4
-    assert "train.tensorboard needs tensorboardX" in done.stderr
-    assert "pip install 'sentiment-cli[tensorboard]'" in done.stderr
+def test_without_tensorboardx_training_is_refused(typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    said = typed("train", "sample", *(part for s in TINY for part in ("--set", s)))
+    assert said.code == 4
+    assert "train.tensorboard needs tensorboardX" in said.error
+    assert said.hint == "pip install 'sentiment-cli[tensorboard]'"
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "data").exists()

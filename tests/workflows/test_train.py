@@ -10,7 +10,7 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import DataError, DivergedError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.evaluation.metrics import score_outputs
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import load_model, score_rows
 from sentiment_cli.runs.saved_model import open_artefact, save_artefact
 from sentiment_cli.training import losses as objectives_module
@@ -139,7 +139,7 @@ def test_sigint_leaves_a_usable_model(experiment, monkeypatch: pytest.MonkeyPatc
     assert "stopped" in (caught.value.hint or "")
     run = fit_module.runs_dir() / "stopped"
     assert json.loads((run / "summary.json").read_text())["status"] == "interrupted"
-    assert Predictor(open_artefact(run)).predict(["The plot was good."])[0].label in ("neg", "pos")
+    assert open_predictor(run).predict(["The plot was good."])[0].label in ("neg", "pos")
 
 
 def test_a_loss_that_is_not_finite_stops_training_at_its_step(experiment) -> None:

@@ -62,8 +62,8 @@ class Chosen(NamedTuple):
 def choose_linear(facts: Facts) -> list[Chosen]:
     """Choose the settings of the linear model.
 
-    The kinds of rows were told apart, and the values chosen, by cross-validation of the training rows of IMDb and
-    eleven smaller sets (docs/models.md).
+    The kinds of rows and the values were chosen by cross-validation on the training rows of IMDb and eleven smaller
+    sets (docs/models.md).
     """
     values: dict[str, Any]
     if facts.unspaced_share > _UNSPACED:

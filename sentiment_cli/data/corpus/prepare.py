@@ -75,9 +75,9 @@ def prepare(experiment: Experiment, splits: tuple[str, ...] = SPLITS, key: str |
 
 
 def corpus_keys(experiment: Experiment) -> list[cache.Key]:
-    """Return the keys of what an experiment needs: its texts and, once these are there, its packs.
+    """Return the cache keys of an experiment: of its texts and, once these are prepared, of its packed rows.
 
-    Raises UsageError where the archive of IMDb is not there yet: nothing is downloaded to be asked about.
+    Raises UsageError where the archive of IMDb is missing: this function downloads nothing.
     """
     if experiment.data.source == "imdb" and local_imdb() is None and not store.is_there(archive_path()):
         raise UsageError(f"{archive_path()} is not there yet, so nothing of it is prepared", "sentiment prepare")

@@ -47,9 +47,9 @@ def held_out(
 
     By row: of each label its share. By group: groups are drawn one after the other, and one is taken, with all its
     rows, when that brings the labels nearer to their shares; so the sides share no group, and the shares are met to
-    within about a group's rows. `auto` is by group where rows have groups. With `left`, so many rows (groups) of each
-    label stay, and of a label that has more one at least is held out; where no label has, a row of the commonest is.
-    Raises UsageError for groups asked for where there are none.
+    within about a group's rows. `auto` is by group where rows have groups. With `left`, that
+    many rows (groups) of each label stay in training, and at least one row of each label with more is held out; if no
+    label has more, a row of the most frequent one is. Raises UsageError for `group` where rows have no groups.
     """
     held_N: NDArray[np.bool_] = np.zeros(len(label_N), dtype=bool)
     generator = np.random.default_rng(seed)

@@ -32,7 +32,7 @@ class Encoding(NamedTuple):
 
 
 def find_encoding(path: Path, asked: str = "auto") -> Encoding:
-    """Return the encoding of a file, which is read through for it. Raises DataError where it cannot be told."""
+    """Read a file and return its encoding. Raises DataError where the bytes leave it open."""
     with reading(path):
         return _find(stamp_of(path), asked)
 

@@ -32,7 +32,7 @@ _ROOT = re.compile(r"(?:\./)?aclImdb/")
 _MOST_MEMBERS = 110_000
 _MOST_BYTES, _MOST_BYTES_OF_LIST = 2**16, 2**22
 _MOST_UNPACKED = 10**9
-_MOST_RATIO, _RATIO_COUNTS_FROM = 30, 2**26  # data/sample shrinks to a 36th: a small archive may
+_MOST_RATIO, _RATIO_COUNTS_FROM = 30, 2**26  # the bundled sample shrinks to a 36th: a small archive may
 
 _BLOCK = 512
 _END = bytes(_BLOCK)

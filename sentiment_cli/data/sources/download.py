@@ -55,7 +55,7 @@ def download_imdb(target: Path, mirror: Mirror | None = None) -> Path:
     """Fetch the archive to `target`, one process at a time; it appears only when its sha256 is right.
 
     Raises MachineError where the network does not give it, DataError for other bytes (set aside), and InterruptedRun
-    for Ctrl-C; what had come is kept, and the next call goes on from there.
+    for Ctrl-C; the bytes so far are kept, and the next call continues the download.
     """
     mirror = mirror or Mirror(URL, SHA256)
     with locks.lock(target.with_name(f".{target.name}.lock"), console.say) as is_alone:

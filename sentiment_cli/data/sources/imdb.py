@@ -22,8 +22,8 @@ def is_folder_of(path: Path) -> bool:
 def read_reviews(path: Path, part: Subset, seen: Callable[[str, bytes], None]) -> Iterator[tuple[str, Review]]:
     """Yield (split, review) of an archive or a folder in IMDb's layout, ordered by split, label and number.
 
-    `seen` is told the name and bytes of each file as it comes; the order of the rows does not depend on that. Raises
-    DataError where something of the layout is missing.
+    `seen` is called with the name and bytes of each file as it is read; the order of the rows does not depend on that.
+    Raises DataError where a part of the layout is missing.
     """
     splits = ("train", "test") if part == "labelled" else ("unsup",)
     texts: dict[tuple[str, str], list[tuple[int, int, bytes]]] = {}

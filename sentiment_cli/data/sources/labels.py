@@ -191,7 +191,7 @@ def refuse_unknown(
 def straight_map(counts: Counter[str], renamed: Mapping[str, str], labels: Sequence[str]) -> dict[str, str]:
     """Return the map from the labels of rows to those of `labels` that they begin like.
 
-    Rows of what is like none of them are left out; where no row would be left, LABEL stands for what has to be said.
+    Labels that resemble none of them are left out. Where no row would be left, LABEL is a placeholder for the user.
     """
     unknown = {label: _alike(label, labels) for label in counts if label not in labels}
     is_any = any(unknown.values()) or len(unknown) < len(counts)

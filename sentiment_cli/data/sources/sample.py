@@ -4,7 +4,7 @@ Labels come from how a review is put together, not from its words: each clause j
 judgement round ("hardly boring"), an intensifier weighs it, and of two clauses joined by contrast the main one counts
 ("although the music was lovely, the plot was a mess"). So a count of words decides only some of the reviews.
 
-    python -m sentiment_cli.data.sample DIRECTORY     write the corpus (data/sample/ in the repository)
+    python -m sentiment_cli.data.sources.sample DIRECTORY     write the corpus as files
 """
 
 import random

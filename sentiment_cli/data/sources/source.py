@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from sentiment_cli.config.paths import how_to_get_imdb, local_imdb, sample_dir
+from sentiment_cli.config.paths import how_to_get_imdb, local_imdb
 from sentiment_cli.config.schema import Data
 from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.download import archive_path, download_imdb
@@ -93,7 +93,7 @@ def find_source(data: Data) -> Source:
 
 def _find(data: Data) -> Source:
     if data.source == "sample":
-        return ImdbSource("sample", sample_dir() if sample_dir().is_dir() else None, data)
+        return ImdbSource("sample", None, data)
     if data.source == "imdb":
         path = local_imdb()
         if path is None:

@@ -56,8 +56,8 @@ def open_file(
 ) -> BatchSource:
     """Return the rows of a table, or the lines of any other text file, after reading through it once.
 
-    So a bad row is known, and a column that is not there, before anything slow begins. Raises DataError for them and
-    for files of no text, and UsageError for a column of what has none.
+    Bad rows and missing columns are thus found before anything slow begins. Raises DataError for them and for files
+    without text, and UsageError for a column of a file that has no columns.
     """
     path = Path(os.path.expanduser(path))  # noqa: PTH111 - Path's raises for the home of nobody
     try:

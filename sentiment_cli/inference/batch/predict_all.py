@@ -17,7 +17,7 @@ from sentiment_cli.inference.batch.places import COLUMN_PREFIX, COUNTED, Seal, c
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
-    from sentiment_cli.inference.predictor import AnyPredictor, Prediction
+    from sentiment_cli.inference.predictor import Prediction, Predictor
 
 OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "text"]
 
@@ -26,7 +26,7 @@ _Item = TypeVar("_Item")
 
 
 def predict_all(
-    predictor: "AnyPredictor",
+    predictor: "Predictor",
     source: BatchSource,
     form: OutputFormat,
     out: Path | None = None,
@@ -138,7 +138,7 @@ def _ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
 
 @contextlib.contextmanager
 def _writing(
-    predictor: "AnyPredictor", source: BatchSource, form: OutputFormat, out: Path | None, is_safe: bool
+    predictor: "Predictor", source: BatchSource, form: OutputFormat, out: Path | None, is_safe: bool
 ) -> "Iterator[Callable[[Chunk, list[Prediction]], None]]":
     """Yield the function that writes the predictions of a chunk."""
     with contextlib.ExitStack() as stack:
@@ -180,7 +180,7 @@ def _writing(
 
 
 def _added_columns(
-    predictor: "AnyPredictor", taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
+    predictor: "Predictor", taken: Iterable[str], *, is_flat: bool, shown: Callable[[str], str]
 ) -> tuple[dict[str, str], dict[str, Kind]]:
     """Return the column name of each prediction field beside the input's columns, and the kinds of columns."""
     from sentiment_cli.inference.predictor import Prediction

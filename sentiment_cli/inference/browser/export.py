@@ -15,7 +15,7 @@ from sentiment_cli.inference.browser.layout import content_policy, escaped, list
 from sentiment_cli.inference.browser.refusals import check_model, refusal
 from sentiment_cli.inference.browser.tokens import describe_tokenizer
 from sentiment_cli.inference.explain import linear_weights
-from sentiment_cli.runs.ensemble_model import AnyModel
+from sentiment_cli.runs.ensemble_model import SavedModel
 from sentiment_cli.runs.saved_model import WEIGHTS, Artefact
 from sentiment_cli.storage import store
 
@@ -23,7 +23,7 @@ Storage = Literal["fp32", "fp16", "int8"]
 _LARGEST_KEY = 1 << 53  # beyond, numbers of JavaScript are not exact
 
 
-def model_page(model: AnyModel, storage: Storage) -> str:
+def model_page(model: SavedModel, storage: Storage) -> str:
     """Return the page. Raises UsageError for a model that it cannot hold."""
     artefact = check_model(model)
     style = read_part("page.css")
@@ -44,7 +44,7 @@ def model_page(model: AnyModel, storage: Storage) -> str:
             "model": kind,
             "knows": f"{len(artefact.vocabulary.entries):,} entries",
             "stored": storage,
-            "sha256": artefact.members.sha256,
+            "sha256": artefact.files.sha256,
             "sentiment": __version__,
         },
         style=style,
@@ -71,10 +71,11 @@ def describe_model(artefact: Artefact, storage: Storage) -> dict[str, Any]:
     }
     if settings["kind"] == "linear":
         if storage == "int8":
-            raise refusal(artefact, "a linear model has one weight a feature, which int8 rows do not store; fp16 does")
+            why = "a linear model has one weight a feature, which int8 rows do not store; fp16 does"
+            raise refusal(artefact.path, why)
         weights = linear_weights.load_ngram_weights(artefact)
         if len(weights.key_K) and int(weights.key_K[-1]) >= _LARGEST_KEY:
-            raise refusal(artefact, "its n-grams have numbers that JavaScript does not hold exactly")
+            raise refusal(artefact.path, "its n-grams have numbers that JavaScript does not hold exactly")
         return found | {
             "kind": "linear",
             "ngrams": settings["linear"]["ngrams"],

@@ -1,10 +1,11 @@
 """Which models a page can hold, and why not the others."""
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from sentiment_cli.errors import UsageError
-from sentiment_cli.runs.ensemble_model import AnyModel
+from sentiment_cli.runs.ensemble_model import SavedModel
 from sentiment_cli.runs.saved_model import Artefact
 
 CELLS = ("lstm", "gru", "rnn", "rnn-relu")
@@ -19,38 +20,38 @@ _PLAIN = {  # settings of a recurrent encoder that only these values of are comp
 }
 
 
-def check_model(model: AnyModel) -> Artefact:
-    """Return the model; raise UsageError with the reason for one that a page cannot hold."""
-    if not isinstance(model, Artefact):
-        raise refusal(model, "it is an ensemble, and a page holds one model")
-    if not model.has_weights:
-        raise refusal(model, "it is packed without weights; a page is made from a run")
+def check_model(model: SavedModel) -> Artefact:
+    """Return the network of a model; raise UsageError with the reason for one that a page cannot hold."""
+    if model.is_ensemble:
+        raise refusal(model.path, "it is an ensemble, and a page holds one model")
+    if not model.first.has_weights:
+        raise refusal(model.path, "it is packed without weights; a page is made from a run")
     settings = model.settings["model"]
     if settings["kind"] == "linear":
         linear = settings["linear"]
         if linear.get("char_ngrams"):
-            raise refusal(model, "it reads n-grams of characters, which a page does not compute")
+            raise refusal(model.path, "it reads n-grams of characters, which a page does not compute")
         if linear.get("normalize"):
-            raise refusal(model, "model.linear.normalize is true, which a page does not compute")
-        return model
+            raise refusal(model.path, "model.linear.normalize is true, which a page does not compute")
+        return model.first
     if settings["kind"] != "recurrent":
-        raise refusal(model, f"model.kind is {settings['kind']}, and a page computes linear and recurrent ones")
+        raise refusal(model.path, f"model.kind is {settings['kind']}, and a page computes linear and recurrent ones")
     if (cell := settings["encoder"]["cell"]) not in CELLS:
-        raise refusal(model, f"model.encoder.cell is {cell}, and a page computes {', '.join(CELLS)}")
+        raise refusal(model.path, f"model.encoder.cell is {cell}, and a page computes {', '.join(CELLS)}")
     for name, plain in _PLAIN.items():
         value: Any = settings
         for key in name.split("."):
             value = value.get(key, plain) if isinstance(value, dict) else plain
         if value != plain:
-            raise refusal(model, f"model.{name} is {value}, which a page does not compute")
-    return model
+            raise refusal(model.path, f"model.{name} is {value}, which a page does not compute")
+    return model.first
 
 
-def refusal(model: AnyModel, why: str) -> UsageError:
+def refusal(model: Path, why: str) -> UsageError:
     """Return the error for a model that a page cannot hold, with the command that takes it out of the tool."""
-    path = shlex.quote(str(model.path))
-    return UsageError(f"{model.path} cannot be a page: {why}", f"sentiment export {path} --pack {_name(model)}.model")
+    path = shlex.quote(str(model))
+    return UsageError(f"{model} cannot be a page: {why}", f"sentiment export {path} --pack {_name(model)}.model")
 
 
-def _name(model: AnyModel) -> str:
-    return shlex.quote(model.path.resolve().name.partition(".")[0])
+def _name(model: Path) -> str:
+    return shlex.quote(model.resolve().name.partition(".")[0])

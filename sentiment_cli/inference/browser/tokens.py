@@ -26,7 +26,7 @@ def describe_tokenizer(artefact: Artefact) -> dict[str, Any]:
             "model": _model(saved["model"], artefact),
         }
     except ForeignPattern as error:
-        raise refusal(artefact, f"its tokenizer has a step that a page does not know: {error}") from error
+        raise refusal(artefact.path, f"its tokenizer has a step that a page does not know: {error}") from error
 
 
 def _entities() -> dict[str, Any]:

@@ -27,7 +27,7 @@ from sentiment_cli.data.corpus.ratings import MIDDLE, REACH
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.explain.linear_weights import NgramWeights, load_ngram_weights, share_weights
 from sentiment_cli.inference.explain.words import ExplainedRow, WordSpan, read_text
-from sentiment_cli.inference.predictor import AnyPredictor, EnsemblePredictor, Predictor, class_probabilities, likeliest
+from sentiment_cli.inference.predictor import MemberPredictor, Predictor, class_probabilities, likeliest
 
 if TYPE_CHECKING:
     from sentiment_cli.models.classifier import Classifier
@@ -41,7 +41,7 @@ _NAMES: dict[AttributionMethod, str] = {
     "attention": "attention",
 }
 
-# The rows in which words are unknown hold so many tokens in all: a second or three of an LSTM.
+# The most tokens, over all rows in which words are masked: one to three seconds of an LSTM.
 _TOKENS_READ = 400_000
 _FEWEST_WINDOWS = 16
 _MOST_WITH_GRADIENTS = 16_384  # tokens of a row, of which all states are kept at once
@@ -123,23 +123,24 @@ class Explainer:
     Raises UsageError for a method that is not of such a model.
     """
 
-    def __init__(self, predictor: AnyPredictor, method: AttributionMethod | None = None) -> None:
+    def __init__(self, predictor: Predictor, method: AttributionMethod | None = None) -> None:
         self._predictor = predictor
         self.method = _check(method, predictor) if method else best_method(predictor)
         self._weights, self._model = None, None
-        if isinstance(predictor, Predictor) and self.method != "occlusion":
-            is_added = self.method == "gradients" and _has_skip(predictor)
-            self._weights = load_ngram_weights(predictor.artefact) if self.method == "weights" or is_added else None
-            self._model = None if self.method == "weights" else _load_torch(predictor, self.method)
+        if self.method == "weights" or (self.method == "gradients" and _has_skip(predictor.members[0])):
+            self._weights = load_ngram_weights(predictor.model.first)
+        if self.method not in ("weights", "occlusion"):
+            self._model = _load_torch(predictor.members[0], self.method)
 
     def explain(self, text: str) -> Explanation:
         """Return the contribution of each word of a text."""
         predictor, method, notes = self._predictor, self.method, []
         rows = read_text(predictor, text)
-        row, parts = rows[0], list(zip(predictor.parts, rows, strict=True))
-        outputs = predictor.combined([part.outputs([row.ids_L]) for part, row in parts])
+        row, member = rows[0], predictor.members[0]
+        outputs = predictor.outputs([[one.ids_L] for one in rows])
         aim = aim_at(predictor, outputs)
-        if not any(any(map(part.vocabulary.is_word, row.ids_K.tolist())) for part, row in parts):
+        read = zip(predictor.members, rows, strict=True)
+        if not any(any(map(one.vocabulary.is_word, its.ids_K.tolist())) for one, its in read):
             notes.append("low evidence: the model reads no word that it knows")
         if method == "gradients" and len(row.kept_K) > _MOST_WITH_GRADIENTS:
             method = "occlusion"
@@ -147,31 +148,31 @@ class Explainer:
         if not any(len(row.kept_K) for row in rows):
             value = float(aim.values(outputs)[0])
             shared = Attribution([np.zeros(0) for _ in rows], value, value)
-        elif isinstance(predictor, Predictor) and self._model is not None and method != "occlusion":
-            shared = _ask_torch(predictor, self._model, self._weights, row, aim, method)
-        elif isinstance(predictor, Predictor) and self._weights is not None and method == "weights":
-            shared = _read_weights(predictor, self._weights, row, aim)
+        elif self._weights is not None and method == "weights":
+            shared = _read_weights(member, self._weights, row, aim)
+        elif self._model is not None and method != "occlusion":
+            shared = _ask_torch(member, self._model, self._weights, row, aim, method)
         else:
             shared = occlude(predictor, rows, aim)
         notes += [shared.note] if shared.note else []
-        by_part = [row.sum_words(added_K) for row, added_K in zip(rows, shared.added, strict=True)]
-        added, note = [sum(of_word) for of_word in zip(*by_part, strict=True)], "; ".join(notes)
+        by_member = [row.sum_words(added_K) for row, added_K in zip(rows, shared.added, strict=True)]
+        added, note = [sum(of_word) for of_word in zip(*by_member, strict=True)], "; ".join(notes)
         if method == "attention":
             return Explanation(method, aim.of, None, None, None, row.words, added, note)
         gap = float(sum(map(np.sum, shared.added))) - (shared.output - shared.baseline)
         return Explanation(method, aim.of, shared.output, shared.baseline, gap, row.words, added, note, shared.ngrams)
 
 
-def best_method(predictor: AnyPredictor) -> AttributionMethod:
+def best_method(predictor: Predictor) -> AttributionMethod:
     """Return weights for a linear model, gradients where weights and torch are at hand, else occlusion."""
-    if not predictor.artefact.has_weights:
+    if predictor.model.is_ensemble or not predictor.model.first.has_weights:
         return "occlusion"
     if predictor.settings["model"]["kind"] == "linear":
         return "weights"
     return "gradients" if find_spec("torch") is not None else "occlusion"
 
 
-def aim_at(predictor: AnyPredictor, outputs: NDArray[np.float64]) -> Target:
+def aim_at(predictor: Predictor, outputs: NDArray[np.float64]) -> Target:
     """Return the explained output for a text with these outputs of one row."""
     labels = predictor.labels
     if predictor.target == "stars":
@@ -186,28 +187,28 @@ def aim_at(predictor: AnyPredictor, outputs: NDArray[np.float64]) -> Target:
     )
 
 
-def occlude(predictor: AnyPredictor, rows: Sequence[ExplainedRow], aim: Target) -> Attribution:
+def occlude(predictor: Predictor, rows: Sequence[ExplainedRow], aim: Target) -> Attribution:
     """Read each known word as unknown, in turn, or several side by side where a text is long.
 
     What the output loses is what the word, or in equal parts each of their tokens, adds.
     """
-    parts = list(zip(predictor.parts, rows, strict=True))
-    known = [np.flatnonzero(row.ids_K != part.vocabulary.unknown_id) for part, row in parts]
+    members = list(zip(predictor.members, rows, strict=True))
+    known = [np.flatnonzero(row.ids_K != member.vocabulary.unknown_id) for member, row in members]
     known_W = np.unique(np.concatenate([row.word_K[known_K] for row, known_K in zip(rows, known, strict=True)]))
-    read = sum(int(read_lengths(np.array([len(row.ids_K)]), part.artefact.reading)[0]) for part, row in parts)
+    read = sum(int(read_lengths(np.array([len(row.ids_K)]), one.artefact.reading)[0]) for one, row in members)
     n_words = len(known_W)
     n_windows = max(1, min(n_words, max(_FEWEST_WINDOWS, _TOKENS_READ // read)))
-    outputs, windows = [], []
-    for (part, row), known_K in zip(parts, known, strict=True):
+    masked, windows = [], []
+    for (member, row), known_K in zip(members, known, strict=True):
         window_U = np.searchsorted(known_W, row.word_K[known_K]) * n_windows // max(1, n_words)
-        unknown_id = np.int32(part.vocabulary.unknown_id)
+        unknown_id = np.int32(member.vocabulary.unknown_id)
         read_ids = [row.ids_K, np.full_like(row.ids_K, unknown_id)]
         for window in range(n_windows):
             read_ids.append(row.ids_K.copy())
             read_ids[-1][known_K[window_U == window]] = unknown_id
-        outputs.append(part.outputs(read_ids))
+        masked.append(read_ids)
         windows.append(window_U)
-    value_N = aim.values(predictor.combined(outputs))
+    value_N = aim.values(predictor.outputs(masked))
     n_tokens_I = np.maximum(1, np.bincount(np.concatenate(windows), minlength=n_windows))  # I: windows
     lost_I = (value_N[0] - value_N[2:]) / n_tokens_I
     added = []
@@ -218,15 +219,15 @@ def occlude(predictor: AnyPredictor, rows: Sequence[ExplainedRow], aim: Target) 
     return Attribution(added, float(value_N[1]), float(value_N[0]), note)
 
 
-def _read_weights(predictor: Predictor, weights: NgramWeights, row: ExplainedRow, aim: Target) -> Attribution:
-    added_K, ngrams = share_weights(predictor, weights, row.ids_K, row, aim.direction_C)
+def _read_weights(member: MemberPredictor, weights: NgramWeights, row: ExplainedRow, aim: Target) -> Attribution:
+    added_K, ngrams = share_weights(member, weights, row.ids_K, row, aim.direction_C)
     bias = float(aim.values(weights.bias_C[None].astype(np.float64))[0])
-    output = float(aim.values(predictor.outputs([row.ids_K]))[0])
+    output = float(aim.values(member.outputs([row.ids_K]))[0])
     return Attribution([added_K], bias, output, ngrams=ngrams)
 
 
 def _ask_torch(
-    predictor: Predictor,
+    member: MemberPredictor,
     model: "Classifier",
     weights: NgramWeights | None,
     row: ExplainedRow,
@@ -239,7 +240,7 @@ def _ask_torch(
     """
     from sentiment_cli.inference.explain import integrated_gradients
 
-    reading, n_kept = predictor.artefact.reading, len(row.kept_K)
+    reading, n_kept = member.artefact.reading, len(row.kept_K)
     width = int(read_lengths(np.array([len(row.ids_L)]), reading)[0])
     (ids_L,), _ = gather_rows(concatenate_rows([row.ids_L]), np.zeros(1, dtype=np.int64), width, reading)
     if method == "attention":
@@ -248,41 +249,41 @@ def _ask_torch(
             [weight_L[-n_kept:]], 0.0, 0.0, "weights, not contributions: each state knows of other words, too"
         )
     baseline_L = ids_L.copy()
-    baseline_L[-n_kept:] = predictor.vocabulary.unknown_id
+    baseline_L[-n_kept:] = member.vocabulary.unknown_id
     found = integrated_gradients.integrate_row(model, baseline_L, ids_L, aim.direction_C)
     added_K, before, note, ngrams = found.added_L[-n_kept:], found.before + aim.offset, "", list[tuple[str, float]]()
     if weights is not None:  # the integral leaves out what the linear model adds, which is the same at both ends
-        linear_K, ngrams = share_weights(predictor, weights, ids_L, row, aim.direction_C)
+        linear_K, ngrams = share_weights(member, weights, ids_L, row, aim.direction_C)
         note = f"of which {added_K.sum():+.2f} by the network and {linear_K.sum():+.2f} by its linear part"
         added_K, before = added_K + linear_K, before - float(linear_K.sum())
     return Attribution([added_K], before, found.after + aim.offset, note, ngrams)
 
 
-def _has_skip(predictor: Predictor) -> bool:
+def _has_skip(member: MemberPredictor) -> bool:
     """Say whether the logits of a linear model are added to those of the network."""
-    return predictor.settings["model"].get("wide", {}).get("use") in ("skip", "both")
+    return member.artefact.settings["model"].get("wide", {}).get("use") in ("skip", "both")
 
 
-def _load_torch(predictor: Predictor, method: AttributionMethod) -> "Classifier":
+def _load_torch(member: MemberPredictor, method: AttributionMethod) -> "Classifier":
     if "torch" not in sys.modules:
         needs = {"gradients": "integrated gradients need", "attention": "attention's weights need"}[method]
         console.say(f"loading torch: {needs} the model's weights")
     from sentiment_cli.inference.torch_model import load_model
     from sentiment_cli.models.classifier import Classifier
 
-    model = load_model(predictor.artefact)
+    model = load_model(member.artefact)
     assert isinstance(model, Classifier)
     return model
 
 
-def _check(method: AttributionMethod, predictor: AnyPredictor) -> AttributionMethod:
+def _check(method: AttributionMethod, predictor: Predictor) -> AttributionMethod:
     """Raise UsageError if the model does not support the method."""
-    settings, artefact = predictor.settings["model"], predictor.artefact
+    settings, model = predictor.settings["model"], predictor.model
     is_linear, problem = settings["kind"] == "linear", None
-    if method != "occlusion" and isinstance(predictor, EnsemblePredictor):
-        problem = f"{artefact.path} is an ensemble, which occlusion alone explains: {method} are of one model"
-    elif method != "occlusion" and not artefact.has_weights:
-        problem = f"{artefact.path} holds no weights, which {method} need"
+    if method != "occlusion" and model.is_ensemble:
+        problem = f"{model.path} is an ensemble, which occlusion alone explains: {method} are of one model"
+    elif method != "occlusion" and not model.first.has_weights:
+        problem = f"{model.path} holds no weights, which {method} need"
     elif method == "weights" and not is_linear:
         problem = f"weights explain a linear model, and this one is of kind {settings['kind']}"
     elif method == "gradients" and is_linear:
@@ -290,6 +291,6 @@ def _check(method: AttributionMethod, predictor: AnyPredictor) -> AttributionMet
     elif method == "attention" and (is_linear or settings["head"] != "pooled" or settings["pooling"] != "attention"):
         problem = "attention explains a model with model.pooling: attention, which this one has not"
     if problem:
-        run = shlex.quote(str(artefact.path))
+        run = shlex.quote(str(model.path))
         raise UsageError(problem, f'sentiment predict --run {run} --explain "I just really loved the movie"')
     return method

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sentiment_cli.data.tokens.vocabulary import PAD_ID
 from sentiment_cli.inference.explain.words import ExplainedRow
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import MemberPredictor
 from sentiment_cli.runs.saved_model import WEIGHTS, Artefact
 from sentiment_cli.storage import store
 
@@ -102,7 +102,7 @@ def share_out(features: list[Feature], length: int) -> NDArray[np.float64]:
 
 
 def share_weights(
-    predictor: Predictor,
+    member: MemberPredictor,
     weights: NgramWeights,
     ids_L: NDArray[np.integer],
     row: ExplainedRow,
@@ -113,9 +113,9 @@ def share_weights(
         weights,
         ids_L.astype(np.int32),
         direction_C,
-        n_entries=len(predictor.vocabulary.entries),
-        unknown_id=predictor.vocabulary.unknown_id,
-        longest=predictor.settings["model"]["linear"]["ngrams"],
+        n_entries=len(member.vocabulary.entries),
+        unknown_id=member.vocabulary.unknown_id,
+        longest=member.artefact.settings["model"]["linear"]["ngrams"],
     )
     features.sort(key=lambda feature: -abs(feature.added))
     ngrams, before = list[tuple[str, float]](), len(ids_L) - len(row.ids_K)

@@ -8,7 +8,7 @@ import numpy as np
 from sentiment_cli import console
 from sentiment_cli.data.corpus.ratings import LEAST, MIDDLE, MOST, ratings_of
 from sentiment_cli.inference.explain.words import WordSpan, read_text
-from sentiment_cli.inference.predictor import AnyPredictor, class_probabilities, likeliest
+from sentiment_cli.inference.predictor import Predictor, class_probabilities, likeliest
 
 _MOST_STEPS = 400
 _TOKENS_READ = 4_000_000  # in all: of a text of ten thousand words and more, fewer beginnings are read
@@ -77,18 +77,18 @@ class Trace(NamedTuple):
         ]
 
 
-def trace_text(predictor: AnyPredictor, text: str) -> Trace:
+def trace_text(predictor: Predictor, text: str) -> Trace:
     """Return the predictions for all prefixes of a text, or 400 of a long one; the last is the text itself."""
     rows = read_text(predictor, text)
     read_W = np.unique(np.concatenate([row.word_K for row in rows]))
     n_tokens = sum(len(row.kept_K) for row in rows)
     n_steps = min(len(read_W), _MOST_STEPS, max(2, _TOKENS_READ // max(1, n_tokens)))
     chosen_N = read_W[np.linspace(len(read_W) - 1, 0, n_steps).round().astype(np.int64)[::-1]]
-    by_part = []
-    for part, row in zip(predictor.parts, rows, strict=True):
+    prefixes = []
+    for row in rows:
         ends = np.searchsorted(row.word_K, chosen_N, side="right").tolist()
-        by_part.append(part.outputs([row.ids_K[:end] for end in (0, *ends)]))
-    outputs = predictor.combined(by_part)
+        prefixes.append([row.ids_K[:end] for end in (0, *ends)])
+    outputs = predictor.outputs(prefixes)
     words = [None, *(rows[0].words[word] for word in chosen_N.tolist())]
     labels = predictor.labels
     if predictor.target == "stars":

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.data.tokens.tokenizer import find_words
-from sentiment_cli.inference.predictor import AnyPredictor, Predictor
+from sentiment_cli.inference.predictor import MemberPredictor, Predictor
 
 
 class WordSpan(NamedTuple):
@@ -39,13 +39,13 @@ class ExplainedRow(NamedTuple):
         return sums
 
 
-def read_text(predictor: AnyPredictor, text: str) -> list[ExplainedRow]:
-    """Find the tokens and words of a text as each part of a model reads it; their rows have the same words.
+def read_text(predictor: Predictor, text: str) -> list[ExplainedRow]:
+    """Find the tokens and words of a text as each member of a model reads it; their rows have the same words.
 
-    Those are the first part's, and what others make a word of that shares no character with any of them. One is unknown
-    where it is to each part that has it, and read where one reads it.
+    Those are the first member's, and words of other members that share no character with them. A word is unknown where
+    it is unknown to each member that has it, and read where one member reads it.
     """
-    rows = [_read(part, text) for part in predictor.parts]
+    rows = [_read(member, text) for member in predictor.members]
     if len(rows) == 1:
         return rows
     words = rows[0].words
@@ -72,12 +72,12 @@ def _place(words: Sequence[WordSpan], word: WordSpan) -> int:
     return bisect.bisect_right(words, word.start, key=lambda one: one.end)
 
 
-def _read(predictor: Predictor, text: str) -> ExplainedRow:
+def _read(member: MemberPredictor, text: str) -> ExplainedRow:
     """Find the tokens and words of a text. A word is unknown where all its tokens are, or pieces of words."""
-    found = find_words(predictor.tokenizer, text)
-    kept_K = predictor.kept(found.ids_L)
+    found = find_words(member.tokenizer, text)
+    kept_K = member.kept(found.ids_L)
     word_K = found.word_L[kept_K]
-    is_unknown_L = (found.ids_L == predictor.vocabulary.unknown_id) | (found.ids_L >= predictor.vocabulary.n_whole)
+    is_unknown_L = (found.ids_L == member.vocabulary.unknown_id) | (found.ids_L >= member.vocabulary.n_whole)
     n_known_W = np.bincount(found.word_L, ~is_unknown_L, minlength=len(found.places)).tolist()
     n_kept_W = np.bincount(word_K, minlength=len(found.places)).tolist()
     words = [

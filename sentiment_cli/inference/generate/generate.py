@@ -84,7 +84,7 @@ def load_generator(path: Path) -> Generator:
 def label_of(author: Generator, name: str | None) -> int:
     """Return the index of a label for a conditional language model: from 1 on, 0 for none.
 
-    Raises UsageError for a label that it does not know, and for a model that is told none.
+    Raises UsageError for an unknown label, and for a model that was trained without labels.
     """
     if name is None:
         return 0
@@ -104,7 +104,7 @@ def continue_text(
 ) -> Iterator[list[int]]:
     """Yield the next token of each text that begins (ends, of a backward model) with the prompt, as it is chosen.
 
-    A text that has ended goes on with the start token, and unknown words and padding are never written.
+    A text that has ended is continued with the start token. Unknown words and padding are never written.
     """
     assert isinstance(author.model, LanguageModel)
     ids = author.ids_of(prompt)

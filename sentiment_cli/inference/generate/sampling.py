@@ -78,7 +78,7 @@ def generate_tokens(
 ) -> Iterator[Tensor]:
     """Yield ids_B, the next word of each of B texts that begin with the prompt.
 
-    A text that has come to `end_id` goes on with it, and nothing is yielded any more when all have. The prompt holds
+    A text that has reached `end_id` repeats it; the iterator ends when all texts have. The prompt holds
     one token at least; the model is in the mode of evaluation, and the generator, if any, on its device.
     """
     assert not model.training

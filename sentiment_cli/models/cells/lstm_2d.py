@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from sentiment_cli.models.cells.recurrence import State
 
-# A longer sentence goes on in the next line: a batch takes a step per diagonal, which is then at most its most lines +
-# 63. IMDb's sentences have 20 words, and 1 in 100 more than 64.
+# A longer sentence continues on the next line: a batch takes a step per diagonal, at most its number of lines + 63.
+# IMDb's sentences have 20 words, and 1 in 100 more than 64.
 LONGEST_LINE = 64
 _aten = torch.ops.aten
 
@@ -112,7 +112,7 @@ class Lstm2d(nn.Module):
     def forward(self, input_BLD: Tensor, length_B: Tensor, ends_BL: Tensor) -> tuple[Tensor, State]:
         """Return states_BLD, zero at padding, and the state of each row's last token.
 
-        ends_BL says after which tokens a sentence ends. There is no start: a grid goes on from a line, not from a cell.
+        ends_BL says after which tokens a sentence ends. There is no start state: a grid continues from lines.
         """
         batch, length, _ = input_BLD.shape
         layout = skew(length_B, ends_BL)
@@ -217,7 +217,7 @@ class _Wavefront(torch.autograd.Function):
 
 
 def _rows_and_zeros(like: Tensor, rows: int, width: int) -> Tensor:
-    """Return room for so many rows before one of zeros, which stands for a missing neighbour and for padding."""
+    """Return an uninitialized array of `rows` rows, then one of zeros for missing neighbours and padding."""
     values_1D = like.new_empty(rows + 1, width)
     values_1D[-1] = 0
     return values_1D

@@ -66,12 +66,13 @@ class GORU(nn.Module):
         super().__init__()
         assert not weight_dropout, "a matrix with zeroed numbers is not orthogonal"
         self.width, self.n_gates, self.state_dropout = width, 3, state_dropout
-        gates = [nn.init.xavier_uniform_(torch.empty(width, input_width)) for _ in range(3)]
-        self.input_weight = nn.Parameter(torch.cat(gates))
-        self.state_weight = nn.Parameter(
-            torch.cat([nn.init.xavier_uniform_(torch.empty(width, width)) for _ in range(2)])
-        )
-        self.bias = nn.Parameter(torch.cat([torch.full((width,), 2.0), torch.zeros(2 * width)]))
+        self.input_weight = nn.Parameter(torch.empty(3 * width, input_width))
+        self.state_weight = nn.Parameter(torch.empty(2 * width, width))
+        self.bias = nn.Parameter(torch.zeros(3 * width))
+        with torch.no_grad():
+            for gate in (*self.input_weight.chunk(3), *self.state_weight.chunk(2)):
+                nn.init.xavier_uniform_(gate)
+            self.bias[:width].fill_(2.0)
         self.skew = nn.Parameter(fresh_skew(width))
 
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
@@ -92,6 +93,8 @@ def fresh_skew(width: int) -> Tensor:
     The angles are uniform in (-pi, pi), as Henaff et al. 2016 have them. All other numbers are 0.
     """
     upper_DD = torch.zeros(width, width)
+    if upper_DD.is_meta:  # where the indices below would import sympy: 1 s of CPU for nothing
+        return torch.empty(width * (width - 1) // 2)
     pairs = torch.arange(0, width - 1, 2)
     upper_DD[pairs, pairs + 1] = torch.empty(len(pairs)).uniform_(-math.pi, math.pi)
     row_N, column_N = torch.triu_indices(width, width, 1)

@@ -23,8 +23,10 @@ class WordEmbedding(nn.Embedding):
     """
 
     def __init__(self, settings: schema.Embedding, n_entries: int, unknown_id: int, *, pad_is_input: bool) -> None:
-        # As torch draws them itself, but by what it has on the device meta, too, without importing torch._dynamo (1 s).
-        super().__init__(n_entries, settings.width, _weight=torch.randn(n_entries, settings.width))
+        weight_VD = torch.empty(n_entries, settings.width)
+        if not weight_VD.is_meta:  # where normal_ would import torch._dynamo and sympy: 1 s of CPU for nothing
+            weight_VD.normal_()
+        super().__init__(n_entries, settings.width, _weight=weight_VD)
         self.unknown_id = unknown_id
         self.word_dropout, self.dropout = settings.word_dropout, settings.dropout
         self.element_dropout, self.type_dropout = settings.element_dropout, settings.type_dropout

@@ -1,7 +1,7 @@
 """How much a graph computes: followed node by node for a batch, before it is computed, and compared with our own.
 
-A value may have at most so many numbers for each of a row's length squared, as wide as the widest weights. It is
-followed for a small batch before onnxruntime reads the graph, and for each batch of another size before that one.
+The size of a value is limited to a fixed count for each of a row's length squared, as wide as the widest weights. It is
+computed for a small batch before onnxruntime reads the graph, and for each batch of another size before that one.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Known properties of a graph's values before execution: type, axes, size and ranges of integers.
 
-Nothing is exact: an axis or a number is a range that it lies in, for every batch of at most so many rows and tokens.
+Nothing is exact: an axis or a number is known by its range, for every batch up to the largest size.
 """
 
 import math
@@ -20,7 +20,7 @@ TYPE_NAMES = {
     HALF: "float16",
 }
 MOST_AXES = 6
-_MOST_ITEMS = 64  # numbers of a shape, or of what shapes are computed from, that are followed one by one
+_MOST_ITEMS = 64  # elements of a shape, or of a value that shapes are computed from, that are tracked one by one
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 

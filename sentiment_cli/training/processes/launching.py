@@ -115,15 +115,16 @@ def launch(n_processes: int, arguments: Sequence[str]) -> int:
             if received:
                 break
             numbered = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            children.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "sentiment_cli", *arguments],
-                    env={**os.environ, **shared, **numbered, **(socket_of_first if rank == 0 else {})},
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=[listening.fileno()] if rank == 0 else [],
-                    start_new_session=True,
+            with _interrupts_held():
+                children.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", "sentiment_cli", *arguments],
+                        env={**os.environ, **shared, **numbered, **(socket_of_first if rank == 0 else {})},
+                        stdin=subprocess.DEVNULL,
+                        pass_fds=[listening.fileno()] if rank == 0 else [],
+                        start_new_session=True,
+                    )
                 )
-            )
         listening.close()  # the first process has the socket now: connections after its death are refused
         first = _watch(children, received)
     if received and (len(children) < n_processes or first is not None):
@@ -165,6 +166,19 @@ def _signal(children: Sequence["subprocess.Popen[bytes]"], number: signal.Signal
 
 def _exit_code(returncode: int) -> int:
     return returncode if returncode >= 0 else 128 - returncode
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Block SIGINT for a process that is started inside: `main` unblocks it once its handler is installed.
+
+    Python's own handler, installed before, would print a traceback and exit with 1.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

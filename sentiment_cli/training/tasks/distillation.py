@@ -23,9 +23,9 @@ from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows, select_r
 from sentiment_cli.data.corpus.raw_texts import Texts, find_texts, prepare_texts
 from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.errors import Change, DataError, UsageError
-from sentiment_cli.inference.predictor import class_probabilities, likeliest, predictor_of
+from sentiment_cli.inference.predictor import Predictor, class_probabilities, likeliest
 from sentiment_cli.runs.directory import find_experiment, find_model, require_finished
-from sentiment_cli.runs.ensemble_model import AnyModel, combine, open_model
+from sentiment_cli.runs.ensemble_model import SavedModel, combine, open_model
 from sentiment_cli.storage import store
 
 _FORMAT = 1
@@ -36,7 +36,7 @@ TeacherSplit = Literal["train", "unsup"]
 class LoadedTeacher(NamedTuple):
     """A teacher: its model and the hash of its weights."""
 
-    model: AnyModel
+    model: SavedModel
     sha256: str
 
 
@@ -52,7 +52,7 @@ def open_teacher(name: str) -> LoadedTeacher:
         require_finished(path, "teacher.run: ")
     model = open_model(path)
     _check_target(path, model.target)
-    return LoadedTeacher(model, model.members.sha256)
+    return LoadedTeacher(model, model.files.sha256)
 
 
 def cache_teacher_logits(experiment: Experiment, corpus: Corpus) -> None:
@@ -198,7 +198,7 @@ def _write_teacher_logits(
     if [name for name in known if name in wanted] != ids:
         raise DataError(f"the ids in {texts.directory} stand for several rows each", "sentiment data check")
     console.say(f"teacher: asking {teacher.model.path} about {len(ids):,} reviews, once")
-    predictor, done = predictor_of(teacher.model), 0
+    predictor, done = Predictor(teacher.model), 0
     with (
         store.new_directory(cache.directory_of(key.directory_name)) as draft,
         writing(draft, split, _OUTPUT) as writer,
@@ -206,7 +206,7 @@ def _write_teacher_logits(
     ):
         for chunk in texts.read(split, is_chosen_N):
             if chunk:
-                outputs = predictor.answer(chunk)
+                outputs = predictor.outputs(predictor.encode(chunk))
                 writer.write(output=(outputs / predictor.temperature).ravel())
                 done += len(chunk)
                 shown.update(done)

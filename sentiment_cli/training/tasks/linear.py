@@ -2,6 +2,8 @@
 
 Wang & Manning 2012 scale the presence of each n-gram by its naive-Bayes log-count ratio; with n-grams of one to three
 words Mesnil et al. 2014 reach 91.87 % on IMDb. The ratio sets how far the penalty lets a weight grow.
+
+This module is longer than 300 lines because the features, their statistics and the solver share one sparse matrix.
 """
 
 import itertools

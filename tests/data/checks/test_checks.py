@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_cli.config.paths import sample_dir
 from sentiment_cli.data.checks.checks import Report, check_data
 from sentiment_cli.errors import DataError
 
@@ -94,8 +93,8 @@ def test_the_worst_comes_first_and_one_class_is_an_error(own) -> None:
     }
 
 
-def test_every_split_of_the_sample_is_looked_at(own, tmp_path: Path) -> None:
-    shutil.copytree(sample_dir(), tmp_path / "mine")
+def test_every_split_of_the_sample_is_looked_at(own, tmp_path: Path, sample_folder: Path) -> None:
+    shutil.copytree(sample_folder, tmp_path / "mine")
     shutil.copy(next((tmp_path / "mine/test/pos").iterdir()), next((tmp_path / "mine/train/unsup").iterdir()))
     report = check_data(own("mine", None).data)
     assert report.duplicates["unsup_test"] == 1

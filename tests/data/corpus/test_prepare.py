@@ -1,3 +1,5 @@
+import io
+import os
 import shutil
 import signal
 import tarfile
@@ -8,7 +10,6 @@ import numpy as np
 import pytest
 
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.config.paths import sample_dir
 from sentiment_cli.data.checks.checks import check_data
 from sentiment_cli.data.checks.statistics import corpus_facts
 from sentiment_cli.data.corpus import cache
@@ -174,8 +175,10 @@ def test_f14_parts_of_one_table_that_change_places_are_made_again(experiment, tm
     assert (read_manifest(one), read_manifest(other)) == manifests
 
 
-def test_rows_of_the_url_list_without_a_movie_shift_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(sample_dir(), tmp_path / "aclImdb")
+def test_rows_of_the_url_list_without_a_movie_shift_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_folder: Path
+) -> None:
+    shutil.copytree(sample_folder, tmp_path / "aclImdb")
     urls = tmp_path / "aclImdb" / "train" / "urls_pos.txt"
     lines = urls.read_text().splitlines()
     urls.write_text("\n".join(["no movie here", *lines[1:]]))
@@ -186,10 +189,12 @@ def test_rows_of_the_url_list_without_a_movie_shift_nobody(tmp_path: Path, monke
     assert groups["pos/1"] in lines[1]
 
 
-def test_an_archive_and_its_folder_make_one_entry_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_and_its_folder_make_one_entry_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_folder: Path
+) -> None:
     keys = []
     for kind in ("gz", "xz", "folder"):
-        path = sample_dir()
+        path = sample_folder
         if kind != "folder":
             path = tmp_path / f"a.tar.{kind}"
             with (
@@ -197,7 +202,7 @@ def test_an_archive_and_its_folder_make_one_entry_of_rows(tmp_path: Path, monkey
                 if kind == "xz"
                 else tarfile.open(path, f"w:{kind}") as archive
             ):
-                archive.add(sample_dir(), "aclImdb")
+                archive.add(sample_folder, "aclImdb")
         monkeypatch.setenv("SENTIMENT_IMDB", str(path))
         keys.append(prepare(load_experiment("default")).key)
     assert len(set(keys)) == 1
@@ -226,8 +231,10 @@ def test_what_is_not_imdb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def truncated(path: Path) -> None:
+    review = tarfile.TarInfo("aclImdb/train/pos/0_9.txt")
+    review.size = 100_000
     with tarfile.open(path, "w:gz") as archive:
-        archive.add(sample_dir() / "train" / "pos", "aclImdb/train/pos")
+        archive.addfile(review, io.BytesIO(os.urandom(review.size)))
     path.write_bytes(path.read_bytes()[:20_000])
 
 

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment_cli.config.paths import sample_dir
 from sentiment_cli.data.sources.archive import read_members
 from sentiment_cli.errors import DataError
 
@@ -280,22 +279,24 @@ def test_m03_any_bytes_are_read_or_refused(tmp_path_factory, place: int, data: b
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("pack", ["", "gz", "xz"])
-def test_archives_of_every_format_hold_what_their_folder_holds(tmp_path: Path, form: int, pack: str) -> None:
+def test_archives_of_every_format_hold_what_their_folder_holds(
+    tmp_path: Path, form: int, pack: str, sample_folder: Path
+) -> None:
     path = tmp_path / "in" / "a.tar"
-    folder = sample_dir() / "test" / "neg"
+    folder = sample_folder / "test" / "neg"
     with tarfile.open(path, f"w:{pack}", format=form) as made:
         for kind in ("pos", "neg"):
-            made.add(sample_dir() / "train" / kind, f"aclImdb/train/{kind}")
-        made.add(sample_dir() / "train" / "urls_pos.txt", "./aclImdb/train/urls_pos.txt")
+            made.add(sample_folder / "train" / kind, f"aclImdb/train/{kind}")
+        made.add(sample_folder / "train" / "urls_pos.txt", "./aclImdb/train/urls_pos.txt")
         made.add(folder / "0_1.txt", f"{'long/' * 30}aclImdb/train/pos/7_9.txt")
         made.add(folder / "0_1.txt", "aclImdb/ñ/0_1.txt")
         made.add(folder, "aclImdb/test/neg")
     expected = {
-        name: (sample_dir() / name).read_bytes()
-        for name in (f"{f.parent.parent.name}/{f.parent.name}/{f.name}" for f in sample_dir().glob("*/*/*.txt"))
+        name: (sample_folder / name).read_bytes()
+        for name in (f"{f.parent.parent.name}/{f.parent.name}/{f.name}" for f in sample_folder.glob("*/*/*.txt"))
         if name.startswith(("train/pos", "train/neg", "test/neg"))
     }
-    expected["train/urls_pos.txt"] = (sample_dir() / "train" / "urls_pos.txt").read_bytes()
+    expected["train/urls_pos.txt"] = (sample_folder / "train" / "urls_pos.txt").read_bytes()
     assert read(path) == expected
 
 

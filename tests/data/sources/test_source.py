@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from sentiment_cli.config.loader import load_experiment
-from sentiment_cli.config.paths import sample_dir
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.sources.review import Review
@@ -159,8 +158,8 @@ def test_rows_known_from_training_are_marked_split_by_split(own) -> None:
     )
 
 
-def test_a_folder_in_aclimdbs_layout(own, tmp_path: Path) -> None:
-    shutil.copytree(sample_dir(), tmp_path / "mine" / "aclImdb")
+def test_a_folder_in_aclimdbs_layout(own, tmp_path: Path, sample_folder: Path) -> None:
+    shutil.copytree(sample_folder, tmp_path / "mine" / "aclImdb")
     corpus = prepare(own("mine", None))
     assert corpus.labels == ("neg", "pos")
     assert corpus.key.startswith("mine-")
@@ -173,8 +172,10 @@ def test_a_folder_in_aclimdbs_layout(own, tmp_path: Path) -> None:
     ("setting", "shown"),
     [("data.test=x.csv", "null"), ("data.unlabelled=x.csv", "null"), ("data.label_map=[neg=pos]", "[]")],
 )
-def test_settings_that_imdbs_layout_has_no_use_for(own, tmp_path: Path, setting: str, shown: str) -> None:
-    (tmp_path / "mine").symlink_to(sample_dir())
+def test_settings_that_imdbs_layout_has_no_use_for(
+    own, tmp_path: Path, setting: str, shown: str, sample_folder: Path
+) -> None:
+    (tmp_path / "mine").symlink_to(sample_folder)
     with pytest.raises(UsageError, match=r"is laid out as IMDb is, with rows and labels of its own") as caught:
         find_source(own("mine", None, setting).data)
     assert caught.value.hint == Change("--set", f"{setting.partition('=')[0]}={shown}")

@@ -30,7 +30,7 @@ from sentiment_cli.inference.explain.integrated_gradients import integrate, inte
 from sentiment_cli.inference.explain.linear_weights import load_ngram_weights
 from sentiment_cli.inference.explain.trace import trace_text
 from sentiment_cli.inference.explain.words import cut_text
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import Predictor, open_predictor
 from sentiment_cli.inference.torch_model import load_model
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.layers.ngrams import count_ngrams
@@ -92,7 +92,7 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def ask(run: Run) -> Ask:
     def build(config: str, *settings: str, labels: tuple[str, ...] = ("neg", "pos")) -> Predictor:
-        return Predictor(open_artefact(run(config, *settings, labels=labels)))
+        return open_predictor(run(config, *settings, labels=labels))
 
     return build
 
@@ -143,10 +143,10 @@ def test_occlusion_is_what_the_answer_loses_with_a_word_unknown(ask: Ask, config
 
 def test_captum_agrees_on_the_lstm(ask: Ask) -> None:
     predictor = ask("lstm", "model.pooling=mean")
-    model = load_model(predictor.artefact)
-    (ids,) = predictor.encode(TEXTS[1:])
+    model = load_model(predictor.model.first)
+    ((ids,),) = predictor.encode(TEXTS[1:])
     ids_1L = torch.from_numpy(ids).long()[None]
-    unknown_1L, length_1 = torch.full_like(ids_1L, predictor.vocabulary.unknown_id), torch.tensor([len(ids)])
+    unknown_1L, length_1 = torch.full_like(ids_1L, predictor.members[0].vocabulary.unknown_id), torch.tensor([len(ids)])
     ours = integrate_row(model, unknown_1L[0].numpy(), ids_1L[0].numpy(), np.ones(1)).added_L
 
     def read(embedded_BLD: Tensor) -> Tensor:
@@ -169,8 +169,8 @@ def test_captum_agrees_on_the_lstm(ask: Ask) -> None:
 def test_vectors_of_ngrams_belong_to_the_word_that_ends_them(ask: Ask) -> None:
     """A mean is linear: each word adds its vector's and its n-gram's product with the output's weights."""
     predictor = ask("bag")
-    model = load_model(predictor.artefact)
-    (ids,) = predictor.encode(TEXTS[:1])
+    model = load_model(predictor.model.first)
+    ((ids,),) = predictor.encode(TEXTS[:1])
     ids_1L = torch.from_numpy(ids).long()[None]
     with torch.no_grad():
         moved_LD = (model.embedding(ids_1L) - model.embedding(torch.full_like(ids_1L, 1)))[0]
@@ -192,7 +192,9 @@ def test_integrals_of_functions_that_are_known() -> None:
 
 def test_a_jump_too_steep_for_float32_is_found_in_float64(ask: Ask) -> None:
     """h = tanh(2 h + x) keeps the sign of its first input, and 30 steps make of 0 a cliff of slope 2^30."""
-    model = load_model(ask("elman", "model.encoder.width=1", "model.embedding.width=1", "model.pooling=last").artefact)
+    model = load_model(
+        ask("elman", "model.encoder.width=1", "model.embedding.width=1", "model.pooling=last").model.first
+    )
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()
@@ -210,7 +212,7 @@ def test_a_jump_too_steep_for_float32_is_found_in_float64(ask: Ask) -> None:
 
 
 def test_what_float64_would_not_find_either_is_not_read_twice(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = load_model(ask("lstm").artefact)
+    model = load_model(ask("lstm").model.first)
     read = []
     real = integrated_gradients.integrate
     monkeypatch.setattr(
@@ -241,8 +243,8 @@ def test_what_takes_too_many_points_ends_and_shows_its_gap(length: int, most: in
 
 def test_a_linear_model_is_explained_by_its_weights(ask: Ask) -> None:
     predictor = ask("linear")
-    model = load_model(predictor.artefact)
-    entries = list(predictor.vocabulary.entries)
+    model = load_model(predictor.model.first)
+    entries = list(predictor.members[0].vocabulary.entries)
     good, film, not_ = (entries.index(word) for word in ("good", "film", "not"))
     found = Explainer(predictor).explain("good zzzz good film, not good")
     weight_F = model.weight[:, 0].double() / TEMPERATURE
@@ -263,7 +265,8 @@ def test_a_linear_model_is_explained_by_its_weights(ask: Ask) -> None:
 @pytest.mark.parametrize("use", ["skip", "both"])
 def test_a_wide_model_is_explained_by_its_two_parts(ask: Ask, use: str, settings: tuple[str, ...]) -> None:
     predictor = ask("default", f"model.wide.use={use}", *settings)
-    model = load_model(predictor.artefact)
+    (member,) = predictor.members
+    model = load_model(member.artefact)
     text = "the plot was good but not very good"
     found = Explainer(predictor, "gradients").explain(text)
     assert abs(found.gap) <= max(0.01 * abs(found.output - found.baseline), 2e-3)
@@ -271,7 +274,7 @@ def test_a_wide_model_is_explained_by_its_two_parts(ask: Ask, use: str, settings
     parts = re.fullmatch(r"of which ([+-][\d.]+) by the network and ([+-][\d.]+) by its linear part", found.note)
     by_network, by_linear = map(float, parts.groups())
     assert by_network + by_linear == pytest.approx(sum(found.added), abs=0.02)
-    (ids_L,) = predictor.encode([text])
+    (ids_L,) = member.encode([text])
     with torch.no_grad():
         bias = float(model.wide.linear.bias)
         start = [1] if settings else []
@@ -280,8 +283,8 @@ def test_a_wide_model_is_explained_by_its_two_parts(ask: Ask, use: str, settings
         )
         own = float(model.wide.linear.weight[1]) if settings else 0.0  # the start token is a word of no text
     assert by_linear == pytest.approx((alone - bias - own) / TEMPERATURE, abs=0.01)
-    weights = load_ngram_weights(predictor.artefact)
-    entries = list(predictor.vocabulary.entries)
+    weights = load_ngram_weights(member.artefact)
+    entries = list(member.vocabulary.entries)
     words = {ngram: added for ngram, added in found.ngrams if " " not in ngram}
     assert words
     for word, added in words.items():
@@ -344,7 +347,7 @@ def test_a_method_that_is_not_of_the_model_is_refused(ask: Ask, config: str, met
     predictor = ask(config)
     with pytest.raises(UsageError, match=says) as caught:
         Explainer(predictor, method)
-    assert str(caught.value.hint).startswith(f"sentiment predict --run {predictor.artefact.path} --explain ")
+    assert str(caught.value.hint).startswith(f"sentiment predict --run {predictor.model.path} --explain ")
 
 
 def test_without_weights_or_without_torch_words_are_occluded(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,7 +355,7 @@ def test_without_weights_or_without_torch_words_are_occluded(ask: Ask, monkeypat
     monkeypatch.setattr(explaining, "find_spec", lambda name: None)
     assert Explainer(predictor).method == "occlusion"
     monkeypatch.undo()
-    files = predictor.artefact.members.files
+    files = predictor.model.files.entries
     monkeypatch.delitem(files, "weights.safetensors")
     assert Explainer(predictor).method == "occlusion"
     with pytest.raises(UsageError, match="holds no weights, which gradients need"):
@@ -412,7 +415,7 @@ def test_many_words_are_read_as_unknown_several_at_a_time(ask: Ask, monkeypatch:
     monkeypatch.setattr(explaining, "_TOKENS_READ", 80 * 40)
     rows: list[int] = []
     outputs = predictor.outputs
-    monkeypatch.setattr(predictor, "outputs", lambda ids: rows.append(len(ids)) or outputs(ids))
+    monkeypatch.setattr(predictor, "outputs", lambda ids: rows.append(len(ids[0])) or outputs(ids))
     found = Explainer(predictor, "occlusion").explain(text)
     assert rows[-1] == 2 + 40
     assert "2.0 words at a time" in found.summary()
@@ -554,7 +557,7 @@ def test_predict_explains_and_traces_on_the_command_line(run: Run, cli, tmp_path
 
 def test_explanations_go_where_out_says(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wishes = shown.ExplainOptions(explain=False, method=shown.Method.occlusion, trace=False, html=None, as_json=True)
-    predictor, out = Predictor(open_artefact(run("lstm"))), tmp_path / "out.jsonl"
+    predictor, out = open_predictor(run("lstm")), tmp_path / "out.jsonl"
     shown.answer_with_reasons(predictor, [["good film"], ["bad"]], wishes, str, out)
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert [answer["explanation"]["method"] for answer in found] == ["occlusion", "occlusion"]

@@ -11,7 +11,7 @@ from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.inference.explain import trace as tracing
 from sentiment_cli.inference.explain.trace import Trace, TraceStep, sparkline, trace_text
 from sentiment_cli.inference.explain.words import WordSpan
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import open_predictor
 
 VOCABULARY = Vocabulary(("<pad>", "<unk>", "good", "bad", "film"), 1)
 GOOD, BAD = 2, 3
@@ -38,10 +38,9 @@ def counting(experiment) -> Callable[..., Any]:
             target=target,
             temperature=1.0,
             kept=lambda ids: kept_positions(len(ids), reading),
-            outputs=outputs,
-            combined=lambda outputs: outputs[0],
+            outputs=lambda rows: outputs(*rows),
         )
-        found.parts = [found]
+        found.members = [found]
         return found
 
     return build
@@ -135,9 +134,8 @@ def test_a_sparkline_goes_from_the_lowest_mark_to_the_highest() -> None:
 
 
 def test_a_trace_of_a_model_ends_with_its_answer_and_passes_those_of_its_beginnings(three_labels) -> None:
-    from sentiment_cli.runs.saved_model import open_artefact
 
-    predictor = Predictor(open_artefact(three_labels))
+    predictor = open_predictor(three_labels)
     text = "so good, so bad zzzz so"
     (answer,) = predictor.predict([text])
     found = trace_text(predictor, text)

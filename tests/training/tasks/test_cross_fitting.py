@@ -20,7 +20,7 @@ from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows, select_r
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
 from sentiment_cli.inference.parity import largest_difference
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import MemberPredictor
 from sentiment_cli.inference.torch_model import load_model
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.runs.saved_model import GRAPH, open_artefact
@@ -226,7 +226,7 @@ def test_a_wide_run_answers_without_torch_as_with_it(experiment: Build, kind: st
     model = load_model(artefact)
     assert len(model.wide.linear.keys)
     texts = ["The plot was good.", "", "dull", "I did not like it, not at all"]
-    rows = Predictor(artefact).encode(texts)
+    rows = MemberPredictor(artefact).encode(texts)
     graph = artefact.read(GRAPH)
     assert largest_difference(model, graph, rows, settings.text) < 1e-5
 

@@ -101,7 +101,7 @@ def test_rows_and_truths_are_those_of_a_plain_loop(experiment, write, n_moods: i
     teacher = linear("teacher", *data)
     taught = experiment(*TINY, *data, f"teacher.run={teacher}", "teacher.temperature=2", "teacher.rows=both")
     corpus, ids, truth = lesson(taught)
-    predictor, n_train = Predictor(open_artefact(teacher)), len(corpus.ids("train"))
+    predictor, n_train = open_predictor(teacher), len(corpus.ids("train"))
     unlabelled, labelled = texts_of(data[2]), texts_of(data[0])
     assert ids[n_train:] == [name for name in unlabelled if name not in ("4", "5")]  # those two are test's, too
     for i, name in enumerate(ids):
@@ -171,7 +171,7 @@ def test_soft_labels_are_predicted_once_per_teacher(experiment, write, capsys, m
     first = lesson(settings[0])[2]
     assert capsys.readouterr().err.count("asking") == 2  # about labelled and unlabelled rows
     with monkeypatch.context() as patch:
-        patch.setattr(distillation, "predictor_of", None)
+        patch.setattr(distillation, "Predictor", None)
         assert torch.equal(lesson(settings[0].model_copy(update={"seed": 1}))[2], first)
         soft = settings[0].teacher.model_copy(update={"rows": "unsup", "temperature": 3.0})
         lesson(settings[0].model_copy(update={"teacher": soft}))
@@ -219,8 +219,8 @@ def test_test_is_not_opened_and_validation_gets_no_soft_labels(experiment, write
     for path in (*(data_dir() / "cache").glob("*/test-*"), *(data_dir() / "cache").glob("*/test.text")):
         path.write_bytes(b"")
     asked: list[str] = []
-    answer = Predictor.answer
-    monkeypatch.setattr(Predictor, "answer", lambda self, texts: asked.extend(texts) or answer(self, texts))
+    encode = Predictor.encode
+    monkeypatch.setattr(Predictor, "encode", lambda self, texts: asked.extend(texts) or encode(self, texts))
     fit(settings)
     assert all(path.read_bytes() == b"" for path in (data_dir() / "cache").glob("*/test*"))
     corpus, labelled = prepare(settings, ("valid",)), texts_of(data[0])

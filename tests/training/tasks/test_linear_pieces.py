@@ -14,7 +14,7 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.data.tokens.subwords import find_bags
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.inference.explain.attribution import Explainer
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import load_model
 from sentiment_cli.runs.saved_model import open_artefact, pack_artefact
 from sentiment_cli.training.tasks.linear import (
@@ -130,19 +130,19 @@ def test_a_run_reads_unknown_words_by_their_pieces(words_file: Path, tmp_path: P
     assert resolved.model.linear.char_ngrams == (2, 5)
     artefact = open_artefact(run)
     assert artefact.vocabulary.n_pieces > 0
-    predictor = Predictor(artefact)
+    predictor = open_predictor(artefact.path)
     texts = ["der wundersinnige film", "Schreckensreich", "", "???", "der film der film"]
     answers = predictor.predict(texts)
     assert [answer.label for answer in answers[:2]] == ["pos", "neg"]
     assert [(answer.tokens, answer.unknown) for answer in answers[:3]] == [(3, 1), (1, 1), (0, 0)]
     # The graph says what the weights say, and a packed model what the directory says.
-    model, ids = load_model(artefact), predictor.encode(texts)
-    for row, output in zip(ids, predictor.outputs(ids), strict=True):
+    model, (ids,) = load_model(artefact), predictor.encode(texts)
+    for row, output in zip(ids, predictor.outputs([ids]), strict=True):
         row_BL = torch.from_numpy(row.astype(np.int64))[None] if len(row) else torch.zeros(1, 1, dtype=torch.long)
         expected = model(row_BL, torch.tensor([row_BL.shape[1]]))
         np.testing.assert_allclose(output, expected[0].numpy(), atol=1e-5)
     pack_artefact(artefact, tmp_path / "one.sentiment")
-    packed = Predictor(open_artefact(tmp_path / "one.sentiment")).predict(texts)
+    packed = open_predictor(tmp_path / "one.sentiment").predict(texts)
     assert [one.probability for one in packed] == pytest.approx([one.probability for one in answers])
     found = Explainer(predictor).explain(texts[0])
     assert found.method == "weights"
@@ -155,7 +155,7 @@ def test_a_run_reads_unknown_words_by_their_pieces(words_file: Path, tmp_path: P
 def test_without_pieces_unknown_words_contribute_nothing(words_file: Path) -> None:
     settings = [f"data.source={words_file}", "train.threads=1", "model.linear.char_ngrams=[]"]
     run = fit(load_experiment("linear", settings), "whole").directory
-    predictor = Predictor(open_artefact(run))
+    predictor = open_predictor(run)
     known, unknown = predictor.outputs(predictor.encode(["der film", "der wundersinnige film"]))
     assert known == pytest.approx(unknown)
     assert json.loads((run / "model" / "vocabulary.json").read_text())["n_pieces"] == 0
@@ -179,5 +179,5 @@ def test_many_labels_are_learnt(tmp_path: Path) -> None:
     source.write_text("\n".join(["text,label", *(f"film thema{i % 25} x{i // 25},label{i % 25}" for i in range(250))]))
     run = fit(load_experiment("linear", [f"data.source={source}", "train.threads=1"]), "many").directory
     assert load_experiment(run / "experiment.yaml").model.linear.weighting == "idf"
-    answers = Predictor(open_artefact(run)).predict([f"thema{i}" for i in range(25)])
+    answers = open_predictor(run).predict([f"thema{i}" for i in range(25)])
     assert [answer.label for answer in answers] == [f"label{i}" for i in range(25)]

@@ -18,7 +18,7 @@ from sentiment_cli.data.batching.batches import gather, rows_on
 from sentiment_cli.data.corpus.packed import Packed
 from sentiment_cli.errors import DataError, InterruptedRun, UsageError
 from sentiment_cli.evaluation.evaluate import evaluate
-from sentiment_cli.inference.predictor import Predictor
+from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import load_model
 from sentiment_cli.models.layers.ngrams import Counted
 from sentiment_cli.runs.saved_model import open_artefact
@@ -144,7 +144,7 @@ def test_a_linear_run_has_the_files_of_a_run(experiment, cli) -> None:
     assert finished.tokens_per_second > 0
     assert evaluate(run, "test").scores.accuracy > 0.7
     text = "The plot was wonderful."
-    predictor = Predictor(open_artefact(run))
+    predictor = open_predictor(run)
     alone, beside = predictor.predict([text])[0], predictor.predict(["x", text, "", "Not a good film. " * 50])[1]
     assert alone.probability == pytest.approx(beside.probability, abs=1e-6)
     assert predictor.predict([""])[0].low_evidence
@@ -176,7 +176,8 @@ def test_three_labels_and_folds(experiment, tmp_path: Path) -> None:
     assert [one.scores.accuracy for one in finished] == [1, 1, 1]
     artefact = open_artefact(finished[0].directory)
     assert artefact.n_logits == load_model(artefact).n_logits == 3
-    assert [found.label for found in Predictor(artefact).predict(["so so, really", "a bad film"])] == ["so so", "bad"]
+    answers = open_predictor(artefact.path).predict(["so so, really", "a bad film"])
+    assert [found.label for found in answers] == ["so so", "bad"]
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
