@@ -24,6 +24,7 @@ KINDS_OF_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "linear": dict.fromkeys(
         ("ngrams", "char_ngrams", "min_count", "weighting", "smoothing", "normalize", "penalty"), ("linear",)
     ),
+    "wide": dict.fromkeys(("use", "folds", "width"), _NEURAL),
 }
 _ELEMENTWISE = dict.fromkeys(("mingru", "sru", "qrnn"), "its recurrence is elementwise, without a matrix")
 _ORTHOGONAL = dict.fromkeys(("orthogonal", "goru"), "its recurrent matrix stays orthogonal")
@@ -45,6 +46,7 @@ TASKS_OF_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("pooling", "context", "head"), _CLASSIFY),
         **dict.fromkeys(("dropout", "init"), _ENCODERS),
     },
+    "model.wide": dict.fromkeys(("use", "folds", "width"), _CLASSIFY),
     "model.embedding": {
         "ngrams": _CLASSIFY,
         "word_dropout": (*_CLASSIFY, *SEQUENCE_TASKS),

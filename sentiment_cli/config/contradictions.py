@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sentiment_cli.config.applicability import CELLS_WITHOUT, KINDS_OF_SETTINGS, SEQUENCE_TASKS, TASKS_OF_SETTINGS
-from sentiment_cli.config.schema import CORPORA, SMALLEST_BPE, Embedding, Encoder, Experiment, Model, Teacher
+from sentiment_cli.config.schema import CORPORA, SMALLEST_BPE, Embedding, Encoder, Experiment, Model, Teacher, Wide
 from sentiment_cli.config.values import Section
 
 # Cells whose state is more than what is seen of it; an encoder calls them several times for a row.
@@ -100,6 +100,7 @@ def _of_the_target(experiment: Experiment) -> Iterator[Contradiction]:
             ("train.label_smoothing", train.label_smoothing > 0),
             ("model.head", experiment.model.head == "steps"),
             ("model.kind", experiment.model.kind == "linear" and data.target == "stars"),
+            ("model.wide.use", experiment.model.wide.use != "none"),
         ):
             if is_set:
                 said = f"{key} as it is set is of single labels, and data.target is {data.target}"
@@ -129,10 +130,24 @@ def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:
     for section, keys in KINDS_OF_SETTINGS.items():
         settings = model if not section else getattr(model, section)
         for key, kinds in keys.items():
-            if model.kind not in kinds and getattr(settings, key) != type(settings).model_fields[key].default:
+            is_beside = section == "linear" and key != "char_ngrams" and model.wide.use != "none"
+            if (
+                model.kind not in kinds
+                and not is_beside
+                and getattr(settings, key) != type(settings).model_fields[key].default
+            ):
                 name = ".".join(filter(None, ("model", section, key)))
                 message = f"{name} is of kind {' or '.join(kinds)}, and model.kind is {model.kind}"
                 yield Contradiction((name, "model.kind"), message)
+    defaults = Wide()
+    for key in ("folds", "width"):
+        uses = ("channel", "both") if key == "width" else ("channel", "skip", "both")
+        if getattr(model.wide, key) != getattr(defaults, key) and model.wide.use not in uses:
+            message = f"model.wide.{key} is of model.wide.use {' or '.join(uses)}, and that is {model.wide.use}"
+            yield Contradiction((f"model.wide.{key}", "model.wide.use"), message)
+    if model.wide.use in ("skip", "both") and model.head == "steps":
+        message = f"model.wide.use {model.wide.use} adds logits of whole rows, and model.head steps judges each token"
+        yield Contradiction(("model.wide.use", "model.head"), message)
     if model.kind == "bag" and model.pooling == "last":
         message = (
             "model.pooling last of model.kind bag would read the last word alone: take mean, max, both or attention"
@@ -197,6 +212,9 @@ def _of_cross_validation(experiment: Experiment) -> Iterator[Contradiction]:
     if not experiment.train.refit:
         message = f"{said} and then trains on all rows: train.refit is false"
         yield Contradiction(("train.folds", "train.refit"), message)
+    if experiment.teacher.run:
+        message = f"{said} by the labels of the rows, and teacher.run has other targets learnt"
+        yield Contradiction(("train.folds", "teacher.run"), message)
     for key in ("source", "folds"):
         if (value := getattr(experiment.data.valid, key)) is not None:
             message = f"{said}, and data.valid.{key} is {value}, which chooses the validation rows"
@@ -205,7 +223,6 @@ def _of_cross_validation(experiment: Experiment) -> Iterator[Contradiction]:
 
 def _of_the_teacher(experiment: Experiment) -> Iterator[Contradiction]:
     teacher, target = experiment.teacher, experiment.data.target
-    others = {"data.target": target if target != "label" else "", "model.kind": "linear"}
     said = {key for key, field in Teacher.model_fields.items() if getattr(teacher, key) != field.default}
     for key in sorted(said) if not teacher.run else ():
         message = f"teacher.{key} says how a teacher is learnt from, and teacher.run names none"
@@ -216,11 +233,9 @@ def _of_the_teacher(experiment: Experiment) -> Iterator[Contradiction]:
     if "weight" in said and teacher.rows == "unsup":
         message = "teacher.weight is of labelled rows, and teacher.rows is unsup"
         yield Contradiction(("teacher.weight", "teacher.rows"), message)
-    for key, value in others.items() if teacher.run else ():
-        section, name = key.split(".")
-        if getattr(getattr(experiment, section), name) == value:
-            message = f"teacher.run teaches probabilities of labels, which nothing with {key} {value} learns"
-            yield Contradiction(("teacher.run", key), message)
+    if teacher.run and target != "label":
+        message = f"teacher.run teaches probabilities of single labels, and data.target is {target}"
+        yield Contradiction(("teacher.run", "data.target"), message)
 
 
 def _of_the_task(experiment: Experiment) -> Iterator[Contradiction]:

@@ -144,6 +144,22 @@ class Linear(Section):
     )
 
 
+class Wide(Section):
+    """A linear model on n-grams beside a network (task: classify); model.linear holds its settings."""
+
+    use: Literal["none", "channel", "skip", "both"] = Field(
+        "none",
+        description="what a network makes of a linear model of the training rows: channel, the weights of the n-grams "
+        "that end at a token beside its vector; skip, its logits added to the network's; or both",
+    )
+    folds: Annotated[int, Field(ge=2, le=50)] = Field(
+        5,
+        description="cross-fitting: a training row reads a linear model that was fitted without its fold; rows of a "
+        "group share a fold",
+    )
+    width: Width = Field(16, description="numbers per token that the n-grams' weights are mapped to (use: channel)")
+
+
 class Model(Section):
     """What is trained."""
 
@@ -171,5 +187,6 @@ class Model(Section):
         "layer", description="initialization of matrices: each layer's own rule, one rule for all, or as in Keras"
     )
     linear: Linear = Linear()
+    wide: Wide = Wide()
     language: Language = Language()
     decoding: Decoding = Decoding()

@@ -13,6 +13,7 @@ from sentiment_cli.models.layers.encoders import Bag, Encoded, RecurrentEncoder,
 from sentiment_cli.models.layers.pooling import Pooling
 from sentiment_cli.models.layers.transformer import TransformerEncoder
 from sentiment_cli.models.linear import LinearClassifier
+from sentiment_cli.models.wide import WidePart
 
 
 class Classifier(nn.Module):
@@ -40,7 +41,10 @@ class Classifier(nn.Module):
         assert n_labels >= 2
         self.n_logits = n_outputs(target, n_labels)
         self.embedding = WordEmbedding(settings.embedding, n_entries, unknown_id, pad_is_input=pad_is_input)
-        self.encoder = _build_encoder(settings)
+        self.wide = None
+        if settings.wide.use != "none":
+            self.wide = WidePart(settings, n_entries, unknown_id, n_labels)
+        self.encoder = _build_encoder(settings, settings.embedding.width + (self.wide.width if self.wide else 0))
         if self.encoder.needs_ends:
             self.register_buffer("is_mark_V", is_mark_V, persistent=False)
         width, self.context, self.pooling = self.encoder.width, None, None
@@ -53,31 +57,45 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.output = nn.Linear(width, self.n_logits)
 
-    def forward(self, ids_BL: Tensor, length_B: Tensor, embedded_BLD: Tensor | None = None) -> Tensor:
+    def forward(
+        self, ids_BL: Tensor, length_B: Tensor, inputs_BLD: Tensor | None = None, fold_B: Tensor | None = None
+    ) -> Tensor:
         """Return logit_B for two labels, logit_BC for more, in float32 whatever the precision.
 
-        `embedded_BLD` replaces the vectors of the ids; the ends of sentences still follow from the ids.
+        `inputs_BLD` replaces what `inputs` makes of the ids; the ends of sentences and what the wide part adds to the
+        logits still follow from the ids. `fold_B` are the folds of training rows, for the wide part.
         """
-        encoded = self.encode(ids_BL, length_B, embedded_BLD)
+        own_BLD, added = self.inputs(ids_BL, length_B, fold_B)
+        encoded = self.encode(ids_BL, length_B, own_BLD if inputs_BLD is None else inputs_BLD)
         if self.pooling is None:  # one logit per step, of which the last one is the prediction
-            return self._judge(self.dropout(last_of(encoded.states_BLD, length_B)))
-        return self._judge(self.dropout(self.pooling(encoded, length_B)))
+            logits = self._judge(self.dropout(last_of(encoded.states_BLD, length_B)))
+        else:
+            logits = self._judge(self.dropout(self.pooling(encoded, length_B)))
+        return logits if added is None else logits + added
 
-    def step_logits(self, ids_BL: Tensor, length_B: Tensor) -> Tensor:
+    def inputs(self, ids_BL: Tensor, length_B: Tensor, fold_B: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return inputs_BLD of the encoder, word vectors with the channels beside them, and the added logits."""
+        embedded_BLD = self.embedding(ids_BL)
+        if self.wide is None:
+            return embedded_BLD, None
+        channel_BLD, added = self.wide(ids_BL, length_B, fold_B)
+        if channel_BLD is not None:
+            embedded_BLD = torch.cat([embedded_BLD, channel_BLD.to(embedded_BLD.dtype)], dim=2)
+        return embedded_BLD, added
+
+    def step_logits(self, ids_BL: Tensor, length_B: Tensor, fold_B: Tensor | None = None) -> Tensor:
         """Return logit_BL for two labels, logit_BLC for more: the logits of a model with `head: steps` at every step.
 
         Dropout uses the same mask at every step of a row.
         """
         assert self.pooling is None
-        states_BLD = self.encode(ids_BL, length_B).states_BLD
+        states_BLD = self.encode(ids_BL, length_B, self.inputs(ids_BL, length_B, fold_B)[0]).states_BLD
         return self._judge(drop_columns(states_BLD, self.dropout.p, self.training))
 
-    def encode(self, ids_BL: Tensor, length_B: Tensor, embedded_BLD: Tensor | None = None) -> Encoded:
+    def encode(self, ids_BL: Tensor, length_B: Tensor, inputs_BLD: Tensor) -> Encoded:
         """Return the states to pool, with their context where the model has one."""
-        if embedded_BLD is None:
-            embedded_BLD = self.embedding(ids_BL)
         told = (sentence_ends(ids_BL, self.is_mark_V),) if self.encoder.needs_ends else ()
-        encoded: Encoded = self.encoder(embedded_BLD, length_B, *told)
+        encoded: Encoded = self.encoder(inputs_BLD, length_B, *told)
         if self.context is not None:
             encoded = self.context(encoded, length_B)
         return encoded
@@ -110,10 +128,10 @@ def build_classifier(experiment: schema.Experiment, vocabulary: Vocabulary, n_la
     )
 
 
-def _build_encoder(settings: schema.Model) -> Bag | TransformerEncoder | RecurrentEncoder:
+def _build_encoder(settings: schema.Model, input_width: int) -> Bag | TransformerEncoder | RecurrentEncoder:
     if settings.kind == "bag":
-        return Bag(settings.embedding.width)
+        return Bag(input_width)
     if settings.kind == "transformer":
-        return TransformerEncoder(settings.encoder, settings.embedding.width)
+        return TransformerEncoder(settings.encoder, input_width)
     assert settings.kind == "recurrent"
-    return RecurrentEncoder(settings.encoder, settings.embedding.width)
+    return RecurrentEncoder(settings.encoder, input_width)

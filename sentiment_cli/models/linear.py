@@ -44,6 +44,10 @@ class LinearClassifier(nn.Module):
 
     def forward(self, ids_BL: Tensor, length_B: Tensor) -> Tensor:
         """Return logit_B for two labels, logit_BC for more."""
+        return self.logits(self.features(ids_BL, length_B), self.weight, self.bias)
+
+    def features(self, ids_BL: Tensor, length_B: Tensor) -> list[Tensor]:
+        """Return for n = 1 ... longest the features of the n-grams that begin at each place; the longer have fewer."""
         is_outside_BL = torch.arange(ids_BL.shape[1], device=ids_BL.device) >= length_B[:, None]
         ids_BL = ids_BL.masked_fill(is_outside_BL, PAD_ID)
         feature_BL = word_features(ids_BL, self.unknown_id)
@@ -51,14 +55,21 @@ class LinearClassifier(nn.Module):
         for n in range(2, min(self.longest, ids_BL.shape[1]) + 1):
             feature_BL = longer_features(feature_BL[:, :-1], ids_BL[:, n - 1 :], self.keys, self.n_entries)
             found.append(feature_BL)
+        return found
+
+    def logits(self, found: list[Tensor], weight_FC: Tensor, bias_C: Tensor, first_B1: Tensor | int = 0) -> Tensor:
+        """Return logit_B or logit_BC of rows with these features: each counts once.
+
+        The weights of a row's features begin at row `first_B1` of weight_FC; `bias_C` may be bias_BC.
+        """
         feature_BP = torch.cat(found, dim=1).sort(dim=1).values
         is_counted_BP = (feature_BP != NONE) & (feature_BP != F.pad(feature_BP[:, :-1], (1, 0), value=NONE))
-        weight_BPC = F.embedding(feature_BP.clamp(min=0), self.weight) * is_counted_BP[..., None]
+        weight_BPC = F.embedding(feature_BP.clamp(min=0) + first_B1, weight_FC) * is_counted_BP[..., None]
         sum_BC = weight_BPC.sum(dim=1)
         if self.is_normalized:
             size_BP = F.embedding(feature_BP.clamp(min=0), self.size[:, None]).squeeze(2) * is_counted_BP
             sum_BC = sum_BC / size_BP.sum(dim=1, keepdim=True).clamp(min=1).sqrt()
-        logit_BC = sum_BC + self.bias
+        logit_BC = sum_BC + bias_C
         return logit_BC.squeeze(1) if self.n_logits == 1 else logit_BC
 
 

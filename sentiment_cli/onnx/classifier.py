@@ -5,7 +5,7 @@ from sentiment_cli.onnx.builder import Graph
 from sentiment_cli.onnx.encoders import write_encoder, write_last
 from sentiment_cli.onnx.grids import write_sentence_ends
 from sentiment_cli.onnx.layers import write_context, write_embedding, write_pooling
-from sentiment_cli.onnx.linear import write_linear
+from sentiment_cli.onnx.linear import write_features, write_linear, write_ngram_logits, write_ngram_weights
 from sentiment_cli.onnx.masking import write_last_states, write_rows
 
 
@@ -29,6 +29,15 @@ def _write_classifier(graph: Graph, model: Classifier, ids_BL: str, length_B: st
     if model.encoder.needs_ends:
         rows = rows._replace(ends_BL=write_sentence_ends(graph, ids_BL, model.is_mark_V))
     embedded_LBD = write_embedding(graph, model.embedding, graph.node("Transpose", ids_BL))
+    added = None
+    if model.wide is not None:
+        found, wide = write_features(graph, model.wide.linear, ids_BL, length_B), model.wide
+        if wide.channel is not None:
+            weight_BLP = write_ngram_weights(graph, wide.linear, found)
+            channel_BLD = graph.linear(weight_BLP, wide.channel.weight * wide.gain, wide.channel.bias)
+            embedded_LBD = graph.join(embedded_LBD, graph.turn(channel_BLD))
+        if wide.scale is not None:
+            added = graph.node("Mul", write_ngram_logits(graph, wide.linear, found), graph.constant(wide.scale))
     states_LBD = write_encoder(graph, model.encoder, embedded_LBD, rows)
     contexts = [] if model.context is None else [write_context(graph, model.context, states_LBD, rows)]
     of_contexts = [write_last_states(graph, context_LBD, rows) for context_LBD in contexts]
@@ -38,4 +47,5 @@ def _write_classifier(graph: Graph, model: Classifier, ids_BL: str, length_B: st
         last_BD = graph.join(write_last(graph, model.encoder, states_LBD, rows), *of_contexts)
         pooled_BD = write_pooling(graph, model.pooling, graph.join(states_LBD, *contexts), last_BD, rows)
     logits = graph.linear(pooled_BD, model.output.weight, model.output.bias)
-    return graph.node("Squeeze", logits, graph.constant([1])) if model.n_logits == 1 else logits
+    logits = graph.node("Squeeze", logits, graph.constant([1])) if model.n_logits == 1 else logits
+    return logits if added is None else graph.node("Add", logits, added)

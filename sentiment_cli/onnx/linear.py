@@ -13,6 +13,11 @@ _END = 2**63 - 1  # of an axis, for Slice
 
 def write_linear(graph: Graph, model: LinearClassifier, ids_BL: str, length_B: str) -> str:
     """Write the model; return logit_B, or logit_BC."""
+    return write_ngram_logits(graph, model, write_features(graph, model, ids_BL, length_B))
+
+
+def write_features(graph: Graph, model: LinearClassifier, ids_BL: str, length_B: str) -> list[str]:
+    """Return the features of the n-grams that begin at each place, as `LinearClassifier.features` has them."""
     length = graph.node("Squeeze", graph.node("Shape", ids_BL, start=1, end=2))
     place_L = graph.node("Range", graph.constant(0), length, graph.constant(1))
     is_token_BL = graph.node("Less", place_L, graph.node("Unsqueeze", length_B, graph.constant([1])))
@@ -24,9 +29,13 @@ def write_linear(graph: Graph, model: LinearClassifier, ids_BL: str, length_B: s
         next_BL = _columns(graph, ids_BL, n - 1, _END)
         feature_BL = _longer_features(graph, model, _columns(graph, feature_BL, 0, -1), next_BL)
         found.append(feature_BL)
+    return found
+
+
+def write_ngram_logits(graph: Graph, model: LinearClassifier, found: list[str]) -> str:
+    """Return logit_B, or logit_BC, of rows with these features."""
     counted_BP = _each_once(graph, graph.node("Concat", *found, axis=1))
-    weight_FC = F.pad(model.weight, (0, 0, 0, 1))  # NONE, which is -1, looks up a last weight of 0
-    weight = graph.constant(weight_FC.squeeze(1) if model.n_logits == 1 else weight_FC)
+    weight = _weights(graph, model)
     bias = graph.constant(model.bias.squeeze(0) if model.n_logits == 1 else model.bias)
     weight_BPC = graph.node("Gather", weight, counted_BP)
     total = graph.node("ReduceSum", weight_BPC, graph.constant([1]), keepdims=0)
@@ -36,6 +45,24 @@ def write_linear(graph: Graph, model: LinearClassifier, ids_BL: str, length_B: s
         root_B1 = graph.node("Sqrt", graph.node("Max", size_B1, graph.constant(1.0)))
         total = graph.node("Div", total, root_B1)
     return graph.node("Add", total, bias)
+
+
+def write_ngram_weights(graph: Graph, model: LinearClassifier, found: list[str]) -> str:
+    """Return weight_BLP: of each token the weights of the n-grams that end with it, by length and logit."""
+    weight, parts = _weights(graph, model), []
+    length_1 = graph.node("Shape", found[0], start=1)
+    for n, feature_BL in enumerate(found):
+        if n:  # n places later; a row shorter than n has none, and is cut to its length again
+            feature_BL = graph.node("Pad", feature_BL, graph.constant([0, n, 0, 0]), graph.constant(NONE))
+            feature_BL = graph.node("Slice", feature_BL, graph.constant([0]), length_1, graph.constant([1]))
+        weight_BLC = graph.node("Gather", weight, feature_BL)
+        parts.append(graph.node("Unsqueeze", weight_BLC, graph.constant([2])) if model.n_logits == 1 else weight_BLC)
+    return graph.join(*parts)
+
+
+def _weights(graph: Graph, model: LinearClassifier) -> str:
+    weight_FC = F.pad(model.weight, (0, 0, 0, 1))  # NONE, which is -1, looks up a last weight of 0
+    return graph.constant(weight_FC.squeeze(1) if model.n_logits == 1 else weight_FC)
 
 
 def _longer_features(graph: Graph, model: LinearClassifier, feature_BL: str, next_BL: str) -> str:

@@ -58,15 +58,20 @@ def describe_model(experiment: Experiment) -> str:
         layers = f", {encoder.layers} layers" if encoder.layers > 1 else ""
         both = ", both directions" if encoder.bidirectional else ""
         said += f" ({encoder.cell}, width {encoder.width}{layers}{both})"
+    if model.wide.use != "none":
+        said += " with a linear model on n-grams beside it"
     units = "byte pairs" if text.tokenizer == "bpe" else "words"
     if model.kind == "linear" and experiment.task == "classify":
         n = model.linear.ngrams or 1
         longest = f"n-grams of up to {n} {units}" if n > 1 else units
-        return f"{said} on counts of {longest}; no pretrained weights"
+        return f"{said} on counts of {longest}; no pretrained weights{_teachers(experiment)}"
     start = "no pretrained weights" if experiment.init_from is None else f"started from the run {experiment.init_from}"
     start = "word vectors from a file" if experiment.vocabulary.vectors is not None else start
-    taught = f"; distilled from {' and '.join(experiment.teacher.run)}" if experiment.teacher.run else ""
-    return f"{said} that reads {units}; {start}{taught}"
+    return f"{said} that reads {units}; {start}{_teachers(experiment)}"
+
+
+def _teachers(experiment: Experiment) -> str:
+    return f"; distilled from {' and '.join(experiment.teacher.run)}" if experiment.teacher.run else ""
 
 
 def uses(experiment: Experiment, labels: Sequence[str]) -> tuple[list[str], list[str]]:

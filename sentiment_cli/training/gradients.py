@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from sentiment_cli.models.layers.lookup import merge_rows
 from sentiment_cli.training.processes.distributed import Group
 
-Objective = Callable[[nn.Module, Any], Tensor]  # of a model and a batch: a NamedTuple of tensors with one row each
+Objective = Callable[
+    [nn.Module, Any], Tensor
+]  # of a model and a batch: a NamedTuple of tensors, one row per row, or None
 
 
 def accumulate_gradients(
@@ -92,7 +94,8 @@ def _accumulate(
     bounds = [(i, n_rows * i // slices, n_rows * (i + 1) // slices) for i in own]
     for i, first, last in [bound for bound in bounds if bound[1] < bound[2]] or [(own[0], 0, 0)]:
         seed_generators(device, slice_seed(seed, step, i))
-        part = type(batch)(*(tensor_B[first : max(last, 1)] for tensor_B in batch))  # without rows: one of weight 0
+        rows = slice(first, max(last, 1))  # without rows: one of weight 0
+        part = type(batch)(*(None if tensor_B is None else tensor_B[rows] for tensor_B in batch))
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             loss = objective(model, part)
         loss = loss * ((last - first) / n_rows)

@@ -36,7 +36,7 @@ def classification_loss(
     Label smoothing (Szegedy et al. 2016) spreads that share of the target evenly over all labels. With `weight_C` each
     row's loss is multiplied by the weight of its label; the mean is still over the rows.
     """
-    logits = model(batch.ids_BL, batch.length_B)
+    logits = model(batch.ids_BL, batch.length_B, **_folds(batch))
     weight_B = None if weight_C is None else weight_C[batch.label_B]
     if logits.dim() == 1:
         truth_B = batch.label_B.to(logits.dtype) * (1 - smoothing) + smoothing / 2
@@ -71,7 +71,7 @@ def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0, weight
     For a model with `head: steps`; every row has the same weight, whatever its length, or that of its label.
     """
     assert isinstance(model, Classifier)
-    logits = model.step_logits(batch.ids_BL, batch.length_B)
+    logits = model.step_logits(batch.ids_BL, batch.length_B, batch.fold_B)
     n_rows, length = batch.ids_BL.shape
     is_token_BL = torch.arange(length, device=batch.length_B.device) < batch.length_B[:, None]
     weight_BL = is_token_BL / (batch.length_B[:, None] * n_rows)
@@ -84,6 +84,10 @@ def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0, weight
     label_T = label_BL.flatten(0, 1)
     loss_T = F.cross_entropy(logits.flatten(0, 1), label_T, reduction="none", label_smoothing=smoothing)
     return torch.dot(loss_T, weight_BL.flatten().to(loss_T.dtype))  # @ would be rounded to autocast's dtype
+
+
+def _folds(batch: Batch) -> dict[str, Tensor]:
+    return {} if batch.fold_B is None else {"fold_B": batch.fold_B}
 
 
 def _truth(batch: Batch, logits: Tensor) -> Tensor:

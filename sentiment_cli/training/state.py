@@ -29,7 +29,7 @@ class Task(NamedTuple):
 
     `prepare` returns the corpus with these `splits`, as data.corpus.prepare does. `validate` returns None for scores
     that are not finite. `carry` returns the hidden states that pass from one step to the next, one row per row of a
-    batch: zeros when training begins.
+    batch: zeros when training begins. `fit` sets what a model needs that is not learnt step by step.
     """
 
     splits: tuple[str, ...]
@@ -38,6 +38,7 @@ class Task(NamedTuple):
     build_objective: Callable[["TrainState"], Objective]
     validate: Callable[["TrainState"], AnyScores | None]
     carry: Callable[[Experiment, nn.Module], list[Tensor]] = lambda experiment, model: []
+    fit: Callable[["TrainJob", nn.Module], None] = lambda job, model: None
     prepare: Callable[[Experiment, tuple[str, ...], str | None], Corpus] = prepare
 
 
@@ -144,6 +145,7 @@ class TrainState:
 def build_state(job: TrainJob, task: Task, model: nn.Module) -> TrainState:
     """Move a model to the job's device, with a new optimizer, average and carried states."""
     settings, progress, device = job.experiment.train, job.progress, job.device
+    task.fit(job, model)
     model = model.to(device)
     scaler = GradScaler(device) if settings.precision == "fp16" else None
     progress.losses = [loss.to(device) for loss in progress.losses]  # those of a checkpoint are on the CPU

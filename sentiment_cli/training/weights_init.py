@@ -18,7 +18,9 @@ from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.training.init_from import PretrainedRun, load_pretrained, pretrained_names
 from sentiment_cli.training.tasks.table import task_of
 
-_SPARED = {"skew", "peephole"}  # vectors that are drawn at random: zeros would make the orthogonal matrix the identity
+# Vectors that are drawn at random: zeros would make the orthogonal matrix the identity. The scale of a linear model
+# beside a network starts at 1.
+_SPARED = {"skew", "peephole", "scale"}
 
 
 def check_vectors(experiment: Experiment) -> None:
@@ -76,7 +78,8 @@ def _weights_to_copy(
     experiment: Experiment, corpus: Corpus, own: dict[str, Tensor], pretrained_runs: Sequence[PretrainedRun]
 ) -> list[tuple[PretrainedRun, dict[str, Tensor]]]:
     """Return each pretrained run with the weights that it gives, by their names in `own`; check that all fit."""
-    copied = []
+    copied, fitted = [], {name for name in own if name.startswith("wide.linear.")}  # before the first step, anew
+    own = {name: of for name, of in own.items() if name not in fitted}
     for pretrained in pretrained_runs:
         if pretrained.key == "init_backward" and not pretrained.experiment.model.language.reverse:
             raise UsageError(
@@ -85,7 +88,7 @@ def _weights_to_copy(
                 "sentiment pretrain imdb-lm-backward",
             )
         _check_same(pretrained, experiment, "a vocabulary", pretrained.vocabulary.entries, corpus.vocabulary.entries)
-        weights = pretrained.weights
+        weights = {name: of for name, of in pretrained.weights.items() if name not in fitted}
         if pretrained.experiment.task == experiment.task:
             _check_same(pretrained, experiment, "labels", pretrained.labels, corpus.labels)
             _check_same(pretrained, experiment, "tensors", sorted(weights), sorted(own))

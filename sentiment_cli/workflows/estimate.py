@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sentiment_cli.config.paths import runs_dir
-from sentiment_cli.config.schema import Experiment
+from sentiment_cli.config.schema import Experiment, Teacher
 from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.data.corpus.packed import select_rows
 from sentiment_cli.models.device import describe, select_device
@@ -88,7 +88,9 @@ def _of_linear(experiment: Experiment, run: Path) -> Estimate:
     model = build_initial_model(experiment, corpus, ())
     assert isinstance(model, LinearClassifier)
     began = time.perf_counter()
-    _, rate = train_on(model, some, experiment, corpus, progress)
+    alone = experiment.model_copy(update={"teacher": Teacher()})  # which has answered before, or adds its own time
+    ids = [name for name, is_taken in zip(corpus.ids("train"), is_taken_N, strict=True) if is_taken]
+    _, rate = train_on(model, some, ids, alone, corpus, progress)
     share = n_rows / len(some.label_N)
     size = int(share * sum(tensor.nbytes for tensor in model.state_dict().values()))
     return Estimate(

@@ -516,6 +516,18 @@ def test_paths_in_a_file_are_meant_from_where_it_lies(tmp_path: Path, monkeypatc
         (["model.kind=linear", "model.encoder.cell=gru"], "model.encoder.cell is of kind recurrent, and model.kind is"),
         (["model.kind=bag", "model.encoder.width=64"], "model.encoder.width is of kind recurrent or transformer"),
         (["model.linear.ngrams=2"], "model.linear.ngrams is of kind linear, and model.kind is recurrent"),
+        (
+            ["model.wide.use=skip", "model.linear.char_ngrams=[2, 3]"],
+            "char_ngrams is of kind linear, and model.kind is",
+        ),
+        (["model.kind=linear", "model.wide.use=skip"], "model.wide.use is of kind recurrent or transformer or bag"),
+        (["model.wide.folds=3"], "model.wide.folds is of model.wide.use channel or skip or both, and that is none"),
+        (["model.wide.use=skip", "model.wide.width=3"], "model.wide.width is of model.wide.use channel or both, and"),
+        (
+            ["model.wide.use=both", "model.head=steps"],
+            "adds logits of whole rows, and model.head steps judges each token",
+        ),
+        (["model.wide.use=both", "data.target=stars"], "model.wide.use as it is set is of labels, and data.target is"),
         (["model.kind=transformer", "model.encoder.heads=3"], "which 3 heads of an even width do not divide"),
         (["model.encoder.cell=sru", "model.encoder.state_dropout=0.1"], "state_dropout is not for the cell sru"),
         (["model.encoder.cell=goru", "model.encoder.weight_dropout=0.1"], "its recurrent matrix stays orthogonal"),

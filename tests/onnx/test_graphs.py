@@ -144,6 +144,31 @@ def test_graphs_of_linear_models(n_labels: int, normalize: bool) -> None:
     assert_graph_is(model)
 
 
+@pytest.mark.parametrize("n_labels", [2, 3])
+@pytest.mark.parametrize("use", ["channel", "skip", "both"])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_graphs_of_networks_with_a_linear_model_beside_them(use: str, n_labels: int, normalize: bool) -> None:
+    kinds: list[dict[str, object]] = [
+        {"encoder": {"bidirectional": True}, "pooling": "both"},
+        {"kind": "bag", "pooling": "both"},
+        {"kind": "transformer", "pooling": "mean", "encoder": {"heads": 2}},
+    ]
+    for kind in kinds:
+        model = model_of(n_labels, **kind, wide={"use": use}, linear={"normalize": normalize})
+        ids_BL = rows()[0]
+        ids_T = torch.cat([torch.cat([row, torch.zeros(1, dtype=torch.long)]) for row in ids_BL]).numpy()
+        row_T = np.repeat(np.arange(len(ids_BL), dtype=np.int32), ids_BL.shape[1] + 1)
+        counted = count_ngrams(ids_T, row_T, N_ENTRIES, 1, longest=3, min_count=1)
+        n_features, generator = N_ENTRIES + len(counted.key_K), torch.Generator().manual_seed(1)
+        weight_KFC = torch.randn(1, n_features, model.n_logits, generator=generator)
+        size_F = torch.randint(1, 9, (n_features,), generator=generator).float() if normalize else None
+        model.wide.fit(torch.from_numpy(counted.key_K), weight_KFC, torch.ones(1, model.n_logits), 0.7, size_F)
+        with torch.no_grad():
+            for parameter in model.wide.parameters():
+                parameter.mul_(0.5)
+        assert_graph_is(model)
+
+
 @pytest.mark.parametrize("ngrams", [1, 2, 5])
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_graphs_of_bags(ngrams: int, pooling: str) -> None:

@@ -25,20 +25,23 @@ class Batch(NamedTuple):
 
     Where a teacher's answers are learnt, label_B is float32: the probability of the second of two labels, or label_BC.
     Of the targets multilabel and ordinal it is label_BC, the yes and no of each output as float32.
+    fold_B, of a model with a wide part, says which of its linear models a row reads (`models.wide`).
     """
 
     ids_BL: Tensor
     length_B: Tensor
     label_B: Tensor
+    fold_B: Tensor | None = None
 
 
 class DeviceRows(NamedTuple):
-    """A split's rows on the device, ready to be cut: ids_T int32, starts_N1 int64, label_N as a batch has it."""
+    """A split's rows on the device, ready to be cut: ids_T int32, starts_N1 int64, label_N and fold_N as in a batch."""
 
     ids_T: Tensor
     starts_N1: Tensor
     label_N: Tensor
     code_KC: Tensor | None = None  # what a batch has in place of the number of a label, or of a set of labels
+    fold_N: Tensor | None = None
 
 
 def rows_on(device: torch.device, packed: Packed, target: TargetName = "label", n_labels: int = 0) -> DeviceRows:
@@ -78,8 +81,8 @@ def gather(rows: DeviceRows, row_B: Tensor, width: int, text: Text) -> Batch:
     ids_BL = rows.ids_T[torch.where(inside_BL, position_BL, -1)].masked_fill(~inside_BL, PAD_ID)
     if text.start:  # in the packed rows its place holds the last token of the row before
         ids_BL = ids_BL.masked_fill(inside_BL & (position_BL == start_B[:, None]), START_ID)
-    label_B = rows.label_N[row_B]
-    return Batch(ids_BL.long(), length_B, label_B if rows.code_KC is None else rows.code_KC[label_B])
+    label_B, fold_B = rows.label_N[row_B], None if rows.fold_N is None else rows.fold_N[row_B]
+    return Batch(ids_BL.long(), length_B, label_B if rows.code_KC is None else rows.code_KC[label_B], fold_B)
 
 
 def plan_batches(length_N: NDArray[np.int64], batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:

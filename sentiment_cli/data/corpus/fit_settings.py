@@ -198,10 +198,13 @@ def settle(experiment: Experiment, *, is_said: bool = False) -> Experiment:
     embedding = experiment.model.embedding
     now = (vocabulary.min_count, embedding.dropout, train.lr, train.batch_tokens, train.epochs)
     unset = {key for key, value in zip(_NETWORK, now, strict=True) if value is None}
+    linear = experiment.model.linear
+    if experiment.model.wide.use != "none":
+        unset |= {f"model.linear.{key}" for key in _LINEAR if getattr(linear, key) is None}
     if not unset:
         return experiment
-    width = experiment.text.pad_to or experiment.text.max_tokens
-    chosen = [one for one in choose_network(read_facts(experiment.data), width) if one.key in unset]
+    facts, width = read_facts(experiment.data), experiment.text.pad_to or experiment.text.max_tokens
+    chosen = [one for one in (*choose_network(facts, width), *choose_linear(facts)) if one.key in unset]
     if is_said:
         _say(chosen)
     return _with(experiment, chosen)

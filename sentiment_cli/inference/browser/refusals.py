@@ -17,6 +17,7 @@ _PLAIN = {  # settings of a recurrent encoder that only these values of are comp
     "embedding.ngrams": 1,
     "context": "none",
     "head": "pooled",
+    "wide.use": "none",
 }
 
 

@@ -26,7 +26,7 @@ from sentiment_cli.data.batching.truncation import concatenate_rows, gather_rows
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.explain import linear_weights
 from sentiment_cli.inference.explain.aims import Target, aim_at
-from sentiment_cli.inference.explain.linear_weights import NgramWeights, find_features, load_ngram_weights, share_out
+from sentiment_cli.inference.explain.linear_weights import NgramWeights, load_ngram_weights, share_weights
 from sentiment_cli.inference.explain.words import ExplainedRow, WordSpan, read_text
 from sentiment_cli.inference.predictor import (
     MemberPredictor,
@@ -50,7 +50,6 @@ _NAMES: dict[AttributionMethod, str] = {
 _TOKENS_READ = 400_000
 _FEWEST_WINDOWS = 16
 _MOST_WITH_GRADIENTS = 16_384  # tokens of a row, of which all states are kept at once
-_NGRAMS_LISTED = 10
 
 
 class Attribution(NamedTuple):
@@ -120,9 +119,9 @@ class Explainer:
         self._predictor = predictor
         self.method = _check(method, predictor) if method else best_method(predictor)
         self._weights, self._model = None, None
-        if self.method == "weights":
+        if self.method == "weights" or (self.method == "gradients" and _has_skip(predictor.members[0])):
             self._weights = load_ngram_weights(predictor.model.first)
-        elif self.method != "occlusion":
+        if self.method not in ("weights", "occlusion"):
             self._model = _load_torch(predictor.members[0], self.method)
 
     def explain_answer(self, answer: Prediction) -> list[Explanation]:
@@ -146,10 +145,10 @@ class Explainer:
         if not any(len(row.kept_K) for row in rows):
             value = float(aim.values(outputs)[0])
             shared = Attribution([np.zeros(0) for _ in rows], value, value)
-        elif self._weights is not None:
+        elif self._weights is not None and method == "weights":
             shared = _read_weights(member, self._weights, row, aim)
         elif self._model is not None and method != "occlusion":
-            shared = _ask_torch(member, self._model, row, aim, method)
+            shared = _ask_torch(member, self._model, self._weights, row, aim, method)
         else:
             shared = occlude(predictor, rows, aim)
         notes += [shared.note] if shared.note else []
@@ -206,29 +205,24 @@ def occlude(predictor: Predictor, rows: Sequence[ExplainedRow], aim: Target) -> 
 
 
 def _read_weights(member: MemberPredictor, weights: NgramWeights, row: ExplainedRow, aim: Target) -> Attribution:
-    ids_K = row.ids_K
-    features = find_features(
-        weights,
-        ids_K,
-        aim.direction_C,
-        n_entries=len(member.vocabulary.entries),
-        unknown_id=member.vocabulary.unknown_id,
-        longest=member.artefact.settings["model"]["linear"]["ngrams"],
-    )
-    features.sort(key=lambda feature: -abs(feature.added))
-    ngrams = []
-    for places, n, added in features[:_NGRAMS_LISTED]:
-        words = dict.fromkeys(row.word_K[places[0] : places[0] + n].tolist())
-        ngrams.append((" ".join(row.words[word].text for word in words), added))
+    added_K, ngrams = share_weights(member, weights, row.ids_K, row, aim.direction_C)
     bias = float(aim.values(weights.bias_C[None].astype(np.float64))[0])
-    output = float(aim.values(member.outputs([ids_K]))[0])
-    return Attribution([share_out(features, len(ids_K))], bias, output, ngrams=ngrams)
+    output = float(aim.values(member.outputs([row.ids_K]))[0])
+    return Attribution([added_K], bias, output, ngrams=ngrams)
 
 
 def _ask_torch(
-    member: MemberPredictor, model: "Classifier", row: ExplainedRow, aim: Target, method: AttributionMethod
+    member: MemberPredictor,
+    model: "Classifier",
+    weights: NgramWeights | None,
+    row: ExplainedRow,
+    aim: Target,
+    method: AttributionMethod,
 ) -> Attribution:
-    """Explain with torch. The kept tokens come last in the row, after start token and padding."""
+    """Explain with torch. The kept tokens come last in the row, after start token and padding.
+
+    `weights` are those of a linear model whose logits are added: what its n-grams add is exact, and comes on top.
+    """
     from sentiment_cli.inference.explain import integrated_gradients
 
     reading, n_kept = member.artefact.reading, len(row.kept_K)
@@ -242,7 +236,17 @@ def _ask_torch(
     baseline_L = ids_L.copy()
     baseline_L[-n_kept:] = member.vocabulary.unknown_id
     found = integrated_gradients.integrate_row(model, baseline_L, ids_L, aim.direction_C)
-    return Attribution([found.added_L[-n_kept:]], found.before + aim.offset, found.after + aim.offset)
+    added_K, before, note, ngrams = found.added_L[-n_kept:], found.before + aim.offset, "", list[tuple[str, float]]()
+    if weights is not None:  # the integral leaves out what the linear model adds, which is the same at both ends
+        linear_K, ngrams = share_weights(member, weights, ids_L, row, aim.direction_C)
+        note = f"of which {added_K.sum():+.2f} by the network and {linear_K.sum():+.2f} by its linear part"
+        added_K, before = added_K + linear_K, before - float(linear_K.sum())
+    return Attribution([added_K], before, found.after + aim.offset, note, ngrams)
+
+
+def _has_skip(member: MemberPredictor) -> bool:
+    """Say whether the logits of a linear model are added to those of the network."""
+    return member.artefact.settings["model"].get("wide", {}).get("use") in ("skip", "both")
 
 
 def _load_torch(member: MemberPredictor, method: AttributionMethod) -> "Classifier":

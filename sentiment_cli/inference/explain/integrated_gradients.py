@@ -50,9 +50,10 @@ def integrate_row(
 ) -> Integral:
     """Integrate the gradient of a model's output from the vectors of one row to those of another, of the same length.
 
-    The output is the logits' product with `direction_C`. The vectors of hashed n-grams belong to the word that ends
-    them. Sentences end where they do in the row at the end of the path. What float32 is too coarse for is looked for
-    again in float64: a trained tanh recurrence was met that jumps from one state to another within 1e-10 of a path.
+    The output is the logits' product with `direction_C`. The vectors of hashed n-grams and the channels of a wide part
+    belong to the word that ends them; what a linear model adds to the logits is the same all along the path. Sentences
+    end where they do in the row at the end of the path. What float32 is too coarse for is looked for again in float64:
+    a trained tanh recurrence was met that jumps from one state to another within 1e-10 of a path.
     """
     found = _integrate_row(model, baseline_L, ids_L, direction_C)
     if abs(found.gap) > found.allowed and not found.is_ended:
@@ -77,7 +78,9 @@ def _integrate_row(
         return value_B
 
     with torch.no_grad():
-        from_LD, to_LD = model.embedding(torch.from_numpy(np.stack([baseline_L, ids_L])))
+        from_LD, to_LD = model.inputs(torch.from_numpy(np.stack([baseline_L, ids_L])), torch.tensor([len(ids_L)] * 2))[
+            0
+        ]
     with console.progress("tokens integrated", None) as shown:
         return integrate(read, from_LD, to_LD)
 
@@ -139,6 +142,7 @@ def attention_weights(model: Classifier, ids_L: NDArray[np.int64]) -> NDArray[np
     """Return the attention weight of each token's state; they sum to 1. The model must use attention pooling."""
     assert model.pooling is not None
     length_1 = torch.tensor([len(ids_L)])
-    encoded = model.encode(torch.from_numpy(ids_L)[None], length_1)
+    ids_1L = torch.from_numpy(ids_L)[None]
+    encoded = model.encode(ids_1L, length_1, model.inputs(ids_1L, length_1)[0])
     weight_L: NDArray[np.float64] = model.pooling.weights(encoded.states_BLD, length_1)[0].double().numpy()
     return weight_L

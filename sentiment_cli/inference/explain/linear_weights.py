@@ -7,21 +7,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.data.tokens.vocabulary import PAD_ID
+from sentiment_cli.inference.explain.words import ExplainedRow
+from sentiment_cli.inference.predictor import MemberPredictor
 from sentiment_cli.onnx.constants import read_constants
 from sentiment_cli.runs.saved_model import GRAPH, WEIGHTS, Artefact
 from sentiment_cli.storage import store
+
+_NGRAMS_LISTED = 10
 
 
 class NgramWeights(NamedTuple):
     """key_K: the n-grams that there are, as `models.ngrams` numbers them; weight_FC of all features; bias_C.
 
     size_F, of a model that is normalized: a row's weights are divided by the root of the sum of its features' sizes.
+    `scale` multiplies the logits, where they are added to those of a network.
     """
 
     key_K: NDArray[np.int64]
     weight_FC: NDArray[np.float32]
     bias_C: NDArray[np.float32]
     size_F: NDArray[np.float32] | None = None
+    scale: float = 1.0
 
 
 class Feature(NamedTuple):
@@ -38,21 +44,24 @@ def has_ngram_weights(artefact: Artefact) -> bool:
 
 
 def load_ngram_weights(artefact: Artefact) -> NgramWeights:
-    """Read the weights of a linear model. Raises IntegrityError where the file holds others."""
+    """Read the weights of a linear model, by itself or beside a network. Raises IntegrityError for other weights."""
     if not artefact.has_weights and (of_graph := _weights_of_graph(artefact)) is not None:
         return of_graph
     import safetensors.numpy
 
+    settings = artefact.settings["model"]
+    at = "" if settings["kind"] == "linear" else "wide.linear."
     try:
         found = safetensors.numpy.load(artefact.read(WEIGHTS))
-        is_normalized = artefact.settings["model"]["linear"].get("normalize", False)
-        weights = NgramWeights(found["keys"], found["weight"], found["bias"], found["size"] if is_normalized else None)
+        size_F = found[f"{at}size"] if settings["linear"].get("normalize", False) else None
+        scale = float(found["wide.scale"]) if at else 1.0
+        weights = NgramWeights(found[f"{at}keys"], found[f"{at}weight"], found[f"{at}bias"], size_F, scale)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise store.IntegrityError(f"{artefact.path} does not hold the weights of a linear model: {error!r}") from error
     n_ngrams, n_logits = weights.key_K.size, artefact.n_logits
     n_features = len(artefact.vocabulary.entries) + n_ngrams
     shapes = [(n_ngrams,), (n_features, n_logits), (n_logits,), (n_features,)]
-    arrays = [array for array in weights if array is not None]
+    arrays = [array for array in weights[:4] if array is not None]
     is_whole = [array.shape for array in arrays] == shapes[: len(arrays)] and weights.key_K.dtype == np.int64
     if not is_whole or not all(np.isfinite(array).all() for array in arrays):
         raise store.IntegrityError(f"{artefact.path} holds other numbers than a linear model of its words and labels")
@@ -112,7 +121,7 @@ def find_features(
         for feature, at in zip(feature_T.tolist(), at_T.tolist(), strict=True):
             places.setdefault((n, feature), []).append(at)
     found_F = [feature for _, feature in places]
-    added_F = weights.weight_FC[found_F].astype(np.float64) @ direction_C
+    added_F = weights.weight_FC[found_F].astype(np.float64) @ direction_C * weights.scale
     if weights.size_F is not None:
         added_F /= math.sqrt(max(1.0, float(weights.size_F[found_F].sum())))
     return [Feature(at, n, added) for ((n, _), at), added in zip(places.items(), added_F.tolist(), strict=True)]
@@ -125,3 +134,29 @@ def share_out(features: list[Feature], length: int) -> NDArray[np.float64]:
         for at in places:
             added_L[at : at + n] += added / (len(places) * n)
     return added_L
+
+
+def share_weights(
+    member: MemberPredictor,
+    weights: NgramWeights,
+    ids_L: NDArray[np.integer],
+    row: ExplainedRow,
+    direction_C: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], list[tuple[str, float]]]:
+    """Return what the weights add at each kept token, which come last in the row, and the strongest n-grams."""
+    features = find_features(
+        weights,
+        ids_L.astype(np.int32),
+        direction_C,
+        n_entries=len(member.vocabulary.entries),
+        unknown_id=member.vocabulary.unknown_id,
+        longest=member.artefact.settings["model"]["linear"]["ngrams"],
+    )
+    features.sort(key=lambda feature: -abs(feature.added))
+    ngrams, before = list[tuple[str, float]](), len(ids_L) - len(row.ids_K)
+    for places, n, added in features:
+        first = max(0, places[0] - before)
+        words = dict.fromkeys(row.word_K[first : max(0, places[0] - before + n)].tolist())
+        if words and len(ngrams) < _NGRAMS_LISTED:  # the start token alone is no word
+            ngrams.append((" ".join(row.words[word].text for word in words), added))
+    return share_out(features, len(ids_L))[before:], ngrams

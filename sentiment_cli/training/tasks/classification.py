@@ -2,21 +2,23 @@
 
 import numpy as np
 import torch
+from torch import nn
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import cut, plan_steps, rows_on
 from sentiment_cli.data.batching.truncation import trained_lengths
-from sentiment_cli.data.corpus.packed import Corpus, join_rows
+from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.evaluation.metrics import Scores
 from sentiment_cli.evaluation.target_scores import score_outputs, truth_of
 from sentiment_cli.inference.torch_model import count_batches, score_rows
-from sentiment_cli.models.classifier import AnyClassifier, build_classifier
+from sentiment_cli.models.classifier import AnyClassifier, Classifier, build_classifier
 from sentiment_cli.training.class_weights import class_weights
 from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader, build_row_loader
 from sentiment_cli.training.losses import build_objective
-from sentiment_cli.training.state import TrainState
+from sentiment_cli.training.state import TrainJob, TrainState
+from sentiment_cli.training.tasks.cross_fitting import cross_fit, labelled_rows, row_folds
 from sentiment_cli.training.tasks.distillation import add_soft_labels
 
 CLASSIFICATION_SPLITS = ("train", "valid")
@@ -27,6 +29,13 @@ def build_model(experiment: Experiment, corpus: Corpus) -> AnyClassifier:
     return build_classifier(experiment, corpus.vocabulary, len(corpus.labels))
 
 
+def fit_wide_part(job: TrainJob, model: nn.Module) -> None:
+    """Fit the linear models of a network's wide part."""
+    if isinstance(model, Classifier) and model.wide is not None:
+        with job.stop.at_once():
+            cross_fit(job.experiment, job.corpus, is_refit=job.progress.refit).install(model.wide)
+
+
 def build_review_loader(state: TrainState) -> BatchLoader:
     """Return the data loader of the labelled reviews, and of those with a teacher's soft labels or pseudo-labels.
 
@@ -34,10 +43,11 @@ def build_review_loader(state: TrainState) -> BatchLoader:
     """
     experiment, corpus, progress = state.job.experiment, state.job.corpus, state.job.progress
     settings, seed = experiment.train, experiment.seed
-    packed, ids = corpus.split("train"), corpus.ids("train")
+    packed, ids = labelled_rows(corpus, is_refit=progress.refit), corpus.ids("train")
     if progress.refit:
-        packed, ids = join_rows(packed, corpus.split("valid")), ids + corpus.ids("valid")
+        ids = ids + corpus.ids("valid")
         settings = settings.model_copy(update={"max_steps": progress.best.step})
+    fold_N = row_folds(packed, experiment) if experiment.model.wide.use != "none" else None
     truth_N = None
     if experiment.teacher.run:
         packed, ids, truth_N = add_soft_labels(experiment, corpus, packed, ids)
@@ -50,6 +60,9 @@ def build_review_loader(state: TrainState) -> BatchLoader:
     rows = rows_on(state.job.device, packed, experiment.data.target, len(corpus.labels))
     if truth_N is not None:
         rows = rows._replace(label_N=truth_N.to(state.job.device))
+    if fold_N is not None:  # unlabelled rows, which come last, have no part in any fold: they read the whole model
+        unlabelled_N = np.zeros(len(packed.label_N) - len(fold_N), dtype=np.int64)
+        rows = rows._replace(fold_N=torch.from_numpy(np.append(fold_N, unlabelled_N)).to(state.job.device))
     return build_row_loader(plan, lambda start: cut(plan, rows, read_N, experiment, start), read_N, ids)
 
 

@@ -31,6 +31,7 @@ from sentiment_cli.models.layers.ngrams import Counted, count_ngrams
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.training.checkpoints import TrainProgress
 from sentiment_cli.training.class_weights import class_weights
+from sentiment_cli.training.tasks.distillation import add_soft_labels
 
 _CPU = torch.device("cpu")
 _READ_AT_ONCE = 2**18  # tokens, padding included, so that they fit in the CPU caches
@@ -106,71 +107,131 @@ class Solution(NamedTuple):
 def train_on(
     model: LinearClassifier,
     packed: Packed,
+    ids: list[str],
     experiment: Experiment,
     corpus: Corpus,
     progress: TrainProgress,
     *,
     is_said: bool = True,
 ) -> tuple[float, float]:
-    """Train the model from scratch on some rows; return the mean training loss and the tokens per second."""
-    settings, n_logits = experiment.model.linear, model.n_logits
+    """Train the model from scratch on some rows; return the mean training loss and the tokens per second.
+
+    Rows with soft labels or pseudo-labels of teachers are added to them.
+    """
+    target, n_logits, n_labels = experiment.data.target, model.n_logits, len(corpus.labels)
+    code_KC = codes_of(target, n_labels, corpus.sets_KC)
+    code_KC = np.eye(n_labels, dtype=np.bool_)[:, -n_logits:] if code_KC is None else code_KC
+    truth_NC = torch.from_numpy(code_KC[packed.label_N].astype(np.float64))
+    if experiment.teacher.run:
+        packed, _, taught_N = add_soft_labels(experiment, corpus, packed, ids)
+        truth_NC = taught_N.double().view(len(taught_N), -1)
+        if truth_NC.shape[1] > 1:  # float32 probabilities that do not add up to 1 have no solution in the biases
+            truth_NC /= truth_NC.sum(dim=1, keepdim=True)
     began = time.monotonic()
-    ids_T, row_T, label_N = read_rows(packed, experiment.text, is_said=is_said)
-    assert settings.min_count is not None
-    assert settings.penalty is not None
-    counted = count_ngrams(
-        ids_T,
-        row_T,
-        model.n_entries,
-        model.unknown_id,
-        longest=model.longest,
-        min_count=settings.min_count,
-        n_pieces=corpus.vocabulary.n_pieces,
-    )
-    if not len(counted.row_P):  # after text.max_tokens has cut the rows; check_corpus looks at whole rows
-        raise DataError(
-            f"no n-gram that is read is in {settings.min_count} training rows",
-            "--set model.linear.min_count=1 --set vocabulary.min_count=1 --set text.max_tokens=null",
-        )
-    presence = build_presence(counted, len(label_N))
-    if experiment.pieces is not None:
-        presence = presence._replace(bag=build_bag(corpus.vocabulary, experiment.pieces))
-    if model.is_normalized:
-        size_G = sizes(presence, settings.min_count)
-        total_N1 = presence.row_NG @ size_G[:, None]
-        presence = presence._replace(share_N1=total_N1.clamp(min=1).rsqrt())
-        model.size = size_G[:-1].float()
-    target = experiment.data.target
-    code_KC = codes_of(target, len(corpus.labels), corpus.sets_KC)
-    code_KC = np.eye(len(corpus.labels), dtype=np.bool_)[:, -n_logits:] if code_KC is None else code_KC
-    label_NC = torch.from_numpy(code_KC[label_N].astype(np.float64))
-    if settings.weighting == "idf":
-        scale_GC = inverse_frequencies(presence, settings.min_count).expand(-1, n_logits)
-    else:
-        scale_GC = log_count_ratios(presence, label_NC, settings.smoothing, settings.min_count)
-        if presence.bag is not None:
-            scale_GC[corpus.vocabulary.n_whole : model.n_entries] *= _PIECE_SCALE
+    features = read_features(packed, experiment, corpus.vocabulary, is_said=is_said)
+    truth_NC = truth_NC[torch.from_numpy(features.order_N)]
     counted_s = time.monotonic() - began
+    label_N = packed.label_N[features.order_N]
     weight_CJ, weight_NC = class_weights(experiment, corpus, label_N), None
     if weight_CJ is not None:  # by row or, of several labels, by yes and no
         is_several = weight_CJ.shape[1] == 2
         weight_NC = np.where(code_KC[label_N], weight_CJ[:, 1], weight_CJ[:, 0]) if is_several else weight_CJ[label_N]
     is_softmax = n_logits > 1 and not is_binary(target)
     link = Link(is_softmax, None if weight_NC is None else torch.from_numpy(weight_NC))
-    solution = solve(presence, scale_GC, label_NC, settings.penalty, link=link)
-    weight_GC = presence.folded(scale_GC * solution.weight_GC).float()
-    model.keys = torch.from_numpy(counted.key_K)
-    model.weight, model.bias = weight_GC[:-1].clone(), weight_GC[-1].clone()
-    spent, n_tokens = time.monotonic() - began, len(ids_T) - len(label_N)
+    fitted = fit_ngram_weights(features, truth_NC, experiment, corpus.vocabulary, link=link)
+    solution = fitted.solution
+    model.keys, model.weight, model.bias = features.key_K, fitted.weight_FC, fitted.bias_C
+    if features.size_G is not None:
+        model.size = features.size_G[:-1].float()
+    spent, n_rows = time.monotonic() - began, len(features.order_N)
     if is_said:
+        n_features = int((features.presence.feature_GN.crow_indices().diff() > 0).sum()) - 1  # without the bias
         console.say(
-            f"linear: {int(np.count_nonzero(np.diff(counted.start_F1))):,} features in {len(label_N):,} reviews "
+            f"linear: {n_features:,} features in {n_rows:,} reviews "
             f"({counted_s:.1f} s); {solution.n_steps} Newton steps, {solution.n_products} products, gradient "
             f"{solution.gradient:.1e} of the first ({spent - counted_s:.1f} s); train loss {solution.loss:.4f}"
         )
-    progress.step, progress.n_tokens = solution.n_steps, progress.n_tokens + n_tokens
+    progress.step, progress.n_tokens = solution.n_steps, progress.n_tokens + features.n_tokens
     progress.seconds["train"] += spent
-    return solution.loss, n_tokens / spent
+    return solution.loss, features.n_tokens / spent
+
+
+class Features(NamedTuple):
+    """The n-grams of some rows: their keys, and which rows they are in.
+
+    `order_N` has the row of each of the matrix's rows, `size_G` the sizes of the features where they are normalized.
+    """
+
+    key_K: Tensor
+    presence: Presence
+    order_N: NDArray[np.int64]
+    n_tokens: int
+    size_G: Tensor | None
+
+
+class Fitted(NamedTuple):
+    """The weight of each feature and the bias, by logit, in float32."""
+
+    weight_FC: Tensor
+    bias_C: Tensor
+    solution: Solution
+
+
+def read_features(packed: Packed, experiment: Experiment, vocabulary: Vocabulary, *, is_said: bool = True) -> Features:
+    """Find the features of some rows. Raises DataError where there are none."""
+    settings = experiment.model.linear
+    ids_T, row_T, order_N = read_rows(packed, experiment.text, is_said=is_said)
+    assert settings.ngrams is not None
+    assert settings.min_count is not None
+    counted = count_ngrams(
+        ids_T,
+        row_T,
+        len(vocabulary.entries),
+        vocabulary.unknown_id,
+        longest=settings.ngrams,
+        min_count=settings.min_count,
+        n_pieces=vocabulary.n_pieces,
+    )
+    if not len(counted.row_P):  # after text.max_tokens has cut the rows; check_corpus looks at whole rows
+        raise DataError(
+            f"no n-gram that is read is in {settings.min_count} training rows",
+            "--set model.linear.min_count=1 --set vocabulary.min_count=1 --set text.max_tokens=null",
+        )
+    presence, size_G = build_presence(counted, len(order_N)), None
+    if experiment.pieces is not None:
+        presence = presence._replace(bag=build_bag(vocabulary, experiment.pieces))
+    if settings.normalize:
+        size_G = sizes(presence, settings.min_count)
+        total_N1 = presence.row_NG @ size_G[:, None]
+        presence = presence._replace(share_N1=total_N1.clamp(min=1).rsqrt())
+    return Features(torch.from_numpy(counted.key_K), presence, order_N, len(ids_T) - len(order_N), size_G)
+
+
+def fit_ngram_weights(
+    features: Features,
+    truth_NC: Tensor,
+    experiment: Experiment,
+    vocabulary: Vocabulary,
+    kept_N1: Tensor | None = None,
+    *,
+    link: "Link | None" = None,
+) -> Fitted:
+    """Fit the weights to truth_NC, the targets of the rows in their order; rows whose `kept_N1` is 0 have no part."""
+    link = link or Link(truth_NC.shape[1] > 1)
+    if kept_N1 is not None:
+        link = link._replace(weight_NC=link.weighed(kept_N1))
+    settings, presence = experiment.model.linear, features.presence
+    assert settings.min_count is not None
+    assert settings.penalty is not None
+    if settings.weighting == "idf":
+        scale_GC = inverse_frequencies(presence, settings.min_count, kept_N1).expand(-1, truth_NC.shape[1])
+    else:
+        scale_GC = log_count_ratios(presence, truth_NC, settings.smoothing, settings.min_count, kept_N1)
+        if presence.bag is not None:
+            scale_GC[vocabulary.n_whole : len(vocabulary.entries)] *= _PIECE_SCALE
+    solution = solve(presence, scale_GC, truth_NC, settings.penalty, link=link)
+    weight_GC = presence.folded(scale_GC * solution.weight_GC).float()
+    return Fitted(weight_GC[:-1].clone(), weight_GC[-1].clone(), solution)
 
 
 def read_rows(
@@ -178,7 +239,7 @@ def read_rows(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """Return the tokens that the model reads of all rows with a token, the shortest row first, padding after each.
 
-    Returns ids_T, row_T (the row of each token among these) and label_N.
+    Returns ids_T, row_T (the place of each token's row among these) and order_N, the rows in that order.
     """
     read_N = read_lengths(packed.length_N, text)
     order_N = np.flatnonzero(packed.length_N)
@@ -194,7 +255,7 @@ def read_rows(
         is_kept_BL = torch.arange(width + 1) <= batch.length_B[:, None]
         ids.append(F.pad(batch.ids_BL, (0, 1))[is_kept_BL])
     row_T = np.repeat(np.arange(len(order_N), dtype=np.int32), read_N[order_N] + 1)
-    return torch.cat(ids).numpy(), row_T, packed.label_N[order_N]
+    return torch.cat(ids).numpy(), row_T, order_N
 
 
 def build_presence(counted: Counted, n_rows: int) -> Presence:
@@ -244,14 +305,16 @@ def sizes(presence: Presence, min_count: int) -> Tensor:
     return size_G
 
 
-def log_count_ratios(presence: Presence, label_NC: Tensor, smoothing: float, min_count: int = 1) -> Tensor:
+def log_count_ratios(
+    presence: Presence, label_NC: Tensor, smoothing: float, min_count: int = 1, kept_N1: Tensor | None = None
+) -> Tensor:
     """Return ratio_GC: the log ratio of a feature's share in the rows of a label to its share in all other rows.
 
-    It is 1 for the bias and 0 for a feature in fewer than `min_count` rows.
+    It is 1 for the bias and 0 for a feature in fewer than `min_count` rows. Rows whose `kept_N1` is 0 are not counted.
     """
-    count_GC = presence.sums(label_NC, None)
-    other_GC = presence.sums(1 - label_NC, None)
-    is_there_G = (count_GC + other_GC)[:, 0] >= min_count
+    one_NC, other_NC = (of if kept_N1 is None else of * kept_N1 for of in (label_NC, 1 - label_NC))
+    count_GC, other_GC = presence.sums(one_NC, None), presence.sums(other_NC, None)
+    is_there_G = (count_GC + other_GC)[:, 0] > min_count - 0.5  # the counts of soft labels are not whole
     is_there_G[-1] = False
     one_GC, other_GC = ((found_GC + smoothing) * is_there_G[:, None] for found_GC in (count_GC, other_GC))
     ratio_GC = torch.zeros_like(count_GC)
@@ -260,13 +323,13 @@ def log_count_ratios(presence: Presence, label_NC: Tensor, smoothing: float, min
     return ratio_GC
 
 
-def inverse_frequencies(presence: Presence, min_count: int) -> Tensor:
+def inverse_frequencies(presence: Presence, min_count: int, kept_N1: Tensor | None = None) -> Tensor:
     """Return scale_G1: 1 + log((1 + rows) / (1 + rows with the feature)), 0 below `min_count` rows, 1 for the bias.
 
     A piece counts once for each word that has it, up to the number of rows.
     """
-    n_rows = len(presence.row_NG)
-    count_G1 = presence.sums(torch.ones(n_rows, 1, dtype=torch.float64), None)
+    kept_N1 = torch.ones(len(presence.row_NG), 1, dtype=torch.float64) if kept_N1 is None else kept_N1
+    n_rows, count_G1 = int(kept_N1.sum()), presence.sums(kept_N1, None)
     scale_G1 = 1 + ((1 + n_rows) / (1 + count_G1.clamp(max=n_rows))).log()
     return scale_G1 * (count_G1 >= min_count)
 

@@ -47,8 +47,8 @@ def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus
     if experiment.train.refit:
         progress.begin_refit()
         console.say("refit: on all reviews, validation included")
-        rows = join_rows(corpus.split("train"), corpus.split("valid"))
-        loss, rate = train_on(model, rows, experiment, corpus, progress)
+        rows, ids = join_rows(corpus.split("train"), corpus.split("valid")), corpus.ids("train") + corpus.ids("valid")
+        loss, rate = train_on(model, rows, ids, experiment, corpus, progress)
         row = epoch_row(progress, None, experiment, train_loss=loss, lr=None, tokens_per_second=rate, is_best=False)
         progress.history.append(row)
     return judged
@@ -57,7 +57,7 @@ def train_linear(model: LinearClassifier, experiment: Experiment, corpus: Corpus
 def _hold_out(model: LinearClassifier, experiment: Experiment, corpus: Corpus, progress: TrainProgress) -> Judged:
     """Train on the training rows, and score the validation rows."""
     valid = corpus.split("valid")
-    loss, rate = train_on(model, corpus.split("train"), experiment, corpus, progress)
+    loss, rate = train_on(model, corpus.split("train"), corpus.ids("train"), experiment, corpus, progress)
     logits = _outputs(model, valid, experiment.text, progress)
     scores = score_outputs(logits, truth_of(valid), corpus.labels, experiment.data.target)
     console.say(f"validation: accuracy {scores.accuracy:.2%}, loss {scores.loss:.4f}")
@@ -75,10 +75,12 @@ def _cross_validate(model: LinearClassifier, experiment: Experiment, corpus: Cor
     group_N = rows.group_N if is_by_group(rows.group_N, valid.by) else np.full_like(rows.group_N, -1)
     n_folds = min(most, len(set(group_N.tolist()) - {-1}) + int((group_N < 0).sum()))
     fold_N = folds_of(rows.label_N, rows.group_N, valid.by, n_folds, valid.seed)
+    ids = corpus.ids("train") + corpus.ids("valid")
     logits, losses, rates = list[NDArray[np.float64]](), list[float](), list[float]()
     for fold in range(1, n_folds + 1):
         others = select_rows(rows, fold_N != fold)
-        loss, rate = train_on(model, others, experiment, corpus, progress, is_said=False)
+        of_others = [name for name, own in zip(ids, fold_N, strict=True) if own != fold]
+        loss, rate = train_on(model, others, of_others, experiment, corpus, progress, is_said=False)
         logits.append(_outputs(model, select_rows(rows, fold_N == fold), experiment.text, progress))
         losses.append(loss)
         rates.append(rate)
@@ -89,7 +91,6 @@ def _cross_validate(model: LinearClassifier, experiment: Experiment, corpus: Cor
         f"cross-validation: {scores.n:,} rows in {n_folds} folds, accuracy {scores.accuracy:.2%} ± "
         f"{scores.accuracy_se:.2%} (standard error), loss {scores.loss:.4f}"
     )
-    ids = corpus.ids("train") + corpus.ids("valid")
     return Judged(rows, ids, logit, scores, float(np.mean(losses)), float(np.mean(rates)))
 
 

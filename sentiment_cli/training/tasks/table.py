@@ -13,6 +13,7 @@ _TASKS = {
         build_loader=classification.build_review_loader,
         build_objective=classification.build_loss,
         validate=classification.validate_reviews,
+        fit=classification.fit_wide_part,
     ),
     "language-model": Task(
         splits=pretraining_rows.PRETRAINING_SPLITS,

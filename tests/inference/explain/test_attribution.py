@@ -67,17 +67,18 @@ def run(tmp_path: Path) -> Run:
         tokenizer = build_tokenizer(experiment.text, vocabulary.entries, specials[-1])
         torch.manual_seed(7)
         model = build_classifier(experiment, vocabulary, len(labels))
-        if experiment.model.kind == "linear":
+        linear = model if experiment.model.kind == "linear" else model.wide and model.wide.linear
+        if linear is not None:
             rows = [[*tokenizer.encode(text).ids, 0] for text in TEXTS]
             row_T = np.repeat(np.arange(2, dtype=np.int32), [len(row) for row in rows])
-            sizes: dict[str, int] = {"n_entries": model.n_entries, "unknown_id": model.unknown_id}
-            counted = count_ngrams(np.concatenate(rows), row_T, **sizes, longest=model.longest, min_count=1)
-            model.keys = torch.from_numpy(counted.key_K)
-            model.weight = torch.randn(model.n_entries + len(model.keys), model.n_logits)
-            model.bias = torch.randn(model.n_logits)
-            if model.is_normalized:
-                model.size = torch.ones(len(model.weight))
-        else:
+            sizes: dict[str, int] = {"n_entries": linear.n_entries, "unknown_id": linear.unknown_id}
+            counted = count_ngrams(np.concatenate(rows), row_T, **sizes, longest=linear.longest, min_count=1)
+            linear.keys = torch.from_numpy(counted.key_K)
+            linear.weight = torch.randn(linear.n_entries + len(linear.keys), linear.n_logits)
+            linear.bias = torch.randn(linear.n_logits)
+            if linear.is_normalized:
+                linear.size = torch.ones(len(linear.weight))
+        if linear is not model:
             torch.nn.init.normal_(model.output.weight)
             if model.embedding.ngrams is not None:
                 torch.nn.init.normal_(model.embedding.ngrams.weight[1:])
@@ -262,6 +263,41 @@ def test_a_linear_model_is_explained_by_its_weights(ask: Ask) -> None:
         ["good", "film", ",", "not", "not good"], key=lambda text: -abs(dict(found.ngrams)[text])
     )
     assert dict(found.ngrams)["not good"] == pytest.approx(not_good)
+
+
+@pytest.mark.parametrize("settings", [(), ("text.start=true",)])
+@pytest.mark.parametrize("use", ["skip", "both"])
+def test_a_wide_model_is_explained_by_its_two_parts(ask: Ask, use: str, settings: tuple[str, ...]) -> None:
+    predictor = ask("default", f"model.wide.use={use}", *settings)
+    (member,) = predictor.members
+    model = load_model(member.artefact)
+    text = "the plot was good but not very good"
+    found = Explainer(predictor, "gradients").explain(text)
+    assert abs(found.gap) <= max(0.01 * abs(found.output - found.baseline), 2e-3)
+    assert found.output == pytest.approx(log_odds(predictor, text), abs=1e-4)
+    parts = re.fullmatch(r"of which ([+-][\d.]+) by the network and ([+-][\d.]+) by its linear part", found.note)
+    by_network, by_linear = map(float, parts.groups())
+    assert by_network + by_linear == pytest.approx(sum(found.added), abs=0.02)
+    (ids_L,) = member.encode([text])
+    with torch.no_grad():
+        bias = float(model.wide.linear.bias)
+        start = [1] if settings else []
+        alone = float(
+            model.wide.linear(torch.tensor([start + ids_L.tolist()]), torch.tensor([len(ids_L) + len(start)]))
+        )
+        own = float(model.wide.linear.weight[1]) if settings else 0.0  # the start token is a word of no text
+    assert by_linear == pytest.approx((alone - bias - own) / TEMPERATURE, abs=0.01)
+    weights = load_ngram_weights(member.artefact)
+    entries = list(member.vocabulary.entries)
+    words = {ngram: added for ngram, added in found.ngrams if " " not in ngram}
+    assert words
+    for word, added in words.items():
+        assert added == pytest.approx(float(weights.weight_FC[entries.index(word), 0]) / TEMPERATURE, rel=1e-5)
+    occluded = Explainer(predictor, "occlusion").explain(text)
+    assert occluded.output == pytest.approx(found.output, abs=1e-4)
+    assert trace_text(predictor, text).steps[-1].value == pytest.approx(
+        predictor.predict([text])[0].probabilities[trace_text(predictor, text).steps[-1].label], abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("damage", ["shape", "name", "kind", "nan", "bytes"])

@@ -118,10 +118,10 @@ def test_rows_are_read_as_the_model_reads_them() -> None:
     label_N = np.array([0, 1, 0, 1])
     packed = Packed(ids_T, starts_N1, label_N, label_N, label_N, label_N > 0)
     text = schema.Text(max_tokens=4, truncate="ends")
-    ids, row_T, found_N = read_rows(packed, text)
+    ids, row_T, order_N = read_rows(packed, text)
     assert ids.tolist() == [4, 0, 2, 3, 0, 2, 7, 8, 9, 0]
     assert row_T.tolist() == [0, 0, 1, 1, 1, 2, 2, 2, 2, 2]
-    assert found_N.tolist() == [1, 0, 0]
+    assert order_N.tolist() == [3, 2, 0]
     batch = gather(rows_on(torch.device("cpu"), packed), torch.tensor([0]), 4, text)
     assert batch.ids_BL[0].tolist() == ids[5:9].tolist()
     with pytest.raises(DataError, match="no training review has a token"):
