@@ -13,13 +13,14 @@ from sentiment_cli.cli.closing import say_done
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.evaluation.metrics import Scores, cross_validated, score
 from sentiment_cli.runs import records
+from sentiment_cli.storage import store
 
 LABEL_N = np.array([0, 0, 1, 1])
 SCORES: Scores = score(LABEL_N, np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.7, 0.3]]), ("neg", "pos"))
 NEXT = """\
-Next: sentiment eval my       score it on the held-out test rows
-      sentiment predict "…"   try it
-      sentiment report my     see curves and mistakes
+Next:  sentiment eval my       score it on the held-out test rows
+       sentiment predict "…"   try it
+       sentiment report my     see curves and mistakes
 """
 
 
@@ -35,7 +36,7 @@ Next: sentiment eval my       score it on the held-out test rows
             cross_validated(SCORES, 10),
             "Done in 1 s. Kept characters: 75.00% ± 21.65% (standard error) by cross-validation in 10 folds.",
         ),
-        (60.0, None, SCORES, "Done in 1 min 0 s. Kept epoch 3: 75.00% on validation."),
+        (60.0, None, SCORES, "Done in 1 min 0 s. Kept epoch 3 of 7: 75.00% on validation."),
         (60.0, "ensemble", None, "Done in 1 min 0 s. Kept the ensemble."),
     ],
 )
@@ -48,6 +49,7 @@ def test_the_ending_says_what_was_kept_and_what_comes_next(
     done: str,
 ) -> None:
     monkeypatch.setattr(records, "read_summary", lambda run: {"best_epoch": 3})
+    store.write_file(runs_dir() / "my" / "experiment.yaml", b"extends: default\ntrain: {epochs: 7}\n")
     say_done(runs_dir() / "my", seconds, kept, scores)
     assert capsys.readouterr().err == f"{done}\n{NEXT}"
 
@@ -56,7 +58,7 @@ def test_a_run_elsewhere_is_named_by_its_path(tmp_path: Path, capsys: pytest.Cap
     say_done(tmp_path / "it's", 1.0, "linear", replace(SCORES, accuracy=1.0))
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "Done in 1 s. Kept linear: 100.00% on validation."
-    assert said[1].startswith(f"""Next: sentiment eval '{tmp_path}/it'"'"'s'  """)
+    assert said[1].startswith(f"""Next:  sentiment eval '{tmp_path}/it'"'"'s'  """)
 
 
 def test_a_file_ends_with_the_run_on_stdout_and_the_ending_on_stderr(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from sentiment_cli import extras
 from sentiment_cli.cli.report import report
 from sentiment_cli.errors import MachineError
-from sentiment_cli.reports import svg
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_without_a_name_the_report_is_of_the_newest_finished_run(cli, run: Path)
 
 def test_without_matplotlib_no_run_is_read(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run / "summary.json").write_text("damaged")
-    monkeypatch.setattr(svg, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(MachineError, match="matplotlib"):
         report(["quick"])
     assert not (run / "report.html").exists()

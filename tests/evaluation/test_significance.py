@@ -161,7 +161,7 @@ def test_a_comparison_says_who_is_better_by_how_much_and_why(
     print_comparison(found, 1)
     printed = capsys.readouterr().out
     assert "  strong  accuracy 80.00%   95 % interval 71.12% to 86.66%" in printed
-    assert "  both right 60   only weak 0   only strong 20   both wrong 20" in printed
+    assert "  both right 60, only weak 0, only strong 20, both wrong 20" in printed
     assert "  exact McNemar test: p < 0.0001, with Holm's correction p < 0.0001" in printed
     assert "  settings that differ: 1\n    seed: 0 -> 1\n" in printed
     assert "  only weak has right: r000 and 1 more" in printed

@@ -113,7 +113,7 @@ def test_the_loss_follows_from_the_experiment(experiment) -> None:
     assert build_objective(experiment()) is classification_loss
     assert build_objective(experiment("model.head=steps", "model.pooling=last")) is steps_loss
     smoothed = build_objective(experiment("train.label_smoothing=0.2"))
-    assert (smoothed.func, smoothed.keywords) == (classification_loss, {"smoothing": 0.2})
+    assert (smoothed.func, smoothed.keywords) == (classification_loss, {"smoothing": 0.2, "weight_C": None})
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

@@ -72,7 +72,7 @@ BOTH = ("init_from=forward", "init_backward=backward", "model.encoder.bidirectio
         ((*BOTH, "model.encoder.layers=1", "train.device=mps"), "train.device is mps, which"),
         (("teacher.run=linear", "teacher.rows=train", "vocabulary.vectors=no.txt"), "no.txt, which is not a file"),
         (("init_from=forward", "teacher.run=nobody"), "there is no run 'nobody'|there is no experiment 'nobody'"),
-        (("init_from=forward", "teacher.run=stars"), "teacher.run: .*stars.yaml predicts star ratings"),
+        (("init_from=forward", "teacher.run=stars"), "teacher.run: .*stars.yaml learnt data.target stars"),
         (("init_from=forward", "teacher.run=vectors"), "teacher.run: .*vectors.yaml is of task vectors"),
         (
             ("init_from=forward", "teacher.run=linear"),

@@ -12,6 +12,7 @@ from sentiment_cli.errors import DataError
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow")
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
+_BINARY = {".parquet", ".arrow"}
 _SYNONYMS = {".tab": ".tsv"}
 
 # First bytes, what they are of, and what turns such a file into text, where that is installed.
@@ -68,7 +69,7 @@ def show_command(path: Path) -> str:
     """Return the command that shows what a file or folder holds: its first lines, if it is a plain table or text."""
     if os.path.isdir(path):  # noqa: PTH112 - Path's raises for odd names
         return shlex.join(["ls", str(path)])
-    is_plain = path.suffix.lower() in (*SUFFIXES[:-1], *_SYNONYMS, ".txt", "")
+    is_plain = path.suffix.lower() in {*SUFFIXES, *_SYNONYMS, ".txt", ""} - _BINARY
     return shlex.join(["head", "-n", "5", str(path)] if is_plain else ["ls", "-l", str(path)])
 
 

@@ -9,7 +9,7 @@ from sentiment_cli.data.sources.label_lists import find_labels
 from sentiment_cli.data.sources.labels import find_label, halves_of, map_setting
 from sentiment_cli.data.sources.path_kinds import columns_of, format_of
 from sentiment_cli.data.sources.review import Review
-from sentiment_cli.data.tables.arrow_files import SCHEMA_KINDS, class_names, count_labels
+from sentiment_cli.data.tables.arrow_files import SCHEMA_KINDS, class_names, count_class_rows
 from sentiment_cli.data.tables.readers import (
     LabelledRow,
     Rejects,
@@ -98,7 +98,7 @@ def labels_by_schema(path: Path, data: Data) -> tuple[int, int] | None:
         column = find_columns(path, names, columns, how, needs_label=True, say=None).label
     except DataError:  # of unlabelled rows, whose files need no such column
         return None
-    return None if column is None or class_names(path, kind, column) is None else count_labels(path, kind, column)
+    return None if column is None or class_names(path, kind, column) is None else count_class_rows(path, kind, column)
 
 
 def _say_warnings(say: Callable[[str], object]) -> Callable[[str], object]:

@@ -56,7 +56,7 @@ def class_of(path: Path, number: int, value: Any, names: Sequence[str]) -> str |
     return names[value]
 
 
-def count_labels(path: Path, kind: str, column: str) -> tuple[int, int]:
+def count_class_rows(path: Path, kind: str, column: str) -> tuple[int, int]:
     """Return how many rows of a file whose schema names classes have a label, and how many have none."""
     n_labelled = n_rows = 0
     if kind == ".parquet":

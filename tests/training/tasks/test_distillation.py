@@ -329,7 +329,7 @@ def test_an_invalid_teacher_is_refused_before_any_work(experiment, write, quick_
         fit(experiment(*TINY, *data, "teacher.run=nobody"))
     assert not data_dir().exists()
     stars = fit(experiment("data.target=stars", *TINY), "stars").directory
-    with pytest.raises(UsageError, match="predicts star ratings"):
+    with pytest.raises(UsageError, match=r"learnt data\.target stars"):
         open_teachers(experiment(*TINY, f"teacher.run={stars}"))
     with pytest.raises(UsageError, match="has the labels neg, pos, the experiment's are bad, good"):
         lesson(experiment(*TINY, *data, f"teacher.run={quick_run}"))
