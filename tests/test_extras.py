@@ -50,6 +50,7 @@ _WORKS = [
     ["eval", "quick", "--split", "valid"],
     ["eval", "packed", "--behaviour"],
     ["eval", "packed", "--pairs", "pairs.csv"],
+    ["track", "quick", "--to", "tensorboard"],
     ["runs", "list"],
     ["runs", "show", "quick"],
     ["eval", "copy", "--split", "valid"],
@@ -76,6 +77,7 @@ _NEEDS = [
     ["train", "sample", "--nproc", "2", "--set", "train.slices=2"],
     ["train", "sample", "--profile"],
     ["train", "--resume", "quick"],
+    ["tune", "sweep.yaml"],
     ["pretrain", "imdb-lm"],
     ["generate", "quick", "a film"],
     ["reproduce", "quick"],
@@ -109,6 +111,9 @@ def here(tmp_path: Path, quick_run: Path) -> Path:
     for name in ("quick", "copy"):
         shutil.copytree(quick_run, tmp_path / "runs" / name)
     pack_artefact(open_artefact(quick_run), tmp_path / "here" / "packed")
+    (tmp_path / "here" / "sweep.yaml").write_text(
+        "tune: sample\nsearch: {train.lr: [0.001, 0.01]}\nmethod: grid\nprune: none\n"
+    )
     (tmp_path / "here" / "rows.csv").write_text("text,label\n" + "a fine film,pos\na dull film,neg\n" * 30)
     (tmp_path / "here" / "pairs.csv").write_text(
         "original,contrast,original_label,contrast_label\na fine film,a dull film,pos,neg\n"

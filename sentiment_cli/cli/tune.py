@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from sentiment_cli import console
+from sentiment_cli import console, extras
 from sentiment_cli.cli.train import Override
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def tune(
     from sentiment_cli.workflows.tuning.sweep import BEST, read_sweep, run_sweep
 
     wanted = read_sweep(sweep, override or [])
+    extras.require("train", "training")
     if trials is not None:
         wanted = replace(wanted, trials=trials)
     store.check_name(name or wanted.name)

@@ -1,4 +1,7 @@
-"""Contradictions: settings that are valid alone and not together."""
+"""Contradictions: settings that are valid alone and not together.
+
+This module is longer than 300 lines because all pairs of settings are checked in one place.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple

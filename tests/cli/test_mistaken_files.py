@@ -67,7 +67,7 @@ TABLE = {
     "train --set data.source=imbd": (DATA, "Did you mean 'imdb'?", "sentiment train --set data.source=imdb"),
     "train linear --data IMDB": (DATA, "Did you mean 'imdb'?", "sentiment train linear --data imdb"),
     "predict --file nope.csv": (DATA, "No such file or directory", "sentiment predict --file one.csv"),
-    "predict --file .": (DATA, "a directory, not a file", "ls ."),
+    "predict --file .": (DATA, "books.xlsx cannot be read", "ls -l books.xlsx"),
     # experiments
     "config check window.yaml config.json": (OK, "", ""),
     "config check unnamed.yaml": (USAGE, "add a line such as `name: my-run`", ""),

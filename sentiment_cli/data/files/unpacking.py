@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from sentiment_cli.data.files.file_kinds import not_text, refuse_foreign, table_suffix
+from sentiment_cli.data.files.file_kinds import not_text, refuse_foreign, show_command, table_suffix
 from sentiment_cli.errors import DataError
 
 START = 1 << 16
@@ -50,7 +50,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read: {reason}") from error
+        raise DataError(f"{path} cannot be read: {reason}", show_command(path)) from error
 
 
 @contextlib.contextmanager

@@ -405,7 +405,7 @@ def test_a_teachers_experiment_is_trained_first_and_cycles_are_refused(experimen
         ),
         (("teacher.run=x", "teacher.weight=0.2"), "teacher.weight is of labelled rows, and teacher.rows is unsup"),
         (("teacher.run=x", "teacher.confident=0.9", "teacher.temperature=2"), "teacher.temperature softens"),
-        (("teacher.run=x", "data.target=stars"), "which nothing with data.target stars learns"),
+        (("teacher.run=x", "data.target=stars"), "teaches probabilities of single labels, and data.target is stars"),
         (("teacher.run=x", "task=vectors"), "teacher.run is of task classify, and task is vectors"),
     ],
 )
