@@ -63,7 +63,7 @@ TABLE = {
     ),
     "train plain.txt": (DATA, "not a kind of file that is read. Convert it to one of .csv", "head -n 5 {}/plain.txt"),
     "train linear --data plain.txt": (DATA, "not a kind of file that is read", "head -n 5 {}/plain.txt"),
-    "train books.xlsx": (DATA, "books.xlsx cannot be read", ""),
+    "train books.xlsx": (DATA, "books.xlsx cannot be read", "ls -l books.xlsx"),
     "train --set data.source=imbd": (DATA, "Did you mean 'imdb'?", "sentiment train --set data.source=imdb"),
     "train linear --data IMDB": (DATA, "Did you mean 'imdb'?", "sentiment train linear --data imdb"),
     "predict --file nope.csv": (DATA, "No such file or directory", "sentiment predict --file one.csv"),
