@@ -120,16 +120,16 @@ def _examined(layers: Layers) -> tuple[Experiment, list[Problem]]:
     """Validate; replace wrong values and continue, so that contradictions among the other settings are reported too."""
     problems = [problem for document in layers.documents for problem in document.problems]
     values = copy.deepcopy(layers.values)
-    told: set[KeyPath] = set()
+    reported: set[KeyPath] = set()
     while True:
         try:
             experiment = Experiment.model_validate(values)
             break
         except ValidationError as error:
             found = error.errors(include_url=False)
-            fresh = [detail for detail in found if detail["loc"] not in told]
+            fresh = [detail for detail in found if detail["loc"] not in reported]
             problems += [problem_of(layers, detail) for detail in fresh if not is_consequence(detail, found)]
-            told |= {detail["loc"] for detail in fresh}
+            reported |= {detail["loc"] for detail in fresh}
             for detail in found:
                 if detail["type"] == "missing":
                     values["name"] = "unnamed"  # the one setting without a default
@@ -137,7 +137,7 @@ def _examined(layers: Layers) -> tuple[Experiment, list[Problem]]:
                     remove_value(values, detail["loc"])
     for contradiction in contradictions(experiment):
         paths = [tuple(key.split(".")) for key in contradiction.keys]
-        if not any(path[: len(wrong)] == wrong for path in paths for wrong in told):
+        if not any(path[: len(wrong)] == wrong for path in paths for wrong in reported):
             problems.append(
                 Problem(*last_set(layers, paths), contradiction.message + brought_by_init_from(layers, paths))
             )

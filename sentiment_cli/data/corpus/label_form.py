@@ -1,4 +1,4 @@
-"""Whether the rows of a table have several labels each, told from the first of them."""
+"""Whether the rows of a table have several labels each, judged by the first of them."""
 
 import itertools
 import json
