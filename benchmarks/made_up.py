@@ -65,6 +65,10 @@ def made_small(name: str, length: int, settings: Sequence[str] = ()) -> Experime
         found.append("model.embedding.buckets=500")
     if base.task == "vectors" or (base.task != "classify" and base.model.language.softmax == "sampled"):
         found.append("model.language.samples=16")
+    if base.model.embedding.dropout is None:  # these follow from the rows, of which there are none here
+        found.append("model.embedding.dropout=0.3")
+    if base.train.lr is None:
+        found.append("train.lr=1e-3")
     if base.teacher.run:
         found.append("teacher.run=null")
     if base.task != "classify":
