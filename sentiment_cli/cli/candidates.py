@@ -114,18 +114,23 @@ def _source_of(source: str, override: Sequence[str]) -> list[str]:
 
 
 def _of_labels(override: Sequence[str]) -> list[str]:
-    """Return the settings that read several labels a row, where the data have them and none says how."""
-    from sentiment_cli.data.corpus.label_form import find_label_form
+    """Return the settings that read several labels a row and are not set, where the data have them."""
+    from sentiment_cli.data.corpus.label_form import find_label_form, implied_target
 
-    if any(one.startswith(("data.target=", "data.label_separator=")) for one in override):
+    targets = [one.partition("=")[2] for one in override if one.startswith("data.target=")]
+    if targets and targets[-1] != "multilabel":
         return []
-    form = find_label_form(_load(_LINEAR, _of_linear(override)).data)
-    if form is None:
+    found = implied_target(override)
+    if not any(one.startswith("data.label_separator=") for one in override):
+        form = find_label_form(_load(_LINEAR, _of_linear([*override, *found])).data)
+        if form is not None:
+            console.say(form.said)
+            found = form.overrides()
+    if not targets and not found:
         return []
-    console.say(form.said)
     # Few rows have all labels right at first, and accuracy counts these alone: it would choose the first epochs.
     monitor = [] if any(one.startswith("train.monitor=") for one in override) else ["train.monitor=loss"]
-    return [*form.overrides(), *monitor]
+    return [*found, *monitor]
 
 
 def _of_linear(override: Sequence[str]) -> list[str]:

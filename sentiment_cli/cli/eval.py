@@ -161,6 +161,7 @@ def _pairs_of(text: str) -> str | list[str]:
 def _own(source: str, values: dict[str, Any], further: Sequence[str] = ()) -> "Data":
     """Return the settings of a file of the user's, as an experiment's own are checked."""
     from sentiment_cli.config.loader import load_experiment
+    from sentiment_cli.data.corpus.label_form import implied_target
 
     given = {"source": source, **{key: value for key, value in values.items() if value is not None}}
     is_map = {key: key == "label_map" and isinstance(value, str) for key, value in given.items()}
@@ -168,9 +169,7 @@ def _own(source: str, values: dict[str, Any], further: Sequence[str] = ()) -> "D
     settings = [
         f"data.{key}={value if is_map[key] else json.dumps(value, ensure_ascii=False)}" for key, value in given.items()
     ]
-    if any(one.startswith(("data.label_separator=", "data.without_label=none")) for one in further):
-        further = [*further, "data.target=multilabel"]
-    return load_experiment("default", [*settings, *further]).data
+    return load_experiment("default", [*settings, *further, *implied_target(further)]).data
 
 
 def _print(run: Path, found: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,19 @@ def test_what_does_not_go_together_is_refused_with_a_command_that_does(
     assert found.code in (2, 3)
     assert said in found.error
     assert hint in found.hint
+
+
+@pytest.mark.parametrize("setting", ["data.without_label=none", "data.label_separator='|'", "data.target=multilabel"])
+def test_a_file_whose_labels_are_found_to_be_several_takes_each_setting_of_them(
+    typed: Callable[..., Any], tmp_path: Path, setting: str
+) -> None:
+    rows = [*[("a b x", "x|y"), ("c d y", "y"), ("b x", "x")] * 12, ("c", "")]
+    data = table(tmp_path / "rows.csv", rows)
+    refused = typed("train", data, "--set", setting)
+    if refused.code == 0:
+        assert setting == "data.without_label=none"
+        return
+    done(typed(*shlex.split(refused.hint)[1:]))  # one setting more, and not refused again
 
 
 def rare(path: Path, n: int = 1000) -> str:

@@ -25,6 +25,14 @@ class LabelForm(NamedTuple):
         return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.settings.items()]
 
 
+def implied_target(overrides: Sequence[str]) -> list[str]:
+    """Return the setting of the target where another setting, which only this target has, is given without it."""
+    if any(one.startswith("data.target=") for one in overrides):
+        return []
+    is_implied = any(one.startswith(("data.label_separator=", "data.without_label=none")) for one in overrides)
+    return ["data.target=multilabel"] if is_implied else []
+
+
 def find_label_form(data: Data) -> LabelForm | None:
     """Return how the labels of a table are read where its rows have several; None where they have one.
 
