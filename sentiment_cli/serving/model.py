@@ -100,7 +100,9 @@ def check_canary(served: Served) -> None:
         (alone,) = served.predict([text])
         figures = list(answer.probabilities.values()) if answer.probabilities is not None else [answer.stars]
         others = list(alone.probabilities.values()) if alone.probabilities is not None else [alone.stars]
-        is_whole = answer.probabilities is None or abs(math.fsum(figures) - 1) < _SAME  # type: ignore[arg-type]
+        is_whole = answer.probabilities is None or _are_probabilities(
+            list(answer.probabilities.values()), answer.labels
+        )
         is_same = all(
             math.isclose(one, other, rel_tol=0, abs_tol=_SAME)  # type: ignore[arg-type]
             for one, other in zip(figures, others, strict=True)
@@ -110,6 +112,13 @@ def check_canary(served: Served) -> None:
                 f"{served.path} fails on the canary text {text[:40]!r}: {figures} in a batch, {others} alone",
                 f"sentiment predict --run {shlex.quote(str(served.path))} {shlex.quote(text[:40] or 'a film')}",
             )
+
+
+def _are_probabilities(figures: list[float], given: tuple[str, ...] | None) -> bool:
+    """Say whether these are probabilities, which add up to 1 unless a text is `given` several labels or none."""
+    if given is not None:
+        return all(0 <= figure <= 1 for figure in figures)
+    return abs(math.fsum(figures) - 1) < _SAME
 
 
 class Holder:

@@ -13,6 +13,7 @@ import pytest
 from sentiment_cli.evaluation.metrics import log_loss
 from sentiment_cli.inference.predictor import class_probabilities
 from sentiment_cli.runs.predictions import load_validation
+from sentiment_cli.serving.model import open_served
 
 TOPICS = {
     "sport": "goal match team",
@@ -116,6 +117,9 @@ def test_several_labels_a_row_are_learnt_scored_predicted_explained_and_exported
     assert set(found) == {"log-odds of sport", "log-odds of food"}
     assert found["log-odds of sport"]["team"] > 1 > found["log-odds of sport"]["soup"]
     assert found["log-odds of food"]["soup"] > 1 > found["log-odds of food"]["team"]
+
+    served, (busy, none) = open_served(Path(run)), by_run
+    assert [set(answer.labels or ()) for answer in served.predict(texts)] == [set(busy["labels"]), set(none["labels"])]
 
     page = Path(done(typed("report", run)).out.strip()).read_text()
     assert "micro F1" in page
