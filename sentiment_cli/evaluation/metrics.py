@@ -81,7 +81,7 @@ def score(
 ) -> Scores:
     """Score predictions; the predicted label is the likeliest one, unless `predicted_N` says another.
 
-    loss is the mean natural-log loss; precision, recall and f1 are macro over the labels that stand in truth or
+    loss is the mean natural-log loss; precision, recall and f1 are macro over the labels that occur in truth or
     predictions, 0 where they divide by nothing; auc and average_precision are of the second of two labels or macro over
     one label against the rest, and None where a label has no row; brier is half the squared distance, so from 0 to 1
     for any number of labels; ece is over 15 equally wide bins of confidence.
@@ -119,7 +119,7 @@ def score(
 
 
 def macro_f1(truth_NC: NDArray[np.bool_], said_NC: NDArray[np.bool_]) -> float:
-    """Return the mean F1 of the labels that stand in truth or predictions."""
+    """Return the mean F1 of the labels that occur in truth or predictions."""
     right_C, both_C = (truth_NC & said_NC).sum(axis=0), truth_NC.sum(axis=0) + said_NC.sum(axis=0)
     is_seen_C = both_C > 0
     return float((2 * right_C[is_seen_C] / both_C[is_seen_C]).mean()) if is_seen_C.any() else 0.0

@@ -91,7 +91,7 @@ def precision_recall_figure(answers: Predictions, split: str) -> Figure | None:
             places = np.unique(np.linspace(0, len(recall_N) - 1, _CURVE_POINTS).round().astype(np.int64))
             lines.append(Line(answers.labels[c], recall_N[places].tolist(), precision_N[places].tolist()))
     areas = [row[2] for row in rows]
-    # Labels are the user's, and stand in the table alone: a description is an attribute of the page.
+    # The user's labels are in the table only, since a description becomes an attribute of the page.
     alt = (
         f"Precision over recall on {len(truth_NC):,} {split} reviews, of {len(lines)} of {len(answers.labels)} labels. "
         f"The average precision of the labels is from {min(areas)} to {max(areas)}."

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from sentiment_cli.models.layers.lookup import merge_rows
 from sentiment_cli.training.processes.distributed import Group
 
-Objective = Callable[
-    [nn.Module, Any], Tensor
-]  # of a model and a batch: a NamedTuple of tensors, one row per row, or None
+# The loss of a model on a batch, a NamedTuple of tensors with an entry per row, or None.
+Objective = Callable[[nn.Module, Any], Tensor]
 
 
 def accumulate_gradients(

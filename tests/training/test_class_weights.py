@@ -13,7 +13,8 @@ from sentiment_cli.data.batching.batches import Batch
 from sentiment_cli.errors import UsageError
 from sentiment_cli.training.class_weights import class_weights
 from sentiment_cli.training.losses import build_objective
-from sentiment_cli.training.tasks.linear import Link, Presence, solve
+from sentiment_cli.training.tasks.newton import Link, solve
+from sentiment_cli.training.tasks.presence import Presence
 
 
 def weights(setting: str, label_N: list[int], labels: tuple[str, ...] = ("no", "yes"), sets: Any = None) -> Any:

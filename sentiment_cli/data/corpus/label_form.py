@@ -36,8 +36,8 @@ def implied_target(overrides: Sequence[str]) -> list[str]:
 def find_label_form(data: Data) -> LabelForm | None:
     """Return how the labels of a table are read where its rows have several; None where they have one.
 
-    They have several where a label is a list of more than one, or where the same character stands in labels and takes
-    them apart into fewer labels than there are (`labels.find_separator`).
+    Rows have several labels where one is a list of two or more, or where splitting at one character leaves fewer
+    distinct labels than there were (`label_lists.find_separator`).
     """
     path = Path(data.source)
     if data.source in CORPORA or kind_of_path(path, "data.source", data) != "table":

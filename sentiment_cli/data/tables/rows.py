@@ -28,9 +28,9 @@ class Format(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where in a file reading begins: after so many rows and lines, with the names of its columns known.
+    """Where in a file reading begins: after `row` rows and `line` lines; `names` are its columns.
 
-    A reader that cannot pass over lines begins at the first row all the same.
+    A reader that cannot skip lines begins at the first row.
     """
 
     row: int = 0

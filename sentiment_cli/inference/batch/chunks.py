@@ -26,7 +26,7 @@ class Chunk(NamedTuple):
 
 
 class ChunkRange(NamedTuple):
-    """A part of a source: so many chunks from a place on, after so many rows and lines of its `file`-th file."""
+    """A part of a source: `n_chunks` chunks after the first `row` rows and `line` lines of its `file`-th file."""
 
     file: int
     row: int

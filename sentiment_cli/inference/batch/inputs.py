@@ -125,17 +125,7 @@ def _text_file(path: Path, on_error: str, how: Format, known: Known | None, say:
         console.warn(encoding.warning)
     if fields_of_lines(path, how) > 1:
         say(f"data: {path.name}: each line has tabs; --set data.delimiter=tab reads it as a table")
-    return BatchSource(
-        path.name,
-        LINE_COLUMNS,
-        "text",
-        known.n_rows,
-        read_from,
-        is_file=True,
-        paths=(path,),
-        known=known,
-        read_from=read_from,
-    )
+    return _file_source(path, LINE_COLUMNS, "text", known, read_from, is_table=False)
 
 
 def _table_file(
@@ -181,18 +171,7 @@ def _table_file(
         seen = _look_through(read_from, on_error, learn)
         known = seen._replace(kinds={name: kind or "text" for name, kind in columns.items()})
     column = _said(found.text if found else None)
-    return BatchSource(
-        path.name,
-        known.kinds,
-        column,
-        known.n_rows,
-        read_from,
-        is_table=True,
-        is_file=True,
-        paths=(path,),
-        known=known,
-        read_from=read_from,
-    )
+    return _file_source(path, known.kinds, column, known, read_from)
 
 
 def _parquet_file(
@@ -230,13 +209,25 @@ def _parquet_file(
         on_error,
         lambda chunk: _Place(number, 0),
     )
+    return _file_source(path, schema, _said(found.text), known, read_from)
+
+
+def _file_source(
+    path: Path,
+    columns: Any,
+    text_column: str,
+    known: Known,
+    read_from: Callable[..., Iterator[Chunk]],
+    *,
+    is_table: bool = True,
+) -> BatchSource:
     return BatchSource(
         path.name,
-        schema,
-        _said(found.text),
+        columns,
+        text_column,
         known.n_rows,
         read_from,
-        is_table=True,
+        is_table=is_table,
         is_file=True,
         paths=(path,),
         known=known,
@@ -249,7 +240,7 @@ def _said(columns: TextColumns) -> str:
 
 
 class _Place(NamedTuple):
-    """So many rows and lines of a file have been read."""
+    """The number of rows and of lines of a file that have been read."""
 
     row: int
     line: int

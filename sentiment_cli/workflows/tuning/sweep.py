@@ -2,8 +2,8 @@
 
     runs/NAME/  sweep.json  base.yaml  trials.jsonl  trials.csv  best.yaml  trials/trial-0000/ …
 
-The same command goes on with a sweep that was stopped: finished trials stay, a begun one is resumed, and the next ones
-have the values that they would have had.
+The same command continues a sweep that was stopped. Finished trials are kept, unfinished ones are resumed, and further
+trials get the values that they would have had without the stop.
 """
 
 import os

@@ -28,7 +28,9 @@ from sentiment_cli.training.checkpoints import RunFingerprint, fingerprint_diffe
 from sentiment_cli.training.init_from import known_rows
 from sentiment_cli.training.tasks import distillation
 from sentiment_cli.training.tasks.distillation import add_soft_labels, open_teachers
-from sentiment_cli.training.tasks.linear import log_count_ratios, read_features, solve
+from sentiment_cli.training.tasks.linear import read_features
+from sentiment_cli.training.tasks.newton import solve
+from sentiment_cli.training.tasks.presence import log_count_ratios
 from sentiment_cli.training.tasks.table import task_of
 from sentiment_cli.workflows.dependencies import resolve_dependencies
 from sentiment_cli.workflows.fingerprint import versions

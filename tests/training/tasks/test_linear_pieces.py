@@ -17,7 +17,8 @@ from sentiment_cli.inference.explain.attribution import Explainer
 from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import load_model
 from sentiment_cli.runs.saved_model import open_artefact, pack_artefact
-from sentiment_cli.training.tasks.linear import (
+from sentiment_cli.training.tasks.newton import solve
+from sentiment_cli.training.tasks.presence import (
     Bag,
     Presence,
     build_bag,
@@ -25,7 +26,6 @@ from sentiment_cli.training.tasks.linear import (
     inverse_frequencies,
     log_count_ratios,
     sizes,
-    solve,
 )
 from sentiment_cli.workflows.train import fit
 

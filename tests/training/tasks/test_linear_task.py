@@ -22,8 +22,10 @@ from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import load_model
 from sentiment_cli.models.layers.ngrams import Counted
 from sentiment_cli.runs.saved_model import open_artefact
-from sentiment_cli.training.tasks import linear
-from sentiment_cli.training.tasks.linear import Presence, build_presence, log_count_ratios, read_rows, solve
+from sentiment_cli.training.tasks import linear, newton
+from sentiment_cli.training.tasks.linear import read_rows
+from sentiment_cli.training.tasks.newton import solve
+from sentiment_cli.training.tasks.presence import Presence, build_presence, log_count_ratios
 from sentiment_cli.workflows.profile import profile_steps
 from sentiment_cli.workflows.seeds_and_folds import fit_folds, reproduce
 from sentiment_cli.workflows.train import fit, resume
@@ -104,7 +106,7 @@ def test_the_gradient_at_the_solution_is_nothing(n_labels: int) -> None:
 
 @pytest.mark.parametrize("n_labels", [2, 4])
 def test_steps_of_exact_curvature_converge_quadratically(monkeypatch, n_labels: int) -> None:
-    monkeypatch.setattr(linear, "_REST", 1e-10)
+    monkeypatch.setattr(newton, "_REST", 1e-10)
     presence = random_presence()[1]
     label_NC = labels_of(60, n_labels)[1]
     scale_GC = log_count_ratios(presence, label_NC, 1.0)
