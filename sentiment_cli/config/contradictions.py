@@ -106,7 +106,7 @@ def _of_the_target(experiment: Experiment) -> Iterator[Contradiction]:
             ("model.wide.use", experiment.model.wide.use != "none"),
         ):
             if is_set:
-                said = f"{key} as it is set is of single labels, and data.target is {data.target}"
+                said = f"{key} is set to what single labels need, and data.target is {data.target}"
                 yield Contradiction((key, "data.target"), said)
     if train.thresholds == "fitted" and data.target not in ("label", "multilabel"):
         message = f"train.thresholds are of labels that are likely or not, and data.target is {data.target}"
@@ -124,7 +124,7 @@ def _of_the_target(experiment: Experiment) -> Iterator[Contradiction]:
         ("train.monitor", train.monitor == "qwk", "ordinal"),
     ):
         if value and data.target != target:
-            message = f"{key} as it is set is of target {target}, and data.target is {data.target}"
+            message = f"{key} is set to what needs data.target {target}, and data.target is {data.target}"
             yield Contradiction((key, "data.target"), message)
 
 

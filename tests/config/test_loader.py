@@ -529,7 +529,7 @@ def test_paths_in_a_file_are_meant_from_where_it_lies(tmp_path: Path, monkeypatc
         ),
         (
             ["model.wide.use=both", "data.target=stars"],
-            "model.wide.use as it is set is of single labels, and data.target is",
+            "model.wide.use is set to what single labels need, and data.target is",
         ),
         (["model.kind=transformer", "model.encoder.heads=3"], "which 3 heads of an even width do not divide"),
         (["model.encoder.cell=sru", "model.encoder.state_dropout=0.1"], "state_dropout is not for the cell sru"),
@@ -544,7 +544,7 @@ def test_paths_in_a_file_are_meant_from_where_it_lies(tmp_path: Path, monkeypatc
         (["model.head=steps", "model.pooling=max"], "model.head steps is read at the last step"),
         (["model.context_window=3"], "model.context_window is of local context, and model.context is none"),
         (["model.embedding.uniform=0.1", "model.embedding.std=0.2"], "both say how the fresh vectors are drawn"),
-        (["data.target=stars", "train.label_smoothing=0.1"], "train.label_smoothing as it is set is of single labels"),
+        (["data.target=stars", "train.label_smoothing=0.1"], "train.label_smoothing is set to what single labels need"),
     ],
 )
 def test_b04_settings_of_a_model_that_do_not_go_together(write, settings_: list[str], said: str) -> None:
