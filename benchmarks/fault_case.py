@@ -22,7 +22,8 @@ Tree = dict[str, str]  # the files below a folder, and their sha256
 _REAL_SHARE = 0.1
 _PATIENCE_S = 120.0
 _OVER_HTTP = (
-    "from sentiment_cli.data import mirror; mirror.SCHEMES = ('http',); from sentiment_cli import cli; cli.main()"
+    "from sentiment_cli.data.sources import mirror; mirror.SCHEMES = ('http',); "
+    "from sentiment_cli import cli; cli.main()"
 )
 
 

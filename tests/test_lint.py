@@ -1,6 +1,8 @@
-"""Rules that no linter has: only the store writes, and nothing reads or writes pickles."""
+"""Rules that no linter has: what may write and import, what names mean, how long modules are."""
 
 import ast
+import importlib.util
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -312,3 +314,22 @@ def test_a_module_is_short_or_says_why_not(path: Path) -> None:
     docstring = " ".join((ast.get_docstring(ast.parse(source)) or "").split())
     is_long = len(source.splitlines()) > MOST_LINES
     assert (LONGER in docstring) is is_long, f"over {MOST_LINES} lines, and then only, a docstring says: {LONGER} …"
+
+
+def test_programs_in_strings_import_names_that_there_are() -> None:
+    """No type checker reads the programs that tests and benchmarks start; a moved module leaves stale imports there."""
+    root = PACKAGE.parent
+    stale = []
+    for path in sorted([*(root / "tests").rglob("*.py"), *(root / "benchmarks").rglob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+                continue
+            for module, names in re.findall(r"from (sentiment_cli[\w.]*) import (\w+(?:, \w+)*)", node.value):
+                found = importlib.import_module(module)
+                missing = [one for one in names.split(", ") if not hasattr(found, one)]
+                stale += [
+                    f"{path.relative_to(root)}: {module}.{one}"
+                    for one in missing
+                    if importlib.util.find_spec(f"{module}.{one}") is None
+                ]
+    assert not stale
