@@ -260,7 +260,7 @@ def _of_the_task(experiment: Experiment) -> Iterator[Contradiction]:
     if train.monitor != "loss":
         message = f"train.monitor is {train.monitor}, and task {task} is validated by its loss"
         yield Contradiction(("train.monitor", "task"), message)
-    if task != "vectors":
+    if task not in ("vectors", "regions"):
         if not experiment.text.start:
             message = f"task is {task}, in which rows begin and end with the start token: text.start is false"
             yield Contradiction(("text.start", "task"), message)

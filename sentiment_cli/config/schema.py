@@ -211,11 +211,11 @@ class Experiment(Section):
         description="a name for its runs: 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
     )
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = Field(0, description="random seed of all draws in training")
-    task: Literal["classify", "language-model", "autoencoder", "pairs", "vectors"] = Field(
+    task: Literal["classify", "language-model", "autoencoder", "pairs", "vectors", "regions"] = Field(
         "classify",
         description="classify, or pretrain: predict each next word, reconstruct a review, generate the second "
         "sequence of a "
-        "pair from the first, or learn word vectors (skip-gram)",
+        "pair from the first, word vectors (skip-gram), or region embeddings",
     )
     data: Data = Data()
     text: Text = Text()

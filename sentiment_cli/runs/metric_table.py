@@ -72,6 +72,7 @@ HEADLINES = {
     "autoencoder": TOKEN_METRICS["accuracy"],
     "pairs": TOKEN_METRICS["exact"],
     "vectors": TOKEN_METRICS["loss"]._replace(title="loss per token"),
+    "regions": TOKEN_METRICS["loss"]._replace(title="loss per token"),
 }
 _UNBALANCED = 1.5  # times the mean of the other labels' rows: 60 of 100 rows are of one of two labels
 
