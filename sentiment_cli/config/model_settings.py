@@ -159,7 +159,9 @@ class Wide(Section):
         "group share a fold",
     )
     width: Width = Field(16, description="numbers per token that the n-grams' weights are mapped to (use: channel)")
-    dropout: Rate = Field(0.0, description="share of the training rows that do without the skip connection, drawn anew at each step")
+    dropout: Rate = Field(
+        0.0, description="share of a batch's rows that are trained without the linear model's logits (use: skip, both)"
+    )
 
 
 class Regions(Section):

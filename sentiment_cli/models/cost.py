@@ -10,8 +10,8 @@ from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.language_model import build_language_model
 from sentiment_cli.models.layers.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
-from sentiment_cli.models.seq2seq import build_encoder_decoder
 from sentiment_cli.models.regions import RegionPretraining
+from sentiment_cli.models.seq2seq import build_encoder_decoder
 from sentiment_cli.models.skip_gram import ContextWords, SkipGram
 
 

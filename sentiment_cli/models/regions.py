@@ -51,12 +51,12 @@ class RegionPretraining(nn.Module):
     weight_V: Tensor
 
     def __init__(
-        self, settings: Regions, count_V: Tensor, weight_V: Tensor, *, samples: int, reach: int = 5
+        self, settings: Regions, count_V: Tensor, weight_V: Tensor, *, samples: int, reach: int = 5, negatives: int = 5
     ) -> None:
         super().__init__()
         self.reach = reach
         self.regions = RegionEmbedding(settings, len(count_V))
-        self.context = ContextWords(count_V, settings.width, samples=samples)
+        self.context = ContextWords(count_V, settings.width, samples=samples, negatives=negatives)
         self.register_buffer("weight_V", weight_V, persistent=False)
 
     def loss(self, ids_BL: Tensor) -> Tensor:
@@ -64,4 +64,6 @@ class RegionPretraining(nn.Module):
         place_L = torch.arange(ids_BL.shape[1], device=ids_BL.device)
         distance_LL, half = (place_L[:, None] - place_L).abs(), self.regions.window // 2
         is_pair_LL = (distance_LL > half) & (distance_LL <= half + self.reach)
-        return self.context.loss(self.regions(ids_BL), ids_BL, is_pair_LL.expand(len(ids_BL), -1, -1), self.weight_V)
+        return self.context.loss(
+            self.regions(ids_BL), ids_BL, is_pair_LL.expand(len(ids_BL), -1, -1), self.weight_V.float()
+        )

@@ -47,11 +47,11 @@ class ContextWords(nn.Embedding):
 class SkipGram(nn.Module):
     """Two vectors per word: `embedding`, which is kept, and `context`, its vector as a context word."""
 
-    def __init__(self, count_V: Tensor, width: int, *, samples: int, reach: int = 5) -> None:
+    def __init__(self, count_V: Tensor, width: int, *, samples: int, reach: int = 5, negatives: int = 5) -> None:
         super().__init__()
         n_entries, self.reach = len(count_V), reach
         self.embedding = nn.Embedding(n_entries, width)
-        self.context = ContextWords(count_V, width, samples=samples)
+        self.context = ContextWords(count_V, width, samples=samples, negatives=negatives)
         with torch.no_grad():
             self.embedding.weight.uniform_(-0.5 / width, 0.5 / width)
 

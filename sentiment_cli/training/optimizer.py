@@ -60,7 +60,11 @@ def depth_of(name: str, model: nn.Module) -> int:
         return n_layers + 1
     if found := re.match(r"encoder\.(\w+)\.(\d+)\.", name):  # a module list with one or two modules per layer
         return n_layers - int(found[2]) * n_layers // len(getattr(encoder, found[1]))
-    return n_layers if name.startswith(("encoder.enter.", "wide.channel.", "regions.")) else int(name.startswith("encoder."))
+    return (
+        n_layers
+        if name.startswith(("encoder.enter.", "wide.channel.", "regions."))
+        else int(name.startswith("encoder."))
+    )
 
 
 def freeze(optimizer: torch.optim.Optimizer, n_epochs: int, settings: Train) -> None:

@@ -522,6 +522,11 @@ def test_paths_in_a_file_are_meant_from_where_it_lies(tmp_path: Path, monkeypatc
         ),
         (["model.kind=linear", "model.wide.use=skip"], "model.wide.use is of kind recurrent or transformer or bag"),
         (["model.wide.folds=3"], "model.wide.folds is of model.wide.use channel or skip or both, and that is none"),
+        (
+            ["model.wide.use=channel", "model.wide.dropout=0.5"],
+            "model.wide.dropout is of model.wide.use skip or both, and",
+        ),
+        (["model.regions.width=64"], "model.regions.width is of model.regions.use frozen or tuned, and that is none"),
         (["model.wide.use=skip", "model.wide.width=3"], "model.wide.width is of model.wide.use channel or both, and"),
         (
             ["model.wide.use=both", "model.head=steps"],

@@ -44,6 +44,8 @@ SETTINGS: list[tuple[str, list[str]]] = [
         for attention, cell in (("none", "lstm"), ("bahdanau", "gru"), ("luong", "mingru"))
     ),
     ("imdb-vectors", ["train.optimizer=adam"]),
+    ("imdb-regions", ["model.regions.weights=frequency"]),
+    ("default", ["model.wide.use=both", "model.wide.dropout=0.5"]),
 ]
 
 
