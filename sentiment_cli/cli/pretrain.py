@@ -27,7 +27,7 @@ def pretrain(
     nproc: Nproc = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a language model, word vectors or regions on unlabelled text.
+    """Train a language model or word vectors on unlabelled text.
 
     Autoencoders and models of text pairs are trained here too. A classifier
     starts from such a run, or from its experiment, by init_from (fine-tuning).

@@ -12,6 +12,8 @@ from sentiment_cli.config.model_settings import Regions
 from sentiment_cli.models.layers.lookup import look_up
 from sentiment_cli.models.skip_gram import ContextWords
 
+_STD = 0.1  # of the initial vectors: of vectors of standard deviation 1 the map's tanh is at -1 or 1 from the start
+
 
 class RegionEmbedding(nn.Module):
     """region_t = tanh(W · [v_{t-r} ; … ; v_{t+r}] + b), with vectors v of zeros beyond the ends of a row.
@@ -23,7 +25,10 @@ class RegionEmbedding(nn.Module):
     def __init__(self, settings: Regions, n_entries: int) -> None:
         super().__init__()
         self.window, self.width = settings.window, settings.width
-        self.vectors = nn.Embedding(n_entries, settings.width)
+        weight_VD = torch.empty(n_entries, settings.width)
+        if not weight_VD.is_meta:
+            weight_VD.normal_(std=_STD)
+        self.vectors = nn.Embedding(n_entries, settings.width, _weight=weight_VD)
         self.map = nn.Linear(settings.window * settings.width, settings.width)
         if settings.use == "frozen":
             self.requires_grad_(False)

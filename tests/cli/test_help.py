@@ -57,7 +57,7 @@ Share:
   track      Give a run's figures to MLflow, W&B or TensorBoard.
 
 Unlabelled text:
-  pretrain   Train a language model, word vectors or regions on unlabelled text.
+  pretrain   Train a language model or word vectors on unlabelled text.
   generate   Write text with a pretrained language model.
 
 Help:

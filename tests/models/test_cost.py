@@ -5,7 +5,7 @@ from sentiment_cli.models.cost import parts_of
 
 
 def test_a_bidirectional_lstm_is_counted() -> None:
-    parts = {part.name: part for part in parts_of(load_experiment("default", []), 10_000)}
+    parts = {part.name: part for part in parts_of(load_experiment("lstm-bi", []), 10_000)}
     weights = 2 * (4 * 128 * 128 + 4 * 128 * 128)
     assert parts["embedding"][1:] == (10_000 * 128, 0)
     assert parts["encoder"][1:] == (weights + 2 * 2 * 4 * 128, weights)

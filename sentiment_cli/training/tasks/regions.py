@@ -13,6 +13,8 @@ from sentiment_cli.training.tasks.bptt_streams import count_word_windows, lay_ou
 from sentiment_cli.training.tasks.pretraining_rows import reading_rows
 from sentiment_cli.training.tasks.skip_gram import chance_by_frequency, count_words
 
+_SMOOTHING = 10
+
 
 def build_model(experiment: Experiment, corpus: Corpus) -> RegionPretraining:
     """Build the region embedding, with weights from torch's global random generator."""
@@ -30,7 +32,8 @@ def label_weights(corpus: Corpus) -> NDArray[np.float64]:
     """Return how much each word tells of the labels of the training rows: its largest absolute log-count ratio.
 
     The ratio of a label is that of naive Bayes (Wang & Manning 2012): of the share of the label's rows that hold the
-    word to the share of all other rows, each count increased by 1.
+    word to the share of all other rows. Each count is increased by 10, so that rare words, of which little is known,
+    weigh little.
     """
     train, n_entries = corpus.split("train"), len(corpus.vocabulary.entries)
     row_T = np.repeat(np.arange(len(train.length_N)), train.length_N)
@@ -41,8 +44,8 @@ def label_weights(corpus: Corpus) -> NDArray[np.float64]:
     for label in range(len(corpus.labels)):
         is_own_N = train.label_N == label
         own_V = np.bincount(word_P, weights=is_own_N[row_P], minlength=n_entries)
-        share_V = (own_V + 1) / (is_own_N.sum() + 2)
-        other_V = (of_V - own_V + 1) / ((~is_own_N).sum() + 2)
+        share_V = (own_V + _SMOOTHING) / (is_own_N.sum() + 2 * _SMOOTHING)
+        other_V = (of_V - own_V + _SMOOTHING) / ((~is_own_N).sum() + 2 * _SMOOTHING)
         largest_V = np.maximum(largest_V, np.abs(np.log(share_V / other_V)))
     return largest_V
 
