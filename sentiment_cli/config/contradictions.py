@@ -113,7 +113,6 @@ def _of_the_target(experiment: Experiment) -> Iterator[Contradiction]:
             ("train.label_smoothing", train.label_smoothing > 0),
             ("model.head", experiment.model.head == "steps"),
             ("model.kind", experiment.model.kind == "linear" and data.target == "stars"),
-            ("model.wide.use", experiment.model.wide.use != "none"),
         ):
             if is_set:
                 said = f"{key} is set to what single labels need, and data.target is {data.target}"

@@ -44,7 +44,7 @@ class Classifier(nn.Module):
         self.embedding = WordEmbedding(settings.embedding, n_entries, unknown_id, pad_is_input=pad_is_input)
         self.wide, self.regions = None, None
         if settings.wide.use != "none":
-            self.wide = WidePart(settings, n_entries, unknown_id, n_labels)
+            self.wide = WidePart(settings, n_entries, unknown_id, n_labels, target)
         if settings.regions.use != "none":
             self.regions = RegionEmbedding(settings.regions, n_entries)
         beside = sum(part.width for part in (self.wide, self.regions) if part is not None)

@@ -23,20 +23,31 @@ class ContextWords(nn.Embedding):
         self.samples, self.negatives = samples, negatives
         self.register_buffer("chance_V", count_V.double().pow(0.75).cumsum(0), persistent=False)
 
-    def loss(self, state_BLD: Tensor, ids_BL: Tensor, is_pair_BLL: Tensor, weight_V: Tensor | None = None) -> Tensor:
+    def loss(
+        self,
+        state_BLD: Tensor,
+        ids_BL: Tensor,
+        is_pair_BLL: Tensor,
+        weight_V: Tensor | None = None,
+        bias_V: Tensor | None = None,
+    ) -> Tensor:
         """Return the mean loss per token in nats, where the state of a place predicts the words of its pairs.
 
-        `weight_V` weighs each word, as a context word and as a negative sample.
+        `weight_V` weighs each word, as a context word and as a negative sample; `bias_V` is added to its scores.
         """
         # One product with all words of the row is faster than ten passes over the vectors, one per distance, although
         # most of it is discarded.
         score_BLL = torch.bmm(state_BLD, look_up(ids_BL, self).transpose(1, 2)).float()
+        if bias_V is not None:
+            score_BLL = score_BLL + bias_V[ids_BL][:, None]
         loss_BLL = F.softplus(-score_BLL) * is_pair_BLL
         total = (loss_BLL if weight_V is None else loss_BLL * weight_V[ids_BL][:, None]).sum()
         drawn_K = torch.searchsorted(
             self.chance_V, torch.rand(self.samples, device=ids_BL.device, dtype=torch.float64) * self.chance_V[-1]
         )
         score_TK = (state_BLD.flatten(0, 1) @ look_up(drawn_K, self).t()).float()
+        if bias_V is not None:
+            score_TK = score_TK + bias_V[drawn_K]
         loss_TK = F.softplus(score_TK)
         loss_T = loss_TK.sum(dim=1) if weight_V is None else (loss_TK * weight_V[drawn_K]).sum(dim=1)
         weight_T = is_pair_BLL.sum(dim=2).flatten() * (self.negatives / self.samples)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
+from sentiment_cli.data.corpus.targets import TargetName
 from sentiment_cli.models.layers.ngrams import NONE
 from sentiment_cli.models.linear import LinearClassifier
 
@@ -27,9 +28,11 @@ class WidePart(nn.Module):
     table: Tensor | None
     bias_KC: Tensor | None
 
-    def __init__(self, settings: schema.Model, n_entries: int, unknown_id: int, n_labels: int) -> None:
+    def __init__(
+        self, settings: schema.Model, n_entries: int, unknown_id: int, n_labels: int, target: TargetName
+    ) -> None:
         super().__init__()
-        self.linear = LinearClassifier(settings.linear, n_entries, unknown_id, n_labels)
+        self.linear = LinearClassifier(settings.linear, n_entries, unknown_id, n_labels, target)
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("table", None, persistent=False)
         self.register_buffer("bias_KC", None, persistent=False)

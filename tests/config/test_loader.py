@@ -532,10 +532,6 @@ def test_paths_in_a_file_are_meant_from_where_it_lies(tmp_path: Path, monkeypatc
             ["model.wide.use=both", "model.head=steps"],
             "adds logits of whole rows, and model.head steps judges each token",
         ),
-        (
-            ["model.wide.use=both", "data.target=stars"],
-            "model.wide.use is set to what single labels need, and data.target is",
-        ),
         (["model.kind=transformer", "model.encoder.heads=3"], "which 3 heads of an even width do not divide"),
         (["model.encoder.cell=sru", "model.encoder.state_dropout=0.1"], "state_dropout is not for the cell sru"),
         (["model.encoder.cell=goru", "model.encoder.weight_dropout=0.1"], "its recurrent matrix stays orthogonal"),

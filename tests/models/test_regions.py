@@ -32,6 +32,7 @@ def test_the_loss_is_that_of_the_words_beside_a_region_each_with_its_weight() ->
     count_V, weight_V = torch.tensor([0, 0, 5, 1, 9, 3, 2]), torch.tensor([0.0, 0.0, 0.3, 2.0, 0.0, 1.0, 0.7])
     model = RegionPretraining(Regions(width=4, window=3), count_V, weight_V, samples=6, reach=2, negatives=3).double()
     model.context.weight.data.normal_()
+    model.bias_V.data.normal_()
     ids_BL = torch.randint(2, 7, (3, 9))
     torch.manual_seed(1)
     found = model.loss(ids_BL).item()
@@ -43,7 +44,7 @@ def test_the_loss_is_that_of_the_words_beside_a_region_each_with_its_weight() ->
         for i in range(9):
             for j in range(9):
                 if 1 < abs(i - j) <= 3:
-                    scores = {k: float(region_LD[i] @ model.context.weight[k]) for k in range(7)}
+                    scores = {k: float(region_LD[i] @ model.context.weight[k] + model.bias_V[k]) for k in range(7)}
                     total += weight_V[row[j]].item() * math.log1p(math.exp(-scores[row[j]]))
                     total += sum(weight_V[k].item() * math.log1p(math.exp(scores[k])) for k in drawn) * 3 / 6
     assert found == pytest.approx(total / ids_BL.numel(), rel=1e-6)
@@ -60,7 +61,7 @@ def test_regions_of_one_topic_predict_its_words() -> None:
         optimizer.zero_grad()
         model.loss(ids_BL).backward()
         optimizer.step()
-    score_BLV = model.regions(ids_BL) @ model.context.weight.t()
+    score_BLV = model.regions(ids_BL) @ model.context.weight.t() + model.bias_V
     of_topic = [score_BLV[..., 2 + 10 * topic : 12 + 10 * topic].mean(dim=2) for topic in (0, 1)]
     is_second_BL = of_topic[1] > of_topic[0]
     assert (is_second_BL == topic_B1.bool()).float().mean() > 0.99

@@ -39,7 +39,7 @@ from sentiment_cli.runs.saved_model import Calibration, open_artefact, pack_arte
 from sentiment_cli.storage import store
 
 CONFIGS = [name for name in recipe_names() if load_experiment(name).task == "classify"]
-CONFIGS.remove("pocket")  # `linear` with other numbers
+CONFIGS = [name for name in CONFIGS if name not in ("pocket", "linear-teacher", "linear-taught")]  # as `linear`
 ENTRIES = "the a film plot was is not good bad very dull lovely but it we of and . , !".split()
 TEXTS = [
     "The plot was very good, but the film is not good.",
