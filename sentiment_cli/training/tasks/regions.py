@@ -20,7 +20,7 @@ def build_model(experiment: Experiment, corpus: Corpus) -> RegionPretraining:
     """Build the region embedding, with weights from torch's global random generator."""
     packed, _ = reading_rows(corpus, experiment)
     count_V, settings = count_words(packed, corpus.vocabulary), experiment.model.regions
-    weight_V = chance_by_frequency(count_V) if settings.weights == "frequency" else label_weights(corpus)
+    weight_V = chance_by_frequency(count_V) if settings.weights == "frequency" else weights_by_label(corpus)
     weight_V = np.where(count_V > 0, weight_V, 0.0)
     mean = (weight_V * count_V).sum() / max(1, count_V.sum())
     weight = torch.from_numpy(weight_V / (mean or 1.0)).float()  # 1 on average over the words of the text
@@ -28,7 +28,7 @@ def build_model(experiment: Experiment, corpus: Corpus) -> RegionPretraining:
     return RegionPretraining(settings, torch.from_numpy(count_V), weight, samples=samples)
 
 
-def label_weights(corpus: Corpus) -> NDArray[np.float64]:
+def weights_by_label(corpus: Corpus) -> NDArray[np.float64]:
     """Return how much each word tells of the labels of the training rows: its largest absolute log-count ratio.
 
     The ratio of a label is that of naive Bayes (Wang & Manning 2012): of the share of the label's rows that hold the

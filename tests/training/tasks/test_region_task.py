@@ -12,7 +12,7 @@ from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.torch_model import load_weights
 from sentiment_cli.runs.saved_model import open_artefact
-from sentiment_cli.training.tasks.regions import label_weights
+from sentiment_cli.training.tasks.regions import weights_by_label
 from sentiment_cli.training.tasks.table import prepare_for
 from sentiment_cli.workflows.train import fit
 
@@ -25,7 +25,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_words_weigh_what_they_tell_of_the_labels_of_training_rows(data: Path) -> None:
     corpus = prepare_for(pretraining(data, "regions"))
-    train, found_V = corpus.split("train"), label_weights(corpus)
+    train, found_V = corpus.split("train"), weights_by_label(corpus)
     bounds = zip(train.starts_N1[:-1], train.starts_N1[1:], strict=True)
     words_N = [set(train.ids_T[start:end].tolist()) for start, end in bounds]
     for word in (*range(2, 40), len(corpus.vocabulary.entries) - 1):
