@@ -149,7 +149,7 @@ def test_a_hub_folder_has_a_card_that_hubs_read_and_a_model_that_answers(
     [
         (["--hub", "hub", "--pack", "x.model"], "--hub and --pack are both given"),
         (["--mlflow", "folder", "--page", "x.html"], "--mlflow and --page are both given"),
-        (["--mlflow", "folder", "--hub", "hub"], "--hub and --mlflow are both given"),
+        (["--hub", "hub", "--mlflow", "folder"], "--hub and --mlflow are both given"),
         (["--hub", "hub", "--precision", "int8"], "--hub and --precision are both given"),
     ],
 )
