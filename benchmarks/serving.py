@@ -1,6 +1,6 @@
 """What serving costs beside asking the model in the same process: `sentiment serve` and the bare predictor, in turns.
 
-    python benchmarks/serving.py RUN [--rounds 3] [--requests 400] [--out benchmarks/results/serving.json]
+    python benchmarks/serving.py RUN [--rounds 3] [--requests 400] [--out serving.json]
 
 Each round asks for the same texts, one a request, by 1, 8 and 64 clients at once: the server, a server that reads one
 text at a time (--most-texts 1), and the bare predictor for as many texts at once. They take turns, and the median of

@@ -1,6 +1,6 @@
 """What a server bears: slow clients, bursts, many requests, reloads and a stop under load; a table, and a JSON report.
 
-    python benchmarks/serving_trials.py RUN [--requests 100000] [--out benchmarks/results/serving-trials.json]
+    python benchmarks/serving_trials.py RUN [--requests 100000] [--out trials.json]
 
 Each trial has a server of its own. Memory is the resident memory of the server's process.
 """
