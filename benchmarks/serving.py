@@ -1,20 +1,23 @@
 """What serving costs beside asking the model in the same process: `sentiment serve` and the bare predictor, in turns.
 
-    python benchmarks/serving.py RUN [--rounds 3] [--requests 400] [--out benchmarks/results/serving.json]
+    python benchmarks/serving.py RUN [--rounds 3] [--requests 400] [--out serving.json]
 
-Each round asks for the same texts, one a request, by 1, 8 and 64 clients at once, and the bare predictor for as many
-texts at once; the rounds take turns, and the median of each counts. Processor time is that of the server's process
-alone. Other work on the machine slows both sides, so that only the ratios are worth comparing.
+Each round asks for the same texts, one a request, by 1, 8 and 64 clients at once: the server, a server that reads one
+text at a time (--most-texts 1), and the bare predictor for as many texts at once. They take turns, and the median of
+the rounds counts. Processor time is that of the server's process alone. Other work on the machine slows all sides, so
+that only the ratios are worth comparing. `benchmarks/serving_trials.py` has slow clients, bursts, reloads and stops.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +40,14 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    path = find_run(asked.run)
+    path = find_run(asked.run, or_bundled=True)
     predictor = open_predictor(path)
     texts = [
         " ".join(_WORDS[(i + j * (i % 7 + 1)) % len(_WORDS)] for j in range(_LENGTH)) for i in range(asked.requests)
     ]
-    command = [sys.executable, "-m", "sentiment_cli", "serve", str(path), "--port", "0", "--no-page", "--queue", "128"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        port = int(process.stdout.readline().rsplit(":", 1)[1])
-        found = {str(n): measure(predictor, texts, process.pid, port, n, asked.rounds) for n in _CLIENTS}
-    finally:
-        process.terminate()
-        process.wait()
+    with serving(path) as (process, port), serving(path, "--most-texts", "1") as (single, single_port):
+        servers = ((process.pid, port), (single.pid, single_port))
+        found = {str(n): measure(predictor, texts, servers, n, asked.rounds) for n in _CLIENTS}
     report = {
         "run": path.name,
         "requests": asked.requests,
@@ -61,31 +58,48 @@ def main() -> None:
     for n, one in found.items():
         print(
             f"{n:>3} clients: {one['cpu_ratio']:.2f} of the bare processor time, {one['wall_ratio']:.2f} of the time; "
-            f"{one['served_cpu_ms']:.2f} ms of processor a request, p50 {one['p50_ms']:.1f} ms, "
-            f"RSS {one['rss_mb']:.0f} MB"
+            f"{one['served_cpu_ms']:.2f} ms of processor a request, {one['of_unbatched']:.2f} of it without batches; "
+            f"p50 {one['p50_ms']:.1f} ms, bare {one['bare_p50_ms']:.1f} ms; RSS {one['rss_mb']:.0f} MB"
         )
-    alone = found["1"]["served_cpu_ms"]
-    print(", ".join(f"{n} clients: {one['served_cpu_ms'] / alone:.2f} of one client's" for n, one in found.items()))
     if asked.out is not None:
         store.write_file(asked.out, store.dump_json(report))
 
 
+@contextlib.contextmanager
+def serving(path: Path, *options: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Yield a server in a process of its own, and its port."""
+    command = [sys.executable, "-m", "sentiment_cli", "serve", str(path), "--port", "0", "--no-page", "--queue", "128"]
+    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process, int(process.stdout.readline().rsplit(":", 1)[1])
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def measure(
-    predictor: Predictor, texts: list[str], pid: int, port: int, n_clients: int, rounds: int
+    predictor: Predictor, texts: list[str], servers: tuple[tuple[int, int], ...], n_clients: int, rounds: int
 ) -> dict[str, float]:
-    """Return medians over the rounds, in which the bare predictor and the server take turns."""
-    bare, served = [], []
+    """Return medians over the rounds, in which the bare predictor and the servers take turns."""
+    bare, asked = [], [list[tuple[float, float, float]]() for _ in servers]
     ask_bare(predictor, texts[: 2 * n_clients], n_clients)
-    asyncio.run(ask_server(port, texts[: 2 * n_clients], n_clients))
+    for _, port in servers:
+        asyncio.run(ask_server(port, texts[: 2 * n_clients], n_clients))
     for _ in range(rounds):
         bare.append(ask_bare(predictor, texts, n_clients))
-        cpu, began = cpu_seconds(pid), time.perf_counter()
-        waits = asyncio.run(ask_server(port, texts, n_clients))
-        served.append((cpu_seconds(pid) - cpu, time.perf_counter() - began, statistics.median(waits)))
-    bare_cpu, bare_wall = (statistics.median(column) for column in zip(*bare, strict=True))
-    cpu, wall, wait = (statistics.median(column) for column in zip(*served, strict=True))
-    n = len(texts)
+        for (pid, port), of_server in zip(servers, asked, strict=True):
+            cpu, began = cpu_seconds(pid), time.perf_counter()
+            waits = asyncio.run(ask_server(port, texts, n_clients))
+            of_server.append((cpu_seconds(pid) - cpu, time.perf_counter() - began, statistics.median(waits)))
+    bare_cpu, bare_wall, bare_wait = (statistics.median(column) for column in zip(*bare, strict=True))
+    cpu, wall, wait = (statistics.median(column) for column in zip(*asked[0], strict=True))
+    unbatched_cpu = statistics.median(spent for spent, _, _ in asked[1])
+    n, (pid, _) = len(texts), servers[0]
     return {
+        "unbatched_cpu_ms": 1000 * unbatched_cpu / n,
+        "of_unbatched": cpu / unbatched_cpu,
+        "bare_p50_ms": 1000 * bare_wait,
         "bare_cpu_ms": 1000 * bare_cpu / n,
         "served_cpu_ms": 1000 * cpu / n,
         "cpu_ratio": cpu / bare_cpu,
@@ -95,12 +109,14 @@ def measure(
     }
 
 
-def ask_bare(predictor: Predictor, texts: list[str], at_once: int) -> tuple[float, float]:
-    """Return processor and wall seconds of asking for so many texts at once."""
-    cpu, began = time.process_time(), time.perf_counter()
+def ask_bare(predictor: Predictor, texts: list[str], at_once: int) -> tuple[float, float, float]:
+    """Return processor and wall seconds of asking for so many texts at once, and the median of an answer's."""
+    cpu, began, waits = time.process_time(), time.perf_counter(), []
     for start in range(0, len(texts), at_once):
+        asked = time.perf_counter()
         predictor.predict(texts[start : start + at_once])
-    return time.process_time() - cpu, time.perf_counter() - began
+        waits.append(time.perf_counter() - asked)
+    return time.process_time() - cpu, time.perf_counter() - began, statistics.median(waits)
 
 
 async def ask_server(port: int, texts: list[str], n_clients: int) -> list[float]:

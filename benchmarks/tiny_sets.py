@@ -74,7 +74,7 @@ def score_draw(train: Rows, test: Rows) -> dict[str, Any]:
 
 
 def ours(train: Rows, test: Rows) -> dict[str, Any]:
-    from sentiment_cli.cli import app
+    from sentiment_cli.cli import build_app
 
     with tempfile.TemporaryDirectory() as scratch:
         files = [Path(scratch) / f"{split}.csv" for split in ("train", "test")]
@@ -86,7 +86,7 @@ def ours(train: Rows, test: Rows) -> dict[str, Any]:
         for words in (["train", str(files[0]), "--test", str(files[1])], ["eval"]):
             out = io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
-                app([*words, "--json"], standalone_mode=False)
+                build_app()([*words, "--json"], standalone_mode=False)
             answers.append(json.loads(out.getvalue()))
     made, scores = answers
     valid = made["valid"]

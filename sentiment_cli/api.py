@@ -15,12 +15,14 @@ numpy.
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sentiment_cli import extras
+from sentiment_cli import console, extras
+from sentiment_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -52,12 +54,29 @@ class Model:
             raise TypeError("predict takes a list of texts; for one text pass [text]")
         return self._predictor.predict(texts)
 
-    def explain(self, text: str, method: "AttributionMethod | None" = None) -> "Explanation":
-        """Return how much each word of a text adds to the answer, by the method that suits the model unless named."""
+    def explain(
+        self, text: str, method: "AttributionMethod | None" = None, *, label: str | None = None
+    ) -> "Explanation":
+        """Return how much each word of a text adds to the answer, by the method that suits the model unless named.
+
+        A model of several labels a row explains the likeliest, or the one that `label` names, which others do not take.
+        """
         from sentiment_cli.inference.explain.attribution import Explainer
 
+        place = None if label is None else self._place_of(label)
         with extras.explained("this explanation"):
-            return Explainer(self._predictor, method).explain(text)
+            return Explainer(self._predictor, method).explain(text, place)
+
+    def _place_of(self, label: str) -> int:
+        from sentiment_cli.config.nearest import nearest
+
+        hint = f'sentiment predict --run {shlex.quote(str(self.path))} --explain "I just really loved the movie"'
+        if self._predictor.target != "multilabel":
+            raise UsageError(f"label is {label!r}, and this model gives a text one label, which is explained", hint)
+        if label not in self.labels:
+            near = nearest(label, self.labels, 0.0) or self.labels[0]
+            raise UsageError(f"label is {label!r}, which the model does not know. Did you mean {near!r}?", hint)
+        return self.labels.index(label)
 
 
 @dataclass(frozen=True)
@@ -129,6 +148,7 @@ def train(
     """
     from sentiment_cli.config.loader import load_experiment
 
+    console.set_manner()
     settings = {**({} if data is None else {"data.source": os.fspath(data)}), **(set or {})}
     overrides = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
     loaded = load_experiment(Path(experiment) if isinstance(experiment, os.PathLike) else experiment, overrides)

@@ -19,16 +19,15 @@ from sentiment_cli.errors import MachineError
 _UNSAFE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
-_SECONDS_BETWEEN_PLAIN_LINES = 15.0
-_SHORTEST_BAR, _LONGEST_BAR = 8, 30
-_NOTE_WIDTH = 40  # columns kept free for the share and the figures beside a bar
-_MINUTES_FROM = 90  # seconds
+_SECONDS_BETWEEN_PLAIN_LINES, _MINUTES_FROM = 15.0, 90
+_SHORTEST_BAR, _LONGEST_BAR, _NOTE_WIDTH = 8, 30, 40  # columns; the last are kept for the figures beside a bar
 _WRAPPER = textwrap.TextWrapper(subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 _STYLES = {"error:": "1;31", "warning:": "33", "try:": "1"}  # bold red, yellow, bold
 _is_muted = False
 _volume = 0  # -1 for --quiet, 1 for --verbose
 _colour = "auto"
 _listeners: list[Callable[[str], object]] = []
+_said: set[str] = set()  # by this command, of what is said once
 
 
 def mute() -> None:
@@ -38,16 +37,16 @@ def mute() -> None:
 
 
 def set_manner(*, volume: int | None = None, colour: str | None = None) -> None:
-    """Choose how much is said (-1 warnings and errors alone, 1 details too), and colours: auto, always or never."""
+    """Begin a command: how much it says (-1 warnings and errors alone, 1 details too), and its colours."""
     global _volume, _colour
-    _volume = _volume if volume is None else volume
-    _colour = _colour if colour is None else colour
+    _said.clear()
+    _volume, _colour = _volume if volume is None else volume, colour or _colour
 
 
 def manner() -> list[str]:
     """Return the options that choose the same for another process."""
-    volume = {-1: ["--quiet"], 0: [], 1: ["--verbose"]}[_volume]
-    return [*volume, *([] if _colour == "auto" else ["--color", _colour])]
+    colour = [] if _colour == "auto" else ["--color", _colour]
+    return [*{-1: ["--quiet"], 0: [], 1: ["--verbose"]}[_volume], *colour]
 
 
 @contextlib.contextmanager
@@ -169,12 +168,13 @@ def _stdout() -> Iterator[TextIO]:
         raise MachineError(f"standard output cannot be written: {error.strerror}") from error
 
 
-def say(text: str) -> None:
-    """Print talk, on stderr, unless --quiet is given; where nobody listens, nothing."""
+def say(text: str, *, once: bool = False) -> None:
+    """Print talk, on stderr, unless --quiet is given; with `once` no second time in a command."""
     if not _is_muted:
         _pass_on(text)
-        if _volume >= 0:
+        if _volume >= 0 and not (once and text in _said):
             _say(text)
+            _said.update([text] if once else ())
 
 
 def detail(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Tables and sentences laid out for a width: columns are dropped or rows set vertically, and no word is broken."""
+"""Tables and sentences laid out for a width, where no word is broken, and figures as people say them."""
 
 import textwrap
 import unicodedata
@@ -52,6 +52,23 @@ def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
 def counted(n: int, one: str) -> str:
     """Return a number and its noun: 1 epoch, 1,200 epochs."""
     return f"{n:,} {one}{'' if n == 1 else 's'}"
+
+
+def spoken(seconds: float) -> str:
+    """Return a duration as people say it: 8 s, 16 min 28 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def spoken_size(n_bytes: int) -> str:
+    """Return a number of bytes as people say it: 12 MB, 1.2 GB."""
+    if n_bytes >= 1e9:
+        return f"{n_bytes / 1e9:.1f} GB"
+    return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 1e7 else f"{max(n_bytes / 1e6, 0.1):.1f} MB"
 
 
 def cell_width(text: str) -> int:

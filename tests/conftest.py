@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import forking
+import hypothesis
 import pytest
 import torch
 from hints import complaint
@@ -20,6 +21,9 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import SentimentError
 from sentiment_cli.storage import failpoints
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # the default fails beside other work, at 200 ms
+hypothesis.settings.load_profile("any machine")
 
 
 class Said(NamedTuple):

@@ -52,6 +52,19 @@ def test_results_go_to_stdout_and_talk_to_stderr(capsys: pytest.CaptureFixture[s
     assert err == "talk\nerror: wrong\n  try: do this\n"
 
 
+def test_what_is_said_once_is_printed_once_in_a_command_and_logged_each_time(capsys) -> None:
+    heard: list[str] = []
+    console.set_manner()
+    with console.heard_by(heard.append):
+        for line in ("data: my.csv", "other", "data: my.csv"):
+            console.say(line, once=True)
+    assert capsys.readouterr().err == "data: my.csv\nother\n"
+    assert heard == ["data: my.csv", "other", "data: my.csv"]
+    console.set_manner()
+    console.say("data: my.csv", once=True)
+    assert capsys.readouterr().err == "data: my.csv\n"
+
+
 def test_progress_prints_no_bar_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress("work", 10) as shown:
         shown.update(5)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sentiment_cli import extras
-from sentiment_cli.cli import app
+from sentiment_cli.cli import whole_command
 from sentiment_cli.runs.saved_model import open_artefact, pack_artefact
 
 # Run every line's command in one process in which these packages cannot be imported.
@@ -139,8 +139,7 @@ def test_what_trains_names_the_package_and_the_command_before_it_does_anything(h
 
 
 def test_every_command_is_in_one_of_the_tables() -> None:
-    import typer
 
-    commands = typer.main.get_command(app).commands
+    commands = whole_command().commands
     tried = {words[0] for words in _WORKS + _NEEDS}
     assert {name for name, command in commands.items() if not command.hidden} - tried == {"serve"}  # which never ends

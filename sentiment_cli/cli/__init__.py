@@ -1,108 +1,105 @@
 """The command `sentiment`: parses, calls one plain function, prints; errors become messages and exit codes here."""
 
+import functools
+import importlib
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer import Argument, Option
 
 from sentiment_cli import __version__, console, extras
-from sentiment_cli.cli import (
-    compare,
-    config,
-    data,
-    doctor,
-    ensemble,
-    export,
-    generate,
-    init,
-    models,
-    predict,
-    prepare,
-    pretrain,
-    recipes,
-    report,
-    reproduce,
-    runs,
-    serve,
-    track,
-    train,
-    tune,
-)
-from sentiment_cli.cli import eval as eval_command
 from sentiment_cli.cli.help import App
 from sentiment_cli.cli.parameters import spare_pydantic
 from sentiment_cli.config.nearest import nearest
 from sentiment_cli.errors import MachineError, SentimentError, UsageError
 from sentiment_cli.storage import refusals
 
-app = App(
-    name="sentiment",
-    help="""Train your own text classifiers, score them and use them.
+_HELP = """Train your own text classifiers, score them and use them.
 
     \b
     Examples:
       sentiment train sample
       sentiment eval
       sentiment predict "I just really loved the movie"
-    """,
-)
-_COMMANDS: dict[str, dict[str, "Callable[..., None] | App"]] = {
-    "Start here": {"train": train.train, "predict": predict.predict, "eval": eval_command.evaluate},
-    "Understand": {"compare": compare.compare, "report": report.report, "runs": runs.app},
+    """
+# By panel of the help: each command's name, the module of this folder that has it, and its function or app there.
+_COMMANDS = {
+    "Start here": {"train": ("train", "train"), "predict": ("predict", "predict"), "eval": ("eval", "evaluate")},
+    "Understand": {"compare": ("compare", "compare"), "report": ("report", "report"), "runs": ("runs", "app")},
     "Data and experiments": {
-        "data": data.app,
-        "prepare": prepare.prepare,
-        "init": init.init,
-        "recipes": recipes.app,
-        "config": config.app,
-        "tune": tune.tune,
-        "models": models.models,
+        "data": ("data", "app"),
+        "prepare": ("prepare", "prepare"),
+        "init": ("init", "init"),
+        "recipes": ("recipes", "app"),
+        "config": ("config", "app"),
+        "tune": ("tune", "tune"),
+        "models": ("models", "models"),
     },
     "Share": {
-        "serve": serve.serve,
-        "export": export.export,
-        "ensemble": ensemble.ensemble,
-        "reproduce": reproduce.reproduce,
-        "track": track.track,
+        "serve": ("serve", "serve"),
+        "export": ("export", "export"),
+        "ensemble": ("ensemble", "ensemble"),
+        "reproduce": ("reproduce", "reproduce"),
+        "track": ("track", "track"),
     },
-    "Unlabelled text": {"pretrain": pretrain.pretrain, "generate": generate.generate},
-    "Help": {"doctor": doctor.doctor},
+    "Unlabelled text": {"pretrain": ("pretrain", "pretrain"), "generate": ("generate", "generate")},
+    "Help": {"doctor": ("doctor", "doctor")},
 }
-for _panel, _commands in _COMMANDS.items():
-    for _name, _command in _commands.items():
-        if isinstance(_command, App):
-            app.add_typer(_command, name=_name, rich_help_panel=_panel)
-        else:
-            app.command(_name, rich_help_panel=_panel)(_command)
 
 
-def _print_version(asked: bool) -> None:
+@functools.cache
+def build_app(only: str | None = None) -> App:
+    """Return the app with all commands, or with one of them; the other modules take a fifth of a prediction's time."""
+    app = App(name="sentiment", help=_HELP)
+    app.callback()(_options)
+    for panel, commands in _COMMANDS.items():
+        for name, (module, attribute) in commands.items():
+            if only not in (None, name):
+                continue
+            command = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+            if isinstance(command, App):
+                app.add_typer(command, name=name, rich_help_panel=panel)
+            else:
+                app.command(name, rich_help_panel=panel)(command)
+    app.command("version", hidden=True)(_print_version)
+    app.command("help", hidden=True)(_print_help)
+    return app
+
+
+def _typed_app(words: list[str]) -> App:
+    """Return the app with the command that was typed, or with all where the first word is no command's name."""
+    is_named = bool(words) and any(words[0] in commands for commands in _COMMANDS.values())
+    return build_app(words[0]) if is_named else build_app()
+
+
+def whole_command() -> Any:
+    """Return the parser of all commands."""
+    return typer.main.get_command(build_app())
+
+
+def _show_version(asked: bool) -> None:
     if asked:
         console.result(f"sentiment {__version__}")
         raise typer.Exit
 
 
-@app.callback()
-def options(
+def _options(
     version: Annotated[
-        bool, Option("--version", "-V", help="Print the version and exit.", is_eager=True, callback=_print_version)
+        bool, Option("--version", "-V", help="Print the version and exit.", is_eager=True, callback=_show_version)
     ] = False,
 ) -> None:
     """Options before the command."""
 
 
-@app.command("version", hidden=True)
-def print_version() -> None:
+def _print_version() -> None:
     """Print the version."""
-    _print_version(asked=True)
+    _show_version(asked=True)
 
 
-@app.command("help", hidden=True)
-def print_help(
+def _print_help(
     names: Annotated[
         list[str] | None, Argument(metavar="COMMAND|TOPIC", help="The command or the topic to explain.")
     ] = None,
@@ -120,14 +117,15 @@ def print_help(
     if (topic := find_topic(names or [])) is not None:
         console.result("\n".join(topic_lines(topic, width)))
         return
-    if names and names[0] not in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
-        known = [*typer.main.get_command(app).commands, *TOPICS]  # type: ignore[attr-defined]
+    commands = whole_command().commands
+    if names and names[0] not in commands:
+        known = [*commands, *TOPICS]
         near = nearest(names[0], known)
         raise UsageError(
             f"there is no command or topic {' '.join(names)!r}{f'. Did you mean {near!r}?' if near else ''}",
             f"sentiment help {near}" if near else "sentiment help",
         )
-    app([*(names or []), "--help"], prog_name="sentiment", standalone_mode=False)
+    build_app()([*(names or []), "--help"], prog_name="sentiment", standalone_mode=False)
     if not names:
         console.result("\n".join(["", *list_lines(width)]))
 
@@ -141,7 +139,7 @@ def main() -> NoReturn:
         _check_here()
         spare_pydantic()
         with extras.explained("this command"):
-            code = app(prog_name="sentiment", standalone_mode=False)
+            code = _typed_app(sys.argv[1:])(prog_name="sentiment", standalone_mode=False)
     except SentimentError as error:
         console.report_error(str(error), _whole(error.hint))
         code = error.exit_code
@@ -173,7 +171,7 @@ def _whole(hint: str | None) -> str | None:
         return None
     from sentiment_cli.cli.again import complete
 
-    return complete(hint, typer.main.get_command(app), sys.argv[1:])
+    return complete(hint, whole_command(), sys.argv[1:])
 
 
 def _report_usage(error: Exception) -> int:
@@ -185,5 +183,5 @@ def _report_usage(error: Exception) -> int:
         return 2
     from sentiment_cli.cli.usage import explain
 
-    console.report_error(*explain(error, typer.main.get_command(app), sys.argv[1:]))
+    console.report_error(*explain(error, whole_command(), sys.argv[1:]))
     return int(getattr(error, "exit_code", 2))

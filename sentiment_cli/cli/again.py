@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sentiment_cli.errors import Change
 
 _SET = "--set"
+_REFUSED_BESIDE = {"--data": ["--split"]}  # of eval: rows of the user's have no split of the run's own
 
 
 class Typed(NamedTuple):
@@ -121,6 +122,7 @@ def _changed(change: Change, typed: Typed) -> list[Word] | None:
         words = [earlier for earlier in words if own is None or earlier.option != own or own == word.option]
         if word.option is not None and word.option.partition("=")[0] not in known:
             return None
+        words = [earlier for earlier in words if earlier.option not in _REFUSED_BESIDE.get(str(word.option), ())]
         _put(words, word, is_repeatable=word.option is not None and known[word.option].multiple)
     return words
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_cli import console
+from sentiment_cli.layout import spoken
 
 
 def say_done(run: Path, seconds: float, kept: str | None, scores: Any) -> None:
@@ -43,13 +44,3 @@ def say_done(run: Path, seconds: float, kept: str | None, scores: Any) -> None:
         lines = list(nexts)
     for i, line in enumerate(lines):
         console.say(f"{'Next:' if i == 0 else '':<7}{line}")
-
-
-def spoken(seconds: float) -> str:
-    """Return a duration as people say it: 8 s, 16 min 28 s, 2 h 5 min."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

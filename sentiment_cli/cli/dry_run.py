@@ -4,8 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from sentiment_cli import console
-from sentiment_cli.cli.closing import spoken
-from sentiment_cli.layout import Column, counted, table
+from sentiment_cli.layout import Column, counted, spoken, spoken_size, table
 
 if TYPE_CHECKING:
     from sentiment_cli.config.schema import Experiment
@@ -33,17 +32,10 @@ def _rows(found: "Estimate") -> list[tuple[str, str]]:
     ]
     if found.n_steps is not None and found.n_epochs is not None:
         rows.append(("training", f"{counted(found.n_steps, 'step')} in {counted(found.n_epochs, 'epoch')}"))
-    after = f", {_size(found.disk_after_bytes)} afterwards" if found.disk_after_bytes != found.disk_bytes else ""
+    after = f", {spoken_size(found.disk_after_bytes)} afterwards" if found.disk_after_bytes != found.disk_bytes else ""
     return [
         *rows,
         ("time", f"about {spoken(found.seconds)} at {found.tokens_per_second:,.0f} tokens/s, measured just now"),
-        ("memory", f"about {_size(found.memory_bytes)}"),
-        ("disk", f"about {_size(found.disk_bytes)} while it trains{after}"),
+        ("memory", f"about {spoken_size(found.memory_bytes)}"),
+        ("disk", f"about {spoken_size(found.disk_bytes)} while it trains{after}"),
     ]
-
-
-def _size(n_bytes: int) -> str:
-    """Return a number of bytes as people say it: 12 MB, 1.2 GB."""
-    if n_bytes >= 1e9:
-        return f"{n_bytes / 1e9:.1f} GB"
-    return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 1e7 else f"{max(n_bytes / 1e6, 0.1):.1f} MB"

@@ -91,11 +91,11 @@ def answer_with_reasons(
 
 
 def _json_of(answer: "Prediction", explanations: "Sequence[Explanation]", trace: "Trace | None") -> str:
+    from sentiment_cli.inference.explain.attribution import explanations_json
+
     found = answer.to_json()
-    if answer.labels is not None and explanations:
-        found["explanations"] = [one.to_json() for one in explanations]
-    elif explanations:
-        found["explanation"] = explanations[0].to_json()
+    if explanations:
+        found |= explanations_json(answer, explanations)
     if trace is not None:
         found["trace"] = trace.to_json()
     return json.dumps(found)

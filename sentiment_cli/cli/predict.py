@@ -204,8 +204,7 @@ def _source(
     scale: Scale | None = None,
 ) -> "BatchSource":
     from sentiment_cli.data.tables.rows import Columns, Format
-    from sentiment_cli.inference.batch import inputs, streams
-    from sentiment_cli.inference.batch.sources import Files
+    from sentiment_cli.inference.batch.chunks import PREDICT_HINT, given_texts
 
     check_keys(settings, OF_TEXTS, "predict")
     if settings and file is None and texts:
@@ -218,16 +217,20 @@ def _source(
     if texts and file is not None:
         raise UsageError("TEXT and --file are both given; one of them is enough", Change(words=dict.fromkeys(texts)))
     if file not in (None, "-"):
+        from sentiment_cli.inference.batch.sources import Files
+
         files = files or Files([Path(str(file))], [None])
         return (scale or Scale()).read(files, column.text, on_error.value, how)
     if text_column is not None:
         raise UsageError("--text-column goes with a table", Change(without=["--text-column"]))
     if texts:
         _refuse_names(texts, run)
-        return inputs.given_texts(texts)
+        return given_texts(texts)
     if sys.stdin is None or (file is None and sys.stdin.isatty()):
-        raise UsageError("there is no text", inputs.PREDICT_HINT)
-    return streams.lines_as_they_come(sys.stdin.fileno(), "stdin", how)
+        raise UsageError("there is no text", PREDICT_HINT)
+    from sentiment_cli.inference.batch.streams import lines_as_they_come
+
+    return lines_as_they_come(sys.stdin.fileno(), "stdin", how)
 
 
 def _format(asked: Format | None, out: Path | None, as_json: bool, source: "BatchSource") -> Format:

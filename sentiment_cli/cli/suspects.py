@@ -9,6 +9,7 @@ from typer import Option
 
 from sentiment_cli import console
 from sentiment_cli.cli.train import Config, Override
+from sentiment_cli.cli.typed_data import DataOption, TestOption, with_data
 from sentiment_cli.errors import Change, InterruptedRun, UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Split(StrEnum):
 
 def suspects(
     config: Config = None,
+    data: DataOption = None,
+    test: TestOption = None,
     override: Override = None,
     split: Annotated[Split, Option(help="Labels to judge; judging test is noted in the run's ledger.")] = Split.train,
     folds: Annotated[int, Option(min=2, help="Number of models that judge the training reviews.")] = 5,
@@ -45,11 +48,11 @@ def suspects(
     \b
     Examples:
       sentiment data suspects sample
-      sentiment data suspects bag --set data.source=my.csv --out suspects.csv
+      sentiment data suspects bag --data my.csv --out suspects.csv
     """
     from sentiment_cli.config.loader import load_experiment
 
-    experiment = load_experiment(config, override or [])
+    experiment = load_experiment(config, with_data(override, data, test, config=config))
     _check(experiment, split, folds)
     from sentiment_cli.evaluation import label_errors as evaluation
 

@@ -4,6 +4,8 @@ import contextlib
 import ctypes
 import os
 import platform
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,3 +164,10 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device}, {torch.cuda.get_device_name(device)}"
     return f"cpu, {counted(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else str(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes that were in use until now: of the GPU where one trains, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

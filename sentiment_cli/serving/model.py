@@ -43,8 +43,10 @@ class Served:
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         return self.predictor.predict(texts)
 
-    def explain(self, text: str) -> Explanation:
-        return self.explainer.explain(text)
+    def explain(self, text: str) -> list[Explanation]:
+        """Return an explanation of the answer or, where it gives several labels, one of each."""
+        (answer,) = self.predictor.predict([text])
+        return self.explainer.explain_answer(answer)
 
     def trace(self, text: str) -> Trace:
         return trace_text(self.predictor, text)

@@ -33,7 +33,7 @@ def render_page(
         if isinstance(found, Failed):
             problem = str(found)
         else:
-            answer.append(page_part(found, [more["explanation"]] if "explanation" in more else [], more.get("trace")))
+            answer.append(page_part(found, more.get("explanation", []), more.get("trace")))
     return page(
         title="sentiment",
         about=f"The model {card['run']} classifies texts as {listed(served.labels)}.",

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+from sentiment_cli.inference.explain.attribution import explanations_json
 from sentiment_cli.inference.predictor import Prediction
 from sentiment_cli.serving.batcher import Batcher, Failed, Job, Work
 from sentiment_cli.serving.bodies import Refusal, parse_json, read_line, read_request, read_switches
@@ -40,7 +41,7 @@ class Predicting:
         body = await self.read_body(scope, receive)
         texts, is_one = read_request(parse_json(body), self._settings)
         self._refuse_if_full()
-        answered = [_fields(one) for one in await self.answer(scope, texts, **wishes)]
+        answered = [fields_of(one) for one in await self.answer(scope, texts, **wishes)]
         if not is_one:
             return {"predictions": answered}
         if "error" in answered[0]:
@@ -61,7 +62,7 @@ class Predicting:
                 if not is_started:
                     await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
                     is_started = True
-                said = "".join(f"{json.dumps(_fields(one))}\n" for one in answered)
+                said = "".join(f"{json.dumps(fields_of(one))}\n" for one in answered)
                 await send({"type": "http.response.body", "body": said.encode(), "more_body": True})
             if not is_started:
                 await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
@@ -177,11 +178,13 @@ async def _parts(receive: Receive) -> AsyncIterator[bytes]:
             yield message["body"]
 
 
-def _fields(answered: Answered) -> dict[str, Any]:
+def fields_of(answered: Answered) -> dict[str, Any]:
     """Return an answer as `predict --json` has it, without the text; of a text without one, the error."""
     answer, more = answered
     if isinstance(answer, Failed):
         return {"error": str(answer)}
     fields = answer.to_json()
     del fields["text"]
-    return fields | {name: value.to_json() for name, value in more.items()}
+    if "explanation" in more:
+        fields |= explanations_json(answer, more["explanation"])
+    return fields | ({"trace": more["trace"].to_json()} if "trace" in more else {})

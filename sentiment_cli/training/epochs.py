@@ -9,8 +9,8 @@ import torch
 
 from sentiment_cli import console
 from sentiment_cli.data.corpus.fit_settings import warn_of_few_steps
-from sentiment_cli.layout import counted
-from sentiment_cli.models.device import OutOfMemory, free_cache
+from sentiment_cli.layout import counted, spoken, spoken_size
+from sentiment_cli.models.device import OutOfMemory, free_cache, peak_memory
 from sentiment_cli.runs.files import METRICS_LOG
 from sentiment_cli.runs.metric_table import HEADLINES, METRICS
 from sentiment_cli.storage import failpoints, store
@@ -25,6 +25,8 @@ from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tensorboard import write_events
 
 _STEPS_BETWEEN_READINGS = 20  # on a GPU, where reading the loss waits for the device
+_STEPS_MEASURED = 5  # after the first, which is slower, for the estimate of the time
+_FORWARD = 1 / 3  # of a training step's time: backward takes twice as long as forward
 
 
 class TrainPlan(NamedTuple):
@@ -41,13 +43,14 @@ def run_epochs(state: TrainState) -> str:
     checkpoint of the current step unless a second signal came, and DivergedError and OutOfMemory.
     """
     progress = state.job.progress
-    plan = _plan_training(state)
+    plan, is_estimated = _plan_training(state), progress.refit
     try:
         while (reason := _reason_to_end(state, plan.loader)) is None:
             end = plan.loader.epoch_ends[len(progress.history)]
             n_slices = state.slices
             try:
-                _take_steps(state, plan, end)
+                _take_steps(state, plan, end, is_estimated=is_estimated)
+                is_estimated = True
             except OutOfMemory as error:
                 split_batch(state, error, plan.loader.most_rows)
             if state.slices != n_slices:
@@ -112,8 +115,8 @@ def _steps(state: TrainState, plan: TrainPlan) -> Iterator[Step]:
     )
 
 
-def _take_steps(state: TrainState, plan: TrainPlan, end: int) -> None:
-    """Take the steps up to `end`, and save the checkpoints that are due in between."""
+def _take_steps(state: TrainState, plan: TrainPlan, end: int, *, is_estimated: bool) -> None:
+    """Take the steps up to `end`, save the checkpoints that are due in between, and say how long all will take."""
     progress, settings = state.job.progress, state.job.experiment.train
     best = progress.best
     epoch = len(progress.history) + 1
@@ -124,7 +127,7 @@ def _take_steps(state: TrainState, plan: TrainPlan, end: int) -> None:
     freeze(state.optimizer, len(progress.history), settings)
     steps, unread = _steps(state, plan), list[Step]()
     began = mark = saved = time.monotonic()
-    n_tokens, n_steps = 0, 0
+    n_tokens, n_steps, first_tokens, first = 0, 0, 0, began
     with console.progress(label, end - start) as shown:
         while progress.step < end:
             carried = [tensor.clone() for tensor in state.carried]
@@ -150,7 +153,8 @@ def _take_steps(state: TrainState, plan: TrainPlan, end: int) -> None:
             is_due = settings.checkpoint_minutes is not None and now - saved >= settings.checkpoint_minutes * 60
             is_due |= settings.checkpoint_steps is not None and progress.step % settings.checkpoint_steps == 0
             agreed = state.agree(is_due=is_due)  # by its clock a save may be due in one process alone
-            is_shown = step.number % _STEPS_BETWEEN_READINGS == 0 or progress.step == end
+            is_measured = not is_estimated and n_steps == min(1 + _STEPS_MEASURED, end - start)
+            is_shown = is_measured or step.number % _STEPS_BETWEEN_READINGS == 0 or progress.step == end
             if state.job.device.type == "cpu" or is_shown or any(agreed):
                 for one in unread:
                     check_finite(state, one, plan.loader)
@@ -163,11 +167,34 @@ def _take_steps(state: TrainState, plan: TrainPlan, end: int) -> None:
                 time_left = f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left"
                 note = f"loss {float(step.loss):.3f}  {time_left}  {rate:,.0f} tokens/s{reached}"
                 shown.update(progress.step - start, note)
+            if n_steps == 1:
+                first_tokens, first = (0, began) if is_measured else (tokens, now)
+            if is_measured:
+                _say_estimate(state, plan.loader, (n_tokens - first_tokens) / (time.monotonic() - first))
             if agreed.stops:
                 raise StopNow
             if agreed.saves:
                 state.save()
                 mark = saved = time.monotonic()
+
+
+def seconds_to_go(state: TrainState, loader: BatchLoader, tokens_per_second: float) -> float:
+    """Return how long the rest of a training takes at this rate, validation included, if it does not stop early."""
+    experiment, corpus, progress = state.job.experiment, state.job.corpus, state.job.progress
+    n_valid = int(corpus.split("valid").length_N.sum()) if "valid" in corpus.directories else 0
+    n_epochs = len(loader.epoch_ends) - len(progress.history)
+    n_tokens = loader.tokens_between(progress.step, loader.n_steps) + _FORWARD * n_valid * n_epochs
+    again = loader.tokens_between(0, loader.n_steps) if experiment.train.refit and not progress.refit else 0
+    return (n_tokens + again) / tokens_per_second
+
+
+def _say_estimate(state: TrainState, loader: BatchLoader, tokens_per_second: float) -> None:
+    patience = state.job.experiment.train.patience
+    early = ", less if it stops early" if patience is not None and patience < len(loader.epoch_ends) else ""
+    console.say(
+        f"estimate: about {spoken(seconds_to_go(state, loader, tokens_per_second))} at {tokens_per_second:,.0f} "
+        f"tokens/s{early}; {spoken_size(peak_memory(state.job.device))} of memory so far"
+    )
 
 
 def _validate(state: TrainState) -> tuple[AnyScores, float]:

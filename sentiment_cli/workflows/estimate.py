@@ -1,22 +1,20 @@
 """What a training would take on this machine, from a few steps of it: time, memory and disk; no run is made."""
 
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment, Teacher
 from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.data.corpus.packed import select_rows
-from sentiment_cli.models.device import describe, select_device
+from sentiment_cli.models.device import describe, peak_memory, select_device
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.storage import store
 from sentiment_cli.training.checkpoints import TrainProgress
+from sentiment_cli.training.epochs import seconds_to_go
 from sentiment_cli.training.tasks.linear import train_on
 from sentiment_cli.training.tasks.table import prepare_for
 from sentiment_cli.training.weights_init import build_initial_model
@@ -26,7 +24,6 @@ _BYTES = 4  # of a weight
 _CHECKPOINTS = 2  # kept while training: weights, two moments of Adam, and the best weights so far
 _COPIES_IN_CHECKPOINT = 4
 _COPIES_IN_MODEL = 2  # weights and inference graph
-_FORWARD = 1 / 3  # of a training step's time: backward takes twice as long as forward
 _FEW_ROWS = 2_000  # of which the time of all is estimated for a linear model
 
 
@@ -56,8 +53,6 @@ def estimate(experiment: Experiment, name: str | None = None) -> Estimate:
         return _of_linear(experiment, run)
     measured = measure_steps(experiment)
     job, loader, rate = measured.state.job, measured.loader, measured.tokens_per_second
-    n_valid = int(job.corpus.split("valid").length_N.sum()) if "valid" in job.corpus.directories else 0
-    n_tokens = loader.tokens_between(0, loader.n_steps) + _FORWARD * n_valid * len(loader.epoch_ends)
     n_parameters = sum(p.numel() for p in measured.state.model.parameters())
     model, copies = _BYTES * n_parameters, _COPIES_IN_CHECKPOINT + (measured.state.ema is not None)
     return Estimate(
@@ -70,8 +65,8 @@ def estimate(experiment: Experiment, name: str | None = None) -> Estimate:
         n_steps=loader.n_steps,
         n_epochs=len(loader.epoch_ends),
         tokens_per_second=rate,
-        seconds=n_tokens / rate * (2 if experiment.train.refit else 1),
-        memory_bytes=_peak_memory(job.device),
+        seconds=seconds_to_go(measured.state, loader, rate),
+        memory_bytes=peak_memory(job.device),
         disk_bytes=(_CHECKPOINTS * copies + _COPIES_IN_MODEL) * model,
         disk_after_bytes=_COPIES_IN_MODEL * model,
     )
@@ -104,14 +99,7 @@ def _of_linear(experiment: Experiment, run: Path) -> Estimate:
         n_epochs=None,
         tokens_per_second=rate,
         seconds=(time.perf_counter() - began) * share * (2 if experiment.train.refit else 1),
-        memory_bytes=_peak_memory(device),
+        memory_bytes=peak_memory(device),
         disk_bytes=_COPIES_IN_MODEL * size,
         disk_after_bytes=_COPIES_IN_MODEL * size,
     )
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Return the most bytes that were in use until now: of the GPU where one trains, else of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -53,5 +53,7 @@ def test_a_hint_of_the_data_stage_becomes_an_option_that_says_the_same(renamed: 
 def test_other_hints_become_options_too() -> None:
     table = complete(Change("--set", "data.source=y.csv"), COMMAND, TYPED)
     assert table == "sentiment eval mine --data y.csv --label-map Positive=pos"
+    gone = complete(Change("--set", "data.source=y.csv"), COMMAND, ["eval", "mine", "--split", "valid"])
+    assert gone == "sentiment eval mine --data y.csv", "--data and --split are refused together"
     skipping = complete(Change("--set", "data.on_error=skip"), COMMAND, TYPED)
     assert skipping == "sentiment eval mine --data x.csv --label-map Positive=pos --on-error skip"

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from hints import refusal
 
 import sentiment_cli
-from sentiment_cli.cli import app
+from sentiment_cli.cli import build_app, whole_command
 from sentiment_cli.cli.topics import TOPICS, topic_lines
 from sentiment_cli.config.nearest import setting_keys
 from sentiment_cli.config.paths import runs_dir
@@ -82,7 +81,7 @@ def _all(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
             yield from _all(one, (*path, name))
 
 
-COMMANDS = dict(_all(typer.main.get_command(app)))
+COMMANDS = dict(_all(whole_command()))
 
 
 def test_the_commands_come_in_groups_and_no_sentence_is_cut(typed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +190,7 @@ def _completed(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setenv("COMP_WORDS", line)
     monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
     with pytest.raises(SystemExit):
-        app(prog_name="sentiment", standalone_mode=False)
+        build_app()(prog_name="sentiment", standalone_mode=False)
     return capsys.readouterr().out.split()
 
 

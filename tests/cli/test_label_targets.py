@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+import sentiment_cli as sentiment
+from sentiment_cli.errors import UsageError
 from sentiment_cli.evaluation.metrics import log_loss
 from sentiment_cli.inference.predictor import class_probabilities
 from sentiment_cli.runs.predictions import load_validation
 from sentiment_cli.serving.model import open_served
+from sentiment_cli.serving.predicting import fields_of
 
 TOPICS = {
     "sport": "goal match team",
@@ -120,6 +123,17 @@ def test_several_labels_a_row_are_learnt_scored_predicted_explained_and_exported
 
     served, (busy, none) = open_served(Path(run)), by_run
     assert [set(answer.labels or ()) for answer in served.predict(texts)] == [set(busy["labels"]), set(none["labels"])]
+
+    model = sentiment.load(packed)
+    for label in ("sport", "food"):
+        said = model.explain(texts[0], label=label)
+        words = dict(zip([word.text for word in said.words], said.added, strict=True))
+        assert (said.of, words["team"] > words["soup"]) == (f"log-odds of {label}", label == "sport")
+    with pytest.raises(UsageError, match="Did you mean 'sport'"):
+        model.explain(texts[0], label="spotr")
+    answer = fields_of((served.predict(texts)[0], {"explanation": served.explain(texts[0])}))
+    assert {one["of"] for one in answer["explanations"]} == {f"log-odds of {label}" for label in busy["labels"]}
+    assert answer.keys() == explained.keys() - {"text"}, "a server's fields are those of predict --json"
 
     page = Path(done(typed("report", run)).out.strip()).read_text()
     assert "micro F1" in page

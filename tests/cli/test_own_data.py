@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,6 +190,25 @@ def test_a_column_comes_before_the_slice_of_its_name(cli, tmp_path: Path, run_of
         found.setdefault(one["slice"], set()).add(one["value"])
     assert found["stars"] == {"0", "1"}
     assert found["movie"] == {"m0", "m1", "m2"}
+
+
+def test_rows_that_are_read_as_nothing_are_said_each_time_with_their_splits(cli, tmp_path: Path) -> None:
+    texts = [
+        ("<br />" if i % 10 == 3 else "\u200b" if i % 40 == 7 else text, label)
+        for i, (text, label) in enumerate(rows(240))
+    ]
+    with (tmp_path / "mine.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *texts])
+    data = str(tmp_path / "mine.csv")
+    prepared = cli("prepare", "--data", data).stderr
+    (line,) = re.findall(r"30 rows without a single token \((\d+) train, (\d+) valid, (\d+) test\)", prepared)
+    assert sum(map(int, line)) == 30
+    settings = ["--set", "data.label_map=[fair=good]"]
+    for _ in range(2):  # read, then found in the cache
+        said = cli("train", "linear", "--data", data, *settings).stderr
+        (n,) = re.findall(r"(\d+) rows without a single token", said)
+        assert 0 < int(n) <= 30, "training opens no test rows"
+        assert said.count("data: mine.csv: text in 'text'") == 1, "what was found in the file is said once a command"
 
 
 def test_a_missing_file_names_the_near_one(cli, tmp_path: Path, run_of_two_labels: Path) -> None:

@@ -10,16 +10,40 @@ import typer
 from typer import Argument, Option
 from typer.testing import CliRunner
 
+from sentiment_cli import cli
 from sentiment_cli.cli.parameters import spare_pydantic
 
 
 def test_invariant_12_a_prediction_imports_neither_torch_nor_anything_else_that_is_slow(three_labels: Path) -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "sentiment_cli", "predict", "--run", three_labels / "model"]
-    done = subprocess.run([*command, "so good"], capture_output=True, text=True)
-    imported = set(re.findall(r"\|\s+(\w+)[\w.]*$", done.stderr, re.MULTILINE))
+    program = (
+        "import sys; from sentiment_cli.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", program, "predict", "--run", three_labels / "model", "so good"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout.split("\t")[0]) == (0, "good")
+    imported = set(done.stderr.splitlines()[-1].split())
     assert {"onnxruntime", "tokenizers"} <= imported
     assert not imported & {"torch", "pydantic", "onnx", "yaml", "rich", "safetensors"}
+    commands = {f"sentiment_cli.cli.{module}" for panel in cli._COMMANDS.values() for module, _ in panel.values()}
+    assert imported & commands == {"sentiment_cli.cli.predict"}, "other commands take time to load"
+    tables = {"data.tables.readers", "inference.batch.inputs", "inference.batch.parts", "config.schema"}
+    assert not imported & {f"sentiment_cli.{name}" for name in tables}, "a text needs no reader of files"
+
+
+def test_each_command_runs_without_the_others_and_has_the_same_help(capsys) -> None:
+    names = [name for panel in cli._COMMANDS.values() for name in panel]
+    whole = cli.whole_command().commands
+    assert {*names, "version", "help"} == whole.keys()
+    for name in names:
+        alone = typer.main.get_command(cli._typed_app([name, "--help"])).commands
+        assert alone.keys() == {name, "version", "help"}
+        assert _help_of(alone[name]) == _help_of(whole[name])
+    for words in ([], ["--help"], ["trian"], ["help", "train"]):
+        assert cli._typed_app(words) is cli.build_app()
+
+
+def _help_of(command: Any) -> str:
+    return command.get_help(command.make_context("sentiment", [], resilient_parsing=True))
 
 
 class Colour(StrEnum):

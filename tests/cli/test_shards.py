@@ -33,7 +33,7 @@ def test_one_process_two_workers_and_shards_write_the_same_bytes(typed, here: Pa
 def test_a_merge_of_parts_that_are_not_there_says_which_and_how_to_score_them(typed, here: Path) -> None:
     found = typed("predict", "--file", "a.csv", "--parts", "parts", "--merge", "--out", "out.csv")
     assert found.code == 3
-    assert found.error.startswith("1 of 1 parts are missing in parts: part-")
+    assert found.error.startswith("1 of 1 part is missing in parts: part-")
     assert found.hint == "sentiment predict --file a.csv --parts parts --out out.csv"
     assert not Path("out.csv").exists()
 

@@ -90,6 +90,7 @@ def test_test_reviews_are_judged_only_when_asked_by_the_run_of_the_experiment(cl
     [
         (["--set", "data.target=stars"], "data.target is stars, and suspects are of rows"),
         (["--set", "data.valid.folds=3", "--set", "data.valid.fold=1"], "each of 5 folds is used in turn"),
+        (["--data", "a.csv", "--set", "data.source=b.csv"], "both set data.source"),
         (["--out", "suspects.html"], "the name should end in .jsonl or .csv"),
         (["--folds", "1"], "'--folds'"),
     ],

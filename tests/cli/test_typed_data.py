@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sentiment_cli.cli.closing import spoken
 from sentiment_cli.cli.typed_data import is_data, seconds_of, with_data
 from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.layout import spoken
 
 ROWS = "text,label\ngood,pos\nbad,neg\n"
 OBJECTS = [{"text": "good", "label": "pos"}, {"text": "bad", "label": "neg"}]

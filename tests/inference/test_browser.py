@@ -17,6 +17,7 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.paths import bundled_model
 from sentiment_cli.data.tokens.tokenizer import build_tokenizer, train_tokenizer
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import UsageError
@@ -439,10 +440,12 @@ def test_the_command_writes_a_page_once(cli: Any, quick_run: Path, tmp_path: Pat
 
 
 @pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium here")
-def test_the_page_answers_in_chromium_without_a_request(quick_run: Path, tmp_path: Path) -> None:
-    predictor, texts = open_predictor(quick_run), texts_of(256)
+@pytest.mark.parametrize("model", ["a trained LSTM", "pocket"])
+def test_the_page_answers_in_chromium_without_a_request(model: str, quick_run: Path, tmp_path: Path) -> None:
+    path, storage = (bundled_model(), "fp16") if model == "pocket" else (quick_run, "fp32")
+    predictor, texts = open_predictor(path), texts_of(256)
     place = tmp_path / "page.html"
-    place.write_text(model_page(predictor.model, "fp32"), "utf-8")
+    place.write_text(model_page(predictor.model, storage), "utf-8")
     with browser(str(find_chromium()), tmp_path / "profile") as page:
         for width in (400, 1600):
             page.open(place, width)

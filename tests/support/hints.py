@@ -6,9 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-import typer
-
-from sentiment_cli.cli import app
+from sentiment_cli.cli import whole_command
 from sentiment_cli.cli.again import complete, is_same
 
 ALLOWED = {
@@ -16,7 +14,7 @@ ALLOWED = {
     "umask", "set", "base64", "cp", "unzip", "zstd", "lz4", "7z", "unrar", "uncompress", "pdftotext", "libreoffice",
 }  # fmt: skip
 _PLACEHOLDER = re.compile(r"(?:NAME|FILE|PATH|DIR|URL|RUN|HASH|COLUMN|YOUR|PATH_TO\S*|\S*=NAME|\S*=FILE|\S*=PATH\S*)")
-COMMAND = typer.main.get_command(app)
+COMMAND = whole_command()
 
 
 def complaint(hint: str, typed: Sequence[str] | None = None) -> str | None:

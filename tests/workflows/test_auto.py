@@ -82,8 +82,8 @@ def test_a_file_is_trained_scored_asked_explained_and_exported(
 def test_the_kept_run_answers_without_torch(tmp_path: Path) -> None:
     made = train_auto(candidates(write_rows(tmp_path / "my.csv", ENGLISH, 640)), "my")
     code = (
-        "import sys\nfrom sentiment_cli.cli import app\n"
-        f"app(['predict', '--run', {str(made.directory)!r}, 'a lovely film'], standalone_mode=False)\n"
+        "import sys\nfrom sentiment_cli.cli import build_app\n"
+        f"build_app()(['predict', '--run', {str(made.directory)!r}, 'a lovely film'], standalone_mode=False)\n"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -8,16 +8,22 @@ import torch
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.errors import DataError, DivergedError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.evaluation.target_scores import score_outputs
 from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import load_model, score_rows
 from sentiment_cli.runs.saved_model import open_artefact, save_artefact
+from sentiment_cli.training import epochs
 from sentiment_cli.training import losses as objectives_module
 from sentiment_cli.training.checkpoints import weights_of
+from sentiment_cli.training.epochs import seconds_to_go
+from sentiment_cli.training.loader import BatchLoader
 from sentiment_cli.training.losses import classification_loss
+from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tasks import classification as classifying_module
 from sentiment_cli.workflows import train as fit_module
+from sentiment_cli.workflows.profile import measure_steps
 from sentiment_cli.workflows.train import fit, resume
 
 TINY = ("model.encoder.width=8", "model.embedding.width=8", "train.epochs=2", "train.threads=1")
@@ -107,6 +113,32 @@ def test_the_best_epoch_is_the_one_kept(experiment, monkeypatch: pytest.MonkeyPa
     kept = load_model(open_artefact(finished.directory)).state_dict()
     assert all(torch.equal(kept[name], weights[1][name]) for name in kept)
     assert any(not torch.equal(kept[name], weights[2][name]) for name in kept)
+
+
+def test_a_training_says_once_and_early_how_long_it_will_take(experiment, monkeypatch, capsys) -> None:
+    given: list[tuple[float, float, int]] = []
+
+    def keep(state: TrainState, loader: BatchLoader, rate: float) -> float:
+        given.append((seconds_to_go(state, loader, rate), rate, state.job.progress.step))
+        return given[-1][0]
+
+    monkeypatch.setattr(epochs, "seconds_to_go", keep)
+    settings = (*TINY, "train.batch_tokens=2000", "train.refit=true")
+    finished = fit(experiment(*settings))
+    said = capsys.readouterr().err.splitlines()
+    ((seconds, rate, step),) = given
+    assert step == 6
+    (place,) = [i for i, line in enumerate(said) if line.startswith("estimate: about ")]
+    assert said[place].endswith(" of memory so far")
+    assert place < next(i for i, line in enumerate(said) if line.split()[:1] == ["1"]), (
+        "it comes before the first epoch"
+    )
+    # What remains of both epochs, their validation at a third of the cost, and refit's steps, all at this rate.
+    found = measure_steps(settle(experiment(*settings)))
+    loader, valid = found.loader, found.state.job.corpus.split("valid")
+    n_tokens = loader.tokens_between(6, loader.n_steps) + loader.tokens_between(0, loader.n_steps)
+    assert seconds * rate == pytest.approx(n_tokens + 2 / 3 * int(valid.length_N.sum()))
+    assert finished.tokens_per_second > 0
 
 
 def test_patience_is_early_stopping(experiment, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

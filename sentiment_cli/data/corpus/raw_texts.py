@@ -166,7 +166,7 @@ def _say_found(texts: Texts) -> None:
     """Repeat the lines that were printed when the texts were read."""
     if store.is_there(texts.directory / _MESSAGES_FILE):
         for line in store.read_json(texts.directory / _MESSAGES_FILE):
-            console.say(line)
+            console.say(line, once=True)
 
 
 def _write(source: Source, part: Subset, key: cache.Key) -> None:
@@ -174,7 +174,7 @@ def _write(source: Source, part: Subset, key: cache.Key) -> None:
 
     def say(line: str) -> None:
         found_out.append(line)
-        console.say(line)
+        console.say(line, once=True)
 
     is_multilabel = source.settings.target == "multilabel" and part == "labelled"
     labels: dict[str, int] = {}

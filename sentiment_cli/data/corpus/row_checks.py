@@ -19,6 +19,7 @@ from sentiment_cli.data.sources.path_kinds import columns_of, format_of
 from sentiment_cli.data.tables.column_roles import KNOWN_NAMES
 from sentiment_cli.data.tables.readers import column_names, kind_of_file
 from sentiment_cli.errors import Change, DataError
+from sentiment_cli.layout import counted
 
 _MANY_KNOWN = 0.05  # of the rows of a split; 0.5 % of IMDb's test rows are also training rows
 _FEWEST_IDS = 20  # labels, from which on one of every row is an id and no class
@@ -95,8 +96,15 @@ def about_rows(texts: Texts, splits: Splits, hash_N_of: dict[str, Hashes]) -> di
 
 
 def warn_of_rows(corpus: Corpus, data: Data) -> None:
-    """Warn of rows that make scores look better than they are, each time the corpus is trained on."""
+    """Warn of empty rows and of those that make scores look better than they are, each time it is trained on."""
     about = corpus.about
+    empty = {split: int((corpus.split(split).length_N == 0).sum()) for split in corpus.directories if split in SPLITS}
+    if any(empty.values()):
+        named = ", ".join(f"{n:,} {split}" for split, n in empty.items() if n)
+        console.warn(
+            f"{counted(sum(empty.values()), 'row')} without a single token ({named}): training leaves such rows out, "
+            "and they are scored by what the model answers to an empty text. `sentiment data check` lists them"
+        )
     if not about:
         return
     for what in row_warnings(about, data):

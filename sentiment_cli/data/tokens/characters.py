@@ -7,6 +7,7 @@ by characters where the script has no spaces. A saved tokenizer holds all steps 
 spelled out before it, which `reads_entities` says of a tokenizer.
 """
 
+import functools
 import html
 import html.entities
 import re
@@ -29,7 +30,6 @@ _SYLLABLES = (
     "\u1780-\u17d3\u17d7\u17dc\u17dd\ua9e0-\ua9ef\uaa60-\uaa7f"
 )
 _UNSPACED = _IDEOGRAMS + _SYLLABLES
-_is_unspaced = re.compile(f"[{_UNSPACED}]").match
 
 BREAK = r"<\s*[bB][rR]\s*(?:/\s*)?>"  # no two \s* side by side: those take quadratic time over many spaces
 # Letters and digits with apostrophes inside are one token (don't, it's), every other mark is one by itself.
@@ -120,7 +120,13 @@ def _replace(pattern: str, content: str) -> normalizers.Normalizer:
 
 def is_unspaced(entry: str) -> bool:
     """Say whether an entry is of a script without spaces, in which a character is what a word is elsewhere."""
-    return _is_unspaced(entry) is not None
+    return _unspaced().match(entry) is not None
+
+
+@functools.cache
+def _unspaced() -> re.Pattern[str]:
+    """Compile the set of characters when it is asked for: that takes as long as loading this module's packages."""
+    return re.compile(f"[{_UNSPACED}]")
 
 
 def reads_entities(tokenizer: Tokenizer) -> bool:

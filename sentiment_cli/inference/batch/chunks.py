@@ -1,19 +1,21 @@
 """Chunks of texts with the rows that they come from, and the source that yields them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sentiment_cli.data.tables.readers import Rejects
-from sentiment_cli.data.tables.rows import LONGEST_LINE
+from sentiment_cli.data.tables.rows import LONGEST_LINE, Rejects
 from sentiment_cli.data.tables.writers import Kind, TableRows, well_formed
+from sentiment_cli.errors import UsageError
 
 # Enough rows to batch texts of similar length, and few enough to answer soon and to fit in memory.
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 2048, 4_000_000
 # A part of a file is scored again as a whole where its scoring was interrupted: seconds of one core for an LSTM.
 CHUNKS_A_PART = 16
 LINE_COLUMNS = {"text": "text"}  # of a source without columns
+PREDICT_HINT = 'sentiment predict "I just really loved the movie"'
+SKIP_OPTION = "--on-error skip"
 OVERLONG = f"its line is longer than {LONGEST_LINE:,} characters"
 
 
@@ -93,3 +95,13 @@ def group_rows(rows: Iterable[tuple[int, str, dict[str, Any]]]) -> Iterator[Chun
             chunk, n_characters = Chunk([], [], []), 0
     if chunk.texts:
         yield chunk
+
+
+def given_texts(texts: Sequence[str]) -> BatchSource:
+    """Return texts of the command line; bytes of theirs that are not UTF-8, which are lone surrogates, as U+FFFD."""
+    for i, one in enumerate(texts, 1):
+        if not one.strip():
+            raise UsageError(f"text {i} is empty" if len(texts) > 1 else "the text is empty", PREDICT_HINT)
+    given = [one.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for one in texts]
+    rows = [(i, text, {"text": text}) for i, text in enumerate(given, 1)]
+    return BatchSource("texts", LINE_COLUMNS, "text", len(rows), lambda rejects: group_rows(rows))

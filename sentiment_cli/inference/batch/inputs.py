@@ -1,4 +1,4 @@
-"""Inputs of batch prediction: given texts, and rows of files with all their columns."""
+"""Inputs of batch prediction: the rows of files, with all their columns."""
 
 import errno
 import itertools
@@ -39,6 +39,7 @@ from sentiment_cli.inference.batch.chunks import (
     LINE_COLUMNS,
     OVERLONG,
     ROWS_AT_ONCE,
+    SKIP_OPTION,
     BatchSource,
     Chunk,
     ChunkRange,
@@ -47,19 +48,7 @@ from sentiment_cli.inference.batch.chunks import (
 )
 from sentiment_cli.inference.batch.streams import lines_as_they_come
 
-PREDICT_HINT = 'sentiment predict "I just really loved the movie"'
-SKIP_OPTION = "--on-error skip"
 _HELP = "sentiment predict --help"
-
-
-def given_texts(texts: Sequence[str]) -> BatchSource:
-    """Return texts of the command line; bytes of theirs that are not UTF-8, which are lone surrogates, as U+FFFD."""
-    for i, one in enumerate(texts, 1):
-        if not one.strip():
-            raise UsageError(f"text {i} is empty" if len(texts) > 1 else "the text is empty", PREDICT_HINT)
-    given = [one.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for one in texts]
-    rows = [(i, text, {"text": text}) for i, text in enumerate(given, 1)]
-    return BatchSource("texts", LINE_COLUMNS, "text", len(rows), lambda rejects: group_rows(rows))
 
 
 def open_file(

@@ -26,6 +26,7 @@ from sentiment_cli.inference.batch.chunks import BatchSource, Chunk, ChunkRange,
 from sentiment_cli.inference.batch.inputs import open_file
 from sentiment_cli.inference.batch.pool import AnsweredChunk, Answering, AskedChunk
 from sentiment_cli.inference.batch.sources import Files, known_of, open_sources
+from sentiment_cli.layout import counted
 from sentiment_cli.storage import locks, store
 
 _ANSWERS, _LOCK = "answers.jsonl", ".plan.lock"
@@ -75,8 +76,9 @@ class Parts:
         """Raise DataError unless all parts are there and whole."""
         if missing := self.missing():
             more = f", … ({len(missing):,} in all)" if len(missing) > _SAID else ""
+            is_one, of_all = len(missing) == 1, counted(len(self._names), "part")
             raise DataError(
-                f"{len(missing):,} of {len(self._names):,} parts are missing in {self.directory}: "
+                f"{len(missing):,} of {of_all} {'is' if is_one else 'are'} missing in {self.directory}: "
                 + ", ".join(missing[:_SAID])
                 + more,
                 Change(without=["--merge", "--on"]),

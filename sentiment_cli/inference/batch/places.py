@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sentiment_cli.data.tables.readers import import_parquet
+from sentiment_cli.data.tables.parquet_files import import_parquet
 from sentiment_cli.data.tables.writers import dump
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.storage import store

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sentiment_cli import console
-from sentiment_cli.data.tables.readers import Rejects
+from sentiment_cli.data.tables.rows import Rejects
 from sentiment_cli.data.tables.writers import Cells, JsonLines, Parquet, TableWriter, Write
 from sentiment_cli.errors import DataError
 from sentiment_cli.inference.batch.answer_columns import added_columns, answer_fields
-from sentiment_cli.inference.batch.chunks import BatchSource, Chunk
-from sentiment_cli.inference.batch.inputs import SKIP_OPTION
-from sentiment_cli.inference.batch.parts import Parts
+from sentiment_cli.inference.batch.chunks import SKIP_OPTION, BatchSource, Chunk
 from sentiment_cli.inference.batch.places import Seal, check_places, is_rejects, rejects_path
 from sentiment_cli.inference.batch.pool import Answering, Answers, answer_here
 from sentiment_cli.storage import store
 
 if TYPE_CHECKING:
+    from sentiment_cli.inference.batch.parts import Parts
     from sentiment_cli.inference.predictor import Prediction, Predictor
     from sentiment_cli.runs.ensemble_model import SavedModel
 
@@ -58,7 +57,7 @@ def write_answers(
     *,
     on_error: str,
     is_safe: bool,
-    parts: Parts | None = None,
+    parts: "Parts | None" = None,
 ) -> None:
     """Write what `answering` answers, as `predict_all` does, whose checks of the places have been made.
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from sentiment_cli.data.files.file_kinds import refuse_stream
 from sentiment_cli.data.tables.json_rows import looks_like_objects
-from sentiment_cli.data.tables.readers import Format, Rejects
-from sentiment_cli.data.tables.rows import LONGEST_LINE
+from sentiment_cli.data.tables.rows import LONGEST_LINE, Format, Rejects
 from sentiment_cli.errors import DataError
 from sentiment_cli.inference.batch.chunks import (
     CHARACTERS_AT_ONCE,

@@ -16,13 +16,18 @@ function node(tag, attributes, ...children) {
 }
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
-const figure = (answer) => (answer.stars === undefined ? percent(answer.probability) : `${answer.stars.toFixed(1)} stars`);
+const figure = (answer) => {
+  if (answer.stars !== undefined) return `${answer.stars.toFixed(1)} stars`;
+  return answer.labels?.length ? answer.labels.map((label) => percent(answer.probabilities[label])).join(", ") : percent(answer.probability);
+};
+// The label or, where a text may have several, all that it is given.
+const labelOf = (answer) => (answer.labels === undefined ? answer.label : answer.labels.join(", ") || "(none)");
 // What a terminal or an editor would obey is shown as an escape.
 const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g;
 const safe = (text) => text.replace(UNSAFE, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 function drawVerdict(answer) {
-  const parts = [node("p", { class: "verdict" }, node("strong", {}, safe(answer.label)), node("span", {}, figure(answer)))];
+  const parts = [node("p", { class: "verdict" }, node("strong", {}, safe(labelOf(answer))), node("span", {}, figure(answer)))];
   const notes = [];
   if (answer.low_evidence) notes.push("Low evidence: no word that the model knows.");
   if (answer.truncated) notes.push("The text is longer than what the model reads.");
@@ -172,7 +177,7 @@ function cell(value) {
 
 function fields(answer) {
   if (answer.error !== undefined) return ["", "", answer.error];
-  return [answer.label, String(answer.probability ?? answer.stars), ""];
+  return [labelOf(answer), String(answer.probability ?? answer.stars), ""];
 }
 
 function writeTable({ header, rows }, answers) {
@@ -263,13 +268,13 @@ function startPage(ask) {
     const link = node("a", { class: "save", href: address, download: `${name.replace(/\.\w+$/, "")}-answers.csv` }, "Download the answers (CSV)");
     const counts = new Map();
     for (const answer of answers) {
-      const label = answer.error === undefined ? answer.label : "no answer";
+      const label = answer.error === undefined ? labelOf(answer) : "no answer";
       counts.set(label, (counts.get(label) || 0) + 1);
     }
     const total = [...counts].map(([label, n]) => `${safe(label)} ${n.toLocaleString("en")}`).join(", ");
     const rows = answers.slice(0, SHOWN).map((answer, i) => node("tr", {},
       node("td", { class: "figure" }, String(i + 1)),
-      node("td", { dir: "auto" }, safe(answer.error ?? answer.label)),
+      node("td", { dir: "auto" }, safe(answer.error ?? labelOf(answer))),
       node("td", { class: "figure" }, answer.error === undefined ? figure(answer) : ""),
       node("td", { class: "quote", dir: "auto" }, safe(read.rows[i][read.column].slice(0, 300)))));
     const head = ["Row", "Label", answers.some((answer) => answer.stars !== undefined) ? "Stars" : "Probability", "Text"].map((title) => node("th", { scope: "col" }, title));

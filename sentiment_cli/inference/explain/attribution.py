@@ -160,6 +160,13 @@ class Explainer:
         return Explanation(method, aim.of, shared.output, shared.baseline, gap, row.words, added, note, shared.ngrams)
 
 
+def explanations_json(answer: Prediction, explanations: Sequence[Explanation]) -> dict[str, Any]:
+    """Return the fields of explanations beside an answer's: one explanation, or a list where labels are several."""
+    if answer.labels is not None:
+        return {"explanations": [one.to_json() for one in explanations]}
+    return {"explanation": explanations[0].to_json()}
+
+
 def best_method(predictor: Predictor) -> AttributionMethod:
     """Return weights for a linear model, gradients where weights and torch are at hand, else occlusion."""
     if predictor.model.is_ensemble:

@@ -52,8 +52,6 @@ def build_review_loader(state: TrainState) -> BatchLoader:
     if experiment.teacher.run:
         packed, ids, truth_N = add_soft_labels(experiment, corpus, packed, ids)
     read_N = trained_lengths(packed.length_N, experiment.text)
-    if dropped := int((read_N == 0).sum()):
-        console.say(f"{dropped:,} training reviews without a token are left out")
     plan = plan_steps(read_N, settings, seed)
     if progress.refit:
         console.say(f"refit: {plan.n_steps:,} steps on all {len(packed.label_N):,} reviews, validation included")

@@ -66,7 +66,7 @@ def train_on(
         if truth_NC.shape[1] > 1:  # float32 probabilities that do not add up to 1 have no solution in the biases
             truth_NC /= truth_NC.sum(dim=1, keepdim=True)
     began = time.monotonic()
-    features = read_features(packed, experiment, corpus.vocabulary, is_said=is_said)
+    features = read_features(packed, experiment, corpus.vocabulary)
     truth_NC = truth_NC[torch.from_numpy(features.order_N)]
     counted_s = time.monotonic() - began
     label_N = packed.label_N[features.order_N]
@@ -127,10 +127,10 @@ class Fitted(NamedTuple):
     solution: Solution
 
 
-def read_features(packed: Packed, experiment: Experiment, vocabulary: Vocabulary, *, is_said: bool = True) -> Features:
+def read_features(packed: Packed, experiment: Experiment, vocabulary: Vocabulary) -> Features:
     """Find the features of some rows. Raises DataError where there are none."""
     settings = experiment.model.linear
-    ids_T, row_T, order_N = read_rows(packed, experiment.text, is_said=is_said)
+    ids_T, row_T, order_N = read_rows(packed, experiment.text)
     assert settings.ngrams is not None
     assert settings.min_count is not None
     counted = count_ngrams(
@@ -184,9 +184,7 @@ def fit_ngram_weights(
     return Fitted(weight_GC[:-1].clone(), weight_GC[-1].clone(), solution)
 
 
-def read_rows(
-    packed: Packed, text: Text, *, is_said: bool = True
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+def read_rows(packed: Packed, text: Text) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """Return the tokens that the model reads of all rows with a token, the shortest row first, padding after each.
 
     Returns ids_T, row_T (the place of each token's row among these) and order_N, the rows in that order.
@@ -196,8 +194,6 @@ def read_rows(
     if not len(order_N):
         raise DataError("no training review has a token", "sentiment data check")
     order_N = order_N[np.argsort(read_N[order_N], kind="stable")]
-    if is_said and (dropped := len(read_N) - len(order_N)):
-        console.say(f"{dropped:,} training reviews without a token are left out")
     rows, ids = rows_on(_CPU, packed), []
     for row_B in cut_batches(order_N, read_N, _READ_AT_ONCE):
         width = int(read_N[row_B[-1]])

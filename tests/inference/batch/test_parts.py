@@ -186,7 +186,7 @@ def test_d07_a_damaged_part_alone_is_scored_again_and_merge_refuses_it(what: str
     score(source, "jsonl", "out", parts_of(source))
     part = sorted(Path("parts").glob("part-*"))[2]
     damage_of(what, part)
-    with pytest.raises(DataError, match=rf"1 of \d parts are missing in parts: {part.name}"):
+    with pytest.raises(DataError, match=rf"1 of \d parts is missing in parts: {part.name}"):
         parts_of(source, is_complete=True).check_complete()
     spy = Spy()
     assert score(source, "jsonl", "out", parts_of(source), answer_here(spy)) == expected  # type: ignore[arg-type]

@@ -22,7 +22,8 @@ from pyarrow import parquet
 from sentiment_cli.data.tables.readers import Rejects
 from sentiment_cli.errors import DataError, MachineError, SentimentError, UsageError
 from sentiment_cli.inference.batch import chunks
-from sentiment_cli.inference.batch.inputs import given_texts, open_file
+from sentiment_cli.inference.batch.chunks import given_texts
+from sentiment_cli.inference.batch.inputs import open_file
 from sentiment_cli.inference.batch.predict_all import predict_all
 from sentiment_cli.inference.batch.streams import lines_as_they_come
 from sentiment_cli.inference.predictor import Prediction
