@@ -63,7 +63,7 @@ train: $(READY)  ## Train the default experiment on IMDb, then score it on the t
 imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder imdb-best-lm: $(READY)  ## Pretrain on IMDb's unlabelled reviews
 	$(BIN)/sentiment pretrain $@
 
-linear linear-taught best-labels imdb-student imdb-best-cpu imdb-best: $(READY)  ## Train that experiment, and what it starts from, then score it
+linear linear-taught best-labels gru-bigrams imdb-student imdb-best-cpu imdb-best: $(READY)  ## Train that experiment, and what it starts from, then score it
 	run=$$($(BIN)/sentiment train $@) && $(BIN)/sentiment eval "$$run"
 
 pocket: $(READY)  ## Train the model that comes with the package, and compare it with the one that is here
@@ -76,4 +76,4 @@ clean:  ## Remove the virtual environment and what tools cached; data and runs s
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help install demo test coverage slow docs faults pretended check train engines clean imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder
-.PHONY: pocket imdb-best-lm linear linear-taught best-labels imdb-student imdb-best-cpu imdb-best
+.PHONY: pocket imdb-best-lm linear linear-taught best-labels gru-bigrams imdb-student imdb-best-cpu imdb-best
