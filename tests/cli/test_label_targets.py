@@ -320,9 +320,7 @@ def test_fitted_thresholds_are_stored_with_the_model_said_and_used(typed: Callab
     assert "Fitted on validation" in Path(done(typed("report", moved)).out.strip()).read_text()
 
 
-def test_data_info_and_check_read_several_labels_a_row_as_train_does(
-    typed: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_data_info_and_check_read_several_labels_a_row_as_train_does(typed: Callable[..., Any], tmp_path: Path) -> None:
     for data in (json_lines(tmp_path), separated(tmp_path)):
         assert json.loads(done(typed("data", "info", "--data", data, "--json")).out)["labels"] == sorted(TOPICS)
         assert "maybe" not in done(typed("data", "check", "--data", data, "--json")).out
