@@ -36,21 +36,9 @@ _SHORT = (15, 60)  # tokens of a row on average
 FEW_ROWS, _FOLDS = 2_000, 10
 _Section = TypeVar("_Section", bound=Section)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_NETWORK = (  # of a network, what can be null
-    "vocabulary.min_count",
-    "model.embedding.dropout",
-    "train.lr",
-    "train.batch_tokens",
-    "train.epochs",
-)
-_LINEAR = (
-    "ngrams",
-    "char_ngrams",
-    "min_count",
-    "weighting",
-    "normalize",
-    "penalty",
-)  # of the linear model, what can be null
+# What can be null: of a network, and of the linear model.
+_NETWORK = ("vocabulary.min_count", "model.embedding.dropout", "train.lr", "train.batch_tokens", "train.epochs")
+_LINEAR = ("ngrams", "char_ngrams", "min_count", "weighting", "normalize", "penalty")
 
 
 class Facts(NamedTuple):
