@@ -66,10 +66,9 @@ class _Pace(NamedTuple):
     steps: int
 
 
-# A network soon knows few rows by heart unless dropout is strong, and short ones unless steps are small, too. Even
-# shorter rows, such as questions, and long ones are learnt with larger steps.
-_SLOWLY, _FAST, _MOST_EPOCHS = _Pace(1e-3, 0.5, 10, 1_300), _Pace(3e-3, 0.5, 7, 800), 40
-_OF_MANY_ROWS = 0.3  # dropout
+# A network soon knows short rows by heart unless dropout is strong and steps are small. Of the few words of even
+# shorter ones, such as questions, strong dropout leaves too little.
+_SLOWLY, _FAST, _MOST_EPOCHS = _Pace(1e-3, 0.5, 10, 1_300), _Pace(3e-3, 0.3, 7, 800), 40
 # Each of many labels has few rows, and it takes more steps to tell it from the others.
 _LONGER = _Pace(2e-3, 0.5, 14, 1_800)
 
@@ -138,14 +137,13 @@ def choose_network(facts: Facts, max_tokens: int | None) -> list[Chosen]:
     per_epoch = max(1, math.ceil(n_tokens / batch_tokens))
     is_short = _SHORT[0] <= facts.tokens <= _SHORT[1]
     how = _LONGER if facts.n_labels > _MANY_LABELS else _SLOWLY if is_short else _FAST
-    dropout = _OF_MANY_ROWS if how is _FAST and facts.n_rows > _MANY_ROWS else how.dropout
     epochs = max(how.epochs, min(_MOST_EPOCHS, math.ceil(how.steps / per_epoch)))
     size = f"{facts.n_rows:,} rows of {facts.tokens:,.0f} tokens make about {per_epoch:,} steps per epoch"
     min_count = 2 if facts.n_rows > _MANY_ROWS else 1
     reason = f"rows of {facts.tokens:,.0f} tokens" if how is not _LONGER else f"{facts.n_labels:,} labels"
     return [
         Chosen("train.lr", how.lr, reason),
-        Chosen("model.embedding.dropout", dropout, reason),
+        Chosen("model.embedding.dropout", how.dropout, reason),
         Chosen("train.batch_tokens", batch_tokens, size),
         Chosen("train.epochs", epochs, f"about {epochs * per_epoch:,} steps in all"),
         Chosen("vocabulary.min_count", min_count, f"{facts.n_rows:,} rows to learn words from"),
