@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+ENGINES := .venv-engines
 
 help:  ## Show this list (the default)
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +32,14 @@ slow: $(READY)  ## Run the tests that take minutes
 pretended: $(READY)  ## Run the tests of the GPU path on a pretended CUDA device (one minute; needs a C++ compiler)
 	PYTHONPATH=tests/support:benchmarks OMP_NUM_THREADS=1 $(BIN)/pytest -q -p pretended_cuda.plugin -m "pretended or gpu" tests/pretended tests/models
 
+engines: $(ENGINES)/ready  ## Run Ray, Spark, MLflow and W&B for real, in .venv-engines (3 GB, some minutes; needs Java 17)
+	OMP_NUM_THREADS=1 $(ENGINES)/bin/pytest -q -rs tests/engines tests/workflows/test_tracking.py
+
+$(ENGINES)/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv $(ENGINES)
+	@$(ENGINES)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[engines]'
+	@touch $@
+
 check: $(READY)  ## Check format, lint, types and imports, then run the test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -54,7 +63,7 @@ train: $(READY)  ## Train the default experiment on IMDb, then score it on the t
 imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder imdb-best-lm: $(READY)  ## Pretrain on IMDb's unlabelled reviews
 	$(BIN)/sentiment pretrain $@
 
-linear best-labels imdb-student imdb-best-cpu imdb-best: $(READY)  ## Train that experiment, and what it starts from, then score it
+linear linear-taught best-labels imdb-student imdb-best-cpu imdb-best: $(READY)  ## Train that experiment, and what it starts from, then score it
 	run=$$($(BIN)/sentiment train $@) && $(BIN)/sentiment eval "$$run"
 
 pocket: $(READY)  ## Train the model that comes with the package, and compare it with the one that is here
@@ -64,8 +73,8 @@ pocket: $(READY)  ## Train the model that comes with the package, and compare it
 	  { echo "another model: $$run/pocket.model"; exit 1; }; }
 
 clean:  ## Remove the virtual environment and what tools cached; data and runs stay
-	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf .venv $(ENGINES) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install demo test coverage slow docs faults pretended check train clean imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder
-.PHONY: pocket imdb-best-lm linear best-labels imdb-student imdb-best-cpu imdb-best
+.PHONY: help install demo test coverage slow docs faults pretended check train engines clean imdb-vectors imdb-lm imdb-lm-backward imdb-autoencoder
+.PHONY: pocket imdb-best-lm linear linear-taught best-labels imdb-student imdb-best-cpu imdb-best

@@ -59,7 +59,7 @@ def print_scores(name: str, logit_NC: torch.Tensor, packed: Packed) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", nargs="?", default="default")
+    parser.add_argument("experiment", nargs="?", default="lstm-bi")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
     arguments = parser.parse_args()
     experiment = settle(load_experiment(arguments.experiment, [*SETTINGS, *arguments.settings]), is_said=True)

@@ -5,7 +5,7 @@
     python benchmarks/leaderboard.py --keep runs gru       # and keep the finished runs in a folder
     python benchmarks/leaderboard.py --time gru            # train one again, for the time alone that it takes
     python benchmarks/leaderboard.py --prediction runs     # measure how fast kept runs predict, and how large they are
-    python benchmarks/leaderboard.py --rates               # measure how fast each trains beside default, taking turns
+    python benchmarks/leaderboard.py --rates               # measure how fast each trains beside lstm-bi, taking turns
     python benchmarks/leaderboard.py --table               # only write the table and the picture
 
 Each run is `sentiment train NAME --set seed=N`, then one `sentiment eval`, each in its own process.
@@ -47,7 +47,8 @@ EXPERIMENTS = {
     "elman": "Elman RNN, forward",
     "elman-bi": "Elman RNN, both directions",
     "lstm": "LSTM, forward",
-    "default": "LSTM, both directions",
+    "default": "LSTM, both directions, linear model beside it",
+    "lstm-bi": "LSTM, both directions",
     "lstm-stacked": "LSTM, both directions, two layers",
     "lstm-1997": "LSTM of 1997, both directions, no forget gate",
     "gru": "GRU, both directions",
@@ -71,7 +72,7 @@ def main() -> None:
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--time", action="store_true", help="train seed 0 again, for its time; its scores stay")
     instead.add_argument("--prediction", type=Path, metavar="DIR", help="train nothing; measure the runs kept there")
-    instead.add_argument("--rates", action="store_true", help="measure how fast each trains beside default")
+    instead.add_argument("--rates", action="store_true", help="measure how fast each trains beside lstm-bi")
     instead.add_argument("--table", action="store_true", help="train nothing")
     arguments = parser.parse_args()
     if arguments.time and not all(_is_of_this_machine(name) for name in arguments.names or [""]):
@@ -172,14 +173,14 @@ def _was_alone(others_share: float | None) -> bool:
 
 
 def measure_rates(names: list[str]) -> None:
-    """Train all experiments in turn, some seconds each, and add to results what their tokens/s are of default's.
+    """Train all experiments in turn, some seconds each, and add to results what their tokens/s are of lstm-bi's.
 
     A ratio is the median of those of the rounds, so that a machine that slows down slows all of a round.
     """
     from steps import run_for, train
 
     others, trainings, rates = _Others(), {}, defaultdict[str, list[float]](list)
-    for name in ("default", *names):
+    for name in ("lstm-bi", *names):
         experiment = load_experiment(name)
         if experiment.model.kind != "linear" and name not in trainings and _result_path(name, 0).exists():
             trainings[name] = train(experiment)
@@ -191,8 +192,8 @@ def measure_rates(names: list[str]) -> None:
             say(f"round {round_ + 1}, {name}: {rates[name][-1]:,.0f} tokens/s")
     share = others.share()
     for name, found in rates.items():
-        ratio = statistics.median(own / base for own, base in zip(found, rates["default"], strict=True))
-        fields = {"rate_of_default": ratio, "rate_others_share": share, "rate_commit": _commit()}
+        ratio = statistics.median(own / base for own, base in zip(found, rates["lstm-bi"], strict=True))
+        fields = {"rate_of_lstm_bi": ratio, "rate_others_share": share, "rate_commit": _commit()}
         path = _result_path(name, 0)
         path.write_text(json.dumps(json.loads(path.read_text()) | fields, indent=2) + "\n")
 
@@ -350,7 +351,7 @@ def write_table() -> None:
         rows.append((test, f"| {' | '.join(cells)} |"))
         if seconds is not None:
             points.append((name, seconds, test))
-    hardware = sorted({json.loads(path.read_text())["hardware"] for path in RESULTS.glob("*.json")})
+    hardware = sorted({json.loads(path.read_text())["hardware"] for path in RESULTS.glob("*-seed-*.json")})
     lines = [row for _, row in sorted(rows, reverse=True)] + to_come
     (ROOT / "docs" / "leaderboard.md").write_text(_PAGE.format(rows="\n".join(lines), hardware="; ".join(hardware)))
     _draw(points)
@@ -363,12 +364,12 @@ models, evaluates each finished run on test once, and writes this page from `ben
 on validation rows, held out by movie (for `tutorial-rnn` and `keras-lstm` by row, as in the originals). Figures are
 means, with the standard deviation over n seeds where n > 1. Seconds are those of the whole process without data
 preparation, on {hardware}, for runs without other load on the machine: if no evaluated run qualifies, seed 0 is trained
-again. The machine is shared, and training can take twice as long in some hours. × default is independent of that: it is
-the training speed in tokens/s relative to `default`, with interleaved measurements (`--rates`). Predicted tokens per
+again. The machine is shared, and training can take twice as long in some hours. × lstm-bi is independent of that: it is
+the training speed in tokens/s relative to `lstm-bi`, with interleaved measurements (`--rates`). Predicted tokens per
 second (all validation reviews) and milliseconds (one review of median length) are those of the exported float32 graph
 on tokenized texts; megabytes are its size. With one seed, differences below half a point are not reliable.
 
-| model | experiment | parameters | validation % | test % | seconds | tokens/s | × default | predicted/s | one, ms \
+| model | experiment | parameters | validation % | test % | seconds | tokens/s | × lstm-bi | predicted/s | one, ms \
 | MB | runs, commit |
 |---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|
 {rows}
@@ -388,7 +389,7 @@ def _prediction_cells(results: list[dict[str, Any]]) -> list[str]:
 
 
 def _rate_cell(result: dict[str, Any]) -> str:
-    return f"{result['rate_of_default']:.2f}" if _was_alone(result.get("rate_others_share")) else ""
+    return f"{result['rate_of_lstm_bi']:.2f}" if _was_alone(result.get("rate_others_share")) else ""
 
 
 def _timed_at(results: list[dict[str, Any]]) -> str:

@@ -54,8 +54,9 @@ class MadeUp(Corpus):
 def made_small(name: str, length: int, settings: Sequence[str] = ()) -> Experiment:
     """Return a shipped recipe with rows, or windows, of `length` tokens and layers of eight units."""
     base = load_experiment(name)
-    found = ["model.embedding.width=8", "train.epochs=1", "train.checkpoint_minutes=null"]
-    if base.model.kind != "bag" and base.task != "vectors":
+    found = ["train.epochs=1", "train.checkpoint_minutes=null"]
+    found.append("model.regions.width=8" if base.task == "regions" else "model.embedding.width=8")
+    if base.model.kind != "bag" and base.task not in ("vectors", "regions"):
         found.append("model.encoder.width=8")
     if base.text.max_tokens is not None:
         found.append(f"text.max_tokens={length}")
@@ -63,7 +64,7 @@ def made_small(name: str, length: int, settings: Sequence[str] = ()) -> Experime
         found.append(f"text.pad_to={length}")
     if base.model.embedding.ngrams > 1:
         found.append("model.embedding.buckets=500")
-    if base.task == "vectors" or (base.task != "classify" and base.model.language.softmax == "sampled"):
+    if base.task in ("vectors", "regions") or (base.task != "classify" and base.model.language.softmax == "sampled"):
         found.append("model.language.samples=16")
     if base.model.embedding.dropout is None:  # these follow from the rows, of which there are none here
         found.append("model.embedding.dropout=0.3")
@@ -73,7 +74,7 @@ def made_small(name: str, length: int, settings: Sequence[str] = ()) -> Experime
         found.append("teacher.run=null")
     if base.task != "classify":
         found.append("data.valid.unsup_share=0.5")
-    if base.task in ("language-model", "vectors"):
+    if base.task in ("language-model", "vectors", "regions"):
         found.append(f"train.window={length}")
     n_rows = 8 if base.task == "autoencoder" else 4  # whose tokens are read and written
     return load_experiment(name, [*found, f"train.batch_tokens={n_rows * length}", *settings])

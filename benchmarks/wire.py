@@ -24,7 +24,7 @@ from sentiment_cli.training.state import TrainJob, build_state
 from sentiment_cli.training.tasks.table import task_of
 from sentiment_cli.training.weights_init import build_initial_model
 
-RECIPES = ("default", "best-labels")
+RECIPES = ("lstm-bi", "best-labels")
 sent: "collections.Counter[str]" = collections.Counter()
 
 

@@ -16,6 +16,7 @@ PACKAGES = {
     "plot": ("matplotlib",),
     "tensorboard": ("tensorboardX",),
     "serve": ("starlette", "uvicorn", "h11"),
+    "ray": ("ray",),
 }
 _BUILDS = (
     ". On Linux pip takes a CUDA build of some 5 GB; how to get a CPU build: https://pytorch.org/get-started/locally/"

@@ -43,6 +43,9 @@ def export(
         Path | None,
         Option(metavar="DIR", help="Write a folder for a model hub: card, weights, settings, packed model."),
     ] = None,
+    mlflow: Annotated[
+        Path | None, Option(metavar="DIR", help="Write a folder that MLflow loads as a pyfunc, without torch.")
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
     run_option: RunOption = None,
 ) -> None:
@@ -56,13 +59,18 @@ def export(
       sentiment predict --run imdb-lstm.model "I just really loved the movie"
       sentiment export imdb-lstm --page imdb-lstm.html
       sentiment export imdb-lstm --hub imdb-lstm-hub
+      sentiment export imdb-lstm --mlflow imdb-lstm-mlflow
     """
     from sentiment_cli.runs.directory import find_run
 
+    given = {"--page": page, "--out": out, "--pack": pack, "--precision": precision}
+    further = [name for name, value in given.items() if value is not None]
     if hub is not None:
-        given = {"--page": page, "--out": out, "--pack": pack, "--precision": precision}
-        further = [name for name, value in given.items() if value is not None]
+        further += ["--mlflow"] if mlflow is not None else []
         _write_hub(one_run(run, run_option), hub, further, as_json)
+        return
+    if mlflow is not None:
+        _write_mlflow(one_run(run, run_option), mlflow, further, as_json)
         return
     if page is not None:
         _write_page(run, page, precision, {"--out": out, "--pack": pack}, as_json)
@@ -161,13 +169,28 @@ def _write_hub(run: str | None, hub: Path, others: list[str], as_json: bool) -> 
     console.say("no licence is set: it goes into the first lines of README.md, as license: NAME")
 
 
+def _write_mlflow(run: str | None, folder: Path, others: list[str], as_json: bool) -> None:
+    """Write a model as a folder of MLflow, where nothing is there."""
+    from sentiment_cli.runs.directory import find_run
+
+    if others:
+        said = f"--mlflow and {others[0]} are both given; they are written one by one"
+        raise UsageError(said, Change(without=others))
+    path = find_run(run)
+    from sentiment_cli.inference.pyfunc import write_mlflow_folder
+    from sentiment_cli.runs.ensemble_model import open_model
+
+    write_mlflow_folder(open_model(path), path.resolve().stem if path.is_file() else path.resolve().name, folder)
+    console.result(json.dumps({"run": str(path), "mlflow": str(folder)}) if as_json else str(folder))
+
+
 def _pack(ensemble: "SavedModel", pack: Path, path: Path, as_json: bool) -> None:
     """Write an ensemble as one file, where nothing is there."""
-    from sentiment_cli.runs.ensemble_model import pack_ensemble
+    from sentiment_cli.runs.ensemble_model import pack_model
     from sentiment_cli.runs.model_files import check_free, is_packed
 
     check_free(pack, is_packed, _elsewhere(None, pack, []))
-    pack_ensemble(ensemble, pack)
+    pack_model(ensemble, pack)
     console.result(json.dumps({"run": str(path), "exports": {}, "pack": str(pack)}) if as_json else str(pack))
 
 

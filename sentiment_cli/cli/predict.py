@@ -89,6 +89,12 @@ def predict(
         str | None, Option(metavar="K/N", help="Score the K-th of N shards into --parts, and write nothing else.")
     ] = None,
     merge: Annotated[bool, Option("--merge", help="Write the answers that are in --parts; score nothing.")] = False,
+    on: Annotated[
+        str | None,
+        Option(
+            metavar="ray[://ADDRESS]", help="Score the parts on Ray: on this machine, ray://auto or ray://HOST:PORT."
+        ),
+    ] = None,
 ) -> None:
     """Classify sentences, files or standard input.
 
@@ -104,13 +110,14 @@ def predict(
       sentiment predict --file reviews.jsonl.gz --text-column body --on-error skip
       sentiment predict --file 'logs/*.parquet' --out all.parquet --workers 8
       sentiment predict --file big.csv --parts parts --shard 3/16
+      sentiment predict --file big.csv --parts parts --on ray --out answers.csv
       sentiment predict --file big.csv --parts parts --merge --out answers.csv
       tail -f reviews.txt | sentiment predict --run imdb-lstm
       sentiment predict "I loved the movie" --explain --trace --html why.html
     """
     from sentiment_cli.runs.directory import find_run
 
-    scale = Scale(workers, parts, shard, merge)
+    scale = Scale(workers, parts, shard, merge, on)
     scale.check(file, out, has_reasons=explain or trace)
     with contextlib.ExitStack() as stack:
         files = None

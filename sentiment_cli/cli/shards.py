@@ -1,4 +1,4 @@
-"""`sentiment predict --workers`, `--parts`, `--shard` and `--merge`: files that are scored by several processes."""
+"""`sentiment predict --workers`, `--parts`, `--shard`, `--merge`, `--on`: files scored by several processes."""
 
 import contextlib
 import fnmatch
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sentiment_cli.inference.batch.sources import Files
 
 _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
+_ON, _HOST = re.compile(r"ray(://(auto|\S+:[0-9]{1,5}))?"), re.compile(r"(?:ray://)?([\w-]+(?:\.[\w-]+)+)/?")
 _FREE_PARTS = "parts"
 
 
@@ -28,6 +29,8 @@ class Scale:
     parts: Path | None = None
     shard: str | None = None
     merge: bool = False
+    on: str | None = None
+    _files: "Files | None" = None
     _options: tuple[Any, ...] = ()  # that the answers depend on, beside the source and the model
 
     @property
@@ -38,6 +41,7 @@ class Scale:
             "--parts": self.parts is not None,
             "--shard": self.shard is not None,
             "--merge": self.merge,
+            "--on": self.on is not None,
         }
         return [name for name, is_given in named.items() if is_given]
 
@@ -50,13 +54,15 @@ class Scale:
             raise UsageError(f"{first} goes with --file, which names files", Change(without=self.given))
         if has_reasons:
             raise UsageError(f"--explain and --trace do not go with {first}", Change(without=self.given))
-        for option in ("--shard", "--merge"):
+        for option in ("--shard", "--merge", "--on"):
             if option in self.given and self.parts is None:
                 raise UsageError(f"{option} goes with --parts, the folder of the parts", Change("--parts", _FREE_PARTS))
         if self.shard is not None and self.merge:
             raise UsageError("--shard and --merge are both given: one scores parts", Change(without=["--shard"]))
         if self.merge and self.workers > 1:
             raise UsageError("--merge scores nothing, and needs no --workers", Change(without=["--workers"]))
+        if self.on is not None:
+            self._check_on(str(file))
         if self.shard is None:
             return
         k, n = self._shard()
@@ -67,24 +73,14 @@ class Scale:
 
     def read(self, files: "Files", text_column: "TextColumns", on_error: str, how: "Format") -> "BatchSource":
         """Return files as one source; with --shard what was found in them before is not looked for again."""
-        from sentiment_cli.inference.batch.inputs import open_file
-        from sentiment_cli.inference.batch.parts import plan
+        from sentiment_cli.inference.batch.parts import planned_source
         from sentiment_cli.inference.batch.sources import known_of, open_sources
 
-        self._options = (text_column, how, on_error)
-        if self.shard is None or self.parts is None:
-            source = open_sources(files, text_column, on_error, how)
+        self._files, self._options = files, (text_column, how, on_error)
+        if self.parts is not None and (self.shard is not None or self.on is not None):
+            source = planned_source(self.parts, files, *self._options)
         else:
-            known = plan(
-                self.parts,
-                files.paths,
-                files.stamps,
-                self._options,
-                lambda: [
-                    known_of(open_file(path, text_column, on_error, how, say=lambda text: None)) for path in files.paths
-                ],
-            )
-            source = open_sources(files, text_column, on_error, how, known)
+            source = open_sources(files, text_column, on_error, how)
         if self.given:
             known_of(source)
         return source
@@ -118,10 +114,13 @@ class Scale:
                 if self.shard is None:
                     other = Change("--parts", str(store.free_path(self.parts)))
                     stack.enter_context(holding(self.parts, console.say, other))
-                parts = Parts(self.parts, source, sha256, self._options, model.labels, self.merge)
+                is_complete = self.merge or self.on is not None
+                parts = Parts(self.parts, source, sha256, self._options, model.labels, is_complete)
+            answering: Any = _as_they_are
             if parts is not None and self.merge:
                 parts.check_complete()
-                answering: Any = _as_they_are
+            elif self.on is not None:
+                pass  # answers come from parts that Ray's workers write
             elif self.workers > 1:
                 answering = stack.enter_context(workers(run, self.workers, sha256, model.labels))
             else:
@@ -129,6 +128,12 @@ class Scale:
 
                 answering = answer_here(Predictor(model))
             try:
+                if parts is not None and self.on is not None:
+                    from sentiment_cli.inference.batch.on_ray import score_on_ray
+
+                    assert self._files is not None, "read before"
+                    score_on_ray(self.on, model, parts, self._files, self._options)
+                    parts.check_complete()
                 if parts is not None and self.shard is not None:
                     n, n_before = parts.score(answering, *self._shard())
                     console.say(
@@ -140,6 +145,25 @@ class Scale:
                 if self.parts is not None:
                     console.say(f"interrupted: what is finished is in {self.parts}, and the same command continues")
                 raise
+
+    def _check_on(self, file: str) -> None:
+        """Raise UsageError for an address that is none, and for what Ray's workers cannot do."""
+        from sentiment_cli.inference.batch.sources import is_url
+
+        if not _ON.fullmatch(str(self.on)):
+            host = _HOST.fullmatch(str(self.on))
+            said = f"--on is {self.on!r}, not ray (this machine), ray://auto or ray://HOST:PORT"
+            raise UsageError(said, Change("--on", f"ray://{host[1]}:6379" if host else "ray"))
+        if self.shard is not None or self.merge or self.workers > 1:
+            others = [one for one in ("--workers", "--shard", "--merge") if one in self.given]
+            raise UsageError(f"--on scores and joins all shards, and goes without {others[0]}", Change(without=others))
+        if self.on != "ray" and is_url(file):
+            raise UsageError(
+                f"{file} is copied to this machine, where the workers of a cluster do not see it", Change("--on", "ray")
+            )
+        from sentiment_cli.inference.batch.on_ray import check_ray
+
+        check_ray(str(self.on))
 
     def _shard(self) -> tuple[int, int]:
         found = _SHARD.fullmatch(self.shard or "")

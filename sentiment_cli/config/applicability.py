@@ -24,7 +24,8 @@ KINDS_OF_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "linear": dict.fromkeys(
         ("ngrams", "char_ngrams", "min_count", "weighting", "smoothing", "normalize", "penalty"), ("linear",)
     ),
-    "wide": dict.fromkeys(("use", "folds", "width"), _NEURAL),
+    "wide": dict.fromkeys(("use", "folds", "width", "dropout"), _NEURAL),
+    "regions": dict.fromkeys(("use", "width", "window", "weights"), _NEURAL),
 }
 _ELEMENTWISE = dict.fromkeys(("mingru", "sru", "qrnn"), "its recurrence is elementwise, without a matrix")
 _ORTHOGONAL = dict.fromkeys(("orthogonal", "goru"), "its recurrent matrix stays orthogonal")
@@ -39,15 +40,21 @@ CELLS_WITHOUT: dict[str, dict[str, str]] = {
 }
 # Whose each setting is, where not every task has it.
 _CLASSIFY, _LANGUAGE, SEQUENCE_TASKS = ("classify",), ("language-model",), ("autoencoder", "pairs")
-_REVIEWS = ("classify", "language-model", "autoencoder", "vectors")
+_REVIEWS = ("classify", "language-model", "autoencoder", "vectors", "regions")
 _ENCODERS = (*_CLASSIFY, *_LANGUAGE, *SEQUENCE_TASKS)
 TASKS_OF_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "model": {
         **dict.fromkeys(("pooling", "context", "head"), _CLASSIFY),
         **dict.fromkeys(("dropout", "init"), _ENCODERS),
     },
-    "model.wide": dict.fromkeys(("use", "folds", "width"), _CLASSIFY),
+    "model.wide": dict.fromkeys(("use", "folds", "width", "dropout"), _CLASSIFY),
+    "model.regions": {
+        "use": _CLASSIFY,
+        **dict.fromkeys(("width", "window"), (*_CLASSIFY, "regions")),
+        "weights": ("regions",),
+    },
     "model.embedding": {
+        "width": (*_ENCODERS, "vectors"),
         "ngrams": _CLASSIFY,
         "word_dropout": (*_CLASSIFY, *SEQUENCE_TASKS),
         **dict.fromkeys(("std", "uniform", "dropout", "element_dropout", "type_dropout"), _ENCODERS),
@@ -60,12 +67,12 @@ TASKS_OF_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "model.language": {
         **dict.fromkeys(("softmax", "tied", "cutoffs"), (*_LANGUAGE, *SEQUENCE_TASKS)),
-        "samples": (*_LANGUAGE, *SEQUENCE_TASKS, "vectors"),
+        "samples": (*_LANGUAGE, *SEQUENCE_TASKS, "vectors", "regions"),
         **dict.fromkeys(("reverse", "label"), _LANGUAGE),
     },
     "model.decoding": dict.fromkeys(("attention", "reverse"), SEQUENCE_TASKS),
     "train": {
-        "window": (*_LANGUAGE, "vectors"),
+        "window": (*_LANGUAGE, "vectors", "regions"),
         **dict.fromkeys(("activation_penalty", "temporal_penalty"), _LANGUAGE),
         **dict.fromkeys(
             ("refit", "label_smoothing", "class_weight", "thresholds", "layer_decay", "unfreeze"), _CLASSIFY

@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sentiment_cli.config.applicability import CELLS_WITHOUT, KINDS_OF_SETTINGS, SEQUENCE_TASKS, TASKS_OF_SETTINGS
-from sentiment_cli.config.schema import CORPORA, SMALLEST_BPE, Embedding, Encoder, Experiment, Model, Teacher, Wide
+from sentiment_cli.config.schema import (
+    CORPORA,
+    SMALLEST_BPE,
+    Embedding,
+    Encoder,
+    Experiment,
+    Model,
+    Regions,
+    Teacher,
+    Wide,
+)
 from sentiment_cli.config.values import Section
 
 # Cells whose state is more than what is seen of it; an encoder calls them several times for a row.
@@ -103,7 +113,6 @@ def _of_the_target(experiment: Experiment) -> Iterator[Contradiction]:
             ("train.label_smoothing", train.label_smoothing > 0),
             ("model.head", experiment.model.head == "steps"),
             ("model.kind", experiment.model.kind == "linear" and data.target == "stars"),
-            ("model.wide.use", experiment.model.wide.use != "none"),
         ):
             if is_set:
                 said = f"{key} is set to what single labels need, and data.target is {data.target}"
@@ -145,12 +154,15 @@ def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:
                 name = ".".join(filter(None, ("model", section, key)))
                 message = f"{name} is of kind {' or '.join(kinds)}, and model.kind is {model.kind}"
                 yield Contradiction((name, "model.kind"), message)
-    defaults = Wide()
-    for key in ("folds", "width"):
-        uses = ("channel", "both") if key == "width" else ("channel", "skip", "both")
-        if getattr(model.wide, key) != getattr(defaults, key) and model.wide.use not in uses:
+    wide_uses = {"folds": ("channel", "skip", "both"), "width": ("channel", "both"), "dropout": ("skip", "both")}
+    for key, uses in wide_uses.items():
+        if getattr(model.wide, key) != Wide.model_fields[key].default and model.wide.use not in uses:
             message = f"model.wide.{key} is of model.wide.use {' or '.join(uses)}, and that is {model.wide.use}"
             yield Contradiction((f"model.wide.{key}", "model.wide.use"), message)
+    for key in ("width", "window") if model.regions.use == "none" and experiment.task == "classify" else ():
+        if getattr(model.regions, key) != Regions.model_fields[key].default:
+            message = f"model.regions.{key} is of model.regions.use frozen or tuned, and that is none"
+            yield Contradiction((f"model.regions.{key}", "model.regions.use"), message)
     if model.wide.use in ("skip", "both") and model.head == "steps":
         message = f"model.wide.use {model.wide.use} adds logits of whole rows, and model.head steps judges each token"
         yield Contradiction(("model.wide.use", "model.head"), message)
@@ -263,7 +275,7 @@ def _of_the_task(experiment: Experiment) -> Iterator[Contradiction]:
     if train.monitor != "loss":
         message = f"train.monitor is {train.monitor}, and task {task} is validated by its loss"
         yield Contradiction(("train.monitor", "task"), message)
-    if task != "vectors":
+    if task not in ("vectors", "regions"):
         if not experiment.text.start:
             message = f"task is {task}, in which rows begin and end with the start token: text.start is false"
             yield Contradiction(("text.start", "task"), message)

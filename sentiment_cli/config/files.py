@@ -73,8 +73,11 @@ def taken_over(origin: Any, task: Any = None) -> list[YamlDocument]:
     its_task = next((document.value["task"] for document in reversed(documents) if "task" in document.value), None)
     if its_task in (None, "classify"):
         return []
-    of_vectors = {**_TAKEN_OVER, "model": {"embedding": {"width": None}}}
-    taken = of_vectors if "vectors" in (task, its_task) else _TAKEN_OVER
+    taken = _TAKEN_OVER
+    if "vectors" in (task, its_task):
+        taken = {**_TAKEN_OVER, "model": {"embedding": {"width": None}}}
+    elif "regions" in (task, its_task):
+        taken = {**_TAKEN_OVER, "model": {"regions": dict.fromkeys(("width", "window"))}}
     return [
         dataclasses.replace(
             document,

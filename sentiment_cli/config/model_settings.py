@@ -10,6 +10,7 @@ from sentiment_cli.config.values import (
     Rate,
     Width,
     from_to,
+    odd,
     rising,
 )
 from sentiment_cli.config.values import Section as Section
@@ -158,6 +159,26 @@ class Wide(Section):
         "group share a fold",
     )
     width: Width = Field(16, description="numbers per token that the n-grams' weights are mapped to (use: channel)")
+    dropout: Rate = Field(
+        0.0, description="share of a batch's rows that are trained without the linear model's logits (use: skip, both)"
+    )
+
+
+class Regions(Section):
+    """Region embeddings: a vector for the words around each place (task: regions), read beside the word vectors."""
+
+    use: Literal["none", "frozen", "tuned"] = Field(
+        "none",
+        description="whether a classifier reads the region embedding of init_from, as it is or trained further "
+        "(task: classify)",
+    )
+    width: Width = Field(128, description="numbers per word, and per region")
+    window: Annotated[int, Field(ge=3, le=15), AfterValidator(odd)] = Field(5, description="words in a region, odd")
+    weights: Literal["frequency", "labels"] = Field(
+        "labels",
+        description="weight of a word that regions predict: less for frequent words, or how much the word tells of the "
+        "labels of training rows, its log-count ratio (task: regions)",
+    )
 
 
 class Model(Section):
@@ -188,5 +209,6 @@ class Model(Section):
     )
     linear: Linear = Linear()
     wide: Wide = Wide()
+    regions: Regions = Regions()
     language: Language = Language()
     decoding: Decoding = Decoding()

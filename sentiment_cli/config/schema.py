@@ -14,6 +14,7 @@ from sentiment_cli.config.model_settings import Encoder as Encoder
 from sentiment_cli.config.model_settings import Language as Language
 from sentiment_cli.config.model_settings import Linear as Linear
 from sentiment_cli.config.model_settings import Model as Model
+from sentiment_cli.config.model_settings import Regions as Regions
 from sentiment_cli.config.model_settings import Wide as Wide
 from sentiment_cli.config.train_settings import Teacher as Teacher
 from sentiment_cli.config.train_settings import Train as Train
@@ -211,11 +212,10 @@ class Experiment(Section):
         description="a name for its runs: 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
     )
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = Field(0, description="random seed of all draws in training")
-    task: Literal["classify", "language-model", "autoencoder", "pairs", "vectors"] = Field(
+    task: Literal["classify", "language-model", "autoencoder", "pairs", "vectors", "regions"] = Field(
         "classify",
         description="classify, or pretrain: predict each next word, reconstruct a review, generate the second "
-        "sequence of a "
-        "pair from the first, or learn word vectors (skip-gram)",
+        "sequence of a pair from the first, learn word vectors (skip-gram), or learn region embeddings",
     )
     data: Data = Data()
     text: Text = Text()

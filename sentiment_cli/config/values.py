@@ -32,6 +32,12 @@ def rising(numbers: tuple[int, ...]) -> tuple[int, ...]:
     return numbers
 
 
+def odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError("an odd number has a middle, which an even one lacks")
+    return number
+
+
 def from_to(numbers: tuple[int, ...]) -> tuple[int, ...]:
     if numbers and (len(numbers) != 2 or numbers[0] > numbers[1]):
         raise ValueError(f"{list(numbers)} is neither [] nor two numbers, from and to")

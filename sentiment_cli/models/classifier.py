@@ -13,6 +13,7 @@ from sentiment_cli.models.layers.encoders import Bag, Encoded, RecurrentEncoder,
 from sentiment_cli.models.layers.pooling import Pooling
 from sentiment_cli.models.layers.transformer import TransformerEncoder
 from sentiment_cli.models.linear import LinearClassifier
+from sentiment_cli.models.regions import RegionEmbedding
 from sentiment_cli.models.wide import WidePart
 
 
@@ -41,10 +42,13 @@ class Classifier(nn.Module):
         assert n_labels >= 2
         self.n_logits = n_outputs(target, n_labels)
         self.embedding = WordEmbedding(settings.embedding, n_entries, unknown_id, pad_is_input=pad_is_input)
-        self.wide = None
+        self.wide, self.regions = None, None
         if settings.wide.use != "none":
-            self.wide = WidePart(settings, n_entries, unknown_id, n_labels)
-        self.encoder = _build_encoder(settings, settings.embedding.width + (self.wide.width if self.wide else 0))
+            self.wide = WidePart(settings, n_entries, unknown_id, n_labels, target)
+        if settings.regions.use != "none":
+            self.regions = RegionEmbedding(settings.regions, n_entries)
+        beside = sum(part.width for part in (self.wide, self.regions) if part is not None)
+        self.encoder = _build_encoder(settings, settings.embedding.width + beside)
         if self.encoder.needs_ends:
             self.register_buffer("is_mark_V", is_mark_V, persistent=False)
         width, self.context, self.pooling = self.encoder.width, None, None
@@ -74,14 +78,19 @@ class Classifier(nn.Module):
         return logits if added is None else logits + added
 
     def inputs(self, ids_BL: Tensor, length_B: Tensor, fold_B: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Return inputs_BLD of the encoder, word vectors with the channels beside them, and the added logits."""
-        embedded_BLD = self.embedding(ids_BL)
-        if self.wide is None:
-            return embedded_BLD, None
-        channel_BLD, added = self.wide(ids_BL, length_B, fold_B)
-        if channel_BLD is not None:
-            embedded_BLD = torch.cat([embedded_BLD, channel_BLD.to(embedded_BLD.dtype)], dim=2)
-        return embedded_BLD, added
+        """Return inputs_BLD of the encoder and the added logits.
+
+        The inputs are word vectors, with the channels of the wide part and the region embeddings beside them.
+        """
+        parts, added = [self.embedding(ids_BL)], None
+        if self.wide is not None:
+            channel_BLD, added = self.wide(ids_BL, length_B, fold_B)
+            parts += [] if channel_BLD is None else [channel_BLD]
+        if self.regions is not None:
+            parts.append(self.regions(ids_BL, length_B))
+        if len(parts) == 1:
+            return parts[0], added
+        return torch.cat([part_BLD.to(parts[0].dtype) for part_BLD in parts], dim=2), added
 
     def step_logits(self, ids_BL: Tensor, length_B: Tensor, fold_B: Tensor | None = None) -> Tensor:
         """Return logit_BL for two labels, logit_BLC for more: the logits of a model with `head: steps` at every step.

@@ -10,8 +10,9 @@ from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.language_model import build_language_model
 from sentiment_cli.models.layers.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
+from sentiment_cli.models.regions import RegionPretraining
 from sentiment_cli.models.seq2seq import build_encoder_decoder
-from sentiment_cli.models.skip_gram import SkipGram
+from sentiment_cli.models.skip_gram import ContextWords, SkipGram
 
 
 class CostRow(NamedTuple):
@@ -40,8 +41,8 @@ def parts_of(experiment: Experiment, n_entries: int, n_labels: int = 2) -> list[
         elif parameters:
             per_row = experiment.task == "classify" and name in ("output", "dropout")
             products = sum(p.numel() for p in parameters if p.dim() > 1 and id(p) not in tables and not per_row)
-            if isinstance(model, SkipGram) and module is model.context:
-                products = model.samples * module.embedding_dim
+            if isinstance(module, ContextWords):
+                products = module.samples * module.embedding_dim
             parts.append(CostRow(name, sum(p.numel() for p in parameters), products))
     return parts
 
@@ -51,7 +52,9 @@ def _build(experiment: Experiment, vocabulary: Vocabulary, n_labels: int) -> nn.
         return build_language_model(experiment, vocabulary, n_labels)
     if experiment.task in ("autoencoder", "pairs"):
         return build_encoder_decoder(experiment, vocabulary)
+    count_V, samples = torch.ones(len(vocabulary.entries)), experiment.model.language.samples
     if experiment.task == "vectors":
-        count_V = torch.ones(len(vocabulary.entries))
-        return SkipGram(count_V, experiment.model.embedding.width, samples=experiment.model.language.samples)
+        return SkipGram(count_V, experiment.model.embedding.width, samples=samples)
+    if experiment.task == "regions":
+        return RegionPretraining(experiment.model.regions, count_V, count_V, samples=samples)
     return build_classifier(experiment, vocabulary, n_labels)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
+from sentiment_cli.data.corpus.targets import TargetName
 from sentiment_cli.models.layers.ngrams import NONE
 from sentiment_cli.models.linear import LinearClassifier
 
@@ -27,13 +28,15 @@ class WidePart(nn.Module):
     table: Tensor | None
     bias_KC: Tensor | None
 
-    def __init__(self, settings: schema.Model, n_entries: int, unknown_id: int, n_labels: int) -> None:
+    def __init__(
+        self, settings: schema.Model, n_entries: int, unknown_id: int, n_labels: int, target: TargetName
+    ) -> None:
         super().__init__()
-        self.linear = LinearClassifier(settings.linear, n_entries, unknown_id, n_labels)
+        self.linear = LinearClassifier(settings.linear, n_entries, unknown_id, n_labels, target)
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("table", None, persistent=False)
         self.register_buffer("bias_KC", None, persistent=False)
-        self.channel, self.scale = None, None
+        self.channel, self.scale, self.dropout = None, None, settings.wide.dropout
         if settings.wide.use in ("channel", "both"):
             self.channel = nn.Linear(self.linear.longest * self.linear.n_logits, settings.wide.width)
         if settings.wide.use in ("skip", "both"):
@@ -63,7 +66,12 @@ class WidePart(nn.Module):
             assert self.bias_KC is not None
             weight_FC, bias_C, first_B1 = self.table, self.bias_KC[fold_B], fold_B[:, None] * len(linear.weight)
         channel_BLD = None if self.channel is None else self._channel(found, weight_FC, first_B1)
-        added = None if self.scale is None else self.scale * linear.logits(found, weight_FC, bias_C, first_B1)
+        if self.scale is None:
+            return channel_BLD, None
+        added = self.scale * linear.logits(found, weight_FC, bias_C, first_B1)
+        if self.training and self.dropout:
+            is_kept_B = torch.rand(len(added), device=added.device) >= self.dropout
+            added = added * (is_kept_B if added.dim() == 1 else is_kept_B[:, None])
         return channel_BLD, added
 
     def _channel(self, found: list[Tensor], weight_FC: Tensor, first_B1: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from sentiment_cli.models.classifier import AnyClassifier, Classifier
 from sentiment_cli.onnx.builder import Graph
 from sentiment_cli.onnx.encoders import write_encoder, write_last
 from sentiment_cli.onnx.grids import write_sentence_ends
-from sentiment_cli.onnx.layers import write_context, write_embedding, write_pooling
+from sentiment_cli.onnx.layers import write_context, write_embedding, write_pooling, write_regions
 from sentiment_cli.onnx.linear import write_features, write_linear, write_ngram_logits, write_ngram_weights
 from sentiment_cli.onnx.masking import write_last_states, write_rows
 
@@ -29,16 +29,18 @@ def _write_classifier(graph: Graph, model: Classifier, ids_BL: str, length_B: st
     if model.encoder.needs_ends:
         rows = rows._replace(ends_BL=write_sentence_ends(graph, ids_BL, model.is_mark_V))
     embedded_LBD = write_embedding(graph, model.embedding, graph.node("Transpose", ids_BL))
-    added = None
+    beside, added = list[str](), None
     if model.wide is not None:
         found, wide = write_features(graph, model.wide.linear, ids_BL, length_B), model.wide
         if wide.channel is not None:
             weight_BLP = write_ngram_weights(graph, wide.linear, found)
             channel_BLD = graph.linear(weight_BLP, wide.channel.weight * wide.gain, wide.channel.bias)
-            embedded_LBD = graph.join(embedded_LBD, graph.turn(channel_BLD))
+            beside.append(graph.turn(channel_BLD))
         if wide.scale is not None:
             added = graph.node("Mul", write_ngram_logits(graph, wide.linear, found), graph.constant(wide.scale))
-    states_LBD = write_encoder(graph, model.encoder, embedded_LBD, rows)
+    if model.regions is not None:
+        beside.append(write_regions(graph, model.regions, graph.node("Transpose", ids_BL), rows))
+    states_LBD = write_encoder(graph, model.encoder, graph.join(embedded_LBD, *beside), rows)
     contexts = [] if model.context is None else [write_context(graph, model.context, states_LBD, rows)]
     of_contexts = [write_last_states(graph, context_LBD, rows) for context_LBD in contexts]
     if model.pooling is None:  # the logit of the last step, at which the backward direction has read one token

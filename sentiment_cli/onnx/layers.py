@@ -7,6 +7,7 @@ from sentiment_cli.data.tokens.vocabulary import PAD_ID
 from sentiment_cli.models.layers.context import Context
 from sentiment_cli.models.layers.embedding import MULTIPLIER, WordEmbedding
 from sentiment_cli.models.layers.pooling import Pooling
+from sentiment_cli.models.regions import RegionEmbedding
 from sentiment_cli.onnx.builder import Graph
 from sentiment_cli.onnx.masking import RowMask, cut_mask, fill_padding, uncut
 from sentiment_cli.onnx.rules.values import FLOAT
@@ -38,6 +39,17 @@ def _ngram_rows(graph: Graph, ids_LB: str, longest: int, buckets: int) -> Iterat
         high_LB = graph.node("Div", graph.node("Sub", hash_LB, low_LB), high)
         row_LB = graph.node("Add", graph.node("Mod", high_LB, graph.constant(buckets)), graph.constant(1))
         yield graph.node("Where", whole_LB, row_LB, none)
+
+
+def write_regions(graph: Graph, regions: RegionEmbedding, ids_LB: str, rows: RowMask) -> str:
+    """Return region_LBD."""
+    vector_LBD = fill_padding(graph, graph.node("Gather", graph.constant(regions.vectors.weight), ids_LB), rows)
+    half, parts = regions.window // 2, []
+    padded_LBD = graph.node("Pad", vector_LBD, graph.constant([half, 0, 0, half, 0, 0]))
+    for shift in range(regions.window):
+        end_1 = graph.node("Add", rows.n_steps_1, graph.constant([shift]))
+        parts.append(graph.node("Slice", padded_LBD, graph.constant([shift]), end_1))
+    return graph.node("Tanh", graph.linear(graph.join(*parts), regions.map.weight, regions.map.bias))
 
 
 def write_pooling(graph: Graph, pooling: Pooling, states_LBD: str, last_BD: str, rows: RowMask) -> str:

@@ -36,7 +36,7 @@ def open_graph(data: bytes, n_threads: int | None = None) -> tuple[ScoreFn, int]
     checked = check_graph(data)
     options = SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
-    options.intra_op_num_threads = n_threads or _n_cores()
+    options.intra_op_num_threads = n_threads or n_cores()
     # Threads that spin while they wait take 20 % more of the processor, and no less time, beside other work.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
@@ -65,6 +65,6 @@ def open_graph(data: bytes, n_threads: int | None = None) -> tuple[ScoreFn, int]
     return answer, 1 if len(axes) == 1 else axes[1]
 
 
-def _n_cores() -> int:
+def n_cores() -> int:
     """Return how many cores this process may use; onnxruntime would pin its threads to all that the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

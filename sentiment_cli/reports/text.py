@@ -35,6 +35,7 @@ _PRETRAINED = {  # what it is, and what it is fit for by itself
     "autoencoder": ("an autoencoder", "Reconstructing a text: sentiment generate."),
     "pairs": ("an encoder-decoder", "Writing the second text of a pair from the first: sentiment generate."),
     "vectors": ("a skip-gram model", "Finding words that occur in similar contexts."),
+    "regions": ("a region embedding", "Finding phrases that occur beside similar words."),
 }
 _NO_CLASSIFIER = "Classifying texts: it predicts no labels."
 
@@ -53,6 +54,8 @@ def describe_model(experiment: Experiment) -> str:
     said = _KINDS[model.kind] if experiment.task == "classify" else _PRETRAINED[experiment.task][0]
     if experiment.task == "vectors":
         said += f" of width {model.embedding.width}"
+    elif experiment.task == "regions":
+        said += f" of {model.regions.window} words and width {model.regions.width}"
     elif model.kind == "recurrent":
         encoder = model.encoder
         layers = f", {encoder.layers} layers" if encoder.layers > 1 else ""
@@ -60,6 +63,8 @@ def describe_model(experiment: Experiment) -> str:
         said += f" ({encoder.cell}, width {encoder.width}{layers}{both})"
     if model.wide.use != "none":
         said += " with a linear model on n-grams beside it"
+    if model.regions.use != "none":
+        said += ", region embeddings beside the word vectors"
     units = "byte pairs" if text.tokenizer == "bpe" else "words"
     if model.kind == "linear" and experiment.task == "classify":
         n = model.linear.ngrams or 1

@@ -159,12 +159,19 @@ def save_ensemble(run: Path, members: Sequence[Member], calibration: Calibration
             draft.write(name, data)
 
 
-def pack_ensemble(ensemble: SavedModel, path: Path) -> int:
-    """Write an ensemble as one file, which answers as the directory does, and return its size; as `pack_artefact`."""
-    files = {name: ensemble.files.read(name) for name in ensemble.files.entries if name == "calibration.json"}
-    for i, member in enumerate(ensemble.members, 1):
+def pack_model(model: SavedModel, path: Path) -> int:
+    """Write a model as one file, which answers as the directory does, and return its size; as `pack_artefact`."""
+    return pack(files_to_pack(model), path)
+
+
+def files_to_pack(model: SavedModel) -> dict[str, bytes]:
+    """Return the files of a model's packed form, those of an ensemble's members among them."""
+    if not model.is_ensemble:
+        return packed_files(model.first)
+    files = {name: model.files.read(name) for name in model.files.entries if name == "calibration.json"}
+    for i, member in enumerate(model.members, 1):
         files |= {f"{i}.{name}": data for name, data in packed_files(member.model).items()}
-    return pack({**files, ENSEMBLE: _about(ensemble.members, files)}, path)
+    return {**files, ENSEMBLE: _about(model.members, files)}
 
 
 def _about(members: Sequence[Member], files: dict[str, bytes]) -> bytes:

@@ -74,6 +74,7 @@ HEADLINES = {
     "autoencoder": TOKEN_METRICS["accuracy"],
     "pairs": TOKEN_METRICS["exact"],
     "vectors": TOKEN_METRICS["loss"]._replace(title="loss per token"),
+    "regions": TOKEN_METRICS["loss"]._replace(title="loss per token"),
 }
 
 

@@ -140,7 +140,7 @@ def read_artefact(path: Path, files: ModelFiles, task: str | None = "classify") 
         if task not in (None, own_task := about["experiment"].get("task", "classify")):
             raise UsageError(
                 f"the task of {path} is {own_task}, and this command needs a model of task {task}",
-                f"sentiment {'runs show' if own_task == 'vectors' else 'generate'} {path}",
+                f"sentiment {'runs show' if own_task in ('vectors', 'regions') else 'generate'} {path}",
             )
         labels = about["labels"]
         least = 0 if about["experiment"].get("task") == "pairs" else 2  # pairs have none

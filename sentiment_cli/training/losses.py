@@ -52,7 +52,7 @@ def binary_loss(model: nn.Module, batch: Batch, *, weight_CJ: Tensor | None = No
 
     weight_C2 weighs the no and the yes of each label, and weight_C1 the rows of each rank.
     """
-    logits, weight_BJ = model(batch.ids_BL, batch.length_B), None
+    logits, weight_BJ = model(batch.ids_BL, batch.length_B, **_folds(batch)), None
     if weight_CJ is not None and weight_CJ.shape[1] == 2:
         weight_BJ = torch.where(batch.label_B > 0, weight_CJ[:, 1], weight_CJ[:, 0])
     elif weight_CJ is not None:
@@ -62,7 +62,7 @@ def binary_loss(model: nn.Module, batch: Batch, *, weight_CJ: Tensor | None = No
 
 def stars_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Return the mean squared error of the model's one output against (stars - 5.5) / 4.5; label_B holds the stars."""
-    return F.mse_loss(model(batch.ids_BL, batch.length_B), (batch.label_B - MIDDLE) / REACH)
+    return F.mse_loss(model(batch.ids_BL, batch.length_B, **_folds(batch)), (batch.label_B - MIDDLE) / REACH)
 
 
 def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0, weight_C: Tensor | None = None) -> Tensor:

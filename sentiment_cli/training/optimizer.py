@@ -25,6 +25,8 @@ def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     is_layered = settings.layer_decay != 1 or settings.unfreeze is not None
     found: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, p in model.named_parameters():
+        if not p.requires_grad:  # frozen region embeddings
+            continue
         depth = depth_of(name, model) if is_layered else 0
         found.setdefault((depth, p.dim() > 1 and id(p) not in spared), []).append(p)
     groups = [
@@ -58,7 +60,11 @@ def depth_of(name: str, model: nn.Module) -> int:
         return n_layers + 1
     if found := re.match(r"encoder\.(\w+)\.(\d+)\.", name):  # a module list with one or two modules per layer
         return n_layers - int(found[2]) * n_layers // len(getattr(encoder, found[1]))
-    return n_layers if name.startswith(("encoder.enter.", "wide.channel.")) else int(name.startswith("encoder."))
+    return (
+        n_layers
+        if name.startswith(("encoder.enter.", "wide.channel.", "regions."))
+        else int(name.startswith("encoder."))
+    )
 
 
 def freeze(optimizer: torch.optim.Optimizer, n_epochs: int, settings: Train) -> None:

@@ -97,7 +97,22 @@ def _weights_to_copy(
         for name in filter(weights.__contains__, own):
             _check_same(pretrained, experiment, f"{name} of shape", tuple(weights[name].shape), tuple(own[name].shape))
         copied.append((pretrained, weights))
+    _check_regions(experiment, own, copied)
     return copied
+
+
+def _check_regions(
+    experiment: Experiment, own: dict[str, Tensor], copied: list[tuple[PretrainedRun, dict[str, Tensor]]]
+) -> None:
+    """Raise UsageError where a classifier reads region embeddings that no pretrained run gives."""
+    given = {name for _, weights in copied for name in weights}
+    if experiment.task == "classify" and any(name.startswith("regions.") and name not in given for name in own):
+        named = experiment.init_from or "null"
+        raise UsageError(
+            f"model.regions.use is {experiment.model.regions.use}, and init_from is {named}, which has no region "
+            "embeddings",
+            Change("--set", "model.regions.use=none"),
+        )
 
 
 def _shared(pretrained: PretrainedRun, own: dict[str, Tensor], *, only_layers: bool) -> dict[str, Tensor]:
@@ -109,7 +124,8 @@ def _shared(pretrained: PretrainedRun, own: dict[str, Tensor], *, only_layers: b
     found = {
         re.sub(r"^\w+", lambda head: places.get(head[0], head[0]), name): of for name, of in pretrained.weights.items()
     }
-    shared = {name: found[name] for name in own if name in found and name.startswith(("embedding.", "encoder."))}
+    parts = ("embedding.", "encoder.", "regions.")
+    shared = {name: found[name] for name in own if name in found and name.startswith(parts)}
     if only_layers:
         shared = {name: of for name, of in shared.items() if name.startswith("encoder.")}
     if not shared:

@@ -43,9 +43,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "seed1": ["seed=1"],
             "weak": ["train.max_steps=2"],
         }.items():
-            run = fit(load_experiment(None, [data, test, *SETTINGS, *settings]), name).directory
+            run = fit(load_experiment("lstm-bi", [data, test, *SETTINGS, *settings]), name).directory
             evaluate(run, "test")
-        fit(load_experiment(None, [data, *SETTINGS, "train.max_steps=2"]), "other")
+        fit(load_experiment("lstm-bi", [data, *SETTINGS, "train.max_steps=2"]), "other")
     return root / "runs"
 
 

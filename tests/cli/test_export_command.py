@@ -148,14 +148,16 @@ def test_a_hub_folder_has_a_card_that_hubs_read_and_a_model_that_answers(
     ("words", "said"),
     [
         (["--hub", "hub", "--pack", "x.model"], "--hub and --pack are both given"),
+        (["--mlflow", "folder", "--page", "x.html"], "--mlflow and --page are both given"),
+        (["--hub", "hub", "--mlflow", "folder"], "--hub and --mlflow are both given"),
         (["--hub", "hub", "--precision", "int8"], "--hub and --precision are both given"),
     ],
 )
-def test_a_hub_folder_is_written_by_itself(run: str, typed, words: list[str], said: str) -> None:
+def test_a_folder_is_written_by_itself(run: str, typed, words: list[str], said: str) -> None:
     done = typed("export", run, *words)
     assert (done.code, Path("hub").exists()) == (2, False)
     assert said in done.error
-    assert done.hint == f"sentiment export {run} --hub hub"
+    assert done.hint == f"sentiment export {run} {words[0]} {words[1]}"
 
 
 def test_a_model_without_its_run_is_no_hub_folder(typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ MISTAKES = {
     "train sample --learning-rate 0.1": ("changed with --set", "sentiment train sample --set train.lr=0.1"),
     "train --train.lr 0.1": ("settings are changed with --set", "sentiment train --set train.lr=0.1"),
     "prepare --source sample": ("settings are changed with --set", "sentiment prepare --set data.source=sample"),
-    "train --epochs": ("settings are changed with --set", "sentiment train --set train.epochs=7"),
+    "train --epochs": ("settings are changed with --set", "sentiment train --set train.epochs=2"),
     "train --colour sample": ("Did you mean --color?", "sentiment train --color auto sample"),
     "--quite runs list": ("Did you mean --quiet?", "sentiment --quiet runs list"),
     "train sample --verbos": ("Did you mean --verbose?", "sentiment train sample --verbose"),

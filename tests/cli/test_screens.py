@@ -109,7 +109,7 @@ def test_the_recipes_are_listed_in_groups_with_figures(typed, width: int | None,
     lines = out.splitlines()
     assert lines[:3] == ["NAME              TEST %    TIME  WHAT", "", "start here"]
     assert "linear             91.86     7 s  logistic regression on word n-grams" in lines
-    assert "default            89.86   5 min  LSTM in both directions" in lines
+    assert "lstm-bi            89.86   5 min  LSTM in both directions" in lines
     assert "\npretraining (sentiment pretrain NAME)\n" in out
     assert all(len(line) <= (width or 120) for line in lines)
 

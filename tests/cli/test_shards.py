@@ -135,3 +135,37 @@ def test_rows_of_json_that_no_model_reads_are_rejects_of_every_worker(typed, her
     assert Path("one.jsonl").read_bytes() == Path("two.jsonl").read_bytes()
     assert Path("one.jsonl.rejects.jsonl").read_bytes() == Path("two.jsonl.rejects.jsonl").read_bytes()
     assert typed("predict", "--file", "in.jsonl", "--workers", "2").code == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "hint"),
+    [
+        (["--on", "ray"], "--on goes with --parts", "--on ray --parts parts"),
+        (["--parts", "p", "--on", "spark"], "--on is 'spark', not ray", "--parts p --on ray"),
+        (["--parts", "p", "--on", "ray://head.example"], "ray://HOST:PORT", "--on ray://head.example:6379"),
+        (["--parts", "p", "--on", "ray", "--shard", "1/2"], "goes without --shard", "--parts p --on ray"),
+        (["--parts", "p", "--on", "ray", "--merge"], "goes without --merge", "--parts p --on ray"),
+        (["--parts", "p", "--on", "ray", "--workers", "2"], "goes without --workers", "--parts p --on ray"),
+    ],
+)
+def test_what_does_not_go_with_ray_is_said_before_ray_is_loaded(typed, here: Path, words, said: str, hint: str) -> None:
+    found = typed("predict", "--file", "a.csv", *words)
+    assert found.code == 2
+    assert said in found.error
+    assert found.hint.endswith(hint)
+
+
+def test_ray_that_is_not_installed_is_a_command_to_type(typed, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentiment_cli.extras.is_installed", lambda package: package != "ray")
+    found = typed("predict", "--file", "a.csv", "--out", "o.csv", "--parts", "p", "--on", "ray")
+    assert found.code == 4
+    assert found.error == "--on ray needs ray, which is not installed"
+    assert found.hint == "pip install 'sentiment-cli[ray]'"
+
+
+def test_files_at_a_url_are_not_for_the_workers_of_a_cluster(typed, here: Path) -> None:
+    words = ("predict", "--file", f"file://{here}/a.csv", "--parts", "p", "--on", "ray://auto")
+    found = typed(*words)
+    assert found.code == 2
+    assert "is copied to this machine" in found.error
+    assert found.hint.endswith("--parts p --on ray")

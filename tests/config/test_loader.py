@@ -522,14 +522,15 @@ def test_paths_in_a_file_are_meant_from_where_it_lies(tmp_path: Path, monkeypatc
         ),
         (["model.kind=linear", "model.wide.use=skip"], "model.wide.use is of kind recurrent or transformer or bag"),
         (["model.wide.folds=3"], "model.wide.folds is of model.wide.use channel or skip or both, and that is none"),
+        (
+            ["model.wide.use=channel", "model.wide.dropout=0.5"],
+            "model.wide.dropout is of model.wide.use skip or both, and",
+        ),
+        (["model.regions.width=64"], "model.regions.width is of model.regions.use frozen or tuned, and that is none"),
         (["model.wide.use=skip", "model.wide.width=3"], "model.wide.width is of model.wide.use channel or both, and"),
         (
             ["model.wide.use=both", "model.head=steps"],
             "adds logits of whole rows, and model.head steps judges each token",
-        ),
-        (
-            ["model.wide.use=both", "data.target=stars"],
-            "model.wide.use is set to what single labels need, and data.target is",
         ),
         (["model.kind=transformer", "model.encoder.heads=3"], "which 3 heads of an even width do not divide"),
         (["model.encoder.cell=sru", "model.encoder.state_dropout=0.1"], "state_dropout is not for the cell sru"),

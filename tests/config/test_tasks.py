@@ -25,7 +25,7 @@ def load(tmp_path: Path):
 
 
 def test_each_task_has_its_command(load) -> None:
-    for task in ("language-model", "autoencoder", "pairs", "vectors"):
+    for task in ("language-model", "autoencoder", "pairs", "vectors", "regions"):
         assert load(f"task={task}", START).command == "sentiment pretrain"
     assert load().command == "sentiment train"
 
@@ -52,6 +52,13 @@ def test_each_task_has_its_command(load) -> None:
         (["task=vectors", "model.embedding.dropout=0.1"], "model.embedding.dropout is of task classify or"),
         (["task=vectors", "model.embedding.type_dropout=0.1"], "model.embedding.type_dropout is of task classify or"),
         (["task=vectors", "model.embedding.std=0.1"], "model.embedding.std is of task classify or language-model or"),
+        (
+            ["task=regions", "model.embedding.width=64"],
+            "model.embedding.width is of task classify or language-model or",
+        ),
+        (["task=vectors", "model.regions.width=64"], "model.regions.width is of task classify or regions, and task is"),
+        (["task=regions", "model.regions.use=frozen"], "model.regions.use is of task classify, and task is regions"),
+        (["model.regions.weights=frequency"], "model.regions.weights is of task regions, and task is classify"),
         (["task=vectors", "model.init=keras"], "model.init is of task classify or language-model or autoencoder"),
         (["task=autoencoder", START, "train.unfreeze=1"], "train.unfreeze is of task classify, and task is"),
         (["task=language-model", START, "train.layer_decay=0.5"], "train.layer_decay is of task classify, and task is"),

@@ -126,15 +126,16 @@ def make(tmp_path: Path) -> Make:
         vocabulary = Vocabulary(tuple(entries), entries.index(unknown), 1 if experiment.text.start else None)
         torch.manual_seed(7)
         model = build_classifier(experiment, vocabulary, len(labels))
-        if config == "linear":
+        linear = model if config == "linear" else model.wide and model.wide.linear
+        if linear is not None:
             rows = [[*tokenizer.encode(text, add_special_tokens=False).ids, 0] for text in texts_of(40)]
             row_T = np.repeat(np.arange(len(rows), dtype=np.int32), [len(row) for row in rows])
-            sizes = {"n_entries": model.n_entries, "unknown_id": model.unknown_id, "longest": model.longest}
+            sizes = {"n_entries": linear.n_entries, "unknown_id": linear.unknown_id, "longest": linear.longest}
             counted = count_ngrams(np.concatenate(rows).astype(np.int64), row_T, **sizes, min_count=1)
-            model.keys = torch.from_numpy(counted.key_K)
-            model.weight = torch.randn(model.n_entries + len(model.keys), model.n_logits) / 4
-            model.bias = torch.randn(model.n_logits)
-        else:
+            linear.keys = torch.from_numpy(counted.key_K)
+            linear.weight = torch.randn(linear.n_entries + len(linear.keys), linear.n_logits) / 4
+            linear.bias = torch.randn(linear.n_logits)
+        if config != "linear":
             torch.nn.init.normal_(model.output.weight)
         corpus: Any = SimpleNamespace(
             labels=labels, key="toy-0123456789abcdef", vocabulary=vocabulary, tokenizer_json=tokenizer.to_str().encode()
@@ -244,6 +245,23 @@ def test_a_linear_page_says_what_predict_says_and_why(
             assert said["contribution"] == pytest.approx(added, abs=1e-5)
             if text.isascii():
                 assert (said["text"], said["start"], said["end"]) == (word.text, word.start, word.end)
+
+
+@needs_node
+@pytest.mark.parametrize("labels", [("neg", "pos"), ("a", "b", "c")])
+@pytest.mark.parametrize("use", ["channel", "skip", "both"])
+def test_pages_of_a_network_with_a_linear_model_beside_it(make: Make, tmp_path: Path, use: str, labels: Any) -> None:
+    settings = (f"model.wide.use={use}", "model.encoder.bidirectional=true", "model.pooling=both")
+    predictor, texts = make("lstm", *settings, labels=labels), texts_of(48)
+    found = ask_node(predictor, texts, tmp_path)
+    assert_parity(predictor, texts, found)
+    for text, one in zip(texts, found, strict=True):
+        if (
+            one["trace"] is not None
+            and len(one["trace"]["steps"]) == len(steps := trace_text(predictor, text).steps) - 1
+        ):
+            values = [step["probability"] for step in one["trace"]["steps"]]
+            assert values == pytest.approx([step.value for step in steps[1:]], abs=1e-5)
 
 
 @needs_node

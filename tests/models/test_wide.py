@@ -97,6 +97,18 @@ def test_the_skip_adds_the_scaled_logits_of_a_rows_own_model(
         torch.testing.assert_close(both[i] - alone[i], expected)
 
 
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_a_share_of_the_rows_is_trained_without_the_skip(n_labels: int) -> None:
+    model = wide_model("skip", n_labels, wide={"use": "skip", "dropout": 0.25}).train()
+    ids_BL, length_B = (tensor.repeat_interleave(500, dim=0) for tensor in batch())
+    with torch.no_grad():
+        added = model.wide(ids_BL, length_B, None)[1].view(2000, -1)
+        whole = model.eval().wide(ids_BL, length_B, None)[1].view(2000, -1)
+    is_left_out_B = (added == 0).all(dim=1)
+    assert 0.2 < is_left_out_B.float().mean() < 0.3
+    assert torch.equal(added[~is_left_out_B], whole[~is_left_out_B])
+
+
 @pytest.mark.parametrize("use", ["channel", "both"])
 @pytest.mark.parametrize("n_labels", [2, 3])
 def test_gradients_are_those_of_finite_differences(use: str, n_labels: int) -> None:

@@ -169,6 +169,11 @@ def test_graphs_of_networks_with_a_linear_model_beside_them(use: str, n_labels: 
         assert_graph_is(model)
 
 
+@pytest.mark.parametrize("kind", ["recurrent", "bag", "transformer"])
+def test_graphs_of_networks_with_region_embeddings(kind: str) -> None:
+    assert_graph_is(model_of(kind=kind, pooling="both", regions={"use": "frozen", "width": 6, "window": 7}))
+
+
 @pytest.mark.parametrize("ngrams", [1, 2, 5])
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_graphs_of_bags(ngrams: int, pooling: str) -> None:

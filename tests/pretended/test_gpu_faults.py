@@ -103,7 +103,7 @@ def test_the_memory_of_a_failed_step_is_free_before_the_cache_is_emptied(monkeyp
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 def test_the_first_step_allocates_no_moments(begun, optimizer: str) -> None:
     """Memory that runs out there would leave half of an update behind."""
-    started = begun("default", [f"train.optimizer={optimizer}", "train.lazy_embeddings=true"])
+    started = begun("lstm-bi", [f"train.optimizer={optimizer}", "train.lazy_embeddings=true"])
     state = started.state.optimizer.state
     before = {p: {key: value.data_ptr() for key, value in state[p].items()} for p in started.state.model.parameters()}
     next(started.steps())
@@ -115,7 +115,7 @@ def test_the_first_step_allocates_no_moments(begun, optimizer: str) -> None:
 def test_fp16_with_sgd_starts_from_zero_momentum_after_a_skipped_step(begun, lazy: str) -> None:
     set_up(CUDA, None, deterministic=True)
     torch.utils.deterministic.fill_uninitialized_memory = True  # with NaN, where memory would hold anything
-    started = begun("default", ["train.precision=fp16", "train.optimizer=sgd", f"train.lazy_embeddings={lazy}"])
+    started = begun("lstm-bi", ["train.precision=fp16", "train.optimizer=sgd", f"train.lazy_embeddings={lazy}"])
     started.state.scaler.state_2 = torch.tensor([2.0**60, 0.0], device=CUDA)
     steps = started.steps()
     assert float(next(steps).grad_norm) == 0  # skipped
@@ -135,7 +135,7 @@ def test_sums_of_losses_are_not_rounded_to_half_precision(begun) -> None:
 
 
 def test_the_mean_over_steps_is_computed_in_float32(begun) -> None:
-    started = begun("default", ["model.head=steps", "model.pooling=last"])
+    started = begun("lstm-bi", ["model.head=steps", "model.pooling=last"])
     batch = next(started.loader.batches(0))
     model = started.state.model.eval()
     wide = model.step_logits

@@ -13,7 +13,7 @@ from sentiment_cli.training.checkpoints import read_checkpoint, restore
 TWO_LAYERS = ["model.encoder.layers=2", "model.encoder.dropout=0.2"]
 SETTINGS: list[tuple[str, list[str]]] = [
     *(
-        ("default", [f"model.encoder.cell={cell}", *TWO_LAYERS])
+        ("lstm-bi", [f"model.encoder.cell={cell}", *TWO_LAYERS])
         for cell in CELLS
         if cell not in ("lstm-2d", "lstm-grid")
     ),
@@ -24,14 +24,14 @@ SETTINGS: list[tuple[str, list[str]]] = [
     ("lstm-2d", ["model.encoder.state_dropout=0.2", "model.encoder.bidirectional=true"]),
     ("lstm", ["model.encoder.weight_dropout=0.2", "model.encoder.chop=5", "train.ema=0.99", "model.pooling=concat"]),
     (
-        "default",
+        "lstm-bi",
         ["model.encoder.skip=highway", "model.encoder.direction_maps=true", *TWO_LAYERS, "model.context=global"],
     ),
-    ("default", ["model.head=steps", "model.pooling=last", "train.label_smoothing=0.1", "train.unfreeze=1"]),
-    ("default", ["model.embedding.element_dropout=0.1", "model.embedding.type_dropout=0.1", "train.layer_decay=0.5"]),
-    ("default", ["data.target=stars", "train.monitor=loss", "text.pad=left", "text.pad_to=16", "text.start=true"]),
-    ("default", ["train.optimizer=sgd", "train.slices=4", "train.lazy_embeddings=true", "text.truncate=tail"]),
-    ("default", ["model.embedding.ngrams=3", "model.embedding.buckets=500", "train.lazy_embeddings=true"]),
+    ("lstm-bi", ["model.head=steps", "model.pooling=last", "train.label_smoothing=0.1", "train.unfreeze=1"]),
+    ("lstm-bi", ["model.embedding.element_dropout=0.1", "model.embedding.type_dropout=0.1", "train.layer_decay=0.5"]),
+    ("lstm-bi", ["data.target=stars", "train.monitor=loss", "text.pad=left", "text.pad_to=16", "text.start=true"]),
+    ("lstm-bi", ["train.optimizer=sgd", "train.slices=4", "train.lazy_embeddings=true", "text.truncate=tail"]),
+    ("lstm-bi", ["model.embedding.ngrams=3", "model.embedding.buckets=500", "train.lazy_embeddings=true"]),
     ("transformer", ["model.context=local", "model.context_window=4"]),
     ("imdb-best-lm", ["model.language.softmax=sampled", "model.language.samples=16", "train.lazy_embeddings=true"]),
     (
@@ -44,6 +44,8 @@ SETTINGS: list[tuple[str, list[str]]] = [
         for attention, cell in (("none", "lstm"), ("bahdanau", "gru"), ("luong", "mingru"))
     ),
     ("imdb-vectors", ["train.optimizer=adam"]),
+    ("imdb-regions", ["model.regions.weights=frequency"]),
+    ("default", []),
 ]
 
 

@@ -24,6 +24,7 @@ SCORES = {
     "language-model": (SequenceScores(1000, LOSS, math.exp(LOSS)), "perplexity 12.2"),
     "autoencoder": (SequenceScores(1000, LOSS, math.exp(LOSS), accuracy=0.25), "token accuracy 25.00%"),
     "pairs": (SequenceScores(1000, LOSS, math.exp(LOSS), accuracy=0.25, exact=0.125), "exact matches 12.50%"),
+    "regions": (SequenceScores(1000, LOSS, perplexity=None), "loss per token 2.5000"),
     "vectors": (SequenceScores(1000, LOSS, perplexity=None), "loss per token 2.5000"),
 }
 
@@ -67,7 +68,7 @@ def test_a_report_of_a_pretraining_says_what_its_task_is_measured_by(make_run, t
     card = render_card(document).decode()
     assert "sentiment pretrain experiment.yaml" in card
     assert "sentiment eval" not in card
-    assert ("perplexity" in card) == (task != "vectors")
+    assert ("perplexity" in card) == (task not in ("vectors", "regions"))
     assert render_page(document)
     list_()
     assert re.search(rf"^{task} +finished +\S+ +{figure.split()[-1]} ", capsys.readouterr().out, re.M)

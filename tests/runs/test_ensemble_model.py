@@ -19,7 +19,7 @@ from sentiment_cli.inference.explain.attribution import Explainer, occlude
 from sentiment_cli.inference.explain.trace import trace_text
 from sentiment_cli.inference.explain.words import read_text
 from sentiment_cli.inference.predictor import open_predictor
-from sentiment_cli.runs.ensemble_model import Member, combine, open_model, pack_ensemble, save_ensemble
+from sentiment_cli.runs.ensemble_model import Member, combine, open_model, pack_model, save_ensemble
 from sentiment_cli.runs.model_files import ENSEMBLE
 from sentiment_cli.runs.saved_model import Calibration, open_artefact, pack_artefact
 from sentiment_cli.storage import store
@@ -128,12 +128,12 @@ def test_it_holds_its_members_itself_and_the_packed_form_answers_alike(members, 
     shutil.rmtree(tmp_path / "copies")
     model, path = open_model(ensemble), tmp_path / "own.model"
     assert model.is_ensemble
-    assert pack_ensemble(model, path) == path.stat().st_size
+    assert pack_model(model, path) == path.stat().st_size
     packed = open_model(path)
     assert open_predictor(path).predict(TEXTS) == open_predictor(ensemble).predict(TEXTS)
     assert [(part.name, part.weight) for part in packed.members] == [("linear", 0.7), ("recurrent", 0.3)]
     assert not any(part.model.has_weights for part in packed.members)
-    pack_ensemble(packed, tmp_path / "again.model")
+    pack_model(packed, tmp_path / "again.model")
     assert (tmp_path / "again.model").read_bytes() == path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None

@@ -13,14 +13,15 @@ TINY = (
     "train.threads=1",
     "train.precision=fp32",
     "vocabulary.min_count=1",
-    "model.embedding.width=8",
     "train.batch_tokens=512",
     "text.max_tokens=null",
 )
-SMALL = ("text.start=true", "model.encoder.width=8", "model.encoder.cell=gru", "model.language.softmax=full")
+WIDTH = "model.embedding.width=8"
+SMALL = (WIDTH, "text.start=true", "model.encoder.width=8", "model.encoder.cell=gru", "model.language.softmax=full")
 SETTINGS = {
     "language-model": (*SMALL, "train.window=16"),
-    "vectors": ("train.window=16", "model.language.samples=32"),
+    "vectors": (WIDTH, "train.window=16", "model.language.samples=32"),
+    "regions": ("model.regions.width=8", "train.window=16", "model.language.samples=32"),
     "autoencoder": SMALL,
     "pairs": SMALL,
 }

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_cli import __version__, console
-from sentiment_cli.data.tables.readers import Rejects
+from sentiment_cli.data.tables.readers import Format, Rejects, TextColumns
 from sentiment_cli.errors import Change, DataError
 from sentiment_cli.inference.batch.answers import digest_of, json_bytes, packed, unpacked
 from sentiment_cli.inference.batch.chunks import BatchSource, Chunk, ChunkRange, Known
+from sentiment_cli.inference.batch.inputs import open_file
 from sentiment_cli.inference.batch.pool import AnsweredChunk, Answering, AskedChunk
+from sentiment_cli.inference.batch.sources import Files, known_of, open_sources
 from sentiment_cli.storage import locks, store
 
 _ANSWERS, _LOCK = "answers.jsonl", ".plan.lock"
@@ -67,7 +69,7 @@ class Parts:
 
     def missing(self) -> list[str]:
         """Return what is to be said of each part that is not there or is damaged."""
-        return [said for name, place in zip(self._names, self.ranges, strict=True) if (said := self._why(name, place))]
+        return [said for number in range(len(self._names)) if (said := self._why(number))]
 
     def check_complete(self) -> None:
         """Raise DataError unless all parts are there and whole."""
@@ -77,7 +79,7 @@ class Parts:
                 f"{len(missing):,} of {len(self._names):,} parts are missing in {self.directory}: "
                 + ", ".join(missing[:_SAID])
                 + more,
-                Change(without=["--merge"]),
+                Change(without=["--merge", "--on"]),
             )
 
     def answers(
@@ -99,12 +101,15 @@ class Parts:
                     with store.new_directory(self.directory / self._names[number]) as draft:
                         draft.write(_ANSWERS, b"".join(lines))
 
+    def shard(self, k: int, n: int) -> range:
+        """Return the numbers of the parts of the `k`-th of `n` shards."""
+        return range(len(self.ranges) * (k - 1) // n, len(self.ranges) * k // n)
+
     def score(self, answering: Answering, k: int, n: int) -> tuple[int, int]:
         """Score the parts of the `k`-th of `n` shards that are not kept yet; return how many parts it has, and had."""
         assert self.source.read_from is not None, "a file"
-        everything = len(self._names)
-        numbers = range(everything * (k - 1) // n, everything * k // n)
-        to_do = [number for number in numbers if self._why(self._names[number], self.ranges[number])]
+        numbers = self.shard(k, n)
+        to_do = [number for number in numbers if self._why(number)]
         if to_do:
             begun = range(to_do[0], to_do[-1] + 1)
             read = self.source.read_from(Rejects("skip", lambda place, content: None), self.ranges[to_do[0]])
@@ -141,9 +146,15 @@ class Parts:
                         lines = None
                 yield chunk, known
 
-    def _why(self, name: str, place: ChunkRange) -> str | None:
+    def beginning(self, number: int) -> str:
+        """Return where a part begins."""
+        place = self.ranges[number]
+        of_file = f" of {self.source.paths[place.file].name}" if len(self.source.paths) > 1 else ""
+        return f"from row {place.row + 1:,}{of_file}"
+
+    def _why(self, number: int) -> str | None:
         """Return which part this is, if it is missing or damaged."""
-        path = self.directory / name
+        path = self.directory / self._names[number]
         try:
             if store.is_there(path):
                 store.open_directory(path)
@@ -151,8 +162,7 @@ class Parts:
             reason = ""
         except store.IntegrityError:
             reason = " is damaged"
-        of_file = f" of {self.source.paths[place.file].name}" if len(self.source.paths) > 1 else ""
-        return f"{name}{reason} (from row {place.row + 1:,}{of_file})"
+        return f"{path.name}{reason} ({self.beginning(number)})"
 
     def _load(self, number: int) -> list[bytes] | None:
         """Return the lines of a part that is kept; a damaged one is removed."""
@@ -173,9 +183,19 @@ class Parts:
     def _leave_out(self, number: int, said: str) -> None:
         path = self.directory / self._names[number]
         if self.is_complete:
-            raise DataError(f"{path} {said}", Change(without=["--merge"]))
+            raise DataError(f"{path} {said}", Change(without=["--merge", "--on"]))
         console.warn(f"{path} {said}; its rows are scored again")
         store.remove_directory(path)
+
+
+def planned_source(directory: Path, files: Files, text_column: TextColumns, how: Format, on_error: str) -> BatchSource:
+    """Return files as one source whose bad rows one of many processes looks for; `directory` keeps what it found."""
+
+    def look() -> list[Known]:
+        return [known_of(open_file(path, text_column, on_error, how, say=lambda text: None)) for path in files.paths]
+
+    known = plan(directory, files.paths, files.stamps, (text_column, how, on_error), look)
+    return open_sources(files, text_column, on_error, how, known)
 
 
 def plan(

@@ -20,14 +20,14 @@ from sentiment_cli.storage.store import IntegrityError
 if TYPE_CHECKING:
     from sentiment_cli.inference.predictor import Prediction, Predictor
 
-_TRIES = 3
+TRIES = 3
 _Item = TypeVar("_Item")
 # A chunk, and its answers where they are known already.
 AskedChunk = tuple[Chunk, "list[Prediction] | None"]
 AnsweredChunk = tuple[Chunk, "list[Prediction]"]
 Answering = Callable[[Generator[AskedChunk, None, None]], Generator[AnsweredChunk, None, None]]
 # One thread each: the processes share the cores. What OpenMP and the tokenizer's library read at their start.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 class Answers(Protocol):
@@ -120,7 +120,7 @@ class _Pool:
         """Return the answers of a chunk by the next worker that is idle."""
         said: list[str] = []
         rows = f"rows {chunk.numbers[0]:,} to {chunk.numbers[-1]:,}" if chunk.numbers else "no rows"
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             worker = self._idle.get()
             try:
                 return _Reply(worker.ask(chunk.texts), said)
@@ -129,7 +129,7 @@ class _Pool:
             finally:
                 self._idle.put(worker)
         raise MachineError(
-            f"{_TRIES} worker processes ended while they scored {rows}: {said[-1].split(';')[0]}",
+            f"{TRIES} worker processes ended while they scored {rows}: {said[-1].split(';')[0]}",
             Change(without=["--workers"]),
         )
 
@@ -168,7 +168,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=os.environ | _ONE_THREAD,
+            env=os.environ | ONE_THREAD,
             process_group=0,
         )
         if (found := self._exchange(None)["model"]) != self._sha256:
@@ -188,7 +188,7 @@ class _Worker:
             raise _Lost(f"was ended by signal {-code}" if code < 0 else f"ended with code {code}") from None
         if "error" in reply:
             self._reap()
-            raise _error(reply)
+            raise error_of(reply)
         return reply
 
     def _reap(self) -> int:
@@ -214,7 +214,7 @@ def _asked(to: IO[bytes], of: IO[bytes], message: Any) -> Any:
     return receive(of)
 
 
-def _error(reply: dict[str, Any]) -> Exception:
+def error_of(reply: dict[str, Any]) -> Exception:
     """Return what a worker raised, as an error of the same kind."""
     kinds = {kind.exit_code: kind for kind in (UsageError, DataError, MachineError)}
     kind = kinds.get(reply["code"])

@@ -43,7 +43,7 @@ def score_records(
             schema = pyarrow.schema([*first, *arrow_fields(kinds)], first.metadata)
         if not batch.schema.equals(first):
             raise UsageError(f"record batches of two schemas: {first.names}, then {batch.schema.names}")
-        fields = _answers(predictor, _texts_of(batch, text_column))
+        fields = answers_to(predictor, _texts_of(batch, text_column))
         arrays = [
             pyarrow.array([None if one is None else one[name] for one in fields], schema.field(free).type)
             for name, free in name_of.items()
@@ -73,7 +73,7 @@ def _texts_of(batch: Any, column: str) -> Sequence[str | None]:
     return texts
 
 
-def _answers(predictor: Predictor, texts: Sequence[str | None]) -> list[dict[str, Any] | None]:
+def answers_to(predictor: Predictor, texts: Sequence[str | None]) -> list[dict[str, Any] | None]:
     """Return the flat fields of each text's answer, chunk by chunk; None for a text that is None."""
     found: list[dict[str, Any] | None] = [None] * len(texts)
     for chunk in group_rows((place, text, {}) for place, text in enumerate(texts) if text is not None):

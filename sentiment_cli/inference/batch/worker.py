@@ -40,6 +40,15 @@ def receive(stream: IO[bytes]) -> Any:
     return store.parse_json(data, Path("pipe"))
 
 
+def reply_of(error: Exception) -> dict[str, Any]:
+    """Return what went wrong as a message, which `pool.error_of` turns into an error again."""
+    if isinstance(error, SentimentError):
+        return {"error": str(error), "hint": error.hint, "code": error.exit_code}
+    if isinstance(error, MemoryError):
+        return {"error": f"there is not enough memory: {error}", "hint": "sentiment doctor", "code": 4}
+    return {"error": "".join(traceback.format_exception(error)), "hint": None, "code": 1}
+
+
 def main() -> None:
     """Answer until standard input ends, which it also does when the process at its other end dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one stops it
@@ -60,12 +69,8 @@ def main() -> None:
         return
     except BrokenPipeError:
         os._exit(1)
-    except SentimentError as error:
-        send(answers, {"error": str(error), "hint": error.hint, "code": error.exit_code})
-    except MemoryError as error:
-        send(answers, {"error": f"there is not enough memory: {error}", "hint": "sentiment doctor", "code": 4})
-    except Exception:
-        send(answers, {"error": traceback.format_exc(), "hint": None, "code": 1})
+    except Exception as error:
+        send(answers, reply_of(error))
 
 
 if __name__ == "__main__":

@@ -72,16 +72,14 @@ def describe_model(artefact: Artefact, storage: Storage) -> dict[str, Any]:
             why = "a linear model has one weight a feature, which int8 rows do not store; fp16 does"
             raise refusal(artefact.path, why)
         weights = linear_weights.load_ngram_weights(artefact)
-        if len(weights.key_K) and int(weights.key_K[-1]) >= _LARGEST_KEY:
-            raise refusal(artefact.path, "its n-grams have numbers that JavaScript does not hold exactly")
         return found | {
             "kind": "linear",
-            "ngrams": settings["linear"]["ngrams"],
-            "keys": {"n": len(weights.key_K), "gaps": _base64(_varints(np.diff(weights.key_K, prepend=0)))},
+            **_describe_ngrams(artefact, weights.key_K),
             "tensors": {"weight": _stored(weights.weight_FC, storage), "bias": _stored(weights.bias_C, "fp32")},
         }
     encoder = settings["encoder"]
     tensors = _load(artefact)
+    key_K = tensors.pop("wide.linear.keys", None)
     return found | {
         "kind": "recurrent",
         "cell": encoder["cell"],
@@ -89,17 +87,25 @@ def describe_model(artefact: Artefact, storage: Storage) -> dict[str, Any]:
         "layers": encoder["layers"],
         "bidirectional": encoder["bidirectional"],
         "pooling": settings["pooling"],
+        "wide": None if key_K is None else _describe_ngrams(artefact, key_K),
         "tensors": {
             name: _stored(value, storage if value.ndim > 1 else "fp32") for name, value in sorted(tensors.items())
         },
     }
 
 
-def _load(artefact: Artefact) -> dict[str, NDArray[np.float32]]:
+def _describe_ngrams(artefact: Artefact, key_K: NDArray[np.int64]) -> dict[str, Any]:
+    if len(key_K) and int(key_K[-1]) >= _LARGEST_KEY:
+        raise refusal(artefact.path, "its n-grams have numbers that JavaScript does not hold exactly")
+    gaps = _base64(_varints(np.diff(key_K, prepend=0)))
+    return {"ngrams": artefact.settings["model"]["linear"]["ngrams"], "keys": {"n": len(key_K), "gaps": gaps}}
+
+
+def _load(artefact: Artefact) -> dict[str, NDArray[Any]]:
     import safetensors.numpy
 
     try:
-        found: dict[str, NDArray[np.float32]] = safetensors.numpy.load(artefact.read(WEIGHTS))
+        found: dict[str, NDArray[Any]] = safetensors.numpy.load(artefact.read(WEIGHTS))
     except (safetensors.SafetensorError, ValueError) as error:
         raise store.IntegrityError(f"{artefact.path} does not hold the model's weights: {error!r}") from error
     if not all(np.isfinite(value).all() for value in found.values()):

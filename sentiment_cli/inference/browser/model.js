@@ -265,6 +265,7 @@ function runCell(kind, width, weights, inputs, cache, ids) {
 }
 
 function buildRecurrent(saved, tensors) {
+  const wide = saved.wide && buildWide(saved, tensors);
   const { width, layers, bidirectional, pooling, cell } = saved, nLabels = tensors["output.bias"].length;
   const embedding = tensors["embedding.weight"], nIn = saved.tensors["embedding.weight"].shape[1];
   const way = (name, i) => {
@@ -278,11 +279,16 @@ function buildRecurrent(saved, tensors) {
   }
 
   function statesOf(row) {
-    let inputs = row.map((id) => embedding.subarray(id * nIn, (id + 1) * nIn));
+    const channels = wide && wide.channels(row);
+    let inputs = row.map((id, t) => {
+      const vector = embedding.subarray(id * nIn, (id + 1) * nIn);
+      return channels ? Float64Array.of(...vector, ...channels[t]) : vector;
+    });
+    const known = channels ? null : row; // of the same word the first layer reads the same numbers
     for (let i = 0; i < layers; i++) {
-      const ahead = runCell(cell, width, forward[i], inputs, caches[0], i ? null : row);
+      const ahead = runCell(cell, width, forward[i], inputs, caches[0], i ? null : known);
       if (!bidirectional) { inputs = ahead; continue; }
-      const turned = runCell(cell, width, backward[i], [...inputs].reverse(), caches[1], i ? null : [...row].reverse()).reverse();
+      const turned = runCell(cell, width, backward[i], [...inputs].reverse(), caches[1], i || !known ? null : [...row].reverse()).reverse();
       inputs = ahead.map((state, t) => { const both = new Float64Array(2 * width); both.set(state); both.set(turned[t], width); return both; });
     }
     return inputs;
@@ -333,14 +339,15 @@ function buildRecurrent(saved, tensors) {
       end = Float64Array.from(end);
       end.set(states[0].subarray(width), width);
     }
-    return judge(pool.value(end));
+    const found = judge(pool.value(end));
+    return wide ? found.map((value, c) => value + wide.added(row)[c]) : found;
   }
 
   function* prefixOutputs(row) { // in one direction what follows changes nothing: one reading serves all beginnings
     const states = statesOf(row), pool = pooler(width);
     for (const state of states) { pool.add(state); yield judge(pool.value()); }
   }
-  return { outputs, prefixOutputs: bidirectional ? null : prefixOutputs };
+  return { outputs, prefixOutputs: bidirectional || wide ? null : prefixOutputs };
 }
 
 function buildLinear(saved, tensors) {
@@ -353,7 +360,7 @@ function buildLinear(saved, tensors) {
   }
 
   // Each word and n-gram of a row once, with the places of its first tokens, in the order of where they end.
-  function features(row) {
+  function features(row, end = () => {}) {
     const found = new Map();
     const note = (feature, at, length) => {
       if (!found.has(feature)) found.set(feature, { feature, length, places: [] });
@@ -370,7 +377,7 @@ function buildLinear(saved, tensors) {
         longer.push([id, i, 1]);
       }
       open.splice(0, open.length, ...longer);
-      for (const [feature, at, length] of open) note(feature, at, length);
+      for (const [feature, at, length] of open) { note(feature, at, length); end(i, feature, length); }
     });
     return [...found.values()];
   }
@@ -387,6 +394,25 @@ function buildLinear(saved, tensors) {
       const sum = Float64Array.from(bias);
       for (const ending of byEnd) { ending.forEach((feature) => add(sum, feature)); yield Float64Array.from(sum); }
     },
+  };
+}
+
+// A linear model beside a network: numbers beside the vector of each word, and what is added to the logits.
+function buildWide(saved, tensors) {
+  const of = (name) => tensors[`wide.${name}`], map = of("channel.weight"), bias = of("channel.bias");
+  const linear = buildLinear({ ...saved, ngrams: saved.wide.ngrams, keys: saved.wide.keys },
+    { weight: of("linear.weight"), bias: of("linear.bias") });
+  const n = of("linear.bias").length, nIn = saved.wide.ngrams * n, gain = of("gain")[0];
+  return {
+    channels(row) {
+      if (!map) return null;
+      const weights = row.map(() => new Float64Array(nIn)); // of the n-grams that end here, the shortest first
+      linear.features(row, (at, feature, length) => {
+        for (let c = 0; c < n; c++) weights[at][(length - 1) * n + c] = linear.weightOf(feature, c) * gain;
+      });
+      return weights.map((values) => product(map, values, bias, nIn, new Float64Array(bias.length)));
+    },
+    added: (row) => linear.outputs(row).map((value) => (of("scale") ? of("scale")[0] * value : 0)),
   };
 }
 

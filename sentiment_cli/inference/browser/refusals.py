@@ -17,7 +17,8 @@ _PLAIN = {  # settings of a recurrent encoder that only these values of are comp
     "embedding.ngrams": 1,
     "context": "none",
     "head": "pooled",
-    "wide.use": "none",
+    "linear.normalize": False,
+    "regions.use": "none",
 }
 
 

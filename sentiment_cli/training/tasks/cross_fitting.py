@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,11 +16,20 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import read_column, writing
 from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows
+from sentiment_cli.data.corpus.ratings import LEAST, MOST
 from sentiment_cli.data.corpus.splits import folds_of, is_by_group
+from sentiment_cli.data.corpus.targets import n_outputs
 from sentiment_cli.errors import Change, DataError
 from sentiment_cli.models.wide import WidePart
 from sentiment_cli.storage import store
-from sentiment_cli.training.tasks.linear import Features, fit_ngram_weights, read_features
+from sentiment_cli.training.tasks.linear import (
+    Features,
+    fit_ngram_weights,
+    has_softmax,
+    output_codes,
+    read_features,
+)
+from sentiment_cli.training.tasks.newton import Link
 
 _FORMAT = 1
 _COLUMNS = {"key_K": "int64", "weight": "float32", "bias": "float32", "size_F": "float32", "gain": "float32"}
@@ -72,7 +80,7 @@ def row_folds(packed: Packed, experiment: Experiment) -> NDArray[np.int64]:
 def cross_fit(experiment: Experiment, corpus: Corpus, *, is_refit: bool) -> CrossFitted:
     """Return the linear models of an experiment's wide part, from the cache if possible."""
     key = _key(experiment, corpus, is_refit=is_refit)
-    n_logits = 1 if len(corpus.labels) == 2 else len(corpus.labels)
+    n_logits = n_outputs(experiment.data.target, len(corpus.labels))
 
     def write() -> None:
         packed = labelled_rows(corpus, is_refit=is_refit)
@@ -100,28 +108,33 @@ def cross_fit(experiment: Experiment, corpus: Corpus, *, is_refit: bool) -> Cros
 
 def fit_folds_of(packed: Packed, fold_N: NDArray[np.int64], experiment: Experiment, corpus: Corpus) -> CrossFitted:
     """Fit the linear models of some rows, whose folds are fold_N."""
-    n_labels, vocabulary = len(corpus.labels), corpus.vocabulary
+    vocabulary = corpus.vocabulary
     features = read_features(packed, experiment, vocabulary)
-    n_logits = 1 if n_labels == 2 else n_labels
-    label_N = torch.from_numpy(packed.label_N[features.order_N])
-    truth_NC = F.one_hot(label_N, n_labels)[:, -n_logits:].double()
+    truth_NC, link = _truth(packed, experiment, corpus)[features.order_N], Link(has_softmax(experiment, corpus))
     own_N = torch.from_numpy(fold_N[features.order_N])
     weights, biases = [], []
     n_folds = int(fold_N.max())
     with console.progress("linear models fitted", n_folds + 1) as shown:
         for fold in range(n_folds + 1):
             kept_N1 = None if fold == 0 else (own_N != fold).double()[:, None]
-            fitted = fit_ngram_weights(features, truth_NC, experiment, vocabulary, kept_N1)
+            fitted = fit_ngram_weights(features, truth_NC, experiment, vocabulary, kept_N1, link=link)
             weights.append(fitted.weight_FC)
             biases.append(fitted.bias_C)
             shown.update(fold + 1)
     weight_KFC = torch.stack(weights)
     console.say(
-        f"wide: {len(features.key_K) + len(vocabulary.entries):,} n-grams weighed in {len(label_N):,} reviews, and "
+        f"wide: {len(features.key_K) + len(vocabulary.entries):,} n-grams weighed in {len(truth_NC):,} reviews, and "
         f"without each of {n_folds} folds"
     )
     size_F = None if features.size_G is None else features.size_G[:-1].float()
     return CrossFitted(features.key_K, weight_KFC, torch.stack(biases), _gain(features, weight_KFC[0]), size_F)
+
+
+def _truth(packed: Packed, experiment: Experiment, corpus: Corpus) -> Tensor:
+    """Return truth_NC, from 0 to 1; of stars the share of the scale (fractional logit: Papke & Wooldridge 1996)."""
+    if experiment.data.target == "stars":
+        return torch.from_numpy((packed.stars_N - LEAST) / (MOST - LEAST))[:, None]
+    return torch.from_numpy(output_codes(experiment, corpus)[packed.label_N].astype(np.float64))
 
 
 def _gain(features: Features, weight_FC: Tensor) -> float:
@@ -144,6 +157,8 @@ def _key(experiment: Experiment, corpus: Corpus, *, is_refit: bool) -> cache.Key
         "folds": experiment.model.wide.folds,
         "linear": experiment.model.linear.model_dump(mode="json"),
     }
+    if experiment.data.target != "label":
+        depends_on["target"] = experiment.data.target
     return cache.Key(f"wide-{corpus.key.rpartition('-')[0]}", depends_on)
 
 

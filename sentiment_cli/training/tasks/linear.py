@@ -18,7 +18,7 @@ from sentiment_cli.config.schema import Experiment, Text
 from sentiment_cli.data.batching.batches import gather, rows_on
 from sentiment_cli.data.batching.truncation import cut_batches, read_lengths
 from sentiment_cli.data.corpus.packed import Corpus, Packed
-from sentiment_cli.data.corpus.targets import codes_of, is_binary
+from sentiment_cli.data.corpus.targets import codes_of, is_binary, n_outputs
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
 from sentiment_cli.models.layers.ngrams import count_ngrams
@@ -58,9 +58,7 @@ def train_on(
 
     Rows with soft labels or pseudo-labels of teachers are added to them.
     """
-    target, n_logits, n_labels = experiment.data.target, model.n_logits, len(corpus.labels)
-    code_KC = codes_of(target, n_labels, corpus.sets_KC)
-    code_KC = np.eye(n_labels, dtype=np.bool_)[:, -n_logits:] if code_KC is None else code_KC
+    code_KC = output_codes(experiment, corpus)
     truth_NC = torch.from_numpy(code_KC[packed.label_N].astype(np.float64))
     if experiment.teacher.run:
         packed, _, taught_N = add_soft_labels(experiment, corpus, packed, ids)
@@ -76,8 +74,7 @@ def train_on(
     if weight_CJ is not None:  # by row or, of several labels, by yes and no
         is_several = weight_CJ.shape[1] == 2
         weight_NC = np.where(code_KC[label_N], weight_CJ[:, 1], weight_CJ[:, 0]) if is_several else weight_CJ[label_N]
-    is_softmax = n_logits > 1 and not is_binary(target)
-    link = Link(is_softmax, None if weight_NC is None else torch.from_numpy(weight_NC))
+    link = Link(has_softmax(experiment, corpus), None if weight_NC is None else torch.from_numpy(weight_NC))
     fitted = fit_ngram_weights(features, truth_NC, experiment, corpus.vocabulary, link=link)
     solution = fitted.solution
     model.keys, model.weight, model.bias = features.key_K, fitted.weight_FC, fitted.bias_C
@@ -94,6 +91,19 @@ def train_on(
     progress.step, progress.n_tokens = solution.n_steps, progress.n_tokens + features.n_tokens
     progress.seconds["train"] += spent
     return solution.loss, features.n_tokens / spent
+
+
+def output_codes(experiment: Experiment, corpus: Corpus) -> NDArray[np.bool_]:
+    """Return code_KC: the yes and no of each output for each value of label_N; of two labels that of the second."""
+    target, n_labels = experiment.data.target, len(corpus.labels)
+    code_KC = codes_of(target, n_labels, corpus.sets_KC)
+    return np.eye(n_labels, dtype=np.bool_)[:, -n_outputs(target, n_labels) :] if code_KC is None else code_KC
+
+
+def has_softmax(experiment: Experiment, corpus: Corpus) -> bool:
+    """Say whether the outputs of a row are logits of one softmax; otherwise each is of a yes or no of its own."""
+    target = experiment.data.target
+    return n_outputs(target, len(corpus.labels)) > 1 and not is_binary(target)
 
 
 class Features(NamedTuple):

@@ -9,6 +9,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.packed import Corpus, Packed
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.evaluation.sequence_metrics import SequenceScores
+from sentiment_cli.models.regions import RegionPretraining
 from sentiment_cli.models.skip_gram import SkipGram
 from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader
@@ -42,13 +43,17 @@ def count_words(packed: Packed, vocabulary: Vocabulary) -> NDArray[np.int64]:
     return count_V
 
 
+def chance_by_frequency(count_V: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the chance to keep each word when frequent ones are subsampled, 0 for words that do not occur."""
+    with np.errstate(divide="ignore"):
+        chance_V: NDArray[np.float64] = np.minimum(1.0, np.sqrt(_THINNING * count_V.sum() / count_V))
+    return np.where(count_V > 0, chance_V, 0.0)  # unknown words carry no information about each other
+
+
 def build_context_loader(state: TrainState) -> BatchLoader:
     """Return the data loader of the words of training and unlabelled rows, with frequent words subsampled."""
     packed, _ = reading_rows(state.job.corpus, state.job.experiment)
-    count_V = count_words(packed, state.job.corpus.vocabulary)
-    with np.errstate(divide="ignore"):
-        chance_V = np.minimum(1.0, np.sqrt(_THINNING * count_V.sum() / count_V))
-    chance_V[: state.job.corpus.vocabulary.specials] = 0.0  # unknown words carry no information about each other
+    chance_V = chance_by_frequency(count_words(packed, state.job.corpus.vocabulary))
     settings, row_N = state.job.experiment.train, np.flatnonzero(packed.length_N)
     n_epochs = settings.epochs
     assert n_epochs is not None  # null is for classifiers alone
@@ -66,7 +71,7 @@ def build_loss(state: TrainState) -> Objective:
     """Return the loss of the words around each token."""
 
     def loss(model: nn.Module, window: Window) -> Tensor:
-        assert isinstance(model, SkipGram)
+        assert isinstance(model, SkipGram | RegionPretraining)
         return model.loss(window.ids_BL[:, :-1])
 
     return loss
@@ -76,7 +81,7 @@ def build_loss(state: TrainState) -> Objective:
 def validate(state: TrainState) -> SequenceScores | None:
     """Score the words of the held-out unlabelled reviews against negative samples drawn with a fixed seed."""
     model, corpus = state.validated, state.job.corpus
-    assert isinstance(model, SkipGram)
+    assert isinstance(model, SkipGram | RegionPretraining)
     ids_T = held_out_rows(corpus, state.job.experiment).ids_T
     ids_T = ids_T[ids_T >= corpus.vocabulary.specials]
     width = min(_WINDOW, len(ids_T))

@@ -4,7 +4,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.data.corpus.pairs import prepare_pairs
 from sentiment_cli.training.state import Task
-from sentiment_cli.training.tasks import classification, language_model, pretraining_rows, seq2seq, skip_gram
+from sentiment_cli.training.tasks import classification, language_model, pretraining_rows, regions, seq2seq, skip_gram
 
 _TASKS = {
     "classify": Task(
@@ -42,6 +42,13 @@ _TASKS = {
         splits=pretraining_rows.PRETRAINING_SPLITS,
         build_model=skip_gram.build_model,
         build_loader=skip_gram.build_context_loader,
+        build_objective=skip_gram.build_loss,
+        validate=skip_gram.validate,
+    ),
+    "regions": Task(
+        splits=pretraining_rows.PRETRAINING_SPLITS,
+        build_model=regions.build_model,
+        build_loader=regions.build_region_loader,
         build_objective=skip_gram.build_loss,
         validate=skip_gram.validate,
     ),

@@ -39,7 +39,7 @@ from sentiment_cli.runs.saved_model import Calibration, open_artefact, pack_arte
 from sentiment_cli.storage import store
 
 CONFIGS = [name for name in recipe_names() if load_experiment(name).task == "classify"]
-CONFIGS.remove("pocket")  # `linear` with other numbers
+CONFIGS = [name for name in CONFIGS if name not in ("pocket", "linear-teacher", "linear-taught")]  # as `linear`
 ENTRIES = "the a film plot was is not good bad very dull lovely but it we of and . , !".split()
 TEXTS = [
     "The plot was very good, but the film is not good.",
@@ -269,7 +269,7 @@ def test_a_linear_model_is_explained_by_its_weights(ask: Ask) -> None:
 @pytest.mark.parametrize("settings", [(), ("text.start=true",)])
 @pytest.mark.parametrize("use", ["skip", "both"])
 def test_a_wide_model_is_explained_by_its_two_parts(ask: Ask, use: str, settings: tuple[str, ...]) -> None:
-    predictor = ask("default", f"model.wide.use={use}", *settings)
+    predictor = ask("lstm-bi", f"model.wide.use={use}", *settings)
     (member,) = predictor.members
     model = load_model(member.artefact)
     text = "the plot was good but not very good"
@@ -403,7 +403,7 @@ def test_invariant_12_what_explains_imports_no_torch_before_it_needs_it() -> Non
 
 
 def test_of_several_labels_the_answer_is_explained_against_the_others(ask: Ask) -> None:
-    predictor = ask("default", labels=("bad", "so-so", "good"))
+    predictor = ask("lstm-bi", labels=("bad", "so-so", "good"))
     (answer,) = predictor.predict(TEXTS[:1])
     found = Explainer(predictor).explain(TEXTS[0])
     assert found.of == f"logit of {answer.label} less the others' mean"
@@ -424,7 +424,7 @@ def test_stars_are_explained_in_stars(ask: Ask) -> None:
 
 @pytest.mark.parametrize("method", ["gradients", "occlusion"])
 def test_words_beyond_what_is_read_are_said_not_to_be(ask: Ask, method: Any) -> None:
-    predictor = ask("default", "text.max_tokens=8", "text.truncate=ends")
+    predictor = ask("lstm-bi", "text.max_tokens=8", "text.truncate=ends")
     found = Explainer(predictor, method).explain(TEXTS[0])
     unread = [i for i, word in enumerate(found.words) if not word.read]
     assert unread == list(range(2, len(found.words) - 6))
@@ -433,7 +433,7 @@ def test_words_beyond_what_is_read_are_said_not_to_be(ask: Ask, method: Any) -> 
 
 
 @pytest.mark.parametrize("text", ["", "   ", "zzzz qqqq", "!!!", "<br />", "\x00"])
-@pytest.mark.parametrize("config", ["default", "linear", "keras-lstm", "tutorial-rnn"])
+@pytest.mark.parametrize("config", ["lstm-bi", "linear", "keras-lstm", "tutorial-rnn"])
 def test_b06_what_says_nothing_is_answered_plainly(ask: Ask, config: str, text: str) -> None:
     predictor = ask(config)
     found = Explainer(predictor).explain(text)
@@ -500,7 +500,7 @@ class Page(HTMLParser):
 
 
 def test_m09_texts_are_text_in_the_page_and_nothing_else(ask: Ask) -> None:
-    predictor = ask("default")
+    predictor = ask("lstm-bi")
     pages = []
     for text in ("good film , bad film", HOSTILE):
         (answer,) = predictor.predict([text])
@@ -552,7 +552,7 @@ def answers_on(terminal: Any, predictor: Predictor, monkeypatch: pytest.MonkeyPa
 
 
 def test_m10_a_terminal_gets_our_colours_and_no_escape_of_the_text(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    predictor = ask("default")
+    predictor = ask("lstm-bi")
     coloured = answers_on(Terminal(), predictor, monkeypatch, TERM="xterm-256color")
     assert "\x1b[" in coloured
     bare = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
@@ -568,13 +568,13 @@ def test_m10_a_terminal_gets_our_colours_and_no_escape_of_the_text(ask: Ask, mon
 def test_b17_a_terminal_that_knows_ascii_alone_gets_no_boxes(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     terminal.encoding = "ascii"
-    said = answers_on(terminal, ask("default"), monkeypatch, TERM="dumb")
+    said = answers_on(terminal, ask("lstm-bi"), monkeypatch, TERM="dumb")
     assert said.isascii()
     assert re.search(r"^  [_.:=+*#-]{9,}$", said, re.M)
 
 
 def test_predict_explains_and_traces_on_the_command_line(run: Run, cli, tmp_path: Path) -> None:
-    path, page = run("default"), tmp_path / "why.html"
+    path, page = run("lstm-bi"), tmp_path / "why.html"
     done = cli(
         "predict", "--run", str(path), TEXTS[0], "bad film", "--explain", "--trace", "--json", "--html", str(page)
     )

@@ -32,7 +32,7 @@ class Cost(NamedTuple):
 BEFORE = {  # of commit 3812c3c
     "bag": (181, 0.0, 9),
     "best-labels": (240, 0.0, 9),
-    "default": (164, 0.0, 1),
+    "lstm-bi": (164, 0.0, 1),
     "elman": (136, 0.0, 1),
     "elman-bi": (158, 0.0, 1),
     "goru": (2049, 28.0, 5),

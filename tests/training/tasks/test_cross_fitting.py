@@ -16,12 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.batching.batches import rows_on
 from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows, select_rows
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import DataError
+from sentiment_cli.evaluation.target_scores import score_outputs, truth_of
 from sentiment_cli.inference.parity import largest_difference
 from sentiment_cli.inference.predictor import MemberPredictor
-from sentiment_cli.inference.torch_model import load_model
+from sentiment_cli.inference.torch_model import load_model, score_rows
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.runs.saved_model import GRAPH, open_artefact
 from sentiment_cli.training.checkpoints import RunFingerprint, TrainProgress
@@ -135,7 +137,7 @@ def test_a_folds_model_is_that_of_the_other_rows_alone(
     ids_T = generator.integers(2, 6, starts_N1[-1]).astype(np.int32)
     packed = Packed(ids_T, starts_N1, label_N, label_N, np.full(n_rows, -1), label_N > 9)
     vocabulary = Vocabulary(("<pad>", "<unk>", "a", "b", "c", "d"), 1)
-    corpus: Any = SimpleNamespace(labels=tuple("xyz"[:n_labels]), vocabulary=vocabulary)
+    corpus: Any = SimpleNamespace(sets_KC=None, labels=tuple("xyz"[:n_labels]), vocabulary=vocabulary)
     fold_N = row_folds(packed, settings)
     found = fit_folds_of(packed, fold_N, settings, corpus)
     for fold in range(1, 6):
@@ -229,6 +231,35 @@ def test_a_wide_run_answers_without_torch_as_with_it(experiment: Build, kind: st
     rows = MemberPredictor(artefact).encode(texts)
     graph = artefact.read(GRAPH)
     assert largest_difference(model, graph, rows, settings.text) < 1e-5
+
+
+@pytest.mark.parametrize("target", ["multilabel", "ordinal", "stars"])
+def test_the_linear_models_learn_what_the_network_learns(experiment: Build, tmp_path: Path, target: str) -> None:
+    """Of several labels and of ranks each output is a yes or no of its own; a rating is a share of the scale."""
+    settings = [*WIDE, "model.wide.use=skip", f"data.target={target}", "train.epochs=1", "train.max_steps=2"]
+    if target != "stars":
+        draw, words = np.random.default_rng(0), ("soup", "goal", "bank")
+        rows = [draw.random(3) < 0.5 for _ in range(300)]
+        texts = [" ".join(["the", *np.array(words)[of], f"w{draw.integers(9)}"]) for of in rows]
+        labels = [("|".join(np.array(words)[of]) or "bank") if target == "multilabel" else str(of.sum()) for of in rows]
+        with (tmp_path / "rows.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *zip(texts, labels, strict=True)])
+        settings += [f"data.source={tmp_path / 'rows.csv'}", "vocabulary.min_count=1"]
+        settings += ['data.label_separator="|"'] if target == "multilabel" else []
+    done = fit(experiment(*settings))
+    artefact = open_artefact(done.directory)
+    model, corpus = load_model(artefact), prepare_for(experiment(*settings))
+    valid, reading = corpus.split("valid"), experiment(*settings).text
+    output = score_rows(model.wide.linear, rows_on(torch.device("cpu"), valid), valid.length_N, reading)
+    scores = score_outputs(output, truth_of(valid), corpus.labels, target)
+    if target == "stars":
+        rating_N = 1 + 9 / (1 + np.exp(-output))
+        assert np.corrcoef(rating_N, valid.stars_N)[0, 1] > 0.5
+    else:
+        assert output.shape[1] == 3  # labels, or ranks but the lowest
+        assert scores.accuracy > 0.95
+    ids = MemberPredictor(artefact).encode(["the soup w1", "", "goal bank"])
+    assert largest_difference(model, artefact.read(GRAPH), ids, reading) < 1e-5
 
 
 def test_a_killed_wide_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from sentiment_cli.training.tasks.skip_gram import count_words
 from sentiment_cli.training.tasks.table import prepare_for
 from sentiment_cli.workflows.train import fit
 
-TASKS = ["language-model", "vectors", "autoencoder", "pairs"]
+TASKS = ["language-model", "vectors", "regions", "autoencoder", "pairs"]
 Build = Callable[..., Experiment]
 
 
@@ -309,6 +309,17 @@ STOPPED = {
         "model.embedding.std=1.0",
         "model.embedding.dropout=0.0",
         "model.encoder.width=128",
+        "train.window=16",
+        "model.language.samples=8",
+        "train.lazy_embeddings=true",
+        "train.batch_tokens=64",
+    ),
+    "regions": (
+        "model.embedding.width=128",
+        "model.embedding.std=1.0",
+        "model.embedding.dropout=0.0",
+        "model.encoder.width=128",
+        "model.regions.width=8",
         "train.window=16",
         "model.language.samples=8",
         "train.lazy_embeddings=true",

@@ -1,0 +1,61 @@
+"""Region embeddings: the weights of words, and classifiers that start from them."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from pretraining import pretraining, write_reviews
+
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.errors import UsageError
+from sentiment_cli.inference.torch_model import load_weights
+from sentiment_cli.runs.saved_model import open_artefact
+from sentiment_cli.training.tasks.regions import weights_by_label
+from sentiment_cli.training.tasks.table import prepare_for
+from sentiment_cli.workflows.train import fit
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_reviews(tmp_path / "tables", 60)
+    return tmp_path / "tables"
+
+
+def test_words_weigh_what_they_tell_of_the_labels_of_training_rows(data: Path) -> None:
+    corpus = prepare_for(pretraining(data, "regions"))
+    train, found_V = corpus.split("train"), weights_by_label(corpus)
+    bounds = zip(train.starts_N1[:-1], train.starts_N1[1:], strict=True)
+    words_N = [set(train.ids_T[start:end].tolist()) for start, end in bounds]
+    for word in (*range(2, 40), len(corpus.vocabulary.entries) - 1):
+        shares = []
+        for label in (0, 1):
+            rows = [words for words, own in zip(words_N, train.label_N, strict=True) if own == label]
+            shares.append((sum(word in words for words in rows) + 10) / (len(rows) + 20))
+        assert found_V[word] == pytest.approx(abs(math.log(shares[0] / shares[1])))
+    assert found_V.max() > 3 * sorted(found_V)[len(found_V) // 2]  # some words tell far more than most
+
+
+@pytest.mark.parametrize("use", ["frozen", "tuned"])
+def test_a_classifier_starts_from_a_region_embedding(data: Path, use: str) -> None:
+    given = load_weights(open_artefact(fit(pretraining(data, "regions", "train.epochs=1")).directory, task=None))
+    own = [f"model.regions.use={use}", "init_from=small", "train.epochs=1", "model.encoder.width=8"]
+    (data / "after.yaml").write_text(f"name: after\ndata: {{source: {data / 'reviews.csv'}}}\n")
+    experiment = load_experiment(data / "after.yaml", [*own, "train.threads=1", "train.batch_tokens=512"])
+    assert experiment.model.regions.width == 8  # as the run has it
+    learnt = load_weights(open_artefact(fit(experiment).directory, task=None))
+    for name in ("regions.vectors.weight", "regions.map.weight", "regions.map.bias"):
+        assert torch.equal(given[name], learnt[name]) == (use == "frozen")
+
+
+@pytest.mark.parametrize("start", [None, "small"])
+def test_region_embeddings_that_no_run_gives_are_refused(data: Path, start: str | None) -> None:
+    own = ["model.regions.use=frozen", "model.encoder.width=8"]
+    if start:
+        fit(pretraining(data, "vectors", "train.epochs=1"))
+        own += [f"init_from={start}"]
+    (data / "after.yaml").write_text(f"name: after\ndata: {{source: {data / 'reviews.csv'}}}\n")
+    with pytest.raises(UsageError, match=f"init_from is {start or 'null'}, which has no region embeddings"):
+        fit(load_experiment(data / "after.yaml", own))
+    assert not (runs_dir() / "after" / "model").exists()
