@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sentiment_cli import console
 from sentiment_cli.cli.closing import say_done
-from sentiment_cli.cli.typed_data import is_data, refuse_missing_data
+from sentiment_cli.cli.typed_data import is_data, label_settings, refuse_missing_data
 from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
@@ -115,18 +115,8 @@ def _source_of(source: str, override: Sequence[str]) -> list[str]:
 
 def _of_labels(override: Sequence[str]) -> list[str]:
     """Return the settings that read several labels a row and are not set, where the data have them."""
-    from sentiment_cli.data.corpus.label_form import find_label_form, implied_target
-
-    targets = [one.partition("=")[2] for one in override if one.startswith("data.target=")]
-    if targets and targets[-1] != "multilabel":
-        return []
-    found = implied_target(override)
-    if not any(one.startswith("data.label_separator=") for one in override):
-        form = find_label_form(_load(_LINEAR, _of_linear([*override, *found])).data)
-        if form is not None:
-            console.say(form.said)
-            found = form.overrides()
-    if not targets and not found:
+    found = label_settings(override, lambda further: _load(_LINEAR, _of_linear([*override, *further])).data)
+    if not found and "data.target=multilabel" not in override:
         return []
     # Few rows have all labels right at first, and accuracy counts these alone: it would choose the first epochs.
     monitor = [] if any(one.startswith("train.monitor=") for one in override) else ["train.monitor=loss"]

@@ -18,7 +18,7 @@ from sentiment_cli import console
 from sentiment_cli.cli import suspects
 from sentiment_cli.cli.help import App
 from sentiment_cli.cli.train import Config, Override
-from sentiment_cli.cli.typed_data import DataOption, TestOption, with_data
+from sentiment_cli.cli.typed_data import DataOption, TestOption, load_inspected
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.layout import Column, table, wrapped
 from sentiment_cli.storage import store
@@ -52,9 +52,7 @@ def info(
       sentiment data info sample
       sentiment data info --data my.csv --plot lengths.svg
     """
-    from sentiment_cli.config.loader import load_experiment
-
-    experiment = load_experiment(config, with_data(override, data, test, config=config))
+    experiment = load_inspected(config, data, test, override)
     if plot is not None:
         _check_plot(plot)
     from sentiment_cli.data.checks import statistics
@@ -135,15 +133,16 @@ def check(
       sentiment data check sample
       sentiment data check --data my.csv --json
     """
-    from sentiment_cli.config.loader import load_experiment
-
-    experiment = load_experiment(config, with_data(override, data, test, config=config))
+    experiment = load_inspected(config, data, test, override)
     from sentiment_cli.data.checks.checks import check_data
     from sentiment_cli.data.checks.coverage import unknown_findings
+    from sentiment_cli.data.checks.several_labels import several_findings
 
     report = check_data(experiment.data)
-    if not report.is_bad:
-        report = dataclasses.replace(report, findings=(*unknown_findings(experiment), *report.findings))
+    more = [] if report.is_bad else unknown_findings(experiment)
+    if not any(one.startswith("data.target=") for one in override or ()):
+        more += several_findings(experiment)
+    report = dataclasses.replace(report, findings=(*more, *report.findings))
     if as_json:
         console.result(json.dumps(report.to_json()))
     else:

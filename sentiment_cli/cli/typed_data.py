@@ -5,13 +5,17 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from sentiment_cli import console
 from sentiment_cli.errors import Change, DataError, UsageError
+
+if TYPE_CHECKING:
+    from sentiment_cli.config.schema import Data, Experiment
 
 DataOption = Annotated[
     str | None, Option("--data", metavar="FILE", help="File or folder of the rows (data.source), or imdb or sample.")
@@ -37,6 +41,41 @@ def with_data(override: Sequence[str] | None, data: str | None, test: str | None
             raise UsageError(f"{option} {value} and --set {twice} both set {key}", Change(words={twice: None}))
         settings.append(f"{key}={json.dumps(value, ensure_ascii=False)}")
     return settings
+
+
+def label_settings(override: Sequence[str], load: "Callable[[Sequence[str]], Data]") -> list[str]:
+    """Return the settings that read several labels a row and are not set, where the data have them, and say so.
+
+    `load` returns the data of the settings, with further ones.
+    """
+    from sentiment_cli.data.corpus.label_form import find_label_form, implied_target
+
+    targets = [one.partition("=")[2] for one in override if one.startswith("data.target=")]
+    if targets and targets[-1] != "multilabel":
+        return []
+    found = implied_target(override)
+    if any(one.startswith("data.label_separator=") for one in override):
+        return found
+    form = find_label_form(load(found))
+    if form is None:
+        return found
+    console.say(form.said)
+    return form.overrides()
+
+
+def load_inspected(
+    config: str | None, data: str | None, test: str | None, override: Sequence[str] | None
+) -> "Experiment":
+    """Return the experiment of a command that inspects data; several labels a row are recognized as `train` does.
+
+    The data of an experiment file are read as the file says.
+    """
+    from sentiment_cli.config.loader import load_experiment
+
+    settings = with_data(override, data, test, config=config)
+    if any(one.startswith("data.source=") for one in settings):
+        settings += label_settings(settings, lambda further: load_experiment(config, [*settings, *further]).data)
+    return load_experiment(config, settings)
 
 
 def is_data(config: str | None) -> bool:

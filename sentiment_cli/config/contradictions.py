@@ -120,7 +120,10 @@ def _of_the_target(experiment: Experiment) -> Iterator[Contradiction]:
     if train.thresholds == "fitted" and data.target not in ("label", "multilabel"):
         message = f"train.thresholds are of labels that are likely or not, and data.target is {data.target}"
         yield Contradiction(("train.thresholds", "data.target"), message)
-    if train.class_weight != "none":
+    if train.class_weight is None and experiment.model.kind != "linear":
+        message = f"train.class_weight null follows from the data for model.kind linear, not {experiment.model.kind}"
+        yield Contradiction(("train.class_weight", "model.kind"), message)
+    if train.class_weight not in ("none", None):
         for key, is_set in (("data.target", data.target == "stars"), ("teacher.run", bool(experiment.teacher.run))):
             if is_set:
                 message = f"train.class_weight weighs rows by their label, and {key} has other numbers learnt"

@@ -130,15 +130,15 @@ class Train(Section):
         False, description="also write each evaluation for TensorBoard; needs the extra tensorboard"
     )
     class_weight: Annotated[
-        Literal["none", "balanced"] | Annotated[tuple[str, ...], Field(strict=False)],
+        Literal["none", "balanced"] | Annotated[tuple[str, ...], Field(strict=False)] | None,
         BeforeValidator(
-            weight_pairs, json_schema_input_type=Literal["none", "balanced"] | list[str] | dict[str, float]
+            weight_pairs, json_schema_input_type=Literal["none", "balanced"] | list[str] | dict[str, float] | None
         ),
         AfterValidator(checked_weights),
     ] = Field(
         "none",
         description="weight of each row in the training loss by its label: none, balanced (every label the same in "
-        "all), or a mapping (spam: 3; 1 for the others)",
+        "all), or a mapping (spam: 3; 1 for the others); null: chosen from the data (model.kind: linear)",
     )
     thresholds: Literal["fixed", "fitted"] = Field(
         "fixed",

@@ -89,8 +89,8 @@ def weight_pairs(value: object) -> object:
     return value
 
 
-def checked_weights(pairs: tuple[str, ...] | str) -> tuple[str, ...] | str:
-    if not isinstance(pairs, str):
+def checked_weights(pairs: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+    if isinstance(pairs, tuple):
         label_weights(pairs)
     return pairs
 

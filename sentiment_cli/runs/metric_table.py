@@ -4,8 +4,10 @@ Adding a metric takes a row here and a function in `evaluation.metrics`. Checks 
 and comparisons of runs read this table.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
+
+from sentiment_cli.data.corpus.targets import is_unbalanced
 
 
 class Metric(NamedTuple):
@@ -74,13 +76,6 @@ HEADLINES = {
     "vectors": TOKEN_METRICS["loss"]._replace(title="loss per token"),
     "regions": TOKEN_METRICS["loss"]._replace(title="loss per token"),
 }
-_UNBALANCED = 1.5  # times the mean of the other labels' rows: 60 of 100 rows are of one of two labels
-
-
-def is_unbalanced(counts: Sequence[int]) -> bool:
-    """Return whether the commonest label has 1.5 times the rows that the others have on average."""
-    most, n_others = max(counts, default=0), len(counts) - 1
-    return n_others > 0 and most * n_others >= _UNBALANCED * (sum(counts) - most)
 
 
 def leading(scores: Mapping[str, Any]) -> list[Metric]:

@@ -20,6 +20,7 @@ def class_weights(experiment: Experiment, corpus: Corpus, label_N: NDArray[np.in
     a weight of a label that there is not.
     """
     setting = experiment.train.class_weight
+    assert setting is not None  # where it follows from the data, `fit_settings` has set it
     if setting == "none":
         return None
     count_C = count_labels(label_N, len(corpus.labels), corpus.sets_KC).astype(np.float64)

@@ -332,3 +332,32 @@ def test_fitted_thresholds_are_stored_with_the_model_said_and_used(typed: Callab
     scores = [json.loads(done(typed("eval", one, "--json")).out) for one in (plain, moved)]
     assert scores[1]["recall_per_label"]["yes"] > scores[0]["recall_per_label"]["yes"]
     assert "Fitted on validation" in Path(done(typed("report", moved)).out.strip()).read_text()
+
+
+def test_data_info_and_check_read_several_labels_a_row_as_train_does(typed: Callable[..., Any], tmp_path: Path) -> None:
+    for data in (json_lines(tmp_path), separated(tmp_path)):
+        assert json.loads(done(typed("data", "info", "--data", data, "--json")).out)["labels"] == sorted(TOPICS)
+        assert "maybe" not in done(typed("data", "check", "--data", data, "--json")).out
+    combined = json.loads(done(typed("data", "info", "--data", data, "--set", "data.target=label", "--json")).out)
+    assert "food|sport" in combined["labels"]
+
+
+@pytest.mark.parametrize("labels", [("sport|money", "money"), ("sport|money", "money", "sport")])
+def test_data_check_hints_at_labels_that_may_be_several(
+    typed: Callable[..., Any], tmp_path: Path, labels: tuple[str, ...]
+) -> None:
+    """Two labels with two parts may be either; with three it is clear, and an experiment file decides all the same."""
+    data = table(tmp_path / "rows.csv", [(f"a row {i}", labels[i % len(labels)]) for i in range(60)])
+    (tmp_path / "own.yaml").write_text(f"extends: linear\ndata: {{source: {data}}}\n")
+    words = ["--data", data] if len(labels) == 2 else [str(tmp_path / "own.yaml")]
+    findings = json.loads(done(typed("data", "check", *words, "--json")).out)["findings"]
+    (found,) = [one for one in findings if one["what"].startswith("maybe ")]
+    assert found["severity"] == "note"
+    assert found["count"] == 60 // len(labels)
+    hint = found["what"].partition("try: sentiment ")[2]
+    scores = json.loads(done(typed("eval", done(typed(*shlex.split(hint))).out.strip(), "--json")).out)
+    assert list(scores["rows_per_label"]) == ["money", "sport"]
+    told = typed("data", "check", *words, "--set", "data.target=label", "--json")
+    assert "maybe" not in done(told).out
+    plain = table(tmp_path / "plain.csv", [(f"a row {i}", ("movies, music", "sport")[i % 2]) for i in range(60)])
+    assert "maybe" not in done(typed("data", "check", "--data", plain, "--json")).out

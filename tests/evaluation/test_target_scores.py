@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from sentiment_cli.data.corpus.targets import as_binary, rank_probabilities, strata_of
+from sentiment_cli.data.corpus.targets import as_binary, is_unbalanced, rank_probabilities, strata_of
 from sentiment_cli.evaluation.target_scores import Truth, quadratic_kappa, score_outputs, score_sets
 from sentiment_cli.inference.predictor import decide, probabilities_of
-from sentiment_cli.runs.metric_table import is_unbalanced, leading
+from sentiment_cli.runs.metric_table import leading
 
 LABELS = ("a", "b", "c", "d")
 

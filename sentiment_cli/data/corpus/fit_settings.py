@@ -20,6 +20,7 @@ from sentiment_cli.config.schema import CORPORA, Data, Experiment, Linear
 from sentiment_cli.config.values import Section
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.corpus.splits import assign_rows
+from sentiment_cli.data.corpus.targets import is_unbalanced
 from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tokens.characters import is_unspaced
 
@@ -35,27 +36,16 @@ _SHORT = (15, 60)  # tokens of a row on average
 FEW_ROWS, _FOLDS = 2_000, 10
 _Section = TypeVar("_Section", bound=Section)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_NETWORK = (  # of a network, what can be null
-    "vocabulary.min_count",
-    "model.embedding.dropout",
-    "train.lr",
-    "train.batch_tokens",
-    "train.epochs",
-)
-_LINEAR = (
-    "ngrams",
-    "char_ngrams",
-    "min_count",
-    "weighting",
-    "normalize",
-    "penalty",
-)  # of the linear model, what can be null
+# What can be null: of a network, and of the linear model.
+_NETWORK = ("vocabulary.min_count", "model.embedding.dropout", "train.lr", "train.batch_tokens", "train.epochs")
+_LINEAR = ("ngrams", "char_ngrams", "min_count", "weighting", "normalize", "penalty")
 
 
 class Facts(NamedTuple):
     """Facts of the training rows; characters and tokens are means per row, unspaced ones a share of the letters.
 
-    `is_drawn` says that the validation rows were drawn from the training rows.
+    `is_drawn` says that the validation rows were drawn from the training rows, `is_unbalanced` that one label has many
+    more rows than the others.
     """
 
     n_rows: int
@@ -64,6 +54,7 @@ class Facts(NamedTuple):
     unspaced_share: float
     tokens: float
     is_drawn: bool = True
+    is_unbalanced: bool = False
 
 
 class _Pace(NamedTuple):
@@ -108,6 +99,17 @@ def choose_linear(facts: Facts) -> list[Chosen]:
         values = {"ngrams": 3, "char_ngrams": (2, 5), "min_count": 2, "normalize": True, "penalty": 0.02}
     values["weighting"] = "idf" if facts.n_labels > _MANY_LABELS else "bayes"
     return [Chosen(f"model.linear.{key}", value, reason) for key, value in values.items()]
+
+
+def choose_weights(facts: Facts, experiment: Experiment) -> Chosen:
+    """Choose the class weights of a linear model: balanced where labels are unbalanced and rows are not few.
+
+    Of other targets, of a teacher's labels and of few rows none were measured (docs/labels.md).
+    """
+    is_measured = experiment.data.target == "label" and not experiment.teacher.run and facts.n_rows >= FEW_ROWS
+    if facts.is_unbalanced and is_measured:
+        return Chosen("train.class_weight", "balanced", "one label has 1.5 times the rows of the others on average")
+    return Chosen("train.class_weight", "none", "labels are balanced, rows are few, or labels are not single ones")
 
 
 def choose_characters(facts: Facts) -> list[Chosen]:
@@ -225,9 +227,11 @@ def _settle_linear(experiment: Experiment, *, is_said: bool) -> Experiment:
     linear, vocabulary = experiment.model.linear, experiment.vocabulary
     unset = {f"model.linear.{key}" for key in _LINEAR if getattr(linear, key) is None}
     unset |= {"vocabulary.min_count"} if vocabulary.min_count is None else set()
+    unset |= {"train.class_weight"} if experiment.train.class_weight is None else set()
     if not unset:
         return experiment
-    chosen = [one for one in choose_linear(read_facts(experiment.data)) if one.key in unset]
+    facts = read_facts(experiment.data)
+    chosen = [one for one in (*choose_linear(facts), choose_weights(facts, experiment)) if one.key in unset]
     pieces, tokenizer = "model.linear.char_ngrams", experiment.text.tokenizer
     if tokenizer != "words" and pieces in unset:
         chosen = [one for one in chosen if one.key != pieces]
@@ -244,6 +248,7 @@ def _settle_linear(experiment: Experiment, *, is_said: bool) -> Experiment:
 
 
 def _say(chosen: list[Chosen]) -> None:
+    chosen = [one for one in chosen if one[:2] != ("train.class_weight", "none")]  # as usual
     for reason, some in itertools.groupby(chosen, key=lambda one: one.reason):
         values = ", ".join(f"{one.key.rstrip('_')} {_shown(one.value)}" for one in some)
         console.say(f"chosen: {values}: {reason}")
@@ -282,4 +287,5 @@ def read_facts(data: Data) -> Facts:
         n_unspaced / max(1, n_letters),
         n_tokens / max(1, n_read),
         is_drawn=splits["valid"][0] == "train",
+        is_unbalanced=is_unbalanced(texts.counts("train").tolist()),
     )

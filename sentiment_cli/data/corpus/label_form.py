@@ -15,10 +15,12 @@ _ROWS_READ = 2_000
 
 
 class LabelForm(NamedTuple):
-    """Settings that read the labels as they are, and a sentence about what was found."""
+    """Settings that read the labels as they are, and what was found: as a sentence, and as a part of one."""
 
     settings: dict[str, str]
     said: str
+    found: str
+    n_several: int
 
     def overrides(self) -> list[str]:
         """Return the settings as --set takes them."""
@@ -33,11 +35,11 @@ def implied_target(overrides: Sequence[str]) -> list[str]:
     return ["data.target=multilabel"] if is_implied else []
 
 
-def find_label_form(data: Data) -> LabelForm | None:
+def find_label_form(data: Data, *, is_told: bool = False) -> LabelForm | None:
     """Return how the labels of a table are read where its rows have several; None where they have one.
 
     Rows have several labels where one is a list of two or more, or where splitting at one character leaves fewer
-    distinct labels than there were (`label_lists.find_separator`).
+    distinct labels than there were; no more, where it `is_told` that there are several (`label_lists.find_separator`).
     """
     path = Path(data.source)
     if data.source in CORPORA or kind_of_path(path, "data.source", data) != "table":
@@ -50,7 +52,7 @@ def find_label_form(data: Data) -> LabelForm | None:
     if several:
         return _form({"data.target": "multilabel"}, len(several), len(found), several[0])
     texts = [label.strip() for label in found if isinstance(label, str)]
-    separator = find_separator(texts)
+    separator = find_separator(texts, is_told=is_told)
     if separator is None:
         return None
     parts = [split for text in texts if len(split := [part.strip() for part in text.split(separator)]) > 1]
@@ -60,11 +62,12 @@ def find_label_form(data: Data) -> LabelForm | None:
 
 def _form(settings: dict[str, str], n_several: int, n: int, example: Sequence[Any]) -> LabelForm:
     set_by = ", ".join(f"{key} {value}" for key, value in settings.items())
-    said = (
-        f"chosen: {set_by}: {n_several:,} of {n:,} rows have several labels, such as "
-        f"{' and '.join(repr(str(one)) for one in example[:3])}; --set data.target=label learns each combination as one"
+    found = (
+        f"{n_several:,} of {n:,} rows have several labels, such as "
+        f"{' and '.join(repr(str(one)) for one in example[:3])}"
     )
-    return LabelForm(settings, said)
+    said = f"chosen: {set_by}: {found}; --set data.target=label learns each combination as one"
+    return LabelForm(settings, said, found, n_several)
 
 
 def _listed(label: Any) -> Sequence[Any] | None:

@@ -10,12 +10,14 @@ Of multilabel and ordinal each output is the log-odds of one yes or no: losses, 
 the outputs of a row as that many binary rows (`as_binary`).
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 TargetName = Literal["label", "multilabel", "ordinal", "stars"]
+_UNBALANCED = 1.5  # times the mean of the other labels' rows: 60 of 100 rows are of one of two labels
 
 
 def is_binary(target: TargetName) -> bool:
@@ -91,3 +93,9 @@ def strata_of(label_N: NDArray[np.integer], n_labels: int, sets_KC: NDArray[np.b
     cost_KC = np.where(sets_KC, count_C, np.iinfo(np.int64).max)
     stratum_K = np.where(sets_KC.any(axis=1), cost_KC.argmin(axis=1), n_labels)
     return np.asarray(stratum_K[label_N])
+
+
+def is_unbalanced(counts: Sequence[int]) -> bool:
+    """Return whether the commonest label has 1.5 times the rows that the others have on average."""
+    most, n_others = max(counts, default=0), len(counts) - 1
+    return n_others > 0 and most * n_others >= _UNBALANCED * (sum(counts) - most)

@@ -11,6 +11,7 @@ from sentiment_cli.data.corpus.fit_settings import (
     Facts,
     choose_linear,
     choose_network,
+    choose_weights,
     read_facts,
     settle,
     warn_of_few_steps,
@@ -88,6 +89,41 @@ def test_an_experiment_is_settled_with_plain_values_and_says_why(
     assert None not in (linear.ngrams, linear.min_count, linear.normalize, linear.penalty, settled.vocabulary.min_count)
     assert settle(settled) is settled
     assert "chosen" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "is_unbalanced", "settings", "weights"),
+    [
+        (5_009, True, [], "balanced"),
+        (5_009, False, [], "none"),
+        (1_999, True, [], "none"),  # of few rows none were measured
+        (5_009, True, ["data.target=ordinal"], "none"),
+        (5_009, True, ["teacher.run=imdb"], "none"),
+    ],
+)
+def test_unbalanced_labels_are_weighted_by_a_linear_model(
+    n_rows: int, is_unbalanced: bool, settings: list[str], weights: str
+) -> None:
+    facts = Facts(n_rows, 2, 140.0, 0.0, 25.0, is_unbalanced=is_unbalanced)
+    experiment = load_experiment("linear", ["data.source=x.csv", "train.class_weight=null", *settings])
+    assert choose_weights(facts, experiment).value == weights
+
+
+def test_weights_that_follow_from_the_data_are_said_and_those_that_are_set_stay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "x.csv"
+    rows = [f"a film number {i} and some words,{'pos' if i % 3 else 'neg'}" for i in range(3_000)]
+    source.write_text("\n".join(["text,label", *rows]))
+    experiment = load_experiment("linear", [f"data.source={source}"])
+    assert read_facts(experiment.data).is_unbalanced
+    assert settle(experiment, is_said=True).train.class_weight == "balanced"
+    assert "chosen: train.class_weight balanced: one label has 1.5 times the rows" in capsys.readouterr().err
+    told = load_experiment("linear", [f"data.source={source}", "train.class_weight=none"])
+    assert settle(told, is_said=True).train.class_weight == "none"
+    assert "class_weight" not in capsys.readouterr().err
+    network = load_experiment("own", [f"data.source={source}"])
+    assert settle(network).train.class_weight == "none"
 
 
 def test_what_is_set_stays(tmp_path: Path) -> None:
