@@ -65,7 +65,7 @@ def test_a_file_ends_with_the_run_on_stdout_and_the_ending_on_stderr(
     typed: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("sentiment_cli.console.say", said.append)
+    monkeypatch.setattr("sentiment_cli.console.say", lambda text, **options: said.append(text))
     source = tmp_path / "my.csv"
     source.write_text("text,label\n" + "".join(f"a {'good' if i % 2 else 'bad'} film {i},{i % 2}\n" for i in range(60)))
     assert typed("train", str(source)).out.strip() == str(runs_dir() / "my")

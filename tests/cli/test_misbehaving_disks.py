@@ -136,7 +136,7 @@ def test_a19_without_locks_a_run_is_trained_all_the_same(tmp_path: Path, monkeyp
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(console, "say", said.append)
+    monkeypatch.setattr(console, "say", lambda text, **options: said.append(text))
     run = store.claim_directory(tmp_path, "run")
     with owned(run) as record:
         assert record.pid == os.getpid()
