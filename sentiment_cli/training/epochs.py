@@ -179,9 +179,13 @@ def _take_steps(state: TrainState, plan: TrainPlan, end: int, *, is_estimated: b
 
 
 def seconds_to_go(state: TrainState, loader: BatchLoader, tokens_per_second: float) -> float:
-    """Return how long the rest of a training takes at this rate, validation included, if it does not stop early."""
+    """Return how long the rest of a training takes at this rate, validation included, if it does not stop early.
+
+    That of pairs, which are no rows of a text and a label, is left out.
+    """
     experiment, corpus, progress = state.job.experiment, state.job.corpus, state.job.progress
-    n_valid = int(corpus.split("valid").length_N.sum()) if "valid" in corpus.directories else 0
+    has_rows = "valid" in corpus.directories and experiment.task != "pairs"
+    n_valid = int(corpus.split("valid").length_N.sum()) if has_rows else 0
     n_epochs = len(loader.epoch_ends) - len(progress.history)
     n_tokens = loader.tokens_between(progress.step, loader.n_steps) + _FORWARD * n_valid * n_epochs
     again = loader.tokens_between(0, loader.n_steps) if experiment.train.refit and not progress.refit else 0

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from sentiment_cli import console
 from sentiment_cli.cli.reading import load_data
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.files import encodings
@@ -492,6 +493,7 @@ def test_what_was_found_is_said_of_prepared_data_too(own, capsys) -> None:
     source = find_source(own("x.csv", CSV + NOISE).data)
     prepare_texts(source, "labelled")
     first = [line for line in capsys.readouterr().err.splitlines() if line.startswith("data: x.csv: text in")]
+    console.set_manner()  # the next command
     prepare_texts(source, "labelled")
     again = [line for line in capsys.readouterr().err.splitlines() if line.startswith("data: x.csv: text in")]
     assert first == again != []
