@@ -7,8 +7,6 @@ and comparisons of runs read this table.
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from sentiment_cli.data.corpus.targets import is_unbalanced
-
 
 class Metric(NamedTuple):
     """A metric: its key in JSON, its title in reports, its short label on a terminal, and its format.
@@ -91,4 +89,6 @@ def leading(scores: Mapping[str, Any]) -> list[Metric]:
     if scores.get("qwk") is not None:
         return [METRICS["qwk"], METRICS["rank_mae"], accuracy]
     counts = [sum(row) for row in scores.get("confusion", ())]
+    from sentiment_cli.data.corpus.targets import is_unbalanced  # with numpy, which `sentiment --help` does without
+
     return [macro, accuracy] if is_unbalanced(counts) else [accuracy]
