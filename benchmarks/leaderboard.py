@@ -311,6 +311,12 @@ def _hardware() -> str:
     return f"{os.cpu_count()} cores of {model}"
 
 
+def _processor(result: dict[str, Any]) -> str:
+    """Return the maker and family of a result's processor: two words, without the marks."""
+    named = result["hardware"].partition(" cores of ")[2].replace("(R)", "")
+    return " ".join(named.split()[:2])
+
+
 def _commit() -> str:
     return _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "sentiment_cli") else "")
 
@@ -347,14 +353,14 @@ def write_table() -> None:
             "" if rate is None else f"{rate:,.0f}",
             _rate_cell(current[0]),
             *_prediction_cells(current),
-            f"n = {len(current)}, {', '.join(sorted({one['commit'] for one in current}))}{_timed_at(alone)}",
+            f"n = {len(current)}, {', '.join(sorted({one['commit'] for one in current}))}{_timed_at(alone)}, "
+            f"{', '.join(sorted({_processor(one) for one in current}))}",
         ]
         rows.append((test, f"| {' | '.join(cells)} |"))
         if seconds is not None:
             points.append((name, seconds, test))
-    hardware = sorted({json.loads(path.read_text())["hardware"] for path in RESULTS.glob("*-seed-*.json")})
     lines = [row for _, row in sorted(rows, reverse=True)] + to_come
-    (ROOT / "docs" / "leaderboard.md").write_text(_PAGE.format(rows="\n".join(lines), hardware="; ".join(hardware)))
+    (ROOT / "docs" / "leaderboard.md").write_text(_PAGE.format(rows="\n".join(lines)))
     _draw(points)
 
 
@@ -364,14 +370,14 @@ Accuracy of each model on IMDb, trained on labels only, best first. `python benc
 models, evaluates each finished run on test once, and writes this page from `benchmarks/results/`. All choices were made
 on validation rows, held out by movie (for `tutorial-rnn` and `keras-lstm` by row, as in the originals). Figures are
 means, with the standard deviation over n seeds where n > 1. Seconds are those of the whole process without data
-preparation, on {hardware}, for runs without other load on the machine: if no evaluated run qualifies, seed 0 is trained
-again. The machine is shared, and training can take twice as long in some hours. × lstm-bi is independent of that: it is
-the training speed in tokens/s relative to `lstm-bi`, with interleaved measurements (`--rates`). Predicted tokens per
+preparation, on two cores of the processor that the row names, without other load on the machine: if no evaluated run
+qualifies, seed 0 is trained again. Seconds on different processors should not be compared. The machine
+is shared, and training can take twice as long in some hours. × lstm-bi is independent of that: it is the training speed in tokens/s relative to `lstm-bi`, with interleaved measurements (`--rates`). Predicted tokens per
 second (all validation reviews) and milliseconds (one review of median length) are those of the exported float32 graph
 on tokenized texts; megabytes are its size. With one seed, differences below half a point are not reliable.
 
 | model | experiment | parameters | validation % | test % | seconds | tokens/s | × lstm-bi | predicted/s | one, ms \
-| MB | runs, commit |
+| MB | runs, commit, processor |
 |---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|
 {rows}
 

@@ -10,6 +10,7 @@ from sentiment_cli.config.loader import differences, load_experiment
 from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.config.yaml_text import read_scalar
+from sentiment_cli.errors import Change
 
 _PLAIN = re.compile(r"[\w./~-]+")
 
@@ -28,6 +29,16 @@ def command_with(command: str, experiment: Experiment, changes: Mapping[str, Any
     base = min(over, key=lambda name: len(over[name]))
     words = [word for key, value in over[base].items() for word in ("--set", f"{key}={_written(value)}")]
     return shlex.join([*command.split(), *([] if base == "default" else [base]), *words])
+
+
+def reset(experiment: Experiment, *sections: str) -> Change:
+    """Return the typed command with some sections as the schema has them, which turns a part of a model off."""
+    changed = [
+        f"{key}={_written(value)}"
+        for key, value, _ in differences(Experiment(name=experiment.name), experiment)
+        if key.startswith(tuple(f"{section}." for section in sections))
+    ]
+    return Change(*(word for one in changed for word in ("--set", one)))
 
 
 def _written(value: Any) -> str:

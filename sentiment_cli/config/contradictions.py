@@ -162,7 +162,8 @@ def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:
     for key in ("width", "window") if model.regions.use == "none" and experiment.task == "classify" else ():
         if getattr(model.regions, key) != Regions.model_fields[key].default:
             message = f"model.regions.{key} is of model.regions.use frozen or tuned, and that is none"
-            yield Contradiction((f"model.regions.{key}", "model.regions.use"), message)
+            taken = (f"model.regions.{key}",) if experiment.init_from is None else ("init_from",)  # from that run
+            yield Contradiction((*taken, "model.regions.use"), message)
     if model.wide.use in ("skip", "both") and model.head == "steps":
         message = f"model.wide.use {model.wide.use} adds logits of whole rows, and model.head steps judges each token"
         yield Contradiction(("model.wide.use", "model.head"), message)

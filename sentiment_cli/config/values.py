@@ -34,7 +34,7 @@ def rising(numbers: tuple[int, ...]) -> tuple[int, ...]:
 
 def odd(number: int) -> int:
     if number % 2 == 0:
-        raise ValueError("an odd number has a middle, which an even one lacks")
+        raise ValueError("it should be odd: a word in the middle, and as many before it as after it")
     return number
 
 

@@ -64,7 +64,7 @@ def describe_model(experiment: Experiment) -> str:
     if model.wide.use != "none":
         said += " with a linear model on n-grams beside it"
     if model.regions.use != "none":
-        said += ", region embeddings beside the word vectors"
+        said += f" {'and' if model.wide.use != 'none' else 'with'} region embeddings beside the word vectors"
     units = "byte pairs" if text.tokenizer == "bpe" else "words"
     if model.kind == "linear" and experiment.task == "classify":
         n = model.linear.ngrams or 1

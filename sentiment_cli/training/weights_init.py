@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli import console
+from sentiment_cli.config.commands import reset
 from sentiment_cli.config.paths import is_file
 from sentiment_cli.config.schema import Experiment, Model
 from sentiment_cli.data.corpus.packed import Corpus
@@ -111,7 +112,7 @@ def _check_regions(
         raise UsageError(
             f"model.regions.use is {experiment.model.regions.use}, and init_from is {named}, which has no region "
             "embeddings",
-            Change("--set", "model.regions.use=none"),
+            reset(experiment, "model.regions"),
         )
 
 
@@ -128,6 +129,11 @@ def _shared(pretrained: PretrainedRun, own: dict[str, Tensor], *, only_layers: b
     shared = {name: found[name] for name in own if name in found and name.startswith(parts)}
     if only_layers:
         shared = {name: of for name, of in shared.items() if name.startswith("encoder.")}
+    if not shared and pretrained.experiment.task == "regions":
+        raise UsageError(
+            f"{pretrained.run} is a region embedding, and model.regions.use is none",
+            Change("--set", "model.regions.use=frozen"),
+        )
     if not shared:
         raise UsageError(
             f"{pretrained.run}, a run of task {pretrained.experiment.task}, has no layer that reads {side} as this "

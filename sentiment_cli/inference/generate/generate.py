@@ -77,7 +77,8 @@ def load_generator(path: Path) -> Generator:
     if experiment.task in ("autoencoder", "pairs"):
         built = load_built(artefact, lambda experiment, vocabulary, _: build_encoder_decoder(experiment, vocabulary))
         return Generator(artefact, experiment, built)
-    what = "a classifier" if experiment.task == "classify" else "word vectors"
+    others = {"classify": "a classifier", "vectors": "word vectors", "regions": "a region embedding"}
+    what = others[experiment.task]
     raise UsageError(f"{path} is {what}; generate needs a language model", "sentiment pretrain imdb-lm")
 
 

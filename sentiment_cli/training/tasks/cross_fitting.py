@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sentiment_cli import console
+from sentiment_cli.config.commands import reset
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus import cache
 from sentiment_cli.data.corpus.column_files import read_column, writing
@@ -19,7 +20,7 @@ from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows
 from sentiment_cli.data.corpus.ratings import LEAST, MOST
 from sentiment_cli.data.corpus.splits import folds_of, is_by_group
 from sentiment_cli.data.corpus.targets import n_outputs
-from sentiment_cli.errors import Change, DataError
+from sentiment_cli.errors import DataError
 from sentiment_cli.models.wide import WidePart
 from sentiment_cli.storage import store
 from sentiment_cli.training.tasks.linear import (
@@ -71,7 +72,7 @@ def row_folds(packed: Packed, experiment: Experiment) -> NDArray[np.int64]:
     if n_units < 2:
         raise DataError(
             "model.wide fits its linear model without a part of the training rows, and they are one group alone",
-            Change("--set", "model.wide.use=none"),
+            reset(experiment, "model.wide", "model.linear"),
         )
     n_folds = min(experiment.model.wide.folds, n_units)
     return folds_of(packed.label_N, packed.group_N, by, n_folds, experiment.data.valid.seed)

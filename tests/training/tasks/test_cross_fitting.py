@@ -167,8 +167,9 @@ def test_folds_keep_movies_together_and_are_as_many_as_there_can_be(experiment: 
     some = select_rows(packed, np.isin(packed.group_N, np.unique(packed.group_N)[:3]))
     assert set(row_folds(some, settings)) == {1, 2, 3}
     one = select_rows(packed, packed.group_N == packed.group_N[0])
-    with pytest.raises(DataError, match="they are one group alone"):
+    with pytest.raises(DataError, match="they are one group alone") as refused:
         row_folds(one, settings)
+    assert "--set model.wide.use=none" in str(refused.value.hint)
 
 
 def test_validation_reads_the_model_of_all_training_rows_and_the_refit_one_of_both(

@@ -56,6 +56,17 @@ def test_region_embeddings_that_no_run_gives_are_refused(data: Path, start: str 
         fit(pretraining(data, "vectors", "train.epochs=1"))
         own += [f"init_from={start}"]
     (data / "after.yaml").write_text(f"name: after\ndata: {{source: {data / 'reviews.csv'}}}\n")
-    with pytest.raises(UsageError, match=f"init_from is {start or 'null'}, which has no region embeddings"):
+    with pytest.raises(UsageError, match=f"init_from is {start or 'null'}, which has no region embeddings") as refused:
         fit(load_experiment(data / "after.yaml", own))
+    assert refused.value.hint == "--set model.regions.use=none"
     assert not (runs_dir() / "after" / "model").exists()
+
+
+@pytest.mark.parametrize("width", [8, 128])
+def test_a_region_embedding_that_is_not_read_is_refused(data: Path, width: int) -> None:
+    """Of another width than the schema's the settings contradict each other already."""
+    fit(pretraining(data, "regions", "train.epochs=1", f"model.regions.width={width}"))
+    (data / "after.yaml").write_text(f"name: after\ndata: {{source: {data / 'reviews.csv'}}}\ninit_from: small\n")
+    with pytest.raises(UsageError, match=r"model\.regions\.use.* is none") as refused:
+        fit(load_experiment(data / "after.yaml", []))
+    assert refused.value.hint == (None if width == 8 else "--set model.regions.use=frozen")
