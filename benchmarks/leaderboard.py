@@ -371,9 +371,10 @@ models, evaluates each finished run on test once, and writes this page from `ben
 on validation rows, held out by movie (for `tutorial-rnn` and `keras-lstm` by row, as in the originals). Figures are
 means, with the standard deviation over n seeds where n > 1. Seconds are those of the whole process without data
 preparation, on two cores of the processor that the row names, without other load on the machine: if no evaluated run
-qualifies, seed 0 is trained again. Seconds on different processors should not be compared. The machine
-is shared, and training can take twice as long in some hours. × lstm-bi is independent of that: it is the training speed in tokens/s relative to `lstm-bi`, with interleaved measurements (`--rates`). Predicted tokens per
-second (all validation reviews) and milliseconds (one review of median length) are those of the exported float32 graph
+qualifies, seed 0 is trained again. Seconds on different processors should not be compared. The machine is shared, and
+training can take twice as long in some hours. × lstm-bi is independent of that: it is the training speed in tokens/s
+relative to `lstm-bi`, with interleaved measurements (`--rates`). Predicted tokens per second (all validation reviews)
+and milliseconds (one review of median length) are those of the exported float32 graph
 on tokenized texts; megabytes are its size. With one seed, differences below half a point are not reliable.
 
 | model | experiment | parameters | validation % | test % | seconds | tokens/s | × lstm-bi | predicted/s | one, ms \
