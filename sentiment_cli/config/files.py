@@ -66,8 +66,11 @@ def find_origin(name: str) -> Path | None:
     return next((path for path in (*places, *recipe) if is_file(path)), None)
 
 
-def taken_over(origin: Any, task: Any = None) -> list[YamlDocument]:
-    """Return what of the pretraining that init_from names lies under the settings of an experiment of a task."""
+def taken_over(origin: Any, task: Any = None, *, has_data: bool = False) -> list[YamlDocument]:
+    """Return what of the pretraining that init_from names lies under the settings of an experiment of a task.
+
+    Word vectors are copied by word, so an experiment that names its own data (`has_data`) has its own vocabulary.
+    """
     path = find_origin(origin) if isinstance(origin, str) else None
     documents = [] if path is None else load_chain(path)
     its_task = next((document.value["task"] for document in reversed(documents) if "task" in document.value), None)
@@ -76,6 +79,8 @@ def taken_over(origin: Any, task: Any = None) -> list[YamlDocument]:
     taken = _TAKEN_OVER
     if "vectors" in (task, its_task):
         taken = {**_TAKEN_OVER, "model": {"embedding": {"width": None}}}
+        if has_data and task in (None, "classify"):
+            taken = {key: value for key, value in taken.items() if key not in ("data", "vocabulary")}
     elif "regions" in (task, its_task):
         taken = {**_TAKEN_OVER, "model": {"regions": dict.fromkeys(("width", "window"))}}
     return [

@@ -21,6 +21,7 @@ from sentiment_cli.training.tasks.table import task_of
 
 # Vectors that are drawn at random: zeros would make the orthogonal matrix the identity. The scale of a linear model
 # beside a network starts at 1.
+_VECTORS = "embedding.weight"
 _SPARED = {"skew", "peephole", "scale"}
 
 
@@ -88,18 +89,42 @@ def _weights_to_copy(
                 "language model with model.language.reverse",
                 "sentiment pretrain imdb-lm-backward",
             )
-        _check_same(pretrained, experiment, "a vocabulary", pretrained.vocabulary.entries, corpus.vocabulary.entries)
-        weights = {name: of for name, of in pretrained.weights.items() if name not in fitted}
+        if pretrained.experiment.task == "vectors" and experiment.task == "classify":
+            width = pretrained.weights[_VECTORS].shape[1]
+            _check_same(pretrained, experiment, "vectors of width", width, own[_VECTORS].shape[1])
+            given = pretrained._replace(weights={_VECTORS: _by_word(pretrained, own[_VECTORS], corpus)})
+        else:
+            entries = (pretrained.vocabulary.entries, corpus.vocabulary.entries)
+            _check_same(pretrained, experiment, "a vocabulary", *entries)
+            given = pretrained
+        weights = {name: of for name, of in given.weights.items() if name not in fitted}
         if pretrained.experiment.task == experiment.task:
             _check_same(pretrained, experiment, "labels", pretrained.labels, corpus.labels)
             _check_same(pretrained, experiment, "tensors", sorted(weights), sorted(own))
         else:
-            weights = _shared(pretrained, own, only_layers=pretrained is not pretrained_runs[0])
+            weights = _shared(given, own, only_layers=pretrained is not pretrained_runs[0])
         for name in filter(weights.__contains__, own):
             _check_same(pretrained, experiment, f"{name} of shape", tuple(weights[name].shape), tuple(own[name].shape))
         copied.append((pretrained, weights))
     _check_regions(experiment, own, copied)
     return copied
+
+
+def _by_word(pretrained: PretrainedRun, own_VD: Tensor, corpus: Corpus) -> Tensor:
+    """Return the vectors of a model with those of the words that a pretrained run has as well."""
+    theirs, ours = pretrained.vocabulary, corpus.vocabulary
+    if theirs.entries == ours.entries:
+        return pretrained.weights[_VECTORS]
+    place_of = {word: i for i, word in enumerate(theirs.entries) if i >= theirs.specials}
+    found = [(i, place_of[word]) for i, word in enumerate(ours.entries) if i >= ours.specials and word in place_of]
+    n_words = len(ours.entries) - ours.specials
+    console.say(f"vectors: {len(found):,} of {n_words:,} words have one in {pretrained.run}")
+    if not found:
+        raise DataError(f"{pretrained.run} has a vector for no word of the vocabulary", Change(without=["--set"]))
+    to_N, from_N = torch.tensor(found).T
+    copied_VD = own_VD.clone()
+    copied_VD[to_N] = pretrained.weights[_VECTORS][from_N]
+    return copied_VD
 
 
 def _check_regions(
