@@ -204,6 +204,27 @@ def test_t12_columns_without_a_name_and_twins_get_one(tmp_path, capsys, header: 
         assert "columns of one name numbered: 'x'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("before", "row", "settings", "said"),
+    [
+        ('"text\nof the review",label\n', "{},{}", (), "the first line names the columns"),
+        ('id,text,"label\r\n(p or n)"\n', "7,{},{}", ("data.label_column=3",), "the first line names the columns"),
+        ('sep=;\nn;"text\n\nof it";label\n', "7;{};{}", (), "the first line names the columns"),
+        ("\n\ntext,label\n", "{},{}", (), "line 3 names the columns"),
+        ("A survey of 2024,\ntext,label\n", "{},{}", (), "line 2 names the columns"),
+        ('# a comment\n# and another; one\n\n"Text";Sentiment\n', "{};{}", (), "line 4 names the columns"),
+        ("A survey\nwhat,verdict\n", "{},{}", ("data.text_column=what", "data.label_column=verdict"), "line 2 names"),
+    ],
+)
+def test_lines_before_the_first_row_are_no_rows(own, tmp_path, capsys, before, row, settings, said: str) -> None:
+    content = before + "".join(row.format(f"it was film {i}", "pn"[i % 2]) + "\n" for i in range(30))
+    assert trained(own, "x.csv", content, *settings) == [(f"it was film {i}", "pn"[i % 2]) for i in range(30)]
+    assert said in capsys.readouterr().err
+    assert predicted(tmp_path / "x.csv", *(one for one in settings if "text" in one))[1] == 30
+    with pytest.raises(DataError, match=rf"row 31 \(line {content.count(chr(10)) + 1}\)"):
+        trained(own, "x.csv", content + "short\n", *settings)
+
+
 @pytest.mark.parametrize("header", ["text,label", "text,label,", "text,label,,"])
 def test_t12_commas_at_the_ends_of_all_lines(own, header: str) -> None:
     assert trained(own, "x.csv", header + "\na,x,,\nb,y,,\n") == [("a", "x"), ("b", "y")]
