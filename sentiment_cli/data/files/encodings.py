@@ -38,6 +38,15 @@ def find_encoding(path: Path, asked: str = "auto") -> Encoding:
 
 
 @contextlib.contextmanager
+def open_lines(path: Path, codec: str) -> Iterator[io.TextIOWrapper]:
+    """Open a file whose lines end with LF or CRLF, or with CR where none does, as old programs for the Mac write."""
+    with open_text(path, codec) as handle:
+        start = handle.read(START)
+    with open_text(path, codec, "\r" if "\r" in start and "\n" not in start else "\n") as handle:
+        yield handle
+
+
+@contextlib.contextmanager
 def open_text(path: Path, codec: str, newline: str = "") -> Iterator[io.TextIOWrapper]:
     """Open a file as text, unpacked; what the codec cannot decode is U+FFFD. `newline` is as `open` has it."""
     with (

@@ -88,6 +88,9 @@ NOISE = "".join(f"it was number {i},{'pos' if i % 2 else 'neg'}\n" for i in rang
         ("x.zip", zipped(**{"a/x.csv": CSV, "a/README": "x", "__MACOSX/a/._x.csv": "x"}), (), "commas"),
         ("x.csv.zip", zipped(data=CSV), (), "commas"),
         ("x.txt", "__label__pos a film, so; good\n__label__neg a dull one\n", (), "fastText"),
+        ("x.txt", "__label__pos a film, so; good\r__label__neg a dull one\r", (), "fastText"),
+        ("x.jsonl", LINES.replace("\n", "\r"), (), "an object a line"),
+        ("x.csv", CSV.replace("\n", "\r"), (), "commas"),
         ("x.train", "\n__label__pos\ta film, so; good\n\n__label__neg  a dull one\n", (), "fastText"),
         ("x.ft.txt.gz", zip_up(b"__label__pos a film, so; good\n__label__neg a dull one"), (), "fast"),
         ("x.data", "a film, so; good\tpos\na dull one\tneg\n", ("data.delimiter=tab", "data.header=false",
@@ -560,6 +563,20 @@ def test_a_pipe_of_what_is_no_text_is_refused(tmp_path: Path) -> None:
             list(streams.lines_as_they_come(reader, "stdin").read(Rejects("stop")))
         assert "stdin" in str(caught.value)
         os.close(reader)
+
+
+def test_lines_of_old_programs_for_the_mac_are_lines(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_bytes(b"so good\rso bad\r")
+    assert predicted(tmp_path / "x.txt")[0] == ["so good", "so bad"]
+    (tmp_path / "x.txt").write_bytes(b"so\rgood\nso bad")
+    assert predicted(tmp_path / "x.txt")[0] == ["so\rgood", "so bad"]
+    for data, texts in [(b"so good\rso bad\r", ["so good", "so bad"]), (b"a\nso\rgood", ["a", "so\rgood"])]:
+        reader, writer = os.pipe()
+        os.write(writer, data)
+        os.close(writer)
+        chunks = list(streams.lines_as_they_come(reader, "stdin").read(Rejects("stop")))
+        os.close(reader)
+        assert [text for chunk in chunks for text in chunk.texts] == texts
 
 
 def test_a_pipe_in_another_encoding_and_with_a_long_line(monkeypatch: pytest.MonkeyPatch) -> None:
