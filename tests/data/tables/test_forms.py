@@ -92,6 +92,9 @@ NOISE = "".join(f"it was number {i},{'pos' if i % 2 else 'neg'}\n" for i in rang
         ("x.jsonl", LINES.replace("\n", "\r"), (), "an object a line"),
         ("x.csv", CSV.replace("\n", "\r"), (), "commas"),
         ("x.train", "\n__label__pos\ta film, so; good\n\n__label__neg  a dull one\n", (), "fastText"),
+        ("x.csv", "__label__pos a film, so; good\n__label__neg a dull one\n", (), "fastText"),
+        ("x.csv", 'y,text\n__label__pos,"a film, so; good"\n__label__neg,a dull one\n', ("data.label_column=1",
+         "data.label_map={__label__pos: pos, __label__neg: neg}"), "commas"),
         ("x.ft.txt.gz", zip_up(b"__label__pos a film, so; good\n__label__neg a dull one"), (), "fast"),
         ("x.data", "a film, so; good\tpos\na dull one\tneg\n", ("data.delimiter=tab", "data.header=false",
          "data.label_column=2", "data.text_column=1"), "no line names"),
@@ -104,7 +107,7 @@ def test_train_and_predict_read_the_same_rows_of_each_form(
     assert trained(own, name, content, *settings) == TWO
     talk = capsys.readouterr().err
     assert said in talk
-    texts, n, _ = predicted(tmp_path / name, *(one for one in settings if "label_column" not in one))
+    texts, n, _ = predicted(tmp_path / name, *(one for one in settings if "data.label_" not in one))
     assert texts == [text for text, _ in TWO]
     assert n == 2
     assert f"data: {name}: text in " in capsys.readouterr().err
@@ -369,6 +372,9 @@ OFFICE = zipped(**{"[Content_Types].xml": "x", "xl/workbook.xml": "x"})
         ("x.zip", zipped(), "holds 0 files"),
         ("lines.txt", LINES, "holds JSON objects"),
         ("lines.log", "\n" + LINES, "holds JSON objects"),
+        ("lines.csv", LINES, "holds JSON objects"),
+        ("lines.tsv.gz", zip_up(LINES.encode()), "holds JSON objects"),
+        ("lines.csv.zip", zipped(**{"lines.jsonl": LINES}), "holds JSON objects"),
         ("lines", zip_up(LINES.encode()), "holds JSON objects"),
         ("x.json", "[{]", "no JSON"),
         ("x.json", "5", "a JSON int"),
