@@ -53,10 +53,23 @@ def parse(app: Any, typed: Sequence[str]) -> Typed:
     """Take a command line apart by the options that its command has."""
     command, rest = app, list(typed)
     path = ["sentiment"]
-    while rest and rest[0] in getattr(command, "commands", {}):
-        path.append(rest[0])
-        command = command.commands[rest.pop(0)]
+    while rest and hasattr(command, "commands"):
+        options = _leading_options(command, rest)  # such as -q before the command
+        if rest[len(options) :][:1] == [] or rest[len(options)] not in command.commands:
+            break
+        path += [*options, rest[len(options)]]
+        command = command.commands[path[-1]]
+        del rest[: len(options) + 1]
     return Typed(command, path, list(_words(command, rest)))
+
+
+def _leading_options(command: Any, rest: list[str]) -> list[str]:
+    """Return the options that a command line begins with, with their values."""
+    known, n = options_of(command), 0
+    while n < len(rest) and rest[n].startswith("-"):
+        name, equals, _ = rest[n].partition("=")
+        n += 1 if equals or name not in known or known[name].is_flag else 2
+    return rest[:n]
 
 
 def written(path: Sequence[str], words: Sequence[Word]) -> str:

@@ -61,6 +61,11 @@ TABLE = {
         """sentiment train linear --data mixed.csv """
         """--set 'data.label_map={"Negative": "negative", "Positive": "positive"}'""",
     ),
+    "-q --color never train linear --data mixed.csv": (
+        DATA, "has labels that differ in case alone",
+        """sentiment -q --color never train linear --data mixed.csv """
+        """--set 'data.label_map={"Negative": "negative", "Positive": "positive"}'""",
+    ),
     "train plain.txt": (DATA, "not a kind of file that is read. Convert it to one of .csv", "head -n 5 {}/plain.txt"),
     "train linear --data plain.txt": (DATA, "not a kind of file that is read", "head -n 5 {}/plain.txt"),
     "train books.xlsx": (DATA, "books.xlsx cannot be read", "ls -l books.xlsx"),
