@@ -48,6 +48,7 @@ from sentiment_cli.runs.known_rows import home_of, read_known
 from sentiment_cli.runs.ledger import record_opening
 from sentiment_cli.runs.records import read_summary
 from sentiment_cli.runs.saved_model import Calibration, experiment_of
+from sentiment_cli.runs.seals import WHAT_ANSWERS, warn_edited
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
             f"{run} is a model without its run, so there is no {split} split of its own to score",
             f"sentiment eval {shlex.quote(str(run))} --behaviour",
         )
+    warn_edited(run, WHAT_ANSWERS)
     model = open_model(run)
     openings = record_opening(run, split, command) if split == "test" else None
     folds = _crossed_folds(run) if split == "valid" else None
@@ -128,6 +130,8 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     Of `slices` those that a table has as columns are these columns. Raises DataError, both sides' labels shown, where
     rows are labelled otherwise than the run's, and for a slice that is neither built in nor a column.
     """
+    if is_run(run):
+        warn_edited(run, WHAT_ANSWERS)
     model = open_model(run)
     data = _as_model(data, model)
     source = find_source(data)
