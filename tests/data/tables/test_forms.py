@@ -265,6 +265,12 @@ def test_latin_1_is_found_out_and_said(own, tmp_path, capsys, name: str) -> None
         ("shift_jis", "とても面白い映画"),
         ("cp1254", "çok güzel bir şey değil mi ışık"),
         ("koi8-r", "хороший фильм и плохой"),
+        ("mac_roman", "déjà vu et un café au thé"),
+        ("mac_roman", "für alle Prüfungen über Bücher"),
+        ("mac_roman", "schön und größer und süß am höchsten"),
+        ("mac_roman", "el niño está aquí y allá más año"),
+        ("cp437", "déjà vu et une bonne idée du café"),
+        ("cp850", "größer für später"),
     ],
 )
 def test_an_encoding_that_the_bytes_do_not_tell_is_asked_for(own, tmp_path, encoding: str, text: str) -> None:
@@ -272,6 +278,8 @@ def test_an_encoding_that_the_bytes_do_not_tell_is_asked_for(own, tmp_path, enco
     with pytest.raises(DataError, match=r"x\.csv is not UTF-8, and its bytes do not tell") as caught:
         trained(own, "x.csv", content)
     assert str(caught.value.hint).startswith("--set data.encoding=")
+    if encoding in ("mac_roman", "cp437", "cp850"):
+        assert str(caught.value.hint).endswith("mac_roman" if encoding == "mac_roman" else "cp850")
     with pytest.raises(DataError, match="is not UTF-8"):
         predicted(tmp_path / "x.csv")
     assert trained(own, "x.csv", content, f"data.encoding={encoding}")[0] == (text, "a")
