@@ -21,7 +21,7 @@ from sentiment_cli.data.sources.download import archive_path
 from sentiment_cli.data.sources.labels import LabelError, map_option, parse_label_map, refuse_unknown, straight_map
 from sentiment_cli.data.sources.path_kinds import columns_of, format_of
 from sentiment_cli.data.sources.source import Source, find_source
-from sentiment_cli.data.tables.readers import Rejects, column_names, read_table
+from sentiment_cli.data.tables.readers import Columns, Rejects, column_names, read_table
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, reliability_bins
 from sentiment_cli.evaluation.kept_scores import free_name, keep_evaluation
@@ -135,6 +135,9 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     model = open_model(run)
     data = _as_model(data, model)
     source = find_source(data)
+    if columns_read := _text_columns_of(model, source):
+        source = find_source(data.model_copy(update={"text_column": columns_read}))
+        data = source.settings
     renamed = parse_label_map(data.label_map)
     try:
         texts = prepare_texts(source, "labelled")
@@ -164,6 +167,15 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     evaluation = _judge(model, source.name, scored.packed, scored.output, partitions, openings, is_known_N)
     keep_evaluation(run, free_name(run, f"data-{source.name}", texts.fingerprint), evaluation.to_json(), scored, model)
     return evaluation
+
+
+def _text_columns_of(model: SavedModel, source: Source) -> str | tuple[str, ...] | None:
+    """Return the columns that the model's texts were read from, where a table has them and none are asked for."""
+    data, wanted = source.settings, experiment_of(model.first).data.text_column
+    if wanted is None or data.text_column is not None or not source.is_table or source.path is None:
+        return None
+    names = column_names(source.path, format_of(data), columns_of(data))
+    return wanted if set(Columns(wanted).named()) <= set(names) else None
 
 
 def _as_model(data: Data, model: SavedModel) -> Data:
