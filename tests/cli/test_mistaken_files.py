@@ -10,7 +10,7 @@ import pytest
 from hints import complaint
 
 from sentiment_cli.cli.predict import predict
-from sentiment_cli.config.loader import load_data
+from sentiment_cli.cli.reading import load_data
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.evaluation.evaluate import evaluate_data
 
