@@ -143,7 +143,7 @@ class OwnFiles:
         elif self.is_table:
             return
         elif unread := unread_folders(self.path, self.valid_folder, has_test=self.settings.test is not None):
-            console.say(f"data: {imdb.root_of(self.path)}: not read: {', '.join(f'{name}/' for name in unread)}")
+            say(f"data: {imdb.root_of(self.path)}: not read: {', '.join(f'{name}/' for name in unread)}")
 
     def _files(self, part: Subset) -> list[tuple[tuple[Path, ...], str]]:
         """Return the files or folders of a part, with the split whose rows they hold: the source's own first."""

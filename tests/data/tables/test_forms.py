@@ -497,6 +497,15 @@ def test_t15_files_whose_names_begin_with_a_dot_are_passed_over_and_counted(own,
     assert "data: f: 2 files whose names begin with a dot are passed over" in capsys.readouterr().err
 
 
+def test_t15_files_of_other_names_in_folders_of_classes_are_said(own, tmp_path, capsys) -> None:
+    for name in ("pos/1.txt", "neg/1.TXT", "neg/1.txt", "pos/2.md", "neg/deep/3.txt", "neg/4"):
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).write_text(name)
+    assert sorted(trained(own, "f", None)) == [("neg/1.TXT", "neg"), ("neg/1.txt", "neg"), ("pos/1.txt", "pos")]
+    said = "data: f: 3 files and folders beside the .txt files are not read: neg/4, neg/deep, pos/2.md\n"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("names", "labels"),
     [
