@@ -331,7 +331,6 @@ def test_columns_are_found_by_what_they_hold(own, capsys, header: str, text: str
     [
         ("remark,gender,verdict", "it was film {i} again,{a},{b}", "several columns that can be the label", "verdict"),
         ("pro,con,label", "it was film {i} again,and a bad {i} one,{a}", "several columns of texts", '["pro", "con"]'),
-        ("id,n,label", "{i},{i},{a}", "no column that is clearly the text", "id"),
         ("id,remark,n", "{i},it was film {i} again,{i}", "no column that is clearly the label", "n"),
     ],
 )
@@ -344,6 +343,25 @@ def test_columns_that_could_be_meant_are_named_in_the_hint(own, header, row, sai
     assert setting.endswith(f"_column={hint}")
     if "clearly" not in said:
         assert len(trained(own, "x.csv", header + "\n" + "\n".join(lines), setting)) == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("x.csv", "text^label\n" + "it was film^p\nso it was^n\n" * 9, """--set 'data.delimiter="^"'"""),
+        ("x.csv", "text::label\n" + "it was film::p\nso it was::n\n" * 9, """--set 'data.delimiter=":"'"""),
+        ("x.csv", "id,n,label\n" + "1,2,p\n2,3,n\n" * 9, "head -n 5 "),
+        ("x.csv", "text\n" + "it was film\nso it was\n" * 9, "head -n 5 "),
+        ("x.jsonl", '{"data": {"text": "so it was", "label": "p"}}\n' * 9, "head -n 5 "),
+        ("x.json", json.dumps({"columns": ["text", "label"], "data": [["so it was", "p"]] * 9}), "head -n 5 "),
+    ],
+)
+def test_the_hint_for_a_table_without_clear_columns_leads_on(own, name: str, content: str, hint: str) -> None:
+    with pytest.raises(DataError, match="no column that is clearly") as caught:
+        trained(own, name, content)
+    assert str(caught.value.hint).startswith(hint)
+    if "data.delimiter" in hint:
+        assert len(trained(own, name, content, shlex.split(hint)[1])) == 18
 
 
 def test_several_columns_of_text_are_joined(own, tmp_path, capsys) -> None:
