@@ -87,6 +87,21 @@ def by_name(
     return fits[0] if fits else None
 
 
+def named_alike(names: Sequence[str], asked: Columns, found: Columns) -> list[str]:
+    """Return what to say of columns whose names tell the same role as that of a column that was found by its name."""
+    roles: tuple[tuple[Role, TextColumns, TextColumns], ...] = (
+        ("text", asked.text, found.text),
+        ("label", asked.label, found.label),
+    )
+    return [
+        f"{name!r} can be the {role}, too; {setting(f'{role}_column', name)} reads it"
+        for role, is_asked, column in roles
+        if is_asked is None and isinstance(column, str) and column.strip().lower() in NAMES_OF[role]
+        for name in names
+        if name != column and name.strip().lower() in NAMES_OF[role]
+    ]
+
+
 def _guess(names: Sequence[str], role: Role) -> str:
     fits = [column for word in NAMES_OF[role] for column in names if word in column.strip().lower()]
     return fits[0] if fits else names[0] if role != "label" else names[-1]

@@ -326,6 +326,16 @@ def test_columns_are_found_by_what_they_hold(own, capsys, header: str, text: str
     assert f"label in {label!r} (by what it holds)" in talk
 
 
+def test_another_column_whose_name_tells_the_same_is_said(own, tmp_path, capsys) -> None:
+    content = "text,Review,label,sentiment\n" + "".join(f"{i},film {i},{'pn'[i % 2]},{i % 3}\n" for i in range(30))
+    trained(own, "x.csv", content)
+    talk = capsys.readouterr().err
+    assert "data: x.csv: 'Review' can be the text, too; --set data.text_column=Review reads it" in talk
+    assert "data: x.csv: 'sentiment' can be the label, too; --set data.label_column=sentiment reads it" in talk
+    predicted(tmp_path / "x.csv", "data.text_column=Review")
+    assert "can be the" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("header", "row", "said", "hint"),
     [
