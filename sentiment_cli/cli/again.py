@@ -52,23 +52,23 @@ def is_same(hint: str, typed: Sequence[str]) -> bool:
 def parse(app: Any, typed: Sequence[str]) -> Typed:
     """Take a command line apart by the options that its command has."""
     command, rest = app, list(typed)
-    path = ["sentiment"]
+    path, before = ["sentiment"], list[Word]()
     while rest and hasattr(command, "commands"):
-        options = _leading_options(command, rest)  # such as -q before the command
-        if rest[len(options) :][:1] == [] or rest[len(options)] not in command.commands:
+        options = _leading_options(command, rest)  # such as -q, which each command takes, too
+        if [*rest, None][len(options)] not in command.commands:
             break
-        path += [*options, rest[len(options)]]
-        command = command.commands[path[-1]]
+        before += _words(command, list(options))
+        path.append(rest[len(options)])
         del rest[: len(options) + 1]
-    return Typed(command, path, list(_words(command, rest)))
+        command = command.commands[path[-1]]
+    return Typed(command, path, [*before, *_words(command, rest)])
 
 
 def _leading_options(command: Any, rest: list[str]) -> list[str]:
-    """Return the options that a command line begins with, with their values."""
+    """Return the options of the command that a command line begins with, with their values."""
     known, n = options_of(command), 0
-    while n < len(rest) and rest[n].startswith("-"):
-        name, equals, _ = rest[n].partition("=")
-        n += 1 if equals or name not in known or known[name].is_flag else 2
+    while n < len(rest) and (name := rest[n].partition("=")[0]) in known:
+        n += 1 if "=" in rest[n] or known[name].is_flag else 2
     return rest[:n]
 
 

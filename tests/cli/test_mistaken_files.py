@@ -66,7 +66,7 @@ TABLE = {
     ),
     "-q --color never train linear --data mixed.csv": (
         DATA, "has labels that differ in case alone",
-        """sentiment -q --color never train linear --data mixed.csv """
+        """sentiment train -q --color never linear --data mixed.csv """
         """--set 'data.label_map={"Negative": "negative", "Positive": "positive"}'""",
     ),
     "train plain.txt": (DATA, "not a kind of file that is read. Convert it to one of .csv", "head -n 5 {}/plain.txt"),

@@ -141,8 +141,8 @@ class _Contents:
         return is_long and len(self.distinct) * 2 >= min(self.n, _MOST_DISTINCT) and not self._is_codes
 
     def can_be(self, role: Role) -> bool:
-        """Say whether a column can have a role where a user says so: texts are texts, and labels no objects."""
-        return self.is_any_text if role == "text" else self.n > 0 and not self.n_odd
+        """Say whether a column can have a role where a user says so: no objects, and for texts no lists."""
+        return self.n > 0 and not self.n_odd and not (role == "text" and self.n_lists)
 
     @property
     def is_any_text(self) -> bool:

@@ -360,7 +360,7 @@ def test_columns_that_could_be_meant_are_named_in_the_hint(own, header, row, sai
     [
         ("x.csv", "text^label\n" + "it was film^p\nso it was^n\n" * 9, """--set 'data.delimiter="^"'"""),
         ("x.csv", "text::label\n" + "it was film::p\nso it was::n\n" * 9, """--set 'data.delimiter=":"'"""),
-        ("x.csv", "id,n,label\n" + "1,2,p\n2,3,n\n" * 9, "head -n 5 "),
+        ("x.csv", "id,n,label\n" + "1,2,p\n2,3,n\n" * 9, "--set data.text_column=id"),
         ("x.csv", "text\n" + "it was film\nso it was\n" * 9, "head -n 5 "),
         ("x.jsonl", '{"data": {"text": "so it was", "label": "p"}}\n' * 9, "head -n 5 "),
         ("x.json", json.dumps({"columns": ["text", "label"], "data": [["so it was", "p"]] * 9}), "head -n 5 "),
