@@ -1,16 +1,18 @@
 """`sentiment train FILE` as typed, beside scikit-learn and fastText, on a folder of data sets: accuracy, F1, seconds.
 
-    python benchmarks/datasets.py SETS [--only NAME …]
+    python benchmarks/datasets.py SETS [--only NAME …] [--seeds 0 1 2]
 
 SETS holds NAME-train.csv and NAME-test.csv, columns text and label. Ours is trained in a process of its own, its test
-rows are scored once, at the end. The others are logistic regression (C = 10) on TF-IDF of words and word pairs, and of
-characters within words (char_wb, 2 to 5), and fastText with bigrams where it is installed. The results of a set replace
-those of an earlier run in results/datasets.json, from which docs/datasets.md is written.
+rows are scored once, at the end; so are those of the candidates, the linear model and the network alone. The others are
+logistic regression (C = 10) on TF-IDF of words and word pairs, and of characters within words (char_wb, 2 to 5), and
+fastText with bigrams where it is installed; nothing is drawn in them, and they are trained once. The results of a seed
+replace those of an earlier run in results/datasets.json, from which docs/datasets.md is written.
 """
 
 import argparse
 import csv
 import importlib.util
+import itertools
 import json
 import os
 import resource
@@ -20,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +40,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", metavar="SETS", type=Path)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these sets alone")
+    parser.add_argument("--seeds", nargs="+", metavar="N", type=int, default=[0], help="the seeds of ours")
     asked = parser.parse_args()
     names = asked.only or sorted(path.name.removesuffix("-train.csv") for path in asked.sets.glob("*-train.csv"))
     found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in names:
+    for seed, name in itertools.product(asked.seeds, names):
         files = [asked.sets / f"{name}-{split}.csv" for split in ("train", "test")]
         train, test = (read_rows(file) for file in files)
-        models = {
-            OURS: ours(*files),
-            WORDS: regression(train, test, "word"),
-            CHARACTERS: regression(train, test, "char_wb"),
-        }
-        if importlib.util.find_spec("fasttext") is not None:
-            models[FASTTEXT] = fasttext_scores(train, test)
-        found[name] = {"train": len(train), "test": len(test), "labels": len({label for _, label in train})}
-        found[name] |= {"models": models, "load": os.getloadavg()[0], "cores": os.cpu_count(), "commit": commit()}
-        print(name, json.dumps(models), flush=True)
+        one = found.setdefault(name, {"seeds": {}, "references": {}})
+        one |= {"train": len(train), "test": len(test), "labels": len({label for _, label in train})}
+        one["seeds"][str(seed)] = ours(*files, seed)
+        print(name, seed, json.dumps(one["seeds"][str(seed)]), flush=True)
+        if not one["references"]:
+            one["references"] = references(train, test)
         RESULTS.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
         write_page()
+
+
+def references(train: Rows, test: Rows) -> dict[str, dict[str, float]]:
+    found = {WORDS: regression(train, test, "word"), CHARACTERS: regression(train, test, "char_wb")}
+    if importlib.util.find_spec("fasttext") is not None:
+        found[FASTTEXT] = fasttext_scores(train, test)
+    return found
 
 
 def write_page() -> None:
@@ -69,18 +76,27 @@ def read_rows(path: Path) -> Rows:
         return [(row["text"], row["label"]) for row in csv.DictReader(handle)]
 
 
-def ours(train: Path, test: Path) -> dict[str, Any]:
-    """Train as typed, then open the test rows once."""
+def ours(train: Path, test: Path, seed: int) -> dict[str, Any]:
+    """Train as typed, then open the test rows once for what was kept and for each candidate alone."""
     sentiment = [sys.executable, "-m", "sentiment_cli"]
     with tempfile.TemporaryDirectory() as scratch:
         env = {**os.environ, "SENTIMENT_DATA": f"{scratch}/data", "SENTIMENT_RUNS": f"{scratch}/runs"}
         env.setdefault("GOMP_SPINCOUNT", "1000")
         began, before = time.monotonic(), cpu_seconds()
         command = [*sentiment, "train", str(train), "--test", str(test), "--json"]
+        command += ["--set", f"seed={seed}"] if seed else []
+        load = os.getloadavg()[0]
         done = subprocess.run(command, check=True, capture_output=True, env=env)
         seconds, cpu, made = time.monotonic() - began, cpu_seconds() - before, json.loads(done.stdout)
-        scored = subprocess.run([*sentiment, "eval", made["run"], "--json"], check=True, capture_output=True, env=env)
-        scores = json.loads(scored.stdout)
+        runs = {made["kept"]: made["run"]}
+        for one in made["tried"]:
+            runs.setdefault(one["name"], f"{made['run']}/candidates/{one['name']}")
+        if made["kept"] != "ensemble":
+            runs.pop("ensemble", None)
+        scores = {}
+        for name, run in runs.items():
+            scored = subprocess.run([*sentiment, "eval", run, "--json"], check=True, capture_output=True, env=env)
+            scores[name] = {key: json.loads(scored.stdout)[key] for key in ("accuracy", "f1")}
     chosen = [
         line.removeprefix("chosen: ") for line in done.stderr.decode().splitlines() if line.startswith("chosen: ")
     ]
@@ -89,11 +105,12 @@ def ours(train: Path, test: Path) -> dict[str, Any]:
             "valid_accuracy": one["scores"]["accuracy"],
             "valid_loss": one["scores"]["loss"],
             "seconds": one["seconds"],
+            **{f"test_{key}": value for key, value in scores.get(one["name"], {}).items()},
         }
         for one in made["tried"]
     }
-    found = {"accuracy": scores["accuracy"], "f1": scores["f1"], "seconds": seconds, "cpu_seconds": cpu}
-    return {**found, "kept": made["kept"], "tried": tried, "chosen": chosen}
+    found = {**scores[made["kept"]], "seconds": seconds, "cpu_seconds": cpu, "kept": made["kept"], "tried": tried}
+    return {**found, "chosen": chosen, "load": load, "cores": os.cpu_count(), "commit": commit()}
 
 
 def cpu_seconds() -> float:
@@ -142,43 +159,68 @@ def commit() -> str:
 
 def page(found: dict[str, Any], tiny: dict[str, Any]) -> str:
     """Return docs/datasets.md: the sets as they are, then a few of their rows."""
-    names = [
-        name for name in (OURS, WORDS, CHARACTERS, FASTTEXT) if any(name in one["models"] for one in found.values())
-    ]
+    found = {name: one for name, one in found.items() if one["seeds"]}
+    names = [name for name in (WORDS, CHARACTERS, FASTTEXT) if any(name in one["references"] for one in found.values())]
     lines = [
         "# Data sets that are not IMDb",
         "",
-        "Test accuracy in % (macro F1; seconds) of `sentiment train FILE --test FILE` and of references",
-        "trained on the same files: logistic regression (C = 10) on TF-IDF of words and word pairs, and of characters",
-        "within words (`char_wb`, 2 to 5). Settings were chosen on validation rows of the training files, by no",
-        "test row; one seed. Seconds are of the whole command, with the load that the next table gives. Written by",
-        "`python benchmarks/datasets.py SETS`.",
+        "Test accuracy in % (macro F1) of `sentiment train FILE --test FILE`, of its candidates alone, and of",
+        "references trained on the same files: logistic regression (C = 10) on TF-IDF of words and word pairs, and of",
+        "characters within words (`char_wb`, 2 to 5). Of several seeds, the mean and the standard deviation are given;",
+        "the linear model draws nothing. Settings were chosen on validation rows of the training files, by no test",
+        "row. Written by `python benchmarks/datasets.py SETS --seeds 0 1 2`.",
         "",
-        f"| set | train / test | labels | {' | '.join(f'`{name}`' if name == OURS else name for name in names)} |",
-        f"|---|---:|---:|{'---:|' * len(names)}",
+        f"| set | train / test | labels | seeds | `{OURS}` | linear alone | network alone | {' | '.join(names)} |",
+        f"|---|---:|---:|---:|---:|---:|---:|{'---:|' * len(names)}",
     ]
     for name, one in found.items():
-        cells = [cell(one["models"].get(model)) for model in names]
-        lines.append(f"| {name} | {one['train']:,} / {one['test']:,} | {one['labels']} | {' | '.join(cells)} |")
+        seeds = list(one["seeds"].values())
+        cells = [spread(seeds), *(spread([alone for seed in seeds if (alone := of(seed))]) for of in (linear, network))]
+        cells += [spread([one["references"][model]]) for model in names]
+        counts = f"{one['train']:,} / {one['test']:,} | {one['labels']} | {len(seeds)}"
+        lines.append(f"| {name} | {counts} | {' | '.join(cells)} |")
     if found:
-        lines.append(f"| mean of {len(found)} | | | {' | '.join(mean_of(found, model) for model in names)} |")
+        ours = statistics.fmean(mean(one["seeds"].values()) for one in found.values())
+        means = [statistics.fmean(one["references"][model]["accuracy"] for one in found.values()) for model in names]
+        cells = [f"{100 * ours:.1f}", "", "", *(f"{100 * value:.1f}" for value in means)]
+        lines.append(f"| mean of {len(found)} | | | | {' | '.join(cells)} |")
     lines += [
         "",
-        "What was tried, by validation accuracy in % (log loss; seconds of training), and what was kept. CPU seconds",
-        "are of the whole command, all threads together:",
+        "What was tried, by validation accuracy in % (log loss), and what was kept. Seconds are of the whole command,",
+        "CPU seconds of all threads together; both are those of the first seed, with the load at its start:",
         "",
-        "| set | linear | characters | network | ensemble | kept | CPU s | load, cores | commit |",
-        "|---|---:|---:|---:|---:|---|---:|---|---|",
+        "| set | linear | characters | network | ensemble | kept, by seed | seconds | CPU s | load, cores | commit |",
+        "|---|---:|---:|---:|---:|---|---:|---:|---|---|",
     ]
     for name, one in found.items():
-        mine = one["models"][OURS]
-        tried = mine["tried"]
-        network = next((model for model in tried if model not in ("linear", "characters", "ensemble")), "")
-        cells = [tried_cell(tried.get(model)) for model in ("linear", "characters", network, "ensemble")]
-        cpu = f"{mine['cpu_seconds']:.0f}" if "cpu_seconds" in mine else "-"
-        where = f"{one['load']:.1f}, {one['cores']} | {one['commit']}"
-        lines.append(f"| {name} | {' | '.join(cells)} | {mine['kept']} | {cpu} | {where} |")
+        seeds = list(one["seeds"].values())
+        first, kept = seeds[0], Counter(seed["kept"] for seed in seeds)
+        tried = first["tried"]
+        cells = [tried_cell(tried.get(model)) for model in ("linear", "characters", network_of(first), "ensemble")]
+        said = ", ".join(f"{model} {n}" for model, n in sorted(kept.items()))
+        where = f"{first['load']:.1f}, {first['cores']} | {first['commit']}"
+        spent = f"{first['seconds']:.0f} | {first['cpu_seconds']:.0f}"
+        lines.append(f"| {name} | {' | '.join(cells)} | {said} | {spent} | {where} |")
     return "\n".join([*lines, *tiny_lines(tiny)]) + "\n"
+
+
+def network_of(seed: dict[str, Any]) -> str:
+    """Return the name of the network that was tried; empty where there was none."""
+    return next((model for model in seed["tried"] if model not in ("linear", "characters", "ensemble")), "")
+
+
+def linear(seed: dict[str, Any]) -> dict[str, float] | None:
+    return alone(seed, "linear")
+
+
+def network(seed: dict[str, Any]) -> dict[str, float] | None:
+    return alone(seed, network_of(seed))
+
+
+def alone(seed: dict[str, Any], model: str) -> dict[str, float] | None:
+    """Return the test scores of a candidate alone."""
+    tried = seed["tried"].get(model)
+    return None if tried is None else {"accuracy": tried["test_accuracy"], "f1": tried["test_f1"]}
 
 
 def tiny_lines(tiny: dict[str, Any]) -> list[str]:
@@ -219,21 +261,21 @@ def deviation(values: list[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def mean_of(found: dict[str, Any], model: str) -> str:
-    scores = [one["models"].get(model) for one in found.values()]
-    return "-" if None in scores else f"{100 * statistics.fmean(one['accuracy'] for one in scores):.1f}"
+def mean(scores: Iterable[dict[str, float]], key: str = "accuracy") -> float:
+    return statistics.fmean(one[key] for one in scores)
 
 
-def cell(scores: dict[str, float] | None) -> str:
-    if scores is None:
+def spread(scores: list[dict[str, float]]) -> str:
+    """Return accuracy and macro F1 in %: their means, and the deviation of the accuracy over different scores."""
+    if not scores:
         return "-"
-    return f"{100 * scores['accuracy']:.1f} ({100 * scores['f1']:.1f}; {scores['seconds']:.0f} s)"
+    values = [100 * one["accuracy"] for one in scores]
+    about = f" ± {deviation(values):.1f}" if len(set(values)) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{about} ({100 * mean(scores, 'f1'):.1f})"
 
 
 def tried_cell(one: dict[str, float] | None) -> str:
-    if one is None:
-        return "-"
-    return f"{100 * one['valid_accuracy']:.1f} ({one['valid_loss']:.3f}; {one['seconds']:.0f} s)"
+    return "-" if one is None else f"{100 * one['valid_accuracy']:.1f} ({one['valid_loss']:.3f})"
 
 
 if __name__ == "__main__":

@@ -42,13 +42,16 @@ def test_sets_are_trained_scored_and_written_to_the_page(
 ) -> None:
     datasets, tiny_sets = scripts
     write_set(tmp_path / "sets", "films")
-    monkeypatch.setattr(sys, "argv", ["datasets.py", str(tmp_path / "sets")])
+    monkeypatch.setattr(sys, "argv", ["datasets.py", str(tmp_path / "sets"), "--seeds", "0", "1"])
     datasets.main()
     found = json.loads((tmp_path / "datasets.json").read_text())["films"]
     assert (found["train"], found["test"], found["labels"]) == (60, 20, 2)
-    ours = found["models"][datasets.OURS]
+    ours = found["seeds"]["1"]
+    assert set(found["seeds"]) == {"0", "1"}
+    assert set(found["references"]) >= {datasets.WORDS, datasets.CHARACTERS}
     assert ours["accuracy"] > 0.9
     assert ours["kept"] in ours["tried"]
+    assert all(one["test_accuracy"] > 0.9 for one in ours["tried"].values())
     assert 0 < ours["cpu_seconds"] < 600
     monkeypatch.setattr(
         sys, "argv", ["tiny_sets.py", str(tmp_path / "sets"), "--only", "films", "--rows", "40", "--draws", "2"]
@@ -57,7 +60,7 @@ def test_sets_are_trained_scored_and_written_to_the_page(
     draws = json.loads((tmp_path / "tiny-sets.json").read_text())["films-40"]["draws"]
     assert len(draws) == 2
     page = (tmp_path / "datasets.md").read_text()
-    assert f"| films | 60 / 20 | 2 | {100 * ours['accuracy']:.1f} (" in page
+    assert f"| films | 60 / 20 | 2 | 2 | {100 * ours['accuracy']:.1f} (" in page
     assert "| films | 40 | 2 | " in page
 
 

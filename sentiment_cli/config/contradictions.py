@@ -56,6 +56,8 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
     following = {
         "vocabulary.min_count": experiment.vocabulary.min_count,
         "model.embedding.dropout": experiment.model.embedding.dropout,
+        "model.wide.use": experiment.model.wide.use,
+        "model.wide.dropout": experiment.model.wide.dropout,
         "train.lr": train.lr,
         "train.batch_tokens": train.batch_tokens,
         "train.epochs": train.epochs,
@@ -149,14 +151,17 @@ def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:
             if (
                 model.kind not in kinds
                 and not is_beside
-                and getattr(settings, key) != type(settings).model_fields[key].default
+                and getattr(settings, key) not in (None, type(settings).model_fields[key].default)
             ):
                 name = ".".join(filter(None, ("model", section, key)))
                 message = f"{name} is of kind {' or '.join(kinds)}, and model.kind is {model.kind}"
                 yield Contradiction((name, "model.kind"), message)
     wide_uses = {"folds": ("channel", "skip", "both"), "width": ("channel", "both"), "dropout": ("skip", "both")}
     for key, uses in wide_uses.items():
-        if getattr(model.wide, key) != Wide.model_fields[key].default and model.wide.use not in uses:
+        if getattr(model.wide, key) not in (None, Wide.model_fields[key].default) and model.wide.use not in (
+            None,
+            *uses,
+        ):
             message = f"model.wide.{key} is of model.wide.use {' or '.join(uses)}, and that is {model.wide.use}"
             yield Contradiction((f"model.wide.{key}", "model.wide.use"), message)
     for key in ("width", "window") if model.regions.use == "none" and experiment.task == "classify" else ():

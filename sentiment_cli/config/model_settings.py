@@ -148,10 +148,11 @@ class Linear(Section):
 class Wide(Section):
     """A linear model on n-grams beside a network (task: classify); model.linear holds its settings."""
 
-    use: Literal["none", "channel", "skip", "both"] = Field(
+    use: Literal["none", "channel", "skip", "both"] | None = Field(
         "none",
         description="what a network makes of a linear model of the training rows: channel, the weights of the n-grams "
-        "that end at a token beside its vector; skip, its logits added to the network's; or both",
+        "that end at a token beside its vector; skip, its logits added to the network's; or both; null follows from "
+        "the data",
     )
     folds: Annotated[int, Field(ge=2, le=50)] = Field(
         5,
@@ -159,8 +160,10 @@ class Wide(Section):
         "group share a fold",
     )
     width: Width = Field(16, description="numbers per token that the n-grams' weights are mapped to (use: channel)")
-    dropout: Rate = Field(
-        0.0, description="share of a batch's rows that are trained without the linear model's logits (use: skip, both)"
+    dropout: Rate | None = Field(
+        0.0,
+        description="share of a batch's rows that are trained without the linear model's logits (use: skip, both); "
+        "null follows from the data",
     )
 
 

@@ -36,6 +36,7 @@ class WidePart(nn.Module):
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("table", None, persistent=False)
         self.register_buffer("bias_KC", None, persistent=False)
+        assert settings.wide.dropout is not None  # where it follows from the data, `fit_settings` has set it
         self.channel, self.scale, self.dropout = None, None, settings.wide.dropout
         if settings.wide.use in ("channel", "both"):
             self.channel = nn.Linear(self.linear.longest * self.linear.n_logits, settings.wide.width)

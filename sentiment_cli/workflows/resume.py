@@ -28,6 +28,7 @@ SAFE_KEYS = frozenset(
         "model.encoder.dropout",
         "model.encoder.weight_dropout",
         "model.encoder.state_dropout",
+        "model.wide.dropout",
         "train.checkpoint_minutes",
         "train.checkpoint_steps",
         "train.deterministic",

@@ -81,7 +81,7 @@ def on_a_terminal(*args: str, **env: str) -> str:
 
 
 def test_a_terminal_gets_a_bar_and_a_dumb_one_plain_lines() -> None:
-    settings = ("train", "sample", "--set", "train.epochs=1", "--set", "model.encoder.width=8")
+    settings = ("train", "sample", "--set", "train.max_steps=3", "--set", "model.encoder.width=8")
     assert "\x1b[" in on_a_terminal(*settings, TERM="xterm")
     assert "\x1b[" not in on_a_terminal(*settings, TERM="dumb")
 

@@ -2,11 +2,14 @@
 
 A setting that is null is chosen here before anything is prepared. What was chosen is said, and written into the run's
 experiment as plain values, so that the run repeats whatever becomes of the rules.
+
+This module is longer than 300 lines because all rules stand in one place.
 """
 
 import functools
 import itertools
 import math
+import operator
 import re
 import shlex
 from collections.abc import Sequence
@@ -16,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli import console
-from sentiment_cli.config.schema import CORPORA, Data, Experiment, Linear
+from sentiment_cli.config.schema import CORPORA, Data, Experiment, Linear, Model
 from sentiment_cli.config.values import Section
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.corpus.splits import assign_rows
@@ -37,7 +40,16 @@ FEW_ROWS, _FOLDS = 2_000, 10
 _Section = TypeVar("_Section", bound=Section)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 # What can be null: of a network, and of the linear model.
-_NETWORK = ("vocabulary.min_count", "model.embedding.dropout", "train.lr", "train.batch_tokens", "train.epochs")
+_NETWORK = (
+    "vocabulary.min_count",
+    "model.embedding.dropout",
+    "model.wide.use",
+    "model.wide.dropout",
+    "train.lr",
+    "train.batch_tokens",
+    "train.epochs",
+)
+_PIECES = "model.linear.char_ngrams"
 _LINEAR = ("ngrams", "char_ngrams", "min_count", "weighting", "normalize", "penalty")
 
 
@@ -67,8 +79,9 @@ class _Pace(NamedTuple):
 
 
 # A network soon knows short rows by heart unless dropout is strong and steps are small. Of the few words of even
-# shorter ones, such as questions, strong dropout leaves too little.
-_SLOWLY, _FAST, _MOST_EPOCHS = _Pace(1e-3, 0.5, 10, 1_300), _Pace(3e-3, 0.3, 7, 800), 40
+# shorter ones, such as questions, strong dropout leaves too little. Of these and of long rows the wide part knows much
+# before the first step.
+_SLOWLY, _FAST, _MOST_EPOCHS = _Pace(1e-3, 0.5, 10, 1_300), _Pace(3e-3, 0.3, 3, 600), 40
 # Each of many labels has few rows, and it takes more steps to tell it from the others.
 _LONGER = _Pace(2e-3, 0.5, 14, 1_800)
 
@@ -135,12 +148,10 @@ def choose_network(facts: Facts, max_tokens: int | None) -> list[Chosen]:
     power = 2 ** round(math.log2(max(1.0, n_tokens / _STEPS_PER_EPOCH)))
     batch_tokens = max(smallest, min(largest, power), max_tokens or 1)
     per_epoch = max(1, math.ceil(n_tokens / batch_tokens))
-    is_short = _SHORT[0] <= facts.tokens <= _SHORT[1]
-    how = _LONGER if facts.n_labels > _MANY_LABELS else _SLOWLY if is_short else _FAST
+    how, reason = _pace(facts)
     epochs = max(how.epochs, min(_MOST_EPOCHS, math.ceil(how.steps / per_epoch)))
     size = f"{facts.n_rows:,} rows of {facts.tokens:,.0f} tokens make about {per_epoch:,} steps per epoch"
     min_count = 2 if facts.n_rows > _MANY_ROWS else 1
-    reason = f"rows of {facts.tokens:,.0f} tokens" if how is not _LONGER else f"{facts.n_labels:,} labels"
     return [
         Chosen("train.lr", how.lr, reason),
         Chosen("model.embedding.dropout", how.dropout, reason),
@@ -148,6 +159,30 @@ def choose_network(facts: Facts, max_tokens: int | None) -> list[Chosen]:
         Chosen("train.epochs", epochs, f"about {epochs * per_epoch:,} steps in all"),
         Chosen("vocabulary.min_count", min_count, f"{facts.n_rows:,} rows to learn words from"),
     ]
+
+
+def _pace(facts: Facts) -> tuple[_Pace, str]:
+    """Return how a network learns these rows, and what that follows from."""
+    if facts.n_labels > _MANY_LABELS:
+        return _LONGER, f"{facts.n_labels:,} labels"
+    is_short = _SHORT[0] <= facts.tokens <= _SHORT[1]
+    return _SLOWLY if is_short else _FAST, f"rows of {facts.tokens:,.0f} tokens"
+
+
+def choose_wide(facts: Facts, model: Model) -> list[Chosen]:
+    """Choose whether a network has a wide part, and for how many rows of a batch its logits are left out.
+
+    With many labels, and with short rows, the ensemble of network and linear model is better without one
+    (docs/training.md).
+    """
+    use, reason = model.wide.use, "the network learns to judge by itself as well"
+    if use is None and model.head == "steps":
+        use, reason = "none", "model.head steps judges each token"
+    elif use is None:
+        how, reason = _pace(facts)
+        use = "both" if how is _FAST else "none"
+    has_logits = use in ("skip", "both")
+    return [Chosen("model.wide.use", use, reason), Chosen("model.wide.dropout", 0.8 if has_logits else 0.0, reason)]
 
 
 def with_characters(experiment: Experiment) -> Experiment | None:
@@ -196,20 +231,21 @@ def settle(experiment: Experiment, *, is_said: bool = False) -> Experiment:
     """Return the experiment with values for the settings that follow from the data; said where asked for."""
     if experiment.model.kind == "linear":
         return _settle_linear(experiment, is_said=is_said)
-    vocabulary, train = experiment.vocabulary, experiment.train
-    embedding = experiment.model.embedding
-    now = (vocabulary.min_count, embedding.dropout, train.lr, train.batch_tokens, train.epochs)
-    unset = {key for key, value in zip(_NETWORK, now, strict=True) if value is None}
-    linear = experiment.model.linear
-    if experiment.model.wide.use != "none":
-        unset |= {f"model.linear.{key}" for key in _LINEAR if getattr(linear, key) is None}
-    if not unset:
+    unset = {key for key in _NETWORK if operator.attrgetter(key)(experiment) is None}
+    model = experiment.model
+    of_linear = {f"model.linear.{key}" for key in _LINEAR if getattr(model.linear, key) is None}
+    if not unset | of_linear:
         return experiment
     facts, width = read_facts(experiment.data), experiment.text.pad_to or experiment.text.max_tokens
-    chosen = [one for one in (*choose_network(facts, width), *choose_linear(facts)) if one.key in unset]
+    wide = choose_wide(facts, model)
+    chosen = [one for one in (*choose_network(facts, width), *wide) if one.key in unset]
+    read = choose_linear(facts) if wide[0].value != "none" else []
+    chosen += [one for one in read if one.key in of_linear and one.key != _PIECES]
     if is_said:
         _say(chosen)
-    return _with(experiment, chosen)
+    rest = of_linear - {one.key for one in chosen}  # of no network, or of none without a wide part
+    usual = [Chosen(key, Linear.model_fields[key.rpartition(".")[2]].default, "the default") for key in sorted(rest)]
+    return _with(experiment, [*chosen, *usual])
 
 
 def _with(experiment: Experiment, chosen: Sequence[Chosen]) -> Experiment:
@@ -232,10 +268,10 @@ def _settle_linear(experiment: Experiment, *, is_said: bool) -> Experiment:
         return experiment
     facts = read_facts(experiment.data)
     chosen = [one for one in (*choose_linear(facts), choose_weights(facts, experiment)) if one.key in unset]
-    pieces, tokenizer = "model.linear.char_ngrams", experiment.text.tokenizer
-    if tokenizer != "words" and pieces in unset:
-        chosen = [one for one in chosen if one.key != pieces]
-        chosen.append(Chosen(pieces, (), f"pieces are of words, and text.tokenizer is {tokenizer}"))
+    tokenizer = experiment.text.tokenizer
+    if tokenizer != "words" and _PIECES in unset:
+        chosen = [one for one in chosen if one.key != _PIECES]
+        chosen.append(Chosen(_PIECES, (), f"pieces are of words, and text.tokenizer is {tokenizer}"))
     experiment = _with(experiment, chosen)
     linear = experiment.model.linear
     if vocabulary.min_count is None:  # pieces come from all words; else a rarer word than a feature is needed nowhere
@@ -248,7 +284,8 @@ def _settle_linear(experiment: Experiment, *, is_said: bool) -> Experiment:
 
 
 def _say(chosen: list[Chosen]) -> None:
-    chosen = [one for one in chosen if one[:2] != ("train.class_weight", "none")]  # as usual
+    usual = {("train.class_weight", "none"), ("model.wide.dropout", 0.0)}
+    chosen = [one for one in chosen if one[:2] not in usual]
     for reason, some in itertools.groupby(chosen, key=lambda one: one.reason):
         values = ", ".join(f"{one.key.rstrip('_')} {_shown(one.value)}" for one in some)
         console.say(f"chosen: {values}: {reason}")

@@ -214,6 +214,29 @@ def test_a_network_is_settled_with_plain_values_and_says_why(
 
 
 @pytest.mark.parametrize(
+    ("settings", "n_labels", "use", "dropout"),
+    [
+        ([], 2, "both", 0.8),
+        ([], 30, "none", 0.0),
+        (["model.head=steps", "model.pooling=last", "model.encoder.bidirectional=false"], 2, "none", 0.0),
+        (["model.wide.use=both"], 30, "both", 0.8),
+        (["model.wide.use=skip", "model.wide.dropout=0.1"], 2, "skip", 0.1),
+        (["model.wide.use=channel"], 2, "channel", 0.0),
+        (["model.wide.use=none"], 2, "none", 0.0),
+    ],
+)
+def test_a_network_gets_a_wide_part_unless_labels_are_many(
+    settings: list[str], n_labels: int, use: str, dropout: float, tmp_path: Path
+) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text("text,label\n" + "".join(f"words of row {i},{i % n_labels}\n" for i in range(6 * n_labels)))
+    settled = settle(load_experiment("own", [f"data.source={source}", *settings]))
+    assert (settled.model.wide.use, settled.model.wide.dropout) == (use, dropout)
+    assert None not in settled.model.linear.model_dump().values()
+    assert list(contradictions(settled)) == []
+
+
+@pytest.mark.parametrize(
     ("recipe", "settings", "n_steps", "is_warned"),
     [
         ("default", [], 7, True),
@@ -235,7 +258,16 @@ def test_too_few_steps_are_warned_of_with_the_command_to_type(
 
 
 @pytest.mark.parametrize(
-    "key", ["train.batch_tokens", "train.epochs", "train.lr", "model.embedding.dropout", "vocabulary.min_count"]
+    "key",
+    [
+        "train.batch_tokens",
+        "train.epochs",
+        "train.lr",
+        "model.embedding.dropout",
+        "model.wide.use",
+        "model.wide.dropout",
+        "vocabulary.min_count",
+    ],
 )
 @pytest.mark.parametrize("recipe", ["imdb-lm", "imdb-vectors", "linear"])
 def test_null_is_for_networks_that_classify(recipe: str, key: str) -> None:

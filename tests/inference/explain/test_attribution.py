@@ -60,7 +60,9 @@ def run(tmp_path: Path) -> Run:
     def write(config: str, *settings: str, labels: tuple[str, ...] = ("neg", "pos")) -> Path:
         small = ["model.embedding.width=6", "model.embedding.std=1"]
         small += ["model.embedding.buckets=50"] if config == "bag" else ["model.encoder.width=8"]
-        small += ["model.embedding.dropout=0.1"] if config == "own" else []  # which follows from data otherwise
+        if config == "own":  # what follows from data otherwise
+            small += ["model.embedding.dropout=0.1", "model.wide.use=both", "model.wide.dropout=0.8", *LINEAR]
+            small.remove("model.linear.char_ngrams=[]")
         experiment = load_experiment(config, [*(LINEAR if config == "linear" else small), *settings])
         own = experiment.vocabulary.unknown == "own"
         specials = ["<pad>", *(["<start>"] if experiment.text.start else []), *(["<unk>"] if own else [])]
