@@ -115,7 +115,8 @@ def _source_of(source: str, override: Sequence[str]) -> list[str]:
 
 def _of_labels(override: Sequence[str]) -> list[str]:
     """Return the settings that read several labels a row and are not set, where the data have them."""
-    found = label_settings(override, lambda further: _load(_LINEAR, _of_linear([*override, *further])).data)
+    of_data = [one for one in override if one.startswith("data.")]
+    found = label_settings(override, lambda further: _load(_LINEAR, [*of_data, *further]).data)
     if not found and "data.target=multilabel" not in override:
         return []
     # Few rows have all labels right at first, and accuracy counts these alone: it would choose the first epochs.
@@ -125,7 +126,8 @@ def _of_labels(override: Sequence[str]) -> list[str]:
 
 def _of_linear(override: Sequence[str]) -> list[str]:
     """Leave out the settings of networks."""
-    return [one for one in override if one.startswith("model.linear.") or not one.startswith(("model.", "train.batch"))]
+    others = ("model.", "train.batch", "init_from", "init_backward")
+    return [one for one in override if one.startswith("model.linear.") or not one.startswith(others)]
 
 
 def _of_network(override: Sequence[str]) -> list[str]:

@@ -12,10 +12,18 @@ from sentiment_cli.config import yaml_text
 from sentiment_cli.config.contradictions import contradictions
 from sentiment_cli.config.earlier import spell_out_earlier
 from sentiment_cli.config.layers import Layers, load_layers
-from sentiment_cli.config.problems import brought_by_init_from, is_consequence, last_set, problem_of, remove_value
+from sentiment_cli.config.problems import (
+    brought_by_init_from,
+    is_consequence,
+    last_set,
+    problem_of,
+    remove_value,
+    set_value,
+)
 from sentiment_cli.config.problems import known_keys as known_keys
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.config.yaml_text import KeyPath, Problem, YamlDocument
+from sentiment_cli.errors import Change
 
 
 class Setting(NamedTuple):
@@ -100,19 +108,30 @@ def validated(layers: Layers) -> Experiment:
     """Return the experiment that layers describe. Raises UsageError as `load_experiment` does."""
     experiment, problems = _examined(layers)
     if problems:
-        yaml_text.fail(problems)
+        yaml_text.fail(problems, _with_defaults(layers, experiment))
     return experiment
+
+
+def _with_defaults(layers: Layers, experiment: Experiment) -> Change | None:
+    """Return the typed command with defaults for what files set and `--set` contradicts; None if these are no help."""
+    typed = {path for document in layers.documents if document.override is not None for path in document.values}
+    against = {key for found in contradictions(experiment) for key in found.keys}
+    default_of = {key: default for key, default, _ in differences(Experiment(name=experiment.name), experiment)}
+    reset = [key for key in default_of if key in against and tuple(key.split(".")) not in typed]
+    if not (typed and reset):
+        return None
+    values = copy.deepcopy(layers.values)
+    for key in reset:
+        set_value(values, key.split("."), default_of[key])
+    if _examined(Layers(values, layers.documents, layers.n_taken))[1]:
+        return None
+    return Change(*(word for key in reset for word in ("--set", f"{key}={inline_yaml(default_of[key])}")))
 
 
 def problems_with(layers: Layers, document: YamlDocument, path: KeyPath, value: Any) -> list[Problem]:
     """Return what is wrong when a document sets one more setting, over layers in which nothing is."""
     values = copy.deepcopy(layers.values)
-    section: dict[Any, Any] = values
-    for part in path[:-1]:
-        inner = section.get(part)
-        section[part] = inner if isinstance(inner, dict) else {}
-        section = section[part]
-    section[path[-1]] = value
+    set_value(values, path, value)
     return _examined(Layers(values, [*layers.documents, document], layers.n_taken))[1]
 
 

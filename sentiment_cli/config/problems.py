@@ -36,6 +36,15 @@ def is_consequence(detail: Any, found: list[Any]) -> bool:
     )
 
 
+def set_value(values: dict[Any, Any], path: Sequence[Any], value: Any) -> None:
+    """Set the value at `path`; what lies above and is no mapping becomes one."""
+    for part in path[:-1]:
+        inner = values.get(part)
+        values[part] = inner if isinstance(inner, dict) else {}
+        values = values[part]
+    values[path[-1]] = value
+
+
 def remove_value(values: Any, path: KeyPath) -> None:
     """Remove the value at `path`, or the list that holds it."""
     for i, part in enumerate(path[:-1]):

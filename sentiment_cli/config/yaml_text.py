@@ -120,10 +120,10 @@ def parse_file(name: str, data: bytes) -> YamlDocument:
     return document
 
 
-def fail(problems: list[Problem]) -> NoReturn:
+def fail(problems: list[Problem], otherwise: Change | None = None) -> NoReturn:
     """Raise UsageError that shows the first problems, those of files with line, column and a caret, and counts all.
 
-    Its hint is the typed command with each `--set` corrected where possible.
+    Its hint is the typed command with each `--set` corrected where possible, else the change that is given.
     """
     parts: list[str] = []
     mended: dict[str, str | None] = {}
@@ -154,7 +154,7 @@ def fail(problems: list[Problem]) -> NoReturn:
     names = ", ".join(dict.fromkeys(problem.document.name for problem in problems))
     count = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
     parts.append(f"{count} in {names}. Nothing was downloaded or written.")
-    raise UsageError("\n".join(parts), Change(words=mended) if mended else None)
+    raise UsageError("\n".join(parts), Change(words=mended) if mended else otherwise)
 
 
 class _Loader(yaml.SafeLoader):

@@ -234,6 +234,25 @@ def test_b04_out_of_range_and_contradictory(write, settings_: list[str], said: s
     assert said in refusal(base, *settings_)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "typed", "reset"),
+    [
+        ("default", ["model.wide.use=none"], ["model.linear.min_count=2", "model.wide.dropout=0.0"]),
+        ("default", ["model.wide.use=none", "train.epochs=0"], []),  # no default helps
+        ("linear", ["model.encoder.cell=gru"], []),
+    ],
+)
+def test_what_a_recipe_sets_and_an_option_contradicts_goes_back_to_its_default(
+    recipe: str, typed: list[str], reset: list[str]
+) -> None:
+    with pytest.raises(UsageError) as error:
+        load_experiment(recipe, typed)
+    hint = error.value.hint
+    assert (hint.options if isinstance(hint, Change) else ()) == tuple(w for one in reset for w in ("--set", one))
+    if reset:
+        load_experiment(recipe, [*typed, *reset])
+
+
 def test_b04_contradictions_are_all_told_and_placed_where_the_last_word_was_said(write) -> None:
     path = write("name: x\ntrain:\n  epochs: 3\n  batch_tokens: 9\n")
     message = refusal(path, "train.patience=9")

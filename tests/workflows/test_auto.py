@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sentiment_cli.cli.candidates import Candidates, choose_candidates
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
@@ -224,6 +225,17 @@ def test_one_model_is_trained_alone_where_it_is_named(
     found = load_experiment(runs_dir() / f"my-{model}" / "experiment.yaml").model
     assert (found.kind, found.encoder.cell) == (kind, cell)
     assert found.linear.ngrams is not None
+
+
+@pytest.mark.parametrize("model", ["gru", None])
+def test_settings_of_networks_do_not_reach_the_linear_model(model: str | None, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "my.csv", ENGLISH, 60)
+    settings = ["init_from=imdb-vectors", "model.pooling=max", "train.batch_tokens=512"]
+    chosen = choose_candidates(str(source), None, settings, model, None, [])
+    assert isinstance(chosen, Candidates)
+    own = chosen.experiments["gru"]
+    assert (own.init_from, own.model.pooling, own.train.batch_tokens) == ("imdb-vectors", "max", 512)
+    assert all(chosen.experiments[name].init_from is None for name in {"linear"} & set(chosen.experiments))
 
 
 def test_a_recipe_is_trained_on_the_file_that_is_named(typed: Callable[..., Any], tmp_path: Path) -> None:
