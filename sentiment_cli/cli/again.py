@@ -52,11 +52,24 @@ def is_same(hint: str, typed: Sequence[str]) -> bool:
 def parse(app: Any, typed: Sequence[str]) -> Typed:
     """Take a command line apart by the options that its command has."""
     command, rest = app, list(typed)
-    path = ["sentiment"]
-    while rest and rest[0] in getattr(command, "commands", {}):
-        path.append(rest[0])
-        command = command.commands[rest.pop(0)]
-    return Typed(command, path, list(_words(command, rest)))
+    path, before = ["sentiment"], list[Word]()
+    while rest and hasattr(command, "commands"):
+        options = _leading_options(command, rest)  # such as -q, which each command takes, too
+        if [*rest, None][len(options)] not in command.commands:
+            break
+        before += _words(command, list(options))
+        path.append(rest[len(options)])
+        del rest[: len(options) + 1]
+        command = command.commands[path[-1]]
+    return Typed(command, path, [*before, *_words(command, rest)])
+
+
+def _leading_options(command: Any, rest: list[str]) -> list[str]:
+    """Return the options of the command that a command line begins with, with their values."""
+    known, n = options_of(command), 0
+    while n < len(rest) and (name := rest[n].partition("=")[0]) in known:
+        n += 1 if "=" in rest[n] or known[name].is_flag else 2
+    return rest[:n]
 
 
 def written(path: Sequence[str], words: Sequence[Word]) -> str:

@@ -135,11 +135,18 @@ def predict(
         if scale.given:
             scale.predict(path, source, form.value, out, on_error=on_error.value, is_safe=safe_csv)
             return
-        from sentiment_cli.inference.batch.predict_all import plain_line, predict_all, say_thresholds
+        from sentiment_cli.inference.batch.predict_all import (
+            plain_line,
+            predict_all,
+            say_thresholds,
+            warn_of_other_columns,
+        )
         from sentiment_cli.inference.predictor import open_predictor
 
         predictor = open_predictor(path)
         say_thresholds(predictor.model)
+        if text_column is None and not any(one.startswith("data.text_column=") for one in settings or ()):
+            warn_of_other_columns(predictor.model, source)
         if wishes.is_any:
             answer_with_reasons(predictor, source.texts(), wishes, plain_line, out)
             return

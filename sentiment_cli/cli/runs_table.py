@@ -11,8 +11,10 @@ from sentiment_cli import console
 from sentiment_cli.errors import SentimentError
 from sentiment_cli.layout import Column
 from sentiment_cli.runs.directory import RunEntry, is_held, size_of
+from sentiment_cli.runs.files import SUMMARY, scores_name
 from sentiment_cli.runs.metric_table import HEADLINES
 from sentiment_cli.runs.records import read_metrics, read_record, read_scores, read_summary
+from sentiment_cli.runs.seals import warn_edited
 from sentiment_cli.storage import store
 
 COLUMNS = (
@@ -32,6 +34,7 @@ def list_entry(run: RunEntry) -> Entry:
     """Return what a list tells of a run, as JSON; what a damaged file would tell is null."""
     valid, test = None, None
     if run.status not in ("unfinished", "damaged"):
+        warn_edited(run.path, (SUMMARY, scores_name("test")))
         scores = read_summary(run.path)["valid"]
         valid = None if not scores else scores.get(HEADLINES[run.task].key)
         test = _test_accuracy(run.path)

@@ -32,7 +32,7 @@ from sentiment_cli.runs.known_rows import KnownRows, read_known, write_known
 from sentiment_cli.runs.predictions import ValidationOutputs, load_validation
 from sentiment_cli.runs.records import read_summary
 from sentiment_cli.runs.saved_model import Artefact
-from sentiment_cli.runs.seals import write_result
+from sentiment_cli.runs.seals import OF_A_FINISHED_RUN, seal_files, write_result
 from sentiment_cli.storage import locks, store
 
 _MAKING = ".making"  # in the directory of a run that is not whole yet
@@ -278,4 +278,5 @@ def _write_about(made: Ensembled, name: str, first: Artefact, weighing: Weighing
     write_result(made.directory, SUMMARY, store.dump_json(summary))
     said = f"# An ensemble of {json.dumps(list(made.weights))}; these are the settings of the first.\n"
     settings = experiment_yaml(experiment_from_values({**first.settings, "name": name}))
-    store.write_file(made.directory / EXPERIMENT, said.encode() + settings)
+    write_result(made.directory, EXPERIMENT, said.encode() + settings)
+    seal_files(made.directory, OF_A_FINISHED_RUN)

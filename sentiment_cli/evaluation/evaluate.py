@@ -21,7 +21,7 @@ from sentiment_cli.data.sources.download import archive_path
 from sentiment_cli.data.sources.labels import LabelError, map_option, parse_label_map, refuse_unknown, straight_map
 from sentiment_cli.data.sources.path_kinds import columns_of, format_of
 from sentiment_cli.data.sources.source import Source, find_source
-from sentiment_cli.data.tables.readers import Rejects, column_names, read_table
+from sentiment_cli.data.tables.readers import Columns, Rejects, column_names, read_table
 from sentiment_cli.errors import Change, DataError, UsageError
 from sentiment_cli.evaluation.calibration import Bin, measure_calibration, reliability_bins
 from sentiment_cli.evaluation.kept_scores import free_name, keep_evaluation
@@ -48,6 +48,7 @@ from sentiment_cli.runs.known_rows import home_of, read_known
 from sentiment_cli.runs.ledger import record_opening
 from sentiment_cli.runs.records import read_summary
 from sentiment_cli.runs.saved_model import Calibration, experiment_of
+from sentiment_cli.runs.seals import WHAT_ANSWERS, warn_edited
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def evaluate(run: Path, split: str, command: str = "eval") -> Evaluation:
             f"{run} is a model without its run, so there is no {split} split of its own to score",
             f"sentiment eval {shlex.quote(str(run))} --behaviour",
         )
+    warn_edited(run, WHAT_ANSWERS)
     model = open_model(run)
     openings = record_opening(run, split, command) if split == "test" else None
     folds = _crossed_folds(run) if split == "valid" else None
@@ -128,9 +130,14 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     Of `slices` those that a table has as columns are these columns. Raises DataError, both sides' labels shown, where
     rows are labelled otherwise than the run's, and for a slice that is neither built in nor a column.
     """
+    if is_run(run):
+        warn_edited(run, WHAT_ANSWERS)
     model = open_model(run)
     data = _as_model(data, model)
     source = find_source(data)
+    if columns_read := _text_columns_of(model, source):
+        source = find_source(data.model_copy(update={"text_column": columns_read}))
+        data = source.settings
     renamed = parse_label_map(data.label_map)
     try:
         texts = prepare_texts(source, "labelled")
@@ -160,6 +167,15 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     evaluation = _judge(model, source.name, scored.packed, scored.output, partitions, openings, is_known_N)
     keep_evaluation(run, free_name(run, f"data-{source.name}", texts.fingerprint), evaluation.to_json(), scored, model)
     return evaluation
+
+
+def _text_columns_of(model: SavedModel, source: Source) -> str | tuple[str, ...] | None:
+    """Return the columns that the model's texts were read from, where a table has them and none are asked for."""
+    data, wanted = source.settings, experiment_of(model.first).data.text_column
+    if wanted is None or data.text_column is not None or not source.is_table or source.path is None:
+        return None
+    names = column_names(source.path, format_of(data), columns_of(data))
+    return wanted if set(Columns(wanted).named()) <= set(names) else None
 
 
 def _as_model(data: Data, model: SavedModel) -> Data:

@@ -12,7 +12,7 @@ from pathlib import Path
 import sentiment_cli
 from sentiment_cli import console
 from sentiment_cli.runs.files import LEDGER
-from sentiment_cli.runs.seals import seal_log
+from sentiment_cli.runs.seals import seal_files
 from sentiment_cli.storage import locks, store
 
 
@@ -31,7 +31,7 @@ def record_opening(run: Path, split: str, command: str) -> int:
     # Without the lock, each of two writers would take the other's incomplete line for one of a killed process.
     with locks.lock(path.with_name(f".{path.name}.lock"), console.say):
         store.append_line(path, json.dumps(row))
-        seal_log(run, LEDGER)
+        seal_files(run, [LEDGER])
         return count_openings(run, split)
 
 

@@ -1,7 +1,7 @@
 """Seals of result files: RUN/seals.jsonl has the size and sha256 of each version, a line per write.
 
     write_result(run, "summary.json", data)     the seal first, so that every written file has one
-    seal_log(run, METRICS_LOG)              for a log, which may grow later
+    seal_files(run, [METRICS_LOG])              for a log, which may grow later, and for the manifest of a directory
     warn_edited(run)                            warn of changed files
 
 Runs of earlier versions have no seals and cause no warning.
@@ -9,14 +9,28 @@ Runs of earlier versions have no seals and cause no warning.
 
 import hashlib
 import json
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from sentiment_cli import console
-from sentiment_cli.runs.files import LEDGER, METRICS_LOG, SEALS
+from sentiment_cli.runs.files import (
+    EXPERIMENT,
+    LEDGER,
+    METRICS_LOG,
+    MODEL,
+    ROWS,
+    SEALS,
+    SUMMARY,
+    VALIDATION,
+    predictions_paths,
+    scores_paths,
+)
 from sentiment_cli.storage import store
 
 _LOGS = (METRICS_LOG, LEDGER)  # files that grow, whose beginning is sealed
+WHAT_ANSWERS = (EXPERIMENT, f"{MODEL}/{store.MANIFEST}")  # what a run's answers come from
+OF_A_FINISHED_RUN = (*WHAT_ANSWERS, METRICS_LOG, f"{VALIDATION}/{store.MANIFEST}", f"{ROWS}/{store.MANIFEST}")
 
 
 def write_result(run: Path, name: str, data: bytes) -> None:
@@ -25,18 +39,24 @@ def write_result(run: Path, name: str, data: bytes) -> None:
     store.write_file(run / name, data)
 
 
-def seal_log(run: Path, name: str) -> None:
-    """Seal a file as it is now, where it is there."""
-    if store.is_there(run / name):
-        data = store.read_file(run / name)
-        _seal(run, name, len(data), hashlib.sha256(data).hexdigest())
+def seal_files(run: Path, names: Iterable[str]) -> None:
+    """Seal files as they are now, where they are there."""
+    for name in names:
+        if store.is_there(run / name):
+            data = store.read_file(run / name)
+            _seal(run, name, len(data), hashlib.sha256(data).hexdigest())
 
 
-def edited_files(run: Path) -> list[str]:
-    """Return the names of the sealed files that are there and are not as they were written."""
+def edited_files(run: Path, only: Collection[str] | None = None) -> list[str]:
+    """Return the names of files, or of those in `only`, that are not as they were written: changed, or logs removed.
+
+    Where the summary has a seal, scores and predictions without one are not of the run's making, either.
+    """
     if not store.is_there(run / SEALS):
         return []
     *lines, _half = store.read_file(run / SEALS).split(b"\n")
+    if not lines:  # a process that was killed at its first seal wrote no summary
+        return [SEALS] if store.is_there(run / SUMMARY) else []
     seals: dict[str, list[tuple[int, str]]] = {}
     try:
         for line in lines:
@@ -44,13 +64,18 @@ def edited_files(run: Path) -> list[str]:
             seals.setdefault(str(row["file"]), []).append((int(row["size"]), str(row["sha256"])))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return [SEALS]
-    return [name for name, known in seals.items() if not _is_as_written(run / name, known, name in _LOGS)]
+    if SUMMARY in seals:
+        for path in (*scores_paths(run), *predictions_paths(run)):
+            seals.setdefault(str(path.relative_to(run)), [])
+    asked = seals if only is None else [name for name in seals if name in only]
+    return [name for name in asked if not _is_as_written(run / name, seals[name], name in _LOGS)]
 
 
-def warn_edited(run: Path) -> None:
-    """Warn of files of a run that were changed after the run wrote them."""
-    for name in edited_files(run):
-        console.warn(f"{run / name} was changed after the run wrote it: what it says is not what the run reached")
+def warn_edited(run: Path, only: Collection[str] | None = None) -> None:
+    """Warn of files of a run, or of those in `only`, that were changed or removed after the run wrote them."""
+    for name in edited_files(run, only):
+        how = "changed" if store.is_there(run / name) else "removed"
+        console.warn(f"{run / name} was {how} after the run wrote it: what it says is not what the run reached")
 
 
 def _seal(run: Path, name: str, size: int, sha256: str) -> None:
@@ -59,8 +84,10 @@ def _seal(run: Path, name: str, size: int, sha256: str) -> None:
 
 def _is_as_written(path: Path, known: list[tuple[int, str]], is_log: bool) -> bool:
     """Return whether a file matches one of its seals; a log must begin with the content of its latest seal."""
-    if ".." in path.parts or not store.is_there(path):
+    if ".." in path.parts:
         return True
+    if not store.is_there(path):
+        return not is_log
     data = store.read_file(path)
     if is_log:
         size, sha256 = known[-1]

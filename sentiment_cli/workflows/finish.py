@@ -24,10 +24,10 @@ from sentiment_cli.inference.parity import checked_graph, rows_to_compare
 from sentiment_cli.inference.torch_model import model_of, score_rows
 from sentiment_cli.models.classifier import AnyClassifier
 from sentiment_cli.onnx.builder import NoGraphError
-from sentiment_cli.runs.files import METRICS_LOG, MODEL, SUMMARY
+from sentiment_cli.runs.files import MODEL, SUMMARY
 from sentiment_cli.runs.predictions import ValidationOutputs, save_validation
 from sentiment_cli.runs.saved_model import Calibration, save_artefact
-from sentiment_cli.runs.seals import seal_log, write_result
+from sentiment_cli.runs.seals import OF_A_FINISHED_RUN, seal_files, write_result
 from sentiment_cli.storage import failpoints, store
 from sentiment_cli.training.checkpoints import (
     AnyScores,
@@ -142,7 +142,7 @@ def write_model(
         "fingerprint": fingerprint,
     }
     write_result(run, SUMMARY, store.dump_json(summary))
-    seal_log(run, METRICS_LOG)
+    seal_files(run, OF_A_FINISHED_RUN)
     if status == "finished":
         shown = {key.partition(".")[2] or key: value[:24] for key, value in fingerprint.items()}
         console.detail("fingerprint: " + ", ".join(f"{key} {value}" for key, value in shown.items()))

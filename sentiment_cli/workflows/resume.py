@@ -12,7 +12,7 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import UsageError
 from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.runs.run_lock import RunRecord
-from sentiment_cli.storage import store
+from sentiment_cli.runs.seals import write_result
 from sentiment_cli.training.checkpoints import TrainProgress
 
 Difference = tuple[str, Any, Any]
@@ -131,7 +131,7 @@ def record_changes(
     for key, old, new in changes:
         console.say(f"{key}: {_value(old)} → {_value(new)} from step {step}")
         record.changes.append({"step": step, "key": key, "from": old, "to": new, "at": time.time()})
-    store.write_file(run / EXPERIMENT, experiment_yaml(experiment))
+    write_result(run, EXPERIMENT, experiment_yaml(experiment))
     record.save(run)
 
 

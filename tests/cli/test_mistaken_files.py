@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from hints import complaint
 
+from sentiment_cli.cli.predict import predict
+from sentiment_cli.cli.reading import load_data
 from sentiment_cli.config.paths import runs_dir
+from sentiment_cli.evaluation.evaluate import evaluate_data
 
 ROWS = [("awful" if i % 2 else "lovely") + f" film number {i}" for i in range(40)]
 LABELS = ["positive", "negative"] * 20
@@ -59,6 +62,11 @@ TABLE = {
     "train linear --data mixed.csv": (
         DATA, "has labels that differ in case alone",
         """sentiment train linear --data mixed.csv """
+        """--set 'data.label_map={"Negative": "negative", "Positive": "positive"}'""",
+    ),
+    "-q --color never train linear --data mixed.csv": (
+        DATA, "has labels that differ in case alone",
+        """sentiment train -q --color never linear --data mixed.csv """
         """--set 'data.label_map={"Negative": "negative", "Positive": "positive"}'""",
     ),
     "train plain.txt": (DATA, "not a kind of file that is read. Convert it to one of .csv", "head -n 5 {}/plain.txt"),
@@ -143,6 +151,28 @@ def test_a_table_in_another_form_is_trained_on(typed, place: Path, name: str) ->
     Path("utf16.csv").write_text(FILES["reviews.csv"], encoding="utf-16")
     run = Path(typed("train", "linear", "--data", name, "--name", "own").out.strip())
     assert json.loads((run / "model" / "model.json").read_text())["labels"] == ["negative", "positive"]
+
+
+def test_texts_in_several_columns_are_read_as_they_were_in_training(typed, place: Path, capsys) -> None:
+    rows = [f"{text},number {i} of all,{label}" for i, (text, label) in enumerate(zip(ROWS, LABELS, strict=True))]
+    Path("two.csv").write_text("\n".join(["title,body,label", *rows]))
+    joined = "data.text_column=[title, body]"
+    typed("train", "linear", "--data", "two.csv", "--set", joined, "--name", "two")
+    shutil.copy("two.csv", "again.csv")  # what is said of a file is said once a process
+    evaluate_data(runs_dir() / "two", load_data(["data.source=again.csv"]))
+    assert "text in 'title' and 'body'" in capsys.readouterr().err
+    evaluate_data(runs_dir() / "two", load_data(["data.source=two.csv", "data.text_column=body"]))
+    assert "text in 'body'" in capsys.readouterr().err
+    predict(run="two", file="two.csv")
+    said = capsys.readouterr().err
+    assert "warning: the model was trained on texts in 'title' and 'body', and those of two.csv are in 'body'" in said
+    option, setting = shlex.split(said.partition("(")[2].partition(" reads")[0])
+    assert option == "--set"
+    for asked in ({"settings": [setting]}, {"text_column": "body"}):
+        predict(run="two", file="two.csv", **asked)
+        assert "was trained on" not in capsys.readouterr().err
+    predict(run="two", file="two.csv", parts=Path("parts"))
+    assert "was trained on" in capsys.readouterr().err
 
 
 def test_text_that_is_not_utf_8_gets_a_warning_with_the_encoding(typed, place: Path, capsys) -> None:

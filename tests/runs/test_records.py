@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from sentiment_cli.cli.runs_table import list_entry
 from sentiment_cli.errors import SentimentError
 from sentiment_cli.evaluation.evaluate import evaluate
 from sentiment_cli.evaluation.significance import compare_runs
 from sentiment_cli.reports.run_files import read_run
 from sentiment_cli.reports.run_report import build_report
-from sentiment_cli.runs.directory import describe_run
+from sentiment_cli.runs.directory import all_runs, describe_run
 from sentiment_cli.runs.files import SEALS
 from sentiment_cli.runs.seals import edited_files
 from sentiment_cli.storage.store import IntegrityError
@@ -176,6 +177,10 @@ def test_a7_a_file_that_is_cut_off_is_no_traceback(run: Path, name: str) -> None
         ("summary.json", b'"status": "finished"', b'"status":  "finished"'),
         ("metrics.jsonl", b'"train_loss": 0.', b'"train_loss": 0.1'),
         ("evaluation/ledger.jsonl", b'"split": "test"', b'"split": "none"'),
+        ("experiment.yaml", b"seed: 0", b"seed: 1"),
+        ("model/manifest.json", b"{", b"{ "),
+        ("validation/manifest.json", b"{", b"{ "),
+        ("rows/manifest.json", b"{", b"{ "),
     ],
 )
 def test_a18_an_edit_is_said(run: Path, name: str, old: bytes, new: bytes, capsys) -> None:
@@ -190,6 +195,29 @@ def test_a18_an_edit_is_said(run: Path, name: str, old: bytes, new: bytes, capsy
         except SentimentError:
             assert what != "runs show"
         assert f"warning: {run / name} was changed after the run wrote it" in capsys.readouterr().err, what
+
+
+def test_a18_the_list_of_runs_and_eval_warn_of_edits(run: Path, quick_run: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("SENTIMENT_DATA", str(quick_run.parents[1] / "data"))
+    for name, old, new in [("summary.json", b'"n": ', b'"n": 1'), ("evaluation/test.json", b'"n": ', b'"n": 1')]:
+        (run / name).write_bytes((run / name).read_bytes().replace(old, new, 1))
+    list_entry(next(entry for entry in all_runs() if entry.path == run))
+    said = capsys.readouterr().err
+    assert [f"{run / name} was changed" in said for name in ("summary.json", "evaluation/test.json")] == [True] * 2
+    (run / "experiment.yaml").write_bytes((run / "experiment.yaml").read_bytes().replace(b"seed: 0", b"seed: 1", 1))
+    evaluate(run, "valid")
+    assert "experiment.yaml was changed after the run wrote it" in capsys.readouterr().err
+
+
+def test_a18_files_that_were_removed_or_added_are_said(run: Path, capsys) -> None:
+    (run / "evaluation" / "mine.json").write_bytes((run / "evaluation" / "test.json").read_bytes())
+    for name in ("metrics.jsonl", "evaluation/ledger.jsonl"):
+        (run / name).unlink()
+    describe_run(run)
+    said = capsys.readouterr().err
+    assert "ledger.jsonl was removed after the run wrote it" in said
+    assert "metrics.jsonl was removed" in said
+    assert "mine.json was changed" in said
 
 
 def test_a18_each_flipped_bit_of_predictions_is_said(run: Path) -> None:
@@ -214,6 +242,9 @@ def test_a18_what_the_run_writes_again_is_no_edit(run: Path, quick_run: Path, mo
 
 
 def test_runs_without_seals_and_with_damaged_ones(run: Path, capsys) -> None:
+    for damaged in (b"", b'{"file": "sum', b"\xff\0{}["):
+        (run / SEALS).write_bytes(damaged)
+        assert edited_files(run) == [SEALS]
     (run / SEALS).write_text("{\n")
     assert edited_files(run) == [SEALS]
     describe_run(run)

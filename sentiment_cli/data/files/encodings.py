@@ -5,6 +5,7 @@ import contextlib
 import functools
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,12 @@ _ALONE = frozenset("àèéòóÀÈÉ".encode("cp1252"))  # letters that are word
 _NORDIC_OR_TURKISH = frozenset(b"\xd0\xdd\xde\xf0\xfd\xfe")  # where Windows-1254 differs
 _LETTERS = frozenset(range(0xC0, 0x100)) - {0xD7, 0xF7}
 _MOST_DOUBTFUL = 0.05
+# Where Windows-1252 has signs that no word has inside, and capitals that follow no small letter, older code pages of
+# Macs and of DOS have the letters é, ê, ç and ü.
+_NOT_INSIDE = frozenset(b"\x80\x82\x84\x86\x89\x8b\x95\x99\x9b")
+_NOT_BEHIND = frozenset(b"\x83\x87\x88\x98")  # nor behind a letter
+_CAPITALS = frozenset(b"\x8a\x8c\x8e\x9f")
+_OLDER = ("mac_roman", "cp850")
 _FEW_HIGH = 32  # so few bytes may be damage; more are another encoding
 
 
@@ -35,6 +42,15 @@ def find_encoding(path: Path, asked: str = "auto") -> Encoding:
     """Read a file and return its encoding. Raises DataError where the bytes leave it open."""
     with reading(path):
         return _find(stamp_of(path), asked)
+
+
+@contextlib.contextmanager
+def open_lines(path: Path, codec: str) -> Iterator[io.TextIOWrapper]:
+    """Open a file whose lines end with LF or CRLF, or with CR where none does, as old programs for the Mac write."""
+    with open_text(path, codec) as handle:
+        start = handle.read(START)
+    with open_text(path, codec, "\r" if "\r" in start and "\n" not in start else "\n") as handle:
+        yield handle
 
 
 @contextlib.contextmanager
@@ -101,7 +117,7 @@ def _find(stamp: Stamp, asked: str) -> Encoding:
     if seen.n_high >= _FEW_HIGH and seen.n_utf8 * 2 < seen.n_runs:
         raise DataError(
             f"{path} is not UTF-8, and its bytes do not tell which encoding it is in, such as cp1251 (Cyrillic), "
-            "cp1250 (Central Europe), gb18030 (Chinese) or shift_jis (Japanese)",
+            "cp1250 (Central Europe), gb18030 (Chinese), shift_jis (Japanese), mac_roman (old Macs) or cp850 (DOS)",
             f"--set data.encoding={seen.guess}",
         )
     return Encoding(
@@ -118,6 +134,7 @@ class _Western:
     def __init__(self) -> None:
         self.n_runs = self.n_high = self.n_utf8 = 0
         self._n_doubtful = self._n_long = self._n_turkish = 0
+        self._n_small: Counter[str] = Counter()  # of each older code page the doubtful bytes that are small letters
         self._has_undefined = False
 
     def take(self, block: bytes) -> None:
@@ -133,7 +150,10 @@ class _Western:
                     run.decode("utf-8")
                     self.n_utf8 += 1
             around = [block[found.start() - 1 : found.start()], block[found.end() : found.end() + 1]]
-            self._n_doubtful += _is_doubtful(run, [one.isalpha() for one in around])
+            is_older = _is_of_older_page(run, around)
+            self._n_doubtful += is_older or _is_doubtful(run, [one.isalpha() for one in around])
+            if is_older:
+                self._n_small.update(codec for codec in _OLDER if run.decode(codec).islower())
 
     @property
     def is_western(self) -> bool:
@@ -143,7 +163,20 @@ class _Western:
 
     @property
     def guess(self) -> str:
+        if self._n_small.total() > self._n_doubtful // 2:
+            return max(_OLDER, key=self._n_small.__getitem__)
         return "cp1251" if self._n_long * 2 > self.n_runs else "cp1250"
+
+
+def _is_of_older_page(run: bytes, around: list[bytes]) -> bool:
+    """Say whether a run is a letter of an older code page, which Windows-1252 makes a sign or a capital in a word."""
+    first, is_behind = run[0], around[0].isalpha()
+    is_inside = len(run) == 1 and is_behind and around[1].isalpha()
+    return (
+        (first in _NOT_INSIDE and is_inside)
+        or (first in _NOT_BEHIND and is_behind and len(run) <= 2)
+        or (first in _CAPITALS and around[0].islower())
+    )
 
 
 def _is_doubtful(run: bytes, are_letters: list[bool]) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sentiment_cli.data.files.encodings import find_encoding, open_text
+from sentiment_cli.data.files.encodings import find_encoding, open_lines
 from sentiment_cli.data.sources.review import Review
 from sentiment_cli.data.tables.csv_lines import Overlong, bounded_lines
 from sentiment_cli.data.tables.rows import LONGEST_LINE
@@ -21,7 +21,7 @@ def lines_of_classes(
     for label, path in files.items():
         if encodings[path].warning:
             say(f"warning: {encodings[path].warning}")
-        with open_text(path, encodings[path].codec, "\n") as handle:
+        with open_lines(path, encodings[path].codec) as handle:
             for number, line in enumerate(bounded_lines(handle), 1):
                 if type(line) is Overlong:
                     raise DataError(f"{path}, line {number}: it is longer than {LONGEST_LINE:,} characters")

@@ -109,7 +109,25 @@ def count_hidden(root: Path) -> int:
 
 
 def _is_text(entry: os.DirEntry[str]) -> bool:
-    return entry.name[0] != "." and entry.name.endswith(".txt") and entry.is_file()
+    return entry.name[0] != "." and entry.name.lower().endswith(".txt") and entry.is_file()
+
+
+def unread_in_classes(root: Path) -> list[str]:
+    """Return what lies in the folders of classes and is no text: files of other names, and folders."""
+    root = root_of(root)
+    is_split = (root / "train").is_dir()
+    places = [root / name for name in ("train", *VALID, "test")] if is_split else [root]
+    classes = [
+        folder / name
+        for folder in places
+        if folder.is_dir()
+        for name in _names_in(folder, lambda entry: entry.name[0] != "." and entry.is_dir())
+    ]
+    return [
+        f"{folder.relative_to(root)}/{name}"
+        for folder in classes
+        for name in _names_in(folder, lambda entry: entry.name[0] != "." and not _is_text(entry))
+    ]
 
 
 def _names_in(folder: Path, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:

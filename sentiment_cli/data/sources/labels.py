@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shlex
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +19,17 @@ from sentiment_cli.errors import Change, DataError
 MOST_LABELS = 1000
 # Spellings of a missing value, in lower case: what programs write where they have none.
 _MISSING = frozenset(
-    ("nan", "n/a", "na", "n.a.", "null", "none", "nil", "<na>", "nat", "#n/a", "#na", "-", "--", "?", "missing", "\\n")
+    (
+        *("nan", "n/a", "na", "n.a.", "null", "(null)", "[null]", "none", "nil", "<na>", "nat", "-", "--", "?", "\\n"),
+        *("missing", "undefined", "blank", "(blank)", "empty", "(empty)", "not available", "none given", "n/d", "n.d."),
+        *("k.a.", "#n/a", "#na", "#ref!", "#value!", "#null!", "#name?", "#div/0!"),
+    )
 )
 _MOST_NUMBERS = 20  # fractions that a hint spells out
+_DASHES = re.compile("[\u2010-\u2015\u2212]")
+_BETWEEN = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
+_QUOTES = "'\"`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a\u00ab\u00bb \t"
+_WHOLE = re.compile(r"(-?)\+?0*([0-9]+?)(?:[.,]0+)?")
 _PLAIN = re.compile(r"[\w.+-]+")  # a label that needs no quoting in OLD=NEW,OLD=NEW
 
 
@@ -134,7 +143,7 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_labels(path: str, counts: Counter[str], renamed: Mapping[str, str]) -> None:
-    """Raise LabelError for labels that cannot be meant: too many, or differing in case alone."""
+    """Raise LabelError for labels that cannot be meant: too many, or such as look alike."""
     if len(counts) > MOST_LABELS:
         raise LabelError(
             f"{path} has more than {MOST_LABELS:,} different labels; is that the label column?",
@@ -144,7 +153,7 @@ def check_labels(path: str, counts: Counter[str], renamed: Mapping[str, str]) ->
         )
     alike = defaultdict(list)
     for label in counts:
-        alike[label.casefold()].append(label)
+        alike[_look_of(label)].append(label)
     kept = {
         label: max(variants, key=lambda label: (counts[label], label))
         for variants in alike.values()
@@ -152,12 +161,27 @@ def check_labels(path: str, counts: Counter[str], renamed: Mapping[str, str]) ->
         for label in variants
     }
     if kept:
+        is_case = all(label.casefold() == other.casefold() for label, other in kept.items())
+        how = "differ in case alone" if is_case else "look alike"
         raise LabelError(
-            f"{path} has labels that differ in case alone: {said(Counter({label: counts[label] for label in kept}))}",
+            f"{path} has labels that {how}: {said(Counter({label: counts[label] for label in kept}))}",
             map_setting(compose_map(renamed, kept)),
             counts,
             renamed,
         )
+
+
+def _look_of(label: str) -> str:
+    """Return what a label has in common with those that look the same or are the same number.
+
+    Case, composed and full-width forms, invisible characters, dashes, quotes around it, and what parts its words.
+    """
+    text = unicodedata.normalize("NFKC", label).casefold()
+    text = "".join(char for char in text if unicodedata.category(char) != "Cf" and not "\ufe00" <= char <= "\ufe0f")
+    text = _BETWEEN.sub(" ", _DASHES.sub("-", text))
+    text = text.strip(_QUOTES) or text
+    number = _WHOLE.fullmatch(text)
+    return "".join(number.groups()) if number else text
 
 
 def compose_map(renamed: Mapping[str, str], then: Mapping[str, str]) -> dict[str, str]:
@@ -207,6 +231,8 @@ def straight_map(counts: Counter[str], renamed: Mapping[str, str], labels: Seque
 
 def _alike(label: str, labels: Sequence[str]) -> str | None:
     """Return the one label that begins as this one does or the other way round; a guess would turn labels round."""
+    if same := [known for known in labels if _look_of(known) == _look_of(label)]:
+        return same[0]
     folded = label.casefold()
     fits = [k for k in labels if folded.startswith(k.casefold()) or k.casefold().startswith(folded)] if folded else []
     return fits[0] if len(fits) == 1 else None
@@ -215,7 +241,7 @@ def _alike(label: str, labels: Sequence[str]) -> str | None:
 def missing_spellings(labels: Iterable[str], renamed: Mapping[str, str]) -> list[str]:
     """Return the labels that spell a missing value and that the user has not named as labels."""
     meant = set(renamed.values())
-    return [label for label in labels if label.casefold() in _MISSING and label not in meant]
+    return [label for label in labels if _look_of(label) in _MISSING and label not in meant]
 
 
 def halves_of(values: Sequence[str], renamed: Mapping[str, str]) -> dict[str, str] | None:

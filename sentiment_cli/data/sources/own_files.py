@@ -20,12 +20,13 @@ from sentiment_cli.data.sources.own_folder import hash_folder, read_folder_rows,
 from sentiment_cli.data.sources.own_table import labels_by_schema, read_split_rows, read_table_rows
 from sentiment_cli.data.sources.path_kinds import kind_of_path
 from sentiment_cli.data.sources.review import Review, Subset
-from sentiment_cli.data.sources.split_files import SplitFiles, find_split_files
+from sentiment_cli.data.sources.split_files import SplitFiles, find_split_files, tables_beside
 from sentiment_cli.data.tables.readers import Rejects, table_kind
 from sentiment_cli.data.tables.writers import well_formed
 from sentiment_cli.errors import Change, DataError
 from sentiment_cli.storage import store
 
+_MOST_SHOWN = 20
 # The settings that the rows depend on.
 _READ = {
     *("label_map", "on_error", "without_label", "text_column", "label_column", "group_column"),
@@ -136,10 +137,13 @@ class OwnFiles:
             for split in self.splits.keys() - read - {"unsup"}:
                 if not self._is_given_apart(split):
                     say(f"data: {self.path.name}: no row of {split} has a label, so none is a {split} row")
+            if unread := tables_beside(self.splits):
+                more = f", … ({len(unread):,} in all)" if len(unread) > _MOST_SHOWN else ""
+                say(f"data: {self.path.name}: not read: {', '.join(unread[:_MOST_SHOWN])}{more}")
         elif self.is_table:
             return
         elif unread := unread_folders(self.path, self.valid_folder, has_test=self.settings.test is not None):
-            console.say(f"data: {imdb.root_of(self.path)}: not read: {', '.join(f'{name}/' for name in unread)}")
+            say(f"data: {imdb.root_of(self.path)}: not read: {', '.join(f'{name}/' for name in unread)}")
 
     def _files(self, part: Subset) -> list[tuple[tuple[Path, ...], str]]:
         """Return the files or folders of a part, with the split whose rows they hold: the source's own first."""

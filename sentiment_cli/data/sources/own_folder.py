@@ -11,6 +11,8 @@ from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.review import Review, Subset
 from sentiment_cli.storage import store
 
+_MOST_SHOWN = 5
+
 
 def read_folder_rows(
     root: Path, split: str, data: Data, valid_folder: str | None, say: Callable[[str], object]
@@ -33,6 +35,9 @@ def read_folder_rows(
             yield found, Review(f"{name}/{file}", text, label, None, None)
     if n_western:
         say(f"data: {root.name}: {n_western:,} of {n_texts:,} texts are read as Windows-1252 (latin-1)")
+    if others := folders.unread_in_classes(root):
+        shown = ", ".join(others[:_MOST_SHOWN]) + (", …" if len(others) > _MOST_SHOWN else "")
+        say(f"data: {root.name}: {len(others):,} files and folders beside the .txt files are not read: {shown}")
     if n_hidden := folders.count_hidden(root):
         say(f"data: {root.name}: {n_hidden:,} files whose names begin with a dot are passed over")
 

@@ -29,6 +29,7 @@ _SPLIT_OF = {
 }
 # The hash at the end was written by earlier versions of `datasets`.
 _NAME = re.compile(r"(?P<split>[a-z]+)(?:-(?P<shard>\d{5})-of-(?P<n>\d{5})(?:-[0-9a-f]{16})?)?")
+_ABOUT = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")  # tell of tables
 _LARGEST_JSON = 1 << 24
 
 
@@ -51,6 +52,18 @@ def find_split_files(folder: Path, key: str = "data.source") -> SplitFiles | Non
             f"{key} is {folder}, which holds several data sets: {names}", Change("--set", f"{key}={inside[0][0]}")
         )
     return inside[0][1] if inside else None
+
+
+def tables_beside(splits: SplitFiles) -> list[str]:
+    """Return the names of the tables that lie beside those of the splits."""
+    read = {path for files in splits.values() for path in files}
+    folders = sorted({path.parent for path in read})
+    return [
+        path.name
+        for folder in folders
+        for path in _files_in(folder)
+        if path not in read and table_suffix(path.name) and path.name not in _ABOUT
+    ]
 
 
 def _named(folder: Path) -> SplitFiles:

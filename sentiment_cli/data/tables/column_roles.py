@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from sentiment_cli.data.files.file_kinds import show_command
 from sentiment_cli.data.tables.rows import Columns, TextColumns
 from sentiment_cli.errors import DataError
 
@@ -25,6 +26,7 @@ _LONGEST_LABEL, _WORDS_OF_LABEL = 40, 4
 _WORDS_OF_TEXT, _CHARACTERS_OF_TEXT = 3, 15
 _CLEARLY = 2.0  # as many characters, or labels, as the next one's make a column the one that is meant
 _FEWER_LABELS = 3
+_SIGNS_OF_TEXTS = " .,;'\"!?()-_&/<>=\t|"
 
 
 class Found(NamedTuple):
@@ -85,6 +87,21 @@ def by_name(
     return fits[0] if fits else None
 
 
+def named_alike(names: Sequence[str], asked: Columns, found: Columns) -> list[str]:
+    """Return what to say of columns whose names tell the same role as that of a column that was found by its name."""
+    roles: tuple[tuple[Role, TextColumns, TextColumns], ...] = (
+        ("text", asked.text, found.text),
+        ("label", asked.label, found.label),
+    )
+    return [
+        f"{name!r} can be the {role}, too; {setting(f'{role}_column', name)} reads it"
+        for role, is_asked, column in roles
+        if is_asked is None and isinstance(column, str) and column.strip().lower() in NAMES_OF[role]
+        for name in names
+        if name != column and name.strip().lower() in NAMES_OF[role]
+    ]
+
+
 def _guess(names: Sequence[str], role: Role) -> str:
     fits = [column for word in NAMES_OF[role] for column in names if word in column.strip().lower()]
     return fits[0] if fits else names[0] if role != "label" else names[-1]
@@ -122,6 +139,10 @@ class _Contents:
             return False
         is_long = self.n_words >= _WORDS_OF_TEXT * self.n or self.n_characters >= _CHARACTERS_OF_TEXT * self.n
         return is_long and len(self.distinct) * 2 >= min(self.n, _MOST_DISTINCT) and not self._is_codes
+
+    def can_be(self, role: Role) -> bool:
+        """Say whether a column can have a role where a user says so: no objects, and for texts no lists."""
+        return self.n > 0 and not self.n_odd and not (role == "text" and self.n_lists)
 
     @property
     def is_any_text(self) -> bool:
@@ -179,7 +200,7 @@ def _find_text(path: Path, contents: dict[str, _Contents], taken: Sequence[str])
         texts = [name for name, one in contents.items() if name not in taken and one.is_any_text]
     texts.sort(key=lambda name: -contents[name].n_characters)
     if not texts:
-        raise no_role(path, list(contents), "text", taken)
+        raise no_role(path, contents, "text", taken)
     if len(texts) > 1:
         both = sorted(texts[:2], key=list(contents).index)
         hint = setting("text_column", both)
@@ -197,7 +218,7 @@ def _find_label(path: Path, contents: dict[str, _Contents], taken: Sequence[str]
     labels = [name for name in contents if name not in taken and contents[name].is_label]
     labels.sort(key=lambda name: len(contents[name].distinct))
     if not labels:
-        raise no_role(path, list(contents), "label", taken)
+        raise no_role(path, contents, "label", taken)
     sizes = [len(contents[name].distinct) for name in labels]
     if len(labels) > 1 and sizes[1] < _FEWER_LABELS * sizes[0]:
         raise DataError(
@@ -208,9 +229,27 @@ def _find_label(path: Path, contents: dict[str, _Contents], taken: Sequence[str]
     return labels[0]
 
 
-def no_role(path: Path, names: Sequence[str], role: Role, taken: Sequence[str] = ()) -> DataError:
-    """Return the error for a table without a clear column of texts, or of labels."""
-    free = [name for name in names if name not in taken]
+def no_role(path: Path, contents: dict[str, _Contents], role: Role, taken: Sequence[str] = ()) -> DataError:
+    """Return the error for a table without a clear column of texts, or of labels; the hint is one that can be meant."""
+    names = list(contents)
+    free = [name for name in names if name not in taken and contents[name].can_be(role)]
+    if len(names) == 1 and (delimiter := _delimiter_in([names[0], *contents[names[0]].distinct])):
+        free = []
+        hint = f"--set {shlex.quote(f'data.delimiter={json.dumps(delimiter)}')}"
+    else:
+        hint = setting(f"{role}_column", _guess(free, role)) if free else show_command(path)
     there = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
     said = f"{path} has no column that is clearly the {role}; it has {there}"
-    return DataError(said, setting(f"{role}_column", _guess(free, role)) if free else None)
+    return DataError(said, hint)
+
+
+def _delimiter_in(lines: Sequence[str]) -> str | None:
+    """Return the sign that each line has as often as the others, and no text would."""
+    return next(
+        (
+            sign
+            for sign in dict.fromkeys(lines[0])
+            if not sign.isalnum() and sign not in _SIGNS_OF_TEXTS and len({line.count(sign) for line in lines}) == 1
+        ),
+        None,
+    )

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from sentiment_cli.data.files.encodings import find_encoding, open_text
 from sentiment_cli.data.files.file_kinds import show_command
 from sentiment_cli.data.files.unpacking import Stamp, reading, stamp_of, table_kind
-from sentiment_cli.data.tables.column_roles import KNOWN_NAMES
-from sentiment_cli.data.tables.csv_lines import Overlong, bounded_lines
+from sentiment_cli.data.tables.column_roles import KNOWN_NAMES, NAMES_OF, Role
+from sentiment_cli.data.tables.csv_lines import CsvLines, Overlong, bounded_lines
 from sentiment_cli.data.tables.quoting import csv_rows, find_quoting, has_quotes
 from sentiment_cli.data.tables.rows import MOST_COLUMNS, Format, Quoting
 from sentiment_cli.errors import DataError
@@ -20,6 +20,8 @@ from sentiment_cli.errors import DataError
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 _SEP = re.compile(r'"?sep=(?P<delimiter>.)"?\s*', re.IGNORECASE)
 _LINES_LOOKED_AT, _CHARACTERS_LOOKED_AT = 200, 1 << 20
+_MOST_TITLES = 10  # lines above the names of the columns
+_NAMED: tuple[Role, ...] = ("text", "label")
 _FEW_VALUES, _WORDS_OF_TEXT = 50, 8
 _QUOTES = {"double": "quotes doubled", "backslash": "quotes escaped by backslashes", "none": "quotes read as they are"}
 # The columns that `predict` adds last.
@@ -61,20 +63,24 @@ def _find(stamp: Stamp, how: Format, asked: tuple[str, ...]) -> Dialect:
     if sample and (found := _SEP.fullmatch(sample[0])):
         said_delimiter, n_before = found["delimiter"], 1
         del sample[0]
-    if not sample or not sample[0].strip():
+    n_passed = _lines_to_pass_over(sample, asked, is_open=how.header == "auto")
+    n_before += n_passed
+    del sample[:n_passed]
+    if not sample:
         raise DataError(
             f"{path} is empty; its first line should name the columns, such as text,label",
             show_command(path),
         )
     delimiter = _delimiter_asked(how.delimiter) or said_delimiter or _find_delimiter(sample, table_kind(path))
     try:
-        rows = _parse(sample, delimiter, how.quoting)
+        rows, n_of_first = _parse(sample, delimiter, how.quoting)
     except csv.Error as error:
         raise DataError(f"{path}: its first line, which should name the columns, is no CSV: {error}") from error
     first, others = rows[0], rows[1:]
     has_header = _has_header(first, others, asked) if how.header == "auto" else how.header
+    line_of_names = n_before + 1
     if has_header:
-        n_before += 1
+        n_before += n_of_first
         extra = {len(row) - len(first) for row in others}
         if len(extra) == 1 and (n_extra := extra.pop()) > 0 and not any("".join(row[-n_extra:]) for row in others):
             first = [*first, *[""] * n_extra]  # as spreadsheets leave them at the end of each line
@@ -100,7 +106,7 @@ def _find(stamp: Stamp, how: Format, asked: tuple[str, ...]) -> Dialect:
     facts = [
         encoding.said,
         f"fields between {DELIMITERS.get(delimiter, repr(delimiter))}" if len(names) > 1 else "one column",
-        "the first line names the columns" if has_header else "no line names the columns",
+        _say_header(line_of_names, n_passed) if has_header else "no line names the columns",
     ]
     if has_any or quoting != "double":
         facts.append(_QUOTES[quoting])
@@ -116,6 +122,38 @@ def _find(stamp: Stamp, how: Format, asked: tuple[str, ...]) -> Dialect:
         ", ".join(facts),
         tuple(warnings),
     )
+
+
+def _lines_to_pass_over(sample: Sequence[str], asked: Sequence[str], *, is_open: bool) -> int:
+    """Return how many lines come before the table: blank ones, and if it `is_open`, titles and comments.
+
+    These are known by a later line that names a text and a label, or all columns that are asked for.
+    """
+    n_blank = next((i for i, line in enumerate(sample) if line.strip()), len(sample))
+    if not is_open:
+        return n_blank
+
+    def names_columns(line: str) -> bool:
+        for delimiter in DELIMITERS:
+            cells = {cell.strip().strip('"').strip().lower() for cell in line.split(delimiter)}
+            is_asked = bool(asked) and {name.strip().lower() for name in asked} <= cells
+            if len(cells) > 1 and (is_asked or all(cells & {*NAMES_OF[role]} for role in _NAMED)):
+                return True
+        return False
+
+    later = range(n_blank + 1, min(n_blank + _MOST_TITLES + 1, len(sample)))
+    if n_blank == len(sample) or _has_known_name(sample[n_blank], asked):
+        return n_blank
+    return next((i for i in later if names_columns(sample[i])), n_blank)
+
+
+def _has_known_name(line: str, asked: Sequence[str]) -> bool:
+    cells = (cell.strip().strip('"').strip() for cell in re.split(r"[,;\t|]", line))
+    return any(cell.lower() in KNOWN_NAMES or cell in asked for cell in cells)
+
+
+def _say_header(line: int, n_passed: int) -> str:
+    return f"line {line} names the columns" if n_passed else "the first line names the columns"
 
 
 def unique_names(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -147,15 +185,20 @@ def _sample(path: Path, codec: str) -> list[str]:
     return sample
 
 
-def _parse(sample: Sequence[str], delimiter: str, quoting: str) -> list[list[str]]:
-    """Return the rows of the first lines, quotes read as asked, or in whatever way keeps more rows of one width."""
+def _parse(sample: Sequence[str], delimiter: str, quoting: str) -> tuple[list[list[str]], int]:
+    """Return the rows of the first lines and how many lines the first row takes.
+
+    Quotes are read as asked, or in the way that keeps more rows of one width.
+    """
     asked: list[Quoting] = ["double", "none"] if quoting == "auto" else [quoting]  # type: ignore[list-item]
     readings = [list(_rows_before_error(csv_rows(iter(sample), delimiter, one, is_strict=False))) for one in asked]
     if delimiter == "\t" and len(readings) > 1 and readings[0]:
         widths = [sum(len(row) == len(reading[0]) for row in reading) for reading in readings]
         if widths[1] > widths[0] and len(readings[0][0]) == len(readings[1][0]):
-            return [[cell.strip('"') for cell in row] for row in readings[1]]
-    return readings[0]
+            return [[cell.strip('"') for cell in row] for row in readings[1]], 1
+    lines = CsvLines(sample, 0)
+    next(csv_rows(lines, delimiter, asked[0], is_strict=False))
+    return readings[0], lines.number
 
 
 def _rows_before_error(rows: Iterator[list[str]]) -> Iterator[list[str]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from sentiment_cli.data.files.encodings import find_encoding, open_text
+from sentiment_cli.data.files.encodings import find_encoding, open_lines, open_text
 from sentiment_cli.data.files.unpacking import Stamp, reading, stamp_of, table_kind
 from sentiment_cli.data.tables.column_roles import KNOWN_NAMES
 from sentiment_cli.data.tables.csv_lines import Overlong, bounded_lines
@@ -90,7 +90,7 @@ def _find(stamp: Stamp, encoding: str) -> Layout:
 def _begins_with_objects(path: Path, codec: str) -> bool:
     """Say whether a .json file is JSON Lines: its first line or its second is an object, and not one of records."""
     n = 0
-    with open_text(path, codec, "\n") as handle:
+    with open_lines(path, codec) as handle:
         for line in bounded_lines(handle):
             if not line.strip():
                 continue
@@ -132,7 +132,7 @@ def _values_of(path: Path, layout: Layout, start: Start) -> Values:
 
 
 def _line_values(path: Path, codec: str, n_before: int) -> Values:
-    with open_text(path, codec, "\n") as handle:
+    with open_lines(path, codec) as handle:
         for number, line in enumerate(itertools.islice(bounded_lines(handle), n_before, None), n_before + 1):
             if type(line) is Overlong:
                 yield number, None, f"its line is longer than {LONGEST_LINE:,} characters", None

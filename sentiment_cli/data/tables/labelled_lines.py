@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from sentiment_cli.data.files.encodings import find_encoding, open_text
+from sentiment_cli.data.files.encodings import find_encoding, open_lines
 from sentiment_cli.data.tables.csv_lines import Overlong, bounded_lines
 from sentiment_cli.data.tables.rows import LONGEST_LINE, Choose, Format, Rejects, TableRecord
 
@@ -14,7 +14,7 @@ def labelled_records(path: Path, choose: Choose, rejects: Rejects, how: Format) 
     """Yield each line as a text and its label: None where it has none, a list where it has several."""
     choose(["text", "label"])
     number = 0
-    with open_text(path, find_encoding(path, how.encoding).codec, "\n") as handle:
+    with open_lines(path, find_encoding(path, how.encoding).codec) as handle:
         for line_number, line in enumerate(bounded_lines(handle), 1):
             if line.isspace():
                 continue

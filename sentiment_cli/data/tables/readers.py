@@ -160,6 +160,7 @@ def find_columns(
     )
     group = column_roles.by_name(path, names, "group", asked.group)
     found = column_roles.Found(Columns(text, label if needs_label else None, group))
+    named_alike = column_roles.named_alike(names, asked, found.columns)
     if text is None or (needs_label and label is None):
         rows = (record.values for record in read_records(path, lambda every: every, Rejects("skip"), how, asked))
         try:
@@ -173,6 +174,7 @@ def find_columns(
         if len(name.split()) >= _WORDS_OF_ROW and not name.endswith(("?", ":")):
             note = f"the first line is read as names, such as {name!r}; --set data.header=false reads it as a row"
             found = found._replace(notes=(*found.notes, note))
+    found = found._replace(notes=(*named_alike, *found.notes))
     if say is not None:
         _say_table(path, how, asked, names, found, twins, say)
     return found.columns

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentiment_cli import console
-from sentiment_cli.data.files.encodings import find_encoding, open_text
+from sentiment_cli.data.files.encodings import find_encoding, open_lines
 from sentiment_cli.data.files.file_kinds import JSON_SUFFIXES, missing_file
 from sentiment_cli.data.tables.csv_lines import Overlong, bounded_lines
 from sentiment_cli.data.tables.parquet_files import batches_from
@@ -104,7 +104,7 @@ def _text_file(path: Path, on_error: str, how: Format, known: Known | None, say:
     encoding = find_encoding(path, how.encoding)
 
     def read_from(rejects: Rejects, start: ChunkRange = _BEGINNING) -> Iterator[Chunk]:
-        with open_text(path, encoding.codec, "\n") as handle:
+        with open_lines(path, encoding.codec) as handle:
             lines = itertools.islice(bounded_lines(handle), start.line, None)
             yield from group_rows(_whole_lines(path, lines, rejects, start.line))
 

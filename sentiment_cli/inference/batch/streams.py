@@ -80,7 +80,7 @@ def _arriving(descriptor: int, name: str | None) -> Iterator[list[bytes | None]]
     A line that is too long is None. Raises DataError for a first block of no text; without a name none is looked at.
     """
     blocks: list[bytes] = []
-    is_over, is_first, is_too_long, n_kept = False, name is not None, False, 0
+    is_over, is_first, is_too_long, n_kept, has_ended = False, name is not None, False, 0, False
     while not is_over:
         block = os.read(descriptor, _BLOCK)
         if is_first and block:
@@ -102,8 +102,10 @@ def _arriving(descriptor: int, name: str | None) -> Iterator[list[bytes | None]]
             blocks = [rest] if rest else []
             whole = [None if len(one) > LONGEST_LINE else one for one in lines]
             yield [None if is_too_long or len(first) > LONGEST_LINE else first, *whole]
-            is_too_long, n_kept = False, len(rest)
+            is_too_long, n_kept, has_ended = False, len(rest), True
         elif n_kept > LONGEST_LINE:
             blocks, is_too_long, n_kept = [], True, 0
     if blocks or is_too_long:
-        yield [None if is_too_long else b"".join(blocks)]
+        rest = b"".join(blocks)
+        alone = [rest] if has_ended else rest.removesuffix(b"\r").split(b"\r")  # lines of old programs for the Mac
+        yield [None] if is_too_long else [*alone]

@@ -218,7 +218,9 @@ def test_a_map_that_leaves_one_class_or_no_row_is_refused(own) -> None:
         prepare(own("x.jsonl", rows(0, 1, 0, 1, 0), "data.label_map={1: , 0: }"))
 
 
-@pytest.mark.parametrize("spelling", ["NaN", "nan", "N/A", "NULL", "None", "<NA>", "-", "?"])
+@pytest.mark.parametrize(
+    "spelling", ["NaN", "nan", "N/A", "NULL", "None", "<NA>", "-", "?", "\u2014", "(blank)", "#REF!"]
+)
 def test_t8_labels_that_spell_missing_are_asked_about_each_time(own, capsys, spelling: str) -> None:
     content = rows(*["a", "b"] * 12, *[spelling] * 5)
     for _ in range(2):  # the second time out of the cache

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,29 @@ def test_b12_labels_that_differ_in_case_alone(own) -> None:
         texts_of(own, labels)
     assert caught.value.hint == """--set 'data.label_map={"NEG": "neg", "Pos": "pos"}'"""
     assert texts_of(own, labels, "data.label_map=[Pos=pos, NEG=neg]").labels == ("neg", "pos")
+
+
+@pytest.mark.parametrize(
+    ("labels", "kept"),
+    [
+        (["pos", "pos", "\u200bpos", "\ufeffpos", "p\u00ados"], "pos"),
+        (["caf\u00e9", "caf\u00e9", "cafe\u0301"], "caf\u00e9"),
+        (["1", "1", "\uff11", "+1", "01", "1,0"], "1"),
+        (["-1", "-1", "\u22121", "\u20131"], "-1"),
+        (["very good", "very good", "very_good", "very-good", "Very  good"], "very good"),
+        (["pos", "pos", "'pos'", "\u201cpos\u201d"], "pos"),
+        (["\u2764", "\u2764", "\u2764\ufe0f"], "\u2764"),
+    ],
+)
+def test_labels_that_look_alike_are_asked_about(own, labels: list[str], kept: str) -> None:
+    others = ["C", "C++", "C#", "0", "2", "-2", "+", "-", "?", "!", "a.b", "ab", "10", "1 2", "12"]
+    with pytest.raises(DataError, match="has labels that look alike: ") as caught:
+        texts_of(own, [*labels, *others])
+    setting = shlex.split(str(caught.value.hint))[1]
+    assert texts_of(own, [*labels, *others], setting).labels == sort_labels([kept, *others])
+    with pytest.raises(DataError, match="the training labels are") as caught:
+        refuse_unknown("x", Counter({labels[-1]: 1}), [kept, "other"], {}, is_eval=True)
+    assert re.search(rf'[=:] ?"?{re.escape(kept)}', shlex.split(str(caught.value.hint))[1])
 
 
 def test_b12_a_label_map_renames_and_each_entry_must_fit(own) -> None:

@@ -252,3 +252,11 @@ def test_a_folder_of_texts_has_no_split_files(tmp_path: Path) -> None:
     (tmp_path / "train" / "pos" / "1.txt").write_text("fine")
     (tmp_path / "notes.csv").write_text("a,b\n")
     assert find_split_files(tmp_path) is None
+
+
+def test_tables_beside_those_of_the_splits_are_said(tmp_path: Path, capsys) -> None:
+    rows = "text,label\n" + "".join(f"so {'good' if i % 2 else 'bad'} {i},{i % 2}\n" for i in range(30))
+    for name in ("train.csv", "test.csv", "train2.csv", "more.jsonl.gz", "README.md", "dataset_infos.json"):
+        (tmp_path / name).write_text(rows.replace("so", "very") if name == "test.csv" else rows)
+    prepare(load_experiment("sample", [f"data.source={tmp_path}", "vocabulary.min_count=1"]))
+    assert f"data: {tmp_path.name}: not read: more.jsonl.gz, train2.csv\n" in capsys.readouterr().err

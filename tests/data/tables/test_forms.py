@@ -88,7 +88,13 @@ NOISE = "".join(f"it was number {i},{'pos' if i % 2 else 'neg'}\n" for i in rang
         ("x.zip", zipped(**{"a/x.csv": CSV, "a/README": "x", "__MACOSX/a/._x.csv": "x"}), (), "commas"),
         ("x.csv.zip", zipped(data=CSV), (), "commas"),
         ("x.txt", "__label__pos a film, so; good\n__label__neg a dull one\n", (), "fastText"),
+        ("x.txt", "__label__pos a film, so; good\r__label__neg a dull one\r", (), "fastText"),
+        ("x.jsonl", LINES.replace("\n", "\r"), (), "an object a line"),
+        ("x.csv", CSV.replace("\n", "\r"), (), "commas"),
         ("x.train", "\n__label__pos\ta film, so; good\n\n__label__neg  a dull one\n", (), "fastText"),
+        ("x.csv", "__label__pos a film, so; good\n__label__neg a dull one\n", (), "fastText"),
+        ("x.csv", 'y,text\n__label__pos,"a film, so; good"\n__label__neg,a dull one\n', ("data.label_column=1",
+         "data.label_map={__label__pos: pos, __label__neg: neg}"), "commas"),
         ("x.ft.txt.gz", zip_up(b"__label__pos a film, so; good\n__label__neg a dull one"), (), "fast"),
         ("x.data", "a film, so; good\tpos\na dull one\tneg\n", ("data.delimiter=tab", "data.header=false",
          "data.label_column=2", "data.text_column=1"), "no line names"),
@@ -101,7 +107,7 @@ def test_train_and_predict_read_the_same_rows_of_each_form(
     assert trained(own, name, content, *settings) == TWO
     talk = capsys.readouterr().err
     assert said in talk
-    texts, n, _ = predicted(tmp_path / name, *(one for one in settings if "label_column" not in one))
+    texts, n, _ = predicted(tmp_path / name, *(one for one in settings if "data.label_" not in one))
     assert texts == [text for text, _ in TWO]
     assert n == 2
     assert f"data: {name}: text in " in capsys.readouterr().err
@@ -152,13 +158,13 @@ def test_t2_a_file_that_quotes_properly_is_read_with_quotes(own, tmp_path, name:
 
 
 def test_t2_lines_that_may_have_been_merged_are_warned_of_and_can_be_parted(own, capsys) -> None:
-    content = 'text,label\n"so,a\nfine",b\n"proper",a\nx,a\ny,b\nz,"b"\n'
+    content = 'text,label\n"so,a\nfine",b\n"proper",a\nx,a\ny,b\n"z",b\n'
     assert next(text for text, _ in trained(own, "x.csv", content)) == "so,a\nfine"
     talk = capsys.readouterr().err
     assert "warning: x.csv: 2 lines that each have 2 fields are read as 1 row, the first at line 2" in talk
     assert "--set data.quoting=none" in talk
     texts = [text for text, _ in trained(own, "x.csv", content, "data.quoting=none")]
-    assert texts == ['"so', 'fine"', '"proper"', "x", "y", "z"]
+    assert texts == ['"so', 'fine"', '"proper"', "x", "y", '"z"']
 
 
 @pytest.mark.parametrize("by", [",", "\t", ";"])
@@ -204,6 +210,27 @@ def test_t12_columns_without_a_name_and_twins_get_one(tmp_path, capsys, header: 
         assert "columns of one name numbered: 'x'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("before", "row", "settings", "said"),
+    [
+        ('"text\nof the review",label\n', "{},{}", (), "the first line names the columns"),
+        ('id,text,"label\r\n(p or n)"\n', "7,{},{}", ("data.label_column=3",), "the first line names the columns"),
+        ('sep=;\nn;"text\n\nof it";label\n', "7;{};{}", (), "the first line names the columns"),
+        ("\n\ntext,label\n", "{},{}", (), "line 3 names the columns"),
+        ("A survey of 2024,\ntext,label\n", "{},{}", (), "line 2 names the columns"),
+        ('# a comment\n# and another; one\n\n"Text";Sentiment\n', "{};{}", (), "line 4 names the columns"),
+        ("A survey\nwhat,verdict\n", "{},{}", ("data.text_column=what", "data.label_column=verdict"), "line 2 names"),
+    ],
+)
+def test_lines_before_the_first_row_are_no_rows(own, tmp_path, capsys, before, row, settings, said: str) -> None:
+    content = before + "".join(row.format(f"it was film {i}", "pn"[i % 2]) + "\n" for i in range(30))
+    assert trained(own, "x.csv", content, *settings) == [(f"it was film {i}", "pn"[i % 2]) for i in range(30)]
+    assert said in capsys.readouterr().err
+    assert predicted(tmp_path / "x.csv", *(one for one in settings if "text" in one))[1] == 30
+    with pytest.raises(DataError, match=rf"row 31 \(line {content.count(chr(10)) + 1}\)"):
+        trained(own, "x.csv", content + "short\n", *settings)
+
+
 @pytest.mark.parametrize("header", ["text,label", "text,label,", "text,label,,"])
 def test_t12_commas_at_the_ends_of_all_lines(own, header: str) -> None:
     assert trained(own, "x.csv", header + "\na,x,,\nb,y,,\n") == [("a", "x"), ("b", "y")]
@@ -238,6 +265,12 @@ def test_latin_1_is_found_out_and_said(own, tmp_path, capsys, name: str) -> None
         ("shift_jis", "とても面白い映画"),
         ("cp1254", "çok güzel bir şey değil mi ışık"),
         ("koi8-r", "хороший фильм и плохой"),
+        ("mac_roman", "déjà vu et un café au thé"),
+        ("mac_roman", "für alle Prüfungen über Bücher"),
+        ("mac_roman", "schön und größer und süß am höchsten"),
+        ("mac_roman", "el niño está aquí y allá más año"),
+        ("cp437", "déjà vu et une bonne idée du café"),
+        ("cp850", "größer für später"),
     ],
 )
 def test_an_encoding_that_the_bytes_do_not_tell_is_asked_for(own, tmp_path, encoding: str, text: str) -> None:
@@ -245,6 +278,8 @@ def test_an_encoding_that_the_bytes_do_not_tell_is_asked_for(own, tmp_path, enco
     with pytest.raises(DataError, match=r"x\.csv is not UTF-8, and its bytes do not tell") as caught:
         trained(own, "x.csv", content)
     assert str(caught.value.hint).startswith("--set data.encoding=")
+    if encoding in ("mac_roman", "cp437", "cp850"):
+        assert str(caught.value.hint).endswith("mac_roman" if encoding == "mac_roman" else "cp850")
     with pytest.raises(DataError, match="is not UTF-8"):
         predicted(tmp_path / "x.csv")
     assert trained(own, "x.csv", content, f"data.encoding={encoding}")[0] == (text, "a")
@@ -291,12 +326,21 @@ def test_columns_are_found_by_what_they_hold(own, capsys, header: str, text: str
     assert f"label in {label!r} (by what it holds)" in talk
 
 
+def test_another_column_whose_name_tells_the_same_is_said(own, tmp_path, capsys) -> None:
+    content = "text,Review,label,sentiment\n" + "".join(f"{i},film {i},{'pn'[i % 2]},{i % 3}\n" for i in range(30))
+    trained(own, "x.csv", content)
+    talk = capsys.readouterr().err
+    assert "data: x.csv: 'Review' can be the text, too; --set data.text_column=Review reads it" in talk
+    assert "data: x.csv: 'sentiment' can be the label, too; --set data.label_column=sentiment reads it" in talk
+    predicted(tmp_path / "x.csv", "data.text_column=Review")
+    assert "can be the" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("header", "row", "said", "hint"),
     [
         ("remark,gender,verdict", "it was film {i} again,{a},{b}", "several columns that can be the label", "verdict"),
         ("pro,con,label", "it was film {i} again,and a bad {i} one,{a}", "several columns of texts", '["pro", "con"]'),
-        ("id,n,label", "{i},{i},{a}", "no column that is clearly the text", "id"),
         ("id,remark,n", "{i},it was film {i} again,{i}", "no column that is clearly the label", "n"),
     ],
 )
@@ -309,6 +353,25 @@ def test_columns_that_could_be_meant_are_named_in_the_hint(own, header, row, sai
     assert setting.endswith(f"_column={hint}")
     if "clearly" not in said:
         assert len(trained(own, "x.csv", header + "\n" + "\n".join(lines), setting)) == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("x.csv", "text^label\n" + "it was film^p\nso it was^n\n" * 9, """--set 'data.delimiter="^"'"""),
+        ("x.csv", "text::label\n" + "it was film::p\nso it was::n\n" * 9, """--set 'data.delimiter=":"'"""),
+        ("x.csv", "id,n,label\n" + "1,2,p\n2,3,n\n" * 9, "--set data.text_column=id"),
+        ("x.csv", "text\n" + "it was film\nso it was\n" * 9, "head -n 5 "),
+        ("x.jsonl", '{"data": {"text": "so it was", "label": "p"}}\n' * 9, "head -n 5 "),
+        ("x.json", json.dumps({"columns": ["text", "label"], "data": [["so it was", "p"]] * 9}), "head -n 5 "),
+    ],
+)
+def test_the_hint_for_a_table_without_clear_columns_leads_on(own, name: str, content: str, hint: str) -> None:
+    with pytest.raises(DataError, match="no column that is clearly") as caught:
+        trained(own, name, content)
+    assert str(caught.value.hint).startswith(hint)
+    if "data.delimiter" in hint:
+        assert len(trained(own, name, content, shlex.split(hint)[1])) == 18
 
 
 def test_several_columns_of_text_are_joined(own, tmp_path, capsys) -> None:
@@ -345,6 +408,9 @@ OFFICE = zipped(**{"[Content_Types].xml": "x", "xl/workbook.xml": "x"})
         ("x.zip", zipped(), "holds 0 files"),
         ("lines.txt", LINES, "holds JSON objects"),
         ("lines.log", "\n" + LINES, "holds JSON objects"),
+        ("lines.csv", LINES, "holds JSON objects"),
+        ("lines.tsv.gz", zip_up(LINES.encode()), "holds JSON objects"),
+        ("lines.csv.zip", zipped(**{"lines.jsonl": LINES}), "holds JSON objects"),
         ("lines", zip_up(LINES.encode()), "holds JSON objects"),
         ("x.json", "[{]", "no JSON"),
         ("x.json", "5", "a JSON int"),
@@ -459,6 +525,15 @@ def test_t15_files_whose_names_begin_with_a_dot_are_passed_over_and_counted(own,
     assert "data: f: 2 files whose names begin with a dot are passed over" in capsys.readouterr().err
 
 
+def test_t15_files_of_other_names_in_folders_of_classes_are_said(own, tmp_path, capsys) -> None:
+    for name in ("pos/1.txt", "neg/1.TXT", "neg/1.txt", "pos/2.md", "neg/deep/3.txt", "neg/4"):
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).write_text(name)
+    assert sorted(trained(own, "f", None)) == [("neg/1.TXT", "neg"), ("neg/1.txt", "neg"), ("pos/1.txt", "pos")]
+    said = "data: f: 3 files and folders beside the .txt files are not read: neg/4, neg/deep, pos/2.md\n"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("names", "labels"),
     [
@@ -539,6 +614,20 @@ def test_a_pipe_of_what_is_no_text_is_refused(tmp_path: Path) -> None:
             list(streams.lines_as_they_come(reader, "stdin").read(Rejects("stop")))
         assert "stdin" in str(caught.value)
         os.close(reader)
+
+
+def test_lines_of_old_programs_for_the_mac_are_lines(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_bytes(b"so good\rso bad\r")
+    assert predicted(tmp_path / "x.txt")[0] == ["so good", "so bad"]
+    (tmp_path / "x.txt").write_bytes(b"so\rgood\nso bad")
+    assert predicted(tmp_path / "x.txt")[0] == ["so\rgood", "so bad"]
+    for data, texts in [(b"so good\rso bad\r", ["so good", "so bad"]), (b"a\nso\rgood", ["a", "so\rgood"])]:
+        reader, writer = os.pipe()
+        os.write(writer, data)
+        os.close(writer)
+        chunks = list(streams.lines_as_they_come(reader, "stdin").read(Rejects("stop")))
+        os.close(reader)
+        assert [text for chunk in chunks for text in chunk.texts] == texts
 
 
 def test_a_pipe_in_another_encoding_and_with_a_long_line(monkeypatch: pytest.MonkeyPatch) -> None:
