@@ -11,6 +11,7 @@ from sentiment_cli.config.earlier import spell_out_earlier
 from sentiment_cli.config.nearest import nearest
 from sentiment_cli.config.paths import EXPERIMENT_FILE, is_file, recipes_dir, runs_dir
 from sentiment_cli.config.recipes import find_config, recipe_names
+from sentiment_cli.config.schema import Data
 from sentiment_cli.config.yaml_text import KeyPath, Problem, Remedy, YamlDocument
 from sentiment_cli.errors import UsageError
 
@@ -66,10 +67,10 @@ def find_origin(name: str) -> Path | None:
     return next((path for path in (*places, *recipe) if is_file(path)), None)
 
 
-def taken_over(origin: Any, task: Any = None, *, has_data: bool = False) -> list[YamlDocument]:
+def taken_over(origin: Any, task: Any = None, source: Any = None) -> list[YamlDocument]:
     """Return what of the pretraining that init_from names lies under the settings of an experiment of a task.
 
-    Word vectors are copied by word, so an experiment that names its own data (`has_data`) has its own vocabulary.
+    Word vectors are copied by word, so an experiment with another data.source has a vocabulary of its own.
     """
     path = find_origin(origin) if isinstance(origin, str) else None
     documents = [] if path is None else load_chain(path)
@@ -79,7 +80,7 @@ def taken_over(origin: Any, task: Any = None, *, has_data: bool = False) -> list
     taken = _TAKEN_OVER
     if "vectors" in (task, its_task):
         taken = {**_TAKEN_OVER, "model": {"embedding": {"width": None}}}
-        if has_data and task in (None, "classify"):
+        if task in (None, "classify") and source is not None and not _is_same(source, documents):
             taken = {key: value for key, value in taken.items() if key not in ("data", "vocabulary")}
     elif "regions" in (task, its_task):
         taken = {**_TAKEN_OVER, "model": {"regions": dict.fromkeys(("width", "window"))}}
@@ -91,6 +92,15 @@ def taken_over(origin: Any, task: Any = None, *, has_data: bool = False) -> list
         )
         for document in documents
     ]
+
+
+def _is_same(source: Any, documents: list[YamlDocument]) -> bool:
+    """Say whether a data.source is that of a pretraining, whose files name theirs as a corpus or in full."""
+    said = [
+        document.value["data"].get("source") for document in documents if isinstance(document.value.get("data"), dict)
+    ]
+    theirs = next((one for one in reversed(said) if one is not None), Data.model_fields["source"].default)
+    return source == theirs or (isinstance(source, str) and os.path.abspath(os.path.expanduser(source)) == theirs)  # noqa: PTH100, PTH111
 
 
 def _is_taken(path: KeyPath, wanted: dict[str, Any] | None) -> bool:

@@ -47,8 +47,9 @@ def load_layers(config: str | Path | None, overrides: Sequence[str]) -> Layers:
             value = {part: value}
         laid.append((document, value if len(path) > len(_WHOLE) else _with_pairs(value)))
     said = {key: value[key] for _, value in laid for key in ("init_from", "task") if key in value}
-    has_data = any(("data", "source") in document.values for document, _ in laid)
-    taken = taken_over(said.get("init_from"), said.get("task"), has_data=has_data)
+    sources = [value["data"].get("source") for _, value in laid if isinstance(value.get("data"), dict)]
+    source = next((one for one in reversed(sources) if one is not None), None)
+    taken = taken_over(said.get("init_from"), said.get("task"), source)
     laid = [*((document, document.value) for document in taken), *laid]
     values: dict[str, Any] = {}
     for i, (document, value) in enumerate(laid):

@@ -120,7 +120,9 @@ def _by_word(pretrained: PretrainedRun, own_VD: Tensor, corpus: Corpus) -> Tenso
     n_words = len(ours.entries) - ours.specials
     console.say(f"vectors: {len(found):,} of {n_words:,} words have one in {pretrained.run}")
     if not found:
-        raise DataError(f"{pretrained.run} has a vector for no word of the vocabulary", Change(without=["--set"]))
+        raise DataError(
+            f"{pretrained.run} has a vector for no word of the vocabulary", Change("--set", "init_from=null")
+        )
     to_N, from_N = torch.tensor(found).T
     copied_VD = own_VD.clone()
     copied_VD[to_N] = pretrained.weights[_VECTORS][from_N]

@@ -1,5 +1,6 @@
 """Fine-tuning a classifier from a pretraining: which tensors are copied, what is refused, what is trained first."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Encoder, Experiment, Model, Train
-from sentiment_cli.errors import UsageError
+from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.optimizer import build_optimizer, depth_of, freeze
 from sentiment_cli.training.tasks.table import prepare_for
@@ -135,7 +136,7 @@ def test_weights_copied_from_vectors_and_an_autoencoder(root: Path, classifier) 
         (["init_from=forward", "model.encoder.width=9"], r"weight_ih_l0 of shape \(24, 8\), this experiment \(27, 8\)"),
         (
             ["init_from=vectors", "model.embedding.width=9"],
-            r"embedding\.weight of shape \(\d+, 8\), this experiment \(\d+, 9\)",
+            "vectors of width 8, this experiment 9",
         ),
         (
             ["init_from=vectors", "init_backward=backward", BIDIRECTIONAL, "model.encoder.cell=mingru"],
@@ -148,6 +149,34 @@ def test_layers_that_a_pretraining_does_not_have_are_refused(classifier, setting
     with pytest.raises(UsageError, match=said) as caught:
         started(classifier(*settings))
     assert f"sentiment config {'diff' if 'no layer' in said else 'show'} " in caught.value.hint
+
+
+def test_word_vectors_are_copied_by_word_to_a_classifier_of_other_data(
+    root: Path, classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = json.loads((root / "runs" / "vectors" / "model" / "vocabulary.json").read_text())["entries"]
+    known, other = theirs[-3:], [f"word{i}" for i in range(5)]
+    source = tmp_path / "other.csv"
+    rows = [f"{known[i % 3]} {other[i % 5]} {'good' if i % 2 else 'bad'},{i % 2}\n" for i in range(40)]
+    source.write_text("text,label\n" + "".join(rows))
+    settings = classifier("init_from=vectors", f"data.source={source}", "vocabulary.min_count=1")
+    found, fresh = started(settings)
+    ours = prepare_for(settings).vocabulary.entries
+    given = weights_of(root, "vectors")["embedding.weight"]
+    both = [word for word in ours if word in theirs and not word.startswith("<")]
+    assert set(known) <= set(both)
+    assert all(word not in both for word in other)
+    for i, word in enumerate(ours):
+        expected = given[theirs.index(word)] if word in both else fresh["embedding.weight"][i]
+        assert torch.equal(found["embedding.weight"][i], expected), word
+    assert f"vectors: {len(both)} of {len(both) + 5} words have one in" in capsys.readouterr().err
+
+
+def test_vectors_that_have_no_word_of_the_data_are_refused(root: Path, classifier, tmp_path: Path) -> None:
+    source = tmp_path / "other.csv"
+    source.write_text("text,label\n" + "".join(f"zzz{i} qqq{i % 2},{i % 2}\n" for i in range(40)))
+    with pytest.raises(DataError, match="has a vector for no word of the vocabulary"):
+        started(classifier("init_from=vectors", f"data.source={source}", "vocabulary.min_count=1"))
 
 
 @pytest.mark.parametrize("name", ["forward", "vectors", "autoencoder", "started"])
