@@ -23,6 +23,7 @@ from sentiment_cli.data.corpus.fit_settings import (
     settle,
     with_characters,
 )
+from sentiment_cli.data.corpus.targets import is_unbalanced
 from sentiment_cli.errors import InterruptedRun
 from sentiment_cli.evaluation.ensembling import make_ensemble
 from sentiment_cli.evaluation.metrics import Scores
@@ -42,6 +43,9 @@ _LONGEST_NAME = 40  # before "-candidate-transformer": 64 characters in all
 _LEAST_EPOCHS = 3
 # Validation chose a network's epoch, so its log loss there is too low; alone it is kept only by this margin.
 _OPTIMISM = 0.05
+# Of few rows with balanced labels, the cross-validated log loss of linear has to be lower than that of characters by
+# this share, over the square root of their number (docs/training.md).
+_DOUBT = 0.7
 _PADDING = 1.2  # padding and validation, times the tokens of the training rows
 
 
@@ -178,7 +182,7 @@ def _keep_best(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
 
 
 def _keep_crossed(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
-    """Keep the run with the lowest log loss by cross-validation, calibrated."""
+    """Keep the better run by cross-validation, calibrated."""
     tried = []
     for candidate, run in runs.items():
         finished, calibration = load_finished(run), read_calibration(run / MODEL / "calibration.json")
@@ -188,10 +192,23 @@ def _keep_crossed(runs: Mapping[str, Path], name: str, began: float) -> AutoRun:
         scores = replace(finished.scores, loss=calibration["loss_after"])
         tried.append(Tried(candidate, scores, sum(finished.seconds.values())))
     print_tried(tried)
-    best = min(tried, key=lambda one: one.loss)
-    console.say(f"kept: {best.name}; its log loss by cross-validation, {best.loss:.4f}, is the lowest")
+    best, why = _best_of_few(tried)
+    console.say(f"kept: {best.name}; {why}")
     others = {candidate: run for candidate, run in runs.items() if candidate != best.name}
     return _finish(_file_single(runs[best.name], others, name), best.name, best.scores, tried, began)
+
+
+def _best_of_few(tried: Sequence[Tried]) -> tuple[Tried, str]:
+    """Return the candidate with the lowest log loss and why it is kept; characters where another's is hardly lower."""
+    best = min(tried, key=lambda one: one.loss)
+    why = f"its log loss by cross-validation, {best.loss:.4f}, is the lowest"
+    characters = next((one for one in tried if one.name == _CHARACTERS), best)
+    n_rows = characters.scores.n
+    doubt = 0.0 if is_unbalanced([sum(row) for row in characters.scores.confusion]) else _DOUBT / math.sqrt(n_rows)
+    if best is characters or best.loss < characters.loss * (1 - doubt):
+        return best, why
+    why = f"the log loss of {best.name}, {best.loss:.4f}, is not lower than its {characters.loss:.4f} by {doubt:.1%}"
+    return characters, f"{why}; of {n_rows:,} rows, smaller differences may be chance"
 
 
 def _folds_of(run: Path) -> int | None:

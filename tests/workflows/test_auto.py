@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sentiment_cli.cli.candidates import Candidates, choose_candidates
@@ -17,10 +18,12 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import InterruptedRun, UsageError
+from sentiment_cli.evaluation.metrics import score
 from sentiment_cli.runs.directory import all_runs, find_run
 from sentiment_cli.workflows import auto
 from sentiment_cli.workflows.auto import train_auto, train_one_model
 from sentiment_cli.workflows.profile import Profile
+from sentiment_cli.workflows.tried import Tried
 
 ENGLISH = {"pos": "good great lovely fine warm", "neg": "bad awful dull poor weak"}
 CHINESE = {"pos": "好 棒 喜欢 精彩 快", "neg": "差 烂 讨厌 无聊 慢"}
@@ -264,14 +267,40 @@ def test_of_few_rows_the_linear_model_that_cross_validation_prefers_is_kept(
     said = capsys.readouterr().err
     losses = {one.name: one.loss for one in made.tried}
     assert set(losses) == {"linear", "characters"}
-    assert made.kept == min(losses, key=lambda name: losses[name])
+    assert made.kept == "characters" if losses["characters"] < losses["linear"] else made.kept in losses
     assert "on 54 rows, cross-validated in 10 folds" in said
-    assert f"kept: {made.kept}; its log loss by cross-validation" in said
+    assert f"kept: {made.kept}; " in said
     assert {path.name for path in (made.directory / "candidates").iterdir()} == {*losses, "tried.json"} - {made.kept}
     scored = json.loads(typed("eval", "--split", "valid", "--json").out)
     assert scored["loss"] == pytest.approx(losses[made.kept], abs=1e-6)
     linear = load_experiment(made.directory / "experiment.yaml").model.linear
     assert (linear.weighting, linear.min_count) == (("bayes", 2) if made.kept == "linear" else ("idf", 1))
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "share", "linear", "characters", "kept"),
+    [
+        (50, 0.5, 0.60, 0.69, "linear"),
+        (50, 0.5, 0.63, 0.69, "characters"),  # lower by 9 %, and 50 rows leave 10 % in doubt
+        (50, 0.9, 0.63, 0.69, "linear"),
+        (1_000, 0.5, 0.63, 0.69, "linear"),
+        (1_000, 0.5, 0.68, 0.69, "characters"),
+        (50, 0.5, 0.70, 0.69, "characters"),
+        (50, 0.9, 0.70, 0.69, "characters"),
+    ],
+)
+def test_of_few_rows_characters_are_kept_where_the_difference_may_be_chance(
+    n_rows: int, share: float, linear: float, characters: float, kept: str
+) -> None:
+    """Where labels are balanced: of SST-2 and MR `linear` is worse than the better reference (docs/training.md)."""
+    label_N = (np.arange(n_rows) >= share * n_rows).astype(np.int64)
+    found = score(label_N, np.full((n_rows, 2), 0.5), ("neg", "pos"))
+    tried = [
+        Tried(name, replace(found, loss=loss), 1.0) for name, loss in (("linear", linear), ("characters", characters))
+    ]
+    best, why = auto._best_of_few(tried)
+    assert best.name == kept
+    assert ("may be chance" in why) is (kept == "characters" and linear < characters)
 
 
 @pytest.mark.parametrize(
