@@ -55,7 +55,7 @@ docs: $(READY)  ## Write the documentation as a site to site/, which needs no ne
 
 faults: $(READY)  ## Do random faults to data for 20 minutes, then to 200 trainings, and count what goes wrong
 	$(BIN)/python benchmarks/faults.py
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow tests/training/test_random_kills.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow tests/workflows/test_random_kills.py
 
 train: $(READY)  ## Train the default experiment on IMDb, then score it on the test reviews
 	run=$$($(BIN)/sentiment train) && $(BIN)/sentiment eval "$$run"

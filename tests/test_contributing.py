@@ -60,3 +60,12 @@ def _files_with(pattern: str) -> set[str]:
 def test_a_worked_example_names_every_file_that_an_earlier_change_touched(title: str, pattern: str) -> None:
     reading = {path for path in _files_with(pattern) if "keep_finished" in pattern and "/workflows/" in path}
     assert _files_with(pattern) - reading <= _worked(title)
+
+
+def test_every_place_that_the_makefile_names_exists() -> None:
+    named = re.findall(
+        r"(?<![\w./-])(?:tests|benchmarks|configs|docs)/[\w/.-]+\.\w+", (ROOT / "Makefile").read_text("utf-8")
+    )
+    assert named
+    for name in named:
+        assert (ROOT / name).exists(), name

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sentiment_cli.config import yaml_text
+from sentiment_cli.config.contradictions import contradictions
 from sentiment_cli.config.layers import Layers, load_layers
 from sentiment_cli.config.loader import problems_with, validated
 from sentiment_cli.config.nearest import nearest, nearest_setting
 from sentiment_cli.config.problems import field_of
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.config.train_settings import Train
 from sentiment_cli.config.yaml_text import KeyPath, Place, Problem, Remedy, YamlDocument
 
 SearchMethod = Literal["tpe", "random", "grid"]
@@ -26,7 +28,7 @@ _RANGE = ("from", "to", "scale")
 # Only what is chosen on validation: no data, no seed, and nothing that names test.
 _SECTIONS = ("model", "train", "text", "vocabulary")
 _NOT_SEARCHED = ("train.monitor", "train.device", "train.threads")
-_MONITORS = ("loss", "accuracy", "f1", "auc")
+_MONITORS = typing.get_args(Train.model_fields["monitor"].annotation)
 _MOST_TRIALS, _LARGEST_SEED = 100_000, 2**31 - 1
 
 
@@ -83,7 +85,10 @@ def load_sweep(path: Path, data: bytes, overrides: list[str]) -> Sweep:
     if experiment.command != "sentiment train":
         reader.add(("tune",), f"{experiment.name} is trained by {experiment.command}, and tune searches classifiers")
     monitor = reader.choice("monitor", _MONITORS, experiment.train.monitor)
+    before = set(contradictions(experiment))
     experiment = experiment.model_copy(update={"train": experiment.train.model_copy(update={"monitor": monitor})})
+    for contradiction in set(contradictions(experiment)) - before:
+        reader.add(("monitor",), contradiction.message.replace("train.monitor", f"monitor {monitor}", 1))
     method = reader.choice("method", typing.get_args(SearchMethod), "tpe")
     prune = reader.choice("prune", ("median", "none"), "median")
     trials = reader.whole("trials", 1, _MOST_TRIALS, 30)

@@ -1,4 +1,4 @@
-"""Scores of an evaluation and of an ensemble as text on a terminal."""
+"""Scores of an evaluation as plain text where the output is no terminal, and those of an ensemble."""
 
 import shutil
 from collections.abc import Sequence

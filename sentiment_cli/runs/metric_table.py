@@ -1,7 +1,7 @@
 """The metrics: what each is called, how it is written, and which direction is better.
 
-Adding a metric takes a row here and a function in `evaluation.metrics`. Checks of a run's files, the terminal, reports
-and comparisons of runs read this table.
+Adding a metric takes a row here and a function in `evaluation.metrics`. Checks of a run's files, piped output,
+reports and comparisons of runs read this table; `cli/scores.py` names what a terminal shows.
 """
 
 from collections.abc import Mapping

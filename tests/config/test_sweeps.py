@@ -1,10 +1,12 @@
 """A sweep's file: what it may hold, and how each mistake is shown."""
 
+import typing
 from pathlib import Path
 
 import pytest
 
 from sentiment_cli.config.sweeps import SearchRange, Sweep, load_sweep
+from sentiment_cli.config.train_settings import Train
 from sentiment_cli.errors import UsageError
 
 GOOD = """tune: sample
@@ -105,3 +107,15 @@ def test_mistakes_of_the_file_are_shown_where_they_are(text: str, expected: str)
 def test_all_mistakes_are_shown_at_once() -> None:
     with pytest.raises(UsageError, match="3 problems in sweep"):
         load("tune: sample\nsearch:\n  model.dropout: [7]\n  train.lr: [0]\ntrials: x\n")
+
+
+@pytest.mark.parametrize("monitor", typing.get_args(Train.model_fields["monitor"].annotation))
+def test_a_sweep_takes_the_monitors_that_its_experiment_can_have(monitor: str) -> None:
+    text = f"tune: sample\nsearch: {{model.dropout: [0.1]}}\nmonitor: {monitor}\n"
+    target = {"micro_f1": "multilabel", "qwk": "ordinal"}.get(monitor)
+    if target is None:
+        assert load(text).monitor == monitor
+        return
+    with pytest.raises(UsageError, match=rf"sweep.yaml:3:10: monitor {monitor} .*data.target"):
+        load(text)
+    assert load(text, f"data.target={target}", "data.source=my.csv").monitor == monitor

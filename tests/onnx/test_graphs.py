@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sentiment_cli.config import schema
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.models.classifier import AnyClassifier, Classifier, build_classifier
+from sentiment_cli.models.layers import encoders
 from sentiment_cli.models.layers.ngrams import count_ngrams
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.onnx.builder import NoGraphError
@@ -21,10 +22,7 @@ from sentiment_cli.onnx.verify import check_graph
 
 N_ENTRIES = 40
 LENGTHS = [9, 1, 23, 4, 16, 2, 17, 23]
-CELLS = (
-    *("rnn", "rnn-relu", "rnn-output", "lstm", "lstm-1997", "lstm-peephole", "gru", "mingru", "sru", "qrnn"),
-    *("orthogonal", "goru", "lstm-grid", "lstm-2d"),
-)
+CELLS = tuple(encoders.CELLS)
 PARTS = ("lstm", "rnn", "qrnn", "goru")  # an operator, a loop, one that reads the token before, one on turned rows
 BATCHES = ((1, 1), (1, 2), (2, 1), (1, 40_000), (16_384, 1), (64, 256), (5, 3_000))
 TOLERANCE = 1e-5  # the largest difference seen is 4e-6 of 1 + the logit
