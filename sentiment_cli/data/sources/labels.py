@@ -27,7 +27,7 @@ _MISSING = frozenset(
 )
 _MOST_NUMBERS = 20  # fractions that a hint spells out
 _DASHES = re.compile("[\u2010-\u2015\u2212]")
-_BETWEEN = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
+_BETWEEN = re.compile(r"(?<=\w)[ _-]+(?=\w)")  # control characters are shown escaped, and look alike to nobody
 _QUOTES = "'\"`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a\u00ab\u00bb \t"
 _WHOLE = re.compile(r"(-?)\+?0*([0-9]+?)(?:[.,]0+)?")
 _PLAIN = re.compile(r"[\w.+-]+")  # a label that needs no quoting in OLD=NEW,OLD=NEW
