@@ -136,6 +136,8 @@ def make(tmp_path: Path) -> Make:
             linear.keys = torch.from_numpy(counted.key_K)
             linear.weight = torch.randn(linear.n_entries + len(linear.keys), linear.n_logits) / 4
             linear.bias = torch.randn(linear.n_logits)
+            if linear.is_normalized:
+                linear.size = torch.randint(0, 4, (len(linear.weight),)).float()
         if config != "linear":
             torch.nn.init.normal_(model.output.weight)
         corpus: Any = SimpleNamespace(
@@ -225,7 +227,7 @@ def test_the_page_says_what_predict_says(make: Make, tmp_path: Path, settings: t
 
 @needs_node
 @pytest.mark.parametrize(
-    "settings", [(), ("model.linear.ngrams=1",), ("model.linear.ngrams=5",), ("text.max_tokens=20",)]
+    "settings", [(), ("model.linear.ngrams=1",), ("model.linear.normalize=true",), ("text.max_tokens=20",)]
 )
 @pytest.mark.parametrize("labels", [("neg", "pos"), ("a", "b", "c")])
 def test_a_linear_page_says_what_predict_says_and_why(
@@ -250,9 +252,9 @@ def test_a_linear_page_says_what_predict_says_and_why(
 
 @needs_node
 @pytest.mark.parametrize("labels", [("neg", "pos"), ("a", "b", "c")])
-@pytest.mark.parametrize("use", ["channel", "skip", "both"])
+@pytest.mark.parametrize("use", ["channel", "skip", "both", "both,model.linear.normalize=true"])
 def test_pages_of_a_network_with_a_linear_model_beside_it(make: Make, tmp_path: Path, use: str, labels: Any) -> None:
-    settings = (f"model.wide.use={use}", "model.encoder.bidirectional=true", "model.pooling=both")
+    settings = (*f"model.wide.use={use}".split(","), "model.encoder.bidirectional=true", "model.pooling=both")
     predictor, texts = make("lstm", *settings, labels=labels), texts_of(48)
     found = ask_node(predictor, texts, tmp_path)
     assert_parity(predictor, texts, found)

@@ -75,7 +75,11 @@ def describe_model(artefact: Artefact, storage: Storage) -> dict[str, Any]:
         return found | {
             "kind": "linear",
             **_describe_ngrams(artefact, weights.key_K),
-            "tensors": {"weight": _stored(weights.weight_FC, storage), "bias": _stored(weights.bias_C, "fp32")},
+            "tensors": {
+                "weight": _stored(weights.weight_FC, storage),
+                "bias": _stored(weights.bias_C, "fp32"),
+                **({} if weights.size_F is None else {"size": _stored(weights.size_F, "fp32")}),
+            },
         }
     encoder = settings["encoder"]
     tensors = _load(artefact)

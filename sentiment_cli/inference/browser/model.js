@@ -351,7 +351,7 @@ function buildRecurrent(saved, tensors) {
 }
 
 function buildLinear(saved, tensors) {
-  const { weight, bias } = tensors, n = bias.length, nEntries = saved.tokenizer.model.entries.length;
+  const { weight, bias, size } = tensors, n = bias.length, nEntries = saved.tokenizer.model.entries.length;
   const bytes = bytesOf(saved.keys.gaps), places = new Map();
   for (let at = 0, key = 0, k = 0; k < saved.keys.n; k++) {
     let gap = 0, scale = 1;
@@ -382,17 +382,32 @@ function buildLinear(saved, tensors) {
     return [...found.values()];
   }
 
-  const add = (sum, feature) => { for (let c = 0; c < n; c++) sum[c] += weight[feature * n + c]; return sum; };
+  // The weights of a row's features, of a normalized model over the root of how many features each of them counts for.
+  function summed() {
+    const sum = new Float64Array(n);
+    let total = 0;
+    const root = () => (size ? Math.sqrt(Math.max(1, total)) : 1);
+    return {
+      add(feature) {
+        for (let c = 0; c < n; c++) sum[c] += weight[feature * n + c];
+        if (size) total += size[feature];
+        return this;
+      },
+      root,
+      outputs: () => sum.map((value, c) => value / root() + bias[c]),
+    };
+  }
+  const ofRow = (row) => features(row).reduce((sum, one) => sum.add(one.feature), summed());
   return {
     features,
     weightOf: (feature, c) => weight[feature * n + c],
-    bias,
-    outputs: (row) => features(row).reduce((sum, one) => add(sum, one.feature), Float64Array.from(bias)),
+    rootOf: (row) => ofRow(row).root(),
+    outputs: (row) => ofRow(row).outputs(),
     *prefixOutputs(row) {
       const byEnd = row.map(() => []);
       for (const one of features(row)) byEnd[one.places[0] + one.length - 1].push(one.feature);
-      const sum = Float64Array.from(bias);
-      for (const ending of byEnd) { ending.forEach((feature) => add(sum, feature)); yield Float64Array.from(sum); }
+      const sum = summed();
+      for (const ending of byEnd) { ending.forEach((feature) => sum.add(feature)); yield sum.outputs(); }
     },
   };
 }
@@ -401,7 +416,7 @@ function buildLinear(saved, tensors) {
 function buildWide(saved, tensors) {
   const of = (name) => tensors[`wide.${name}`], map = of("channel.weight"), bias = of("channel.bias");
   const linear = buildLinear({ ...saved, ngrams: saved.wide.ngrams, keys: saved.wide.keys },
-    { weight: of("linear.weight"), bias: of("linear.bias") });
+    { weight: of("linear.weight"), bias: of("linear.bias"), size: of("linear.size") });
   const n = of("linear.bias").length, nIn = saved.wide.ngrams * n, gain = of("gain")[0];
   return {
     channels(row) {
@@ -496,8 +511,9 @@ function buildModel(saved) {
     const output = network.outputs(row.length ? row : [PAD]), added = new Float64Array(places.length);
     const best = output.indexOf(Math.max(...output));
     const aim = (of) => (output.length === 1 ? of(0) : of(best) - labels.reduce((sum, _, c) => sum + (c === best ? 0 : of(c)), 0) / (labels.length - 1));
+    const root = network.rootOf(row);
     for (const one of network.features(row)) {
-      const each = aim((c) => network.weightOf(one.feature, c)) / saved.temperature / (one.places.length * one.length);
+      const each = aim((c) => network.weightOf(one.feature, c)) / root / saved.temperature / (one.places.length * one.length);
       for (const at of one.places) for (let k = at; k < at + one.length; k++) added[word[kept[k]]] += each;
     }
     const characters = Array.from(text), read = new Set(kept.map((place) => word[place]));

@@ -17,7 +17,6 @@ _PLAIN = {  # settings of a recurrent encoder that only these values of are comp
     "embedding.ngrams": 1,
     "context": "none",
     "head": "pooled",
-    "linear.normalize": False,
     "regions.use": "none",
 }
 
@@ -34,11 +33,8 @@ def check_model(model: SavedModel) -> Artefact:
     if not (has_ngram_weights(model.first) if settings["kind"] == "linear" else model.first.has_weights):
         raise refusal(model.path, "it is packed without weights; a page is made from a run")
     if settings["kind"] == "linear":
-        linear = settings["linear"]
-        if linear.get("char_ngrams"):
+        if settings["linear"].get("char_ngrams"):
             raise refusal(model.path, "it reads n-grams of characters, which a page does not compute")
-        if linear.get("normalize"):
-            raise refusal(model.path, "model.linear.normalize is true, which a page does not compute")
         return model.first
     if settings["kind"] != "recurrent":
         raise refusal(model.path, f"model.kind is {settings['kind']}, and a page computes linear and recurrent ones")
