@@ -17,6 +17,7 @@ import pytest
 import torch
 from hints import complaint
 
+from sentiment_cli import console
 from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.errors import SentimentError
@@ -46,6 +47,7 @@ def folders(
     monkeypatch.setenv("SENTIMENT_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("SENTIMENT_RUNS", str(tmp_path / "runs"))
     monkeypatch.delenv("SENTIMENT_IMDB", raising=False)
+    console.set_manner(volume=0, colour="auto")  # what another test said once is said again
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path_factory.getbasetemp() / "matplotlib"))  # one list of fonts for all
     yield
     failpoints.arm(None)
