@@ -1,5 +1,6 @@
 """Made-up corpora, and shipped recipes made small: for benchmarks and tests that need no data."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.model_settings import Linear
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.packed import Corpus, Packed
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
@@ -68,6 +70,15 @@ def made_small(name: str, length: int, settings: Sequence[str] = ()) -> Experime
         found.append("model.language.samples=16")
     if base.model.embedding.dropout is None:  # these follow from the rows, of which there are none here
         found.append("model.embedding.dropout=0.3")
+    if base.model.wide.use is None:
+        found += ["model.wide.use=both", "model.wide.dropout=0.8"]
+    if base.model.kind != "linear":
+        plain = Linear()
+        found += [
+            f"model.linear.{key}={json.dumps(getattr(plain, key))}"
+            for key in Linear.model_fields
+            if getattr(base.model.linear, key) is None
+        ]
     if base.train.lr is None:
         found.append("train.lr=1e-3")
     if base.teacher.run:
