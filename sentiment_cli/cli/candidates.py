@@ -66,7 +66,7 @@ def choose_candidates(
         if n_launched() > 1 and has_launcher():
             raise UsageError("processes of a launcher share one experiment", "sentiment train own --help")
     override = [*override, *_of_labels(override)]
-    settings = {_LINEAR: _of_linear(override), _OWN: _of_network(override)}
+    settings = {_LINEAR: _of_linear(override, is_alone=model == _LINEAR), _OWN: _of_network(override)}
     if model is not None:
         recipe, own = (_LINEAR, settings[_LINEAR]) if model == _LINEAR else (_OWN, settings[_OWN])
         settings = {recipe: own if model == _LINEAR else [*own, f"{_CELL}={_cell(model)}"]}
@@ -124,9 +124,9 @@ def _of_labels(override: Sequence[str]) -> list[str]:
     return [*found, *monitor]
 
 
-def _of_linear(override: Sequence[str]) -> list[str]:
-    """Leave out the settings of networks."""
-    others = ("model.", "train.batch", "init_from", "init_backward")
+def _of_linear(override: Sequence[str], *, is_alone: bool) -> list[str]:
+    """Leave out the settings of networks; what only a network starts from is refused where there is none."""
+    others = ("model.", "train.batch", *(() if is_alone else ("init_from", "init_backward")))
     return [one for one in override if one.startswith("model.linear.") or not one.startswith(others)]
 
 

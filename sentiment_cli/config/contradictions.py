@@ -148,11 +148,9 @@ def _of_the_model(experiment: Experiment) -> Iterator[Contradiction]:
         settings = model if not section else getattr(model, section)
         for key, kinds in keys.items():
             is_beside = section == "linear" and key != "char_ngrams" and model.wide.use != "none"
-            if (
-                model.kind not in kinds
-                and not is_beside
-                and getattr(settings, key) not in (None, type(settings).model_fields[key].default)
-            ):
+            usual = [type(settings).model_fields[key].default]
+            usual += [None] if experiment.task == "classify" else []  # null follows from the data
+            if model.kind not in kinds and not is_beside and getattr(settings, key) not in usual:
                 name = ".".join(filter(None, ("model", section, key)))
                 message = f"{name} is of kind {' or '.join(kinds)}, and model.kind is {model.kind}"
                 yield Contradiction((name, "model.kind"), message)

@@ -239,6 +239,8 @@ def test_settings_of_networks_do_not_reach_the_linear_model(model: str | None, t
     own = chosen.experiments["gru"]
     assert (own.init_from, own.model.pooling, own.train.batch_tokens) == ("imdb-vectors", "max", 512)
     assert all(chosen.experiments[name].init_from is None for name in {"linear"} & set(chosen.experiments))
+    with pytest.raises(UsageError, match=r"init_from is to start from, and model\.kind is linear"):
+        choose_candidates(str(source), None, settings[:1], "linear", None, [])
 
 
 def test_a_recipe_is_trained_on_the_file_that_is_named(typed: Callable[..., Any], tmp_path: Path) -> None:

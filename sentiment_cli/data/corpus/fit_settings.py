@@ -3,7 +3,7 @@
 A setting that is null is chosen here before anything is prepared. What was chosen is said, and written into the run's
 experiment as plain values, so that the run repeats whatever becomes of the rules.
 
-This module is longer than 300 lines because all rules stand in one place.
+This module is longer than 300 lines because it holds every rule that chooses a setting.
 """
 
 import functools
@@ -140,8 +140,7 @@ def choose_characters(facts: Facts) -> list[Chosen]:
 def choose_network(facts: Facts, max_tokens: int | None) -> list[Chosen]:
     """Choose the settings of a network that reads up to `max_tokens` tokens of a row.
 
-    The values were chosen on validation rows of three sets of 5,000 to 11,000 short rows (docs/training.md); of IMDb
-    they are those of the default experiment.
+    The values were chosen on validation rows of the sets that docs/training.md names.
     """
     n_tokens = facts.n_rows * min(facts.tokens, max_tokens or math.inf)
     smallest, largest = _BATCH_TOKENS
@@ -243,7 +242,7 @@ def settle(experiment: Experiment, *, is_said: bool = False) -> Experiment:
     chosen += [one for one in read if one.key in of_linear and one.key != _PIECES]
     if is_said:
         _say(chosen)
-    rest = of_linear - {one.key for one in chosen}  # of no network, or of none without a wide part
+    rest = of_linear - {one.key for one in chosen}  # character n-grams, and all where there is no wide part
     usual = [Chosen(key, Linear.model_fields[key.rpartition(".")[2]].default, "the default") for key in sorted(rest)]
     return _with(experiment, [*chosen, *usual])
 

@@ -154,7 +154,7 @@ def test_other_models_are_left_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("facts", "max_tokens", "batch_tokens"),
     [
-        (Facts(22_489, 2, 1_333.0, 0.0, 270.0), 400, 32_768),  # IMDb, whose default experiment has the same
+        (Facts(22_489, 2, 1_333.0, 0.0, 270.0), 400, 32_768),  # IMDb
         (Facts(6_228, 2, 100.0, 0.0, 19.0), 400, 1_024),  # SST-2
         (Facts(4_907, 6, 50.0, 0.0, 10.0), 400, 512),  # TREC
         (Facts(9_710, 2, 25.0, 0.9, 28.0), 400, 2_048),  # Waimai
@@ -177,7 +177,7 @@ def test_batches_and_epochs_follow_from_the_number_of_tokens(
 @pytest.mark.parametrize(
     ("facts", "lr", "dropout"),
     [
-        (Facts(22_489, 2, 1_333.0, 0.0, 270.0), 3e-3, 0.3),  # IMDb, whose default experiment has the same
+        (Facts(22_489, 2, 1_333.0, 0.0, 270.0), 3e-3, 0.3),  # IMDb
         (Facts(6_291, 2, 126.0, 0.99, 135.0), 3e-3, 0.3),  # hotel reviews of chnsenti
         (Facts(6_228, 2, 100.0, 0.0, 21.0), 1e-3, 0.5),  # SST-2
         (Facts(9_709, 2, 25.0, 0.99, 28.0), 1e-3, 0.5),  # Waimai
