@@ -65,7 +65,7 @@ def build_app(only: str | None = None) -> App:
             else:
                 app.command(name, rich_help_panel=panel)(command)
     app.command("version", hidden=True)(_print_version)
-    app.command("help", hidden=True)(_print_help)
+    app.command("help", rich_help_panel="Help")(_print_help)
     return app
 
 

@@ -93,7 +93,7 @@ def train(
 ) -> None:
     """Train a model on your data, or an LSTM on the IMDb reviews.
 
-    Prints the run directory.
+    Without a name or a file it trains `default`, an LSTM with a linear model beside it. Prints the run directory.
 
     \b
     Examples:

@@ -61,6 +61,7 @@ Unlabelled text:
 
 Help:
   doctor     Check this machine: versions, GPU, memory, training speed.
+  help       Explain a command or a topic, or list them all.
 
 Options:
   -V, --version              Print the version and exit.
@@ -98,7 +99,7 @@ def test_help_shows_whole_sentences_within_the_terminal(typed, path, columns: in
     assert all(len(line) <= 80 for line in said.out.splitlines()), max(said.out.splitlines(), key=len)
     assert "..." not in said.out.replace("[ARGS]...", "").replace("RUN...", "").replace("TEXT...", "").replace(
         "CONFIG...", ""
-    ).replace("NAME...", "")
+    ).replace("NAME...", "").replace("TOPIC...", "")
     for mark in ("<", "{", "range", "list[", "x>=", "[required]"):
         assert mark not in said.out, mark
     for name, command in getattr(COMMANDS[path], "commands", {}).items():

@@ -18,8 +18,7 @@ from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader, build_row_loader
 from sentiment_cli.training.losses import build_objective
 from sentiment_cli.training.state import TrainJob, TrainState
-from sentiment_cli.training.tasks.cross_fitting import cross_fit, labelled_rows, row_folds
-from sentiment_cli.training.tasks.distillation import add_soft_labels
+from sentiment_cli.training.tasks.cross_fitting import cross_fit, row_folds, taught_rows
 
 CLASSIFICATION_SPLITS = ("train", "valid")
 
@@ -43,14 +42,10 @@ def build_review_loader(state: TrainState) -> BatchLoader:
     """
     experiment, corpus, progress = state.job.experiment, state.job.corpus, state.job.progress
     settings, seed = experiment.train, experiment.seed
-    packed, ids = labelled_rows(corpus, is_refit=progress.refit), corpus.ids("train")
+    packed, ids, truth_N = taught_rows(experiment, corpus, is_refit=progress.refit)
     if progress.refit:
-        ids = ids + corpus.ids("valid")
         settings = settings.model_copy(update={"max_steps": progress.best.step})
     fold_N = row_folds(packed, experiment) if experiment.model.wide.use != "none" else None
-    truth_N = None
-    if experiment.teacher.run:
-        packed, ids, truth_N = add_soft_labels(experiment, corpus, packed, ids)
     read_N = trained_lengths(packed.length_N, experiment.text)
     plan = plan_steps(read_N, settings, seed)
     if progress.refit:
@@ -58,9 +53,8 @@ def build_review_loader(state: TrainState) -> BatchLoader:
     rows = rows_on(state.job.device, packed, experiment.data.target, len(corpus.labels))
     if truth_N is not None:
         rows = rows._replace(label_N=truth_N.to(state.job.device))
-    if fold_N is not None:  # unlabelled rows, which come last, have no part in any fold: they read the whole model
-        unlabelled_N = np.zeros(len(packed.label_N) - len(fold_N), dtype=np.int64)
-        rows = rows._replace(fold_N=torch.from_numpy(np.append(fold_N, unlabelled_N)).to(state.job.device))
+    if fold_N is not None:
+        rows = rows._replace(fold_N=torch.from_numpy(fold_N).to(state.job.device))
     return build_row_loader(plan, lambda start: cut(plan, rows, read_N, experiment, start), read_N, ids)
 
 

@@ -23,8 +23,10 @@ from sentiment_cli.data.corpus.targets import n_outputs
 from sentiment_cli.errors import DataError
 from sentiment_cli.models.wide import WidePart
 from sentiment_cli.storage import store
+from sentiment_cli.training.tasks.distillation import add_soft_labels, teaching_key
 from sentiment_cli.training.tasks.linear import (
     Features,
+    as_targets,
     fit_ngram_weights,
     has_softmax,
     output_codes,
@@ -60,6 +62,18 @@ def labelled_rows(corpus: Corpus, *, is_refit: bool) -> Packed:
     return join_rows(train, corpus.split("valid")) if is_refit else train
 
 
+def taught_rows(
+    experiment: Experiment, corpus: Corpus, *, is_refit: bool
+) -> tuple[Packed, list[str], Tensor | None]:
+    """Return the rows of training, their ids and, where there are teachers, their targets as add_soft_labels does."""
+    packed, ids = labelled_rows(corpus, is_refit=is_refit), corpus.ids("train")
+    if is_refit:
+        ids = ids + corpus.ids("valid")
+    if not experiment.teacher.run:
+        return packed, ids, None
+    return add_soft_labels(experiment, corpus, packed, ids)
+
+
 def row_folds(packed: Packed, experiment: Experiment) -> NDArray[np.int64]:
     """Return the fold of each row, from 1 on; a pure function of labels, groups and settings.
 
@@ -75,7 +89,8 @@ def row_folds(packed: Packed, experiment: Experiment) -> NDArray[np.int64]:
             reset(experiment, "model.wide", "model.linear"),
         )
     n_folds = min(experiment.model.wide.folds, n_units)
-    return folds_of(packed.label_N, packed.group_N, by, n_folds, experiment.data.valid.seed)
+    label_N = packed.label_N + int((packed.label_N < 0).any())  # unlabelled rows are dealt out as a label of their own
+    return folds_of(label_N, packed.group_N, by, n_folds, experiment.data.valid.seed)
 
 
 def cross_fit(experiment: Experiment, corpus: Corpus, *, is_refit: bool) -> CrossFitted:
@@ -84,8 +99,8 @@ def cross_fit(experiment: Experiment, corpus: Corpus, *, is_refit: bool) -> Cros
     n_logits = n_outputs(experiment.data.target, len(corpus.labels))
 
     def write() -> None:
-        packed = labelled_rows(corpus, is_refit=is_refit)
-        fitted = fit_folds_of(packed, row_folds(packed, experiment), experiment, corpus)
+        packed, _, soft_N = taught_rows(experiment, corpus, is_refit=is_refit)
+        fitted = fit_folds_of(packed, row_folds(packed, experiment), experiment, corpus, soft_N)
         with (
             store.new_directory(cache.directory_of(key.directory_name)) as draft,
             writing(draft, _SPLIT, _COLUMNS) as writer,
@@ -107,11 +122,14 @@ def cross_fit(experiment: Experiment, corpus: Corpus, *, is_refit: bool) -> Cros
     )
 
 
-def fit_folds_of(packed: Packed, fold_N: NDArray[np.int64], experiment: Experiment, corpus: Corpus) -> CrossFitted:
-    """Fit the linear models of some rows, whose folds are fold_N."""
+def fit_folds_of(
+    packed: Packed, fold_N: NDArray[np.int64], experiment: Experiment, corpus: Corpus, soft_N: Tensor | None = None
+) -> CrossFitted:
+    """Fit the linear models of some rows, whose folds are fold_N, to their labels or to the teachers' soft_N."""
     vocabulary = corpus.vocabulary
     features = read_features(packed, experiment, vocabulary)
-    truth_NC, link = _truth(packed, experiment, corpus)[features.order_N], Link(has_softmax(experiment, corpus))
+    truth_NC = _truth(packed, experiment, corpus) if soft_N is None else as_targets(soft_N)
+    truth_NC, link = truth_NC[features.order_N], Link(has_softmax(experiment, corpus))
     own_N = torch.from_numpy(fold_N[features.order_N])
     weights, biases = [], []
     n_folds = int(fold_N.max())
@@ -160,6 +178,8 @@ def _key(experiment: Experiment, corpus: Corpus, *, is_refit: bool) -> cache.Key
     }
     if experiment.data.target != "label":
         depends_on["target"] = experiment.data.target
+    if experiment.teacher.run:
+        depends_on["teacher"] = teaching_key(experiment)
     return cache.Key(f"wide-{corpus.key.rpartition('-')[0]}", depends_on)
 
 

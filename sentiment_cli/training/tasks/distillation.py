@@ -139,6 +139,12 @@ def add_soft_labels(
     return packed, ids, truth[:, 1].contiguous() if len(corpus.labels) == 2 else truth
 
 
+def teaching_key(experiment: Experiment) -> dict[str, object]:
+    """Return what the soft labels depend on beside the corpus: the hashes of the teachers and the settings."""
+    settings = experiment.teacher.model_dump(mode="json", exclude={"run"})
+    return settings | {"sha256": [teacher.sha256 for teacher in open_teachers(experiment)]}
+
+
 def _in_test(corpus: Corpus) -> NDArray[np.bool_]:
     """Return a mask of the training rows that are also in test, where the teacher may have learnt their labels."""
     train, test = corpus.digests("train"), corpus.digests("test")

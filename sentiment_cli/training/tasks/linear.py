@@ -61,10 +61,8 @@ def train_on(
     code_KC = output_codes(experiment, corpus)
     truth_NC = torch.from_numpy(code_KC[packed.label_N].astype(np.float64))
     if experiment.teacher.run:
-        packed, _, taught_N = add_soft_labels(experiment, corpus, packed, ids)
-        truth_NC = taught_N.double().view(len(taught_N), -1)
-        if truth_NC.shape[1] > 1:  # float32 probabilities that do not add up to 1 have no solution in the biases
-            truth_NC /= truth_NC.sum(dim=1, keepdim=True)
+        packed, _, soft_N = add_soft_labels(experiment, corpus, packed, ids)
+        truth_NC = as_targets(soft_N)
     began = time.monotonic()
     features = read_features(packed, experiment, corpus.vocabulary)
     truth_NC = truth_NC[torch.from_numpy(features.order_N)]
@@ -91,6 +89,14 @@ def train_on(
     progress.step, progress.n_tokens = solution.n_steps, progress.n_tokens + features.n_tokens
     progress.seconds["train"] += spent
     return solution.loss, features.n_tokens / spent
+
+
+def as_targets(soft_N: Tensor) -> Tensor:
+    """Return the soft labels of add_soft_labels as truth_NC, in float64."""
+    truth_NC = soft_N.double().view(len(soft_N), -1)
+    if truth_NC.shape[1] > 1:  # float32 probabilities that do not add up to 1 have no solution in the biases
+        truth_NC /= truth_NC.sum(dim=1, keepdim=True)
+    return truth_NC
 
 
 def output_codes(experiment: Experiment, corpus: Corpus) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import rows_on
 from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows, select_rows
@@ -118,6 +119,53 @@ def test_labels_of_a_fold_change_nothing_that_its_rows_read(experiment: Build, m
     for fold in range(6):
         assert torch.equal(before.weight_KFC[fold], after.weight_KFC[fold]) == (fold == 2)
         assert torch.equal(before.bias_KC[fold], after.bias_KC[fold]) == (fold == 2)
+
+
+def test_soft_labels_of_a_fold_change_nothing_that_its_rows_read(experiment: Build, movies: Path) -> None:
+    settings = experiment(*movie_settings(movies))
+    corpus = prepare_for(settings)
+    packed = corpus.split("train")
+    fold_N = row_folds(packed, settings)
+    soft_N = torch.from_numpy(np.random.default_rng(1).random(len(fold_N), np.float32))
+    before = fit_folds_of(packed, fold_N, settings, corpus, soft_N)
+    after = fit_folds_of(packed, fold_N, settings, corpus, torch.where(torch.from_numpy(fold_N) == 2, 0.5, soft_N))
+    for fold in range(6):
+        assert torch.equal(before.weight_KFC[fold], after.weight_KFC[fold]) == (fold == 2)
+
+
+def test_those_of_a_student_are_fitted_to_what_it_is_taught(experiment: Build, tmp_path: Path) -> None:
+    """The linear model of all rows is that which the teachers train; unlabelled rows are dealt out, too."""
+    draw, words = np.random.default_rng(0), ("dull", "fine")
+    for name, n_rows in (("rows", 120), ("more", 80)):
+        labels = draw.integers(2, size=n_rows)
+        lines = [f"w{i} {words[label]} w{draw.integers(9)},{words[label]}" for i, label in enumerate(labels)]
+        table = ["text,label", *lines] if name == "rows" else ["text", *(line.partition(",")[0] for line in lines)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(table) + "\n")
+    data = (f"data.source={tmp_path / 'rows.csv'}", f"data.unlabelled={tmp_path / 'more.csv'}")
+    alike = ("vocabulary.min_count=1", "train.threads=1")
+    linear = tmp_path / "linear.yaml"
+    linear.write_text("name: linear\nmodel: {kind: linear}\n")
+    teacher = fit(load_experiment(linear, (*data, *alike)), "teacher").directory
+    taught = (*data, *alike, f"teacher.run={teacher}", "teacher.temperature=0.5")
+    settings = experiment(*WIDE, *taught)
+    corpus = prepare_for(settings)
+    state = state_of(settings, corpus)
+
+    student = fit(load_experiment(linear, (*taught, *LINEAR)), "student").directory
+    expected = load_model(open_artefact(student))
+    assert torch.equal(state.model.wide.linear.keys, expected.keys)
+    torch.testing.assert_close(state.model.wide.linear.weight, expected.weight)
+    loader = state.task.build_loader(state)
+    batches = [batch for _, batch in zip(range(loader.epoch_ends[0]), loader.batches(0), strict=False)]
+    fold_N, label_N = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("fold_B", "label_B"))
+    is_soft_N = (label_N > 0) & (label_N < 1)
+    assert int(is_soft_N.sum()) == len(corpus.split("unsup").label_N) > 70
+    assert set(fold_N[is_soft_N].tolist()) == set(fold_N[~is_soft_N].tolist()) == {1, 2, 3, 4, 5}
+    sizes_K = torch.bincount(fold_N[is_soft_N])[1:]
+    assert int(sizes_K.max() - sizes_K.min()) <= 1
+
+    other = experiment(*WIDE, *data, *alike)  # without its teacher it is another model, not found in the cache
+    assert not torch.equal(state_of(other, prepare_for(other)).model.wide.linear.bias, expected.bias)
 
 
 @pytest.mark.parametrize("weighting", ["bayes", "idf"])
