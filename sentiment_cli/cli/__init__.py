@@ -69,15 +69,16 @@ def build_app(only: str | None = None) -> App:
     return app
 
 
-def _typed_app(words: list[str]) -> App:
-    """Return the app with the command that was typed, or with all where the first word is no command's name."""
+@functools.cache
+def whole_command(only: str | None = None) -> Any:
+    """Return the parser of all commands, or of one of them."""
+    return typer.main.get_command(build_app(only))
+
+
+def _typed_command(words: list[str]) -> Any:
+    """Return the parser of the command that was typed, or of all where the first word is no command's name."""
     is_named = bool(words) and any(words[0] in commands for commands in _COMMANDS.values())
-    return build_app(words[0]) if is_named else build_app()
-
-
-def whole_command() -> Any:
-    """Return the parser of all commands."""
-    return typer.main.get_command(build_app())
+    return whole_command(words[0]) if is_named else whole_command()
 
 
 def _show_version(asked: bool) -> None:
@@ -125,7 +126,7 @@ def _print_help(
             f"there is no command or topic {' '.join(names)!r}{f'. Did you mean {near!r}?' if near else ''}",
             f"sentiment help {near}" if near else "sentiment help",
         )
-    build_app()([*(names or []), "--help"], prog_name="sentiment", standalone_mode=False)
+    whole_command()([*(names or []), "--help"], prog_name="sentiment", standalone_mode=False)
     if not names:
         console.result("\n".join(["", *list_lines(width)]))
 
@@ -139,7 +140,7 @@ def main() -> NoReturn:
         _check_here()
         spare_pydantic()
         with extras.explained("this command"):
-            code = _typed_app(sys.argv[1:])(prog_name="sentiment", standalone_mode=False)
+            code = _typed_command(sys.argv[1:])(prog_name="sentiment", standalone_mode=False)
     except SentimentError as error:
         console.report_error(str(error), _whole(error.hint))
         code = error.exit_code
