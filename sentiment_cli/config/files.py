@@ -70,7 +70,7 @@ def find_origin(name: str) -> Path | None:
 def taken_over(origin: Any, task: Any = None, source: Any = None) -> list[YamlDocument]:
     """Return what of the pretraining that init_from names lies under the settings of an experiment of a task.
 
-    Word vectors are copied by word, so an experiment with another data.source has a vocabulary of its own.
+    Vectors of words and regions are copied by word, so an experiment with another data.source has its own vocabulary.
     """
     path = find_origin(origin) if isinstance(origin, str) else None
     documents = [] if path is None else load_chain(path)
@@ -78,12 +78,11 @@ def taken_over(origin: Any, task: Any = None, source: Any = None) -> list[YamlDo
     if its_task in (None, "classify"):
         return []
     taken = _TAKEN_OVER
-    if "vectors" in (task, its_task):
-        taken = {**_TAKEN_OVER, "model": {"embedding": {"width": None}}}
+    by_word = {"vectors": {"embedding": {"width": None}}, "regions": {"regions": dict.fromkeys(("width", "window"))}}
+    for one in filter((task, its_task).__contains__, by_word):
+        taken = {**_TAKEN_OVER, "model": by_word[one]}
         if task in (None, "classify") and source is not None and not _is_same(source, documents):
             taken = {key: value for key, value in taken.items() if key not in ("data", "vocabulary")}
-    elif "regions" in (task, its_task):
-        taken = {**_TAKEN_OVER, "model": {"regions": dict.fromkeys(("width", "window"))}}
     return [
         dataclasses.replace(
             document,

@@ -19,9 +19,10 @@ from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.training.init_from import PretrainedRun, load_pretrained, pretrained_names
 from sentiment_cli.training.tasks.table import task_of
 
+# What a pretraining of words gives a classifier of any data: the tensor with a row per word, by task.
+_BY_WORD = {"vectors": "embedding.weight", "regions": "regions.vectors.weight"}
 # Vectors that are drawn at random: zeros would make the orthogonal matrix the identity. The scale of a linear model
 # beside a network starts at 1.
-_VECTORS = "embedding.weight"
 _SPARED = {"skew", "peephole", "scale"}
 
 
@@ -89,14 +90,16 @@ def _weights_to_copy(
                 "language model with model.language.reverse",
                 "sentiment pretrain imdb-lm-backward",
             )
-        if pretrained.experiment.task == "vectors" and experiment.task == "classify":
-            width = pretrained.weights[_VECTORS].shape[1]
-            _check_same(pretrained, experiment, "vectors of width", width, own[_VECTORS].shape[1])
-            given = pretrained._replace(weights={_VECTORS: _by_word(pretrained, own[_VECTORS], corpus)})
-        else:
+        table = _BY_WORD.get(pretrained.experiment.task) if experiment.task == "classify" else None
+        given = pretrained
+        if table is None:
             entries = (pretrained.vocabulary.entries, corpus.vocabulary.entries)
             _check_same(pretrained, experiment, "a vocabulary", *entries)
-            given = pretrained
+        elif table in own:
+            width = pretrained.weights[table].shape[1]
+            _check_same(pretrained, experiment, "vectors of width", width, own[table].shape[1])
+            by_word = _by_word(pretrained, table, own[table], corpus)
+            given = pretrained._replace(weights={**pretrained.weights, table: by_word})
         weights = {name: of for name, of in given.weights.items() if name not in fitted}
         if pretrained.experiment.task == experiment.task:
             _check_same(pretrained, experiment, "labels", pretrained.labels, corpus.labels)
@@ -110,11 +113,14 @@ def _weights_to_copy(
     return copied
 
 
-def _by_word(pretrained: PretrainedRun, own_VD: Tensor, corpus: Corpus) -> Tensor:
-    """Return the vectors of a model with those of the words that a pretrained run has as well."""
-    theirs, ours = pretrained.vocabulary, corpus.vocabulary
+def _by_word(pretrained: PretrainedRun, table: str, own_VD: Tensor, corpus: Corpus) -> Tensor:
+    """Return the vectors of a model with those of the words that a pretrained run has as well.
+
+    In a region embedding, which may be frozen, the other words have the vector of the run's unknown words.
+    """
+    theirs, ours, their_VD = pretrained.vocabulary, corpus.vocabulary, pretrained.weights[table]
     if theirs.entries == ours.entries:
-        return pretrained.weights[_VECTORS]
+        return their_VD
     place_of = {word: i for i, word in enumerate(theirs.entries) if i >= theirs.specials}
     found = [(i, place_of[word]) for i, word in enumerate(ours.entries) if i >= ours.specials and word in place_of]
     n_words = len(ours.entries) - ours.specials
@@ -124,8 +130,9 @@ def _by_word(pretrained: PretrainedRun, own_VD: Tensor, corpus: Corpus) -> Tenso
             f"{pretrained.run} has a vector for no word of the vocabulary", Change("--set", "init_from=null")
         )
     to_N, from_N = torch.tensor(found).T
-    copied_VD = own_VD.clone()
-    copied_VD[to_N] = pretrained.weights[_VECTORS][from_N]
+    is_region = pretrained.experiment.task == "regions"
+    copied_VD = their_VD[theirs.unknown_id].repeat(len(own_VD), 1) if is_region else own_VD.clone()
+    copied_VD[to_N] = their_VD[from_N]
     return copied_VD
 
 

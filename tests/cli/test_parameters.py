@@ -43,7 +43,9 @@ def test_each_command_runs_without_the_others_and_has_the_same_help(capsys) -> N
 
 
 def _help_of(command: Any) -> str:
-    return command.get_help(command.make_context("sentiment", [], resilient_parsing=True, help_option_names=["-h", "--help"]))
+    return command.get_help(
+        command.make_context("sentiment", [], resilient_parsing=True, help_option_names=["-h", "--help"])
+    )
 
 
 class Colour(StrEnum):

@@ -62,9 +62,7 @@ def labelled_rows(corpus: Corpus, *, is_refit: bool) -> Packed:
     return join_rows(train, corpus.split("valid")) if is_refit else train
 
 
-def taught_rows(
-    experiment: Experiment, corpus: Corpus, *, is_refit: bool
-) -> tuple[Packed, list[str], Tensor | None]:
+def taught_rows(experiment: Experiment, corpus: Corpus, *, is_refit: bool) -> tuple[Packed, list[str], Tensor | None]:
     """Return the rows of training, their ids and, where there are teachers, their targets as add_soft_labels does."""
     packed, ids = labelled_rows(corpus, is_refit=is_refit), corpus.ids("train")
     if is_refit:

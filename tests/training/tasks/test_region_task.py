@@ -49,6 +49,26 @@ def test_a_classifier_starts_from_a_region_embedding(data: Path, use: str) -> No
         assert torch.equal(given[name], learnt[name]) == (use == "frozen")
 
 
+def test_regions_are_copied_by_word_to_a_classifier_of_other_data(data: Path, capsys) -> None:
+    """Words that the pretraining does not have read as its unknown words do."""
+    before = pretraining(data, "regions", "train.epochs=1")
+    given, theirs = load_weights(open_artefact(fit(before).directory, task=None)), prepare_for(before).vocabulary
+    known = theirs.entries[-3:]
+    rows = [f"{known[i % 3]} new{i % 5} {'good' if i % 2 else 'bad'},{i % 2}\n" for i in range(60)]
+    (data / "other.csv").write_text("text,label\n" + "".join(rows))
+    (data / "after.yaml").write_text("name: after\nvocabulary: {min_count: 1}\ninit_from: small\n")
+    own = [f"data.source={data / 'other.csv'}", "model.regions.use=frozen", "model.encoder.width=8", "train.epochs=1"]
+    after = load_experiment(data / "after.yaml", [*own, "train.threads=1"])
+    learnt = load_weights(open_artefact(fit(after).directory, task=None))
+    entries, place_of = prepare_for(after).vocabulary.entries, {word: i for i, word in enumerate(theirs.entries)}
+    assert set(known) < set(entries)
+    for i, word in enumerate(entries):
+        place = theirs.unknown_id if word.startswith(("<", "new")) else place_of[word]
+        assert torch.equal(learnt["regions.vectors.weight"][i], given["regions.vectors.weight"][place]), word
+    assert torch.equal(learnt["regions.map.weight"], given["regions.map.weight"])
+    assert f"of {len(entries) - 2} words have one in" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("start", [None, "small"])
 def test_region_embeddings_that_no_run_gives_are_refused(data: Path, start: str | None) -> None:
     own = ["model.regions.use=frozen", "model.encoder.width=8"]
