@@ -58,6 +58,8 @@ def made_small(name: str, length: int, settings: Sequence[str] = ()) -> Experime
     base = load_experiment(name)
     found = ["train.epochs=1", "train.checkpoint_minutes=null"]
     found.append("model.regions.width=8" if base.task == "regions" else "model.embedding.width=8")
+    if base.task == "classify" and base.model.regions.use != "none":
+        found.append("model.regions.width=8")
     if base.model.kind != "bag" and base.task not in ("vectors", "regions"):
         found.append("model.encoder.width=8")
     if base.text.max_tokens is not None:

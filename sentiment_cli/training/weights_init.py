@@ -109,7 +109,8 @@ def _weights_to_copy(
         for name in filter(weights.__contains__, own):
             _check_same(pretrained, experiment, f"{name} of shape", tuple(weights[name].shape), tuple(own[name].shape))
         copied.append((pretrained, weights))
-    _check_regions(experiment, own, copied)
+    if pretrained_runs or experiment.init_from is None:  # an estimate takes random weights for those of the runs
+        _check_regions(experiment, own, copied)
     return copied
 
 

@@ -14,6 +14,7 @@ from sentiment_cli.inference.torch_model import load_weights
 from sentiment_cli.runs.saved_model import open_artefact
 from sentiment_cli.training.tasks.regions import weights_by_label
 from sentiment_cli.training.tasks.table import prepare_for
+from sentiment_cli.workflows.profile import begin_training
 from sentiment_cli.workflows.train import fit
 
 
@@ -44,6 +45,7 @@ def test_a_classifier_starts_from_a_region_embedding(data: Path, use: str) -> No
     (data / "after.yaml").write_text(f"name: after\ndata: {{source: {data / 'reviews.csv'}}}\n")
     experiment = load_experiment(data / "after.yaml", [*own, "train.threads=1", "train.batch_tokens=512"])
     assert experiment.model.regions.width == 8  # as the run has it
+    begin_training(experiment, prepare_for(experiment), torch.device("cpu"))  # to estimate its time, without that run
     learnt = load_weights(open_artefact(fit(experiment).directory, task=None))
     for name in ("regions.vectors.weight", "regions.map.weight", "regions.map.bias"):
         assert torch.equal(given[name], learnt[name]) == (use == "frozen")
