@@ -11,9 +11,18 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from sentiment_cli import cli
+
 context = multiprocessing.get_context("forkserver")
+_COMMANDS = [module for panel in cli._COMMANDS.values() for module, _ in panel.values()]
+_LOADED_LATE = ("filelock", "matplotlib.backends.backend_svg", "sentiment_cli.api", "sentiment_cli.workflows.train")
+_LOADED_BY_COMMANDS = ("evaluation.evaluate", "inference.batch.predict_all", "inference.explain.html", "reports.html")
 context.set_forkserver_preload(
-    ["sentiment_cli.cli", "sentiment_cli.workflows.train", "sentiment_cli.evaluation.evaluate", "sentiment_cli.api"]
+    [
+        *(f"sentiment_cli.cli.{name}" for name in _COMMANDS),
+        *(f"sentiment_cli.{name}" for name in _LOADED_BY_COMMANDS),
+        *_LOADED_LATE,
+    ]
 )
 
 
