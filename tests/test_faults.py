@@ -41,7 +41,7 @@ with tempfile.TemporaryDirectory() as root:
 """
 BUGS = {
     "damage_entry": ("store.open_directory = lambda path, is_read=None: path", "silent wrong results"),
-    "kill_in_a_row": ("disk.sweep_drafts = lambda directory: None", "manual repairs"),
+    "fail_place": ("disk.sweep_drafts = lambda directory: None", "manual repairs"),
 }
 
 
@@ -59,10 +59,10 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def test_invariant_1_random_faults_leave_nothing_wrong_and_a_bug_is_found_and_replayed(tmp_path: Path) -> None:
     failures = {name: tmp_path / f"{name}.jsonl" for name in ("none", *BUGS)}
     setups = {kind: f"{bug}; faults.KINDS = (fault_kinds.{kind},)" for kind, (bug, _) in BUGS.items()}
-    runs = {"none": ("", ["--cases", "16", "--seed", "1", "--failures", str(failures["none"])])}
+    runs = {"none": ("", ["--cases", "9", "--seed", "1", "--failures", str(failures["none"])])}
     for kind, setup in setups.items():
         runs[kind] = setup, ["--first", "--cases", "200", "--failures", str(failures[kind])]
-    # The faults of the first kind do not hang on the time.
+    # The faults of both kinds hang on no time.
     runs["replay"] = setups["damage_entry"], ["--replay", str(failures["damage_entry"])]
     asked = [(*run, str(tmp_path / name)) for name, run in runs.items()]
     program = [sys.executable, "-c", DRIVER, str(BENCHMARKS), json.dumps(asked)]
@@ -72,7 +72,7 @@ def test_invariant_1_random_faults_leave_nothing_wrong_and_a_bug_is_found_and_re
     printed = (tmp_path / "none").read_text()
     n_faults, *found = total(printed)
     assert found == [0, 0, 0], failures["none"].read_text()
-    assert n_faults > 10
+    assert n_faults > 5
     assert codes["none"] == 0
     assert re.search(r"^\*\*\d+ / 0 / 0\*\*", printed, re.M)
 
