@@ -67,6 +67,7 @@ def test_invariant_1_random_faults_leave_nothing_wrong_and_a_bug_is_found_and_re
     asked = [(*run, str(tmp_path / name)) for name, run in runs.items()]
     program = [sys.executable, "-c", DRIVER, str(BENCHMARKS), json.dumps(asked)]
     done = subprocess.run(program, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     codes = dict(zip(runs, map(int, done.stdout.split()), strict=True))
 
     printed = (tmp_path / "none").read_text()
