@@ -37,7 +37,7 @@ data check sample
 runs list
 runs show a
 models
-doctor""".splitlines()
+doctor --seconds 0.1""".splitlines()
 # Commands in one process, the lines of a pipe as standard input; Python's sockets lead nowhere.
 DRIVER = """
 import os, socket, sys

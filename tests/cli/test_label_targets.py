@@ -30,9 +30,9 @@ FILLER = "the a today we saw about it was and new".split()
 SMALL = (
     "model.embedding.width=16 model.encoder.width=16 text.max_tokens=16 train.batch_tokens=128 train.lr=2e-2".split()
 )
-SMALL += ["train.device=cpu", "train.epochs=20", "model.embedding.word_dropout=0", "vocabulary.min_count=1"]
+SMALL += ["train.device=cpu", "train.epochs=8", "model.embedding.word_dropout=0", "vocabulary.min_count=1"]
 SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
-_FITTED = ["--set", "train.epochs=25", "--set", "train.lr=1e-2", "--set", "model.embedding.dropout=0.1"]
+_FITTED = ["--set", "train.epochs=14", "--set", "train.lr=2e-2", "--set", "model.embedding.dropout=0.1"]
 
 
 def several(n: int, seed: int = 0) -> list[tuple[str, list[str]]]:

@@ -70,7 +70,7 @@ def test_f10_names_that_no_file_can_have(cli, tmp_path: Path) -> None:
     done = cli("prepare", SENTIMENT_IMDB=long)
     assert done.returncode == 2, done.stderr
     assert "error: SENTIMENT_IMDB is a path of" in done.stderr
-    for command in (["recipes", "copy", "default", "--to", long], ["doctor"]):
+    for command in (["recipes", "copy", "default", "--to", long], ["doctor", "--seconds", "0.1"]):
         done = cli(*command, SENTIMENT_IMDB=long)
         assert "Traceback" not in done.stderr
 

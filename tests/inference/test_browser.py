@@ -188,6 +188,7 @@ def assert_parity(predictor: Predictor, texts: list[str], found: list[dict[str, 
             assert said["probabilities"] == pytest.approx(expected["probabilities"], abs=tolerance), text
 
 
+TWO, THREE = ("neg", "pos"), ("a", "b", "c")
 RECURRENT = [
     *(("lstm", f"model.pooling={pooling}") for pooling in ("last", "mean", "max", "both", "concat", "attention")),
     *(
@@ -227,9 +228,15 @@ def test_the_page_says_what_predict_says(make: Make, tmp_path: Path, settings: t
 
 @needs_node
 @pytest.mark.parametrize(
-    "settings", [(), ("model.linear.ngrams=1",), ("model.linear.normalize=true",), ("text.max_tokens=20",)]
+    ("settings", "labels"),
+    [
+        ((), TWO),
+        ((), THREE),
+        (("model.linear.ngrams=1",), TWO),
+        (("model.linear.normalize=true",), THREE),
+        (("text.max_tokens=20",), TWO),
+    ],
 )
-@pytest.mark.parametrize("labels", [("neg", "pos"), ("a", "b", "c")])
 def test_a_linear_page_says_what_predict_says_and_why(
     make: Make, tmp_path: Path, settings: tuple[str, ...], labels: Any
 ) -> None:
@@ -251,8 +258,10 @@ def test_a_linear_page_says_what_predict_says_and_why(
 
 
 @needs_node
-@pytest.mark.parametrize("labels", [("neg", "pos"), ("a", "b", "c")])
-@pytest.mark.parametrize("use", ["channel", "skip", "both", "both,model.linear.normalize=true"])
+@pytest.mark.parametrize(
+    ("use", "labels"),
+    [("channel", THREE), ("skip", TWO), ("both", THREE), ("both,model.linear.normalize=true", TWO)],
+)
 def test_pages_of_a_network_with_a_linear_model_beside_it(make: Make, tmp_path: Path, use: str, labels: Any) -> None:
     settings = (*f"model.wide.use={use}".split(","), "model.encoder.bidirectional=true", "model.pooling=both")
     predictor, texts = make("lstm", *settings, labels=labels), texts_of(48)
