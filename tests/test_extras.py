@@ -68,6 +68,7 @@ _WORKS = [
     ["config", "check", "linear"],
     ["models"],
     ["doctor"],
+    ["help", "train"],
 ]
 _NEEDS = [
     ["train", "sample"],
