@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 from typer import Argument, Option
@@ -25,28 +25,52 @@ _HELP = """Train your own text classifiers, score them and use them.
       sentiment eval
       sentiment predict "I just really loved the movie"
     """
-# By panel of the help: each command's name, the module of this folder that has it, and its function or app there.
+
+
+class _Listed(NamedTuple):
+    """A command of the module of its name: what is called there, and the first line of its help.
+
+    The line is here as well so that the list of commands is printed without loading them.
+    """
+
+    attribute: str
+    line: str
+
+
 _COMMANDS = {
-    "Start here": {"train": ("train", "train"), "predict": ("predict", "predict"), "eval": ("eval", "evaluate")},
-    "Understand": {"compare": ("compare", "compare"), "report": ("report", "report"), "runs": ("runs", "app")},
+    "Start here": {
+        "train": _Listed("train", "Train a model on your data, or an LSTM on the IMDb reviews."),
+        "predict": _Listed("predict", "Classify sentences, files or standard input."),
+        "eval": _Listed("evaluate", "Score a run on the test reviews or on your own labelled file."),
+    },
+    "Understand": {
+        "compare": _Listed("compare", "Test whether runs differ in accuracy."),
+        "report": _Listed("report", "Write an HTML report or a model card."),
+        "runs": _Listed("app", "List, inspect and delete trained runs."),
+    },
     "Data and experiments": {
-        "data": ("data", "app"),
-        "prepare": ("prepare", "prepare"),
-        "init": ("init", "init"),
-        "recipes": ("recipes", "app"),
-        "config": ("config", "app"),
-        "tune": ("tune", "tune"),
-        "models": ("models", "models"),
+        "prepare": _Listed("prepare", "Download and tokenize the data without training."),
+        "init": _Listed("init", "Write a commented experiment file to start from."),
+        "tune": _Listed("tune", "Search the settings of an experiment on validation."),
+        "models": _Listed("models", "List model types, or count a model's parameters."),
+        "data": _Listed("app", "Inspect, check and cache training data."),
+        "recipes": _Listed("app", "List, print and copy the built-in experiments."),
+        "config": _Listed("app", "Show, check and compare experiments."),
     },
     "Share": {
-        "serve": ("serve", "serve"),
-        "export": ("export", "export"),
-        "ensemble": ("ensemble", "ensemble"),
-        "reproduce": ("reproduce", "reproduce"),
-        "track": ("track", "track"),
+        "serve": _Listed("serve", "Answer over HTTP with a trained model, and show a page."),
+        "export": _Listed("export", "Export a model as ONNX or as one portable file."),
+        "ensemble": _Listed("ensemble", "Combine several runs into one model."),
+        "reproduce": _Listed("reproduce", "Retrain a run and check that the result is identical."),
+        "track": _Listed("track", "Give a run's figures to MLflow, W&B or TensorBoard."),
     },
-    "Unlabelled text": {"pretrain": ("pretrain", "pretrain"), "generate": ("generate", "generate")},
-    "Help": {"doctor": ("doctor", "doctor")},
+    "Unlabelled text": {
+        "pretrain": _Listed("pretrain", "Train a language model or word vectors on unlabelled text."),
+        "generate": _Listed("generate", "Write text with a pretrained language model."),
+    },
+    "Help": {
+        "doctor": _Listed("doctor", "Check this machine: versions, GPU, memory, training speed."),
+    },
 }
 
 
@@ -56,10 +80,10 @@ def build_app(only: str | None = None) -> App:
     app = App(name="sentiment", help=_HELP)
     app.callback()(_options)
     for panel, commands in _COMMANDS.items():
-        for name, (module, attribute) in commands.items():
+        for name, listed in commands.items():
             if only not in (None, name):
                 continue
-            command = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+            command = getattr(importlib.import_module(f"{__name__}.{name}"), listed.attribute)
             if isinstance(command, App):
                 app.add_typer(command, name=name, rich_help_panel=panel)
             else:
@@ -75,8 +99,21 @@ def whole_command(only: str | None = None) -> Any:
     return typer.main.get_command(build_app(only))
 
 
+def _list_of_commands() -> Any:
+    """Return a parser that prints the help of all commands and has none of them."""
+    app = App(name="sentiment", help=_HELP)
+    app.callback()(_options)
+    for panel, commands in _COMMANDS.items():
+        for name, listed in commands.items():
+            app.command(name, rich_help_panel=panel, help=listed.line)(lambda: None)
+    app.command("help", rich_help_panel="Help")(_print_help)
+    return typer.main.get_command(app)
+
+
 def _typed_command(words: list[str]) -> Any:
     """Return the parser of the command that was typed, or of all where the first word is no command's name."""
+    if words in ([], ["-h"], ["--help"]):
+        return _list_of_commands()
     is_named = bool(words) and any(words[0] in commands for commands in _COMMANDS.values())
     return whole_command(words[0]) if is_named else whole_command()
 

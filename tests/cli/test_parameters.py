@@ -24,7 +24,7 @@ def test_invariant_12_a_prediction_imports_neither_torch_nor_anything_else_that_
     imported = set(done.stderr.splitlines()[-1].split())
     assert {"onnxruntime", "tokenizers"} <= imported
     assert not imported & {"torch", "pydantic", "onnx", "yaml", "rich", "safetensors"}
-    commands = {f"sentiment_cli.cli.{module}" for panel in cli._COMMANDS.values() for module, _ in panel.values()}
+    commands = {f"sentiment_cli.cli.{name}" for panel in cli._COMMANDS.values() for name in panel}
     assert imported & commands == {"sentiment_cli.cli.predict"}, "other commands take time to load"
     tables = {"data.tables.readers", "inference.batch.inputs", "inference.batch.parts", "config.schema"}
     assert not imported & {f"sentiment_cli.{name}" for name in tables}, "a text needs no reader of files"
@@ -38,8 +38,16 @@ def test_each_command_runs_without_the_others_and_has_the_same_help(capsys) -> N
         alone = cli._typed_command([name, "--help"]).commands
         assert alone.keys() == {name, "version", "help"}
         assert _help_of(alone[name]) == _help_of(whole[name])
-    for words in ([], ["--help"], ["trian"], ["help", "train"]):
+    for words in (["--version"], ["trian"], ["help", "train"]):
         assert cli._typed_command(words) is cli.whole_command()
+
+
+def test_the_list_of_commands_is_that_of_all_and_loads_none(capsys) -> None:
+    code = "import sys, sentiment_cli.cli as cli; cli._list_of_commands(); print(*sys.modules)"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
+    assert not loaded & {f"sentiment_cli.cli.{name}" for panel in cli._COMMANDS.values() for name in panel}
+    for words in ([], ["-h"], ["--help"]):
+        assert _help_of(cli._typed_command(words)) == _help_of(cli.whole_command())
 
 
 def _help_of(command: Any) -> str:

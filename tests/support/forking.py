@@ -14,7 +14,7 @@ from pathlib import Path
 from sentiment_cli import cli
 
 context = multiprocessing.get_context("forkserver")
-_COMMANDS = [module for panel in cli._COMMANDS.values() for module, _ in panel.values()]
+_COMMANDS = [name for panel in cli._COMMANDS.values() for name in panel]
 _LOADED_LATE = ("filelock", "matplotlib.backends.backend_svg", "sentiment_cli.api", "sentiment_cli.workflows.train")
 _LOADED_BY_COMMANDS = ("evaluation.evaluate", "inference.batch.predict_all", "inference.explain.html", "reports.html")
 context.set_forkserver_preload(
