@@ -33,6 +33,7 @@ from sentiment_cli.models.layers.ngrams import count_ngrams
 from sentiment_cli.onnx.classifier import build_graph
 from sentiment_cli.runs.ensemble_model import open_model
 from sentiment_cli.runs.saved_model import Calibration, pack_artefact, save_artefact
+from sentiment_cli.workflows.train import fit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 from chromium import browser, find_chromium
@@ -255,6 +256,38 @@ def test_a_linear_page_says_what_predict_says_and_why(
             assert said["contribution"] == pytest.approx(added, abs=1e-5)
             if text.isascii():
                 assert (said["text"], said["start"], said["end"]) == (word.text, word.start, word.end)
+
+
+@needs_node
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_a_page_reads_unknown_words_by_their_characters(tmp_path: Path, n_labels: int) -> None:
+    draw, rows = random.Random(0), ["text,label"]
+    for i in range(90):
+        rows.append(
+            f"{' '.join(draw.choices(ENTRIES[:14], k=6))} {('gut', 'übel', 'mittel')[i % n_labels]},{i % n_labels}"
+        )
+    (tmp_path / "rows.csv").write_text("\n".join(rows) + "\n")
+    experiment = load_experiment(
+        "linear", [f"data.source={tmp_path / 'rows.csv'}", "model.linear.char_ngrams=[1,4]", "model.linear.min_count=1"]
+    )
+    predictor = open_predictor(fit(experiment).directory)
+    assert predictor.model.first.vocabulary.n_pieces > 20
+    odd = ["gutt", "ÜBELST", "mittelmäßig", "g", "gut" * 40, "👍🏽gut", "gu😀t", "filmfilm", "ü" * 70, "it’s guuuuut"]
+    texts = [*texts_of(60), *odd, " ".join(odd), *(f"a {word} plot" for word in odd)]
+    found = ask_node(predictor, texts, tmp_path)
+    assert_parity(predictor, texts, found)
+    assert any(len(one["ids"]) > 5 * one["answer"]["unknown"] > 0 for one in found)  # pieces behind unknown words
+    explainer = Explainer(predictor)
+    for text, one in zip(texts, found, strict=True):
+        if one["explanation"] is not None:
+            expected = explainer.explain(text)
+            said = [(word["unknown"], word["contribution"]) for word in one["explanation"]["words"]]
+            assert [is_unknown for is_unknown, _ in said] == [word.unknown for word in expected.words], text
+            assert [added for _, added in said] == pytest.approx(list(expected.added), abs=1e-5)
+            steps = trace_text(predictor, text).steps[1:]
+            assert [step["unknown"] for step in one["trace"]["steps"]] == [step.word.unknown for step in steps]
+            values = [step["probability"] for step in one["trace"]["steps"]]
+            assert values == pytest.approx([step.value for step in steps], abs=1e-5)
 
 
 @needs_node

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 MARK = "##"
 LONGEST = 8
-_READ = 64  # characters of a word that are read
+CHARACTERS_READ = 64  # of a word
 # Words that have a piece: that of one word says what the word says, and more only of unknown words.
 FEWEST_WORDS = 2
 
@@ -21,7 +21,7 @@ def pieces_of(word: str, shortest: int, longest: int) -> list[str]:
     """Return the n-grams of a word of two characters or more, each once, as entries."""
     if len(word) < 2:
         return []
-    padded = f" {word[:_READ]} "
+    padded = f" {word[:CHARACTERS_READ]} "
     lengths = range(shortest, min(longest, len(padded)) + 1)
     return list(dict.fromkeys(MARK + padded[i : i + n] for n in lengths for i in range(len(padded) - n + 1)))
 

@@ -169,6 +169,22 @@ function buildTokenizer(saved) {
     return found;
   }
 
+  // A word's own id; of an unknown word that of the unknown one, and those of the n-grams of its characters.
+  function look(word) {
+    const own = ids.get(word), { unknown, pieces } = saved.model;
+    if (own !== undefined && own !== unknown) return [own];
+    const found = [unknown], letters = Array.from(word);
+    if (!pieces || letters.length < 2) return found;
+    const padded = [" ", ...letters.slice(0, pieces.read), " "], seen = new Set();
+    for (let n = 1; n <= Math.min(pieces.longest, padded.length); n++) {
+      for (let i = 0; i + n <= padded.length; i++) {
+        const id = ids.get(pieces.mark + padded.slice(i, i + n).join(""));
+        if (id !== undefined && !seen.has(id)) { seen.add(id); found.push(id); }
+      }
+    }
+    return found;
+  }
+
   // Token ids, the number of each one's word, and where each word stands in the text, in characters.
   return (text) => {
     let works = [normalize(start(text))];
@@ -176,7 +192,7 @@ function buildTokenizer(saved) {
     const found = { ids: [], word: [], places: [] }, characters = Array.from(text);
     for (const work of works) {
       if (!work.text) continue;
-      const made = saved.model.type === "BPE" ? merge(work.bytes ?? work.text) : [ids.get(work.text) ?? saved.model.unknown];
+      const made = saved.model.type === "BPE" ? merge(work.bytes ?? work.text) : look(work.text);
       const from = work.from[0], to = work.to.at(-1), before = found.places.at(-1);
       if (before && from < before[1]) before[1] = Math.max(before[1], to); // of one character of the text
       else found.places.push([from, to]);
@@ -437,6 +453,7 @@ function buildModel(saved) {
   const tensors = Object.fromEntries(Object.entries(saved.tensors).map(([name, one]) => [name, tensorOf(one)]));
   const network = (saved.kind === "linear" ? buildLinear : buildRecurrent)(saved, tensors);
   const tokenize = buildTokenizer(saved.tokenizer), words = new Set(saved.words), { labels, reading, stars } = saved;
+  const whole = saved.tokenizer.model.pieces?.first ?? Infinity, isKnown = (id) => id !== saved.unknown && id < whole;
   const most = reading.max_tokens === null ? Infinity : reading.max_tokens - (reading.start && reading.truncate !== "tail" ? 1 : 0);
 
   function verdict(output) {
@@ -462,7 +479,7 @@ function buildModel(saved) {
     const { ids } = tokenize(text);
     return {
       ...verdict(network.outputs(readRow(ids, reading))),
-      tokens: ids.length,
+      tokens: ids.filter((id) => id < whole).length, // without the characters of unknown words
       unknown: ids.filter((id) => id === saved.unknown).length,
       truncated: ids.length > most,
       low_evidence: !ids.some((id) => words.has(id)),
@@ -499,7 +516,7 @@ function buildModel(saved) {
       const [from, to] = places[wordOf[end - 1]], at = verdict(after.get(end));
       const tokens = ids.filter((_, i) => word[i] === wordOf[end - 1]);
       return { word: characters.slice(from, to).join(""), start: from, end: to, label: at.label, [name]: share(at, answer.label),
-        unknown: tokens.every((id) => id === saved.unknown) };
+        unknown: !tokens.some(isKnown) };
     });
     return { before: share(before, answer.label), steps };
   }
@@ -517,7 +534,7 @@ function buildModel(saved) {
       for (const at of one.places) for (let k = at; k < at + one.length; k++) added[word[kept[k]]] += each;
     }
     const characters = Array.from(text), read = new Set(kept.map((place) => word[place]));
-    const known = new Set(word.filter((_, i) => ids[i] !== saved.unknown));
+    const known = new Set(word.filter((_, i) => isKnown(ids[i])));
     return {
       of: output.length === 1 ? `log-odds of ${labels[1]}` : `logit of ${labels[best]} less the others' mean`,
       words: places.map(([from, to], i) => ({ text: characters.slice(from, to).join(""), start: from, end: to,

@@ -33,8 +33,6 @@ def check_model(model: SavedModel) -> Artefact:
     if not (has_ngram_weights(model.first) if settings["kind"] == "linear" else model.first.has_weights):
         raise refusal(model.path, "it is packed without weights; a page is made from a run")
     if settings["kind"] == "linear":
-        if settings["linear"].get("char_ngrams"):
-            raise refusal(model.path, "it reads n-grams of characters, which a page does not compute")
         return model.first
     if settings["kind"] != "recurrent":
         raise refusal(model.path, f"model.kind is {settings['kind']}, and a page computes linear and recurrent ones")

@@ -6,6 +6,7 @@ from html.entities import html5
 from typing import Any
 
 from sentiment_cli.data.tokens.characters import reads_entities
+from sentiment_cli.data.tokens.subwords import CHARACTERS_READ, LONGEST, MARK
 from sentiment_cli.inference.browser.patterns import ForeignPattern, translate
 from sentiment_cli.inference.browser.refusals import refusal
 from sentiment_cli.runs.saved_model import Artefact
@@ -96,7 +97,14 @@ def _model(model: dict[str, Any], artefact: Artefact) -> dict[str, Any]:
     if [model["vocab"].get(entry) for entry in entries] != list(range(len(entries))):
         raise ForeignPattern("a vocabulary in another order")
     if model["type"] == "WordLevel":
-        return {"type": "WordLevel", "entries": entries, "unknown": model["vocab"][model["unk_token"]]}
+        first = artefact.vocabulary.n_whole
+        pieces = {"first": first, "mark": MARK, "longest": LONGEST, "read": CHARACTERS_READ}
+        return {
+            "type": "WordLevel",
+            "entries": entries,
+            "unknown": model["vocab"][model["unk_token"]],
+            "pieces": pieces if first < len(entries) else None,
+        }
     is_plain = not any(
         model.get(name)
         for name in (
