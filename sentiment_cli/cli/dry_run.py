@@ -30,6 +30,8 @@ def _rows(found: "Estimate") -> list[tuple[str, str]]:
         ("run", f"{found.run} would be made"),
         ("data", f"{' and '.join(f'{n:,} {split}' for split, n in found.rows.items())} rows, prepared in {found.data}"),
     ]
+    if found.needs:
+        rows.append(("first", f"trains {', '.join(found.needs)} where no finished run is there, in time of their own"))
     if found.n_steps is not None and found.n_epochs is not None:
         rows.append(("training", f"{counted(found.n_steps, 'step')} in {counted(found.n_epochs, 'epoch')}"))
     after = f", {spoken_size(found.disk_after_bytes)} afterwards" if found.disk_after_bytes != found.disk_bytes else ""

@@ -51,6 +51,25 @@ def resolve_dependencies(experiment: Experiment, name: str | None = None) -> Exp
     return _with_runs(experiment)
 
 
+def needed_experiments(experiment: Experiment, above: tuple[Path, ...] = ()) -> list[str]:
+    """Return the experiments that an experiment names as pretrained models and teachers, after those that they need.
+
+    Raises UsageError for one that needs itself.
+    """
+    needed: list[str] = []
+    for key, name in _named(experiment):
+        config = _config_of(name)
+        if config is not None:
+            _check_circle(key, name, config, above)
+            needed += [*needed_experiments(load_experiment(config), (*above, config)), name]
+    return list(dict.fromkeys(needed))
+
+
+def _check_circle(key: str, name: str, config: Path, above: tuple[Path, ...]) -> None:
+    if config in above:
+        raise UsageError(f"{key}: {name} needs itself first", f"sentiment config show {config}")
+
+
 def _with_runs(experiment: Experiment) -> Experiment:
     runs = {key: _run_of(key, name) for key, name in pretrained_names(experiment).items()}
     teachers = tuple(_run_of(_TEACHER, name) for name in experiment.teacher.run)
@@ -97,8 +116,7 @@ def _dry_run(key: str, path: Path, experiment: Experiment, above: tuple[Path, ..
     for inner, name in _named(experiment):
         config = _config_of(name)
         if config is not None:
-            if config in above:
-                raise UsageError(f"{inner}: {name} needs itself first", f"sentiment config show {config}")
+            _check_circle(inner, name, config, above)
             pretrained_runs.append(_dry_run(inner, config, load_experiment(config), (*above, config)))
         elif inner != _TEACHER:
             pretrained_runs.append(load_pretrained(inner, name))

@@ -8,8 +8,10 @@ import numpy as np
 
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment, Teacher
+from sentiment_cli.data.batching.batches import plan_steps
+from sentiment_cli.data.batching.truncation import trained_lengths
 from sentiment_cli.data.corpus.fit_settings import settle
-from sentiment_cli.data.corpus.packed import select_rows
+from sentiment_cli.data.corpus.packed import Corpus, select_rows
 from sentiment_cli.models.device import describe, peak_memory, select_device
 from sentiment_cli.models.linear import LinearClassifier
 from sentiment_cli.storage import store
@@ -18,6 +20,7 @@ from sentiment_cli.training.epochs import seconds_to_go
 from sentiment_cli.training.tasks.linear import train_on
 from sentiment_cli.training.tasks.table import prepare_for
 from sentiment_cli.training.weights_init import build_initial_model
+from sentiment_cli.workflows.dependencies import needed_experiments
 from sentiment_cli.workflows.profile import measure_steps
 
 _BYTES = 4  # of a weight
@@ -28,9 +31,13 @@ _FEW_ROWS = 2_000  # of which the time of all is estimated for a linear model
 
 
 class Estimate(NamedTuple):
-    """A training that was not made: what it would be, and what it would take at most."""
+    """A training that was not made: what it would be, and what it would take at most.
+
+    `needs` names the experiments that are trained first where no finished run of them is there.
+    """
 
     run: Path
+    needs: list[str]
     model: str
     device: str
     data: Path
@@ -48,31 +55,40 @@ class Estimate(NamedTuple):
 def estimate(experiment: Experiment, name: str | None = None) -> Estimate:
     """Prepare the data, take a few steps, and say what the training would take; early stopping may make it shorter."""
     experiment = settle(experiment, is_said=True)
-    run = store.free_directory(runs_dir(), name or experiment.name)
+    run, needs = store.free_directory(runs_dir(), name or experiment.name), needed_experiments(experiment)
     if experiment.model.kind == "linear":
-        return _of_linear(experiment, run)
+        return _of_linear(experiment, run, needs)
     measured = measure_steps(experiment)
     job, loader, rate = measured.state.job, measured.loader, measured.tokens_per_second
+    n_steps = _count_steps(experiment, job.corpus) if experiment.teacher.run else loader.n_steps
     n_parameters = sum(p.numel() for p in measured.state.model.parameters())
     model, copies = _BYTES * n_parameters, _COPIES_IN_CHECKPOINT + (measured.state.ema is not None)
     return Estimate(
         run=run,
+        needs=needs,
         model=experiment.model.encoder.cell if experiment.model.kind == "recurrent" else experiment.model.kind,
         device=describe(job.device),
         data=job.corpus.directory,
         rows={split: len(job.corpus.ids(split)) for split in job.corpus.directories},
         n_parameters=n_parameters,
-        n_steps=loader.n_steps,
+        n_steps=n_steps,
         n_epochs=len(loader.epoch_ends),
         tokens_per_second=rate,
-        seconds=seconds_to_go(measured.state, loader, rate),
+        seconds=seconds_to_go(measured.state, loader, rate) * n_steps / loader.n_steps,
         memory_bytes=peak_memory(job.device),
         disk_bytes=(_CHECKPOINTS * copies + _COPIES_IN_MODEL) * model,
         disk_after_bytes=_COPIES_IN_MODEL * model,
     )
 
 
-def _of_linear(experiment: Experiment, run: Path) -> Estimate:
+def _count_steps(experiment: Experiment, corpus: Corpus) -> int:
+    """Count the steps of a training on all rows that its teachers may answer, and the labelled ones."""
+    splits = [name for name in ("train", "unsup") if name in corpus.directories]
+    length_N = np.concatenate([corpus.split(name).length_N for name in splits])
+    return plan_steps(trained_lengths(length_N, experiment.text), experiment.train, experiment.seed).n_steps
+
+
+def _of_linear(experiment: Experiment, run: Path, needs: list[str]) -> Estimate:
     """Train the linear model on some rows; its time grows with their number."""
     device = select_device("cpu")
     corpus = prepare_for(experiment)
@@ -90,6 +106,7 @@ def _of_linear(experiment: Experiment, run: Path) -> Estimate:
     size = int(share * sum(tensor.nbytes for tensor in model.state_dict().values()))
     return Estimate(
         run=run,
+        needs=needs,
         model="linear",
         device=describe(device),
         data=corpus.directory,

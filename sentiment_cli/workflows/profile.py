@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch.autograd.profiler_util import FunctionEventAvg
 
-from sentiment_cli.config.schema import Experiment
+from sentiment_cli.config.schema import Experiment, Teacher
 from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import Change, UsageError
@@ -54,13 +54,16 @@ class Measured(NamedTuple):
 
 
 def measure_steps(experiment: Experiment) -> Measured:
-    """Take a few training steps of an experiment whose settings are settled, after some to warm up."""
+    """Take a few training steps of an experiment whose settings are settled, after some to warm up.
+
+    They are of the labelled rows alone: its teachers may still have to be trained.
+    """
     device, settings = select_device(experiment.train.device), experiment.train
     check_precision(device, settings.precision)
     set_up(device, settings.threads, deterministic=settings.deterministic)
     check_vectors(experiment)
     corpus = prepare_for(experiment)
-    state, loader = begin_training(experiment, corpus, device)
+    state, loader = begin_training(experiment.model_copy(update={"teacher": Teacher()}), corpus, device)
     steps = endless_steps(state, loader)
     taken = list(itertools.islice(steps, _WARM_UP))
     began = time.perf_counter()

@@ -1,6 +1,7 @@
 """Distillation: the rows and targets of soft labels and pseudo-labels, their cache, and resuming."""
 
 import dataclasses
+import json
 import shutil
 import signal
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from sentiment_cli.training.tasks.newton import solve
 from sentiment_cli.training.tasks.presence import log_count_ratios
 from sentiment_cli.training.tasks.table import task_of
 from sentiment_cli.workflows.dependencies import resolve_dependencies
+from sentiment_cli.workflows.estimate import estimate
 from sentiment_cli.workflows.fingerprint import versions
 from sentiment_cli.workflows.resume import check_allowed
 from sentiment_cli.workflows.train import fit
@@ -394,8 +396,28 @@ def test_a_teachers_experiment_is_trained_first_and_cycles_are_refused(experimen
     assert resolve_dependencies(settings) == found  # the finished run serves
     circle = tmp_path / "circle.yaml"
     circle.write_text(f"name: circle\ndata: {{source: {tmp_path / 'reviews.csv'}}}\nteacher: {{run: {circle}}}\n")
-    with pytest.raises(UsageError, match=r"teacher.run: .*circle.yaml needs itself first"):
-        resolve_dependencies(load_experiment(circle))
+    for refusing in (resolve_dependencies, estimate):
+        with pytest.raises(UsageError, match=r"teacher.run: .*circle.yaml needs itself first"):
+            refusing(load_experiment(circle))
+
+
+@pytest.mark.parametrize("kind", ["network", "network with a linear model", "linear"])
+def test_the_time_of_a_student_is_estimated_before_its_teacher_is_trained(
+    experiment, write, tmp_path: Path, kind: str
+) -> None:
+    data, path = write(), tmp_path / "teacher.yaml"
+    path.write_text(LINEAR_YAML.format(tmp_path / "reviews.csv"))
+    small = (*TINY[:-1], "train.batch_tokens=128", "text.max_tokens=64", *data, f"teacher.run={path}")
+    settings = experiment(*small, f"model.wide.use={'both' if kind == 'network with a linear model' else 'none'}")
+    if kind == "linear":
+        (tmp_path / "student.yaml").write_text("name: student\nmodel: {kind: linear}\n")
+        settings = load_experiment(tmp_path / "student.yaml", [*data, f"teacher.run={path}"])
+    found = estimate(settings, "student")
+    assert found.needs == [str(path)]
+    assert not runs_dir().exists()
+    if kind != "linear":
+        done = fit(resolve_dependencies(settings), "student")
+        assert found.n_steps == json.loads((done.directory / "metrics.jsonl").read_text().splitlines()[-1])["step"]
 
 
 @pytest.mark.parametrize(
