@@ -2,7 +2,6 @@
 
 import itertools
 import multiprocessing
-import os
 import resource
 import shutil
 import signal
@@ -28,10 +27,8 @@ KEY = cache.Key("x", {"format": 1, "data": {"valid": {"seed": 0}, "deduplicate":
 
 
 @pytest.fixture(autouse=True)
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what only a power cut would miss: a killed process loses nothing of what it has written."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # which must not be used before a fork
+def no_threads_before_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
 
 
 @pytest.fixture
