@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sentiment_cli.cli.runs_table import list_entry
+from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.errors import SentimentError
 from sentiment_cli.evaluation.evaluate import evaluate
 from sentiment_cli.evaluation.significance import compare_runs
@@ -18,18 +19,25 @@ from sentiment_cli.runs.directory import all_runs, describe_run
 from sentiment_cli.runs.files import SEALS
 from sentiment_cli.runs.seals import edited_files
 from sentiment_cli.storage.store import IntegrityError
+from sentiment_cli.workflows.train import fit
 
 HUGE = 10**400
 
 
 @pytest.fixture(scope="module")
-def scored(quick_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was scored on its test and validation rows."""
-    run = tmp_path_factory.mktemp("scored") / "runs" / "quick"
-    shutil.copytree(quick_run, run)
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on few rows, scored on its test and validation rows; its prepared data lie beside `runs`."""
+    root = tmp_path_factory.mktemp("scored")
+    rows = "".join(
+        f"The film {i} was{' not' if i % 5 == 0 else ''} {'awful' if i % 3 else 'lovely'},{'neg' if i % 2 else 'pos'}\n"
+        for i in range(300)
+    )
+    (root / "rows.csv").write_text(f"text,label\n{rows}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SENTIMENT_DATA", str(quick_run.parents[1] / "data"))
-        patch.setenv("SENTIMENT_RUNS", str(run.parent))
+        patch.setenv("SENTIMENT_DATA", str(root / "data"))
+        patch.setenv("SENTIMENT_RUNS", str(root / "runs"))
+        small = ["model.encoder.width=4", "model.embedding.width=4", "train.epochs=1", "train.device=cpu"]
+        run = fit(load_experiment("sample", [f"data.source={root / 'rows.csv'}", *small]), "quick").directory
         for split in ("test", "valid"):
             evaluate(run, split)
     return run
@@ -197,8 +205,8 @@ def test_a18_an_edit_is_said(run: Path, name: str, old: bytes, new: bytes, capsy
         assert f"warning: {run / name} was changed after the run wrote it" in capsys.readouterr().err, what
 
 
-def test_a18_the_list_of_runs_and_eval_warn_of_edits(run: Path, quick_run: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setenv("SENTIMENT_DATA", str(quick_run.parents[1] / "data"))
+def test_a18_the_list_of_runs_and_eval_warn_of_edits(run: Path, scored: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("SENTIMENT_DATA", str(scored.parents[1] / "data"))
     for name, old, new in [("summary.json", b'"n": ', b'"n": 1'), ("evaluation/test.json", b'"n": ', b'"n": 1')]:
         (run / name).write_bytes((run / name).read_bytes().replace(old, new, 1))
     list_entry(next(entry for entry in all_runs() if entry.path == run))
@@ -232,8 +240,8 @@ def test_a18_each_flipped_bit_of_predictions_is_said(run: Path) -> None:
     assert edited_files(run) == []
 
 
-def test_a18_what_the_run_writes_again_is_no_edit(run: Path, quick_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SENTIMENT_DATA", str(quick_run.parents[1] / "data"))
+def test_a18_what_the_run_writes_again_is_no_edit(run: Path, scored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTIMENT_DATA", str(scored.parents[1] / "data"))
     evaluate(run, "test")
     evaluate(run, "valid")
     assert edited_files(run) == []

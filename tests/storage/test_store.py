@@ -25,6 +25,20 @@ def test_write_file_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a"]
 
 
+def test_a_file_and_then_its_folder_are_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda one: flushed.append(Path(f"/proc/self/fd/{one}").readlink()))
+    store.write_file(tmp_path / "a", b"one")
+    part, *then = flushed
+    assert (part.parent, then) == (tmp_path, [tmp_path])
+    flushed.clear()
+    with store.new_directory(tmp_path / "d") as draft:
+        draft.write("b", b"two")
+    *files, inside, outside = flushed
+    assert [path.name for path in files] == ["b", store.MANIFEST]
+    assert (inside, outside) == (files[0].parent, tmp_path)
+
+
 def test_replacing_keeps_the_old_file_when_the_writer_fails(tmp_path: Path) -> None:
     store.write_file(tmp_path / "a", b"old")
     with pytest.raises(KeyboardInterrupt), store.replacing(tmp_path / "a") as handle:

@@ -26,6 +26,14 @@ context.set_forkserver_preload(
 )
 
 
+def _fsync(descriptor: int) -> None:
+    """Wait for no disk: what a process wrote outlives its end without that, and failpoints see each flush before it."""
+    os.fstat(descriptor)  # a closed one is an error, as ever
+
+
+os.fsync = _fsync  # type: ignore[assignment]
+
+
 def run(args: Sequence[str], stdin: bytes, environment: Mapping[str, str]) -> "subprocess.CompletedProcess[bytes]":
     """Run `sentiment` with these arguments as subprocess.run would.
 

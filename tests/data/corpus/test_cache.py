@@ -2,7 +2,6 @@
 
 import itertools
 import multiprocessing
-import os
 import resource
 import shutil
 import signal
@@ -28,10 +27,8 @@ KEY = cache.Key("x", {"format": 1, "data": {"valid": {"seed": 0}, "deduplicate":
 
 
 @pytest.fixture(autouse=True)
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what only a power cut would miss: a killed process loses nothing of what it has written."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # which must not be used before a fork
+def no_threads_before_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
 
 
 @pytest.fixture
@@ -224,12 +221,12 @@ def one_of_each_kind(directory: Path) -> list[Path]:
 
 
 def damages(data: bytes) -> Iterator[bytes]:
-    """Yield the bytes cut off at 20 lengths and with each of 60 bits flipped."""
+    """Yield the bytes cut off at 20 lengths and with each of 20 bits flipped."""
     for i in range(20):
         yield data[: len(data) * i // 20]
-    for i in range(60):
+    for i in range(20):
         damaged = bytearray(data)
-        damaged[len(data) * i // 60] ^= 1 << (i % 8)
+        damaged[len(data) * i // 20] ^= 1 << (i % 8)
         yield bytes(damaged)
 
 
@@ -247,7 +244,7 @@ def test_f11_f12_no_truncated_or_flipped_file_is_opened(name: str, use, experime
                 n_refused += 1
         file.write_bytes(good)
         assert cache.open_entry(directory.name) == directory
-    assert n_refused >= 80 * len(kinds)
+    assert n_refused >= 40 * len(kinds)
     assert capsys.readouterr().err.count("preparing it again") == n_refused
 
 
