@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 ENGINES := .venv-engines
+export PYTHONDONTWRITEBYTECODE :=  # or each process of the suite compiles every module again
 
 help:  ## Show this list (the default)
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
