@@ -19,7 +19,13 @@ from sentiment_cli.storage import store
 from sentiment_cli.training.checkpoints import newest_path
 from sentiment_cli.training.init_from import PretrainedRun, load_pretrained, pretrained_names
 from sentiment_cli.training.processes.launching import check_shared, n_launched
-from sentiment_cli.training.tasks.distillation import check_can_teach, check_rows, open_teacher
+from sentiment_cli.training.tasks.distillation import (
+    LoadedTeacher,
+    check_can_teach,
+    check_rows,
+    check_teacher_labels,
+    open_teacher,
+)
 from sentiment_cli.training.tasks.table import prepare_for
 from sentiment_cli.training.weights_init import check_vectors, dry_run_pretrained
 from sentiment_cli.workflows.finish import load_finished
@@ -51,23 +57,22 @@ def resolve_dependencies(experiment: Experiment, name: str | None = None) -> Exp
     return _with_runs(experiment)
 
 
-def needed_experiments(experiment: Experiment, above: tuple[Path, ...] = ()) -> list[str]:
-    """Return the experiments that an experiment names as pretrained models and teachers, after those that they need.
+def check_dependencies(experiment: Experiment) -> list[str]:
+    """Raise what training the experiment, and those that it names, would raise; return the names of these.
 
-    Raises UsageError for one that needs itself.
+    They come after those that they need. They are trained first where no finished run of them is there.
     """
-    needed: list[str] = []
-    for key, name in _named(experiment):
+    if _named(experiment):
+        _dry_run("", Path(), experiment, ())
+    return list(dict.fromkeys(_needed(experiment)))
+
+
+def _needed(experiment: Experiment) -> Iterator[str]:
+    for _, name in _named(experiment):
         config = _config_of(name)
         if config is not None:
-            _check_circle(key, name, config, above)
-            needed += [*needed_experiments(load_experiment(config), (*above, config)), name]
-    return list(dict.fromkeys(needed))
-
-
-def _check_circle(key: str, name: str, config: Path, above: tuple[Path, ...]) -> None:
-    if config in above:
-        raise UsageError(f"{key}: {name} needs itself first", f"sentiment config show {config}")
+            yield from _needed(load_experiment(config))
+            yield name
 
 
 def _with_runs(experiment: Experiment) -> Experiment:
@@ -112,17 +117,20 @@ def _dry_run(key: str, path: Path, experiment: Experiment, above: tuple[Path, ..
     experiment = settle(experiment)
     check_machine(experiment)
     check_vectors(experiment)
-    pretrained_runs = []
+    pretrained_runs, teachers = [], list[LoadedTeacher]()
     for inner, name in _named(experiment):
         config = _config_of(name)
         if config is not None:
-            _check_circle(inner, name, config, above)
+            if config in above:
+                raise UsageError(f"{inner}: {name} needs itself first", f"sentiment config show {config}")
             pretrained_runs.append(_dry_run(inner, config, load_experiment(config), (*above, config)))
         elif inner != _TEACHER:
             pretrained_runs.append(load_pretrained(inner, name))
         else:
-            open_teacher(name)
+            teachers.append(open_teacher(name))
     corpus = prepare_for(experiment)
+    for teacher in teachers:
+        check_teacher_labels(teacher.model.path, teacher.model.labels, corpus)
     for pretrained in pretrained_runs:
         if pretrained.key == _TEACHER:
             check_can_teach(pretrained.run, pretrained.experiment, pretrained.labels, corpus)

@@ -20,7 +20,7 @@ from sentiment_cli.training.epochs import seconds_to_go
 from sentiment_cli.training.tasks.linear import train_on
 from sentiment_cli.training.tasks.table import prepare_for
 from sentiment_cli.training.weights_init import build_initial_model
-from sentiment_cli.workflows.dependencies import needed_experiments
+from sentiment_cli.workflows.dependencies import check_dependencies
 from sentiment_cli.workflows.profile import measure_steps
 
 _BYTES = 4  # of a weight
@@ -55,7 +55,7 @@ class Estimate(NamedTuple):
 def estimate(experiment: Experiment, name: str | None = None) -> Estimate:
     """Prepare the data, take a few steps, and say what the training would take; early stopping may make it shorter."""
     experiment = settle(experiment, is_said=True)
-    run, needs = store.free_directory(runs_dir(), name or experiment.name), needed_experiments(experiment)
+    run, needs = store.free_directory(runs_dir(), name or experiment.name), check_dependencies(experiment)
     if experiment.model.kind == "linear":
         return _of_linear(experiment, run, needs)
     measured = measure_steps(experiment)

@@ -45,6 +45,7 @@ def test_each_command_runs_without_the_others_and_has_the_same_help(capsys) -> N
 def test_the_list_of_commands_is_that_of_all_and_loads_none(capsys) -> None:
     code = "import sys, sentiment_cli.cli as cli; cli._list_of_commands(); print(*sys.modules)"
     loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
+    assert "sentiment_cli.cli" in loaded
     assert not loaded & {f"sentiment_cli.cli.{name}" for panel in cli._COMMANDS.values() for name in panel}
     for words in ([], ["-h"], ["--help"]):
         assert _help_of(cli._typed_command(words)) == _help_of(cli.whole_command())

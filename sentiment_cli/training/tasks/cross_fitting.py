@@ -1,7 +1,8 @@
 """Cross-fitting of a network's wide part: linear models of all training rows and of all but each fold, cached.
 
 No row reads weights that its own label had a part in, nor the label of another row of its group: the groups of rows
-(the movie of a review) are dealt out to the folds as a whole.
+(the movie of a review) are dealt out to the folds as a whole. With teachers this holds of the targets, soft labels
+included; what the teachers have learnt from a label is in their answers about other rows.
 """
 
 from typing import NamedTuple

@@ -68,7 +68,7 @@ def check_can_teach(path: Path, its: Experiment, labels: tuple[str, ...], corpus
     if its.task != "classify":
         raise UsageError(f"teacher.run: {path} is of task {its.task}, which tells no labels", "sentiment runs list")
     _check_target(path, its.data.target)
-    _check_labels(path, labels, corpus)
+    check_teacher_labels(path, labels, corpus)
 
 
 def _check_target(path: Path, target: str) -> None:
@@ -79,7 +79,8 @@ def _check_target(path: Path, target: str) -> None:
         )
 
 
-def _check_labels(path: Path, labels: tuple[str, ...], corpus: Corpus) -> None:
+def check_teacher_labels(path: Path, labels: tuple[str, ...], corpus: Corpus) -> None:
+    """Raise UsageError where a teacher has other labels than the corpus."""
     if labels != corpus.labels:
         theirs, ours = (", ".join(known) for known in (labels, corpus.labels))
         raise UsageError(
@@ -178,7 +179,7 @@ def _read_teacher_logits(
 
     Raises UsageError where the teacher has other labels than the corpus.
     """
-    _check_labels(teacher.model.path, teacher.model.labels, corpus)
+    check_teacher_labels(teacher.model.path, teacher.model.labels, corpus)
     ids = corpus.ids(split)
     texts = store.read_json(corpus.directories[split] / cache.KEY_FILE)["texts"]
     fingerprint = texts if isinstance(texts, str) else texts[0]

@@ -401,6 +401,12 @@ def test_a_teachers_experiment_is_trained_first_and_cycles_are_refused(experimen
             refusing(load_experiment(circle))
 
 
+def test_an_estimate_refuses_the_teachers_that_training_refuses(experiment, write) -> None:
+    teacher = linear("teacher", *write(3))
+    with pytest.raises(UsageError, match="has the labels bad, good, so-so, the experiment's are bad, good"):
+        estimate(experiment(*TINY, *write(), f"teacher.run={teacher}"))
+
+
 @pytest.mark.parametrize("kind", ["network", "network with a linear model", "linear"])
 def test_the_time_of_a_student_is_estimated_before_its_teacher_is_trained(
     experiment, write, tmp_path: Path, kind: str
