@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sentiment_cli.models.cells.fused import in_one_kernel
 from sentiment_cli.models.cells.recurrence import State, alloc_states, blocks_from_end, project, steps
 
 _aten = torch.ops.aten
@@ -134,19 +135,16 @@ class _GatedScan(torch.autograd.Function):
 class _SRUScan(torch.autograd.Function):
     """c_t = f_t c_t-1 + (1 - f_t) x_t and h_t = r_t c_t + (1 - r_t) y_t; f_t, r_t = sigmoid(a_t + v c_t-1).
 
-    The forward pass is not linear and runs step by step on every device. Its gradient is a linear scan.
+    The forward pass is not linear and runs step by step, on a GPU in one kernel. Its gradient is a linear scan.
     """
 
     @staticmethod
     def forward(
         ctx: Any, from_input_LBG: Tensor, highway_LBD: Tensor, peephole_2D: Tensor, start_BD: Tensor
     ) -> tuple[Tensor, Tensor]:
-        raw_LB2D, value_LBD = _gates_and_value(from_input_LBG, start_BD.shape[1])
-        gates_LB2D, memory_LBD = torch.empty_like(raw_LB2D), alloc_states(start_BD, len(raw_LB2D))
-        per_step = (raw_LB2D, value_LBD, gates_LB2D, gates_LB2D[:, :, 0], memory_LBD[:-1], memory_LBD[1:])
-        for raw_B2D, value_BD, gates_B2D, forget_BD, before_BD, memory_BD in steps(*per_step):
-            torch.addcmul(raw_B2D, before_BD[:, None], peephole_2D, out=gates_B2D).sigmoid_()
-            torch.lerp(value_BD, before_BD, forget_BD, out=memory_BD)
+        memory_LBD, (_, value_LBD) = alloc_states(start_BD, len(highway_LBD)), _gates_and_value(from_input_LBG)
+        gates_LB2D = highway_LBD.new_empty(*highway_LBD.shape[:2], 2, start_BD.shape[1])
+        sru_steps(from_input_LBG, peephole_2D, gates_LB2D, memory_LBD)
         ctx.save_for_backward(gates_LB2D, value_LBD, memory_LBD, highway_LBD, peephole_2D)
         return torch.lerp(highway_LBD, memory_LBD[1:], gates_LB2D[:, :, 1]), memory_LBD[-1].clone()
 
@@ -154,7 +152,7 @@ class _SRUScan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         gates_LB2D, value_LBD, memory_LBD, highway_LBD, peephole_2D = ctx.saved_tensors
         from_input_grad_LBG = gates_LB2D.new_empty(*value_LBD.shape[:2], 3 * value_LBD.shape[2])
-        gates_grad_LB2D, value_grad_LBD = _gates_and_value(from_input_grad_LBG, value_LBD.shape[2])
+        gates_grad_LB2D, value_grad_LBD = _gates_and_value(from_input_grad_LBG)
         highway_grad_LBD, peephole_grad_2D = torch.empty_like(highway_LBD), torch.zeros_like(peephole_2D)
         carried_BD = grads[1]
         for block in blocks_from_end(highway_LBD):
@@ -176,7 +174,16 @@ class _SRUScan(torch.autograd.Function):
         return from_input_grad_LBG, highway_grad_LBD, peephole_grad_2D, carried_BD
 
 
-def _gates_and_value(from_input_LBG: Tensor, width: int) -> tuple[Tensor, Tensor]:
+@in_one_kernel("gates_LB2D", "memory_LBD")
+def sru_steps(from_input_LBG: Tensor, peephole_2D: Tensor, gates_LB2D: Tensor, memory_LBD: Tensor) -> None:
+    per_step = (*_gates_and_value(from_input_LBG), gates_LB2D, gates_LB2D[:, :, 0], memory_LBD[:-1], memory_LBD[1:])
+    for raw_B2D, value_BD, gates_B2D, forget_BD, before_BD, memory_BD in steps(*per_step):
+        torch.addcmul(raw_B2D, before_BD[:, None], peephole_2D, out=gates_B2D).sigmoid_()
+        torch.lerp(value_BD, before_BD, forget_BD, out=memory_BD)
+
+
+def _gates_and_value(from_input_LBG: Tensor) -> tuple[Tensor, Tensor]:
+    width = from_input_LBG.shape[-1] // 3
     gates_LBG = from_input_LBG[..., : 2 * width]
     return gates_LBG.view(*gates_LBG.shape[:2], 2, width), from_input_LBG[..., 2 * width :]
 

@@ -12,17 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sentiment_cli.models.cells.fused import in_one_kernel, kernel_weight
 from sentiment_cli.models.cells.recurrence import (
     State,
     alloc_states,
     grad_through_state,
+    own_copy,
     project,
     read_fused,
-    shifted_grads,
     state_mask,
     tanh,
     uniform_parameter,
     weight_gradient,
+    with_initial,
     zero_state,
 )
 
@@ -109,14 +111,8 @@ class _ElmanScan(torch.autograd.Function):
     def forward(
         ctx: Any, input_LBD: Tensor, weight_DD: Tensor, start_BD: Tensor, mask_BD: Tensor | None, nonlinearity: str
     ) -> Tensor:
-        all_LBD, turned_DD = alloc_states(start_BD, len(input_LBD)), weight_DD.t()
-        for input_BD, before_BD, state_BD in zip(input_LBD, all_LBD[:-1], all_LBD[1:], strict=True):
-            read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
-            torch.addmm(input_BD, read_BD, turned_DD, out=state_BD)
-            if nonlinearity == "tanh":
-                tanh(state_BD, out=state_BD)
-            elif nonlinearity == "relu":
-                state_BD.relu_()
+        all_LBD, weight_DD = alloc_states(start_BD, len(input_LBD)), kernel_weight(weight_DD)
+        elman_steps(input_LBD, weight_DD, mask_BD, nonlinearity, all_LBD)
         ctx.nonlinearity = nonlinearity
         ctx.save_for_backward(all_LBD, weight_DD, mask_BD)
         return all_LBD[1:]
@@ -124,13 +120,39 @@ class _ElmanScan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         all_LBD, weight_DD, mask_BD = ctx.saved_tensors
-        states_LBD, state_BD = all_LBD[1:], grads[0][-1]
+        states_LBD, by_state_BD = all_LBD[1:], own_copy(grads[0][-1])
         if ctx.nonlinearity == "tanh":
             inner_LBD = 1 - states_LBD.square()  # slopes, replaced by the pre-activations' gradients step by step
         elif ctx.nonlinearity == "relu":
             inner_LBD = (states_LBD > 0).to(states_LBD.dtype)
         else:
             inner_LBD = torch.ones_like(states_LBD)
-        for grad_BD, inner_BD in reversed(list(zip(shifted_grads(grads[0]), inner_LBD, strict=True))):
-            state_BD = grad_through_state(grad_BD, inner_BD.mul_(state_BD), weight_DD, mask_BD)
-        return inner_LBD, weight_gradient(inner_LBD, all_LBD[:-1], mask_BD), state_BD, None, None
+        elman_grad_steps(grads[0][:-1], weight_DD, mask_BD, inner_LBD, by_state_BD)
+        return inner_LBD, weight_gradient(inner_LBD, all_LBD[:-1], mask_BD), by_state_BD, None, None
+
+
+@in_one_kernel("all_LBD")
+def elman_steps(
+    input_LBD: Tensor, weight_DD: Tensor, mask_BD: Tensor | None, nonlinearity: str, all_LBD: Tensor
+) -> None:
+    turned_DD = weight_DD.t()
+    for input_BD, before_BD, state_BD in zip(input_LBD, all_LBD[:-1], all_LBD[1:], strict=True):
+        read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
+        torch.addmm(input_BD, read_BD, turned_DD, out=state_BD)
+        if nonlinearity == "tanh":
+            tanh(state_BD, out=state_BD)
+        elif nonlinearity == "relu":
+            state_BD.relu_()
+
+
+@in_one_kernel("inner_LBD", "by_state_BD")
+def elman_grad_steps(
+    grad_LBD: Tensor, weight_DD: Tensor, mask_BD: Tensor | None, inner_LBD: Tensor, by_state_BD: Tensor
+) -> None:
+    """Turn slopes into gradients, also of the initial state; grad_LBD is that of the output but the last state's."""
+    state_BD = by_state_BD
+    for grad_BD, inner_BD in reversed(
+        list(zip(with_initial(grad_LBD, state_BD, len(inner_LBD)), inner_LBD, strict=True))
+    ):
+        state_BD = grad_through_state(grad_BD, inner_BD.mul_(state_BD), weight_DD, mask_BD)
+    by_state_BD.copy_(state_BD)

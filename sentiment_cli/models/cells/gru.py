@@ -6,17 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sentiment_cli.models.cells.fused import in_one_kernel, kernel_weight
 from sentiment_cli.models.cells.recurrence import (
     State,
     alloc_states,
     grad_through_state,
+    own_copy,
     project,
     read_fused,
-    shifted_grads,
     state_mask,
     steps,
     tanh,
     weight_gradient,
+    with_initial,
     zero_state,
 )
 
@@ -70,19 +72,10 @@ class _GruScan(torch.autograd.Function):
         mask_BD: Tensor | None,
     ) -> Tensor:
         length, batch, width = len(from_input_LBG), *start_BD.shape
-        gate_weight_D2, new_weight_DD = weight_GD.t().tensor_split((2 * width,), dim=1)
-        all_LBD = alloc_states(start_BD, length)
+        all_LBD, weight_GD = alloc_states(start_BD, length), kernel_weight(weight_GD)
         recurrent_LBD, new_LBD = (torch.empty_like(all_LBD[1:]) for _ in range(2))
         gates_LB2 = start_BD.new_empty(length, batch, 2 * width)
-        per_step = (*from_input_LBG.tensor_split((width,), dim=2), gates_LB2, *gates_LB2.chunk(2, dim=2))
-        per_step += (recurrent_LBD, new_LBD, all_LBD[:-1], all_LBD[1:])
-        for views in steps(*per_step):
-            input_BD, input_B2, gates_B2, reset_BD, update_BD, recurrent_BD, new_BD, before_BD, state_BD = views
-            read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
-            torch.addmm(input_B2, read_BD, gate_weight_D2, out=gates_B2).sigmoid_()
-            torch.addmm(new_bias_D, read_BD, new_weight_DD, out=recurrent_BD)
-            tanh(torch.addcmul(input_BD, reset_BD, recurrent_BD, out=new_BD), out=new_BD)
-            torch.lerp(new_BD, before_BD, update_BD, out=state_BD)
+        gru_steps(from_input_LBG, weight_GD, new_bias_D, mask_BD, gates_LB2, recurrent_LBD, new_LBD, all_LBD)
         ctx.save_for_backward(gates_LB2, recurrent_LBD, new_LBD, all_LBD, weight_GD, mask_BD)
         return all_LBD[1:]
 
@@ -100,15 +93,54 @@ class _GruScan(torch.autograd.Function):
         _aten.sigmoid_backward(all_LBD[:-1] - new_LBD, update_LBD, grad_input=update_slope_LBD)
         recurrent_slope_LBD.copy_(reset_LBD)
         state_grad_LBG = inner_LB4[:, :, width:]
-        per_step = (*inner_LB4.chunk(4, dim=2), state_grad_LBG, update_LBD)
-        views = zip(shifted_grads(grads[0]), steps(*per_step), strict=True)
-        state_BD = grads[0][-1]
-        for grad_BD, (new_BD, reset_BD, update_BD, recurrent_BD, state_grad_BG, kept_BD) in reversed(list(views)):
-            update_BD.mul_(state_BD)
-            new_BD.mul_(state_BD)
-            reset_BD.mul_(new_BD)
-            recurrent_BD.mul_(new_BD)
-            state_BD = grad_through_state(grad_BD, state_grad_BG, weight_GD, mask_BD).addcmul_(state_BD, kept_BD)
+        by_state_BD = own_copy(grads[0][-1])
+        gru_grad_steps(grads[0][:-1], weight_GD, mask_BD, update_LBD, inner_LB4, by_state_BD)
         weight_grad_GD = weight_gradient(state_grad_LBG, all_LBD[:-1], mask_BD)
         bias_grad_D = recurrent_slope_LBD.sum((0, 1))
-        return inner_LB4[:, :, : 3 * width], weight_grad_GD, bias_grad_D, state_BD, None
+        return inner_LB4[:, :, : 3 * width], weight_grad_GD, bias_grad_D, by_state_BD, None
+
+
+@in_one_kernel("gates_LB2", "recurrent_LBD", "new_LBD", "all_LBD")
+def gru_steps(
+    from_input_LBG: Tensor,
+    weight_GD: Tensor,
+    new_bias_D: Tensor,
+    mask_BD: Tensor | None,
+    gates_LB2: Tensor,
+    recurrent_LBD: Tensor,
+    new_LBD: Tensor,
+    all_LBD: Tensor,
+) -> None:
+    width = all_LBD.shape[2]
+    gate_weight_D2, new_weight_DD = weight_GD.t().tensor_split((2 * width,), dim=1)
+    per_step = (*from_input_LBG.tensor_split((width,), dim=2), gates_LB2, *gates_LB2.chunk(2, dim=2))
+    per_step += (recurrent_LBD, new_LBD, all_LBD[:-1], all_LBD[1:])
+    for views in steps(*per_step):
+        input_BD, input_B2, gates_B2, reset_BD, update_BD, recurrent_BD, new_BD, before_BD, state_BD = views
+        read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
+        torch.addmm(input_B2, read_BD, gate_weight_D2, out=gates_B2).sigmoid_()
+        torch.addmm(new_bias_D, read_BD, new_weight_DD, out=recurrent_BD)
+        tanh(torch.addcmul(input_BD, reset_BD, recurrent_BD, out=new_BD), out=new_BD)
+        torch.lerp(new_BD, before_BD, update_BD, out=state_BD)
+
+
+@in_one_kernel("inner_LB4", "by_state_BD")
+def gru_grad_steps(
+    grad_LBD: Tensor,
+    weight_GD: Tensor,
+    mask_BD: Tensor | None,
+    kept_LBD: Tensor,
+    inner_LB4: Tensor,
+    by_state_BD: Tensor,
+) -> None:
+    """Turn slopes into gradients, also of the initial state; grad_LBD is that of the output but the last state's."""
+    state_BD, width = by_state_BD, by_state_BD.shape[1]
+    per_step = (*inner_LB4.chunk(4, dim=2), inner_LB4[:, :, width:], kept_LBD)
+    views = zip(with_initial(grad_LBD, state_BD, len(inner_LB4)), steps(*per_step), strict=True)
+    for grad_BD, (new_BD, reset_BD, update_BD, recurrent_BD, state_grad_BG, kept_BD) in reversed(list(views)):
+        update_BD.mul_(state_BD)
+        new_BD.mul_(state_BD)
+        reset_BD.mul_(new_BD)
+        recurrent_BD.mul_(new_BD)
+        state_BD = grad_through_state(grad_BD, state_grad_BG, weight_GD, mask_BD).addcmul_(state_BD, kept_BD)
+    by_state_BD.copy_(state_BD)

@@ -6,18 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sentiment_cli.models.cells.fused import in_one_kernel, kernel_weight
 from sentiment_cli.models.cells.recurrence import (
     State,
     alloc_states,
     grad_through_state,
+    own_copy,
     project,
     read_fused,
-    shifted_grads,
     state_mask,
     steps,
     tanh,
     uniform_parameter,
     weight_gradient,
+    with_initial,
     zero_state,
 )
 
@@ -132,39 +134,20 @@ class _LstmScan(torch.autograd.Function):
         start_memory_BD: Tensor,
         mask_BD: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        length, width, turned_DG = len(from_input_LBG), start_BD.shape[1], weight_GD.t()
+        length, weight_GD = len(from_input_LBG), kernel_weight(weight_GD)
         all_LBD, memory_LBD = alloc_states(start_BD, length), alloc_states(start_memory_BD, length)
         new_LBD, squashed_LBD = (torch.empty_like(all_LBD[1:]) for _ in range(2))
         gates_LBG = torch.empty_like(from_input_LBG)
-        sigmoids_LBG = gates_LBG[:, :, : -2 * width]
-        in_LBD, *forget, raw_LBD, out_LBD = gates_LBG.chunk(gates_LBG.shape[2] // width, dim=2)
-        per_step = [from_input_LBG, gates_LBG, sigmoids_LBG, in_LBD, forget[0] if forget else in_LBD, raw_LBD, out_LBD]
-        per_step += [new_LBD, squashed_LBD, memory_LBD[:-1], memory_LBD[1:], all_LBD[:-1], all_LBD[1:]]
-        for views in steps(*per_step):
-            from_input_BG, gates_BG, sigmoids_BG, in_BD, forget_BD, raw_BD, out_BD, *states = views
-            new_BD, squashed_BD, old_memory_BD, memory_BD, read_BD, state_BD = states
-            if mask_BD is not None:
-                read_BD = torch.mul(read_BD, mask_BD)
-            torch.addmm(from_input_BG, read_BD, turned_DG, out=gates_BG)
-            if peephole_3D is not None:
-                in_BD.addcmul_(old_memory_BD, peephole_3D[0])
-                forget_BD.addcmul_(old_memory_BD, peephole_3D[1])
-            sigmoids_BG.sigmoid_()
-            torch.mul(in_BD, tanh(raw_BD, out=new_BD), out=memory_BD)
-            if forget:
-                memory_BD.addcmul_(forget_BD, old_memory_BD)
-            else:
-                memory_BD.add_(old_memory_BD)
-            if peephole_3D is not None:
-                out_BD.addcmul_(memory_BD, peephole_3D[2])
-            torch.mul(out_BD.sigmoid_(), tanh(memory_BD, out=squashed_BD), out=state_BD)
+        lstm_steps(
+            from_input_LBG, weight_GD, peephole_3D, mask_BD, gates_LBG, new_LBD, squashed_LBD, memory_LBD, all_LBD
+        )
         ctx.save_for_backward(gates_LBG, new_LBD, memory_LBD, squashed_LBD, all_LBD, weight_GD, peephole_3D, mask_BD)
         return all_LBD[1:], memory_LBD[-1].clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gates_LBG, new_LBD, memory_LBD, squashed_LBD, all_LBD, weight_GD, peephole_3D, mask_BD = ctx.saved_tensors
-        width, n_gates = all_LBD.shape[2], gates_LBG.shape[2] // all_LBD.shape[2]
+        n_gates = gates_LBG.shape[2] // all_LBD.shape[2]
         in_LBD, *forget, _, out_LBD = gates_LBG.chunk(n_gates, dim=2)
         inner_LBG = torch.empty_like(gates_LBG)  # slopes of the gates, replaced by their gradients step by step
         in_slope_LBD, *forget_slope, new_slope_LBD, out_slope_LBD = inner_LBG.chunk(n_gates, dim=2)
@@ -178,18 +161,8 @@ class _LstmScan(torch.autograd.Function):
         if peephole_3D is not None:
             to_memory_LBD += out_slope_LBD * peephole_3D[2]
             carried_LBD = forget[0] + in_slope_LBD * peephole_3D[0] + forget_slope[0] * peephole_3D[1]
-        state_BD, memory_BD = grads[0][-1], grads[1].clone()
-        by_memory_LBKD = inner_LBG.view(*inner_LBG.shape[:2], n_gates, width)[:, :, :-1]
-        carried = carried_LBD.unbind() if carried_LBD is not None else [None] * len(inner_LBG)
-        per_step = (to_memory_LBD, inner_LBG, by_memory_LBKD, out_slope_LBD)
-        views = zip(shifted_grads(grads[0]), carried, steps(*per_step), strict=True)
-        for grad_BD, carried_BD, (to_memory_BD, inner_BG, by_memory_BKD, by_state_BD) in reversed(list(views)):
-            memory_BD.addcmul_(state_BD, to_memory_BD)
-            by_memory_BKD.mul_(memory_BD[:, None])
-            by_state_BD.mul_(state_BD)
-            if carried_BD is not None:
-                memory_BD.mul_(carried_BD)
-            state_BD = grad_through_state(grad_BD, inner_BG, weight_GD, mask_BD)
+        state_BD, memory_BD = own_copy(grads[0][-1]), own_copy(grads[1])
+        lstm_grad_steps(grads[0][:-1], weight_GD, mask_BD, to_memory_LBD, carried_LBD, inner_LBG, memory_BD, state_BD)
         peephole_grad_3D = None
         if peephole_3D is not None:
             seen = (memory_LBD[:-1], memory_LBD[:-1], memory_LBD[1:])
@@ -197,3 +170,67 @@ class _LstmScan(torch.autograd.Function):
             peephole_grad_3D = torch.stack([(a * b).sum((0, 1)) for a, b in zip(seen, moved, strict=True)])
         weight_grad_GD = weight_gradient(inner_LBG, all_LBD[:-1], mask_BD)
         return inner_LBG, weight_grad_GD, peephole_grad_3D, state_BD, memory_BD, None
+
+
+@in_one_kernel("gates_LBG", "new_LBD", "squashed_LBD", "memory_LBD", "all_LBD")
+def lstm_steps(
+    from_input_LBG: Tensor,
+    weight_GD: Tensor,
+    peephole_3D: Tensor | None,
+    mask_BD: Tensor | None,
+    gates_LBG: Tensor,
+    new_LBD: Tensor,
+    squashed_LBD: Tensor,
+    memory_LBD: Tensor,
+    all_LBD: Tensor,
+) -> None:
+    width, turned_DG = all_LBD.shape[2], weight_GD.t()
+    sigmoids_LBG = gates_LBG[:, :, : -2 * width]
+    in_LBD, *forget, raw_LBD, out_LBD = gates_LBG.chunk(gates_LBG.shape[2] // width, dim=2)
+    per_step = [from_input_LBG, gates_LBG, sigmoids_LBG, in_LBD, forget[0] if forget else in_LBD, raw_LBD, out_LBD]
+    per_step += [new_LBD, squashed_LBD, memory_LBD[:-1], memory_LBD[1:], all_LBD[:-1], all_LBD[1:]]
+    for views in steps(*per_step):
+        from_input_BG, gates_BG, sigmoids_BG, in_BD, forget_BD, raw_BD, out_BD, *states = views
+        new_BD, squashed_BD, old_memory_BD, memory_BD, read_BD, state_BD = states
+        if mask_BD is not None:
+            read_BD = torch.mul(read_BD, mask_BD)
+        torch.addmm(from_input_BG, read_BD, turned_DG, out=gates_BG)
+        if peephole_3D is not None:
+            in_BD.addcmul_(old_memory_BD, peephole_3D[0])
+            forget_BD.addcmul_(old_memory_BD, peephole_3D[1])
+        sigmoids_BG.sigmoid_()
+        torch.mul(in_BD, tanh(raw_BD, out=new_BD), out=memory_BD)
+        if forget:
+            memory_BD.addcmul_(forget_BD, old_memory_BD)
+        else:
+            memory_BD.add_(old_memory_BD)
+        if peephole_3D is not None:
+            out_BD.addcmul_(memory_BD, peephole_3D[2])
+        torch.mul(out_BD.sigmoid_(), tanh(memory_BD, out=squashed_BD), out=state_BD)
+
+
+@in_one_kernel("inner_LBG", "by_memory_BD", "by_state_BD")
+def lstm_grad_steps(
+    grad_LBD: Tensor,
+    weight_GD: Tensor,
+    mask_BD: Tensor | None,
+    to_memory_LBD: Tensor,
+    carried_LBD: Tensor | None,
+    inner_LBG: Tensor,
+    by_memory_BD: Tensor,
+    by_state_BD: Tensor,
+) -> None:
+    """Turn slopes into gradients, also of the initial state; grad_LBD is that of the output but the last state's."""
+    (batch, width), memory_BD, state_BD = by_state_BD.shape, by_memory_BD, by_state_BD
+    inner_LBKD = inner_LBG.view(len(inner_LBG), batch, -1, width)
+    carried = carried_LBD.unbind() if carried_LBD is not None else [None] * len(inner_LBG)
+    per_step = (to_memory_LBD, inner_LBG, inner_LBKD[:, :, :-1], inner_LBKD[:, :, -1])
+    views = zip(with_initial(grad_LBD, state_BD, len(inner_LBG)), carried, steps(*per_step), strict=True)
+    for grad_BD, carried_BD, (to_memory_BD, inner_BG, of_memory_BKD, of_state_BD) in reversed(list(views)):
+        memory_BD.addcmul_(state_BD, to_memory_BD)
+        of_memory_BKD.mul_(memory_BD[:, None])
+        of_state_BD.mul_(state_BD)
+        if carried_BD is not None:
+            memory_BD.mul_(carried_BD)
+        state_BD = grad_through_state(grad_BD, inner_BG, weight_GD, mask_BD)
+    by_state_BD.copy_(state_BD)

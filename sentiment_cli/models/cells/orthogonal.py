@@ -7,16 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sentiment_cli.models.cells.elman import elman_grad_steps
+from sentiment_cli.models.cells.fused import in_one_kernel
 from sentiment_cli.models.cells.recurrence import (
     State,
     alloc_states,
     blocks_from_end,
     grad_through_state,
+    own_copy,
     project,
-    shifted_grads,
     state_mask,
     steps,
     weight_gradient,
+    with_initial,
     zero_state,
 )
 
@@ -148,11 +151,8 @@ class _OrthogonalScan(torch.autograd.Function):
     def forward(
         ctx: Any, input_LBD: Tensor, matrix_DD: Tensor, bias_D: Tensor, start_BD: Tensor, mask_BD: Tensor | None
     ) -> Tensor:
-        all_LBD, sign_BD, turned_DD = alloc_states(start_BD, len(input_LBD)), torch.empty_like(start_BD), matrix_DD.t()
-        for input_BD, before_BD, state_BD in steps(input_LBD, all_LBD[:-1], all_LBD[1:]):
-            read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
-            torch.addmm(input_BD, read_BD, turned_DD, out=state_BD)
-            _apply_modrelu(state_BD, bias_D, sign_BD)
+        all_LBD = alloc_states(start_BD, len(input_LBD))
+        orthogonal_steps(input_LBD, matrix_DD, bias_D, mask_BD, all_LBD)
         ctx.save_for_backward(all_LBD, matrix_DD, mask_BD)
         return all_LBD[1:]
 
@@ -161,11 +161,21 @@ class _OrthogonalScan(torch.autograd.Function):
         all_LBD, matrix_DD, mask_BD = ctx.saved_tensors
         sign_LBD = all_LBD[1:].sign()
         inner_LBD = sign_LBD.abs()  # the slope of modReLU, turned into the gradient before it, step by step
-        state_BD = grads[0][-1]
-        for grad_BD, inner_BD in reversed(list(zip(shifted_grads(grads[0]), inner_LBD.unbind(), strict=True))):
-            state_BD = grad_through_state(grad_BD, inner_BD.mul_(state_BD), matrix_DD, mask_BD)
+        by_state_BD = own_copy(grads[0][-1])
+        elman_grad_steps(grads[0][:-1], matrix_DD, mask_BD, inner_LBD, by_state_BD)
         matrix_grad_DD = weight_gradient(inner_LBD, all_LBD[:-1], mask_BD)
-        return inner_LBD, matrix_grad_DD, sign_LBD.mul_(inner_LBD).sum((0, 1)), state_BD, None
+        return inner_LBD, matrix_grad_DD, sign_LBD.mul_(inner_LBD).sum((0, 1)), by_state_BD, None
+
+
+@in_one_kernel("all_LBD")
+def orthogonal_steps(
+    input_LBD: Tensor, matrix_DD: Tensor, bias_D: Tensor, mask_BD: Tensor | None, all_LBD: Tensor
+) -> None:
+    turned_DD, sign_BD = matrix_DD.t(), torch.empty_like(all_LBD[0])
+    for input_BD, before_BD, state_BD in steps(input_LBD, all_LBD[:-1], all_LBD[1:]):
+        read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
+        torch.addmm(input_BD, read_BD, turned_DD, out=state_BD)
+        _apply_modrelu(state_BD, bias_D, sign_BD)
 
 
 class _GORUScan(torch.autograd.Function):
@@ -175,21 +185,9 @@ class _GORUScan(torch.autograd.Function):
     def forward(
         ctx: Any, input_LBG: Tensor, weight_GD: Tensor, bias_D: Tensor, start_BD: Tensor, mask_BD: Tensor | None
     ) -> Tensor:
-        width, turned_DG, sign_BD = start_BD.shape[1], weight_GD.t(), torch.empty_like(start_BD)
         all_LBD, products_LBG = alloc_states(start_BD, len(input_LBG)), torch.empty_like(input_LBG)
-        gates_LB2, rotated_LBD = products_LBG.tensor_split((2 * width,), dim=2)  # turned into r and z; U h
         candidate_LBD = torch.empty_like(all_LBD[1:])
-        per_step = (*input_LBG.tensor_split((2 * width,), dim=2), products_LBG, gates_LB2, *gates_LB2.chunk(2, dim=2))
-        per_step += (rotated_LBD, candidate_LBD, all_LBD[:-1], all_LBD[1:])
-        for views in steps(*per_step):
-            input_B2, input_BD, products_BG, gates_B2, reset_BD, update_BD, rotated_BD, *states = views
-            candidate_BD, before_BD, state_BD = states
-            read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
-            torch.mm(read_BD, turned_DG, out=products_BG)
-            gates_B2.add_(input_B2).sigmoid_()
-            torch.addcmul(input_BD, reset_BD, rotated_BD, out=candidate_BD)
-            _apply_modrelu(candidate_BD, bias_D, sign_BD)
-            torch.lerp(candidate_BD, before_BD, update_BD, out=state_BD)
+        goru_steps(input_LBG, weight_GD, bias_D, mask_BD, products_LBG, candidate_LBD, all_LBD)
         ctx.save_for_backward(products_LBG, candidate_LBD, all_LBD, weight_GD, mask_BD)
         return all_LBD[1:]
 
@@ -198,7 +196,7 @@ class _GORUScan(torch.autograd.Function):
         products_LBG, candidate_LBD, all_LBD, weight_GD, mask_BD = ctx.saved_tensors
         inner_LB3D = torch.empty_like(products_LBG).view(*candidate_LBD.shape[:2], 3, -1)
         weight_grad_GD, bias_grad_D = torch.zeros_like(weight_GD), weight_GD.new_zeros(weight_GD.shape[1])
-        own_grads, state_BD = shifted_grads(grads[0]), grads[0][-1]
+        by_state_BD = own_copy(grads[0][-1])
         for block in blocks_from_end(candidate_LBD):
             reset, update, rotated = products_LBG[block].chunk(3, dim=2)
             candidate, old, inner = candidate_LBD[block], all_LBD[:-1][block], inner_LB3D[block]
@@ -209,14 +207,54 @@ class _GORUScan(torch.autograd.Function):
             _aten.sigmoid_backward(slope * rotated, reset, grad_input=inner[:, :, 0])
             _aten.sigmoid_backward(old - candidate, update, grad_input=inner[:, :, 1])
             torch.mul(slope, reset, out=inner[:, :, 2])
-            views = zip(own_grads[block], steps(inner, slope, update), strict=True)
-            for grad_BD, (inner_B3D, slope_BD, update_BD) in reversed(list(views)):
-                inner_B3D.mul_(state_BD[:, None])
-                slope_BD.mul_(state_BD)
-                state_BD = grad_through_state(grad_BD, inner_B3D.flatten(1), weight_GD, mask_BD).addcmul_(
-                    state_BD, update_BD
-                )
+            before = grads[0][max(0, block.start - 1) : block.stop - 1]
+            goru_grad_steps(before, weight_GD, mask_BD, update, inner, slope, by_state_BD)
             weight_grad_GD += weight_gradient(inner.flatten(2), old, mask_BD)
             bias_grad_D += sign.mul_(slope).sum((0, 1))
             inner[:, :, 2] = slope  # what modReLU takes is the input's, without r
-        return inner_LB3D.flatten(2), weight_grad_GD, bias_grad_D, state_BD, None
+        return inner_LB3D.flatten(2), weight_grad_GD, bias_grad_D, by_state_BD, None
+
+
+@in_one_kernel("products_LBG", "candidate_LBD", "all_LBD")
+def goru_steps(
+    input_LBG: Tensor,
+    weight_GD: Tensor,
+    bias_D: Tensor,
+    mask_BD: Tensor | None,
+    products_LBG: Tensor,
+    candidate_LBD: Tensor,
+    all_LBD: Tensor,
+) -> None:
+    width, turned_DG, sign_BD = all_LBD.shape[2], weight_GD.t(), torch.empty_like(all_LBD[0])
+    gates_LB2, rotated_LBD = products_LBG.tensor_split((2 * width,), dim=2)  # turned into r and z; U h
+    per_step = (*input_LBG.tensor_split((2 * width,), dim=2), products_LBG, gates_LB2, *gates_LB2.chunk(2, dim=2))
+    per_step += (rotated_LBD, candidate_LBD, all_LBD[:-1], all_LBD[1:])
+    for views in steps(*per_step):
+        input_B2, input_BD, products_BG, gates_B2, reset_BD, update_BD, rotated_BD, *states = views
+        candidate_BD, before_BD, state_BD = states
+        read_BD = before_BD if mask_BD is None else torch.mul(before_BD, mask_BD)
+        torch.mm(read_BD, turned_DG, out=products_BG)
+        gates_B2.add_(input_B2).sigmoid_()
+        torch.addcmul(input_BD, reset_BD, rotated_BD, out=candidate_BD)
+        _apply_modrelu(candidate_BD, bias_D, sign_BD)
+        torch.lerp(candidate_BD, before_BD, update_BD, out=state_BD)
+
+
+@in_one_kernel("inner_LB3D", "slope_LBD", "by_state_BD")
+def goru_grad_steps(
+    grad_LBD: Tensor,
+    weight_GD: Tensor,
+    mask_BD: Tensor | None,
+    update_LBD: Tensor,
+    inner_LB3D: Tensor,
+    slope_LBD: Tensor,
+    by_state_BD: Tensor,
+) -> None:
+    """Turn slopes into gradients, also of the initial state; grad_LBD is that of the states before the steps."""
+    state_BD = by_state_BD
+    views = zip(with_initial(grad_LBD, state_BD, len(slope_LBD)), steps(inner_LB3D, slope_LBD, update_LBD), strict=True)
+    for grad_BD, (inner_B3D, slope_BD, update_BD) in reversed(list(views)):
+        inner_B3D.mul_(state_BD[:, None])
+        slope_BD.mul_(state_BD)
+        state_BD = grad_through_state(grad_BD, inner_B3D.flatten(1), weight_GD, mask_BD).addcmul_(state_BD, update_BD)
+    by_state_BD.copy_(state_BD)

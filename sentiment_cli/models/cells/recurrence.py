@@ -96,9 +96,14 @@ def grad_through_state(grad_BD: Tensor, inner_BG: Tensor, weight_GD: Tensor, mas
     return torch.addcmul(grad_BD, torch.mm(inner_BG, weight_GD), mask_BD)
 
 
-def shifted_grads(grad_LBD: Tensor) -> tuple[Tensor, ...]:
-    """Return the output gradients of the states before each step; that of the initial state is zero."""
-    return torch.zeros_like(grad_LBD[0]), *grad_LBD[:-1].unbind()
+def with_initial(grad_LBD: Tensor, state_BD: Tensor, length: int) -> tuple[Tensor, ...]:
+    """Return one gradient for each of `length` steps; that of the initial state is zero."""
+    return (*(torch.zeros_like(state_BD),) * (length - len(grad_LBD)), *grad_LBD.unbind())
+
+
+def own_copy(grad_BD: Tensor) -> Tensor:
+    """Return the gradient of a last state in memory of its own, which the steps before it overwrite."""
+    return grad_BD.clone(memory_format=torch.contiguous_format)
 
 
 def weight_gradient(inner_LBG: Tensor, before_LBD: Tensor, mask_BD: Tensor | None) -> Tensor:
