@@ -14,6 +14,7 @@ from sentiment_cli.models.cells.recurrence import (
     own_copy,
     project,
     read_fused,
+    read_with,
     state_mask,
     steps,
     tanh,
@@ -24,6 +25,7 @@ from sentiment_cli.models.cells.recurrence import (
 )
 
 _aten = torch.ops.aten
+_ALWAYS = 100.0  # the bias of a gate that is always open: in every precision, sigmoid(100) is 1
 
 
 class Lstm(nn.LSTM):
@@ -49,9 +51,9 @@ class Lstm(nn.LSTM):
         state_weight = F.dropout(self.weight_hh_l0, self.weight_dropout, self.training)
         start = start or zero_state(state_weight, len(input_BLD), 2)
         if self.training and self.state_dropout:
-            from_input_LBG = project(input_BLD, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
+            bias_G = self.bias_ih_l0 + self.bias_hh_l0
             mask_BD = state_mask(start[0], self.state_dropout, self.training)
-            return _scan(from_input_LBG, state_weight, None, start, mask_BD)
+            return read_scan(input_BLD, self.weight_ih_l0, state_weight, bias_G, start, mask_BD)
         return read_fused(torch.lstm, self, input_BLD, start, state_weight)
 
 
@@ -75,9 +77,18 @@ class Lstm1997(nn.Module):
     def forward(self, input_BLD: Tensor, start: State | None = None) -> tuple[Tensor, State]:
         state_weight = F.dropout(self.state_weight, self.weight_dropout, self.training)
         start = start or zero_state(state_weight, len(input_BLD), 2)
+        if input_BLD.is_cuda and not (self.training and self.state_dropout):
+            weights = [self._with_forget_gate(values, 0.0) for values in (self.input_weight, state_weight)]
+            bias_G = self._with_forget_gate(self.bias, _ALWAYS)
+            weights += [bias_G, torch.zeros_like(bias_G)]
+            return read_with(torch.lstm, weights, input_BLD, start, training=self.training)
         mask_BD = state_mask(start[0], self.state_dropout, self.training)
-        from_input_LBG = project(input_BLD, self.input_weight, self.bias)
-        return _scan(from_input_LBG, state_weight, None, start, mask_BD)
+        return read_scan(input_BLD, self.input_weight, state_weight, self.bias, start, mask_BD)
+
+    def _with_forget_gate(self, values: Tensor, fill: float) -> Tensor:
+        """Return weights or a bias for cuDNN's LSTM, whose second gate forgets."""
+        forget = values.new_full((self.width, *values.shape[1:]), fill)
+        return torch.cat([values[: self.width], forget, values[self.width :]])
 
 
 class PeepholeLstm(nn.Module):
@@ -103,16 +114,22 @@ class PeepholeLstm(nn.Module):
         state_weight = F.dropout(self.state_weight, self.weight_dropout, self.training)
         start = start or zero_state(state_weight, len(input_BLD), 2)
         mask_BD = state_mask(start[0], self.state_dropout, self.training)
-        from_input_LBG = project(input_BLD, self.input_weight, self.bias)
         peephole_3D = self.peephole.view(3, self.width)
-        return _scan(from_input_LBG, state_weight, peephole_3D, start, mask_BD)
+        return read_scan(input_BLD, self.input_weight, state_weight, self.bias, start, mask_BD, peephole_3D)
 
 
-def _scan(
-    from_input_LBG: Tensor, weight_GD: Tensor, peephole_3D: Tensor | None, start: State, mask_BD: Tensor | None
+def read_scan(
+    input_BLD: Tensor,
+    input_weight_GD: Tensor,
+    state_weight_GD: Tensor,
+    bias_G: Tensor,
+    start: State,
+    mask_BD: Tensor | None,
+    peephole_3D: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """Read a layer's projected input, whose gates are in torch's order: input, forget if there is one, new, output."""
-    states_LBD, memory_BD = _LstmScan.apply(from_input_LBG, weight_GD, peephole_3D, *start, mask_BD)  # type: ignore[no-untyped-call]
+    """Read one direction without cuDNN; the gates are in torch's order: input, forget if there is one, new, output."""
+    from_input_LBG = project(input_BLD, input_weight_GD, bias_G)
+    states_LBD, memory_BD = _LstmScan.apply(from_input_LBG, state_weight_GD, peephole_3D, *start, mask_BD)  # type: ignore[no-untyped-call]
     return states_LBD.transpose(0, 1), (states_LBD[-1], memory_BD)
 
 

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentiment_cli.models.cells.recurrence import State, blocks_from_end, steps, tanh, weight_gradient
+from sentiment_cli.models.cells.lstm import read_scan
+from sentiment_cli.models.cells.recurrence import State, blocks_from_end, read_with, steps, tanh, weight_gradient
 
 _aten = torch.ops.aten
 
@@ -74,16 +75,60 @@ class GridBlock(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return h and c along depth of all steps, and h and c along time of the last; no memory is zero memory."""
         like_BD = self.bias.new_ones(below_LBD.shape[1], self.width)
+        state_weight_GD = F.dropout(self.state_weight, self.weight_dropout, self.training)
+        start_BD, start_memory_BD = start or (torch.zeros_like(like_BD),) * 2
+        mask_BD = F.dropout(like_BD, self.state_dropout) if self.training and self.state_dropout else None
+        below_LBD = below_LBD.to(self.bias.dtype)
+        given = (below_LBD, from_below_LBD, self.input_weight, state_weight_GD, self.bias)
+        if below_LBD.is_cuda:
+            return _read_time_first(*given, start_BD, start_memory_BD, mask_BD, training=self.training)
         scanned: tuple[Tensor, Tensor, Tensor, Tensor] = _BlockScan.apply(  # type: ignore[no-untyped-call]
-            below_LBD.to(self.bias.dtype),
-            from_below_LBD,
-            self.input_weight,
-            F.dropout(self.state_weight, self.weight_dropout, self.training),
-            self.bias,
-            *(start or (torch.zeros_like(like_BD),) * 2),
-            F.dropout(like_BD, self.state_dropout) if self.training and self.state_dropout else None,
+            *given, start_BD, start_memory_BD, mask_BD
         )
         return scanned
+
+
+def _read_time_first(
+    below_LBD: Tensor,
+    from_below_LBD: Tensor | None,
+    input_weight_GD: Tensor,
+    state_weight_GD: Tensor,
+    bias_G: Tensor,
+    start_BD: Tensor,
+    start_memory_BD: Tensor,
+    mask_BD: Tensor | None,
+    *,
+    training: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Read a block as an LSTM along time, then all its LSTMs along depth at once.
+
+    What goes along time does not depend on what goes along depth in the same block, so that a kernel of cuDNN's reads
+    it. On a CPU the two together take fewer and larger products.
+    """
+    width = below_LBD.shape[2]
+    (time_in, depth_in), (time_state, depth_state), (time_bias, depth_bias) = (
+        weights.unflatten(0, (4, 2, width)).unbind(1) for weights in (input_weight_GD, state_weight_GD, bias_G)
+    )
+    # torch's order of the gates is in, forget, new, out.
+    of_input, of_state, bias = (
+        torch.cat([gates[:2], gates[3:], gates[2:3]]).flatten(0, 1) for gates in (time_in, time_state, time_bias)
+    )
+    start = (start_BD, start_memory_BD)
+    if mask_BD is None:
+        weights = [of_input, of_state, bias, torch.zeros_like(bias)]
+        states_BLD, last = read_with(torch.lstm, weights, below_LBD.transpose(0, 1), start, training=training)
+    else:
+        states_BLD, last = read_scan(below_LBD.transpose(0, 1), of_input, of_state, bias, start, mask_BD)
+    before_LBD = torch.cat([start_BD[None].to(states_BLD.dtype), states_BLD.transpose(0, 1)[:-1]])
+    read_LBD = before_LBD if mask_BD is None else before_LBD * mask_BD
+    gates_LBG = F.linear(below_LBD, depth_in.flatten(0, 1), depth_bias.flatten()).to(bias_G.dtype)
+    gates_LBG = gates_LBG + F.linear(read_LBD, depth_state.flatten(0, 1))
+    sigmoids_LBG, raw_LBD = gates_LBG.tensor_split((3 * width,), dim=2)
+    in_LBD, forget_LBD, out_LBD = sigmoids_LBG.sigmoid().chunk(3, dim=2)
+    memory_LBD = in_LBD * raw_LBD.tanh()
+    if from_below_LBD is not None:
+        memory_LBD = memory_LBD + forget_LBD * from_below_LBD
+    return out_LBD * memory_LBD.tanh(), memory_LBD, *(one.to(bias_G.dtype) for one in last)
 
 
 class _BlockScan(torch.autograd.Function):

@@ -44,25 +44,38 @@ def state_mask(state_BD: Tensor, share: float, training: bool) -> Tensor | None:
 def read_fused(
     kernel: Callable[..., tuple[Tensor, ...]], layer: nn.RNNBase, input_BLD: Tensor, start: State, state_weight: Tensor
 ) -> tuple[Tensor, State]:
-    """Read one direction with torch's own kernel, with `state_weight` instead of the layer's own.
+    """Read one direction with torch's own kernel, with `state_weight` instead of the layer's own."""
+    parameters = (layer.weight_ih_l0, layer.bias_ih_l0, layer.bias_hh_l0)
+    input_weight, *biases = (tensor for tensor in parameters if isinstance(tensor, Tensor))
+    weights, is_own = [input_weight, state_weight, *biases], state_weight is layer.weight_hh_l0
+    return read_with(kernel, weights, input_BLD, start, training=layer.training, is_one_piece=is_own)
+
+
+def read_with(
+    kernel: Callable[..., tuple[Tensor, ...]],
+    weights: list[Tensor],
+    input_BLD: Tensor,
+    start: State,
+    *,
+    training: bool,
+    is_one_piece: bool = False,
+) -> tuple[Tensor, State]:
+    """Read one direction with torch's own kernel, with the weights of the input and the state and their two biases.
 
     Under autocast on CUDA, torch would call cuDNN in float16 even where autocast's dtype is bfloat16 and no loss
     scaling protects small gradients (aten/src/ATen/cudnn/AutocastRNN.cpp). So the kernel is called outside autocast.
     """
-    parameters = (layer.weight_ih_l0, layer.bias_ih_l0, layer.bias_hh_l0)
-    input_weight, *biases = (tensor for tensor in parameters if isinstance(tensor, Tensor))
-    weights = [input_weight, state_weight, *biases]
     low = input_BLD.dtype
     if input_BLD.is_cuda and torch.is_autocast_enabled("cuda"):
         low = torch.get_autocast_dtype("cuda")
         dtype = torch.float32 if low == torch.bfloat16 and not _cudnn_has_bf16() else low
         input_BLD, weights = input_BLD.to(dtype), _in_one_piece(weights, dtype)
-    elif input_BLD.is_cuda and state_weight is not layer.weight_hh_l0:
+    elif input_BLD.is_cuda and not is_one_piece:
         weights = _in_one_piece(weights, input_BLD.dtype)
     start_1BD = [tensor_BD[None].to(input_BLD.dtype) for tensor_BD in start]
     one_or_all = start_1BD[0] if len(start) == 1 else start_1BD
     with torch.autocast("cuda", enabled=False):
-        states_BLD, *last = kernel(input_BLD, one_or_all, weights, True, 1, 0.0, layer.training, False, True)
+        states_BLD, *last = kernel(input_BLD, one_or_all, weights, True, 1, 0.0, training, False, True)
     return states_BLD.to(low), tuple(tensor_1BD[0].to(low) for tensor_1BD in last)
 
 
