@@ -34,7 +34,7 @@ def in_one_kernel(*written: str) -> Callable[[Callable[P, None]], Callable[P, No
             last = args[-1]
             assert isinstance(last, Tensor)
             if not runs_in_one_kernel(last):
-                plain(*args)
+                plain(*args, **kwargs)
                 return
             given = (_contiguous(value, name in written) for name, value in zip(names, args, strict=True))
             _operation(plain, written)(*given)
@@ -75,13 +75,11 @@ def missing() -> str | None:
         return "Triton is not installed"
     if torch.cuda.get_device_capability() < (8, 0):
         return "the kernels need a GPU of compute capability 8.0"
-    from sentiment_cli.models.cells import triton_scans
-
-    memory_112 = torch.zeros(2, 1, 16, device="cuda")
     try:
-        triton_scans.sru_steps(
-            memory_112.new_zeros(1, 1, 48), memory_112[:, 0], memory_112[:1].repeat(1, 1, 2), memory_112
-        )
+        from sentiment_cli.models.cells import triton_scans
+
+        memory_211, from_input_113 = torch.zeros(2, 1, 1, device="cuda"), torch.zeros(1, 1, 3, device="cuda")
+        triton_scans.sru_steps(from_input_113, memory_211[:, 0], from_input_113[..., :2].contiguous(), memory_211)
     except Exception as error:  # of Triton, of the C compiler that it calls, and of the driver
         return f"Triton cannot compile a kernel: {type(error).__name__}: {error}".partition("\n")[0]
     return None
@@ -91,7 +89,7 @@ def register_kernel(library: torch.library.Library, name: str) -> None:
     """Give an operation its kernel for CUDA."""
     from sentiment_cli.models.cells import triton_scans
 
-    library.impl(name, getattr(triton_scans, name), "CUDA")
+    library.impl(name, getattr(triton_scans, name), "CUDA")  # type: ignore[no-untyped-call]
 
 
 @functools.cache
@@ -101,12 +99,13 @@ def _say_once(reason: str) -> None:
 
 @functools.cache
 def _operation(plain: Callable[..., None], written: tuple[str, ...]) -> Callable[..., None]:
-    name = plain.__name__.lstrip("_")
+    name = plain.__name__
     if not _library:
-        _library.append(torch.library.Library("sentiment", "FRAGMENT"))
-    _library[0].define(name + torch.library.infer_schema(plain, mutates_args=written))
-    _library[0].impl(name, functools.partial(_take_plainly, plain), "CPU")
-    register_kernel(_library[0], name)
+        _library.append(torch.library.Library("sentiment", "FRAGMENT"))  # type: ignore[no-untyped-call]
+    library, reference = _library[0], functools.partial(_take_plainly, plain)
+    library.define(name + torch.library.infer_schema(plain, mutates_args=written))  # type: ignore[no-untyped-call]
+    library.impl(name, reference, "CPU")  # type: ignore[no-untyped-call]
+    register_kernel(library, name)
     operation: Callable[..., None] = getattr(torch.ops.sentiment, name)
     return operation
 

@@ -107,7 +107,8 @@ def _read_time_first(
     """
     width = below_LBD.shape[2]
     (time_in, depth_in), (time_state, depth_state), (time_bias, depth_bias) = (
-        weights.unflatten(0, (4, 2, width)).unbind(1) for weights in (input_weight_GD, state_weight_GD, bias_G)
+        weights.view(4, 2, width, *weights.shape[1:]).unbind(1)
+        for weights in (input_weight_GD, state_weight_GD, bias_G)
     )
     # torch's order of the gates is in, forget, new, out.
     of_input, of_state, bias = (
@@ -128,7 +129,8 @@ def _read_time_first(
     memory_LBD = in_LBD * raw_LBD.tanh()
     if from_below_LBD is not None:
         memory_LBD = memory_LBD + forget_LBD * from_below_LBD
-    return out_LBD * memory_LBD.tanh(), memory_LBD, *(one.to(bias_G.dtype) for one in last)
+    last_BD, last_memory_BD = (one.to(bias_G.dtype) for one in last)
+    return out_LBD * memory_LBD.tanh(), memory_LBD, last_BD, last_memory_BD
 
 
 class _BlockScan(torch.autograd.Function):

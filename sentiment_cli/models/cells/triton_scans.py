@@ -9,6 +9,7 @@ TF32, which together are as exact. `fused.py` says where the kernels run, and th
 R are rows of a program, C columns, K what a product sums over. Pointers have no shape letters.
 """
 
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
 from typing import Any
 
 import torch
