@@ -102,9 +102,9 @@ def _of_data_and_text(experiment: Experiment) -> Iterator[Contradiction]:
         yield Contradiction(("text.max_tokens", "text.pad_to"), message)
     widest = "text.pad_to" if text.pad_to is not None else "text.max_tokens"
     width = text.pad_to or text.max_tokens
-    if width is not None and train.batch_tokens is not None and train.batch_tokens < width:
-        message = f"train.batch_tokens is {train.batch_tokens}, less than one row of {widest} {width}"
-        yield Contradiction(("train.batch_tokens", widest), message)
+    for key, tokens in (("train.batch_tokens", train.batch_tokens), ("train.gpu.batch_tokens", train.gpu.batch_tokens)):
+        if width is not None and tokens is not None and tokens < width:
+            yield Contradiction((key, widest), f"{key} is {tokens}, less than one row of {widest} {width}")
     yield from _of_the_target(experiment)
 
 

@@ -53,7 +53,8 @@ def load_layers(config: str | Path | None, overrides: Sequence[str]) -> Layers:
     laid = [*((document, document.value) for document in taken), *laid]
     values: dict[str, Any] = {}
     for i, (document, value) in enumerate(laid):
-        _lay_over(values, copy.deepcopy(value), [earlier for earlier, _ in laid[: i + 1]], document)
+        value = _for_every_device(copy.deepcopy(value), values, document)
+        _lay_over(values, value, [earlier for earlier, _ in laid[: i + 1]], document)
     values.pop(EXTENDS, None)
     layers = Layers(values, [document for document, _ in laid], len(taken))
     _anchor_paths(layers)
@@ -68,6 +69,17 @@ def _with_pairs(value: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(renamed, dict) or any(isinstance(new, (dict, list)) for new in renamed.values()):
         return value
     return {**value, section: {**settings, key: listed_pairs(renamed)}} if settings else value
+
+
+def _for_every_device(value: dict[str, Any], lower: dict[str, Any], document: YamlDocument) -> dict[str, Any]:
+    """Return settings that also replace what the layers below have for GPUs, where they set it without `gpu`."""
+    train, below = (one.get("train") if isinstance(one, dict) else None for one in (value, lower))
+    of_gpu = below.get("gpu") if isinstance(below, dict) else None
+    if isinstance(train, dict) and isinstance(of_gpu, dict) and isinstance(train.get("gpu", {}), dict):
+        for key in (key for key in of_gpu if key in train and key not in train.get("gpu", {})):
+            train.setdefault("gpu", {})[key] = None
+            document.values[("train", "gpu", key)] = document.values[("train", key)]
+    return value
 
 
 def _anchor_paths(layers: Layers) -> None:

@@ -26,6 +26,20 @@ from sentiment_cli.config.values import listed_pairs as listed_pairs
 from sentiment_cli.config.values import split_pair as split_pair
 
 
+class Gpu(Section):
+    """What a training takes on a CUDA device instead; null takes the same as elsewhere."""
+
+    lr: Annotated[float, Field(gt=0)] | None = Field(None, description="train.lr on a CUDA device; null: the same")
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="train.epochs on a CUDA device; null: the same"
+    )
+    batch_tokens: Count | None = Field(
+        None,
+        description="train.batch_tokens on a CUDA device, which larger batches keep busy; null: the same. "
+        "A --set train.batch_tokens is for every device, as those of train.lr and train.epochs are",
+    )
+
+
 class Train(Section):
     """How it is trained."""
 
@@ -146,6 +160,7 @@ class Train(Section):
         "on with the highest macro F1 on validation",
     )
     label_smoothing: Rate = Field(0.0, description="label smoothing: share of the target spread evenly over the labels")
+    gpu: Gpu = Gpu()
 
     @property
     def peak_lr(self) -> float:

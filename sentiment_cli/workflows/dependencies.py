@@ -29,7 +29,7 @@ from sentiment_cli.training.tasks.distillation import (
 from sentiment_cli.training.tasks.table import prepare_for
 from sentiment_cli.training.weights_init import check_vectors, dry_run_pretrained
 from sentiment_cli.workflows.finish import load_finished
-from sentiment_cli.workflows.setup import check_machine
+from sentiment_cli.workflows.setup import check_machine, settle_here
 from sentiment_cli.workflows.train import fit, resume
 
 _TEACHER = "teacher.run"
@@ -144,7 +144,7 @@ def find_or_train(experiment: Experiment, name: str, config: str | None = None) 
     A finished run is reused, a stopped one is resumed; otherwise a new one is trained. Raises what `fit` raises, and
     UsageError where these processes cannot share the training; its hint trains `config` in one process.
     """
-    experiment = settle(experiment)
+    experiment = settle_here(experiment)
     same = [run for run in runs_called(name) if not differences(run.experiment, experiment)]
     if not same:
         return _train(experiment, name, config)

@@ -10,7 +10,6 @@ from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment, Teacher
 from sentiment_cli.data.batching.batches import plan_steps
 from sentiment_cli.data.batching.truncation import trained_lengths
-from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.data.corpus.packed import Corpus, select_rows
 from sentiment_cli.models.device import describe, peak_memory, select_device
 from sentiment_cli.models.linear import LinearClassifier
@@ -22,6 +21,7 @@ from sentiment_cli.training.tasks.table import prepare_for
 from sentiment_cli.training.weights_init import build_initial_model
 from sentiment_cli.workflows.dependencies import check_dependencies
 from sentiment_cli.workflows.profile import measure_steps
+from sentiment_cli.workflows.setup import settle_here
 
 _BYTES = 4  # of a weight
 _CHECKPOINTS = 2  # kept while training: weights, two moments of Adam, and the best weights so far
@@ -54,7 +54,7 @@ class Estimate(NamedTuple):
 
 def estimate(experiment: Experiment, name: str | None = None) -> Estimate:
     """Prepare the data, take a few steps, and say what the training would take; early stopping may make it shorter."""
-    experiment = settle(experiment, is_said=True)
+    experiment = settle_here(experiment, is_said=True)
     run, needs = store.free_directory(runs_dir(), name or experiment.name), check_dependencies(experiment)
     if experiment.model.kind == "linear":
         return _of_linear(experiment, run, needs)

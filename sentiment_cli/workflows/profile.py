@@ -10,7 +10,6 @@ import torch
 from torch.autograd.profiler_util import FunctionEventAvg
 
 from sentiment_cli.config.schema import Experiment, Teacher
-from sentiment_cli.data.corpus.fit_settings import settle
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import Change, UsageError
 from sentiment_cli.models.device import check_precision, select_device, set_up
@@ -22,6 +21,7 @@ from sentiment_cli.training.processes.signals import Stop
 from sentiment_cli.training.state import TrainJob, TrainState, build_state
 from sentiment_cli.training.tasks.table import prepare_for, task_of
 from sentiment_cli.training.weights_init import build_initial_model, check_vectors
+from sentiment_cli.workflows.setup import settle_here
 
 _WARM_UP, _STEPS = 5, 20
 
@@ -78,7 +78,7 @@ def profile_steps(experiment: Experiment) -> Profile:
     """Take a few training steps twice, without and with torch's profiler; no run is created."""
     if experiment.model.kind == "linear":
         raise UsageError("model.kind is linear, which has no training steps to profile", Change(without=["--profile"]))
-    measured = measure_steps(settle(experiment))
+    measured = measure_steps(settle_here(experiment))
     device = measured.state.job.device
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device.type == "cuda":

@@ -13,6 +13,7 @@ from sentiment_cli import extras
 from sentiment_cli.config.loader import differences, flat_values, load_experiment
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.corpus.fit_settings import settle, settle_device
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import Change, DataError, InterruptedRun, MachineError, UsageError
 from sentiment_cli.models.device import check_precision, select_device, set_up
@@ -33,6 +34,12 @@ def check_machine(experiment: Experiment) -> torch.device:
     device = select_device("cpu" if is_linear else experiment.train.device)
     check_precision(device, experiment.train.precision)
     return device
+
+
+def settle_here(experiment: Experiment, *, is_said: bool = False) -> Experiment:
+    """Return the experiment with values for the settings that follow from the data and from this machine's device."""
+    settled = settle(experiment, is_said=is_said)
+    return settle_device(settled, is_gpu=check_machine(experiment).type == "cuda", is_said=is_said)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from sentiment_cli.config.loader import differences, experiment_yaml, load_exper
 from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.checks.coverage import unknown_share, warn_of_unknown
-from sentiment_cli.data.corpus.fit_settings import settle
+from sentiment_cli.data.corpus.fit_settings import settle, settle_device
 from sentiment_cli.errors import DataError, DivergedError, InterruptedRun
 from sentiment_cli.models.device import describe, memory_errors, precision_name
 from sentiment_cli.models.linear import LinearClassifier
@@ -76,6 +76,7 @@ def fit(experiment: Experiment, name: str | None = None) -> Finished:
             stop.at_once(),
         ):
             experiment = settle(experiment, is_said=True)
+            experiment = settle_device(experiment, is_gpu=device.type == "cuda", is_said=True)
         if n_restarts() and (run := find_launched_run(group, experiment)) is not None:
             return _resume(run, experiment, (), device, group, stop, log)
         pretrained = load_all_pretrained(experiment)

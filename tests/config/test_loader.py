@@ -575,3 +575,24 @@ def test_the_catalogue_names_every_choice() -> None:
     choices = {"kind": (Model, KINDS), "cell": (Encoder, CELLS), "pooling": (Model, POOLINGS)}
     for key, (section, told) in choices.items():
         assert list(told) == list(get_args(section.model_fields[key].annotation))
+
+
+def test_a_setting_replaces_that_for_gpus_of_the_files_below(write) -> None:
+    """Whoever asks for a batch of their own gets it on every device."""
+    base = write("name: base\ntrain:\n  gpu: {batch_tokens: 131072, lr: 6e-3}\n", "base.yaml")
+    assert load_experiment(base).train.gpu.batch_tokens == 131_072
+    typed = load_experiment(base, ["train.batch_tokens=8192"])
+    assert (typed.train.batch_tokens, typed.train.gpu.batch_tokens, typed.train.gpu.lr) == (8192, None, 6e-3)
+    child = write("extends: base.yaml\nname: child\ntrain: {lr: 1e-3, gpu: {batch_tokens: 65536}}\n", "child.yaml")
+    gpu = load_experiment(child).train.gpu
+    assert (gpu.batch_tokens, gpu.lr) == (65_536, None)
+    both = load_experiment(base, ["train.lr=1e-3", "train.gpu.lr=2e-3"])
+    assert (both.train.lr, both.train.gpu.lr) == (1e-3, 2e-3)
+    origins = {s.key: (s.value, s.origin) for s in load_settings(base, ["train.lr=1e-3"])}
+    assert origins["train.gpu.lr"] == (None, "--set train.lr=1e-3")
+    assert str(origins["train.gpu.batch_tokens"]).endswith("base.yaml:3')")
+
+
+def test_a_batch_for_gpus_holds_a_row(write) -> None:
+    said = refusal(write("name: x\ntext: {max_tokens: 400}\ntrain:\n  gpu: {batch_tokens: 100}\n"))
+    assert "train.gpu.batch_tokens is 100, less than one row of text.max_tokens 400" in said

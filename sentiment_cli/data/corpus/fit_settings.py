@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_cli import console
-from sentiment_cli.config.schema import CORPORA, Data, Experiment, Linear, Model
+from sentiment_cli.config.schema import CORPORA, Data, Experiment, Gpu, Linear, Model
 from sentiment_cli.config.values import Section
 from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.corpus.splits import assign_rows
@@ -245,6 +245,15 @@ def settle(experiment: Experiment, *, is_said: bool = False) -> Experiment:
     rest = of_linear - {one.key for one in chosen}  # character n-grams, and all where there is no wide part
     usual = [Chosen(key, Linear.model_fields[key.rpartition(".")[2]].default, "the default") for key in sorted(rest)]
     return _with(experiment, [*chosen, *usual])
+
+
+def settle_device(experiment: Experiment, *, is_gpu: bool, is_said: bool = False) -> Experiment:
+    """Return the experiment with the settings of `train.gpu` in their places on a GPU, and none of these."""
+    of_gpu = experiment.train.gpu.model_dump(exclude_none=True) if is_gpu else {}
+    chosen = [Chosen(f"train.{key}", value, "train.gpu, as this trains on a GPU") for key, value in of_gpu.items()]
+    if is_said:
+        _say(chosen)
+    return _with(experiment, [*chosen, Chosen("train.gpu", Gpu(), "what is settled is for every device")])
 
 
 def _with(experiment: Experiment, chosen: Sequence[Chosen]) -> Experiment:

@@ -14,6 +14,7 @@ from sentiment_cli.data.corpus.fit_settings import (
     choose_weights,
     read_facts,
     settle,
+    settle_device,
     warn_of_few_steps,
 )
 from sentiment_cli.data.corpus.prepare import prepare
@@ -275,3 +276,17 @@ def test_null_is_for_networks_that_classify(recipe: str, key: str) -> None:
         return
     with pytest.raises(UsageError, match=f"{key} null follows from the data"):
         load_experiment(recipe, [f"{key}=null"])
+
+
+def test_a_gpu_takes_the_settings_for_gpus_and_says_so(capsys) -> None:
+    experiment = load_experiment("sample", ["train.gpu.batch_tokens=4096", "train.gpu.lr=0.02"])
+    settled = settle_device(experiment, is_gpu=True, is_said=True)
+    assert (settled.train.batch_tokens, settled.train.lr, settled.train.epochs) == (4096, 0.02, experiment.train.epochs)
+    assert (
+        "chosen: train.lr 0.02, train.batch_tokens 4096: train.gpu, as this trains on a GPU" in capsys.readouterr().err
+    )
+    assert settle_device(settled, is_gpu=True) == settled  # plain numbers, on every machine
+    other = settle_device(experiment, is_gpu=False, is_said=True)
+    assert (other.train.batch_tokens, other.train.lr) == (experiment.train.batch_tokens, experiment.train.lr)
+    assert settle_device(other, is_gpu=True) == other
+    assert capsys.readouterr().err == ""
