@@ -35,6 +35,7 @@ from sentiment_cli.config.recipes import recipe_names
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.data.corpus.prepare import prepare
+from sentiment_cli.models.cells import fused
 from sentiment_cli.models.cells.lstm import Lstm
 from sentiment_cli.models.device import gpu_facts, set_up
 from sentiment_cli.models.layers.encoders import CELLS
@@ -45,7 +46,8 @@ CUDA = torch.device("cuda")
 ROOT = Path(__file__).resolve().parents[1]
 MARKS = r"(?s)<!-- measured -->\n.*?<!-- end of measured -->"
 TARGET, TARGET_WITHIN = 0.8995, 0.005  # of lstm-bi.yaml on validation, on a CPU
-SCANS = ("lstm-1997", "goru", "lstm-grid")
+SCANS = ("lstm-peephole", "goru", "orthogonal")
+IN_KERNELS = ("lstm-peephole", "goru", "orthogonal", "rnn-output", "sru")
 Found = dict[str, Any]
 
 
@@ -197,9 +199,47 @@ def cells(dry: bool) -> Iterator[tuple[str, Any]]:
         yield name, found
 
 
+def fused_scans(dry: bool) -> Iterator[tuple[str, Any]]:
+    """The Triton kernels of the scans against the loops in PyTorch: numbers, launches, time forward and backward."""
+    rows, length, width = (2, 7, 4) if dry else (80, 400, 128)
+    missing = fused.missing  # replaced below, so that both ways run
+    yield "missing", missing()
+    for name, share in (*((name, 0.0) for name in IN_KERNELS), ("lstm", 0.3), ("gru", 0.3)):
+        torch.manual_seed(0)
+        cell = CELLS[name](width, width, **({"state_dropout": share} if share else {})).cuda()
+        x_BLD = torch.randn(rows, length, width, device=CUDA, requires_grad=True)
+
+        def step(dtype: torch.dtype | None, cell: Any = cell, x_BLD: torch.Tensor = x_BLD) -> list[torch.Tensor]:
+            torch.manual_seed(1)  # of the mask of state dropout
+            with torch.autocast("cuda", dtype=torch.bfloat16, enabled=dtype is not None):
+                states_BLD = cell(x_BLD)[0]
+            grads = torch.autograd.grad(states_BLD.float().square().mean(), [x_BLD, *cell.parameters()])
+            return [states_BLD.detach().float(), *grads]
+
+        for dtype in (None, torch.bfloat16):
+            found: Found = {}
+            results = {}
+            for way, reason in (("loop", "it is measured against the kernel"), ("kernel", None)):
+                fused.missing = lambda reason=reason: reason
+                results[way] = step(dtype)
+                times = []
+                for _ in range(1 if dry else 5):
+                    began = now()
+                    step(dtype)
+                    times.append(now() - began)
+                found[f"{way}, us a token of length"] = 1e6 * min(times) / length
+                if not dry:
+                    found[f"{way}, launches"] = kernels_of(lambda dtype=dtype: step(dtype))[0].total()
+            pairs = list(zip(results["kernel"], results["loop"], strict=True))
+            found["furthest state"] = float((pairs[0][0] - pairs[0][1]).abs().max())
+            found["gradients off by"] = max(float((a - b).norm() / b.norm().clamp(min=1e-12)) for a, b in pairs[1:])
+            yield f"{name}{' with state dropout' if share else ''}, {'bf16' if dtype else 'fp32'}", found
+    fused.missing = missing
+
+
 def repeats(dry: bool) -> Iterator[tuple[str, Any]]:
     """train.deterministic: two trainings of 30 steps end with the same bits."""
-    for cell in ("lstm", "gru", "mingru", "lstm-1997"):
+    for cell in ("lstm", "gru", "mingru", "lstm-peephole"):
         ends = []
         for _ in range(2):
             experiment = made_small("lstm-bi", 16 if dry else 400, [f"model.encoder.cell={cell}"])
@@ -279,7 +319,7 @@ def quiet_run(name: str, settings: list[str], dry: bool) -> Iterator[tuple[Exper
             yield experiment, prepare(experiment, ("train", "valid")), Path(folder)
 
 
-SECTIONS = (versions, precision, train, recipes, tests, cells, repeats, memory, graphs)
+SECTIONS = (versions, precision, train, fused_scans, recipes, tests, cells, repeats, memory, graphs)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Several processes on the pretended device: each has a GPU, and together they train what one trains."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -75,4 +76,31 @@ def test_two_processes_train_the_bytes_of_one(command: list[str], settings: list
     said = {n: train(*command, settings=settings, n=n)[0] for n in (1, 2)}
     assert "on 2 processes, cuda:0" in said[2]
     one, two = ((tmp_path / "runs" / f"of-{n}" / "model" / "weights.safetensors").read_bytes() for n in (1, 2))
+    assert one == two
+
+
+KILLED = (
+    "train.device=cuda train.deterministic=true train.slices=2 train.epochs=2 train.max_steps=6 "
+    "train.checkpoint_steps=2 train.lazy_embeddings=true train.ema=0.9 text.max_tokens=40 "
+    "model.embedding.width=8 model.encoder.width=8 model.encoder.cell=goru"
+).split()
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    """SIGKILL after step 4, before its checkpoint is written."""
+
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pretended_cuda", "-m", "sentiment_cli", "train", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **more})
+
+    settings = [part for setting in KILLED for part in ("--set", setting)]
+    whole = run("sample", "--name", "whole", *settings)
+    assert whole.returncode == 0, whole.stderr
+    assert "on cuda, Pretended GPU" in whole.stderr
+    killed = run("sample", "--name", "killed", *settings, SENTIMENT_FAIL="save:2:kill")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again = run("--resume", str(tmp_path / "runs" / "killed"))
+    assert again.returncode == 0, again.stderr
+    assert "after step 2" in again.stderr
+    one, two = ((tmp_path / "runs" / n / "model" / "weights.safetensors").read_bytes() for n in ("whole", "killed"))
     assert one == two

@@ -78,8 +78,8 @@ def missing() -> str | None:
     try:
         from sentiment_cli.models.cells import triton_scans
 
-        memory_211, from_input_113 = torch.zeros(2, 1, 1, device="cuda"), torch.zeros(1, 1, 3, device="cuda")
-        triton_scans.sru_steps(from_input_113, memory_211[:, 0], from_input_113[..., :2].contiguous(), memory_211)
+        all_21D = torch.zeros(2, 1, 16, device="cuda")
+        triton_scans.elman_steps(all_21D[1:], all_21D.new_zeros(16, 16), None, "tanh", all_21D)
     except Exception as error:  # of Triton, of the C compiler that it calls, and of the driver
         return f"Triton cannot compile a kernel: {type(error).__name__}: {error}".partition("\n")[0]
     return None
@@ -102,9 +102,9 @@ def _operation(plain: Callable[..., None], written: tuple[str, ...]) -> Callable
     name = plain.__name__
     if not _library:
         _library.append(torch.library.Library("sentiment", "FRAGMENT"))  # type: ignore[no-untyped-call]
-    library, reference = _library[0], functools.partial(_take_plainly, plain)
+    library = _library[0]
     library.define(name + torch.library.infer_schema(plain, mutates_args=written))  # type: ignore[no-untyped-call]
-    library.impl(name, reference, "CPU")  # type: ignore[no-untyped-call]
+    library.impl(name, lambda *given: _take_plainly(plain, *given), "CPU")  # type: ignore[no-untyped-call]
     register_kernel(library, name)
     operation: Callable[..., None] = getattr(torch.ops.sentiment, name)
     return operation
