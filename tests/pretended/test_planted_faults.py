@@ -106,8 +106,8 @@ FAULTS: dict[str, Fault] = {
     ),
     "a scan takes its steps one by one": (
         fused,
-        "missing",
-        lambda missing: "it is switched off",
+        "why_no_kernels",
+        lambda why_no_kernels: "it is switched off",
         lambda check: check.budget("keras-lstm"),
     ),
     "an index lies on the host": (encoders, "last_of", with_an_index_of_the_host, lambda check: check.steps()),

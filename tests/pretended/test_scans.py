@@ -89,7 +89,7 @@ def warnings_of(monkeypatch: pytest.MonkeyPatch, layer: nn.Module) -> list[str]:
 def test_a_scan_without_a_kernel_says_so_once(monkeypatch) -> None:
     layer = layer_of("lstm-peephole", 0.0).cuda()
     assert warnings_of(monkeypatch, layer) == []
-    monkeypatch.setattr(fused, "missing", lambda: "Triton is not installed")
+    monkeypatch.setattr(fused, "why_no_kernels", lambda: "Triton is not installed")
     (said,) = warnings_of(monkeypatch, layer)
     assert said == "a recurrent layer takes its steps one by one, slowly on a GPU: Triton is not installed"
     with Counting() as counted:

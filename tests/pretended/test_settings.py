@@ -6,8 +6,13 @@ import pytest
 import torch
 from pretended_cuda import cudnn
 
+from sentiment_cli.config.loader import load_experiment
+from sentiment_cli.config.schema import Gpu
 from sentiment_cli.models.layers.encoders import CELLS
+from sentiment_cli.runs.files import EXPERIMENT
 from sentiment_cli.training.checkpoints import read_checkpoint, restore
+from sentiment_cli.workflows.dependencies import find_or_train
+from sentiment_cli.workflows.train import fit
 
 # One line covers several settings; each recipe runs in test_budgets, each cell alone in test_parity.
 TWO_LAYERS = ["model.encoder.layers=2", "model.encoder.dropout=0.2"]
@@ -75,3 +80,20 @@ def test_it_trains_validates_saves_and_restores(begun, name: str, settings: list
             assert torch.equal(one.cpu(), other.cpu())
         for parameter, values in again.optimizer.state.items():
             assert all(value.device == parameter.device for value in values.values())
+
+
+def test_a_run_takes_the_settings_for_gpus_and_writes_plain_numbers(capsys) -> None:
+    small = ["model.embedding.width=8", "model.encoder.width=8", "train.epochs=1"]
+    asked = ["train.gpu.epochs=2", "train.gpu.batch_tokens=4096"]
+    experiment = load_experiment("sample", ["train.device=cuda", *small, *asked])
+    run = fit(experiment).directory
+    said = capsys.readouterr().err
+    assert "chosen: train.epochs 2, train.batch_tokens 4096: train.gpu, as this trains on a GPU" in said
+    written = load_experiment(run / EXPERIMENT)
+    assert (written.train.epochs, written.train.batch_tokens, written.train.gpu) == (2, 4096, Gpu())
+    assert find_or_train(experiment, run.name) == run  # it is the same training, and finished
+
+
+def test_the_default_experiment_has_settings_for_gpus() -> None:
+    assert load_experiment("default").train.gpu.batch_tokens == 131_072
+    assert load_experiment("default", ["train.batch_tokens=16384"]).train.gpu.batch_tokens is None

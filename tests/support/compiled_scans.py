@@ -1,7 +1,7 @@
 """Compile the kernels of `triton_scans.py` for a GPU of compute capability 9.0, without one.
 
 Prints for each: name, dtype of the weights, registers and bytes outside them of a thread, bytes of shared memory,
-barriers, and whether it reads through a cache that does not see what it writes.
+barriers between steps, and whether it reads through a cache that does not see what it writes.
 """
 
 import re
@@ -63,9 +63,9 @@ def compiled(name: str, dtype: str, constants: dict[str, Any], missing: tuple[st
         file.flush()
         usage = subprocess.run([CUOBJDUMP, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
     registers, spilled = (re.search(rf"{what}:(\d+)", usage)[1] for what in ("REG", "STACK"))  # type: ignore[index]
-    ptx = found.asm["ptx"]
-    reads = "incoherent" if re.search(r"ld\.global[.\w]*\.nc", ptx) else "coherent"
-    return f"{name} {dtype} {registers} {spilled} {found.metadata.shared} {ptx.count('bar.sync')} {reads}"
+    reads = "incoherent" if re.search(r"ld\.global[.\w]*\.nc", found.asm["ptx"]) else "coherent"
+    barriers = found.asm["ttgir"].count("ttg.barrier all")
+    return f"{name} {dtype} {registers} {spilled} {found.metadata.shared} {barriers} {reads}"
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def runs_in_one_kernel(states: Tensor) -> bool:
     """
     if not states.is_cuda:
         return False
-    reason = missing()
+    reason = why_no_kernels()
     if reason is None and states.shape[-1] > WIDEST:
         reason = f"the kernels are for layers up to a width of {WIDEST}, and this one is {states.shape[-1]} wide"
     if reason is None and states.dtype not in (torch.float32, torch.bfloat16, torch.float16):
@@ -69,7 +69,7 @@ def kernel_weight(weight_GD: Tensor) -> Tensor:
 
 
 @functools.cache
-def missing() -> str | None:
+def why_no_kernels() -> str | None:
     """Return why no kernel runs here, None where they do: the smallest one is compiled and run."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
@@ -79,7 +79,7 @@ def missing() -> str | None:
         from sentiment_cli.models.cells import triton_scans
 
         all_21D = torch.zeros(2, 1, 16, device="cuda")
-        triton_scans.elman_steps(all_21D[1:], all_21D.new_zeros(16, 16), None, "tanh", all_21D)
+        triton_scans.KERNELS["elman_steps"](all_21D[1:], all_21D.new_zeros(16, 16), None, "tanh", all_21D)
     except Exception as error:  # of Triton, of the C compiler that it calls, and of the driver
         return f"Triton cannot compile a kernel: {type(error).__name__}: {error}".partition("\n")[0]
     return None
@@ -89,7 +89,7 @@ def register_kernel(library: torch.library.Library, name: str) -> None:
     """Give an operation its kernel for CUDA."""
     from sentiment_cli.models.cells import triton_scans
 
-    library.impl(name, getattr(triton_scans, name), "CUDA")  # type: ignore[no-untyped-call]
+    library.impl(name, triton_scans.KERNELS[name], "CUDA")  # type: ignore[no-untyped-call]
 
 
 @functools.cache

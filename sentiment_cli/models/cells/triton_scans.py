@@ -6,10 +6,12 @@ after a barrier. The recurrent weights are read at each step, from the caches of
 shared memory. Products are of the weights' dtype, with sums in float32; those of float32 weights are three products of
 TF32, which together are as exact. `fused.py` says where the kernels run, and the cells have the same steps in PyTorch.
 
+This module is longer than 300 lines because kernels share functions of their own, and each has its launch here.
 R are rows of a program, C columns, K what a product sums over. Pointers have no shape letters.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -317,21 +319,21 @@ def _launch(kernel: Any, given: tuple[Tensor | None, ...], states_LBD: Tensor, l
         )
 
 
-def elman_steps(
+def _elman_steps(
     input_LBD: Tensor, weight_DD: Tensor, mask_BD: Tensor | None, nonlinearity: str, all_LBD: Tensor
 ) -> None:
     given = (input_LBD, weight_DD, None, mask_BD, all_LBD)
     _launch(_elman, given, all_LBD, len(input_LBD), SQUASH=nonlinearity)
 
 
-def orthogonal_steps(
+def _orthogonal_steps(
     input_LBD: Tensor, matrix_DD: Tensor, bias_D: Tensor, mask_BD: Tensor | None, all_LBD: Tensor
 ) -> None:
     given = (input_LBD, matrix_DD, bias_D, mask_BD, all_LBD)
     _launch(_elman, given, all_LBD, len(input_LBD), SQUASH="modrelu")
 
 
-def lstm_steps(
+def _lstm_steps(
     from_input_LBG: Tensor,
     weight_GD: Tensor,
     peephole_3D: Tensor | None,
@@ -347,7 +349,7 @@ def lstm_steps(
     _launch(_lstm, given, all_LBD, len(from_input_LBG), N_GATES=n_gates)
 
 
-def gru_steps(
+def _gru_steps(
     from_input_LBG: Tensor,
     weight_GD: Tensor,
     new_bias_D: Tensor,
@@ -361,7 +363,7 @@ def gru_steps(
     _launch(_gru, given, all_LBD, len(from_input_LBG))
 
 
-def goru_steps(
+def _goru_steps(
     input_LBG: Tensor,
     weight_GD: Tensor,
     bias_D: Tensor,
@@ -374,21 +376,21 @@ def goru_steps(
     _launch(_goru, given, all_LBD, len(input_LBG))
 
 
-def sru_steps(from_input_LBG: Tensor, peephole_2D: Tensor, gates_LB2D: Tensor, memory_LBD: Tensor) -> None:
+def _sru_steps(from_input_LBG: Tensor, peephole_2D: Tensor, gates_LB2D: Tensor, memory_LBD: Tensor) -> None:
     n_rows, width = memory_LBD.shape[1:]
     given = (from_input_LBG, peephole_2D, gates_LB2D, memory_LBD)
     with torch.cuda.device_of(memory_LBD):
         _sru[(triton.cdiv(n_rows * width, 128),)](*given, len(from_input_LBG), n_rows, width, PLACES=128, num_warps=4)
 
 
-def elman_grad_steps(
+def _elman_grad_steps(
     grad_LBD: Tensor, weight_DD: Tensor, mask_BD: Tensor | None, inner_LBD: Tensor, by_state_BD: Tensor
 ) -> None:
     given = (grad_LBD, weight_DD, mask_BD, inner_LBD, None, None, None, None, by_state_BD, None)
     _launch(_gradient, given, by_state_BD, len(inner_LBD), CELL="elman", N_INNER=1, N_READ=1)
 
 
-def lstm_grad_steps(
+def _lstm_grad_steps(
     grad_LBD: Tensor,
     weight_GD: Tensor,
     mask_BD: Tensor | None,
@@ -403,7 +405,7 @@ def lstm_grad_steps(
     _launch(_gradient, given, by_state_BD, len(inner_LBG), CELL="lstm", N_INNER=n_gates, N_READ=n_gates)
 
 
-def gru_grad_steps(
+def _gru_grad_steps(
     grad_LBD: Tensor,
     weight_GD: Tensor,
     mask_BD: Tensor | None,
@@ -415,7 +417,7 @@ def gru_grad_steps(
     _launch(_gradient, given, by_state_BD, len(inner_LB4), CELL="gru", N_INNER=4, N_READ=3)
 
 
-def goru_grad_steps(
+def _goru_grad_steps(
     grad_LBD: Tensor,
     weight_GD: Tensor,
     mask_BD: Tensor | None,
@@ -426,3 +428,18 @@ def goru_grad_steps(
 ) -> None:
     given = (grad_LBD, weight_GD, mask_BD, inner_LB3D, slope_LBD, update_LBD, None, None, by_state_BD, None)
     _launch(_gradient, given, by_state_BD, len(inner_LB3D), CELL="goru", N_INNER=3, N_READ=3)
+
+
+# By the names of the loops in the cells, whose arguments they take.
+KERNELS: dict[str, Callable[..., None]] = {
+    "elman_steps": _elman_steps,
+    "orthogonal_steps": _orthogonal_steps,
+    "lstm_steps": _lstm_steps,
+    "gru_steps": _gru_steps,
+    "goru_steps": _goru_steps,
+    "sru_steps": _sru_steps,
+    "elman_grad_steps": _elman_grad_steps,
+    "lstm_grad_steps": _lstm_grad_steps,
+    "gru_grad_steps": _gru_grad_steps,
+    "goru_grad_steps": _goru_grad_steps,
+}

@@ -53,7 +53,7 @@ def _replace_triton() -> None:
     """Let the loop over the steps run in the place of its Triton kernel, as one operation."""
     from sentiment_cli.models.cells import fused
 
-    fused.missing = lambda: None
+    fused.why_no_kernels = lambda: None
     fused.register_kernel = lambda library, name: None
 
 
