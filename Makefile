@@ -30,7 +30,7 @@ coverage: $(READY)  ## Run the test suite and print which lines it covers
 slow: $(READY)  ## Run the tests that take minutes
 	$(BIN)/pytest -q -m slow
 
-pretended: $(READY)  ## Run the tests of the GPU path on a pretended CUDA device (one minute; needs a C++ compiler)
+pretended: $(READY)  ## Run the tests of the GPU path on a pretended CUDA device (two minutes; needs a C++ compiler)
 	PYTHONPATH=tests/support:benchmarks OMP_NUM_THREADS=1 $(BIN)/pytest -q -p pretended_cuda.plugin -m "pretended or gpu" tests/pretended tests/models
 
 engines: $(ENGINES)/ready  ## Run Ray, Spark, MLflow and W&B for real, in .venv-engines (3 GB, some minutes; needs Java 17)

@@ -100,7 +100,8 @@ def _experiment(file: Path, data: str | None, recipe: str) -> str:
     )
     own = _label_settings(experiment.data) if data is not None else {}
     place = _FIRST.index("data.label_map")
-    keys = [*_FIRST[:place], *own, *_FIRST[place:]]
+    of_gpu = [key for key in values if key.startswith("train.gpu.") and values[key] is not None]
+    keys = [*_FIRST[:place], *own, *_FIRST[place:], *of_gpu]
     settings = (Line(key, own.get(key, values[key]), meaning[key]) for key in keys)
     return "\n".join([opening, "", f"extends: {recipe}", *nested_yaml(settings, _COMMENTS_FROM)]) + "\n"
 

@@ -72,13 +72,17 @@ def _with_pairs(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _for_every_device(value: dict[str, Any], lower: dict[str, Any], document: YamlDocument) -> dict[str, Any]:
-    """Return settings that also replace what the layers below have for GPUs, where they set it without `gpu`."""
+    """Return settings that also replace what the layers below have for GPUs, where they set it without `gpu`.
+
+    Learning rate and epochs for GPUs are chosen for the batch there: another batch replaces all three.
+    """
     train, below = (one.get("train") if isinstance(one, dict) else None for one in (value, lower))
     of_gpu = below.get("gpu") if isinstance(below, dict) else None
     if isinstance(train, dict) and isinstance(of_gpu, dict) and isinstance(train.get("gpu", {}), dict):
-        for key in (key for key in of_gpu if key in train and key not in train.get("gpu", {})):
+        own = train.get("gpu", {})
+        for key in (key for key in of_gpu if key not in own and (key in train or "batch_tokens" in train)):
             train.setdefault("gpu", {})[key] = None
-            document.values[("train", "gpu", key)] = document.values[("train", key)]
+            document.values["train", "gpu", key] = document.values["train", key if key in train else "batch_tokens"]
     return value
 
 

@@ -36,7 +36,8 @@ class Gpu(Section):
     batch_tokens: Count | None = Field(
         None,
         description="train.batch_tokens on a CUDA device, which larger batches keep busy; null: the same. "
-        "A --set train.batch_tokens is for every device, as those of train.lr and train.epochs are",
+        "A --set train.batch_tokens is for every device and replaces train.gpu; one of train.lr or train.epochs its "
+        "counterpart",
     )
 
 
