@@ -36,7 +36,7 @@ def fixed_dropout(values: Tensor, share: float, training: bool = True) -> Tensor
     if not training or share == 0:
         return values
     kept = torch.rand(values.shape, generator=torch.Generator().manual_seed(3)) >= share
-    return values * kept / (1 - share)
+    return values * kept.to(values.device) / (1 - share)
 
 
 def layer_of(cell: str, input_width: int, width: int, **dropouts: float) -> nn.Module:
@@ -197,3 +197,23 @@ def test_it_overfits_32_random_reviews(cell: str) -> None:
         loss.backward()
         optimizer.step()
     assert torch.equal(model(ids_BL, length_B) > 0, label_B == 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("state_dropout", [0.0, 0.3])
+@pytest.mark.parametrize("cell", [*EQUATIONS, "orthogonal", "goru", "lstm-grid"])
+def test_a_gpu_gives_the_numbers_and_gradients_of_the_cpu(cell: str, state_dropout: float, monkeypatch) -> None:
+    """Wider than a block of the kernels, more rows than a program takes, and neither a multiple."""
+    monkeypatch.setattr("torch.nn.functional.dropout", fixed_dropout)
+    torch.manual_seed(0)
+    layer, input_BLD = CELLS[cell](6, 70, state_dropout=state_dropout), torch.randn(18, 9, 6)
+    grad_BLD, found = torch.randn(18, 9, 70), {}
+    for device in ("cpu", "cuda"):
+        own, x_BLD = layer.to(device), input_BLD.clone().to(device).requires_grad_()
+        states_BLD = own(x_BLD)[0]
+        leaves = [x_BLD, *own.parameters()]
+        grads = torch.autograd.grad(states_BLD, leaves, grad_BLD.to(device), allow_unused=True)
+        found[device] = [one.detach().cpu() for one in (states_BLD, *grads) if one is not None]
+    for one, other in zip(found["cuda"], found["cpu"], strict=True):
+        assert float((one - other).norm()) <= 5e-4 * max(1.0, float(other.norm()))
