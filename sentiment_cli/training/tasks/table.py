@@ -5,6 +5,7 @@ from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.data.corpus.pairs import prepare_pairs
 from sentiment_cli.training.state import Task
 from sentiment_cli.training.tasks import classification, language_model, pretraining_rows, regions, seq2seq, skip_gram
+from sentiment_cli.training.tasks.companions import reads_unlabelled
 
 _TASKS = {
     "classify": Task(
@@ -56,9 +57,10 @@ _TASKS = {
 
 
 def task_of(experiment: Experiment) -> Task:
-    """Return the experiment's task; a teacher of unlabelled rows adds their split."""
+    """Return the experiment's task; a teacher or an objective that reads unlabelled rows adds their split."""
     task = _TASKS[experiment.task]
     adds_unlabelled = bool(experiment.teacher.run) and experiment.teacher.rows != "train"
+    adds_unlabelled |= reads_unlabelled(experiment)
     return task._replace(splits=(*task.splits, "unsup")) if adds_unlabelled else task
 
 

@@ -1,0 +1,95 @@
+"""Adversarial and virtual adversarial training on normalized word vectors (Miyato, Dai & Goodfellow 2017).
+
+The paper normalizes the vectors, each component to mean 0 and standard deviation 1 over the words of the training text:
+otherwise the network learns larger vectors, beside which a perturbation of fixed length says nothing. Here the
+perturbation is stretched by the standard deviations instead. Moving a normalized vector by r, and moving the vector that
+it was made from by r times the standard deviations, are the same, and the network stays as it is.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sentiment_cli.data.batching.batches import Batch
+from sentiment_cli.data.corpus.targets import TargetName, is_binary
+from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.training.losses.labels import LogitLoss
+from sentiment_cli.training.losses.passes import Pass, read_perturbed
+
+
+def adversarial_loss(
+    model: Classifier, first: Pass, batch: Batch, loss: LogitLoss, *, epsilon: float, spread_E: Tensor
+) -> Tensor:
+    """Return the loss of the labels where the word vectors of each row are moved by epsilon up its gradient.
+
+    `spread_E` are the standard deviations of the vectors' components.
+    """
+    total = loss(first.logits, batch) * len(batch.length_B)  # a mean over rows underflows sooner in half precision
+    (grad_BLD,) = torch.autograd.grad(total, first.inputs_BLD, retain_graph=True)
+    moved_BLE = _of_length(grad_BLD[..., : len(spread_E)] * spread_E, first.length_B, epsilon)
+    return loss(read_perturbed(model, first, moved_BLE * spread_E), batch)
+
+
+def virtual_adversarial_loss(
+    model: Classifier,
+    first: Pass,
+    target: TargetName,
+    *,
+    epsilon: float,
+    step: float,
+    spread_E: Tensor,
+    n_iterations: int = 1,
+) -> Tensor:
+    """Return the mean divergence of a row's answer from the first one, where its vectors are moved most harmfully.
+
+    The direction is the first eigenvector of the divergence's curvature, by power iteration from a random one: the
+    gradient of the divergence at a small `step`, of which the part of first order is zero. The first answer is a
+    constant.
+    """
+    answer, still = first.logits.detach(), first._replace(
+        inputs_BLD=first.inputs_BLD.detach(), added=None if first.added is None else first.added.detach()
+    )
+    moved_BLE = torch.randn(*first.ids_BL.shape, len(spread_E), device=first.ids_BL.device)
+    for _ in range(n_iterations):
+        moved_BLE = _of_length(moved_BLE, first.length_B, step).requires_grad_()
+        gap_B = divergence(answer, read_perturbed(model, still, moved_BLE * spread_E), target)
+        (moved_BLE,) = torch.autograd.grad(gap_B.sum(), moved_BLE)
+    moved_BLE = _of_length(moved_BLE, first.length_B, epsilon)
+    return divergence(answer, read_perturbed(model, first, moved_BLE * spread_E), target).mean()
+
+
+def divergence(logits: Tensor, other: Tensor, target: TargetName) -> Tensor:
+    """Return for each row the Kullback-Leibler divergence of the other answer from the first, in nats.
+
+    Of several yes and no (targets multilabel and ordinal) it is the mean over them, as their loss is. Of star ratings it
+    is the squared difference: that of normal distributions around them, up to a factor.
+    """
+    if target == "stars":
+        return (logits - other).square()
+    if logits.dim() == 1 or is_binary(target):
+        yes, no = (torch.sigmoid(way) * (F.logsigmoid(way) - F.logsigmoid(to)) for way, to in _both(logits, other))
+        return yes + no if logits.dim() == 1 else (yes + no).mean(dim=1)
+    log_BC, other_BC = logits.log_softmax(dim=1), other.log_softmax(dim=1)
+    return (log_BC.exp() * (log_BC - other_BC)).sum(dim=1)
+
+
+def spread_of(vectors_VE: Tensor, share_V: Tensor) -> Tensor:
+    """Return the standard deviation of each component of the word vectors, over words that make up these shares."""
+    vectors_VE = vectors_VE.detach()
+    with torch.autocast(vectors_VE.device.type, enabled=False):
+        mean_E = share_V @ vectors_VE
+        return (share_V @ vectors_VE.square() - mean_E.square()).clamp(min=0).sqrt()
+
+
+def _both(logits: Tensor, other: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    return (logits, other), (-logits, -other)
+
+
+def _of_length(moved_BLE: Tensor, length_B: Tensor, norm: float) -> Tensor:
+    """Scale each row's perturbation to this L2 norm over its tokens; what is none, or padding, stays zero."""
+    is_token_BL = torch.arange(moved_BLE.shape[1], device=length_B.device) < length_B[:, None]
+    moved_BLE = moved_BLE.float() * is_token_BL[..., None]
+    tiny = torch.finfo(torch.float32).tiny
+    moved_BLE = moved_BLE / moved_BLE.abs().amax(dim=(1, 2), keepdim=True).clamp(min=tiny)  # squares of it do not vanish
+    size_B11 = moved_BLE.flatten(1).norm(dim=1)[:, None, None]
+    return norm * moved_BLE / size_B11.clamp(min=tiny)

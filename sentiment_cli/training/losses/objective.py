@@ -1,0 +1,74 @@
+"""What a classifier's training minimizes: the loss of the labels, and the terms beside it."""
+
+from torch import Tensor, nn
+
+from sentiment_cli.config.objective_settings import Terms
+from sentiment_cli.config.schema import Experiment
+from sentiment_cli.data.batching.batches import Batch
+from sentiment_cli.models.classifier import Classifier
+from sentiment_cli.training.gradients import Objective, seed_generators
+from sentiment_cli.training.losses.adversarial import adversarial_loss, spread_of, virtual_adversarial_loss
+from sentiment_cli.training.losses.consistency import mixup_loss, ratings_loss, symmetric_divergence
+from sentiment_cli.training.losses.labels import build_label_objective, build_logit_loss
+from sentiment_cli.training.losses.passes import draw_seeds, read_batch
+
+
+def has_terms(terms: Terms) -> bool:
+    """Return whether any term beside the loss of the labels has a weight."""
+    return any(term.weight for term in (terms.adversarial, terms.virtual, terms.rdrop, terms.mixup, terms.stars))
+
+
+def build_objective(
+    experiment: Experiment, weight_CJ: Tensor | None = None, share_V: Tensor | None = None
+) -> Objective:
+    """Return the loss function of an experiment, with class weights where they are given.
+
+    `share_V` is the share of each entry of the vocabulary in the training text, which perturbations of word vectors
+    need. The random draws of each term do not depend on the others.
+    """
+    terms, target = experiment.objective, experiment.data.target
+    if not has_terms(terms):
+        return build_label_objective(experiment, weight_CJ)
+    loss = build_logit_loss(experiment, weight_CJ)
+
+    def objective(model: nn.Module, batch: Batch) -> Tensor:
+        assert isinstance(model, Classifier)
+        device, spread_E = batch.ids_BL.device, None
+        seed, *seeds = draw_seeds(6)
+        first = read_batch(model, batch.ids_BL, batch.length_B, batch.fold_B, seed)
+        own, added = loss(first.logits, batch), first.logits.new_zeros(())
+        if terms.adversarial.weight or terms.virtual.weight:
+            assert share_V is not None
+            spread_E = spread_of(model.embedding.weight, share_V)
+        if terms.adversarial.weight:
+            term = adversarial_loss(model, first, batch, loss, epsilon=terms.adversarial.epsilon, spread_E=spread_E)
+            added = added + terms.adversarial.weight * term
+        if terms.virtual.weight:
+            passes = [first] if terms.virtual.rows != "unsup" else []
+            if batch.unlabelled_BL is not None:
+                fold_B = None if batch.fold_B is None else batch.fold_B * 0  # no linear model has seen their labels
+                passes.append(
+                    read_batch(
+                        model, batch.unlabelled_BL, batch.unlabelled_length_B, fold_B, seeds[0], has_grad=False
+                    )
+                )
+            seed_generators(device, seeds[1])
+            for one in passes:
+                term = virtual_adversarial_loss(
+                    model, one, target, epsilon=terms.virtual.epsilon, step=terms.virtual.step, spread_E=spread_E
+                )
+                added = added + terms.virtual.weight / len(passes) * term
+        if terms.rdrop.weight:
+            second = read_batch(model, batch.ids_BL, batch.length_B, batch.fold_B, seeds[2])
+            own = (own + loss(second.logits, batch)) / 2
+            added = added + terms.rdrop.weight * symmetric_divergence(first.logits, second.logits, target)
+        if terms.mixup.weight:
+            seed_generators(device, seeds[3])
+            added = added + terms.mixup.weight * mixup_loss(model, first, batch, loss, alpha=terms.mixup.alpha)
+        if terms.stars.weight:
+            assert batch.stars_B is not None
+            seed_generators(device, seeds[4])
+            added = added + terms.stars.weight * ratings_loss(model.rate(first.pooled_BD), batch.stars_B)
+        return own + added * (1.0 if batch.ramp_B is None else batch.ramp_B[0])
+
+    return objective
