@@ -8,6 +8,7 @@ from sentiment_cli.config.values import Rate, Section
 
 Weight = Annotated[float, Field(ge=0)]
 Radius = Annotated[float, Field(gt=0)]
+TERMS = ("adversarial", "virtual", "rdrop", "mixup", "stars")  # each a section with a weight
 
 
 class Adversarial(Section):

@@ -1,9 +1,9 @@
 """Adversarial and virtual adversarial training on normalized word vectors (Miyato, Dai & Goodfellow 2017).
 
-The paper normalizes the vectors, each component to mean 0 and standard deviation 1 over the words of the training text:
-otherwise the network learns larger vectors, beside which a perturbation of fixed length says nothing. Here the
-perturbation is stretched by the standard deviations instead. Moving a normalized vector by r, and moving the vector that
-it was made from by r times the standard deviations, are the same, and the network stays as it is.
+The paper normalizes the vectors: over the words of the training text, each component has mean 0 and standard deviation 1.
+Otherwise the network learns larger vectors, compared to which a perturbation of fixed length is small. Here the
+perturbation is multiplied by the standard deviations instead. To move a normalized vector by r is to move the vector
+that it was made from by r times the standard deviations, so the network itself stays as it is.
 """
 
 import torch
@@ -46,8 +46,11 @@ def virtual_adversarial_loss(
     gradient of the divergence at a small `step`, of which the part of first order is zero. The first answer is a
     constant.
     """
-    answer, still = first.logits.detach(), first._replace(
-        inputs_BLD=first.inputs_BLD.detach(), added=None if first.added is None else first.added.detach()
+    answer, still = (
+        first.logits.detach(),
+        first._replace(
+            inputs_BLD=first.inputs_BLD.detach(), added=None if first.added is None else first.added.detach()
+        ),
     )
     moved_BLE = torch.randn(*first.ids_BL.shape, len(spread_E), device=first.ids_BL.device)
     for _ in range(n_iterations):
@@ -61,8 +64,8 @@ def virtual_adversarial_loss(
 def divergence(logits: Tensor, other: Tensor, target: TargetName) -> Tensor:
     """Return for each row the Kullback-Leibler divergence of the other answer from the first, in nats.
 
-    Of several yes and no (targets multilabel and ordinal) it is the mean over them, as their loss is. Of star ratings it
-    is the squared difference: that of normal distributions around them, up to a factor.
+    Of several yes and no (targets multilabel and ordinal) it is the mean over them, as their loss is. Of star ratings
+    it is the squared difference: twice the divergence of normal distributions of variance 1 around them.
     """
     if target == "stars":
         return (logits - other).square()
@@ -90,6 +93,9 @@ def _of_length(moved_BLE: Tensor, length_B: Tensor, norm: float) -> Tensor:
     is_token_BL = torch.arange(moved_BLE.shape[1], device=length_B.device) < length_B[:, None]
     moved_BLE = moved_BLE.float() * is_token_BL[..., None]
     tiny = torch.finfo(torch.float32).tiny
-    moved_BLE = moved_BLE / moved_BLE.abs().amax(dim=(1, 2), keepdim=True).clamp(min=tiny)  # squares of it do not vanish
+    moved_BLE = moved_BLE / moved_BLE.abs().amax(dim=(1, 2), keepdim=True).clamp(
+        min=tiny
+    )  # squares of it do not vanish
     size_B11 = moved_BLE.flatten(1).norm(dim=1)[:, None, None]
-    return norm * moved_BLE / size_B11.clamp(min=tiny)
+    scaled_BLE: Tensor = norm * moved_BLE / size_B11.clamp(min=tiny)
+    return scaled_BLE

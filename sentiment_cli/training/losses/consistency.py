@@ -19,11 +19,12 @@ def symmetric_divergence(logits: Tensor, other: Tensor, target: TargetName) -> T
 
 
 def mixup_loss(model: Classifier, first: Pass, batch: Batch, loss: LogitLoss, *, alpha: float) -> Tensor:
-    """Return the loss of mixtures of the batch's rows with each other (Zhang et al. 2018; of hidden states: Verma 2019).
+    """Return the loss of mixtures of the batch's rows with each other (Zhang et al. 2018).
 
-    Pooled states, what is added to the logits, and labels are mixed in the same share, drawn once for the batch.
+    As in manifold mixup (Verma et al. 2019), hidden states are mixed. Pooled states, what is added to the logits, and
+    labels are mixed in the same share, drawn once for the batch.
     """
-    share = float(torch.distributions.Beta(alpha, alpha).sample())  # type: ignore[no-untyped-call]
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
     other_B = torch.randperm(len(batch.length_B)).to(batch.length_B.device)
 
     def mixed(values: Tensor) -> Tensor:

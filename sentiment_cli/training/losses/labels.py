@@ -53,9 +53,7 @@ def classification_loss(
     return cross_entropy(_answers(model, batch), batch, smoothing=smoothing, weight_C=weight_C)
 
 
-def cross_entropy(
-    logits: Tensor, batch: Batch, *, smoothing: float = 0.0, weight_C: Tensor | None = None
-) -> Tensor:
+def cross_entropy(logits: Tensor, batch: Batch, *, smoothing: float = 0.0, weight_C: Tensor | None = None) -> Tensor:
     """Return what `classification_loss` does, of logits."""
     weight_B = None if weight_C is None else weight_C[batch.label_B]
     if logits.dim() == 1:

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from sentiment_cli.config.objective_settings import Terms
+from sentiment_cli.config.objective_settings import TERMS, Terms
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import Batch
 from sentiment_cli.models.classifier import Classifier
@@ -10,12 +10,12 @@ from sentiment_cli.training.gradients import Objective, seed_generators
 from sentiment_cli.training.losses.adversarial import adversarial_loss, spread_of, virtual_adversarial_loss
 from sentiment_cli.training.losses.consistency import mixup_loss, ratings_loss, symmetric_divergence
 from sentiment_cli.training.losses.labels import build_label_objective, build_logit_loss
-from sentiment_cli.training.losses.passes import draw_seeds, read_batch
+from sentiment_cli.training.losses.passes import Pass, draw_seeds, read_batch
 
 
 def has_terms(terms: Terms) -> bool:
     """Return whether any term beside the loss of the labels has a weight."""
-    return any(term.weight for term in (terms.adversarial, terms.virtual, terms.rdrop, terms.mixup, terms.stars))
+    return any(getattr(terms, name).weight for name in TERMS)
 
 
 def build_objective(
@@ -33,31 +33,24 @@ def build_objective(
 
     def objective(model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, Classifier)
-        device, spread_E = batch.ids_BL.device, None
-        seed, *seeds = draw_seeds(6)
+        device, (seed, *seeds) = batch.ids_BL.device, draw_seeds(6)
         first = read_batch(model, batch.ids_BL, batch.length_B, batch.fold_B, seed)
         own, added = loss(first.logits, batch), first.logits.new_zeros(())
-        if terms.adversarial.weight or terms.virtual.weight:
-            assert share_V is not None
-            spread_E = spread_of(model.embedding.weight, share_V)
-        if terms.adversarial.weight:
-            term = adversarial_loss(model, first, batch, loss, epsilon=terms.adversarial.epsilon, spread_E=spread_E)
-            added = added + terms.adversarial.weight * term
-        if terms.virtual.weight:
-            passes = [first] if terms.virtual.rows != "unsup" else []
+        if (adversarial := terms.adversarial).weight:
+            spread_E = _spread(model, share_V)
+            term = adversarial_loss(model, first, batch, loss, epsilon=adversarial.epsilon, spread_E=spread_E)
+            added = added + adversarial.weight * term
+        if (virtual := terms.virtual).weight:
+            passes = [first] if virtual.rows != "unsup" else []
             if batch.unlabelled_BL is not None:
-                fold_B = None if batch.fold_B is None else batch.fold_B * 0  # no linear model has seen their labels
-                passes.append(
-                    read_batch(
-                        model, batch.unlabelled_BL, batch.unlabelled_length_B, fold_B, seeds[0], has_grad=False
-                    )
-                )
+                passes.append(_read_unlabelled(model, batch, seeds[0]))
             seed_generators(device, seeds[1])
+            spread_E = _spread(model, share_V)
             for one in passes:
                 term = virtual_adversarial_loss(
-                    model, one, target, epsilon=terms.virtual.epsilon, step=terms.virtual.step, spread_E=spread_E
+                    model, one, target, epsilon=virtual.epsilon, step=virtual.step, spread_E=spread_E
                 )
-                added = added + terms.virtual.weight / len(passes) * term
+                added = added + virtual.weight / len(passes) * term
         if terms.rdrop.weight:
             second = read_batch(model, batch.ids_BL, batch.length_B, batch.fold_B, seeds[2])
             own = (own + loss(second.logits, batch)) / 2
@@ -72,3 +65,15 @@ def build_objective(
         return own + added * (1.0 if batch.ramp_B is None else batch.ramp_B[0])
 
     return objective
+
+
+def _spread(model: Classifier, share_V: Tensor | None) -> Tensor:
+    assert share_V is not None
+    return spread_of(model.embedding.weight, share_V)
+
+
+def _read_unlabelled(model: Classifier, batch: Batch, seed: int) -> Pass:
+    assert batch.unlabelled_BL is not None
+    assert batch.unlabelled_length_B is not None
+    fold_B = None if batch.fold_B is None else batch.fold_B * 0  # the linear model of all: it has not seen their labels
+    return read_batch(model, batch.unlabelled_BL, batch.unlabelled_length_B, fold_B, seed, has_grad=False)

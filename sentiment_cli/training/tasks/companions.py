@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sentiment_cli.config.commands import reset
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import Batch, Plan, gather, plan_steps, rows_on
 from sentiment_cli.data.batching.truncation import trained_lengths
@@ -26,9 +27,7 @@ def reads_unlabelled(experiment: Experiment) -> bool:
 
 def check_companions(experiment: Experiment, corpus: Corpus) -> None:
     """Raise UsageError where an objective reads unlabelled rows, or star ratings, and there are none."""
-    if reads_unlabelled(experiment) and (
-        "unsup" not in corpus.directories or not corpus.split("unsup").length_N.any()
-    ):
+    if reads_unlabelled(experiment) and ("unsup" not in corpus.directories or not corpus.split("unsup").length_N.any()):
         raise UsageError(
             f"objective.virtual.rows is {experiment.objective.virtual.rows}, and {experiment.data.source} has no "
             "unlabelled rows that are not in test",
@@ -40,7 +39,7 @@ def check_companions(experiment: Experiment, corpus: Corpus) -> None:
             raise UsageError(
                 f"objective.stars.{key} is {getattr(stars, key)}, and no training row of {experiment.data.source} has "
                 "a star rating: IMDb, the sample and what is laid out as IMDb is have them",
-                Change("--set", "objective.stars.weight=0", "--set", "objective.stars.smoothing=0"),
+                reset(experiment, "objective.stars"),
             )
 
 
@@ -74,7 +73,7 @@ def accompany(
 def _unlabelled(
     experiment: Experiment, corpus: Corpus, read_N: NDArray[np.int64], start: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the ids and lengths of the unlabelled rows of each step: as many as it has labelled ones, cut on the CPU."""
+    """Yield the ids and lengths of the unlabelled rows of each step: as many as it has labelled ones."""
     packed = corpus.split("unsup")
     rows, unlabelled_N = rows_on(torch.device("cpu"), packed), trained_lengths(packed.length_N, experiment.text)
     for row_B in pair_rows(experiment, read_N, unlabelled_N)[start:]:
@@ -94,7 +93,10 @@ def pair_rows(
     plan = plan_steps(read_N, experiment.train.model_copy(update={"max_steps": None}), experiment.seed)
     known_N, found = np.flatnonzero(unlabelled_N), list[NDArray[np.int64]]()
     for epoch, (begin, end) in enumerate(itertools.pairwise([0, *plan.epoch_ends])):
-        generator, n_rows = np.random.default_rng((experiment.seed, epoch, _UNLABELLED)), sum(map(len, plan.rows[begin:end]))
+        generator, n_rows = (
+            np.random.default_rng((experiment.seed, epoch, _UNLABELLED)),
+            sum(map(len, plan.rows[begin:end])),
+        )
         row_N = np.resize(generator.permutation(known_N), n_rows)
         row_N = row_N[np.argsort(unlabelled_N[row_N], kind="stable")]
         own_N = np.concatenate(plan.rows[begin:end])
