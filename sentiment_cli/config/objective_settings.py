@@ -27,9 +27,6 @@ class Virtual(Section):
 
     weight: Weight = Field(0.0, description="weight of the term; 0 leaves it out")
     epsilon: Radius = Field(5.0, description="length of the perturbation, as of objective.adversarial")
-    step: Radius = Field(
-        1.0, description="length of the random perturbation that the power iteration begins with (finite differences)"
-    )
     rows: Literal["train", "unsup", "both"] = Field(
         "train",
         description="rows whose answers are to stay: the training ones, as many unlabelled ones in each batch, or both",

@@ -47,9 +47,7 @@ def build_objective(
             seed_generators(device, seeds[1])
             spread_E = _spread(model, share_V)
             for one in passes:
-                term = virtual_adversarial_loss(
-                    model, one, target, epsilon=virtual.epsilon, step=virtual.step, spread_E=spread_E
-                )
+                term = virtual_adversarial_loss(model, one, target, epsilon=virtual.epsilon, spread_E=spread_E)
                 added = added + virtual.weight / len(passes) * term
         if terms.rdrop.weight:
             second = read_batch(model, batch.ids_BL, batch.length_B, batch.fold_B, seeds[2])
@@ -76,4 +74,4 @@ def _read_unlabelled(model: Classifier, batch: Batch, seed: int) -> Pass:
     assert batch.unlabelled_BL is not None
     assert batch.unlabelled_length_B is not None
     fold_B = None if batch.fold_B is None else batch.fold_B * 0  # the linear model of all: it has not seen their labels
-    return read_batch(model, batch.unlabelled_BL, batch.unlabelled_length_B, fold_B, seed, has_grad=False)
+    return read_batch(model, batch.unlabelled_BL, batch.unlabelled_length_B, fold_B, seed)

@@ -31,20 +31,16 @@ def draw_seeds(n: int) -> list[int]:
     return seeds
 
 
-def read_batch(
-    model: Classifier, ids_BL: Tensor, length_B: Tensor, fold_B: Tensor | None, seed: int, *, has_grad: bool = True
-) -> Pass:
-    """Read a batch; without `has_grad` the states and logits have no gradient, the inputs nevertheless."""
+def read_batch(model: Classifier, ids_BL: Tensor, length_B: Tensor, fold_B: Tensor | None, seed: int) -> Pass:
+    """Read a batch."""
     seed_generators(ids_BL.device, seed)
     inputs_BLD, added = model.inputs(ids_BL, length_B, fold_B)
     if not inputs_BLD.requires_grad:  # frozen vectors
         inputs_BLD = inputs_BLD.requires_grad_()
     (inner,) = draw_seeds(1)
-    with torch.set_grad_enabled(has_grad):
-        seed_generators(ids_BL.device, inner)
-        pooled_BD = model.pool(ids_BL, length_B, inputs_BLD)
-        logits = model.judge(pooled_BD, added)
-    return Pass(ids_BL, length_B, inputs_BLD, added, inner, pooled_BD, logits)
+    seed_generators(ids_BL.device, inner)
+    pooled_BD = model.pool(ids_BL, length_B, inputs_BLD)
+    return Pass(ids_BL, length_B, inputs_BLD, added, inner, pooled_BD, model.judge(pooled_BD, added))
 
 
 def read_perturbed(model: Classifier, first: Pass, moved_BLE: Tensor) -> Tensor:
