@@ -6,20 +6,15 @@ from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.errors import DataError, UsageError
 from sentiment_cli.training.class_weights import class_weights
-from sentiment_cli.training.tasks.companions import check_companions
 
 
 def check_corpus(experiment: Experiment, corpus: Corpus) -> None:
-    """Raise UsageError where validation rows do not define train.monitor, or an objective's rows are not there.
-
-    Raises DataError where training has no feature.
-    """
+    """Raise UsageError where validation rows do not define train.monitor, DataError where training has no feature."""
     if experiment.task != "classify":
         return
     _check_monitor(experiment, corpus)
     class_weights(experiment, corpus, corpus.split("train").label_N)  # refuses labels that there are not
     _check_tokens(experiment, corpus)
-    check_companions(experiment, corpus)
 
 
 def _check_monitor(experiment: Experiment, corpus: Corpus) -> None:
