@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from sentiment_cli.config.paths import runs_dir
 from sentiment_cli.data.batching.batches import Batch, plan_steps
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.errors import UsageError
@@ -142,6 +143,17 @@ def test_without_a_weight_the_loss_is_that_of_the_labels_and_the_bytes_are_those
     again = load_weights(open_artefact(fit(experiment(*TINY, "train.epochs=1", "train.max_steps=2")).directory))
     assert all(torch.equal(tensor, again[name]) for name, tensor in runs[0].items())
     assert set(runs[1]) - set(runs[0]) == {"ratings.weight", "ratings.bias"}
+
+
+def test_a_run_starts_from_another_with_or_without_a_head_for_ratings(experiment) -> None:
+    few = (*TINY, "train.epochs=1", "train.max_steps=1", "train.lr=1e-9")
+    names = ("plain", "rated", "plain-again")
+    for name, weight, start in zip(names, (0, 1, 0), ("null", "plain", "rated"), strict=True):
+        fit(experiment(*few, f"objective.stars.weight={weight}", f"init_from={start}"), name)
+    plain, rated, again = (load_weights(open_artefact(runs_dir() / name)) for name in names)
+    for name, tensor in plain.items():
+        torch.testing.assert_close(rated[name], tensor, atol=1e-6, rtol=0)
+        torch.testing.assert_close(again[name], tensor, atol=1e-6, rtol=0)
 
 
 def test_each_batch_has_as_many_unlabelled_rows_of_similar_lengths(experiment) -> None:
