@@ -251,6 +251,9 @@ def _of_the_teacher(experiment: Experiment) -> Iterator[Contradiction]:
     for key in sorted(said) if not teacher.run else ():
         message = f"teacher.{key} says how a teacher is learnt from, and teacher.run names none"
         yield Contradiction((f"teacher.{key}", "teacher.run"), message)
+    if len(teacher.run) == 1 and teacher.mix == "fitted":
+        message = "teacher.mix is of several teachers, and teacher.run names one"
+        yield Contradiction(("teacher.mix", "teacher.run"), message)
     if teacher.confident is not None and "temperature" in said:
         message = "teacher.confident takes labels from the teacher, and teacher.temperature softens probabilities"
         yield Contradiction(("teacher.confident", "teacher.temperature"), message)
