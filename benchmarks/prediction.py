@@ -38,7 +38,7 @@ from sentiment_cli.data.corpus.raw_texts import prepare_texts
 from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.data.tokens.tokenizer import encode
 from sentiment_cli.inference.export import graphs_of
-from sentiment_cli.inference.scoring import BATCH_TOKENS
+from sentiment_cli.inference.torch_model import BATCH_TOKENS
 from sentiment_cli.runs.directory import find_run
 from sentiment_cli.runs.saved_model import Artefact, open_artefact, pack_artefact
 

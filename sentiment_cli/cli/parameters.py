@@ -14,6 +14,7 @@ from typer import Argument, Option, core
 from sentiment_cli.cli import completion
 from sentiment_cli.errors import Change, UsageError
 
+_MOST_DIGITS = 18  # fewer than any limit that Python or pydantic has
 _RUN_OR_MODEL = "Run directory or name, or a packed model; without one, the newest finished run."
 Run = Annotated[str | None, Argument(help=_RUN_OR_MODEL, autocompletion=completion.runs)]
 OneRun = Annotated[str, Argument(metavar="RUN", help="Run directory or name.", autocompletion=completion.runs)]
@@ -59,4 +60,19 @@ class _Spared:
             (kind,) = get_args(kind)
         if isinstance(kind, type) and all(isinstance(one, kind) for one in (value if is_list else [value])):
             return value
+        if (
+            kind is int
+            and not is_list
+            and (number := _whole_number(value, param.type_descriptor.parameter_info)) is not None
+        ):
+            return number
         return self.build().coerce(value, param=param, ctx=ctx)
+
+
+def _whole_number(typed: str, limits: Any) -> int | None:
+    """Return a number typed in plain digits and within its limits; pydantic takes 5 MB, and says what is wrong."""
+    if not typed.isascii() or not typed.isdigit() or len(typed) > _MOST_DIGITS:
+        return None
+    number = int(typed)
+    is_within = (limits.min is None or number >= limits.min) and (limits.max is None or number <= limits.max)
+    return number if is_within else None

@@ -15,13 +15,14 @@ from sentiment_cli.config.schema import Experiment, Text
 from sentiment_cli.data.batching.batches import DeviceRows, gather
 from sentiment_cli.data.batching.truncation import concatenate_rows, cut_batches, read_lengths
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
-from sentiment_cli.inference.scoring import BATCH_TOKENS
 from sentiment_cli.models.classifier import AnyClassifier, build_classifier
 from sentiment_cli.onnx.runtime import ScoreFn
 from sentiment_cli.runs.saved_model import WEIGHTS, Artefact, experiment_of
 from sentiment_cli.storage import store
 
 Built = TypeVar("Built", bound=nn.Module)
+# Rows times width of one batch: large enough to fill a device.
+BATCH_TOKENS = 16_384
 
 
 def load_model(artefact: Artefact) -> AnyClassifier:

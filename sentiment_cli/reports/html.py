@@ -7,6 +7,7 @@ with, so that even a mistake here could do little.
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from itertools import pairwise
@@ -34,6 +35,8 @@ from sentiment_cli.reports.blocks import (
 from sentiment_cli.reports.svg import draw, series_style
 
 _SHADES = 10
+
+_DOTTED = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 
 
 def render_page(document: Document) -> bytes:
@@ -134,7 +137,7 @@ def _table(table: Table) -> Element:
     kind = {"class": "figure"} if table.is_numeric else {}
     rows = []
     for i, row in enumerate(table.rows):
-        cells = [_element("th", {"scope": "row"}, row[0])]
+        cells = [_element("th", {"scope": "row"}, *_breakable(row[0]))]
         for j, text in enumerate(row[1:]):
             shade = {"class": f"figure shade-{round(table.shade[i][j] * _SHADES)}"} if table.shade else kind
             cells.append(_element("td", shade, text))
@@ -148,6 +151,12 @@ def _table(table: Table) -> Element:
         parts.append(_element("thead", {}, _element("tr", {}, *names)))
     # What is too wide for a telephone scrolls by itself; the page does not.
     return _element("div", {"class": "wide"}, _element("table", {}, *parts, _element("tbody", {}, *rows)))
+
+
+def _breakable(name: str) -> list[str | Element]:
+    """Return a heading; in a narrow column, the dotted name of a setting breaks between its words."""
+    first, *others = re.split(r"(?<=[._])", name) if _DOTTED.fullmatch(name) else [name]
+    return [first, *(part for other in others for part in (_element("wbr", {}), other))]
 
 
 def _figure(figure: Figure) -> Element:

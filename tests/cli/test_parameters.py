@@ -18,7 +18,7 @@ def test_invariant_12_a_prediction_imports_neither_torch_nor_anything_else_that_
     program = (
         "import sys; from sentiment_cli.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
     )
-    command = [sys.executable, "-c", program, "predict", "--run", three_labels / "model", "so good"]
+    command = [sys.executable, "-c", program, "predict", "--run", three_labels / "model", "--workers", "1", "so good"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout.split("\t")[0]) == (0, "good")
     imported = set(done.stderr.splitlines()[-1].split())
@@ -68,6 +68,8 @@ class Colour(StrEnum):
         ("", (None, None, Colour.red, 7, None, False)),
         ("a b --name x", (["a", "b"], "x", Colour.red, 7, None, False)),
         ("--colour blue --number 9 --path a/b --on", (None, None, Colour.blue, 9, Path("a/b"), True)),
+        ("--number 007", (None, None, Colour.red, 7, None, False)),
+        ("--number -3", (None, None, Colour.red, -3, None, False)),
         ("--number 99", "99 is not in the range|less than or equal to 10"),
         ("--number x", "Invalid value"),
         ("--colour green", "Invalid value"),

@@ -12,6 +12,8 @@ from onnx import helper, numpy_helper
 
 from sentiment_cli.errors import SentimentError
 from sentiment_cli.inference.predictor import open_predictor
+from sentiment_cli.onnx.rules import sizes
+from sentiment_cli.onnx.rules.values import Range
 from sentiment_cli.onnx.verify import check_graph
 from sentiment_cli.runs.model_files import pack
 from sentiment_cli.runs.saved_model import GRAPH, hashes_of, open_artefact, packed_files
@@ -245,7 +247,7 @@ def test_the_graph_that_the_cases_change_is_taken() -> None:
 
 
 def test_a2_a_batch_is_looked_at_before_it_is_computed() -> None:
-    """A size may be harmless for one number of rows and tokens, and not for another."""
+    """A size may be harmless for one number of rows and tokens, and not for another: those up to 1,024 are one walk."""
     graph = [
         helper.make_node("Shape", ["ids_BL"], ["length_1"], start=1),
         helper.make_node("Sub", ["length_1", "n"], ["past_1"]),
@@ -254,9 +256,24 @@ def test_a2_a_batch_is_looked_at_before_it_is_computed() -> None:
         helper.make_node("ConstantOfShape", ["size_1"], ["huge"]),
     ]
     checked = check_graph(model_of(*graph, n=ints(999), none=ints(0), many=ints(2**40)))
-    checked.check_batch(5, 999)
-    with pytest.raises(IntegrityError, match="numbers"):
-        checked.check_batch(1, 1000)
+    checked.check_batch(5, 512)
+    for rows, tokens in ((1, 1000), (5, 513)):
+        with pytest.raises(IntegrityError, match="numbers"):
+            checked.check_batch(rows, tokens)
+
+
+def test_a_walk_covers_the_batches_up_to_a_power_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server meets thousands of shapes: they need some dozens of walks, and each value's limit is the smallest's."""
+    walked: list[tuple[Range, Range]] = []
+    follow = sizes._Walk.follow
+    monkeypatch.setattr(sizes._Walk, "follow", lambda walk: walked.append(walk._known["ids_BL"].axes) or follow(walk))
+    checked = check_graph(model_of())
+    for rows in range(1, 65):
+        for tokens in range(1, 513):
+            checked.check_batch(rows, tokens)
+    assert len(walked) == len(set(walked)) == 7 * 10
+    for rows, tokens in ((1, 1), (2, 2), (3, 4), (33, 257), (64, 512)):
+        assert any(one.low <= rows <= one.high and few.low <= tokens <= few.high for one, few in walked)
 
 
 # A6: each place of a graph in which a name stands.

@@ -63,8 +63,9 @@ ATTACKS = [
     "url(https://evil.example) expression(alert(1)) @import 'https://evil.example'",
 ]
 TAGS = set(
-    "html head meta title style body main header section aside h1 h2 p ul li pre code table caption thead tbody tr th "
-    "td dl dt dd figure figcaption blockquote details summary div span b svg defs g path use text clippath rect".split()
+    "html head meta title style body main header section aside h1 h2 p ul li pre code table caption thead tbody tr "
+    "th td wbr dl dt dd figure figcaption blockquote details summary div span b svg defs g path use text clippath "
+    "rect".split()
 )
 ATTRIBUTES = set(
     "charset http-equiv content name lang class scope tabindex dir viewbox role aria-label aria-hidden id href d "

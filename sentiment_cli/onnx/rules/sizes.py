@@ -1,7 +1,9 @@
 """How much a graph computes: followed node by node for a batch, before it is computed, and compared with our own.
 
 The size of a value is limited to a fixed count for each of a row's length squared, as wide as the widest weights. It is
-computed for a small batch before onnxruntime reads the graph, and for each batch of another size before that one.
+computed for a small batch before onnxruntime reads the graph, and before a batch of another size. Rows and tokens are
+ranges there, from above half of a power of two up to it: one walk covers all batches between, at the largest sizes that
+values can have and the limit of the smallest batch.
 """
 
 from collections.abc import Sequence
@@ -9,7 +11,7 @@ from typing import NamedTuple
 
 from sentiment_cli.onnx.rules.calls import Call, Node
 from sentiment_cli.onnx.rules.table import RULES
-from sentiment_cli.onnx.rules.values import FLOAT, INT64, Range, Value, fixed, hull, refused, value
+from sentiment_cli.onnx.rules.values import FLOAT, INT64, Range, Value, hull, refused, value
 
 INPUTS = {"ids_BL": 2, "length_B": 1}  # and their axes
 _SLACK, _LEAST_WIDTH, _LEAST_LENGTH = 16, 64, 64
@@ -36,15 +38,23 @@ class Checked:
         self._graph, self._constants = graph, constants
         self._width = max(_LEAST_WIDTH, *map(_width, constants.values()), 1)
         self._weights = sum(one.size for one in constants.values())
-        self._seen: set[tuple[int, int]] = set()
+        self._seen: set[tuple[Range, Range]] = set()
         self.check_batch(*_FIRST)
 
     def check_batch(self, rows: int, tokens: int) -> None:
         """Raise IntegrityError for a node that no exported graph has."""
-        if (rows, tokens) not in self._seen:
-            most = _SLACK * rows * tokens * (tokens + _LEAST_LENGTH) * self._width + self._weights
-            _Walk(self._graph, self._constants, rows, tokens, most).follow()
-            self._seen.add((rows, tokens))
+        axes = _doubling(rows), _doubling(tokens)
+        if axes not in self._seen:
+            least = [axis.low for axis in axes]
+            most = _SLACK * least[0] * least[1] * (least[1] + _LEAST_LENGTH) * self._width + self._weights
+            _Walk(self._graph, self._constants, axes, most).follow()
+            self._seen.add(axes)
+
+
+def _doubling(size: int) -> Range:
+    """Return the sizes from above half of a power of two up to it, this one among them."""
+    most = 1 << (size - 1).bit_length()
+    return Range(most // 2 + 1, most)
 
 
 def _width(one: Value) -> int:
@@ -53,14 +63,13 @@ def _width(one: Value) -> int:
 
 
 class _Walk:
-    """A graph evaluated symbolically for a batch of limited rows and tokens."""
+    """A graph evaluated symbolically for batches of limited rows and tokens."""
 
-    def __init__(self, graph: Body, constants: dict[str, Value], rows: int, tokens: int, most: int) -> None:
+    def __init__(self, graph: Body, constants: dict[str, Value], axes: tuple[Range, Range], most: int) -> None:
         self._graph, self._most = graph, most
-        axes = fixed(rows, tokens)
         self._known = dict(constants)
         self._add("ids_BL", value(INT64, axes, Range(0, _MOST_ID)), 1)
-        self._add("length_B", value(INT64, axes[:1], Range(1, tokens)), 1)
+        self._add("length_B", value(INT64, axes[:1], Range(1, axes[1].high)), 1)
 
     def follow(self) -> None:
         self._nodes(self._graph.nodes, 1)

@@ -17,7 +17,7 @@ from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.data.corpus.pairs import END_ID, open_pairs
 from sentiment_cli.evaluation.sequence_metrics import SequenceScores, score_tokens
 from sentiment_cli.inference.generate.search import greedy
-from sentiment_cli.inference.scoring import BATCH_TOKENS
+from sentiment_cli.inference.torch_model import BATCH_TOKENS
 from sentiment_cli.models.seq2seq import EncoderDecoder, build_encoder_decoder
 from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader, build_row_loader
