@@ -30,7 +30,7 @@ def adversarial_loss(
     """
     total = loss(first.logits, batch) * len(batch.length_B) * _SCALE
     (grad_BLD,) = torch.autograd.grad(total, first.inputs_BLD, retain_graph=True)
-    moved_BLE = _of_length(grad_BLD[..., : len(spread_E)] * spread_E, first.length_B, epsilon)
+    moved_BLE = _of_length(grad_BLD[..., : len(spread_E)] * spread_E, epsilon)
     return loss(read_perturbed(model, first, moved_BLE * spread_E), batch)
 
 
@@ -48,7 +48,7 @@ def virtual_adversarial_loss(
     answer = first.logits.detach()
     drawn = _through_fisher(answer, torch.randn_like(answer), target)
     (grad_BLD,) = torch.autograd.grad((first.logits * drawn).sum() * _SCALE, first.inputs_BLD, retain_graph=True)
-    moved_BLE = _of_length(grad_BLD[..., : len(spread_E)] * spread_E, first.length_B, epsilon)
+    moved_BLE = _of_length(grad_BLD[..., : len(spread_E)] * spread_E, epsilon)
     return divergence(answer, read_perturbed(model, first, moved_BLE * spread_E), target).mean()
 
 
@@ -91,14 +91,9 @@ def _both(logits: Tensor, other: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[T
     return (logits, other), (-logits, -other)
 
 
-def _of_length(moved_BLE: Tensor, length_B: Tensor, norm: float) -> Tensor:
-    """Scale each row's perturbation to this L2 norm over its tokens; what is none, or padding, stays zero."""
-    is_token_BL = torch.arange(moved_BLE.shape[1], device=length_B.device) < length_B[:, None]
-    moved_BLE = moved_BLE.float() * is_token_BL[..., None]
-    tiny = torch.finfo(torch.float32).tiny
-    moved_BLE = moved_BLE / moved_BLE.abs().amax(dim=(1, 2), keepdim=True).clamp(
-        min=tiny
-    )  # squares of it do not vanish
-    size_B11 = moved_BLE.flatten(1).norm(dim=1)[:, None, None]
-    scaled_BLE: Tensor = norm * moved_BLE / size_B11.clamp(min=tiny)
-    return scaled_BLE
+def _of_length(grad_BLE: Tensor, norm: float) -> Tensor:
+    """Scale each row's gradient, which is zero at padding, to this L2 norm; a row without a gradient stays zero."""
+    grad_BLE, tiny = grad_BLE.float(), torch.finfo(torch.float32).tiny
+    grad_BLE = grad_BLE / grad_BLE.abs().amax(dim=(1, 2), keepdim=True).clamp(min=tiny)  # its squares do not vanish
+    moved_BLE: Tensor = norm * grad_BLE / grad_BLE.flatten(1).norm(dim=1)[:, None, None].clamp(min=tiny)
+    return moved_BLE

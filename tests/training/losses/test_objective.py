@@ -17,6 +17,7 @@ from sentiment_cli.errors import UsageError
 from sentiment_cli.inference.torch_model import load_weights
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.runs.saved_model import open_artefact
+from sentiment_cli.training.losses import objective as objective_module
 from sentiment_cli.training.losses.consistency import mixup_loss, ratings_loss, symmetric_divergence
 from sentiment_cli.training.losses.labels import classification_loss, cross_entropy
 from sentiment_cli.training.losses.objective import build_objective
@@ -132,6 +133,20 @@ def test_virtual_adversarial_rows_are_those_asked_for(experiment, rows: str) -> 
     change = _value(experiment, *settings, batch=relabelled) - found
     plain = _value(experiment, batch=relabelled) - _value(experiment)
     assert change == pytest.approx(plain, abs=1e-5)  # the term itself reads no label
+
+
+def test_unlabelled_rows_read_the_linear_model_of_all_training_rows(experiment, monkeypatch) -> None:
+    """The folds of a wide part are those of labelled rows."""
+    read, folds = objective_module.read_batch, list[list[int]]()
+
+    def noting(model, ids_BL, length_B, fold_B, seed):
+        folds.append(fold_B.tolist())
+        return read(model, ids_BL, length_B, None, seed)
+
+    monkeypatch.setattr(objective_module, "read_batch", noting)
+    batch = BATCH._replace(fold_B=torch.tensor([1, 2, 1]))
+    _value(experiment, "objective.virtual.weight=1", "objective.virtual.rows=both", batch=batch)
+    assert folds == [[1, 2, 1], [0, 0, 0]]
 
 
 def test_without_a_weight_the_loss_is_that_of_the_labels_and_the_bytes_are_those_of_the_plain_run(experiment) -> None:
