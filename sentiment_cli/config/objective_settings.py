@@ -18,7 +18,7 @@ class Adversarial(Section):
     epsilon: Radius = Field(
         5.0,
         description="length of the perturbation of a row's word vectors, of which each component is measured in its "
-        "standard deviations over the training text",
+        "standard deviations over the training text; 5 is for rows of hundreds of words, shorter ones need less",
     )
 
 
