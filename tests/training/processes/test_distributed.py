@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import forking
 import killing
@@ -154,19 +157,49 @@ def test_a_signal_to_one_process_stops_all_at_one_checkpoint(alone: Path) -> Non
     assert outcome(directory) == outcome(alone / "runs" / "alone")
 
 
-def agents(root: Path, *args: str) -> list[subprocess.Popen[bytes]]:
+class Node(NamedTuple):
+    """Where an agent of torchrun runs: its address, its network interface, and what its command begins with."""
+
+    address: str
+    interface: str
+    prefix: tuple[str, ...]
+
+
+def agents(
+    root: Path, *args: str, nodes: Sequence[Node] = (Node("127.0.0.1", "lo", ()),) * 2
+) -> list[subprocess.Popen[bytes]]:
     """Start two agents of torchrun with one process each, as on two machines."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "two"]
-    ours = {**environment(root), "GLOO_SOCKET_IFNAME": "lo"}
-    return [
-        subprocess.Popen(
-            [*command, "-m", "sentiment_cli", *args], env=ours, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        for _ in range(2)
-    ]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{nodes[0].address}:{port}", "--rdzv-id", "two"]
+    started = []
+    for i, node in enumerate(nodes):
+        own = ["--local-addr", node.address, "--rdzv-conf", f"is_host={i == 0}"]  # not by host names, which are equal
+        ours = {**environment(root), "GLOO_SOCKET_IFNAME": node.interface}
+        words = [*node.prefix, *command, *own, "-m", "sentiment_cli", *args]
+        started.append(subprocess.Popen(words, env=ours, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+    return started
+
+
+@pytest.fixture
+def wire() -> Iterator[list[Node]]:
+    """Two network namespaces joined by a virtual wire, each without any other network."""
+    names = [f"sentiment-{os.getpid()}-{i}" for i in range(2)]
+    ip = shutil.which("ip")
+    if ip is None or subprocess.run([ip, "netns", "add", names[0]], capture_output=True).returncode:
+        pytest.skip("network namespaces need root, and the program `ip`")
+    try:
+        subprocess.run([ip, "netns", "add", names[1]], check=True)
+        ends = ["wire", "netns", names[0], "type", "veth", "peer", "name", "wire", "netns", names[1]]
+        subprocess.run([ip, "link", "add", *ends], check=True)
+        for i, name in enumerate(names):
+            for words in (f"address add 10.77.0.{i + 1}/24 dev wire", "link set wire up", "link set lo up"):
+                subprocess.run([ip, "-n", name, *words.split()], check=True)
+        yield [Node(f"10.77.0.{i + 1}", "wire", (ip, "netns", "exec", name)) for i, name in enumerate(names)]
+    finally:
+        for name in names:
+            subprocess.run([ip, "netns", "delete", name], capture_output=True)
 
 
 def test_two_agents_of_torchrun_train_what_one_process_trains(alone: Path) -> None:
@@ -174,6 +207,14 @@ def test_two_agents_of_torchrun_train_what_one_process_trains(alone: Path) -> No
     said = [agent.communicate(timeout=600)[1].decode() for agent in both]
     assert [agent.returncode for agent in both] == [0, 0], said
     assert outcome(alone / "runs" / "agents") == outcome(alone / "runs" / "alone")
+
+
+def test_two_agents_that_only_a_wire_joins_train_what_one_process_trains(alone: Path, wire: list[Node]) -> None:
+    """Each agent has a network of its own, so that no address of one machine reaches the other by accident."""
+    both = agents(alone, "train", *settings(alone), "--name", "wired", nodes=wire)
+    said = [agent.communicate(timeout=600)[1].decode() for agent in both]
+    assert [agent.returncode for agent in both] == [0, 0], said
+    assert outcome(alone / "runs" / "wired") == outcome(alone / "runs" / "alone")
 
 
 @pytest.mark.slow
