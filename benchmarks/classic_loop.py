@@ -31,7 +31,7 @@ from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.device import describe, select_device, set_up
 from sentiment_cli.training.loop import train_steps
-from sentiment_cli.training.losses import classification_loss
+from sentiment_cli.training.losses.labels import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
 
 _WORDS, _WIDTH, _LENGTH, _ROWS, _STATE = 121_365, 100, 512, 32, 32

@@ -30,7 +30,7 @@ from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.models.classifier import build_classifier
 from sentiment_cli.models.device import describe, runs_bf16, select_device, set_up
 from sentiment_cli.training.loop import train_steps
-from sentiment_cli.training.losses import classification_loss
+from sentiment_cli.training.losses.labels import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
 
 _WARM_UP = 4

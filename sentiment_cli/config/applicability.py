@@ -89,4 +89,10 @@ TASKS_OF_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "data.valid": dict.fromkeys(("by", "folds", "source", "unsup_share"), _REVIEWS),
     "teacher": {"run": _CLASSIFY},
+    "objective": {"ramp": _CLASSIFY},
+    "objective.adversarial": dict.fromkeys(("weight", "epsilon"), _CLASSIFY),
+    "objective.virtual": dict.fromkeys(("weight", "epsilon", "rows"), _CLASSIFY),
+    "objective.rdrop": {"weight": _CLASSIFY},
+    "objective.mixup": dict.fromkeys(("weight", "alpha"), _CLASSIFY),
+    "objective.stars": dict.fromkeys(("weight", "smoothing"), _CLASSIFY),
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sentiment_cli.config.applicability import CELLS_WITHOUT, KINDS_OF_SETTINGS, SEQUENCE_TASKS, TASKS_OF_SETTINGS
+from sentiment_cli.config.objective_settings import TERMS
 from sentiment_cli.config.schema import (
     CORPORA,
     SMALLEST_BPE,
@@ -37,6 +38,7 @@ def contradictions(experiment: Experiment) -> Iterator[Contradiction]:
     yield from _of_the_model(experiment)
     yield from _of_training(experiment)
     yield from _of_the_teacher(experiment)
+    yield from _of_the_objective(experiment)
     yield from _of_the_task(experiment)
     yield from _of_origins(experiment)
 
@@ -249,6 +251,9 @@ def _of_the_teacher(experiment: Experiment) -> Iterator[Contradiction]:
     for key in sorted(said) if not teacher.run else ():
         message = f"teacher.{key} says how a teacher is learnt from, and teacher.run names none"
         yield Contradiction((f"teacher.{key}", "teacher.run"), message)
+    if len(teacher.run) == 1 and teacher.mix == "fitted":
+        message = "teacher.mix is of several teachers, and teacher.run names one"
+        yield Contradiction(("teacher.mix", "teacher.run"), message)
     if teacher.confident is not None and "temperature" in said:
         message = "teacher.confident takes labels from the teacher, and teacher.temperature softens probabilities"
         yield Contradiction(("teacher.confident", "teacher.temperature"), message)
@@ -258,6 +263,48 @@ def _of_the_teacher(experiment: Experiment) -> Iterator[Contradiction]:
     if teacher.run and target != "label":
         message = f"teacher.run teaches probabilities of single labels, and data.target is {target}"
         yield Contradiction(("teacher.run", "data.target"), message)
+
+
+def _of_the_objective(experiment: Experiment) -> Iterator[Contradiction]:
+    objective, model, target = experiment.objective, experiment.model, experiment.data.target
+    weights = {f"objective.{name}.weight": getattr(objective, name).weight for name in TERMS}
+    used = [key for key, weight in weights.items() if weight]
+    for key in used:
+        if model.kind == "linear":
+            message = f"{key} is of networks, and model.kind is linear, which is solved without steps"
+            yield Contradiction((key, "model.kind"), message)
+        elif model.head == "steps":
+            message = f"{key} is of a row's one answer, and model.head steps has one at each token"
+            yield Contradiction((key, "model.head"), message)
+    for name in TERMS:
+        term = getattr(objective, name)
+        for field, about in type(term).model_fields.items() if not term.weight and name != "stars" else ():
+            if getattr(term, field) != about.default:
+                message = f"objective.{name}.{field} is of objective.{name}.weight above 0, and that is 0"
+                yield Contradiction((f"objective.{name}.{field}", f"objective.{name}.weight"), message)
+    if objective.ramp and not used:
+        message = "objective.ramp raises the weights of the objective's terms, and all are 0"
+        yield Contradiction(("objective.ramp", "objective.ramp"), message)
+    stars = objective.stars
+    for key, value in (("weight", stars.weight), ("smoothing", stars.smoothing)):
+        if value and target != "label":
+            message = f"objective.stars.{key} adds ratings to single labels, and data.target is {target}"
+            yield Contradiction((f"objective.stars.{key}", "data.target"), message)
+    if stars.smoothing:
+        for key, is_set in (
+            ("model.kind", model.kind == "linear"),
+            ("teacher.run", bool(experiment.teacher.run)),
+            ("train.class_weight", experiment.train.class_weight not in ("none", None)),
+        ):
+            if is_set:
+                message = f"objective.stars.smoothing softens the labels that a network learns, and {key} is set"
+                yield Contradiction(("objective.stars.smoothing", key), message)
+    if objective.virtual.rows != "train" and experiment.teacher.run and experiment.teacher.rows != "train":
+        message = (
+            f"teacher.rows {experiment.teacher.rows} makes the unlabelled rows training rows, and "
+            f"objective.virtual.rows is {objective.virtual.rows}"
+        )
+        yield Contradiction(("objective.virtual.rows", "teacher.rows"), message)
 
 
 def _of_the_task(experiment: Experiment) -> Iterator[Contradiction]:

@@ -113,19 +113,21 @@ def validated(layers: Layers) -> Experiment:
 
 
 def _with_defaults(layers: Layers, experiment: Experiment) -> Change | None:
-    """Return the typed command with defaults for what files set and `--set` contradicts; None if these are no help."""
+    """Return the typed command with defaults for what contradicts each other; None if these are no help.
+
+    They are for what files set and `--set` contradicts or, where that does not do, for what `--set` sets.
+    """
     typed = {path for document in layers.documents if document.override is not None for path in document.values}
     against = {key for found in contradictions(experiment) for key in found.keys}
     default_of = {key: default for key, default, _ in differences(Experiment(name=experiment.name), experiment)}
-    reset = [key for key in default_of if key in against and tuple(key.split(".")) not in typed]
-    if not (typed and reset):
-        return None
-    values = copy.deepcopy(layers.values)
-    for key in reset:
-        set_value(values, key.split("."), default_of[key])
-    if _examined(Layers(values, layers.documents, layers.n_taken))[1]:
-        return None
-    return Change(*(word for key in reset for word in ("--set", f"{key}={inline_yaml(default_of[key])}")))
+    for is_typed in (False, True) if typed else ():
+        reset = [key for key in default_of if key in against and (tuple(key.split(".")) in typed) == is_typed]
+        values = copy.deepcopy(layers.values)
+        for key in reset:
+            set_value(values, key.split("."), default_of[key])
+        if reset and not _examined(Layers(values, layers.documents, layers.n_taken))[1]:
+            return Change(*(word for key in reset for word in ("--set", f"{key}={inline_yaml(default_of[key])}")))
+    return None
 
 
 def problems_with(layers: Layers, document: YamlDocument, path: KeyPath, value: Any) -> list[Problem]:

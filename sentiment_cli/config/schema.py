@@ -17,6 +17,7 @@ from sentiment_cli.config.model_settings import Model as Model
 from sentiment_cli.config.model_settings import Regions as Regions
 from sentiment_cli.config.model_settings import Wide as Wide
 from sentiment_cli.config.train_settings import Gpu as Gpu
+from sentiment_cli.config.objective_settings import Terms as Terms
 from sentiment_cli.config.train_settings import Teacher as Teacher
 from sentiment_cli.config.train_settings import Train as Train
 from sentiment_cli.config.values import MOST_TOKENS as MOST_TOKENS
@@ -223,6 +224,7 @@ class Experiment(Section):
     vocabulary: Vocabulary = Vocabulary()
     model: Model = Model()
     train: Train = Train()
+    objective: Terms = Terms()
     teacher: Teacher = Teacher()
     init_from: str | None = Field(
         None,

@@ -184,6 +184,11 @@ class Teacher(Section):
         "finished "
         "run; several teachers are averaged",
     )
+    mix: Literal["equal", "fitted"] = Field(
+        "equal",
+        description="weights of several teachers' log-odds: equal, or fitted on the validation rows that all of them "
+        "were held out of, as an ensemble's are",
+    )
     rows: Literal["unsup", "train", "both"] = Field(
         "unsup", description="rows with soft labels from the teacher: the unlabelled ones, the training ones, or both"
     )

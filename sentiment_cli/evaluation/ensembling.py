@@ -74,7 +74,7 @@ def make_ensemble(runs: Sequence[str], name: str | None = None, weighing: Weighi
     models = [_open_member(path) for path in paths]
     _check_same(paths, models)
     names = _names(paths)
-    kept = _find_kept(paths, models, weighing)
+    kept = find_kept(paths, models, weighing, _equal(paths))
     weight_K = np.full(len(models), 1 / len(models))
     calibration, valid, scores = None, None, dict[str, Scores]()
     if kept:
@@ -180,11 +180,13 @@ def _check_same(paths: Sequence[Path], models: Sequence[SavedModel]) -> None:
             )
 
 
-def _find_kept(paths: Sequence[Path], models: Sequence[SavedModel], weighing: Weighing) -> list[ValidationOutputs]:
+def find_kept(
+    paths: Sequence[Path], models: Sequence[SavedModel], weighing: Weighing, hint: str
+) -> list[ValidationOutputs]:
     """Return the members' validation outputs, in the row order of the first member.
 
     Where they have not all kept some, or not of the same rows, nothing is returned for equal weights, and for fitted
-    ones UsageError raised.
+    ones UsageError raised with the hint.
     """
     kept, problem = list[ValidationOutputs](), None
     for path, model in zip(paths, models, strict=True):
@@ -215,7 +217,7 @@ def _find_kept(paths: Sequence[Path], models: Sequence[SavedModel], weighing: We
     if problem is None:
         return kept
     if weighing == "fitted":
-        raise UsageError(f"{problem}; weights are fitted on rows that no member was trained on", _equal(paths))
+        raise UsageError(f"{problem}; weights are fitted on rows that no member was trained on", hint)
     console.warn(f"{problem}; the ensemble has no validation scores, and no temperature of its own")
     return []
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_cli.config import schema
+from sentiment_cli.data.corpus.ratings import LEAST, MOST
 from sentiment_cli.data.corpus.targets import TargetName, n_outputs
 from sentiment_cli.data.tokens.vocabulary import Vocabulary
 from sentiment_cli.models.cells.lstm_2d import end_marks, sentence_ends
@@ -22,7 +23,8 @@ class Classifier(nn.Module):
 
     Of other targets it has as many logits as `targets.n_outputs` says.
 
-    `is_mark_V` marks the vocabulary entries that end a sentence, for an encoder that needs sentence ends.
+    `is_mark_V` marks the vocabulary entries that end a sentence, for an encoder that needs sentence ends. With `rates`
+    there is a second head for star ratings, which training alone reads.
     """
 
     is_mark_V: Tensor
@@ -37,6 +39,7 @@ class Classifier(nn.Module):
         pad_is_input: bool,
         is_mark_V: Tensor | None = None,
         target: TargetName = "label",
+        rates: bool = False,
     ) -> None:
         super().__init__()
         assert n_labels >= 2
@@ -60,6 +63,7 @@ class Classifier(nn.Module):
             width = self.pooling.width
         self.dropout = nn.Dropout(settings.dropout)
         self.output = nn.Linear(width, self.n_logits)
+        self.ratings = nn.Linear(width, MOST - LEAST) if rates else None
 
     def forward(
         self, ids_BL: Tensor, length_B: Tensor, inputs_BLD: Tensor | None = None, fold_B: Tensor | None = None
@@ -70,11 +74,16 @@ class Classifier(nn.Module):
         logits still follow from the ids. `fold_B` are the folds of training rows, for the wide part.
         """
         own_BLD, added = self.inputs(ids_BL, length_B, fold_B)
-        encoded = self.encode(ids_BL, length_B, own_BLD if inputs_BLD is None else inputs_BLD)
-        if self.pooling is None:  # one logit per step, of which the last one is the prediction
-            logits = self._judge(self.dropout(last_of(encoded.states_BLD, length_B)))
-        else:
-            logits = self._judge(self.dropout(self.pooling(encoded, length_B)))
+        return self.judge(self.pool(ids_BL, length_B, own_BLD if inputs_BLD is None else inputs_BLD), added)
+
+    def pool(self, ids_BL: Tensor, length_B: Tensor, inputs_BLD: Tensor) -> Tensor:
+        """Return pooled_BD; with `head: steps`, which has a logit per step, the last state: there is the prediction."""
+        encoded = self.encode(ids_BL, length_B, inputs_BLD)
+        return last_of(encoded.states_BLD, length_B) if self.pooling is None else self.pooling(encoded, length_B)
+
+    def judge(self, pooled_BD: Tensor, added: Tensor | None) -> Tensor:
+        """Return the logits of pooled states, with dropout in training."""
+        logits = self._judge(self.dropout(pooled_BD))
         return logits if added is None else logits + added
 
     def inputs(self, ids_BL: Tensor, length_B: Tensor, fold_B: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -109,6 +118,12 @@ class Classifier(nn.Module):
             encoded = self.context(encoded, length_B)
         return encoded
 
+    def rate(self, pooled_BD: Tensor) -> Tensor:
+        """Return logit_BJ of pooled states: whether a row has at least 2 stars, at least 3, and so on up to 10."""
+        assert self.ratings is not None
+        logit_BJ: Tensor = self.ratings(self.dropout(pooled_BD)).float()
+        return logit_BJ
+
     def _judge(self, values: Tensor) -> Tensor:
         logits: Tensor = self.output(values).float()
         return logits.squeeze(-1) if self.n_logits == 1 else logits
@@ -134,6 +149,7 @@ def build_classifier(experiment: schema.Experiment, vocabulary: Vocabulary, n_la
         pad_is_input=pad_is_input,
         is_mark_V=is_mark_V,
         target=experiment.data.target,
+        rates=experiment.objective.stars.weight > 0,
     )
 
 

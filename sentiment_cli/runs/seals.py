@@ -4,7 +4,7 @@
     seal_files(run, [METRICS_LOG])              for a log, which may grow later, and for the manifest of a directory
     warn_edited(run)                            warn of changed files
 
-Runs of earlier versions have no seals and cause no warning.
+Runs of versions before 0.2 have no seals and cause no warning.
 """
 
 import hashlib
@@ -28,6 +28,7 @@ from sentiment_cli.runs.files import (
 )
 from sentiment_cli.storage import store
 
+_FIRST_SEALED = (0, 2)  # the first version that wrote seals
 _LOGS = (METRICS_LOG, LEDGER)  # files that grow, whose beginning is sealed
 WHAT_ANSWERS = (EXPERIMENT, f"{MODEL}/{store.MANIFEST}")  # what a run's answers come from
 OF_A_FINISHED_RUN = (*WHAT_ANSWERS, METRICS_LOG, f"{VALIDATION}/{store.MANIFEST}", f"{ROWS}/{store.MANIFEST}")
@@ -53,7 +54,7 @@ def edited_files(run: Path, only: Collection[str] | None = None) -> list[str]:
     Where the summary has a seal, scores and predictions without one are not of the run's making, either.
     """
     if not store.is_there(run / SEALS):
-        return []
+        return [SEALS] if _has_sealed(run) else []
     *lines, _half = store.read_file(run / SEALS).split(b"\n")
     if not lines:  # a process that was killed at its first seal wrote no summary
         return [SEALS] if store.is_there(run / SUMMARY) else []
@@ -69,6 +70,15 @@ def edited_files(run: Path, only: Collection[str] | None = None) -> list[str]:
             seals.setdefault(str(path.relative_to(run)), [])
     asked = seals if only is None else [name for name in seals if name in only]
     return [name for name in asked if not _is_as_written(run / name, seals[name], name in _LOGS)]
+
+
+def _has_sealed(run: Path) -> bool:
+    """Return whether the version that finished the run, as its summary has it, wrote seals."""
+    try:
+        version = str(json.loads(store.read_file(run / SUMMARY))["versions"]["sentiment"])
+        return tuple(map(int, version.split(".")[:2])) >= _FIRST_SEALED
+    except (store.IntegrityError, ValueError, TypeError, KeyError, RecursionError):  # no summary: not finished
+        return False
 
 
 def warn_edited(run: Path, only: Collection[str] | None = None) -> None:

@@ -102,8 +102,12 @@ def _weights_to_copy(
             given = pretrained._replace(weights={**pretrained.weights, table: by_word})
         weights = {name: of for name, of in given.weights.items() if name not in fitted}
         if pretrained.experiment.task == experiment.task:
+            one_sided = {
+                name for name in weights.keys() ^ own.keys() if name.startswith("ratings.")
+            }  # a head for training
+            weights = {name: of for name, of in weights.items() if name not in one_sided}
             _check_same(pretrained, experiment, "labels", pretrained.labels, corpus.labels)
-            _check_same(pretrained, experiment, "tensors", sorted(weights), sorted(own))
+            _check_same(pretrained, experiment, "tensors", sorted(weights), sorted(own.keys() - one_sided))
         else:
             weights = _shared(given, own, only_layers=pretrained is not pretrained_runs[0])
         for name in filter(weights.__contains__, own):

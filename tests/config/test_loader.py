@@ -239,7 +239,8 @@ def test_b04_out_of_range_and_contradictory(write, settings_: list[str], said: s
     [
         ("default", ["model.wide.use=none"], ["model.linear.min_count=2", "model.wide.dropout=0.0"]),
         ("default", ["model.wide.use=none", "train.epochs=0"], []),  # no default helps
-        ("linear", ["model.encoder.cell=gru"], []),
+        ("linear", ["model.encoder.cell=gru"], ["model.encoder.cell=lstm"]),
+        ("linear", ["objective.adversarial.weight=1"], ["objective.adversarial.weight=0.0"]),
     ],
 )
 def test_what_a_recipe_sets_and_an_option_contradicts_goes_back_to_its_default(

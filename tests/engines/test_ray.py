@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nodes import wired
 
 from sentiment_cli.runs.saved_model import open_artefact, pack_artefact
 
@@ -96,3 +97,22 @@ def test_an_address_where_nothing_answers_is_refused_at_once(typed, here: Path) 
     assert (found.code, found.error.partition(": nothing answers there")[0]) == (4, "--on ray://127.0.0.1:1")
     assert found.hint.endswith("--on ray")
     assert not Path("parts").exists()
+
+
+def test_an_address_is_that_of_a_cluster_whose_machines_a_wire_joins(here: Path) -> None:
+    """`--on ray://HOST:PORT` with a head and a second machine of one core each, in network namespaces."""
+    subprocess.run(command("one.csv"), check=True, capture_output=True)
+    ray = str(Path(sys.executable).with_name("ray"))
+    own = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    few = ["--num-cpus", "1", "--object-store-memory", "100000000", "--disable-usage-stats"]
+    with wired() as (head, other):
+        place = f"{head.address}:6399"
+        began = [*head.prefix, ray, "start", "--head", "--port", "6399", "--include-dashboard", "false"]
+        joins = [*other.prefix, ray, "start", "--address", place]
+        for words, node in ((began, head), (joins, other)):
+            given = [*words, "--node-ip-address", node.address, *few]
+            subprocess.run(given, env=own, check=True, capture_output=True)
+        asked = command("ray.csv", "--parts", "parts", "--on", f"ray://{place}")
+        done = subprocess.run([*head.prefix, *asked], env=own, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert written("ray.csv") == written("one.csv")

@@ -16,7 +16,7 @@ from sentiment_cli.models.classifier import Classifier, build_classifier
 from sentiment_cli.models.layers.encoders import Encoded, RecurrentEncoder
 from sentiment_cli.models.layers.pooling import Pooling
 from sentiment_cli.training.loop import train_steps
-from sentiment_cli.training.losses import classification_loss, steps_loss
+from sentiment_cli.training.losses.labels import classification_loss, steps_loss
 
 POOLINGS = ["last", "mean", "max", "both", "attention"]
 CONTEXTS = ["none", "global", "local"]

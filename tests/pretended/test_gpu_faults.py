@@ -17,8 +17,9 @@ from sentiment_cli.models.cells.gru import Gru
 from sentiment_cli.models.cells.lstm import Lstm
 from sentiment_cli.models.device import set_up
 from sentiment_cli.storage import failpoints
-from sentiment_cli.training import gradients, losses
+from sentiment_cli.training import gradients
 from sentiment_cli.training.ema import EMA
+from sentiment_cli.training.losses import labels as losses
 from sentiment_cli.training.processes.distributed import ALONE, LostProcessError
 from sentiment_cli.workflows.fingerprint import machine
 from sentiment_cli.workflows.profile import own_shares

@@ -12,7 +12,7 @@ from sentiment_cli.config.loader import load_experiment
 from sentiment_cli.data.batching.batches import Batch
 from sentiment_cli.errors import UsageError
 from sentiment_cli.training.class_weights import class_weights
-from sentiment_cli.training.losses import build_objective
+from sentiment_cli.training.losses.objective import build_objective
 from sentiment_cli.training.tasks.newton import Link, solve
 from sentiment_cli.training.tasks.presence import Presence
 

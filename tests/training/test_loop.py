@@ -9,7 +9,7 @@ from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.ema import EMA
 from sentiment_cli.training.gradients import slice_seed
 from sentiment_cli.training.loop import train_steps
-from sentiment_cli.training.losses import classification_loss
+from sentiment_cli.training.losses.labels import classification_loss
 from sentiment_cli.training.optimizer import build_optimizer
 from sentiment_cli.training.precision import GradScaler
 

@@ -15,11 +15,11 @@ from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.inference.torch_model import load_model, score_rows
 from sentiment_cli.runs.saved_model import open_artefact, save_artefact
 from sentiment_cli.training import epochs
-from sentiment_cli.training import losses as objectives_module
 from sentiment_cli.training.checkpoints import weights_of
 from sentiment_cli.training.epochs import seconds_to_go
 from sentiment_cli.training.loader import BatchLoader
-from sentiment_cli.training.losses import classification_loss
+from sentiment_cli.training.losses import labels as objectives_module
+from sentiment_cli.training.losses.labels import classification_loss
 from sentiment_cli.training.state import TrainState
 from sentiment_cli.training.tasks import classification as classifying_module
 from sentiment_cli.workflows import train as fit_module

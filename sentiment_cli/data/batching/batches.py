@@ -26,12 +26,20 @@ class Batch(NamedTuple):
     Where a teacher's answers are learnt, label_B is float32: the probability of the second of two labels, or label_BC.
     Of the targets multilabel and ordinal it is label_BC, the yes and no of each output as float32.
     fold_B, of a model with a wide part, says which of its linear models a row reads (`models.wide`).
+
+    Terms beside the loss of the labels (`training.losses`) read the rest: stars_B the star ratings, 0 where a row has
+    none, ramp_B the share of the terms' weights that counts at this step, the same for all rows, and unlabelled_BL the
+    ids of as many unlabelled rows, of lengths unlabelled_length_B.
     """
 
     ids_BL: Tensor
     length_B: Tensor
     label_B: Tensor
     fold_B: Tensor | None = None
+    stars_B: Tensor | None = None
+    ramp_B: Tensor | None = None
+    unlabelled_BL: Tensor | None = None
+    unlabelled_length_B: Tensor | None = None
 
 
 class DeviceRows(NamedTuple):
@@ -42,6 +50,7 @@ class DeviceRows(NamedTuple):
     label_N: Tensor
     code_KC: Tensor | None = None  # what a batch has in place of the number of a label, or of a set of labels
     fold_N: Tensor | None = None
+    stars_N: Tensor | None = None
 
 
 def rows_on(device: torch.device, packed: Packed, target: TargetName = "label", n_labels: int = 0) -> DeviceRows:
@@ -82,7 +91,8 @@ def gather(rows: DeviceRows, row_B: Tensor, width: int, text: Text) -> Batch:
     if text.start:  # in the packed rows its place holds the last token of the row before
         ids_BL = ids_BL.masked_fill(inside_BL & (position_BL == start_B[:, None]), START_ID)
     label_B, fold_B = rows.label_N[row_B], None if rows.fold_N is None else rows.fold_N[row_B]
-    return Batch(ids_BL.long(), length_B, label_B if rows.code_KC is None else rows.code_KC[label_B], fold_B)
+    stars_B = None if rows.stars_N is None else rows.stars_N[row_B]
+    return Batch(ids_BL.long(), length_B, label_B if rows.code_KC is None else rows.code_KC[label_B], fold_B, stars_B)
 
 
 def plan_batches(length_N: NDArray[np.int64], batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:

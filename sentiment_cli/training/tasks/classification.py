@@ -1,12 +1,14 @@
 """The classification task: its data loader, loss and validation."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import nn
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
-from sentiment_cli.data.batching.batches import cut, plan_steps, rows_on
+from sentiment_cli.data.batching.batches import Batch, cut, plan_steps, rows_on
 from sentiment_cli.data.batching.truncation import trained_lengths
 from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.evaluation.metrics import Scores
@@ -16,8 +18,9 @@ from sentiment_cli.models.classifier import AnyClassifier, Classifier, build_cla
 from sentiment_cli.training.class_weights import class_weights
 from sentiment_cli.training.gradients import Objective
 from sentiment_cli.training.loader import BatchLoader, build_row_loader
-from sentiment_cli.training.losses import build_objective
+from sentiment_cli.training.losses.objective import build_objective, has_terms
 from sentiment_cli.training.state import TrainJob, TrainState
+from sentiment_cli.training.tasks.companions import accompany, softened_labels
 from sentiment_cli.training.tasks.cross_fitting import cross_fit, row_folds, taught_rows
 
 CLASSIFICATION_SPLITS = ("train", "valid")
@@ -51,11 +54,20 @@ def build_review_loader(state: TrainState) -> BatchLoader:
     if progress.refit:
         console.say(f"refit: {plan.n_steps:,} steps on all {len(packed.label_N):,} reviews, validation included")
     rows = rows_on(state.job.device, packed, experiment.data.target, len(corpus.labels))
+    if smoothing := experiment.objective.stars.smoothing:
+        truth_N = softened_labels(packed, len(corpus.labels), smoothing)
     if truth_N is not None:
         rows = rows._replace(label_N=truth_N.to(state.job.device))
     if fold_N is not None:
         rows = rows._replace(fold_N=torch.from_numpy(fold_N).to(state.job.device))
-    return build_row_loader(plan, lambda start: cut(plan, rows, read_N, experiment, start), read_N, ids)
+    if experiment.objective.stars.weight:
+        rows = rows._replace(stars_N=torch.from_numpy(packed.stars_N).to(state.job.device))
+
+    def batches(start: int) -> Iterator[Batch]:
+        found = cut(plan, rows, read_N, experiment, start)
+        return accompany(found, experiment, corpus, read_N, plan, start) if has_terms(experiment.objective) else found
+
+    return build_row_loader(plan, batches, read_N, ids)
 
 
 def build_loss(state: TrainState) -> Objective:
@@ -65,9 +77,12 @@ def build_loss(state: TrainState) -> Objective:
     if progress.refit:
         label_N = np.concatenate([label_N, corpus.split("valid").label_N])
     weight_CJ = class_weights(experiment, corpus, label_N)
-    if weight_CJ is None:
-        return build_objective(experiment)
-    return build_objective(experiment, torch.from_numpy(weight_CJ).float().to(state.job.device))
+    weights = None if weight_CJ is None else torch.from_numpy(weight_CJ).float().to(state.job.device)
+    if not has_terms(experiment.objective):
+        return build_objective(experiment, weights)
+    count_V = np.bincount(corpus.split("train").ids_T, minlength=len(corpus.vocabulary.entries))
+    share_V = torch.from_numpy(count_V / count_V.sum()).float().to(state.job.device)
+    return build_objective(experiment, weights, share_V)
 
 
 def validate_reviews(state: TrainState) -> Scores | None:

@@ -6,6 +6,7 @@ teacher predicts training and unlabelled rows once, never those of validation an
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -23,6 +24,8 @@ from sentiment_cli.data.corpus.packed import Corpus, Packed, join_rows, select_r
 from sentiment_cli.data.corpus.raw_texts import Texts, find_texts, prepare_texts
 from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.evaluation.ensembling import find_kept
+from sentiment_cli.evaluation.stacking import Weighing, weigh
 from sentiment_cli.inference.predictor import Predictor, class_probabilities, likeliest
 from sentiment_cli.runs.directory import find_experiment, find_model, require_finished
 from sentiment_cli.runs.ensemble_model import SavedModel, combine, open_model
@@ -58,7 +61,10 @@ def open_teacher(name: str) -> LoadedTeacher:
 def cache_teacher_logits(experiment: Experiment, corpus: Corpus) -> None:
     """Write the logits of all teachers into the cache. Raises UsageError where there are no rows to predict."""
     check_rows(experiment, corpus)
-    for teacher in open_teachers(experiment):
+    teachers = open_teachers(experiment)
+    if teachers:
+        mixing_weights(teachers, experiment.teacher.mix)  # refused before the teachers are asked
+    for teacher in teachers:
         for split in _splits(experiment):
             _read_teacher_logits(teacher, experiment, corpus, split)
 
@@ -114,10 +120,10 @@ def add_soft_labels(
     settings, teachers = experiment.teacher, open_teachers(experiment)
     named = " and ".join(str(teacher.model.path) for teacher in teachers)
     truth_NC = np.eye(len(corpus.labels), dtype=np.float32)[packed.label_N]
-    n_used, n_predicted = 0, 0
+    n_used, n_predicted, weights = 0, 0, mixing_weights(teachers, settings.mix)
     for split in _splits(experiment):
         logits = [_read_teacher_logits(teacher, experiment, corpus, split) for teacher in teachers]
-        soft_NC, is_used_N = _soft_labels(combine(logits, [1 / len(logits)] * len(logits)), experiment)
+        soft_NC, is_used_N = _soft_labels(combine(logits, weights), experiment)
         if split == "train":
             is_used_N &= ~_in_test(corpus)
         n_used, n_predicted = n_used + int(is_used_N.sum()), n_predicted + len(is_used_N)
@@ -140,9 +146,27 @@ def add_soft_labels(
     return packed, ids, truth[:, 1].contiguous() if len(corpus.labels) == 2 else truth
 
 
+def mixing_weights(teachers: Sequence[LoadedTeacher], mix: Weighing) -> list[float]:
+    """Return the weights of the teachers' log-odds: equal, or fitted on the validation rows that all were held out of.
+
+    Raises UsageError where they are to be fitted and the teachers have no validation rows in common.
+    """
+    if mix == "equal" or len(teachers) == 1:
+        return [1 / len(teachers)] * len(teachers)
+    models = [teacher.model for teacher in teachers]
+    kept = find_kept([model.path for model in models], models, "fitted", Change("--set", "teacher.mix=equal"))
+    logits = [one.logits / model.temperature for one, model in zip(kept, models, strict=True)]
+    weights: list[float] = weigh(logits, kept[0], "fitted").tolist()
+    said = ", ".join(f"{model.path} {weight:.2f}" for model, weight in zip(models, weights, strict=True))
+    console.say(f"teacher: weights fitted on {len(kept[0].ids):,} validation reviews: {said}")
+    return weights
+
+
 def teaching_key(experiment: Experiment) -> dict[str, object]:
     """Return what the soft labels depend on beside the corpus: the hashes of the teachers and the settings."""
     settings = experiment.teacher.model_dump(mode="json", exclude={"run"})
+    if experiment.teacher.mix == "equal":  # as what earlier versions cached
+        del settings["mix"]
     return settings | {"sha256": [teacher.sha256 for teacher in open_teachers(experiment)]}
 
 

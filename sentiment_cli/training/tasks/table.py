@@ -5,6 +5,7 @@ from sentiment_cli.data.corpus.packed import Corpus
 from sentiment_cli.data.corpus.pairs import prepare_pairs
 from sentiment_cli.training.state import Task
 from sentiment_cli.training.tasks import classification, language_model, pretraining_rows, regions, seq2seq, skip_gram
+from sentiment_cli.training.tasks.companions import check_companions, reads_unlabelled
 
 _TASKS = {
     "classify": Task(
@@ -56,13 +57,19 @@ _TASKS = {
 
 
 def task_of(experiment: Experiment) -> Task:
-    """Return the experiment's task; a teacher of unlabelled rows adds their split."""
+    """Return the experiment's task; a teacher or an objective that reads unlabelled rows adds their split."""
     task = _TASKS[experiment.task]
     adds_unlabelled = bool(experiment.teacher.run) and experiment.teacher.rows != "train"
+    adds_unlabelled |= reads_unlabelled(experiment)
     return task._replace(splits=(*task.splits, "unsup")) if adds_unlabelled else task
 
 
 def prepare_for(experiment: Experiment, key: str | None = None) -> Corpus:
-    """Prepare the corpus of the experiment's task, as data.corpus.prepare does."""
+    """Prepare the corpus of the experiment's task, as data.corpus.prepare does.
+
+    Raises UsageError where an objective needs rows or ratings that there are not.
+    """
     task = task_of(experiment)
-    return task.prepare(experiment, task.splits, key)
+    corpus = task.prepare(experiment, task.splits, key)
+    check_companions(experiment, corpus)
+    return corpus

@@ -2,16 +2,14 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import forking
 import killing
@@ -20,6 +18,7 @@ import pytest
 import safetensors.torch
 import torch
 from killing import SETTINGS, leftovers, outcome, train, train_together, write_reviews
+from nodes import HERE, Node, wired
 
 from sentiment_cli.config import schema
 from sentiment_cli.errors import UsageError
@@ -157,17 +156,7 @@ def test_a_signal_to_one_process_stops_all_at_one_checkpoint(alone: Path) -> Non
     assert outcome(directory) == outcome(alone / "runs" / "alone")
 
 
-class Node(NamedTuple):
-    """Where an agent of torchrun runs: its address, its network interface, and what its command begins with."""
-
-    address: str
-    interface: str
-    prefix: tuple[str, ...]
-
-
-def agents(
-    root: Path, *args: str, nodes: Sequence[Node] = (Node("127.0.0.1", "lo", ()),) * 2
-) -> list[subprocess.Popen[bytes]]:
+def agents(root: Path, *args: str, nodes: Sequence[Node] = (HERE, HERE)) -> list[subprocess.Popen[bytes]]:
     """Start two agents of torchrun with one process each, as on two machines."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -182,26 +171,6 @@ def agents(
     return started
 
 
-@pytest.fixture
-def wire() -> Iterator[list[Node]]:
-    """Two network namespaces joined by a virtual wire, each without any other network."""
-    names = [f"sentiment-{os.getpid()}-{i}" for i in range(2)]
-    ip = shutil.which("ip")
-    if ip is None or subprocess.run([ip, "netns", "add", names[0]], capture_output=True).returncode:
-        pytest.skip("network namespaces need root, and the program `ip`")
-    try:
-        subprocess.run([ip, "netns", "add", names[1]], check=True)
-        ends = ["wire", "netns", names[0], "type", "veth", "peer", "name", "wire", "netns", names[1]]
-        subprocess.run([ip, "link", "add", *ends], check=True)
-        for i, name in enumerate(names):
-            for words in (f"address add 10.77.0.{i + 1}/24 dev wire", "link set wire up", "link set lo up"):
-                subprocess.run([ip, "-n", name, *words.split()], check=True)
-        yield [Node(f"10.77.0.{i + 1}", "wire", (ip, "netns", "exec", name)) for i, name in enumerate(names)]
-    finally:
-        for name in names:
-            subprocess.run([ip, "netns", "delete", name], capture_output=True)
-
-
 def test_two_agents_of_torchrun_train_what_one_process_trains(alone: Path) -> None:
     both = agents(alone, "train", *settings(alone), "--name", "agents")
     said = [agent.communicate(timeout=600)[1].decode() for agent in both]
@@ -209,10 +178,11 @@ def test_two_agents_of_torchrun_train_what_one_process_trains(alone: Path) -> No
     assert outcome(alone / "runs" / "agents") == outcome(alone / "runs" / "alone")
 
 
-def test_two_agents_that_only_a_wire_joins_train_what_one_process_trains(alone: Path, wire: list[Node]) -> None:
+def test_two_agents_that_only_a_wire_joins_train_what_one_process_trains(alone: Path) -> None:
     """Each agent has a network of its own, so that no address of one machine reaches the other by accident."""
-    both = agents(alone, "train", *settings(alone), "--name", "wired", nodes=wire)
-    said = [agent.communicate(timeout=600)[1].decode() for agent in both]
+    with wired() as nodes:
+        both = agents(alone, "train", *settings(alone), "--name", "wired", nodes=nodes)
+        said = [agent.communicate(timeout=600)[1].decode() for agent in both]
     assert [agent.returncode for agent in both] == [0, 0], said
     assert outcome(alone / "runs" / "wired") == outcome(alone / "runs" / "alone")
 

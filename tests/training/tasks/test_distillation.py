@@ -28,7 +28,7 @@ from sentiment_cli.storage import store
 from sentiment_cli.training.checkpoints import RunFingerprint, fingerprint_differences
 from sentiment_cli.training.init_from import known_rows
 from sentiment_cli.training.tasks import distillation
-from sentiment_cli.training.tasks.distillation import add_soft_labels, open_teachers
+from sentiment_cli.training.tasks.distillation import add_soft_labels, open_teachers, teaching_key
 from sentiment_cli.training.tasks.linear import read_features
 from sentiment_cli.training.tasks.newton import solve
 from sentiment_cli.training.tasks.presence import log_count_ratios
@@ -133,6 +133,27 @@ def test_several_teachers_give_the_mean_of_their_log_odds(experiment, write, n_m
     assert versions(experiment(*TINY, *data, f"teacher.run=[{runs[0]}, {runs[1]}]"))["teacher"] == "+".join(
         versions(experiment(*TINY, *data, f"teacher.run={run}"))["teacher"] for run in runs
     )
+
+
+@pytest.mark.parametrize("n_moods", [2, 3])
+def test_teachers_are_mixed_at_the_weights_of_an_ensemble(experiment, write, tmp_path: Path, n_moods: int) -> None:
+    data = write(n_moods)
+    runs = [linear("teacher", *data, "seed=1"), linear("other", *data, "vocabulary.size=12")]
+    weights = list(make_ensemble([str(run) for run in runs]).weights.values())
+    assert abs(weights[0] - 0.5) > 0.01
+    mixed = experiment(*TINY, *data, f"teacher.run=[{runs[0]}, {runs[1]}]", "teacher.mix=fitted")
+    together, n_taught = lesson(mixed)[2], len(texts_of(data[2])) - 2
+    alone = [lesson(experiment(*TINY, *data, f"teacher.run={run}"))[2].double() for run in runs]
+    odds = [one.logit() if n_moods == 2 else one.log() for one in alone]
+    mean = weights[0] * odds[0] + weights[1] * odds[1]
+    expected = mean.sigmoid() if n_moods == 2 else mean.softmax(dim=1)
+    torch.testing.assert_close(together[-n_taught:].double(), expected[-n_taught:], rtol=0, atol=1e-5)
+    assert "mix" not in teaching_key(experiment(*TINY, *data, f"teacher.run=[{runs[0]}, {runs[1]}]"))  # old caches hold
+    assert teaching_key(mixed)["mix"] == "fitted"
+    shutil.move(runs[1] / "validation", tmp_path / "validation")
+    with pytest.raises(UsageError, match="there are no validation outputs of") as refused:
+        fit(mixed)
+    assert refused.value.hint == "--set teacher.mix=equal"
 
 
 def test_labelled_rows_mix_their_labels_with_soft_labels_by_weight(experiment, write) -> None:

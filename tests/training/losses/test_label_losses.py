@@ -14,7 +14,8 @@ from sentiment_cli.inference.predictor import class_probabilities
 from sentiment_cli.inference.torch_model import score_rows
 from sentiment_cli.models.classifier import Classifier, build_classifier
 from sentiment_cli.training.loop import train_steps
-from sentiment_cli.training.losses import build_objective, classification_loss, stars_loss, steps_loss
+from sentiment_cli.training.losses.labels import classification_loss, stars_loss, steps_loss
+from sentiment_cli.training.losses.objective import build_objective
 
 LOGITS = [[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 1.0, 4.0], [9.0, -9.0, 0.0]]
 LABELS = torch.tensor([1, 0, 1, 0])

@@ -1,6 +1,7 @@
 """The loss functions of the targets: single labels, several labels, ranks and star ratings."""
 
 import functools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,21 @@ from sentiment_cli.data.corpus.targets import is_binary
 from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.gradients import Objective
 
+# The mean loss of a batch's logits.
+LogitLoss = Callable[[Tensor, Batch], Tensor]
 
-def build_objective(experiment: Experiment, weight_CJ: Tensor | None = None) -> Objective:
+
+def build_logit_loss(experiment: Experiment, weight_CJ: Tensor | None = None) -> LogitLoss:
+    """Return the loss of a batch's logits for the experiment's target, with class weights where they are given."""
+    if experiment.data.target == "stars":
+        return stars_error
+    if is_binary(experiment.data.target):
+        return functools.partial(binary_cross_entropy, weight_CJ=weight_CJ)
+    weight_C = None if weight_CJ is None else weight_CJ[:, 0]
+    return functools.partial(cross_entropy, smoothing=experiment.train.label_smoothing, weight_C=weight_C)
+
+
+def build_label_objective(experiment: Experiment, weight_CJ: Tensor | None = None) -> Objective:
     """Return the loss function for the experiment's target and head, with class weights where they are given."""
     if experiment.data.target == "stars":
         return stars_loss
@@ -36,7 +50,11 @@ def classification_loss(
     Label smoothing (Szegedy et al. 2016) spreads that share of the target evenly over all labels. With `weight_C` each
     row's loss is multiplied by the weight of its label; the mean is still over the rows.
     """
-    logits = model(batch.ids_BL, batch.length_B, **_folds(batch))
+    return cross_entropy(_answers(model, batch), batch, smoothing=smoothing, weight_C=weight_C)
+
+
+def cross_entropy(logits: Tensor, batch: Batch, *, smoothing: float = 0.0, weight_C: Tensor | None = None) -> Tensor:
+    """Return what `classification_loss` does, of logits."""
     weight_B = None if weight_C is None else weight_C[batch.label_B]
     if logits.dim() == 1:
         truth_B = batch.label_B.to(logits.dtype) * (1 - smoothing) + smoothing / 2
@@ -52,7 +70,12 @@ def binary_loss(model: nn.Module, batch: Batch, *, weight_CJ: Tensor | None = No
 
     weight_C2 weighs the no and the yes of each label, and weight_C1 the rows of each rank.
     """
-    logits, weight_BJ = model(batch.ids_BL, batch.length_B, **_folds(batch)), None
+    return binary_cross_entropy(_answers(model, batch), batch, weight_CJ=weight_CJ)
+
+
+def binary_cross_entropy(logits: Tensor, batch: Batch, *, weight_CJ: Tensor | None = None) -> Tensor:
+    """Return what `binary_loss` does, of logits."""
+    weight_BJ = None
     if weight_CJ is not None and weight_CJ.shape[1] == 2:
         weight_BJ = torch.where(batch.label_B > 0, weight_CJ[:, 1], weight_CJ[:, 0])
     elif weight_CJ is not None:
@@ -62,7 +85,12 @@ def binary_loss(model: nn.Module, batch: Batch, *, weight_CJ: Tensor | None = No
 
 def stars_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Return the mean squared error of the model's one output against (stars - 5.5) / 4.5; label_B holds the stars."""
-    return F.mse_loss(model(batch.ids_BL, batch.length_B, **_folds(batch)), (batch.label_B - MIDDLE) / REACH)
+    return stars_error(_answers(model, batch), batch)
+
+
+def stars_error(logits: Tensor, batch: Batch) -> Tensor:
+    """Return what `stars_loss` does, of outputs."""
+    return F.mse_loss(logits, (batch.label_B - MIDDLE) / REACH)
 
 
 def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0, weight_C: Tensor | None = None) -> Tensor:
@@ -86,8 +114,9 @@ def steps_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0, weight
     return torch.dot(loss_T, weight_BL.flatten().to(loss_T.dtype))  # @ would be rounded to autocast's dtype
 
 
-def _folds(batch: Batch) -> dict[str, Tensor]:
-    return {} if batch.fold_B is None else {"fold_B": batch.fold_B}
+def _answers(model: nn.Module, batch: Batch) -> Tensor:
+    logits: Tensor = model(batch.ids_BL, batch.length_B, **({} if batch.fold_B is None else {"fold_B": batch.fold_B}))
+    return logits
 
 
 def _truth(batch: Batch, logits: Tensor) -> Tensor:
