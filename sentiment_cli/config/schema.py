@@ -16,8 +16,8 @@ from sentiment_cli.config.model_settings import Linear as Linear
 from sentiment_cli.config.model_settings import Model as Model
 from sentiment_cli.config.model_settings import Regions as Regions
 from sentiment_cli.config.model_settings import Wide as Wide
-from sentiment_cli.config.train_settings import Gpu as Gpu
 from sentiment_cli.config.objective_settings import Terms as Terms
+from sentiment_cli.config.train_settings import Gpu as Gpu
 from sentiment_cli.config.train_settings import Teacher as Teacher
 from sentiment_cli.config.train_settings import Train as Train
 from sentiment_cli.config.values import MOST_TOKENS as MOST_TOKENS
