@@ -16,7 +16,8 @@ from torch import Tensor
 from sentiment_cli.data.batching import batches
 from sentiment_cli.models.cells import elementwise, fused, lstm, recurrence
 from sentiment_cli.models.layers import encoders
-from sentiment_cli.training import epochs, loop, losses
+from sentiment_cli.training import epochs, loop
+from sentiment_cli.training.losses import labels
 
 LONE, BOTH_WAYS = "lstm", "lstm-bi"  # recipes
 
@@ -80,7 +81,7 @@ def forgetting_the_mask(reference: Any, plain: Any, *given: Any) -> None:
 Fault = tuple[Any, str, Callable[..., Any], Callable[[Check], None]]
 FAULTS: dict[str, Fault] = {
     "the host reads each loss": (
-        losses,
+        labels,
         "classification_loss",
         lambda loss, *given, **options: (value := loss(*given, **options)) + 0 * float(value.detach()),
         lambda check: check.budget(LONE),
