@@ -9,8 +9,9 @@ from sentiment_cli.data.batching.truncation import TextLimits, concatenate_rows,
 from sentiment_cli.onnx.runtime import ScoreFn
 from sentiment_cli.storage.store import IntegrityError
 
-# Rows times width of one batch. On one core larger ones take the default LSTM a tenth to a quarter longer a row, and on
-# two no less: their values leave the caches. At 64 texts of 250 tokens a batch of 16,384 takes 100 MB, this one 10 MB.
+# Rows times width of one batch. With 16,384 the default LSTM takes a tenth to a third longer a row on one core, where
+# its values leave the caches, and about as long on two; linear models take up to a seventh less. At 64 texts of 250
+# tokens a batch of 16,384 takes 100 MB, this one 10 MB.
 _BATCH_TOKENS = 2_048
 
 

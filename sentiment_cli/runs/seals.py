@@ -65,6 +65,8 @@ def edited_files(run: Path, only: Collection[str] | None = None) -> list[str]:
             seals.setdefault(str(row["file"]), []).append((int(row["size"]), str(row["sha256"])))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return [SEALS]
+    if SUMMARY not in seals and _has_sealed(run):  # removed, and begun anew by a later score
+        return [SEALS]
     if SUMMARY in seals:
         for path in (*scores_paths(run), *predictions_paths(run)):
             seals.setdefault(str(path.relative_to(run)), [])

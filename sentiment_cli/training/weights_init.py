@@ -102,9 +102,8 @@ def _weights_to_copy(
             given = pretrained._replace(weights={**pretrained.weights, table: by_word})
         weights = {name: of for name, of in given.weights.items() if name not in fitted}
         if pretrained.experiment.task == experiment.task:
-            one_sided = {
-                name for name in weights.keys() ^ own.keys() if name.startswith("ratings.")
-            }  # a head for training
+            # The head of star ratings serves training alone: either run may be without it.
+            one_sided = {name for name in weights.keys() ^ own.keys() if name.startswith("ratings.")}
             weights = {name: of for name, of in weights.items() if name not in one_sided}
             _check_same(pretrained, experiment, "labels", pretrained.labels, corpus.labels)
             _check_same(pretrained, experiment, "tensors", sorted(weights), sorted(own.keys() - one_sided))

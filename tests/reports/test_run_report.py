@@ -567,3 +567,13 @@ def test_a_slice_shows_its_ten_worst_values_and_folds_the_rest(n: int, is_folded
     assert len(table.rows) == min(n, 10)
     assert [fold.title for fold in folded] == ([f"{n - 10} more values of movie"] if is_folded else [])
     assert [row[0] for fold in folded for row in fold.blocks[0].rows] == [str(i) for i in range(10, n)]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"), [("model.embedding.word_dropout", 4), ("train.lr", 2), ("lr", 1), ("a run.1", 1), ("<b>.x", 1)]
+)
+def test_the_name_of_a_setting_may_break_between_its_words(name: str, parts: int) -> None:
+    table = Document("t", "lead", [ReportSection("s", [Table(["setting", "a"], [[name, "1"]], is_numeric=False)])])
+    page = Structure(render_page(table))
+    assert [tag for tag, _ in page.elements].count("wbr") == parts - 1
+    assert name in "".join(page.texts)

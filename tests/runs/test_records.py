@@ -16,8 +16,8 @@ from sentiment_cli.evaluation.significance import compare_runs
 from sentiment_cli.reports.run_files import read_run
 from sentiment_cli.reports.run_report import build_report
 from sentiment_cli.runs.directory import all_runs, describe_run
-from sentiment_cli.runs.files import SEALS, SUMMARY
-from sentiment_cli.runs.seals import edited_files
+from sentiment_cli.runs.files import EXPERIMENT, SEALS, SUMMARY
+from sentiment_cli.runs.seals import edited_files, seal_files
 from sentiment_cli.storage.store import IntegrityError
 from sentiment_cli.workflows.train import fit
 
@@ -259,6 +259,9 @@ def test_runs_without_seals_and_with_damaged_ones(run: Path, capsys) -> None:
     assert f"{SEALS} was changed" in capsys.readouterr().err
     (run / SEALS).unlink()
     assert edited_files(run) == [SEALS]
+    seal_files(run, [EXPERIMENT])  # as a later score does, which begins the file anew
+    assert edited_files(run) == [SEALS]
+    (run / SEALS).unlink()
     summary = json.loads((run / SUMMARY).read_bytes())
     (run / SUMMARY).write_text(json.dumps({**summary, "versions": {**summary["versions"], "sentiment": "0.1.0"}}))
     assert edited_files(run) == []

@@ -21,8 +21,8 @@ _library: list[torch.library.Library] = []  # which forgets its operations when 
 def in_one_kernel(*written: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Make a function that takes all steps of a scan, and writes to the arguments `written`, one operation on a GPU.
 
-    There it is the kernel of the same name in `triton_scans.py`, and the function is its reference. The last argument
-    is as wide as the state.
+    On a GPU the operation launches the kernel of the same name in `triton_scans.py`. Elsewhere the function itself
+    runs, which is the kernel's reference. The last argument is as wide as the state.
     """
 
     def decorate(plain: Callable[P, None]) -> Callable[P, None]:

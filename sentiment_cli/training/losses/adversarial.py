@@ -16,9 +16,8 @@ from sentiment_cli.models.classifier import Classifier
 from sentiment_cli.training.losses.labels import LogitLoss
 from sentiment_cli.training.losses.passes import Pass, read_perturbed
 
-_SCALE = (
-    1024.0  # of what a direction is the gradient of, whose length does not matter: fp16 would round small ones to 0
-)
+# Loss scaling of the gradients that give a direction, whose length does not matter: fp16 would round small ones to 0.
+_SCALE = 1024.0
 
 
 def adversarial_loss(

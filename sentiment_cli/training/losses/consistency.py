@@ -35,7 +35,7 @@ def mixup_loss(model: Classifier, first: Pass, batch: Batch, loss: LogitLoss, *,
 
 
 def ratings_loss(logit_BJ: Tensor, stars_B: Tensor) -> Tensor:
-    """Return the binary cross-entropy of "at least so many stars", averaged over the numbers of stars and the rows.
+    """Return the ordinal loss: the binary cross-entropy of "at least k stars", averaged over k and the rows.
 
     A row without a rating counts as one without a loss.
     """
