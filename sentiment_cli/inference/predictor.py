@@ -14,7 +14,7 @@ from sentiment_cli.data.corpus.targets import TargetName, rank_probabilities, si
 from sentiment_cli.data.tokens.saved_tokenizer import panics
 from sentiment_cli.data.tokens.tokenizer import encode
 from sentiment_cli.inference.scoring import score_ids
-from sentiment_cli.onnx.runtime import ScoreFn
+from sentiment_cli.onnx.runtime import ScoreFn, n_cores, open_graph
 from sentiment_cli.runs.ensemble_model import SavedModel, open_model
 from sentiment_cli.runs.saved_model import GRAPH, Artefact
 from sentiment_cli.storage import store
@@ -61,7 +61,8 @@ class MemberPredictor:
     def __init__(self, artefact: Artefact, n_threads: int | None = None) -> None:
         self.artefact, self.vocabulary, self.tokenizer = artefact, artefact.vocabulary, artefact.tokenizer
         self._most_read = max_own_tokens(artefact.reading)
-        self._answers = _load(artefact, n_threads)
+        self._answers, most_threads = _load(artefact)
+        self._n_threads = most_threads if n_threads is None else min(n_threads, most_threads)
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the token ids of each text, all of them."""
@@ -72,13 +73,20 @@ class MemberPredictor:
         """Return the places of the tokens that the model reads of a row, which are not all of a long one."""
         return kept_positions(len(ids_L), self.artefact.reading)
 
-    def outputs(self, rows_ids: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
-        """Return the network's outputs for rows of complete token ids, in order.
+    def outputs(self, rows_ids: Sequence[NDArray[np.int32]], *, is_urgent: bool = False) -> NDArray[np.float64]:
+        """Return the network's outputs for rows of complete token ids, in order; `score_ids` says what is urgent.
 
         That is logit_N, of the second of two labels, or logit_NC, not divided by the temperature, or star ratings on
         their scale. Raises IntegrityError for a network that puts out what is no finite number.
         """
-        outputs = score_ids(self._answers, rows_ids, self.artefact.reading, self.artefact.n_logits)
+        outputs = score_ids(
+            self._answers,
+            rows_ids,
+            self.artefact.reading,
+            self.artefact.n_logits,
+            n_threads=self._n_threads,
+            is_urgent=is_urgent,
+        )
         if not np.isfinite(outputs).all():
             raise store.IntegrityError(f"{self.artefact.path} answers with numbers that are not finite")
         return outputs
@@ -112,14 +120,19 @@ class Predictor:
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return one prediction per text, in order; one with no known word has `low_evidence`."""
-        return self.judge(texts, self.encode(texts))
+        return self.judge(texts, self.encode(texts), is_urgent=True)
 
     def encode(self, texts: Sequence[str]) -> list[list[NDArray[np.int32]]]:
         """Return for each member the token ids of each text."""
         return [member.encode(texts) for member in self.members]
 
-    def judge(self, texts: Sequence[str], rows: Sequence[Sequence[NDArray[np.int32]]]) -> list[Prediction]:
-        """Return the predictions for texts whose token ids come from `encode`."""
+    def judge(
+        self, texts: Sequence[str], rows: Sequence[Sequence[NDArray[np.int32]]], *, is_urgent: bool = False
+    ) -> list[Prediction]:
+        """Return the predictions for texts whose token ids come from `encode`.
+
+        Urgent texts are divided among the cores; others are computed in batches that every machine cuts alike.
+        """
         known = [map(member.evidence, rows_ids) for member, rows_ids in zip(self.members, rows, strict=True)]
         evidence = [
             of_members[0]._replace(
@@ -128,15 +141,17 @@ class Predictor:
             )
             for of_members in zip(*known, strict=True)
         ]
-        return _predictions(self.model, texts, self.outputs(rows), evidence)
+        return _predictions(self.model, texts, self.outputs(rows, is_urgent=is_urgent), evidence)
 
-    def outputs(self, rows: Sequence[Sequence[NDArray[np.int32]]]) -> NDArray[np.float64]:
+    def outputs(self, rows: Sequence[Sequence[NDArray[np.int32]]], *, is_urgent: bool = False) -> NDArray[np.float64]:
         """Return the outputs of texts whose token ids come from `encode`, not divided by the temperature."""
-        return self.combined([member.outputs(ids) for member, ids in zip(self.members, rows, strict=True)])
+        return self.combined(
+            [member.outputs(ids, is_urgent=is_urgent) for member, ids in zip(self.members, rows, strict=True)]
+        )
 
 
 def open_predictor(path: Path, n_threads: int | None = None) -> Predictor:
-    """Open a classifier for prediction, by default with a thread for each core. Raises as `open_model` does."""
+    """Open a classifier for prediction, by default with a batch at once for each core. Raises as `open_model` does."""
     return Predictor(open_model(path), n_threads)
 
 
@@ -181,13 +196,12 @@ def _given(
     ]
 
 
-def _load(artefact: Artefact, n_threads: int | None) -> ScoreFn:
+def _load(artefact: Artefact) -> tuple[ScoreFn, int]:
+    """Return what answers by the graph, else by the weights, and how many threads may ask it at the same time."""
     if artefact.no_graph is None:
-        from sentiment_cli.onnx.runtime import open_graph
-
         graph = artefact.read(GRAPH)
         try:
-            answers, n_logits = open_graph(graph, n_threads)
+            answers, n_logits = open_graph(graph)
         except store.IntegrityError as error:
             raise store.IntegrityError(f"{artefact.files.place(GRAPH)}: {error}") from error
         if n_logits != artefact.n_logits:
@@ -195,11 +209,11 @@ def _load(artefact: Artefact, n_threads: int | None) -> ScoreFn:
                 f"{artefact.files.place(GRAPH)} puts out {n_logits} numbers a row, and {len(artefact.labels)} labels "
                 f"want {artefact.n_logits}"
             )
-        return answers
+        return answers, n_cores()
     console.say(f"loading torch: {artefact.no_graph}")
     from sentiment_cli.inference.torch_model import answers_of, load_model
 
-    return answers_of(load_model(artefact))
+    return answers_of(load_model(artefact)), 1  # torch has threads of its own
 
 
 def likeliest(probability_NC: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -453,7 +453,7 @@ def test_many_words_are_read_as_unknown_several_at_a_time(ask: Ask, monkeypatch:
     monkeypatch.setattr(explaining, "_TOKENS_READ", 80 * 40)
     rows: list[int] = []
     outputs = predictor.outputs
-    monkeypatch.setattr(predictor, "outputs", lambda ids: rows.append(len(ids[0])) or outputs(ids))
+    monkeypatch.setattr(predictor, "outputs", lambda ids, **how: rows.append(len(ids[0])) or outputs(ids, **how))
     found = Explainer(predictor, "occlusion").explain(text)
     assert rows[-1] == 2 + 40
     assert "2.0 words at a time" in found.summary()
