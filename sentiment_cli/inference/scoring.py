@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -80,3 +81,6 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
     from concurrent.futures import ThreadPoolExecutor  # a single batch needs none
 
     return ThreadPoolExecutor(n_threads, "score")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has the pool without its threads

@@ -1,5 +1,7 @@
 """Batches of rows that several threads compute at the same time."""
 
+import os
+import signal
 import threading
 
 import numpy as np
@@ -80,3 +82,15 @@ def test_no_batch_is_begun_after_an_error() -> None:
     with pytest.raises(IntegrityError):
         score_ids(fails, [np.ones(1_500, np.int32)] * 20, READING, 1, n_threads=1)
     assert begun == [1]
+
+
+def test_a_fork_computes_with_threads_of_its_own() -> None:
+    expected = score_ids(Asked(), ROWS, READING, 1, n_threads=3)
+    child = os.fork()
+    if not child:
+        signal.alarm(60)  # ends one that waits for threads that it has not
+        try:
+            os._exit(int(score_ids(Asked(), ROWS, READING, 1, n_threads=3).tolist() != expected.tolist()))
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
