@@ -5,8 +5,11 @@ with extras.explained(): ...             an import that does not find one of the
 """
 
 import contextlib
+import shlex
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 from sentiment_cli.errors import MachineError
 
@@ -34,7 +37,12 @@ def missing_packages(extra: str) -> list[str]:
 
 
 def command(extra: str) -> str:
-    """Return the command that installs an extra."""
+    """Return the command that installs an extra where this program is installed: by pip, pipx or `uv tool`."""
+    environment, packages = Path(sys.prefix), " ".join(PACKAGES[extra])
+    if (environment / "pipx_metadata.json").exists():
+        return f"pipx inject sentiment-cli {packages}"
+    if (environment / "uv-receipt.toml").exists():
+        return f"uv pip install --python {shlex.quote(sys.prefix)} {packages}"
     return f"pip install 'sentiment-cli[{extra}]'"
 
 

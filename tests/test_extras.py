@@ -144,3 +144,19 @@ def test_every_command_is_in_one_of_the_tables() -> None:
     commands = whole_command().commands
     tried = {words[0] for words in _WORKS + _NEEDS}
     assert {name for name, command in commands.items() if not command.hidden} - tried == {"serve"}  # which never ends
+
+
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        ("pipx_metadata.json", "pipx inject sentiment-cli torch onnx safetensors"),
+        ("uv-receipt.toml", "uv pip install --python '{prefix}' torch onnx safetensors"),
+        ("pyvenv.cfg", "pip install 'sentiment-cli[train]'"),
+    ],
+)
+def test_the_command_installs_where_the_program_is(mark: str, expected: str, tmp_path: Path, monkeypatch) -> None:
+    prefix = tmp_path / "an environment"
+    prefix.mkdir()
+    (prefix / mark).touch()
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    assert extras.command("train") == expected.format(prefix=prefix)

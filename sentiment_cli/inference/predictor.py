@@ -118,9 +118,12 @@ class Predictor:
         self.labels, self.target, self.temperature = model.labels, model.target, model.temperature
         self.members = [MemberPredictor(artefact, n_threads) for artefact in model.models]
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Return one prediction per text, in order; one with no known word has `low_evidence`."""
-        return self.judge(texts, self.encode(texts), is_urgent=True)
+    def predict(self, texts: Sequence[str], *, is_urgent: bool = False) -> list[Prediction]:
+        """Return one prediction per text, in order; one with no known word has `low_evidence`.
+
+        Urgent texts are divided among the cores; others are computed in batches that every machine cuts alike.
+        """
+        return self.judge(texts, self.encode(texts), is_urgent=is_urgent)
 
     def encode(self, texts: Sequence[str]) -> list[list[NDArray[np.int32]]]:
         """Return for each member the token ids of each text."""
@@ -129,10 +132,7 @@ class Predictor:
     def judge(
         self, texts: Sequence[str], rows: Sequence[Sequence[NDArray[np.int32]]], *, is_urgent: bool = False
     ) -> list[Prediction]:
-        """Return the predictions for texts whose token ids come from `encode`.
-
-        Urgent texts are divided among the cores; others are computed in batches that every machine cuts alike.
-        """
+        """Return the predictions for texts whose token ids come from `encode`."""
         known = [map(member.evidence, rows_ids) for member, rows_ids in zip(self.members, rows, strict=True)]
         evidence = [
             of_members[0]._replace(

@@ -41,7 +41,7 @@ class Served:
         return self.predictor.labels
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        return self.predictor.predict(texts)
+        return self.predictor.predict(texts, is_urgent=True)
 
     def explain(self, text: str) -> list[Explanation]:
         """Return an explanation of the answer or, where it gives several labels, one of each."""

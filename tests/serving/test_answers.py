@@ -101,10 +101,10 @@ class Poisoned:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._predictor, name)
 
-    def predict(self, texts: Any) -> Any:
+    def predict(self, texts: Any, **how: Any) -> Any:
         if any("poison" in text for text in texts):
             raise self._error
-        return self._predictor.predict(texts)
+        return self._predictor.predict(texts, **how)
 
 
 @pytest.mark.parametrize("error", [TypeError("poison"), MemoryError(), RuntimeError("secret words"), RecursionError()])

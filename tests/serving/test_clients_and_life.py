@@ -46,10 +46,10 @@ class Gated:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._predictor, name)
 
-    def predict(self, texts: Any) -> Any:
+    def predict(self, texts: Any, **how: Any) -> Any:
         assert self.go.wait(60)
         self.read += texts
-        return self._predictor.predict(texts)
+        return self._predictor.predict(texts, **how)
 
 
 SLOW = {  # what is sent at once, and then a byte at a time
@@ -334,8 +334,8 @@ def test_s09_canary_texts_find_a_model_that_does_not_answer(served: Served, answ
         def __getattr__(self, name: str) -> Any:
             return getattr(served.predictor, name)
 
-        def predict(self, texts: Any) -> Any:
-            found = served.predictor.predict(texts)
+        def predict(self, texts: Any, **how: Any) -> Any:
+            found = served.predictor.predict(texts, **how)
             if answers == "label":
                 return [one._replace(label="zebra") for one in found]
             if answers == "nan":

@@ -225,9 +225,9 @@ def test_the_queue_is_full_before_a_body_is_read(start: Start, served: Any) -> N
         def __getattr__(self, name: str) -> Any:
             return getattr(served.predictor, name)
 
-        def predict(self, texts: Any) -> Any:
+        def predict(self, texts: Any, **how: Any) -> Any:
             assert go.wait(60)
-            return served.predictor.predict(texts)
+            return served.predictor.predict(texts, **how)
 
     running = start(replace(served, predictor=Slow()), queue=2)
     body = b'{"text": "a film"}'

@@ -59,7 +59,7 @@ def _open(name: str) -> Predictor:
 
 @functools.lru_cache(_OPEN_AT_ONCE)
 def _open_once(path: Path, changed_ns: int) -> Predictor:
-    return open_predictor(path)
+    return open_predictor(path, n_threads=1)  # an engine has a task for each core
 
 
 def _texts_of(batch: Any, column: str) -> Sequence[str | None]:
