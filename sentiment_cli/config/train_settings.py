@@ -189,6 +189,11 @@ class Teacher(Section):
         description="weights of several teachers' log-odds: equal, or fitted on the validation rows that all of them "
         "were held out of, as an ensemble's are",
     )
+    generations: Annotated[int, Field(ge=1, le=10)] = Field(
+        1,
+        description="how many students are trained in turn; each after the first has the one before it as a further "
+        "teacher, and the last is the run",
+    )
     rows: Literal["unsup", "train", "both"] = Field(
         "unsup", description="rows with soft labels from the teacher: the unlabelled ones, the training ones, or both"
     )

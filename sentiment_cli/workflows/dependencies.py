@@ -48,8 +48,9 @@ def resolve_dependencies(experiment: Experiment, name: str | None = None) -> Exp
     """Return the experiment with each pretrained model and teacher that it names as an experiment replaced by a run.
 
     A finished run of that experiment is reused; otherwise it is trained first. Before anything is trained, a dry run
-    checks whether any of the trainings would be refused. Raises UsageError for a name that is neither a run nor an
-    experiment, and for an experiment that depends on itself.
+    checks whether any of the trainings would be refused. Of several generations of students (teacher.generations), all
+    but the last are found or trained in the same way, as NAME-generation-1, -2 … Raises UsageError for a name that is
+    neither a run nor an experiment, and for an experiment that depends on itself.
     """
     store.check_name(name or experiment.name)
     if any(_config_of(name) for _, name in _named(experiment)):
@@ -73,13 +74,27 @@ def _needed(experiment: Experiment) -> Iterator[str]:
         if config is not None:
             yield from _needed(load_experiment(config))
             yield name
+    for generation in range(1, experiment.teacher.generations):
+        yield f"{experiment.name}-generation-{generation}"
 
 
 def _with_runs(experiment: Experiment) -> Experiment:
-    runs = {key: _run_of(key, name) for key, name in pretrained_names(experiment).items()}
-    teachers = tuple(_run_of(_TEACHER, name) for name in experiment.teacher.run)
-    teacher = experiment.teacher.model_copy(update={"run": teachers})
-    return experiment.model_copy(update={**runs, "teacher": teacher})
+    runs = {key: _run_of(key, pretrained) for key, pretrained in pretrained_names(experiment).items()}
+    experiment = experiment.model_copy(update=runs)
+    teachers = tuple(_run_of(_TEACHER, teacher) for teacher in experiment.teacher.run)
+    student = _taught_by(experiment, teachers)
+    for generation in range(1, experiment.teacher.generations):
+        # One that learnt the validation rows, too, could teach none that is validated on them.
+        teacher = student.model_copy(update={"train": student.train.model_copy(update={"refit": False})})
+        console.say(f"teacher.generations: {generation} of {experiment.teacher.generations}")
+        trained = find_or_train(teacher, f"{experiment.name}-generation-{generation}")
+        student = _taught_by(experiment, (*teachers, str(trained)))
+    return student
+
+
+def _taught_by(experiment: Experiment, teachers: tuple[str, ...]) -> Experiment:
+    teacher = experiment.teacher.model_copy(update={"run": teachers, "generations": 1})
+    return experiment.model_copy(update={"teacher": teacher})
 
 
 def _run_of(key: str, name: str) -> str:

@@ -265,6 +265,28 @@ def test_a_student_with_few_labels_gains_from_a_teacher(experiment) -> None:
     assert alone.scores.accuracy_ci95[1] < 0.7 < taught.scores.accuracy_ci95[0]
 
 
+def test_each_generation_has_the_one_before_it_as_a_further_teacher(write, capsys) -> None:
+    data = write()
+    teacher = str(linear("teacher", *data))
+    settings = [*data, "vocabulary.min_count=1", "vocabulary.from=[train,unsup]", f"teacher.run={teacher}"]
+    taught = load_experiment("linear", [*settings, "train.refit=true", "teacher.generations=3"])
+    assert estimate(taught, None).needs == ["linear-generation-1", "linear-generation-2"]
+    assert not (runs_dir() / "linear-generation-1").exists()
+    resolved = resolve_dependencies(taught)
+    first, second = (str(runs_dir() / f"linear-generation-{n}") for n in (1, 2))
+    assert (resolved.teacher.run, resolved.teacher.generations, resolved.train.refit) == ((teacher, second), 1, True)
+    for run, expected in ((first, (teacher,)), (second, (teacher, first))):
+        trained = load_experiment(Path(run) / "experiment.yaml")
+        assert (trained.teacher.run, trained.train.refit) == (expected, False)  # else it could not teach
+    capsys.readouterr()
+    assert resolve_dependencies(taught) == resolved
+    assert capsys.readouterr().err.count("it is not trained again") == 2
+    fit(resolved, "last")
+    alone = fit(load_experiment("linear", [*settings, "train.refit=true"]), "alone")
+    weights = [load_model(open_artefact(run)).weight for run in (runs_dir() / "last", alone.directory)]
+    assert not torch.equal(*weights)
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Labelled and unlabelled reviews, and a teacher."""
