@@ -18,10 +18,11 @@ from sentiment_cli.inference.export import graphs_of
 from sentiment_cli.inference.predictor import open_predictor
 from sentiment_cli.runs.saved_model import open_artefact, pack_artefact
 from sentiment_cli.storage.store import IntegrityError
+from sentiment_cli.workflows.dependencies import resolve_dependencies
 from sentiment_cli.workflows.train import fit
 
 ROOT = Path(__file__).parents[1]
-SHA256 = "b8fa9d6bd5a072277d4ce8f5c8f97ce3a5ee594b40ab349719477dc54380b6b1"
+SHA256 = "a706dd1de7226b6b10d449d1478bdfe113d716784fbdef4f19d55f6347f170a8"
 LOVED = "I just really loved the movie"
 
 
@@ -29,7 +30,7 @@ def test_the_file_is_the_one_that_was_measured_and_is_small() -> None:
     data = bundled_model().read_bytes()
     assert hashlib.sha256(data).hexdigest() == SHA256
     assert SHA256 in (ROOT / "docs" / "pocket.md").read_text("utf-8")
-    assert len(data) <= 1_600_000
+    assert len(data) <= 1_750_000
     assert len(zlib.compress(data, 9)) <= 700_000
 
 
@@ -39,8 +40,8 @@ def test_its_settings_are_those_of_its_experiment() -> None:
         open_artefact(bundled_model()).settings,
         load_experiment("pocket").model_dump(mode="json", by_alias=True),
     )
-    assert saved["vocabulary"] | {"min_count": None} == shipped["vocabulary"]
-    assert saved["model"]["linear"]["min_count"] == shipped["model"]["linear"]["min_count"] == 10
+    assert saved["vocabulary"] == shipped["vocabulary"]
+    assert saved["model"]["linear"]["min_count"] == shipped["model"]["linear"]["min_count"] == 25
     assert saved["train"]["threads"] == 1
     assert saved["data"]["source"] == "imdb"
 
@@ -126,11 +127,12 @@ def test_a_flipped_byte_is_an_error_and_no_answer(part: int, tmp_path: Path, mon
 
 
 def test_it_keeps_what_it_passes_of_the_behavioural_tests() -> None:
-    assert evaluate_behaviour(bundled_model()).passed == (137, 216)
+    assert evaluate_behaviour(bundled_model()).passed == (141, 216)
 
 
 def _packed(name: str, tmp_path: Path) -> bytes:
     small = ["data.source=sample", "vocabulary.size=200", "vocabulary.min_count=2", "model.linear.min_count=2"]
+    small += ["vocabulary.from=[train]", "teacher.run=[]", "teacher.temperature=1.0"]
     run = fit(load_experiment("pocket", small), name).directory
     model = open_artefact(run)
     pack_artefact(model, tmp_path / f"{name}.model", graphs_of(model, ["fp16"])["fp16"].data)
@@ -144,13 +146,13 @@ def test_two_trainings_of_its_experiment_give_the_same_bytes(tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.corpus
 def test_the_corpus_gives_it_again(imdb_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same answers to 1e-3, whatever torch and processor; the very bytes are what `make pocket` compares."""
+    """Much the same answers, whatever torch and processor; the very bytes are what `make pocket` compares."""
     monkeypatch.setenv("SENTIMENT_IMDB", str(imdb_path))
-    run = fit(load_experiment("pocket"), "pocket").directory
+    run = fit(resolve_dependencies(load_experiment("pocket")), "pocket").directory
     texts = [LOVED, "What a boring waste of time.", "It starts well, but it ends badly."]
     again, ours = open_predictor(run).predict(texts), open_predictor(bundled_model()).predict(texts)
     for one, other in zip(again, ours, strict=True):
-        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-3)
+        assert one.probabilities == pytest.approx(other.probabilities, abs=0.02)  # its teacher draws
 
 
 def test_damage_is_an_error_in_python_too(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ _START, _FAMILY, _UNLABELLED, _PRETRAINING = (
 RECIPES = {
     "sample": Recipe(_START, None, 0.1, "the demo: a small LSTM on a synthetic sample"),
     "linear": Recipe(_START, 91.87, 10 / 60, "logistic regression on word n-grams"),
-    "pocket": Recipe(_START, 91.67, None, "linear, the model that is bundled"),
+    "pocket": Recipe(_START, 92.05, 21, "linear, the model that is bundled"),
     "default": Recipe(_START, 91.67, 111 / 60, "LSTM with a linear model beside it"),
     "own": Recipe(_START, None, None, "GRU whose settings follow from your data"),
     "best-labels": Recipe(_FAMILY, 91.84, 446 / 60, "GRU with a linear model beside it"),
