@@ -19,6 +19,7 @@ from sentiment_cli.errors import Change, UsageError
 if TYPE_CHECKING:
     from sentiment_cli.inference.batch.chunks import BatchSource
     from sentiment_cli.inference.batch.sources import Files
+    from sentiment_cli.runs.ensemble_model import SavedModel
 
 
 class Format(StrEnum):
@@ -120,18 +121,21 @@ def predict(
     scale = Scale(workers, parts, shard, merge, on)
     scale.check(file, out, has_reasons=explain or trace)
     with contextlib.ExitStack() as stack:
-        files = None
+        files, path, model = None, None, None
         if file not in (None, "-") and not text:
             from sentiment_cli.inference.batch.sources import files_of
+            from sentiment_cli.runs.ensemble_model import open_model
 
+            path = find_run(run, or_bundled=True)
+            model = open_model(path)
             files = stack.enter_context(files_of(str(file)))
             check_names(str(file), files, out, parts)
-        source = _source(text or [], file, text_column, on_error, run, settings or [], files, scale)
+        source = _source(text or [], file, text_column, on_error, run, settings or [], files, scale, model)
         form = _format(form, out, as_json, source)
         wishes = ExplainOptions(explain, method, trace, html, form == Format.jsonl)
         if wishes.is_any:
             _check_wishes(form, source, on_error, {"--out": out, "--html": html})
-        path = find_run(run, or_bundled=True)
+        path = path or find_run(run, or_bundled=True)
         if scale.given:
             scale.predict(path, source, form.value, out, on_error=on_error.value, is_safe=safe_csv)
             return
@@ -139,14 +143,11 @@ def predict(
             plain_line,
             predict_all,
             say_thresholds,
-            warn_of_other_columns,
         )
-        from sentiment_cli.inference.predictor import open_predictor
+        from sentiment_cli.inference.predictor import Predictor, open_predictor
 
-        predictor = open_predictor(path)
+        predictor = open_predictor(path) if model is None else Predictor(model)
         say_thresholds(predictor.model)
-        if text_column is None and not any(one.startswith("data.text_column=") for one in settings or ()):
-            warn_of_other_columns(predictor.model, source)
         if wishes.is_any:
             answer_with_reasons(predictor, source.texts(), wishes, plain_line, out)
             return
@@ -209,6 +210,7 @@ def _source(
     settings: Sequence[str] = (),
     files: "Files | None" = None,
     scale: Scale | None = None,
+    model: "SavedModel | None" = None,
 ) -> "BatchSource":
     from sentiment_cli.data.tables.rows import Columns, Format
     from sentiment_cli.inference.batch.chunks import PREDICT_HINT, given_texts
@@ -227,7 +229,12 @@ def _source(
         from sentiment_cli.inference.batch.sources import Files
 
         files = files or Files([Path(str(file))], [None])
-        return (scale or Scale()).read(files, column.text, on_error.value, how)
+        asked = column.text
+        if asked is None and model is not None:
+            from sentiment_cli.inference.batch.predict_all import columns_as_trained
+
+            asked = columns_as_trained(model, files.paths[0], how)
+        return (scale or Scale()).read(files, asked, on_error.value, how)
     if text_column is not None:
         raise UsageError("--text-column goes with a table", Change(without=["--text-column"]))
     if texts:

@@ -99,7 +99,7 @@ class Scale:
         from sentiment_cli.inference.batch.parts import Parts
         from sentiment_cli.inference.batch.places import check_places
         from sentiment_cli.inference.batch.pool import answer_here, workers
-        from sentiment_cli.inference.batch.predict_all import say_thresholds, warn_of_other_columns, write_answers
+        from sentiment_cli.inference.batch.predict_all import say_thresholds, write_answers
         from sentiment_cli.runs.ensemble_model import open_model
         from sentiment_cli.storage import store
         from sentiment_cli.storage.holding import holding
@@ -108,8 +108,6 @@ class Scale:
             check_places(source, out, form, on_error)
         model, parts = open_model(run), None
         say_thresholds(model)
-        if self._options[0] is None:
-            warn_of_other_columns(model, source)
         sha256 = model.files.sha256
         with contextlib.ExitStack() as stack:
             if self.parts is not None:

@@ -135,8 +135,8 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     model = open_model(run)
     data = _as_model(data, model)
     source = find_source(data)
-    if columns_read := _text_columns_of(model, source):
-        source = find_source(data.model_copy(update={"text_column": columns_read}))
+    if (as_trained := _columns_as_trained(model, source)) != data:
+        source = find_source(as_trained)
         data = source.settings
     renamed = parse_label_map(data.label_map)
     try:
@@ -169,13 +169,25 @@ def evaluate_data(run: Path, data: Data, slices: Sequence[str] = ()) -> Evaluati
     return evaluation
 
 
-def _text_columns_of(model: SavedModel, source: Source) -> str | tuple[str, ...] | None:
-    """Return the columns that the model's texts were read from, where a table has them and none are asked for."""
-    data, wanted = source.settings, experiment_of(model.first).data.text_column
-    if wanted is None or data.text_column is not None or not source.is_table or source.path is None:
-        return None
+def _columns_as_trained(model: SavedModel, source: Source) -> Data:
+    """Return settings that read a table by the columns of the training rows, where it has them and none are asked for.
+
+    Warns of a table that has other columns than that of the training labels.
+    """
+    data, own = source.settings, experiment_of(model.first).data
+    if not source.is_table or source.path is None:
+        return data
     names = column_names(source.path, format_of(data), columns_of(data))
-    return wanted if set(Columns(wanted).named()) <= set(names) else None
+    known = {}
+    for key, wanted in (("text_column", own.text_column), ("label_column", own.label_column)):
+        if wanted is not None and getattr(data, key) is None and set(Columns(wanted).named()) <= set(names):
+            known[key] = wanted
+    if own.label_column is not None and data.label_column is None and "label_column" not in known:
+        console.warn(
+            f"{source.path} has no column {own.label_column!r}, which the model's labels were read from; "
+            "--label-column names another one"
+        )
+    return data.model_copy(update=known)
 
 
 def _as_model(data: Data, model: SavedModel) -> Data:

@@ -17,6 +17,7 @@ from sentiment_cli import console
 from sentiment_cli.config.schema import Experiment
 from sentiment_cli.data.batching.batches import rows_on
 from sentiment_cli.data.corpus.packed import Corpus, Packed
+from sentiment_cli.data.sources.source import with_columns_read
 from sentiment_cli.evaluation.calibration import find_calibration
 from sentiment_cli.evaluation.kept_scores import discard_scores
 from sentiment_cli.evaluation.thresholds import fit_thresholds
@@ -117,7 +118,8 @@ def write_model(
     if (run / MODEL).exists():  # of an earlier process
         store.remove_directory(run / MODEL)
         discard_scores(run)
-    save_artefact(run, experiment, corpus, weights, calibration, _build_graph(experiment, corpus, weights))
+    read = experiment.model_copy(update={"data": with_columns_read(experiment.data)})  # as other tables are read then
+    save_artefact(run, read, corpus, weights, calibration, _build_graph(experiment, corpus, weights))
     progress.seconds["save"] += time.monotonic() - began
     if rows := progress.selection or progress.history:
         store.write_file(run / CURVES, draw_curves(rows))

@@ -163,16 +163,53 @@ def test_texts_in_several_columns_are_read_as_they_were_in_training(typed, place
     assert "text in 'title' and 'body'" in capsys.readouterr().err
     evaluate_data(runs_dir() / "two", load_data(["data.source=two.csv", "data.text_column=body"]))
     assert "text in 'body'" in capsys.readouterr().err
-    predict(run="two", file="two.csv")
-    said = capsys.readouterr().err
-    assert "warning: the model was trained on texts in 'title' and 'body', and those of two.csv are in 'body'" in said
-    option, setting = shlex.split(said.partition("(")[2].partition(" reads")[0])
-    assert option == "--set"
-    for asked in ({"settings": [setting]}, {"text_column": "body"}):
+    for asked, read in (
+        ({}, "'title' and 'body'"),
+        ({"settings": ["data.text_column=body"]}, "'body'"),
+        ({"text_column": "body"}, "'body'"),
+        ({"parts": Path("parts")}, "'title' and 'body'"),
+    ):
         predict(run="two", file="two.csv", **asked)
-        assert "was trained on" not in capsys.readouterr().err
-    predict(run="two", file="two.csv", parts=Path("parts"))
-    assert "was trained on" in capsys.readouterr().err
+        assert f"two.csv: text in {read}" in capsys.readouterr().err
+
+
+def test_columns_that_were_found_by_content_are_read_where_another_file_has_them(typed, place: Path, capsys) -> None:
+    """Whatever else the other file holds: a longer text, or another column of two values."""
+    Path("seen.csv").write_text("avis,verdict\n" + "".join(f"{text},{i % 2}\n" for i, text in enumerate(ROWS)))
+    typed("train", "linear", "--data", "seen.csv", "--name", "seen")
+    note = "a much longer note about the delivery that goes on and on and is no review"
+    rows = [f"{text},{note} {i},{i // 2 % 2},{i % 2}" for i, text in enumerate(ROWS)]
+    Path("more.csv").write_text("\n".join(["avis,note,verified,verdict", *rows]))
+    capsys.readouterr()
+    evaluate_data(runs_dir() / "seen", load_data(["data.source=more.csv"]))
+    assert "more.csv: text in 'avis', label in 'verdict'; not read: note, verified" in capsys.readouterr().err
+    predict(run="seen", file="more.csv", out=Path("answers.csv"))
+    assert "more.csv: text in 'avis'" in capsys.readouterr().err
+    typed("train", "linear", "--data", "seen.csv", "--test", "more.csv", "--name", "tested")
+    assert "more.csv: text in 'avis', label in 'verdict'" in (runs_dir() / "tested" / "log.txt").read_text()
+
+
+def test_a_test_table_without_the_label_column_is_refused_and_one_of_a_folder_left_out(
+    typed, place: Path, capsys
+) -> None:
+    rows = [f"{text},{i // 3 % 2},{i % 2}" for i, text in enumerate(ROWS)]
+    Path("folder").mkdir()
+    Path("folder", "train.csv").write_text("\n".join(["text,verified,label", *rows]))
+    Path("folder", "test.csv").write_text("\n".join(["text,verified", *(row[:-2] for row in rows)]))
+    done = typed("train", "linear", "--data", "folder/train.csv", "--test", "folder/test.csv")
+    assert done.code == 3
+    assert "test.csv has no column 'label', which " in done.error
+    assert "train.csv has the labels in; it has 'text', 'verified'" in done.error
+    assert done.hint == "sentiment train linear --data folder/train.csv --set data.test=null"
+    done = typed("train", "linear", "--data", "folder", "--name", "kaggle")
+    assert done.code == 0
+    assert "folder: no row of test has a label, so none is a test row" in (runs_dir() / "kaggle/log.txt").read_text()
+    evaluate_data(runs_dir() / "kaggle", load_data(["data.source=folder/test.csv"]))
+    assert "test.csv has no column 'label', which the model's labels were read from" in capsys.readouterr().err
+    Path("empty.csv").write_text("text,label\n")
+    done = typed("train", "linear", "--data", "folder/train.csv", "--test", "empty.csv")
+    assert done.code == 3
+    assert done.error.endswith("empty.csv holds no labelled rows, and it is what the test rows are read from")
 
 
 def test_text_that_is_not_utf_8_gets_a_warning_with_the_encoding(typed, place: Path, capsys) -> None:

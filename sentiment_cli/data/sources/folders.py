@@ -104,7 +104,7 @@ def count_hidden(root: Path) -> int:
     return sum(
         len(_names_in(folder, lambda entry: entry.name[0] == "." and entry.name.endswith(".txt") and entry.is_file()))
         for folder in dict.fromkeys([*folders, *classes])
-        if folder.is_dir() and folder.name[0] != "."
+        if folder.is_dir() and not folder.name.startswith(".")
     )
 
 

@@ -11,13 +11,20 @@ from typing import Any
 
 from sentiment_cli import console
 from sentiment_cli.config.schema import Data
+from sentiment_cli.data.files.file_kinds import show_command
 from sentiment_cli.data.sources import folders, imdb
 from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.imdb_source import has_unlabelled_folder
 from sentiment_cli.data.sources.label_lists import load_labels
 from sentiment_cli.data.sources.labels import MOST_LABELS, check_labels, parse_label_map, refuse_unused
 from sentiment_cli.data.sources.own_folder import hash_folder, read_folder_rows, unread_folders
-from sentiment_cli.data.sources.own_table import labels_by_schema, read_split_rows, read_table_rows
+from sentiment_cli.data.sources.own_table import (
+    labels_by_schema,
+    lacks_labels,
+    read_split_rows,
+    read_table_rows,
+    with_columns_of,
+)
 from sentiment_cli.data.sources.path_kinds import kind_of_path
 from sentiment_cli.data.sources.review import Review, Subset
 from sentiment_cli.data.sources.split_files import SplitFiles, find_split_files, tables_beside
@@ -103,6 +110,11 @@ class OwnFiles:
                     if len(counts) > MOST_LABELS:
                         break
                 yield found, _without_surrogates(review)
+            if part == "labelled" and not raw and files[0] != self.path:
+                raise DataError(
+                    f"{files[0]} holds no labelled rows, and it is what the {split} rows are read from",
+                    show_command(files[0]),
+                )
             check_labels(str(files[0]), counts, renamed)
             seen += raw
         if part == "labelled":
@@ -169,11 +181,21 @@ class OwnFiles:
             if split == "unsup":
                 unlabelled += files
                 continue
+            first = self.first_table
+            if split != "train" and first is not None and lacks_labels(first, files[0], self.settings):
+                continue  # as competitions have it
             counts = [labels_by_schema(path, self.settings) for path in files]
             unlabelled += [path for path, found in zip(files, counts, strict=True) if found is not None and found[1]]
             if split == "train" or any(found is None or found[0] for found in counts):
                 labelled.append((files, split))
         return labelled, [(tuple(unlabelled), "unsup")] if unlabelled else []
+
+    @functools.cached_property
+    def first_table(self) -> Path | None:
+        """The table of the training rows, or the first of them, whose columns those of other splits have as well."""
+        if self.is_table:
+            return self.path
+        return self.splits["train"][0] if self.splits and self.splits.get("train") else None
 
     def _rows_of(
         self,
@@ -185,11 +207,14 @@ class OwnFiles:
     ) -> Iterator[tuple[str, str | None, Review]]:
         """Yield (split, label in the file, review) of the files of a split, or of one file or folder."""
         (path, *_) = files
+        data = self.settings
+        if self.first_table is not None and self.first_table != path and not path.is_dir():
+            data = with_columns_of(self.first_table, path, data, needs_label=split != "unsup")
         if self.splits is not None and path in itertools.chain(*self.splits.values()):
-            yield from read_split_rows(files, split, self.settings, rejects, renamed, say)
+            yield from read_split_rows(files, split, data, rejects, renamed, say)
             return
         if not path.is_dir():
-            yield from read_table_rows(path, split, self.settings, rejects, renamed, say)
+            yield from read_table_rows(path, split, data, rejects, renamed, say)
             return
         for found, review in read_folder_rows(path, split, self.settings, self.valid_folder, say):
             yield found, review.label, review._replace(label=renamed.get(review.label or "", review.label))

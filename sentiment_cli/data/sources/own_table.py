@@ -5,16 +5,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sentiment_cli.config.schema import Data
+from sentiment_cli.data.files.file_kinds import show_command
 from sentiment_cli.data.sources.label_lists import find_labels
 from sentiment_cli.data.sources.labels import find_label, halves_of, map_setting
 from sentiment_cli.data.sources.path_kinds import columns_of, format_of
 from sentiment_cli.data.sources.review import Review
 from sentiment_cli.data.tables.arrow_files import SCHEMA_KINDS, class_names, count_class_rows
+from sentiment_cli.data.tables.column_roles import by_name
 from sentiment_cli.data.tables.readers import (
+    Columns,
     LabelledRow,
     Rejects,
     column_names,
     find_columns,
+    has_names,
     read_table,
     table_kind,
     why_no_text,
@@ -85,6 +89,51 @@ def read_split_rows(
             number = int(review.id)
             yield found_in, named, review._replace(id=str(n_before + number))
         n_before, say = n_before + number, _say_warnings(say) if path is files[0] else say
+
+
+def with_columns_of(first: Path, path: Path, data: Data, *, needs_label: bool) -> Data:
+    """Return the settings with which a table of another split is read by the columns of the training rows' table.
+
+    A column of the same name is the one, whatever other columns hold. Raises DataError for a table without the column
+    of the labels: any column of few values would be taken for it.
+    """
+    asked, how = columns_of(data), format_of(data)
+    here, found = column_names(path, how, asked), columns_found(first, data)
+    texts = Columns(found.text).named()
+    known = {} if asked.text is not None or not texts or set(texts) - set(here) else {"text_column": found.text}
+    if needs_label and found.label is not None and asked.label is None:
+        if lacks_labels(first, path, data):
+            raise DataError(
+                f"{path} has no column {found.label!r}, which {first} has the labels in; it has "
+                f"{', '.join(map(repr, here[:20]))}",
+                Change("--set", "data.test=null") if str(path) == data.test else show_command(path),
+            )
+        if found.label in here:
+            known["label_column"] = found.label
+    return data.model_copy(update=known)
+
+
+def lacks_labels(first: Path, path: Path, data: Data) -> bool:
+    """Say whether a table that names its columns has neither that of the training rows' labels nor one named so."""
+    asked, how = columns_of(data), format_of(data)
+    label, here = columns_found(first, data).label, column_names(path, how, asked)
+    if (
+        label is None
+        or label in here
+        or asked.label is not None
+        or not (has_names(first, how) and has_names(path, how))
+    ):
+        return False
+    return by_name(path, here, "label", None) is None
+
+
+def columns_found(first: Path, data: Data) -> Columns:
+    """Return the columns that the table of the training rows is read by; none where it cannot be read."""
+    asked, how = columns_of(data), format_of(data)
+    try:
+        return find_columns(first, column_names(first, how, asked), asked, how, needs_label=True, say=None)
+    except DataError:  # reading the training rows says it
+        return Columns()
 
 
 def labels_by_schema(path: Path, data: Data) -> tuple[int, int] | None:

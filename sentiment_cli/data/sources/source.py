@@ -16,6 +16,7 @@ from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.download import archive_path, download_imdb
 from sentiment_cli.data.sources.imdb_source import ImdbSource
 from sentiment_cli.data.sources.own_files import OwnFiles
+from sentiment_cli.data.sources.own_table import columns_found
 from sentiment_cli.data.sources.path_kinds import kind_of_path
 from sentiment_cli.data.sources.review import Review, Subset
 from sentiment_cli.data.sources.split_files import find_split_files
@@ -95,6 +96,22 @@ def find_source(data: Data) -> Source:
             Change("--set", "data.target=label"),
         )
     return source
+
+
+def with_columns_read(data: Data) -> Data:
+    """Return the settings with the columns that training texts and labels are read from, where a table has them."""
+    if data.source in ("imdb", "sample"):
+        return data
+    try:
+        source = _find(data)
+    except DataError:  # prepared before, and no longer there
+        return data
+    first = source.first_table if isinstance(source, OwnFiles) else None
+    if first is None:
+        return data
+    found = columns_found(first, data)
+    read = {"text_column": found.text, "label_column": found.label}
+    return data.model_copy(update={key: column for key, column in read.items() if column is not None})
 
 
 def _find(data: Data) -> Source:

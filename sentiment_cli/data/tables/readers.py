@@ -47,6 +47,7 @@ __all__ = [
     "column_names",
     "fields_of_lines",
     "find_columns",
+    "has_names",
     "import_parquet",
     "kind_of_file",
     "read_records",
@@ -134,6 +135,11 @@ def column_names(path: Path, how: Format = Format(), asked: Columns = Columns())
 
     next(iter(read_records(path, choose, Rejects("skip"), how, asked)), None)
     return found
+
+
+def has_names(path: Path, how: Format) -> bool:
+    """Say whether a table names its columns itself."""
+    return not _is_delimited(path, how) or find_dialect(path, how).has_header
 
 
 def find_columns(

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sentiment_cli import console
-from sentiment_cli.data.tables.column_roles import setting
-from sentiment_cli.data.tables.rows import Rejects
+from sentiment_cli.data.tables.readers import Columns, Format, Rejects, TextColumns, column_names, kind_of_file
 from sentiment_cli.data.tables.writers import Cells, JsonLines, Parquet, TableWriter, Write
 from sentiment_cli.errors import DataError
 from sentiment_cli.inference.batch.answer_columns import added_columns, answer_fields
@@ -102,16 +101,13 @@ def say_thresholds(model: "SavedModel") -> None:
     console.say(f"labels are given by thresholds that were fitted on validation: {said}{more}")
 
 
-def warn_of_other_columns(model: "SavedModel", source: BatchSource) -> None:
-    """Warn of a table whose texts are read from other columns than the model's, which the table has, too."""
+def columns_as_trained(model: "SavedModel", file: Path, how: Format) -> TextColumns:
+    """Return the columns that a model's texts were read from, where a table has them; None for any other file."""
     wanted = model.first.settings["data"].get("text_column")
-    names = [wanted] if isinstance(wanted, str) else list(wanted or ())
-    if source.is_table and names and set(names) <= set(source.names) and " and ".join(names) != source.text_column:
-        was, here = (" and ".join(map(repr, one)) for one in (names, source.text_column.split(" and ")))
-        console.warn(
-            f"the model was trained on texts in {was}, and those of {source.name} are in {here} "
-            f"({setting('text_column', wanted)} reads them as in training)"
-        )
+    columns: TextColumns = tuple(wanted) if isinstance(wanted, list) else wanted
+    if columns is None or not file.is_file() or kind_of_file(file, how) is None:
+        return None
+    return columns if set(Columns(columns).named()) <= set(column_names(file, how)) else None
 
 
 def changed(source: BatchSource) -> DataError:
