@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sentiment_cli import console
-from sentiment_cli.data.tables.readers import Columns, Format, Rejects, TextColumns, column_names, kind_of_file
+from sentiment_cli.data.tables.rows import Columns, Format, Rejects, TextColumns
 from sentiment_cli.data.tables.writers import Cells, JsonLines, Parquet, TableWriter, Write
 from sentiment_cli.errors import DataError
 from sentiment_cli.inference.batch.answer_columns import added_columns, answer_fields
@@ -103,6 +103,8 @@ def say_thresholds(model: "SavedModel") -> None:
 
 def columns_as_trained(model: "SavedModel", file: Path, how: Format) -> TextColumns:
     """Return the columns that a model's texts were read from, where a table has them; None for any other file."""
+    from sentiment_cli.data.tables.readers import column_names, kind_of_file  # a text needs no reader of files
+
     wanted = model.first.settings["data"].get("text_column")
     columns: TextColumns = tuple(wanted) if isinstance(wanted, list) else wanted
     if columns is None or not file.is_file() or kind_of_file(file, how) is None:
