@@ -1,5 +1,6 @@
 """The command to type next, written out whole: a hint that is a Change becomes the typed command with that change."""
 
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -162,7 +163,9 @@ def _own_option(word: Word, known: dict[str, Any]) -> Word:
     """Name a setting of the data stage as the option that a command has for it; a list and null need --set."""
     value = f"{word.value}".partition("=")[2]
     own = _option_of(word, known)
-    return Word(own, value) if own is not None and value != "null" and not value.startswith("[") else word
+    if own is None or value == "null" or value.startswith("["):
+        return word
+    return Word(own, json.loads(value) if value.startswith('"') else value)
 
 
 def _option_of(word: Word, known: dict[str, Any]) -> str | None:

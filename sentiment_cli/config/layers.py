@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -129,6 +130,8 @@ def _parse_override(override: str, config: str | Path | None = None) -> tuple[Ya
     if key == EXTENDS:
         raise UsageError(f"--set {override}: extends belongs in a file", "sentiment recipes copy default --to my.yaml")
     name = f"--set {' '.join(override.split())}"
+    if key == "data.delimiter" and not re.fullmatch(r"""".+"|'.+'""", text):
+        text = json.dumps(text)  # most delimiters are signs of YAML
     document = yaml_text.parse(name, text.encode("utf-8", "surrogateescape"), is_file=False)
     document.override = override
     value, start = document.value, tuple(path)

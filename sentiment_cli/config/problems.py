@@ -1,5 +1,7 @@
 """Validation errors as problems with a place in a file and a suggestion."""
 
+import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +77,8 @@ def problem_of(layers: Layers, detail: Any) -> Problem:
         return Problem(document, place, f"{dotted} is missing", 1, lambda: remedy)
     said = detail["msg"]
     if kind == "value_error":
-        return Problem(document, place, said.removeprefix("Value error, "), 1)
+        remedy = Remedy("auto detects it", "data.delimiter=auto") if dotted == "data.delimiter" else None
+        return Problem(document, place, said.removeprefix("Value error, "), 1, lambda: remedy)
     said = (said[0].lower() + said[1:]).replace("input should", "it should")
     if kind == "string_pattern_mismatch":
         said = f"it should be {field_of(path).description}"
@@ -84,12 +87,24 @@ def problem_of(layers: Layers, detail: Any) -> Problem:
     value = detail.get("input")
     shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
     message = f"{dotted} is {shown}: {said}"
+    if dotted == "data.label_map" and isinstance(value, str):
+        message = f"{dotted} is {shown}: it should be a mapping or a list of OLD=NEW"
+        return Problem(document, place, message, 1, lambda: _as_map(value))
     if kind == "model_type" and isinstance(value, str):
         return Problem(document, place, message, 1, lambda: _meant(path, document))
     if kind == "literal_error" and isinstance(value, str):
         choices = [part.strip("'") for part in detail["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         return Problem(document, place, message, max(1, len(value)), lambda: _choice(value, choices, dotted, document))
     return Problem(document, place, message, 1)
+
+
+def _as_map(text: str) -> Remedy | None:
+    """Return the mapping that OLD=NEW,OLD=NEW means."""
+    pairs = [re.split(r"[=:]", pair) for pair in text.split(",") if pair.strip()]
+    if not pairs or any(len(pair) != 2 or not pair[0].strip() for pair in pairs):
+        return None
+    written = json.dumps({old.strip(): new.strip() for old, new in pairs}, ensure_ascii=False)
+    return Remedy(f"write {written}", f"data.label_map={written}")
 
 
 def _choice(value: str, choices: list[str], key: str, document: YamlDocument) -> Remedy | None:

@@ -94,7 +94,8 @@ class Data(Section):
         "auto", description="encoding of text files, such as utf-8, latin-1 or cp1251; auto detects it"
     )
     delimiter: Annotated[str, AfterValidator(delimiter_name)] = Field(
-        "auto", description="what separates the fields of a CSV or TSV file: a character, or tab; auto detects it"
+        "auto",
+        description="what separates the fields of a CSV or TSV file: a character, or tab, comma, semicolon or pipe; auto detects it",
     )
     quoting: Literal["auto", "double", "backslash", "none"] = Field(
         "auto",

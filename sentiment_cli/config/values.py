@@ -130,10 +130,14 @@ def encoding_name(name: str) -> str:
     return name
 
 
+_DELIMITERS = {"comma": ",", "semicolon": ";", "pipe": "|", "tabulator": "tab", "space": " ", "colon": ":"}
+
+
 def delimiter_name(text: str) -> str:
+    text = _DELIMITERS.get(text.lower(), text)
     if text in ("auto", "tab", "\\t") or (len(text) == 1 and text not in '"\\\r\n'):
         return text
-    raise ValueError(f"{text!r} is not one character, tab, or auto")
+    raise ValueError(f"{text!r} is not one character, tab, comma, semicolon, pipe, or auto")
 
 
 class Section(BaseModel):

@@ -150,6 +150,11 @@ def free_path(path: Path) -> Path:
     return next(free for n in itertools.count(2) if not is_there(free := path.with_stem(f"{path.stem}-{n}")))
 
 
+def unused_path(path: Path) -> Path:
+    """Return this path if nothing is there, and else one like it at which nothing is."""
+    return free_path(path) if is_there(path) else path
+
+
 def append_line(path: Path, line: str) -> None:
     """Add one line to a log. Half a line, left by a process that died, is removed first."""
     assert "\n" not in line

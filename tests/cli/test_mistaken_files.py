@@ -36,6 +36,7 @@ FILES = {
     "caps.csv": table([label.title() for label in LABELS]),
     "odd.csv": "review;rating\n" + "".join(f"{t};{n}\n" for t, n in zip(ROWS, LABELS, strict=True)),
     "bare.csv": table(LABELS, head=""),
+    "columns.csv": "Text,Preis,text: en,# text,null,label\n" + "".join(f"{t},1,{t},{t},{t},pos\n" for t in ROWS),
     "window.yaml": "\ufeffname: window\r\ntrain: {lr: 0.1}\r\n",
     "config.json": '{"name": "config"}',
     "unnamed.yaml": "train: {lr: 0.1}\n",
@@ -46,6 +47,36 @@ FILES = {
 DATA, USAGE, OK = 3, 2, 0
 # What is typed, the exit code, a part of the message, and the whole hint, "" for none; {} is the folder.
 TABLE = {
+    # columns whose names YAML would take for something else
+    "eval mine --data columns.csv --text-column text:en": (
+        DATA, "has no column 'text:en'", "sentiment eval mine --data columns.csv --text-column 'text: en'",
+    ),
+    "eval mine --data columns.csv --text-column '#text'": (
+        DATA, "has no column '#text'", "sentiment eval mine --data columns.csv --text-column '# text'",
+    ),
+    "predict --run mine --file columns.csv --text-column Null": (
+        DATA, "has no column 'Null'", "sentiment predict --run mine --file columns.csv --text-column null",
+    ),
+    "train linear --data columns.csv --set data.text_column=nul": (
+        DATA, "has no column 'nul'",
+        """sentiment train linear --data columns.csv --set 'data.text_column="null"'""",
+    ),
+    # several columns
+    "train linear --data columns.csv --set data.text_column=Text,Preis": (
+        DATA, "several columns are a list, [Text, Preis]",
+        """sentiment train linear --data columns.csv --set 'data.text_column=["Text", "Preis"]'""",
+    ),
+    "predict --run mine --file columns.csv --text-column Text,Preis": (
+        DATA, "several columns are a list",
+        """sentiment predict --run mine --file columns.csv --set 'data.text_column=["Text", "Preis"]'""",
+    ),
+    "eval mine --data columns.csv --text-column 'Text + Preis'": (
+        DATA, "several columns are a list",
+        """sentiment eval mine --data columns.csv --set 'data.text_column=["Text", "Preis"]'""",
+    ),
+    "train linear --data columns.csv --set data.text_column=Text,Prise": (
+        DATA, "has no column 'Text,Prise'", "sentiment train linear --data columns.csv --set data.text_column=Text",
+    ),
     # files that are not read as they are
     "train linear --data empty.csv": (DATA, "empty.csv is empty; its first line should name", "head -n 5 {}/empty.csv"),
     "train linear --data header.csv": (DATA, "header.csv holds no labelled rows", "head -n 5 {}/header.csv"),

@@ -92,6 +92,16 @@ MISTAKES = {
         "sentiment train my.yaml --set train.lr=1",
     ),
     "train train.lr=1": ("settings are changed with --set", "sentiment train --set train.lr=1"),
+    "train --set data.label_map=Neutral=neg": (
+        "it should be a mapping or a list of OLD=NEW",
+        """sentiment train --set 'data.label_map={"Neutral": "neg"}'""",
+    ),
+    "train --set 'data.label_map=so so=neg,Good:pos'": (
+        "it should be a mapping or a list of OLD=NEW",
+        """sentiment train --set 'data.label_map={"so so": "neg", "Good": "pos"}'""",
+    ),
+    "train --set data.delimiter=::": ("'::' is not one character", "sentiment train --set data.delimiter=auto"),
+    "train --set data.delimiter=": ("'' is not one character", "sentiment train --set data.delimiter=auto"),
     # experiments
     "train smaple": ("there is no experiment 'smaple'. Did you mean 'sample'?", "sentiment train sample"),
     "train Sample --json": ("there is no experiment 'Sample'. Did you mean 'sample'?", "sentiment train sample --json"),

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from sentiment_cli.errors import DataError
+from sentiment_cli.storage import store
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow")
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -115,8 +116,26 @@ def refuse_stream(name: str, start: bytes) -> None:
 def not_text(path: Path, what: str, tool: tuple[str, ...] = ()) -> DataError:
     """Return the error for a file that is of no kind that is read."""
     known = ", ".join(SUFFIXES)
-    hint = shlex.join([*tool, str(path)]) if tool and shutil.which(tool[0]) else None
+    hint = shlex.join([*tool, str(path), *_result_of(path, tool)]) if tool and shutil.which(tool[0]) else None
     return DataError(f"{path} is {what}; text, {known} are read, also compressed by gzip, bzip2, xz or zip", hint)
+
+
+def _download(address: str) -> str:
+    name = re.split(r"[?#]", address)[0].rstrip("/").rpartition("/")[2]
+    if not store.is_there(Path(name)):
+        return shlex.join(["curl", "-LO", address])
+    return shlex.join(["curl", "-Lo", str(store.free_path(Path(name))), address])
+
+
+def _result_of(path: Path, tool: tuple[str, ...]) -> list[str]:
+    """Return what has a tool that overwrites files write its own to where nothing is."""
+    if tool[0] == "libreoffice":
+        written = Path(f"{path.stem}.{tool[-1]}")
+        return ["--outdir", str(store.unused_path(Path(path.stem)))] if store.is_there(written) else []
+    if tool[0] == "pdftotext":
+        written = path.with_suffix(".txt")
+        return [str(store.free_path(written))] if store.is_there(written) else []
+    return []
 
 
 def missing_file(path: Path, option: str, what: str = "there is no such file or folder") -> DataError:
@@ -126,7 +145,7 @@ def missing_file(path: Path, option: str, what: str = "there is no such file or 
         address = re.sub(r"^.*?(https?|ftp):/+", r"\1://", text)
         return DataError(
             f"{option} is {address}: a web address; files are read from this machine",
-            f"curl -LO {shlex.quote(address)}" if address.startswith(("http", "ftp")) else None,
+            _download(address) if address.startswith(("http", "ftp")) else None,
         )
     folder = path.parent
     beside = os.listdir(folder) if os.access(folder, os.R_OK | os.X_OK) else []  # noqa: PTH208

@@ -4,6 +4,7 @@ import bz2
 import contextlib
 import gzip
 import lzma
+import re
 import shlex
 import zipfile
 import zlib
@@ -13,6 +14,7 @@ from typing import IO, Any, NamedTuple
 
 from sentiment_cli.data.files.file_kinds import not_text, refuse_foreign, show_command, table_suffix
 from sentiment_cli.errors import DataError
+from sentiment_cli.storage import store
 
 START = 1 << 16
 _OPENERS: dict[bytes, Callable[[Path], Any]] = {
@@ -26,6 +28,8 @@ _OFFICE = {
     "ppt/": "a PowerPoint document",
     "content.xml": "an OpenDocument file",
 }
+_ABOUT = re.compile(r"(?:readme|license|licence|copying|changelog|citation)(?:\..*)?|.*\.(?:md|rst)")
+_PATTERN = re.compile(r"^-|[*?\[\]\\]")  # in a member's name, which unzip would not take as it is
 
 
 class Stamp(NamedTuple):
@@ -103,17 +107,22 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         members = tables  # beside a README
     if len(members) != 1:
         shown = ", ".join(repr(one.filename) for one in members[:5]) + (", …" if len(members) > 5 else "")
-        first = (tables or members)[0].filename if members else None
-        name = None if first is None else first.rsplit("/", 1)[-1]
         raise DataError(
             f"{path} holds {len(members):,} files, and one is read: {shown or 'it is empty'}",
-            None
-            if first is None or name is None
-            else f"unzip -p {shlex.quote(str(path))} {shlex.quote(first)} > {shlex.quote(name)}",
+            _unzip(path, members) if members else None,
         )
     if members[0].flag_bits & 1:
-        raise DataError(f"{path} is encrypted", f"unzip {shlex.quote(str(path))}")
+        raise DataError(f"{path} is encrypted", _unzip(path, []))
     return members[0]
+
+
+def _unzip(path: Path, members: list[zipfile.ZipInfo]) -> str:
+    """Return the command that unpacks the only file beside a README, or all files, to where nothing is yet."""
+    data = [one.filename for one in members if not _ABOUT.fullmatch(one.filename.rpartition("/")[2].lower())]
+    if len(data) == 1 and not _PATTERN.search(data[0]):
+        to = store.unused_path(Path(data[0].rpartition("/")[2]))
+        return f"{shlex.join(['unzip', '-p', str(path), data[0]])} > {shlex.quote(str(to))}"
+    return shlex.join(["unzip", str(path), "-d", str(store.unused_path(Path(path.stem)))])
 
 
 def _is_hidden(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -71,6 +72,10 @@ def by_name(
         if asked.isdigit() and 1 <= int(asked) <= len(names):
             return names[int(asked) - 1]
         there = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
+        several = [part.strip() for part in re.split(r"[,;|+&]", asked)]
+        if role == "text" and len(several) > 1 and all(part in names for part in several):
+            said = f"{path} has no column {asked!r}; several columns are a list, [{', '.join(several)}]"
+            raise DataError(said, setting("text_column", several))
         folded = {name.strip().casefold(): name for name in names}
         close = difflib.get_close_matches(asked.strip().casefold(), folded, n=1)
         near = folded[close[0]] if close else None

@@ -47,6 +47,7 @@ from sentiment_cli.inference.batch.chunks import (
     group_rows,
 )
 from sentiment_cli.inference.batch.streams import lines_as_they_come
+from sentiment_cli.storage import store
 
 _HELP = "sentiment predict --help"
 
@@ -89,9 +90,10 @@ def open_file(
         with reading(path):
             return lines_as_they_come(os.open(path, os.O_RDONLY), path.name, how)
     if is_pipe:
+        copy = shlex.quote(str(store.unused_path(Path(f"rows{kind}"))))
         raise DataError(
             f"{path} is not a regular file, and a file is read twice",
-            f"cat {shlex.quote(str(path))} > rows{kind} && sentiment predict --file rows{kind}",
+            f"cat {shlex.quote(str(path))} > {copy} && sentiment predict --file {copy}",
         )
     if kind == ".parquet":
         return _parquet_file(path, text_column, on_error, how, known, say)
