@@ -13,6 +13,7 @@ from typer import Option
 from sentiment_cli import console
 from sentiment_cli.cli.parameters import OnError, Run, RunOption, one_run
 from sentiment_cli.cli.reading import OF_LABELS, Reading, check_keys
+from sentiment_cli.cli.typed_data import is_table
 from sentiment_cli.errors import Change, UsageError
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ def evaluate(
     """
     from sentiment_cli.runs.directory import find_run
 
+    named = one_run(run, run_option)
+    if named is not None and data is None and is_table(named):
+        rows = ["--data", named] if pairs is None and not behaviour else []
+        raise UsageError(f"{named} is a table, not a run", Change(*rows, words={named: None}))
     asked = {"--split": split, "--data": data, "--behaviour": behaviour or None, "--pairs": pairs}
     scored = [name for name, value in asked.items() if value is not None]
     if len(scored) > 1:
@@ -97,7 +102,7 @@ def evaluate(
             "--slice and --reliability go with a split or with --data", Change(without=["--slice", "--reliability"])
         )
     has_rows = data is not None or behaviour or pairs is not None  # of no run's own data
-    path = find_run(one_run(run, run_option), or_bundled=has_rows)
+    path = find_run(named, or_bundled=has_rows)
     if behaviour:
         from sentiment_cli.evaluation.behaviour import evaluate_behaviour, print_behaviour
 

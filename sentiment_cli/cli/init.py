@@ -73,12 +73,29 @@ def init(
       sentiment init my.yaml --data my.csv
       sentiment init my-gru.yaml --from gru
     """
+    if data is None and _names_data(file):
+        own = store.unused_path(Path(f"{file.name.partition('.')[0]}.yaml"))
+        raise UsageError(
+            f"{file} has the name of data, not of an experiment file",
+            Change("--data", str(file), words={str(file): str(own)}),
+        )
     if os.path.lexists(file):
         raise UsageError(f"{file} exists already", Change(words={str(file): str(store.free_path(file))}))
     text = _experiment(file, data, recipe or _suited(data))
     store.write_file(file, text.encode())
     console.say(f"Edit {file}, then train it: sentiment train {file}")
     console.result(str(file))
+
+
+def _names_data(file: Path) -> bool:
+    """Say whether it is a table by its name, or a folder or file of data."""
+    from sentiment_cli.cli.typed_data import is_data
+    from sentiment_cli.data.files.file_kinds import JSON_SUFFIXES, table_suffix
+
+    is_named = table_suffix(file.name) is not None and file.suffix not in JSON_SUFFIXES
+    with contextlib.suppress(DataError):
+        return is_named or is_data(str(file))
+    return is_named
 
 
 def _suited(data: str | None) -> str:

@@ -106,6 +106,14 @@ def is_data(config: str | None) -> bool:
     return os.path.isdir(path) and not is_file(path / "experiment.yaml")  # noqa: PTH112 - Path's raises for odd names
 
 
+def is_table(path: str) -> bool:
+    """Say whether a path is that of a file with a table's name."""
+    from sentiment_cli.config.paths import is_file
+    from sentiment_cli.data.files.file_kinds import table_suffix
+
+    return is_file(Path(path)) and table_suffix(path) is not None
+
+
 def refuse_missing_data(config: str) -> None:
     """Raise DataError for a CONFIG argument with the name of a table that is missing, or nearly that of one at hand.
 

@@ -64,8 +64,11 @@ def _keys_of(model: "type[BaseModel]", prefix: str) -> Iterable[str]:
             yield key
 
 
-def nearest_setting(path: Sequence[str]) -> str | None:
-    """Return the whole key of the setting that a wrong key means: the same name elsewhere, or one that looks alike."""
+def nearest_setting(path: Sequence[str], cutoff: float = 0.0) -> str | None:
+    """Return the whole key of the setting that a wrong key means: the same name elsewhere, or one that looks alike.
+
+    `cutoff` is how much alike at least; with 1.0 the name is the same, or that of other tools.
+    """
     wrong = ".".join(path).lower().replace("-", "_")
     section, _, name = wrong.rpartition(".")
     keys = setting_keys()
@@ -78,13 +81,13 @@ def nearest_setting(path: Sequence[str]) -> str | None:
         return ends[0]
     beside = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0].lower() == section}
     named = [key for key in keys if key.rpartition(".")[2].lower() == name]
-    near = nearest(name, beside, 0.6 if named else 0.5)
+    near = nearest(name, beside, max(cutoff, 0.6 if named else 0.5))
     if near is not None:
         return beside[near]
     if named:
         return next((key for key in named if section and key.startswith(section)), named[0])
     if section:
-        return nearest(wrong, keys, 0.75)
+        return nearest(wrong, keys, max(cutoff, 0.75))
     by_name = {key.rpartition(".")[2]: key for key in reversed(keys)}
-    near = nearest(name, by_name, 0.75)
+    near = nearest(name, by_name, max(cutoff, 0.75))
     return by_name[near] if near is not None else None

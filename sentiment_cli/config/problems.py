@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from sentiment_cli.config import yaml_text
 from sentiment_cli.config.files import EXTENDS
 from sentiment_cli.config.layers import Layers
 from sentiment_cli.config.nearest import nearest, nearest_setting, setting_keys
@@ -77,8 +78,8 @@ def problem_of(layers: Layers, detail: Any) -> Problem:
         return Problem(document, place, f"{dotted} is missing", 1, lambda: remedy)
     said = detail["msg"]
     if kind == "value_error":
-        remedy = Remedy("auto detects it", "data.delimiter=auto") if dotted == "data.delimiter" else None
-        return Problem(document, place, said.removeprefix("Value error, "), 1, lambda: remedy)
+        detected = Remedy("auto detects it", "data.delimiter=auto") if dotted == "data.delimiter" else None
+        return Problem(document, place, said.removeprefix("Value error, "), 1, lambda: detected)
     said = (said[0].lower() + said[1:]).replace("input should", "it should")
     if kind == "string_pattern_mismatch":
         said = f"it should be {field_of(path).description}"
@@ -152,4 +153,18 @@ def field_of(path: KeyPath) -> FieldInfo:
     """Return the field of a setting that there is."""
     model = _section(path[:-1])
     assert model is not None
-    return model.model_fields[str(path[-1])]
+    fields = model.model_fields
+    return next(field for name, field in fields.items() if path[-1] in (name, field.alias))
+
+
+def takes(key: str, text: str) -> bool:
+    """Say whether a setting's value can be this YAML, whatever the other settings are."""
+    field = field_of(tuple(key.split(".")))
+    document = yaml_text.parse(key, text.encode("utf-8", "surrogateescape"), is_file=False)
+    kind: Any = Annotated[(field.annotation, *field.metadata, None)]
+    adapter: TypeAdapter[Any] = TypeAdapter(kind, config=ConfigDict(strict=True))
+    try:
+        adapter.validate_python(document.value)
+    except ValidationError:
+        return False
+    return not document.problems

@@ -95,7 +95,8 @@ class Data(Section):
     )
     delimiter: Annotated[str, AfterValidator(delimiter_name)] = Field(
         "auto",
-        description="what separates the fields of a CSV or TSV file: a character, or tab, comma, semicolon or pipe; auto detects it",
+        description="what separates the fields of a CSV or TSV file: a character, or tab, comma, semicolon or pipe; "
+        "auto detects it",
     )
     quoting: Literal["auto", "double", "backslash", "none"] = Field(
         "auto",

@@ -23,6 +23,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "reviews.tsv").write_text("text\tlabel\ngood\tpos\n")
     (folder / "my own.yaml").write_text("name: own\n")
     (folder / "my.yaml").write_text("name: my\n")
+    (folder / "taken.json").write_text("{}")
     (folder / "pictures").mkdir()
     return folder
 
@@ -63,6 +64,82 @@ MISTAKES = {
     "train --colour sample": ("Did you mean --color?", "sentiment train --color auto sample"),
     "--quite runs list": ("Did you mean --quiet?", "sentiment --quiet runs list"),
     "train sample --verbos": ("Did you mean --verbose?", "sentiment train sample --verbose"),
+    # other tools' names of options
+    "eval --file reviews.csv": ("Did you mean --data?", "sentiment eval --data reviews.csv"),
+    "eval mine --test reviews.csv": ("Did you mean --data?", "sentiment eval mine --data reviews.csv"),
+    "eval --valid reviews.csv": ("Did you mean --data?", "sentiment eval --data reviews.csv"),
+    "eval reviews.csv": ("is a table, not a run", "sentiment eval --data reviews.csv"),
+    "eval reviews.csv --split valid": ("is a table, not a run", "sentiment eval --data reviews.csv"),
+    "eval reviews.csv --behaviour": ("is a table, not a run", "sentiment eval --behaviour"),
+    "eval --labels 1=pos": ("Did you mean --label-map?", "sentiment eval --label-map 1=pos"),
+    "eval --out scores.json": ("--json prints", "sentiment eval --json > scores.json"),
+    "eval mine --json -o taken.json": ("--json prints", "sentiment eval mine --json > taken-2.json"),
+    "eval --sep ,": ("there is no option --sep", """sentiment eval --set 'data.delimiter=","'"""),
+    "predict --data reviews.csv": ("Did you mean --file?", "sentiment predict --file reviews.csv"),
+    "predict --text good": ("texts go without one", "sentiment predict good"),
+    "predict --delimiter ';' --file reviews.csv": (
+        "settings are changed with --set",
+        """sentiment predict --set 'data.delimiter=";"' --file reviews.csv""",
+    ),
+    "predict --top 3 good": ("there is no option --top", "sentiment predict --help"),
+    "predict --lr 1 good": ("there is no option --lr", "sentiment predict --help"),
+    "predict good --force": ("files that are there are not overwritten", "sentiment predict good"),
+    "train reviews.csv --overwrite": ("files that are there are not overwritten", "sentiment train reviews.csv"),
+    "train reviews.csv --text Text": (
+        "settings are changed with --set",
+        "sentiment train reviews.csv --set data.text_column=Text",
+    ),
+    "train reviews.csv --text-column 'text: en'": (
+        "settings are changed with --set",
+        """sentiment train reviews.csv --set 'data.text_column="text: en"'""",
+    ),
+    "train reviews.csv --label lang": (
+        "settings are changed with --set",
+        "sentiment train reviews.csv --set data.label_column=lang",
+    ),
+    "train reviews.csv --target stars_given": (
+        "settings are changed with --set",
+        "sentiment train reviews.csv --set data.label_column=stars_given",
+    ),
+    "train reviews.csv --target ordinal": ("with --set", "sentiment train reviews.csv --set data.target=ordinal"),
+    "train reviews.csv --label-map 1=pos,0=neg": (
+        "settings are changed with --set",
+        """sentiment train reviews.csv --set 'data.label_map={"1": "pos", "0": "neg"}'""",
+    ),
+    "train reviews.csv --sep ';'": (
+        "settings are changed with --set",
+        """sentiment train reviews.csv --set 'data.delimiter=";"'""",
+    ),
+    "train reviews.csv --test-size 0.2": ("with --set", "sentiment train reviews.csv --set data.test_share=0.2"),
+    "train reviews.csv --split 0.2": ("with --set", "sentiment train reviews.csv --set data.valid.share=0.2"),
+    "train reviews.csv --val 0.2": ("with --set", "sentiment train reviews.csv --set data.valid.share=0.2"),
+    "train reviews.csv --dev reviews.tsv": (
+        "settings are changed with --set",
+        "sentiment train reviews.csv --set data.valid.source=reviews.tsv",
+    ),
+    "train --train reviews.csv": ("Did you mean --data?", "sentiment train --data reviews.csv"),
+    "train reviews.csv --train reviews.tsv": ("there is no option --train", "sentiment train --help"),
+    "train --file reviews.csv": ("Did you mean --data?", "sentiment train --data reviews.csv"),
+    "tune my.yaml --data reviews.csv": (
+        "settings are changed with --set",
+        "sentiment tune my.yaml --set data.source=reviews.csv",
+    ),
+    "train reviews.csv --lang de": ("there is no option --lang", "sentiment train --help"),
+    "train reviews.csv --language de": ("there is no option --language", "sentiment train --help"),
+    "train reviews.csv --config linear": (
+        "the experiment goes without one",
+        "sentiment train linear --data reviews.csv",
+    ),
+    "train --config=linear reviews.csv": (
+        "the experiment goes without one",
+        "sentiment train linear --data reviews.csv",
+    ),
+    "train reviews.csv --out mine": ("Did you mean --name?", "sentiment train reviews.csv --name mine"),
+    "train --tim reviews.csv": ("there is no option --tim", "sentiment train --help"),
+    "train --seeed ';'": ("there is no option --seeed", "sentiment train --help"),
+    "train --epochs many": ("settings are changed with --set", "sentiment train --set train.epochs=2"),
+    "init reviews.csv": ("has the name of data", "sentiment init reviews.yaml --data reviews.csv"),
+    "init my.csv.gz": ("has the name of data", "sentiment init my-2.yaml --data my.csv.gz"),
     # settings that are not
     "train --set train.lrr=0.1": (
         "train.lrr is not a setting (did you mean train.lr?)",
@@ -225,7 +302,8 @@ def test_every_setting_typed_as_an_option_is_answered_with_set(typed, key: str) 
     assert said.code == 2
     name = key.rpartition(".")[2]
     if said.hint.startswith("sentiment train --set "):
-        assert said.hint.partition("=")[0].endswith(name)
+        column = ("data.label_column",) if name in ("target", "label") else ()  # of which 1 is the first
+        assert said.hint.partition("=")[0].endswith((name, *column))
     else:  # a few names are near an option, which is then suggested
         assert said.hint.startswith("sentiment train --")
 

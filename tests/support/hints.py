@@ -38,7 +38,11 @@ def complaint(hint: str, typed: Sequence[str] | None = None) -> str | None:
 
 def _commands(words: list[str]) -> list[list[str]]:
     commands: list[list[str]] = [[]]
+    is_target = False  # of the output
     for word in words:
+        if is_target or word == ">":
+            is_target = word == ">"
+            continue
         if word in ("&&", "|"):
             commands.append([])
         elif word.endswith(";"):

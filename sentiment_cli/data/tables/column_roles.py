@@ -40,8 +40,12 @@ class Found(NamedTuple):
 
 def setting(key: str, value: Any) -> str:
     """Return --set for a column's name, as a shell takes it."""
-    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) or not _is_plain(value) else value
-    return f"--set {shlex.quote(f'data.{key}={text}')}"
+    return f"--set {shlex.quote(f'data.{key}={name_as_yaml(value)}')}"
+
+
+def name_as_yaml(value: Any) -> str:
+    """Write a column's name, or several, as YAML that is read as such."""
+    return value if isinstance(value, str) and _is_plain(value) else json.dumps(value, ensure_ascii=False)
 
 
 def _is_plain(name: str) -> bool:
