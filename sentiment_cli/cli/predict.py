@@ -189,10 +189,11 @@ def _refuse_names(texts: list[str], run: str | None) -> None:
     from sentiment_cli.runs.directory import find_experiment
 
     first = texts[0]
-    if len(texts) == 1 and Path(first).suffix in _READ and " " not in first and is_file(Path(first)):
+    if all(Path(text).suffix in _READ and " " not in text and is_file(Path(text)) for text in texts):
+        which = f"{first} is a file" if len(texts) == 1 else f"{' and '.join(texts)} are files"
         raise UsageError(
-            f"{first} is a file; --file classifies its rows, and standard input takes it as a text",
-            Change("--file", first, words={first: None}),
+            f"{which}; --file classifies the rows of one, and standard input takes a name as a text",
+            Change("--file", first, words=dict.fromkeys(texts)),
         )
     if run is None and len(texts) > 1 and " " not in first and find_experiment(first) is not None:
         raise UsageError(

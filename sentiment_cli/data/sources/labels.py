@@ -221,11 +221,18 @@ def refuse_unknown(
 def straight_map(counts: Counter[str], renamed: Mapping[str, str], labels: Sequence[str]) -> dict[str, str] | None:
     """Return the map from the labels of rows to those of `labels` that they begin like.
 
-    Labels that resemble none of them are left out. None where no row would be left: a guess could swap labels.
+    Labels that resemble none of them are left out where all of `labels` have rows. None where one has none, or no row
+    would be left: a guess could swap labels. What is left over by a map that was given is one pair, or no guess either.
     """
     unknown = {label: _alike(label, labels) for label in counts if label not in labels}
     if not any(unknown.values()) and len(unknown) == len(counts):
         return None
+    left = [label for label, found in unknown.items() if found is None]
+    without_rows = [label for label in labels if label not in {*counts, *unknown.values()}]
+    if left and without_rows:
+        if not renamed or len(left) != 1 or len(without_rows) != 1:
+            return None
+        unknown[left[0]] = without_rows[0]
     return compose_map(renamed, {label: found or "" for label, found in unknown.items()})
 
 

@@ -12,7 +12,7 @@ import pytest
 from sentiment_cli.data.checks.checks import check_data
 from sentiment_cli.data.corpus.prepare import prepare
 from sentiment_cli.data.corpus.raw_texts import Texts, prepare_texts
-from sentiment_cli.data.sources.labels import parse_label, refuse_unknown, sort_labels
+from sentiment_cli.data.sources.labels import parse_label, refuse_unknown, sort_labels, straight_map
 from sentiment_cli.data.sources.source import find_source
 from sentiment_cli.errors import DataError
 
@@ -149,3 +149,17 @@ def test_too_many_labels_are_another_column(own) -> None:
         texts_of(own, [f"label {i}" for i in range(1200)])
     assert re.fullmatch(r"head -c 500 \S+/x\.jsonl", str(caught.value.hint))
     assert len(texts_of(own, list(range(1000))).labels) == 1000
+
+
+@pytest.mark.parametrize(
+    ("counts", "renamed", "labels", "expected"),
+    [
+        ("1 2", {}, "0 1", None),  # 2 left out would give each row of 1 the wrong label
+        ("pos neg neutral", {}, "neg pos", {"neutral": ""}),
+        ("Positive neutral", {}, "neg pos", None),  # neutral may be what neg is
+        ("0 pos", {"1": "pos"}, "neg pos", {"1": "pos", "0": "neg"}),
+        ("0 2 pos", {"1": "pos"}, "neg pos", None),
+    ],
+)
+def test_a_suggested_map_leaves_no_label_out_that_may_be_one_of_ours(counts, renamed, labels, expected) -> None:
+    assert straight_map(Counter(counts.split()), renamed, labels.split()) == expected
