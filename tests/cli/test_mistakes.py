@@ -235,7 +235,7 @@ MISTAKES = {
     "train --set data.test=s3://bucket/r.csv": ("files are read from this machine", "curl -fLo r.csv s3://bucket/r.csv"),
     # predicting
     "predict reviews.csv": ("reviews.csv is a file", "sentiment predict --file reviews.csv"),
-    "predict reviews.csv reviews.csv": ("reviews.csv and reviews.csv are files", "sentiment predict --file reviews.csv"),
+    "predict reviews.csv reviews.csv": ("reviews.csv and reviews.csv are", "sentiment predict --file reviews.csv"),
     "predict --model mine great": ("no option --model. Did you mean --run?", "sentiment predict --run mine great"),
     "predict -r mine great": ("there is no option -r", "sentiment predict --run mine great"),
     "predict --input reviews.csv": ("there is no option --input", "sentiment predict --file reviews.csv"),
