@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 # its values leave the caches, and about as long on two; linear models take up to a seventh less. At 64 texts of 250
 # tokens a batch of 16,384 takes 100 MB, this one 10 MB.
 _BATCH_TOKENS = 2_048
-
-
 _MOST_THREADS = 8  # each computes a batch of its own; beyond, Python's lock and `predict --workers` decide
 
 
@@ -37,10 +35,10 @@ def score_ids(
 ) -> NDArray[np.float64]:
     """Return the outputs of rows of all their token ids, in their order: logit_N, logit_NC, or stars on their scale.
 
-    Truncation, start token and padding are as the settings have it. `n_threads` batches are computed at the same time,
-    by `answers` that several threads may call. Urgent rows are cut into at least so many batches; others are cut
-    without regard to threads, so that every machine computes the same. Raises IntegrityError for answers of other
-    shapes.
+    Truncation, start token and padding are as the settings have it. Up to `n_threads` batches are computed at the same
+    time; `answers` must then be thread-safe. With `is_urgent` the rows are divided among the threads. Otherwise the
+    batches do not depend on the number of threads, so that every machine computes the same. Raises IntegrityError for
+    answers of other shapes.
     """
     rows = concatenate_rows(rows_ids)
     read_N = read_lengths(rows.length_N, text)

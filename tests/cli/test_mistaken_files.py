@@ -220,6 +220,15 @@ def test_columns_that_were_found_by_content_are_read_where_another_file_has_them
     assert "more.csv: text in 'avis', label in 'verdict'" in (runs_dir() / "tested" / "log.txt").read_text()
 
 
+def test_places_of_columns_without_names_are_not_those_of_another_table(typed, place: Path, capsys) -> None:
+    Path("bare.csv").write_text("".join(f"{text},{i % 2}\n" for i, text in enumerate(ROWS)))
+    typed("train", "linear", "--data", "bare.csv", "--name", "nameless")
+    Path("ids.csv").write_text("".join(f"{i},{text}\n" for i, text in enumerate(ROWS)))
+    capsys.readouterr()
+    predict(run="nameless", file="ids.csv", out=Path("answers.csv"))
+    assert "ids.csv: text in 'column 2'" in capsys.readouterr().err
+
+
 def test_a_test_table_without_the_label_column_is_refused_and_one_of_a_folder_left_out(
     typed, place: Path, capsys
 ) -> None:
@@ -229,8 +238,8 @@ def test_a_test_table_without_the_label_column_is_refused_and_one_of_a_folder_le
     Path("folder", "test.csv").write_text("\n".join(["text,verified", *(row[:-2] for row in rows)]))
     done = typed("train", "linear", "--data", "folder/train.csv", "--test", "folder/test.csv")
     assert done.code == 3
-    assert "test.csv has no column 'label', which " in done.error
-    assert "train.csv has the labels in; it has 'text', 'verified'" in done.error
+    said = "test.csv has no column 'label', which the training rows have the labels in; it has 'text', 'verified'"
+    assert done.error.endswith(said)
     assert done.hint == "sentiment train linear --data folder/train.csv --set data.test=null"
     done = typed("train", "linear", "--data", "folder", "--name", "kaggle")
     assert done.code == 0

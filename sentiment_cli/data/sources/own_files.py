@@ -19,6 +19,7 @@ from sentiment_cli.data.sources.label_lists import load_labels
 from sentiment_cli.data.sources.labels import MOST_LABELS, check_labels, parse_label_map, refuse_unused
 from sentiment_cli.data.sources.own_folder import hash_folder, read_folder_rows, unread_folders
 from sentiment_cli.data.sources.own_table import (
+    columns_found,
     labels_by_schema,
     lacks_labels,
     read_split_rows,
@@ -28,7 +29,7 @@ from sentiment_cli.data.sources.own_table import (
 from sentiment_cli.data.sources.path_kinds import kind_of_path
 from sentiment_cli.data.sources.review import Review, Subset
 from sentiment_cli.data.sources.split_files import SplitFiles, find_split_files, tables_beside
-from sentiment_cli.data.tables.readers import Rejects, table_kind
+from sentiment_cli.data.tables.readers import Columns, Rejects, table_kind
 from sentiment_cli.data.tables.writers import well_formed
 from sentiment_cli.errors import Change, DataError
 from sentiment_cli.storage import store
@@ -181,8 +182,7 @@ class OwnFiles:
             if split == "unsup":
                 unlabelled += files
                 continue
-            first = self.first_table
-            if split != "train" and first is not None and lacks_labels(first, files[0], self.settings):
+            if split != "train" and lacks_labels(self.train_columns, files[0], self.settings):
                 continue  # as competitions have it
             counts = [labels_by_schema(path, self.settings) for path in files]
             unlabelled += [path for path, found in zip(files, counts, strict=True) if found is not None and found[1]]
@@ -191,8 +191,13 @@ class OwnFiles:
         return labelled, [(tuple(unlabelled), "unsup")] if unlabelled else []
 
     @functools.cached_property
-    def first_table(self) -> Path | None:
-        """The table of the training rows, or the first of them, whose columns those of other splits have as well."""
+    def train_columns(self) -> Columns:
+        """The columns of the training rows' table, which those of other splits have as well; none of texts in files."""
+        first = self._first_table
+        return Columns() if first is None else columns_found(first, self.settings)
+
+    @property
+    def _first_table(self) -> Path | None:
         if self.is_table:
             return self.path
         return self.splits["train"][0] if self.splits and self.splits.get("train") else None
@@ -208,8 +213,8 @@ class OwnFiles:
         """Yield (split, label in the file, review) of the files of a split, or of one file or folder."""
         (path, *_) = files
         data = self.settings
-        if self.first_table is not None and self.first_table != path and not path.is_dir():
-            data = with_columns_of(self.first_table, path, data, needs_label=split != "unsup")
+        if path != self._first_table and not path.is_dir():
+            data = with_columns_of(self.train_columns, path, data, needs_label=split != "unsup")
         if self.splits is not None and path in itertools.chain(*self.splits.values()):
             yield from read_split_rows(files, split, data, rejects, renamed, say)
             return

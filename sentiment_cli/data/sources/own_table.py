@@ -23,7 +23,7 @@ from sentiment_cli.data.tables.readers import (
     table_kind,
     why_no_text,
 )
-from sentiment_cli.errors import Change, DataError
+from sentiment_cli.errors import Change, DataError, SentimentError
 
 
 def read_table_rows(
@@ -91,20 +91,35 @@ def read_split_rows(
         n_before, say = n_before + number, _say_warnings(say) if path is files[0] else say
 
 
-def with_columns_of(first: Path, path: Path, data: Data, *, needs_label: bool) -> Data:
-    """Return the settings with which a table of another split is read by the columns of the training rows' table.
+def columns_found(first: Path, data: Data) -> Columns:
+    """Return the columns that the table of the training rows is read by.
+
+    They are none where it does not name its columns, so that other tables need not have them at the same places, and
+    where it cannot be read.
+    """
+    asked, how = columns_of(data), format_of(data)
+    try:
+        if not has_names(first, how):
+            return Columns()
+        return find_columns(first, column_names(first, how, asked), asked, how, needs_label=True, say=None)
+    except SentimentError:  # reading the training rows says it
+        return Columns()
+
+
+def with_columns_of(found: Columns, path: Path, data: Data, *, needs_label: bool) -> Data:
+    """Return the settings with which a table of another split is read by the columns `found` for training.
 
     A column of the same name is the one, whatever other columns hold. Raises DataError for a table without the column
     of the labels: any column of few values would be taken for it.
     """
     asked, how = columns_of(data), format_of(data)
-    here, found = column_names(path, how, asked), columns_found(first, data)
+    here = column_names(path, how, asked)
     texts = Columns(found.text).named()
     known = {} if asked.text is not None or not texts or set(texts) - set(here) else {"text_column": found.text}
     if needs_label and found.label is not None and asked.label is None:
-        if lacks_labels(first, path, data):
+        if lacks_labels(found, path, data):
             raise DataError(
-                f"{path} has no column {found.label!r}, which {first} has the labels in; it has "
+                f"{path} has no column {found.label!r}, which the training rows have the labels in; it has "
                 f"{', '.join(map(repr, here[:20]))}",
                 Change("--set", "data.test=null") if str(path) == data.test else show_command(path),
             )
@@ -113,27 +128,13 @@ def with_columns_of(first: Path, path: Path, data: Data, *, needs_label: bool) -
     return data.model_copy(update=known)
 
 
-def lacks_labels(first: Path, path: Path, data: Data) -> bool:
-    """Say whether a table that names its columns has neither that of the training rows' labels nor one named so."""
+def lacks_labels(found: Columns, path: Path, data: Data) -> bool:
+    """Say whether a table that names its columns has no labels: neither the training column nor one named so."""
     asked, how = columns_of(data), format_of(data)
-    label, here = columns_found(first, data).label, column_names(path, how, asked)
-    if (
-        label is None
-        or label in here
-        or asked.label is not None
-        or not (has_names(first, how) and has_names(path, how))
-    ):
+    if found.label is None or asked.label is not None or not has_names(path, how):
         return False
-    return by_name(path, here, "label", None) is None
-
-
-def columns_found(first: Path, data: Data) -> Columns:
-    """Return the columns that the table of the training rows is read by; none where it cannot be read."""
-    asked, how = columns_of(data), format_of(data)
-    try:
-        return find_columns(first, column_names(first, how, asked), asked, how, needs_label=True, say=None)
-    except DataError:  # reading the training rows says it
-        return Columns()
+    here = column_names(path, how, asked)
+    return found.label not in here and by_name(path, here, "label", None) is None
 
 
 def labels_by_schema(path: Path, data: Data) -> tuple[int, int] | None:

@@ -16,12 +16,11 @@ from sentiment_cli.data.sources.digests import FilesDigest
 from sentiment_cli.data.sources.download import archive_path, download_imdb
 from sentiment_cli.data.sources.imdb_source import ImdbSource
 from sentiment_cli.data.sources.own_files import OwnFiles
-from sentiment_cli.data.sources.own_table import columns_found
 from sentiment_cli.data.sources.path_kinds import kind_of_path
 from sentiment_cli.data.sources.review import Review, Subset
 from sentiment_cli.data.sources.split_files import find_split_files
-from sentiment_cli.data.tables.readers import Rejects
-from sentiment_cli.errors import Change, DataError, UsageError
+from sentiment_cli.data.tables.readers import Columns, Rejects
+from sentiment_cli.errors import Change, DataError, SentimentError, UsageError
 from sentiment_cli.storage import store
 
 
@@ -104,12 +103,9 @@ def with_columns_read(data: Data) -> Data:
         return data
     try:
         source = _find(data)
-    except DataError:  # prepared before, and no longer there
+    except SentimentError:  # prepared before, and no longer there
         return data
-    first = source.first_table if isinstance(source, OwnFiles) else None
-    if first is None:
-        return data
-    found = columns_found(first, data)
+    found = source.train_columns if isinstance(source, OwnFiles) else Columns()
     read = {"text_column": found.text, "label_column": found.label}
     return data.model_copy(update={key: column for key, column in read.items() if column is not None})
 
